@@ -1,0 +1,483 @@
+"""Candidates with weights that sum to 1, and what can be done with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import unicodedata
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+from outspoken.chat import Usage
+from outspoken.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["Candidate", "Distribution", "Provenance", "Verbalized", "text_key"]
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Verbalized(NamedTuple):
+    """A candidate as it was read from a reply, before its weight among the others is known.
+
+    `log_stated` is the natural logarithm of `stated`, kept because the negative log-likelihood of a long text
+    underflows as a probability. Both are None where nothing readable was stated. `value` is the JSON value of a
+    structured candidate.
+    """
+
+    text: str
+    stated: float | None = None
+    log_stated: float | None = None
+    repairs: tuple[str, ...] = ()
+    value: Any = None
+    meta: Mapping[str, Any] = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One response. `probability` is the weight for drawing; `stated` is what the model said, or None.
+
+    `repairs` lists what was mended while reading it; `value` is the validated value of a structured candidate.
+    """
+
+    text: str
+    probability: float
+    stated: float | None = None
+    repairs: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    value: Any = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "text": self.text,
+            "probability": self.probability,
+            "stated": self.stated,
+            "repairs": list(self.repairs),
+        }
+        if self.meta:
+            entry["meta"] = dict(self.meta)
+        if self.value is not None:
+            dump = getattr(self.value, "model_dump", None)
+            entry["value"] = dump(mode="json") if dump is not None else self.value
+        return entry
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Candidate:
+        return cls(
+            entry["text"],
+            entry["probability"],
+            entry.get("stated"),
+            tuple(entry.get("repairs", ())),
+            dict(entry.get("meta", {})),
+            entry.get("value"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a distribution came to be: enough to make it again.
+
+    `prompt` is the caller's text, or the list of messages. `template_hash` pins the wording behind the
+    template's name. `structured` tells whether the model's decoder enforced the shape of every reply.
+    """
+
+    prompt: str | tuple[Mapping[str, str], ...] = ""
+    model: str = ""
+    method: str = ""
+    template: str = ""
+    template_hash: str = ""
+    k: int = 0
+    turns: int = 1
+    tau: float | None = None
+    words: int | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    structured: bool = False
+    usage: Usage = Usage()
+    requests: int = 0
+    version: str = ""
+
+    @property
+    def seed(self) -> int | None:
+        return self.sampling.get("seed")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "prompt": self.prompt if isinstance(self.prompt, str) else [dict(m) for m in self.prompt],
+            "method": self.method,
+            "model": self.model,
+            "template": self.template,
+            "template_hash": self.template_hash,
+            "k": self.k,
+            "turns": self.turns,
+            "tau": self.tau,
+            "words": self.words,
+            "sampling": dict(self.sampling),
+            "seed": self.seed,
+            "structured": self.structured,
+            "usage": self.usage.to_dict(),
+            "requests": self.requests,
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Provenance:
+        prompt = entry.get("prompt", "")
+        usage = entry.get("usage", {})
+        counts = ("prompt_tokens", "completion_tokens", "cached_tokens")
+        plain = "model method template template_hash k turns tau words sampling structured requests version"
+        return cls(
+            prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+            usage=Usage(*(usage.get(name, 0) for name in counts)),
+            **{name: entry[name] for name in plain.split() if name in entry},
+        )
+
+
+@dataclass(frozen=True)
+class Distribution(Sequence[Candidate]):
+    """The candidates of one prompt, most probable first, with probabilities that sum to 1.
+
+    `mass` is the sum of the stated probabilities before normalising (None where none was stated), `missing` how
+    many of the candidates asked for did not come. `set_aside` keeps candidates that were read and are not part
+    of the distribution; the last of their `repairs` says why. `reasoning` is what the model thought aloud, one
+    entry a reply.
+    """
+
+    candidates: tuple[Candidate, ...]
+    mass: float | None = None
+    missing: int = 0
+    set_aside: tuple[Candidate, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise UsageError("a distribution needs at least one candidate")
+        total = math.fsum(candidate.probability for candidate in self.candidates)
+        if not abs(total - 1) < 1e-6 or any(c.probability < 0 for c in self.candidates):
+            raise UsageError(f"probabilities must be at least 0 and sum to 1, not to {total:g}")
+        ranked = tuple(sorted(self.candidates, key=lambda candidate: -candidate.probability))
+        object.__setattr__(self, "candidates", ranked)
+
+    @classmethod
+    def from_verbalized(
+        cls,
+        verbalized: Iterable[Verbalized],
+        *,
+        missing: int = 0,
+        set_aside: Iterable[Verbalized] = (),
+        reasoning: Iterable[str] = (),
+        provenance: Provenance | None = None,
+    ) -> Distribution:
+        """Turn what was read into weights.
+
+        Stated values are divided by their sum; candidates without one share what is left of 1 (nothing, where
+        the stated ones already reach 1); all weigh the same where none is stated or all are zero. Equal texts
+        (see `text_key`) become one candidate whose weights add up.
+        """
+        read = tuple(verbalized)
+        stated = [entry.stated for entry in read if entry.stated is not None]
+        candidates = [
+            Candidate(entry.text, weight, entry.stated, entry.repairs, entry.meta, entry.value)
+            for entry, weight in zip(read, _weights(read), strict=True)
+        ]
+        aside = tuple(Candidate(e.text, 0.0, e.stated, e.repairs, e.meta, e.value) for e in set_aside)
+        whole = cls(
+            tuple(candidates),
+            math.fsum(stated) if stated else None,
+            missing,
+            aside,
+            tuple(reasoning),
+            provenance or Provenance(),
+        )
+        return whole.dedupe()
+
+    # The sequence of candidates.
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @overload
+    def __getitem__(self, at: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Candidate, ...]: ...
+    def __getitem__(self, at: int | slice) -> Candidate | tuple[Candidate, ...]:
+        return self.candidates[at]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(candidate.text for candidate in self.candidates)
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        return tuple(candidate.probability for candidate in self.candidates)
+
+    # Drawing.
+
+    @overload
+    def draw(self, n: None = None, *, seed: int | None = None, replace: bool = True) -> Candidate: ...
+    @overload
+    def draw(self, n: int, *, seed: int | None = None, replace: bool = True) -> list[Candidate]: ...
+    def draw(
+        self, n: int | None = None, *, seed: int | None = None, replace: bool = True
+    ) -> Candidate | list[Candidate]:
+        """Draw by probability: one candidate, or a list of `n`.
+
+        The same `seed` draws the same. Without replacement each draw renormalises what is left (successive
+        sampling), so `n` may not exceed the number of candidates with a probability above 0.
+        """
+        generator = random.Random(seed)
+        if n is None:
+            return generator.choices(self.candidates, self.probabilities)[0]
+        if n < 0:
+            raise UsageError(f"cannot draw {n} candidates")
+        if replace:
+            return generator.choices(self.candidates, self.probabilities, k=n)
+        left = [candidate for candidate in self.candidates if candidate.probability > 0]
+        if n > len(left):
+            raise UsageError(
+                f"cannot draw {n} different candidates from {len(left)}: raise k or draw with replacement"
+            )
+        drawn = []
+        for _ in range(n):
+            at = generator.choices(range(len(left)), [c.probability for c in left])[0]
+            drawn.append(left.pop(at))
+        return drawn
+
+    def argmax(self) -> Candidate:
+        """The most probable candidate; of equals the one that was stated first."""
+        return self.candidates[0]
+
+    # Other distributions made from this one.
+
+    def tail(self, tau: float) -> Distribution:
+        """Only the candidates stated below `tau` (where nothing was stated, those whose probability is)."""
+        if not 0 < tau < 1:
+            raise UsageError(f"tau must be between 0 and 1, not {tau:g}")
+
+        def level(candidate: Candidate) -> float:
+            return candidate.probability if candidate.stated is None else candidate.stated
+
+        inside = [candidate for candidate in self.candidates if level(candidate) < tau]
+        if not inside:
+            raise UsageError(f"no candidate lies below {tau:g}; the lowest is {min(map(level, self)):g}")
+        return self._with(inside)
+
+    def merge(self, *others: Distribution) -> Distribution:
+        """The equal mixture of this distribution and others; equal texts become one candidate.
+
+        `mass` is the mean of those that state one; usage and requests add up.
+        """
+        parts = (self, *others)
+        weighted = [
+            replace(candidate, probability=candidate.probability / len(parts))
+            for part in parts
+            for candidate in part
+        ]
+        masses = [part.mass for part in parts if part.mass is not None]
+        usage = Usage()
+        for part in parts:
+            usage += part.provenance.usage
+        made = replace(self.provenance, usage=usage, requests=sum(part.provenance.requests for part in parts))
+        return Distribution(
+            tuple(weighted),
+            math.fsum(masses) / len(masses) if masses else None,
+            sum(part.missing for part in parts),
+            tuple(candidate for part in parts for candidate in part.set_aside),
+            tuple(thought for part in parts for thought in part.reasoning),
+            made,
+        ).dedupe()
+
+    def dedupe(self, key: Callable[[str], Hashable] | None = None) -> Distribution:
+        """Make one candidate of all whose texts have the same `key` (default: `text_key`).
+
+        The first, most probable text stands for the others; probabilities and stated values add up, and a repair
+        says how many were merged.
+        """
+        groups: dict[Hashable, list[Candidate]] = {}
+        for candidate in self.candidates:
+            groups.setdefault((key or text_key)(candidate.text), []).append(candidate)
+        if len(groups) == len(self.candidates):
+            return self
+        return replace(self, candidates=tuple(map(_merged, groups.values())))
+
+    def tempered(self, t: float) -> Distribution:
+        """Raise every probability to the power 1/t and normalise: t > 1 flattens, t < 1 sharpens."""
+        if not t > 0:
+            raise UsageError(f"the temperature must be above 0, not {t:g}")
+        logs = [math.log(p) / t if p > 0 else -math.inf for p in self.probabilities]
+        return replace(
+            self,
+            candidates=tuple(
+                replace(candidate, probability=weight)
+                for candidate, weight in zip(self.candidates, _softmax(logs), strict=True)
+            ),
+        )
+
+    def _with(self, candidates: Sequence[Candidate]) -> Distribution:
+        total = math.fsum(candidate.probability for candidate in candidates)
+        share = 1 / len(candidates)
+        return replace(
+            self,
+            candidates=tuple(
+                replace(candidate, probability=candidate.probability / total if total > 0 else share)
+                for candidate in candidates
+            ),
+        )
+
+    # Figures.
+
+    def entropy(self) -> float:
+        """Shannon entropy of the probabilities, in nats: -sum p ln p."""
+        return -math.fsum(p * math.log(p) for p in self.probabilities if p > 0) + 0.0
+
+    def effective_size(self) -> float:
+        """exp(entropy): the number of equally likely candidates with the same entropy (Hill number, order 1)."""
+        return math.exp(self.entropy())
+
+    # Other forms.
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary: the provenance's fields, then the candidates."""
+        return {
+            **self.provenance.to_dict(),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "mass": self.mass,
+            "missing": self.missing,
+            "set_aside": [candidate.to_dict() for candidate in self.set_aside],
+            "reasoning": list(self.reasoning),
+            "entropy": self.entropy(),
+            "effective_size": self.effective_size(),
+        }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Distribution:
+        """Read what `to_dict` wrote. Raises `UsageError` where it is something else."""
+        try:
+            return cls(
+                tuple(map(Candidate.from_dict, entry["candidates"])),
+                entry.get("mass"),
+                entry.get("missing", 0),
+                tuple(map(Candidate.from_dict, entry.get("set_aside", ()))),
+                tuple(entry.get("reasoning", ())),
+                Provenance.from_dict(entry),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"this is not a distribution: {error!r}") from error
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Distribution:
+        try:
+            entry = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"this is not JSON: {error}") from error
+        if not isinstance(entry, dict):
+            raise UsageError("this is not a distribution: a JSON object is wanted")
+        return cls.from_dict(entry)
+
+    def to_polars(self) -> polars.DataFrame:
+        """A table, one row a candidate, with prompt, method and model beside it (extra `tables`)."""
+        from outspoken._extras import need
+
+        frame = need("polars", "Distribution.to_polars()", "tables")
+        made = self.provenance
+        prompt = made.prompt if isinstance(made.prompt, str) else json.dumps(made.prompt, ensure_ascii=False)
+        table: polars.DataFrame = frame.DataFrame(
+            {
+                "prompt": [prompt] * len(self),
+                "method": [made.method] * len(self),
+                "model": [made.model] * len(self),
+                "rank": range(1, len(self) + 1),
+                "text": self.texts,
+                "probability": self.probabilities,
+                "stated": [candidate.stated for candidate in self],
+                "repairs": [list(candidate.repairs) for candidate in self],
+            },
+            schema_overrides={
+                "stated": frame.Float64,
+                "repairs": frame.List(frame.String),
+                "rank": frame.Int64,
+            },
+        )
+        return table
+
+    def __rich__(self) -> Any:
+        from outspoken._display import table
+
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        from outspoken._display import html
+
+        return html(self)
+
+
+def _weights(read: Sequence[Verbalized]) -> list[float]:
+    logs = [entry.log_stated for entry in read if entry.log_stated is not None]
+    if not logs or max(logs) == -math.inf:
+        return [1 / len(read)] * len(read) if read else []
+    total = math.fsum(math.exp(min(log, 700.0)) for log in logs)
+    unstated = len(read) - len(logs)
+    left = max(0.0, 1.0 - total) if unstated else 0.0
+    shares = iter(_softmax(logs))
+    return [left / unstated if entry.log_stated is None else (1 - left) * next(shares) for entry in read]
+
+
+def _softmax(logs: Sequence[float]) -> list[float]:
+    top = max(logs)
+    weights = [math.exp(log - top) for log in logs]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def _merged(group: list[Candidate]) -> Candidate:
+    if len(group) == 1:
+        return group[0]
+    stated = [candidate.stated for candidate in group if candidate.stated is not None]
+    repairs = [repair for candidate in group for repair in candidate.repairs]
+    return replace(
+        group[0],
+        probability=math.fsum(candidate.probability for candidate in group),
+        stated=math.fsum(stated) if stated else None,
+        repairs=(*dict.fromkeys(repairs), f"merged {len(group)} equal texts"),
+    )
+
+
+_OPENERS = "\"'`*_¿¡ "
+_CLOSERS = ".,;:!?\"'`…。．，、；：！？·*_ "
+_OPENING = frozenset(("Ps", "Pi", "Pf"))
+_CLOSING = frozenset(("Pe", "Pi", "Pf"))
+
+
+def text_key(text: str) -> str:
+    """What two texts must share to count as the same response.
+
+    Unicode compatibility form (NFKC), case folded, blanks made single, quotes and brackets trimmed on both sides
+    and sentence punctuation at the end. Signs that carry meaning stay: "C#", "-5" and ".NET" are themselves. A
+    text of nothing but punctuation is its own key.
+    """
+    if text.isascii():
+        folded = " ".join(text.lower().split())
+        return folded.lstrip(_OPENERS + "([{").rstrip(_CLOSERS + ")]}") or folded
+    normal = unicodedata.normalize("NFKC", text)
+    folded = " ".join(unicodedata.normalize("NFKC", normal.casefold()).split())
+    start, end = 0, len(folded)
+    while start < end and (folded[start] in _OPENERS or unicodedata.category(folded[start]) in _OPENING):
+        start += 1
+    while end > start and (folded[end - 1] in _CLOSERS or unicodedata.category(folded[end - 1]) in _CLOSING):
+        end -= 1
+    return folded[start:end] or folded

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outspoken import Candidate, Distribution, Provenance, Usage, UsageError
+from outspoken.distribution import Verbalized, text_key
+
+
+def read(*pairs: tuple[str, float | None]) -> Distribution:
+    return Distribution.from_verbalized(
+        Verbalized(text, stated, None if stated is None else (math.log(stated) if stated else -math.inf))
+        for text, stated in pairs
+    )
+
+
+@pytest.mark.parametrize(
+    ("stated", "weights"),
+    [
+        ([0.5, 0.3, 0.2], [0.5, 0.3, 0.2]),
+        ([0.9, 0.05, 0.05], [0.9, 0.05, 0.05]),
+        ([0.1, 0.1], [0.5, 0.5]),
+        ([0.5, 0.3, None, None], [0.5, 0.3, 0.1, 0.1]),
+        ([0.6, 0.6, None], [0.5, 0.5, 0.0]),
+        ([None, None], [0.5, 0.5]),
+        ([0.0, 0.0, 0.0, 0.0], [0.25] * 4),
+        ([0.0, None], [0.5, 0.5]),
+        ([1.0, 0.0], [1.0, 0.0]),
+    ],
+)
+def test_stated_probabilities_become_weights(stated: list[float | None], weights: list[float]) -> None:
+    distribution = read(*((f"t{at}", value) for at, value in enumerate(stated)))
+    assert [c.probability for c in sorted(distribution, key=lambda c: c.text)] == pytest.approx(weights)
+    known = [value for value in stated if value is not None]
+    assert distribution.mass == (pytest.approx(sum(known)) if known else None)
+
+
+def test_a_long_text_keeps_its_order_where_its_probability_underflows() -> None:
+    pair = [Verbalized("a", 0.0, -900.0), Verbalized("b", 0.0, -900.0 + math.log(3))]
+    assert Distribution.from_verbalized(pair).probabilities == pytest.approx((0.75, 0.25))
+
+
+def test_equal_texts_are_one_candidate_whose_weights_add_up() -> None:
+    distribution = read(("Paris", 0.4), ("paris", 0.2), ("PARIS.", 0.1), ("Rome", 0.3))
+    assert distribution.texts == ("Paris", "Rome")
+    assert distribution.probabilities == pytest.approx((0.7, 0.3))
+    assert distribution[0].stated == pytest.approx(0.7)
+    assert distribution[0].repairs == ("merged 3 equal texts",)
+    assert distribution.mass == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Paris", " paris. "),
+        ("Café", "Cafe\u0301"),
+        ("STRASSE", "straße"),
+        ("“Hello”", "hello!"),
+        ("咖啡。", "咖啡"),
+        ("ＡＢＣ", "abc"),
+        ("two  words", "Two words…"),
+        ("**bold**", "bold"),
+        ("مرحبا؟", "مرحبا؟"),
+    ],
+)
+def test_texts_that_count_as_equal(one: str, other: str) -> None:
+    assert text_key(one) == text_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("C#", "C"), ("C++", "C"), ("-5", "5"), (".NET", "NET"), ("50%", "50"), ("f()", "f"), ("?", "!")],
+)
+def test_signs_that_carry_meaning_keep_texts_apart(one: str, other: str) -> None:
+    assert text_key(one) != text_key(other)
+
+
+def test_drawing_follows_the_probabilities_and_the_seed() -> None:
+    distribution = read(("a", 0.7), ("b", 0.2), ("c", 0.1))
+    counts = Counter(c.text for c in distribution.draw(20_000, seed=7))
+    for candidate in distribution:
+        # Five standard errors of a binomial share.
+        error = math.sqrt(candidate.probability * (1 - candidate.probability) / 20_000)
+        assert abs(counts[candidate.text] / 20_000 - candidate.probability) < 5 * error
+    assert distribution.draw(5, seed=3) == distribution.draw(5, seed=3)
+    assert distribution.draw(seed=3) == distribution.draw(1, seed=3)[0]
+
+
+def test_drawing_without_replacement_gives_different_candidates() -> None:
+    distribution = read(("a", 0.7), ("b", 0.2), ("c", 0.1), ("d", 0.0))
+    drawn = distribution.draw(3, seed=1, replace=False)
+    assert sorted(map(str, drawn)) == ["a", "b", "c"]
+    first = Counter(str(distribution.draw(2, seed=at, replace=False)[0]) for at in range(2000))
+    assert abs(first["a"] / 2000 - 0.7) < 0.06
+    with pytest.raises(UsageError, match="cannot draw 4"):
+        distribution.draw(4, replace=False)
+
+
+def test_tail_keeps_what_was_stated_below_tau() -> None:
+    distribution = read(("mode", 0.5), ("edge", 0.1), ("rare", 0.05), ("rarer", 0.02))
+    tail = distribution.tail(0.1)
+    assert tail.texts == ("rare", "rarer")
+    assert tail.probabilities == pytest.approx((5 / 7, 2 / 7))
+    with pytest.raises(UsageError, match=r"lowest is 0\.02"):
+        distribution.tail(0.01)
+
+
+def test_merge_is_the_equal_mixture() -> None:
+    one = read(("a", 0.5), ("b", 0.5))
+    other = read(("A.", 1.0))
+    merged = one.merge(other)
+    assert dict(zip(merged.texts, merged.probabilities, strict=True)) == pytest.approx({"A.": 0.75, "b": 0.25})
+
+
+def test_tempering_flattens_and_sharpens() -> None:
+    distribution = read(("a", 0.8), ("b", 0.2))
+    assert distribution.tempered(0.5).probabilities == pytest.approx((0.64 / 0.68, 0.04 / 0.68))
+    assert distribution.tempered(1e9).probabilities == pytest.approx((0.5, 0.5))
+
+
+def test_entropy_and_effective_size() -> None:
+    assert read(("a", 0.25), ("b", 0.25), ("c", 0.5)).entropy() == pytest.approx(1.5 * math.log(2))
+    assert read(*((str(at), 0.1) for at in range(7))).effective_size() == pytest.approx(7)
+    assert read(("a", 1.0)).entropy() == 0.0
+
+
+def test_json_round_trip_keeps_everything() -> None:
+    made = Provenance(
+        prompt=({"role": "user", "content": "喝咖啡嗎？ ☕ مرحبا"},),
+        model="local/x",
+        method="vs-cot",
+        template="paper",
+        k=2,
+        tau=0.1,
+        sampling={"seed": 4, "temperature": 0.7},
+        usage=Usage(3, 4, 1),
+        requests=2,
+        version="0",
+    )
+    distribution = Distribution(
+        (Candidate("一", 0.6, 0.3, ("percent",), {"lang": "zh"}, {"a": [1]}), Candidate("二", 0.4)),
+        mass=0.3,
+        missing=1,
+        set_aside=(Candidate("三", 0.0, 0.9, ("outside the tail",)),),
+        reasoning=("hm",),
+        provenance=made,
+    )
+    text = distribution.to_json()
+    assert "咖啡" in text
+    assert Distribution.from_json(text) == distribution
+    entry = json.loads(text)
+    for key in ("prompt", "method", "model", "template", "k", "candidates", "mass", "usage", "requests", "seed"):
+        assert key in entry
+    assert entry["seed"] == 4
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"candidates": 3}', '{"candidates": [{"text": "a"}]}'])
+def test_what_is_no_distribution_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        Distribution.from_json(text)
+
+
+def test_to_polars_gives_a_row_a_candidate() -> None:
+    pytest.importorskip("polars", reason="extra `tables` is not installed")
+    frame = read(("a", 0.7), ("b", None)).to_polars()
+    assert frame["text"].to_list() == ["a", "b"]
+    assert frame["stated"].to_list() == [0.7, None]
+
+
+def test_html_escapes_what_the_model_wrote() -> None:
+    page = read(("<script>alert(1)</script>", 1.0))._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_terminal_table_shows_markup_as_text() -> None:
+    import io
+
+    from rich.console import Console
+
+    out = io.StringIO()
+    Console(file=out, width=100).print(read(("[red]咖啡[/red]", 0.9), ("مرحبا", 0.1)))
+    assert "[red]咖啡[/red]" in out.getvalue()
+    assert "0.900" in out.getvalue()
+
+
+texts = st.text(min_size=1).filter(str.strip)
+stated = st.one_of(st.none(), st.floats(0, 1))
+
+
+@given(st.lists(st.tuples(texts, stated), min_size=1, max_size=30))
+def test_any_reading_becomes_a_distribution(pairs: list[tuple[str, float | None]]) -> None:
+    distribution = read(*pairs)
+    assert math.fsum(distribution.probabilities) == pytest.approx(1)
+    assert len({text_key(text) for text in distribution.texts}) == len(distribution)
+    assert list(distribution.probabilities) == sorted(distribution.probabilities, reverse=True)
+    assert 1 - 1e-9 <= distribution.effective_size() <= len(distribution) + 1e-9
+    assert Distribution.from_json(distribution.to_json()) == distribution
+
+
+@given(st.text())
+def test_a_key_is_its_own_key(text: str) -> None:
+    assert text_key(text_key(text)) == text_key(text)

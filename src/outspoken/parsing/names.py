@@ -1,0 +1,85 @@
+"""The names by which models call a list of candidates, a candidate's text and its weight, in many languages."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["BOOKKEEPING", "LISTS", "QUESTIONS", "REASONING", "TEXTS", "WEIGHTS", "WEIGHT_LABEL", "plain"]
+
+
+def plain(key: str) -> str:
+    """The form in which keys are looked up: composed, lower case, words joined by an underscore."""
+    if key.isascii() and key.islower() and key.isalpha():
+        return key
+    folded = unicodedata.normalize("NFKC", key).strip().strip("*_`\"'").casefold()
+    return "_".join(folded.replace("-", " ").replace("_", " ").split())
+
+
+def _words(names: str) -> list[str]:
+    return [plain(name) for name in names.split()]
+
+
+_PROBABILITY = _words(
+    "probability probabilities prob probs p likelihood likelihoods confidence certainty weight weights score "
+    "scores chance odds frequency estimated_probability probability_estimate stated_probability "
+    "relative_probability probability_score confidence_score likelihood_score chances "
+    "概率 機率 几率 機會 可能性 置信度 信心 概率值 機率值 確率 信頼度 확률 가능성 신뢰도 "
+    "wahrscheinlichkeit probabilité probabilite probabilidad probabilidade probabilità probabilita "
+    "вероятность شанс احتمال الاحتمال احتمالية הסתברות סבירות olasılık waarschijnlijkheid kans "
+    "prawdopodobieństwo pravděpodobnost sannolikhet sandsynlighed todennäköisyys πιθανότητα valószínűség "
+    "probabilitate xác_suất संभावना प्रायिकता ความน่าจะเป็น probabilitas kemungkinan ймовірність"
+)
+_PERCENT = _words(
+    "percent percentage pct percents percentages 百分比 百分率 prozent pourcentage porcentaje процент"
+)
+_NLL = _words("nll negative_log_likelihood neg_log_likelihood surprisal")
+_LOGPROB = _words("logprob log_prob log_probability log_likelihood loglikelihood logp")
+
+WEIGHTS: dict[str, str] = {
+    **dict.fromkeys(_PROBABILITY, "probability"),
+    **dict.fromkeys(_PERCENT, "percent"),
+    **dict.fromkeys(_NLL, "nll"),
+    **dict.fromkeys(("perplexity", "ppl"), "perplexity"),
+    **dict.fromkeys(_LOGPROB, "logprob"),
+}
+"""The keys under which a weight may stand, and what a number under each means."""
+
+TEXTS = {
+    name: rank
+    for rank, name in enumerate(
+        _words(
+            "text response answer content output completion candidate reply result message sentence "
+            "generated_text response_text value texts option generation value_text body "
+            "文本 文字 內容 内容 回答 回應 回应 回复 回覆 答案 テキスト 応答 回答文 텍스트 응답 답변 "
+            "antwort réponse respuesta risposta resposta texte texto testo ответ текст إجابة نص תשובה טקסט"
+        )
+    )
+}
+"""The keys under which a candidate's text may stand, the surest first."""
+
+LISTS = frozenset(
+    _words(
+        "responses candidates answers items results outputs completions options texts list data generations "
+        "samples replies variants choices alternatives distribution suggestions ideas examples jokes stories "
+        "poems sentences 回答 回應 回应 候選 候选 答案 応答 응답 antworten réponses respuestas risposte ответы"
+    )
+)
+"""The keys under which the list of candidates may stand."""
+
+REASONING = frozenset(
+    _words(
+        "reasoning thinking thought thoughts analysis rationale chain_of_thought reasoning_content scratchpad "
+        "推理 思考 分析 理由"
+    )
+)
+BOOKKEEPING = frozenset(_words("id index rank number no idx # type role"))
+QUESTIONS = frozenset(_words("question problem prompt input query instruction task 问题 問題 질문 вопрос frage"))
+"""Beside one of these, an answer is a field of a structured candidate and not its whole text."""
+
+WEIGHT_LABEL = "|".join(
+    re.escape(name).replace("_", r"[\s_-]")
+    for name in sorted(WEIGHTS, key=len, reverse=True)
+    if name not in ("p", "odds", "chance", "chances", "kans", "信心", "score", "scores", "機會")
+)
+"""A pattern for the words that announce a weight in running text."""

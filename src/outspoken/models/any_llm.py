@@ -1,0 +1,117 @@
+"""Models of providers with an interface of their own, through any-llm and the providers' own SDKs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from outspoken._extras import need
+from outspoken.chat import ChatReply, ChatRequest
+from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
+from outspoken.models._offers import offering
+from outspoken.models._per_loop import PerLoop
+from outspoken.models.base import Capabilities, Model
+from outspoken.models.openai_errors import Fault, Peer, fault_of, one_line, retry_after
+from outspoken.models.openai_wire import StreamedReply, chat_body, optional, read_reply
+from outspoken.models.providers import Provider
+
+__all__ = ["AnyLLM"]
+
+
+class AnyLLM(Model):
+    """One model of a provider that any-llm reaches.
+
+    `timeout` bounds a whole exchange, in seconds. Raises `MissingExtraError` where any-llm or the provider's SDK
+    is not installed and `MissingKeyError` where the provider's key is not in the environment.
+    """
+
+    def __init__(self, provider: Provider, model: str, *, timeout: float = 600.0) -> None:
+        self._library = need("any_llm", f"{provider.name}/{model}", "providers")
+        self.name = f"{provider.name}/{model}"
+        self.capabilities = provider.any_llm or Capabilities()
+        self._provider = provider.name
+        self._model = model
+        self._timeout = timeout
+        self._key = provider.key()
+        self._peer = Peer(provider.name, provider.key_variable, (self._key,) if self._key else ())
+        try:
+            missing = self._library.AnyLLM.get_provider_class(self._provider).MISSING_PACKAGES_ERROR
+        except ImportError as error:
+            missing = error
+        if missing:
+            raise MissingExtraError(self.name, "providers") from missing
+        self._clients: PerLoop[Any] = PerLoop(self._client, _close)
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        completion, structured = await self._ask(request)
+        return read_reply(completion.model_dump(), self._peer, structured=structured)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
+        chunks, structured = await self._ask(request, stream=True)
+        reply = StreamedReply(self._peer)
+        try:
+            while (chunk := await self._next(chunks, request)) is not None:
+                if piece := reply.add(chunk.model_dump()):
+                    yield piece
+        finally:
+            await chunks.aclose()
+        yield reply.reply(structured=structured)
+
+    async def aclose(self) -> None:
+        await self._clients.aclose()
+
+    async def _ask(self, request: ChatRequest, *, stream: bool = False) -> tuple[Any, bool]:
+        self.check(request)
+        client = await self._clients.get()
+        body = chat_body(request, self._model, stream=stream)
+        for message in body["messages"]:
+            if message["role"] == "developer":  # OpenAI's own word
+                message["role"] = "system"
+
+        async def send(fields: Mapping[str, Any]) -> Any:
+            try:
+                return await client.acompletion(timeout=self._timeout, **body, **fields)
+            except Exception as error:
+                raise self._failure(error, request) from None
+
+        fields = optional(request) if self.capabilities.schema else {}
+        answer, sent = await offering(self._provider, self._model, fields, send)
+        return answer, "response_format" in sent
+
+    async def _next(self, chunks: Any, request: ChatRequest) -> Any:
+        try:
+            return await anext(chunks, None)
+        except Exception as error:
+            raise self._failure(error, request) from None
+
+    def _failure(self, error: Exception, request: ChatRequest) -> OutspokenError:
+        """Our error for one of any-llm's, by its status and codes."""
+        cause = getattr(error, "original_exception", None) or error
+        told = one_line(str(cause), self._peer.secrets)
+        ours = isinstance(cause, TypeError | ValueError | LookupError | AttributeError)
+        if isinstance(error, self._library.exceptions.UnsupportedParameterError) or (
+            ours and request.sampling.extra
+        ):
+            return UsageError(f"{self.name} does not take these settings: {told}")
+        status = getattr(error, "status_code", None)
+        body = getattr(cause, "body", None) or getattr(cause, "details", None)
+        if status is None and not body:
+            what = f"{self._provider} did not answer: {told}"
+            return ProviderError(what, retryable=not ours, original=cause)
+        headers = getattr(getattr(cause, "response", None), "headers", None) or {}
+        return self._peer.error(fault_of(body) or Fault(told), status=status, wait=retry_after(headers))
+
+    def _client(self) -> Any:
+        return self._library.AnyLLM.create(
+            self._provider, api_key=self._key, unified_exceptions=True, max_retries=0
+        )
+
+
+async def _close(client: Any) -> None:
+    """Close the SDK's client: google-genai hides the asynchronous one behind `aio`."""
+    sdk = getattr(client.client, "aio", client.client)
+    closing = getattr(sdk, "aclose", None) or sdk.close
+    outcome = closing()
+    if inspect.isawaitable(outcome):
+        await outcome

@@ -1,0 +1,152 @@
+"""What went wrong at an OpenAI-compatible server, told in one line that says what to do. No HTTP here."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import jiter
+
+from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError
+
+__all__ = ["RETRYABLE", "Fault", "Peer", "fault_of", "one_line", "retry_after"]
+
+RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_MASKED_KEY = re.compile(r"[^\s'\"*]*\*{3,}[^\s'\"]*")
+_LONGEST_MESSAGE = 300
+_LONGEST_EXCERPT = 120
+_ADVICE = {
+    404: "check the model's name and the base URL (`outspoken doctor` tells what the server offers)",
+    405: "check the base URL, which usually ends in /v1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The error object of a server: its message, and the codes that may be relied upon."""
+
+    message: str
+    codes: frozenset[str] = frozenset()
+    status: int | None = None
+
+
+def fault_of(payload: Any) -> Fault | None:
+    """The error object in a decoded body (some servers put it in a list), or None."""
+    if isinstance(payload, list) and payload:
+        payload = payload[0]
+    error = payload.get("error") if isinstance(payload, Mapping) else None
+    return _fault(error, payload) if error else None
+
+
+def _fault(said: Any, around: Mapping[str, Any]) -> Fault:
+    source = said if isinstance(said, Mapping) else around
+    if isinstance(said, Mapping):
+        said = said.get("message") or said
+    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+    code = source.get("code")
+    status = code if type(code) is int and 400 <= code < 600 else None
+    return Fault(text, frozenset(str(source.get(name)) for name in ("code", "type")), status)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The server at the other end, as errors tell of it.
+
+    `url` is without credentials or query, `key_variable` the environment variable that holds its key, `secrets`
+    what no message may contain.
+    """
+
+    url: str
+    key_variable: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def error(
+        self, fault: Fault, *, status: int | None = None, wait: float | None = None
+    ) -> PromptTooLongError | ProviderError:
+        """The error for a fault that the server told, under `status` or inside a reply that began well."""
+        message = one_line(fault.message, self.secrets)
+        if fault.codes & _TOO_LONG:
+            return PromptTooLongError(f"{message}: shorten the prompt, or lower max_tokens")
+        status = status or fault.status
+        spent = "insufficient_quota" in fault.codes
+        advice = "the account has no quota left" if spent else self._advice(status)
+        said = f"{self.url} answered {status or 'an error'}" + (f": {message}" if message else "")
+        return ProviderError(
+            f"{said} ({advice})" if advice else said,
+            status=status,
+            retry_after=wait,
+            retryable=not spent and (status is None or status in RETRYABLE),
+        )
+
+    def http_error(self, status: int, headers: Mapping[str, str], body: bytes) -> OutspokenError:
+        """The error for a response whose status is not a success. `headers` ignore case."""
+        if 300 <= status < 400:
+            target = one_line(headers.get("Location", "elsewhere").partition("?")[0], self.secrets)
+            return ProviderError(f"{self.url} redirects to {target}: fix the base URL", status=status)
+        wait = retry_after(headers)
+        try:
+            payload = jiter.from_json(body)
+        except ValueError:
+            if status in (404, 405):
+                return self.foreign(body, status=status)
+            return self.error(Fault(_excerpt(body, self.secrets)), status=status, wait=wait)
+        fault = fault_of(payload)
+        if fault is None and isinstance(payload, Mapping):
+            fault = _fault(payload.get("detail") or payload.get("message") or payload, payload)
+        return self.error(fault or Fault(str(payload)), status=status, wait=wait)
+
+    def foreign(self, body: bytes, *, status: int | None = None) -> ProviderError:
+        """The error for an answer that no such server gives: a web page, plain text, nothing."""
+        said = f"answered {status} with" if status else "answered with"
+        excerpt = _excerpt(body, self.secrets)
+        return ProviderError(
+            f"{self.url} does not look like an OpenAI-compatible API (a base URL usually ends in /v1): "
+            f"it {said} {repr(excerpt) if excerpt else 'nothing'}",
+            status=status,
+        )
+
+    def _advice(self, status: int | None) -> str:
+        if status in (401, 403):
+            return f"check the key in the environment variable {self.key_variable}"
+        return _ADVICE.get(status or 0, "")
+
+
+def one_line(text: str, secrets: tuple[str, ...] = (), *, longest: int = _LONGEST_MESSAGE) -> str:
+    """`text` as one printable line of at most `longest` characters, without secrets or masked keys."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = _MASKED_KEY.sub("***", text[: 4 * longest])
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _excerpt(body: bytes, secrets: tuple[str, ...]) -> str:
+    text = html.unescape(body.decode("utf-8", "replace"))
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return one_line(_MARKUP.sub(" ", text[: 40 * _LONGEST_EXCERPT]), longest=_LONGEST_EXCERPT)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    for name, unit in (("retry-after-ms", 1000.0), ("Retry-After", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) / unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds):
+            return max(seconds, 0.0)
+    try:
+        return max(parsedate_to_datetime(headers.get("Retry-After", "")).timestamp() - time.time(), 0.0)
+    except (ValueError, TypeError, OverflowError):
+        return None

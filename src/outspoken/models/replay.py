@@ -1,0 +1,190 @@
+"""Recorded replies: `Replay` gives them again, `Recorder` writes them down as a model gives them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from outspoken.chat import ChatReply, ChatRequest, Message, Usage, as_messages
+from outspoken.errors import UsageError
+from outspoken.models.base import Capabilities, Model
+
+__all__ = ["Recorder", "Replay"]
+
+_TEXTS = ("finish", "model", "reasoning", "refusal")
+_PIECE = 16
+
+Chat = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    reply: ChatReply
+    messages: Chat | None
+    pieces: tuple[str, ...]
+
+
+class Replay(Model):
+    """Gives the replies of a file of JSON lines, each once.
+
+    A line is `{"text": …}` and may say `finish`, `usage`, `reasoning`, `model`, `refusal`, `structured`, and
+    `pieces` (how the text is cut when streamed). A line with `messages` answers only requests with exactly these
+    messages; lines without are handed out in order to the others. Every sampling setting is taken, because a
+    recording does not change with it. Raises `UsageError` for a file that cannot be read, naming the line.
+    """
+
+    capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True)
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = f"replay/{path}"
+        self._lock = threading.Lock()
+        self._by_chat: dict[Chat, deque[_Recorded]] = {}
+        self._in_order: deque[_Recorded] = deque()
+        for recorded in _read(Path(path)):
+            kept = recorded.messages
+            queue = self._in_order if kept is None else self._by_chat.setdefault(kept, deque())
+            queue.append(recorded)
+        self._held = len(self._in_order) + sum(map(len, self._by_chat.values()))
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        return self._take(request).reply
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
+        recorded = self._take(request)
+        for piece in recorded.pieces:
+            yield piece
+            await asyncio.sleep(0)
+        yield recorded.reply
+
+    def _take(self, request: ChatRequest) -> _Recorded:
+        with self._lock:
+            queue = self._by_chat.get(request.messages) or self._in_order
+            if queue:
+                return queue.popleft()
+            left = sum(map(len, self._by_chat.values()))
+        why = "none of those left is for these messages" if left else "all have been given"
+        raise UsageError(f"{self.name} has no reply left ({self._held} recorded, {why}): record more, or ask less")
+
+
+class Recorder(Model):
+    """Asks `model` and appends each of its replies to a file that `Replay` reads.
+
+    Raises `UsageError` where the file cannot be written.
+    """
+
+    def __init__(self, model: Model, path: str | Path) -> None:
+        self.name = model.name
+        self.capabilities = model.capabilities
+        self._model = model
+        self._path = Path(path)
+        self._lock = threading.Lock()
+        try:
+            with self._path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, 2)
+                    if file.read(1) != b"\n":
+                        file.write(b"\n")
+        except OSError as error:
+            raise UsageError(f"cannot write replies to {path}: {error.strerror or error}") from error
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        reply = await self._model.complete(request)
+        self._write(request, reply)
+        return reply
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
+        pieces: list[str] = []
+        async for item in self._model.stream(request):
+            if isinstance(item, ChatReply):
+                self._write(request, item, pieces)
+            else:
+                pieces.append(item)
+            yield item
+
+    async def score(self, prompt: str, continuation: str) -> tuple[float, ...]:
+        return await self._model.score(prompt, continuation)
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return await self._model.embed(texts)
+
+    async def aclose(self) -> None:
+        await self._model.aclose()
+
+    def _write(self, request: ChatRequest, reply: ChatReply, pieces: Sequence[str] = ()) -> None:
+        line = {
+            "text": reply.text,
+            "finish": reply.finish,
+            "usage": reply.usage.to_dict(),
+            "model": reply.model,
+            "structured": reply.structured,
+            "messages": [message.to_dict() for message in request.messages],
+        }
+        details = {"reasoning": reply.reasoning, "refusal": reply.refusal, "pieces": pieces}
+        line.update((name, value) for name, value in details.items() if value)
+        # Half of a surrogate pair has no UTF-8, and what "backslashreplace" writes is JSON's escape for it.
+        data = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        with self._lock, self._path.open("ab", buffering=0) as file:
+            file.write(data)
+
+
+def _read(path: Path) -> list[_Recorded]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the replies in {path}: {error}") from error
+    recorded = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                recorded.append(_recorded(json.loads(line.decode("utf-8-sig"))))
+            except (ValueError, RecursionError) as error:
+                raise UsageError(f"line {number} of {path} is no recorded reply: {_reason(error)}") from error
+    return recorded
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, UsageError):
+        return str(error)
+    return "it is not JSON"
+
+
+def _recorded(line: Any) -> _Recorded:
+    """Raises `UsageError` for a line that lacks a text or holds something else than it should."""
+    if not isinstance(line, Mapping) or not isinstance(line.get("text"), str):
+        raise UsageError('it must be an object with "text"')
+    for name in _TEXTS:
+        if not isinstance(line.get(name, ""), str):
+            raise UsageError(f'"{name}" must be text')
+    if not isinstance(line.get("structured", False), bool):
+        raise UsageError('"structured" must be true or false')
+    text = line["text"]
+    usage = line.get("usage", {})
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens")
+    if not isinstance(usage, Mapping) or not all(type(usage.get(name, 0)) is int for name in names):
+        raise UsageError('"usage" must hold whole numbers of tokens')
+    pieces = line.get("pieces") or [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
+    if (
+        not isinstance(pieces, list)
+        or any(not isinstance(piece, str) for piece in pieces)
+        or "".join(pieces) != text
+    ):
+        raise UsageError('"pieces" must be texts that make up "text"')
+    reply = ChatReply(
+        text=text,
+        finish=line.get("finish", "stop"),
+        usage=Usage(*(usage.get(name, 0) for name in names)),
+        model=line.get("model", ""),
+        reasoning=line.get("reasoning", ""),
+        refusal=line.get("refusal", ""),
+        structured=line.get("structured", False),
+    )
+    messages = as_messages(line["messages"]) if "messages" in line else None
+    return _Recorded(reply, messages, tuple(pieces))

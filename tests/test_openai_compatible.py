@@ -1,0 +1,645 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from servers import COMPLETION, Handler, Served, answering, events, serving, streaming
+
+from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage, as_messages
+from outspoken.errors import MissingKeyError, PromptTooLongError, ProviderError, UnknownNameError, UsageError
+from outspoken.models import _offers
+from outspoken.models.openai_compatible import _FAILURES, _TELLING, OpenAICompatible, _failure
+from outspoken.models.providers import PROVIDERS, at_provider, at_url
+
+KEY = "sk-very-secret-0123456789"
+REPLY = ChatReply("hé 你好 🎉", "stop", Usage(12, 7, 5), "served-model")
+SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing remembered from another test, and no proxy on the way to loopback."""
+    monkeypatch.setattr(_offers, "_refused", set())
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+def asking(prompt: str = "咖啡 ☕ مرحبا", schema: dict[str, Any] | None = None, **sampling: Any) -> ChatRequest:
+    return ChatRequest(as_messages(prompt), Sampling(**sampling), schema)
+
+
+def model_at(served: Served, model: str = "m", **options: Any) -> OpenAICompatible:
+    return OpenAICompatible(served.base_url, model, api_key=KEY, **options)
+
+
+async def failure_of(handler: Handler, *, stream: bool = False, **options: Any) -> ProviderError:
+    async with serving(handler) as served:
+        model = model_at(served, **options)
+        with pytest.raises(ProviderError) as caught:
+            await (collected(model, asking()) if stream else model.complete(asking()))
+        await model.aclose()
+    for text in (str(caught.value), repr(caught.value), repr(caught.value.original)):
+        assert KEY not in text
+        assert "\n" not in text
+    return caught.value
+
+
+async def collected(model: OpenAICompatible, request: ChatRequest) -> tuple[list[str], ChatReply]:
+    *pieces, reply = [item async for item in model.stream(request)]
+    assert isinstance(reply, ChatReply)
+    return [piece for piece in pieces if isinstance(piece, str)], reply
+
+
+# Whole replies
+
+
+async def test_a_reply_comes_back():
+    async with serving(answering()) as served:
+        model = model_at(served, headers={"X-Team": "jokes"})
+        assert await model.complete(asking(temperature=0.5, max_tokens=9)) == REPLY
+        await model.aclose()
+    (request,) = served.requests
+    assert (request.method, request.path) == ("POST", "/v1/chat/completions")
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    assert request.headers["X-Team"] == "jokes"
+    assert served.bodies == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "咖啡 ☕ مرحبا"}],
+            "temperature": 0.5,
+            "max_tokens": 9,
+        }
+    ]
+
+
+async def test_no_key_is_sent_where_none_is_given():
+    async with serving(answering()) as served:
+        model = OpenAICompatible(served.base_url, "m")
+        await model.complete(asking())
+        await model.aclose()
+    assert "Authorization" not in served.requests[0].headers
+
+
+async def test_a_large_prompt():
+    async with serving(answering()) as served:
+        model = model_at(served)
+        assert await model.complete(asking("長" * 2**20)) == REPLY
+        await model.aclose()
+    assert len(served.bodies[0]["messages"][0]["content"]) == 2**20
+
+
+async def test_connections_are_kept():
+    async with serving(answering()) as served:
+        model = model_at(served)
+        for _ in range(5):
+            await model.complete(asking())
+        await model.aclose()
+    assert len({request.transport for request in served.requests}) == 1
+
+
+# Structured output
+
+
+def refusing(field: str, status: int = 400) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if field in await request.json():
+            return web.json_response({"error": {"message": f"unknown field {field}"}}, status=status)
+        if (await request.json()).get("stream"):
+            return web.Response(body=events("a"), content_type="text/event-stream")
+        return web.json_response(COMPLETION)
+
+    return handle
+
+
+async def test_a_schema_is_applied():
+    async with serving(answering()) as served:
+        model = model_at(served)
+        assert (await model.complete(asking(schema=SCHEMA))).structured
+        assert not (await model.complete(asking(schema={"type": "array"}))).structured
+        await model.aclose()
+    assert [("response_format" in body) for body in served.bodies] == [True, False]
+
+
+@pytest.mark.parametrize("status", [400, 422, 501])
+async def test_a_refused_schema_is_left_out_and_not_sent_again(status: int):
+    async with serving(refusing("response_format", status)) as served:
+        for model in (model_at(served), model_at(served)):
+            for _ in range(2):
+                assert not (await model.complete(asking(schema=SCHEMA))).structured
+            await model.aclose()
+    assert [("response_format" in body) for body in served.bodies] == [True, False, False, False, False]
+
+
+async def test_another_model_of_the_server_is_asked_anew():
+    async with serving(refusing("response_format")) as served:
+        for name in ("m", "other"):
+            model = model_at(served, name)
+            await model.complete(asking(schema=SCHEMA))
+            await model.aclose()
+    assert len(served.bodies) == 4
+
+
+async def test_many_first_calls_at_once():
+    async with serving(refusing("response_format")) as served:
+        model = model_at(served)
+        replies = await asyncio.gather(*(model.complete(asking(schema=SCHEMA)) for _ in range(50)))
+        served.bodies.clear()
+        await model.complete(asking(schema=SCHEMA))
+        await model.aclose()
+    assert replies == [REPLY] * 50
+    assert len(served.bodies) == 1
+
+
+async def test_a_request_that_fails_either_way_teaches_nothing():
+    async with serving(answering({"error": {"message": "no"}}, 400)) as served:
+        model = model_at(served)
+        for _ in range(2):
+            with pytest.raises(ProviderError, match="no"):
+                await model.complete(asking(schema=SCHEMA))
+        await model.aclose()
+    assert [("response_format" in body) for body in served.bodies] == [True, False] * 2
+
+
+async def test_too_long_a_prompt_is_not_tried_again():
+    error = {"error": {"message": "16k", "code": "context_length_exceeded"}}
+    async with serving(answering(error, 400)) as served:
+        model = model_at(served)
+        with pytest.raises(PromptTooLongError):
+            await model.complete(asking(schema=SCHEMA))
+        await model.aclose()
+    assert len(served.bodies) == 1
+
+
+# Streams
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_a_reply_streams_however_it_is_cut(size: int):
+    stream = events("你", "好 🎉", " مرحبا")
+    async with serving(streaming(stream[at : at + size] for at in range(0, len(stream), size))) as served:
+        model = model_at(served)
+        pieces, reply = await collected(model, asking(schema=SCHEMA))
+        await model.aclose()
+    assert pieces == ["你", "好 🎉", " مرحبا"]
+    assert reply == ChatReply("你好 🎉 مرحبا", "stop", Usage(12, 7, 5), "served-model", structured=True)
+    assert served.bodies[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_a_server_that_does_not_stream_answers_whole():
+    async with serving(answering()) as served:
+        model = model_at(served)
+        assert await collected(model, asking()) == ([REPLY.text], REPLY)
+        await model.aclose()
+
+
+async def test_refused_stream_options_are_left_out_and_not_sent_again():
+    async with serving(refusing("stream_options")) as served:
+        model = model_at(served)
+        for _ in range(2):
+            _, reply = await collected(model, asking(schema=SCHEMA))
+            assert reply.structured
+        await model.aclose()
+    assert [("stream_options" in body) for body in served.bodies] == [True, False, False]
+
+
+async def test_a_server_that_refuses_both_still_streams():
+    async def handle(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        field = "stream_options" if "stream_options" in body else "response_format"
+        return await refusing(field)(request)
+
+    async with serving(handle) as served:
+        model = model_at(served)
+        for _ in range(2):
+            assert (await collected(model, asking(schema=SCHEMA)))[0] == ["a"]
+        await model.aclose()
+    assert len(served.bodies) == 5
+
+
+async def test_a_stream_that_breaks_off():
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(events("a", finish=None, done=False))
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    error = await failure_of(handle, stream=True)
+    assert error.retryable
+    assert "broke off" in str(error)
+
+
+async def test_a_stream_that_ends_early():
+    error = await failure_of(streaming([events("a", finish=None, done=False)]), stream=True)
+    assert error.retryable
+
+
+async def test_an_error_in_the_stream():
+    bad = b'data: {"error": {"message": "out of memory ' + KEY.encode() + b'"}}\n\n'
+    error = await failure_of(streaming([events("a", finish=None, done=False), bad]), stream=True)
+    assert "out of memory ***" in str(error)
+
+
+async def test_a_web_page_instead_of_a_stream():
+    error = await failure_of(answering("<h1>Hello</h1>"), stream=True)
+    assert "does not look like an OpenAI-compatible API" in str(error)
+    assert "Hello" in str(error)
+
+
+async def test_a_stream_closed_early_lets_go_of_the_connection():
+    gone = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(events("a", finish=None, done=False))
+                await asyncio.sleep(0.01)
+        finally:
+            gone.set()
+
+    async with serving(handle) as served:
+        model = model_at(served)
+        stream = model.stream(asking())
+        assert await anext(stream) == "a"
+        await stream.aclose()
+        await asyncio.wait_for(gone.wait(), 10)
+        await model.aclose()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_cancelled_call_lets_go_of_the_connection(stream: bool):
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            gone.set()
+        return web.Response()
+
+    async with serving(handle) as served:
+        model = model_at(served)
+        call = collected(model, asking()) if stream else model.complete(asking())
+        task = asyncio.ensure_future(call)
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(gone.wait(), 10)
+        await model.aclose()
+
+
+# Failures
+
+
+async def test_a_web_page():
+    error = await failure_of(answering("<html><body><h1>Welcome</h1> to nginx " + KEY))
+    assert "does not look like an OpenAI-compatible API (a base URL usually ends in /v1)" in str(error)
+    assert "Welcome to nginx" in str(error)
+    assert not error.retryable
+
+
+async def test_an_http_error():
+    error = await failure_of(answering({"error": {"message": f"slow down {KEY}"}}, 429, {"Retry-After": "3"}))
+    assert (error.status, error.retry_after, error.retryable) == (429, 3, True)
+    assert "slow down ***" in str(error)
+
+
+async def test_a_wrong_key_names_the_variable():
+    error = await failure_of(answering({"error": {"message": "no"}}, 401), key_variable="SOME_API_KEY")
+    assert "SOME_API_KEY" in str(error)
+
+
+async def test_redirects_are_not_followed():
+    async with serving(answering()) as elsewhere:
+        headers = {"Location": elsewhere.base_url}
+        error = await failure_of(answering("", 307, headers))
+    assert "fix the base URL" in str(error)
+    assert elsewhere.requests == []
+
+
+async def test_nobody_there():
+    async with serving(answering()) as served:
+        pass
+    model = model_at(served)
+    with pytest.raises(
+        ProviderError, match=f"nothing answers at {served.base_url}: is the server running"
+    ) as caught:
+        await model.complete(asking())
+    await model.aclose()
+    assert caught.value.retryable
+
+
+async def test_an_answer_that_does_not_come():
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    error = await failure_of(handle, timeout=0.2)
+    assert error.retryable
+    assert "in time" in str(error)
+
+
+async def test_something_that_is_not_http():
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        model = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "m", api_key=KEY)
+        with pytest.raises(ProviderError, match="does not speak HTTP") as caught:
+            await model.complete(asking())
+        assert caught.value.original is None
+        await model.aclose()
+
+
+async def test_a_reply_cut_off():
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        request.transport.close()
+        return web.Response()
+
+    error = await failure_of(handle)
+    assert error.retryable
+    assert "broke off" in str(error)
+
+
+def every_kind(root: type[BaseException]) -> set[type[BaseException]]:
+    return {root}.union(*(every_kind(kind) for kind in root.__subclasses__()))
+
+
+CLIENT_ERRORS = sorted(every_kind(aiohttp.ClientError), key=lambda kind: kind.__name__)
+
+
+def made(kind: type[BaseException]) -> Any:
+    """An exception of this kind as aiohttp would make it, with a key in what it carries."""
+    refused = OSError(errno.ECONNREFUSED, "refused")
+    for arguments in ((KEY, refused), ("path", KEY, refused), (KEY, b"", "host", 1), ("text",), ()):
+        try:
+            return kind(*arguments)
+        except (TypeError, AttributeError):
+            continue
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("kind", CLIENT_ERRORS)
+def test_every_error_of_aiohttp_is_mapped(kind: type[aiohttp.ClientError]):
+    error = _failure(made(kind), "http://host/v1")
+    assert "http://host/v1" in str(error)
+    assert KEY not in str(error)
+    if issubclass(kind, (*_TELLING, aiohttp.ClientConnectorError)):
+        assert KEY not in repr(error.original)
+
+
+def test_the_table_of_failures_ends_with_everything():
+    assert _FAILURES[-1][0] == (aiohttp.ClientError, OSError)
+
+
+def test_failures_that_asking_again_does_not_mend():
+    certificate = aiohttp.ClientConnectorCertificateError(None, ssl.SSLCertVerificationError("self-signed"))
+    full = aiohttp.ClientConnectorError(None, OSError(errno.EMFILE, "Too many open files"))
+    for error, words in ((certificate, "certificate ("), (full, "ulimit -n")):
+        mapped = _failure(error, "http://host/v1")
+        assert not mapped.retryable
+        assert words in str(mapped)
+
+
+# What may not be asked
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://",
+        "http:///v1",
+        "http://a:b/v1",
+        "http://[::1/v1",
+        "http://a b/",
+    ],
+)
+def test_base_urls_that_cannot_be(url: str):
+    with pytest.raises(UsageError, match="must look like"):
+        OpenAICompatible(url, "m")
+
+
+def test_a_base_url_holds_no_password():
+    with pytest.raises(UsageError, match="environment") as caught:
+        OpenAICompatible("https://user:hunter2@host/v1", "m")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-é", "sk-a\nb", "sk-a\x00"])
+def test_keys_that_cannot_be_sent(key: str):
+    with pytest.raises(UsageError, match="OUTSPOKEN_API_KEY") as caught:
+        OpenAICompatible("http://host/v1", "m", api_key=key)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nB: c"}, {"X Y": "a"}, {"X:": "a"}, {"X": "é"}, {"": "a"}])
+def test_headers_that_cannot_be_sent(headers: dict[str, str]):
+    with pytest.raises(UsageError, match="header"):
+        OpenAICompatible("http://host/v1", "m", headers=headers)
+
+
+def test_a_timeout_must_be_positive():
+    with pytest.raises(UsageError, match="timeout"):
+        OpenAICompatible("http://host/v1", "m", timeout=0)
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/chat/completions"])
+async def test_the_base_url_may_be_written_in_several_ways(tail: str):
+    async with serving(answering()) as served:
+        model = OpenAICompatible(served.base_url + tail + "?version=secret-version", "m")
+        assert model.name == f"{served.base_url}#m"
+        await model.complete(asking())
+        await model.aclose()
+    assert served.requests[0].path_qs == "/v1/chat/completions?version=secret-version"
+
+
+def test_nothing_shows_the_key():
+    model = OpenAICompatible("http://host/v1?key=query-secret", "m", api_key=KEY)
+    for text in (repr(model), str(model), model.name, repr(model._peer)):
+        assert KEY not in text
+        assert "query-secret" not in text
+
+
+# Which model
+
+
+def models_offered(*names: str) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        listing = request.path == "/v1/models"
+        return web.json_response({"data": [{"id": name} for name in names]} if listing else COMPLETION)
+
+    return handle
+
+
+async def test_the_only_model_of_a_server_needs_no_name():
+    async with serving(models_offered("the-only-one")) as served:
+        model = model_at(served, "")
+        assert await model.complete(asking()) == REPLY
+        await model.complete(asking())
+        assert await model.models() == ["the-only-one"]
+        assert model.name == served.base_url
+        await model.aclose()
+    assert [body["model"] for body in served.bodies if body] == ["the-only-one"] * 2
+    assert [request.method for request in served.requests] == ["GET", "POST", "POST", "GET"]
+
+
+@pytest.mark.parametrize(("names", "words"), [(("a", "b"), "2 models (a, b)"), ((), "names no model")])
+async def test_which_model_must_be_said_where_there_is_a_choice(names: tuple[str, ...], words: str):
+    async with serving(models_offered(*names)) as served:
+        model = model_at(served, "")
+        with pytest.raises(UsageError) as caught:
+            await model.complete(asking())
+        await model.aclose()
+    assert words in str(caught.value)
+    assert f"{served.base_url}#NAME" in str(caught.value)
+
+
+# Providers
+
+
+async def test_a_url_is_sent_one_key_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-key")
+    monkeypatch.delenv("OUTSPOKEN_API_KEY", raising=False)
+    async with serving(answering()) as served:
+        for _ in range(2):
+            model = at_url(f"{served.base_url}#some/model")
+            await model.complete(asking())
+            await model.aclose()
+            monkeypatch.setenv("OUTSPOKEN_API_KEY", f" {KEY}\n")
+    assert model.name == f"{served.base_url}#some/model"
+    assert [request.headers.get("Authorization") for request in served.requests] == [None, f"Bearer {KEY}"]
+
+
+async def test_openai(monkeypatch: pytest.MonkeyPatch):
+    async with serving(answering()) as served:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", served.base_url)
+        model = at_provider("openai", "gpt-4.1")
+        assert await model.complete(asking(max_tokens=5)) == REPLY
+        await model.aclose()
+    assert model.name == "openai/gpt-4.1"
+    assert served.bodies[0]["max_completion_tokens"] == 5
+
+
+@pytest.mark.parametrize("provider", [row for row in PROVIDERS.values() if row.any_llm is None])
+def test_every_row_gives_a_model(provider: Any, monkeypatch: pytest.MonkeyPatch):
+    for variable in provider.key_variables:
+        monkeypatch.delenv(variable, raising=False)
+    if provider.key_variables:
+        with pytest.raises(MissingKeyError, match=provider.key_variables[0]):
+            at_provider(provider.name, "m")
+        monkeypatch.setenv(provider.key_variables[0], KEY)
+    assert at_provider(provider.name, "m").name == f"{provider.name}/m"
+
+
+def test_an_unknown_provider():
+    with pytest.raises(UnknownNameError, match="'openai'"):
+        at_provider("opnai", "m")
+
+
+# Proxies and loops
+
+
+async def test_a_proxy_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with serving(answering()) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.origin.replace("http://", "http://user:hunter2@"))
+        monkeypatch.setenv("http_proxy", proxy.origin.replace("http://", "http://user:hunter2@"))
+        model = OpenAICompatible("http://a.host.elsewhere/v1", "m")
+        assert await model.complete(asking()) == REPLY
+        await model.aclose()
+    assert str(proxy.requests[0].url) == "http://a.host.elsewhere/v1/chat/completions"
+    assert "Proxy-Authorization" in proxy.requests[0].headers
+    model = OpenAICompatible("http://a.host.elsewhere/v1", "m")
+    with pytest.raises(ProviderError, match="HTTP_PROXY") as caught:
+        await model.complete(asking())
+    await model.aclose()
+    assert "hunter2" not in str(caught.value) + repr(caught.value.original)
+
+
+async def test_one_model_in_several_loops():
+    async with serving(answering()) as served:
+        model = model_at(served)
+        replies = [await model.complete(asking())]
+
+        def elsewhere() -> None:
+            for _ in range(2):
+                replies.append(asyncio.run(model.complete(asking())))  # noqa: PERF401
+
+        threads = [threading.Thread(target=elsewhere) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+        assert replies == [REPLY] * 7
+        assert len(model._sessions._held) == 1
+        await model.aclose()
+
+
+async def test_a_model_that_is_dropped_closes_its_connections():
+    async with serving(answering()) as served:
+        model = model_at(served)
+        await model.complete(asking())
+        session = await model._sessions.get()
+        del model
+        gc.collect()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert session.closed
+
+
+LEAVINGS = {
+    "never closed": "asyncio.run(call())",
+    "two loops": "asyncio.run(call()); asyncio.run(call())",
+    "a loop closed in a hurry": """
+        for _ in range(2):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(call())
+            loop.close()
+    """,
+    "a background loop that still runs at the end": """
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        asyncio.run_coroutine_threadsafe(call(), loop).result()
+    """,
+}
+
+
+@pytest.mark.parametrize("script", LEAVINGS.values(), ids=LEAVINGS)
+async def test_nothing_is_said_at_the_end_of_a_program(script: str):
+    start = """
+        import asyncio, sys, threading
+        from outspoken.chat import ChatRequest, as_messages
+        from outspoken.models.openai_compatible import OpenAICompatible
+        model = OpenAICompatible(sys.argv[1], "m")
+        def call(): return model.complete(ChatRequest(as_messages("hi")))
+    """
+    # asyncio itself complains of the sockets of a loop that was not shut down.
+    warnings = "ignore" if "loop.close()" in script else "always"
+    program = textwrap.dedent(start) + textwrap.dedent(script)
+    async with serving(answering()) as served:
+        command = [sys.executable, "-W", f"{warnings}::ResourceWarning", "-c", program, served.base_url]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert served.requests

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import COMPLETION, events
+
+from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
+from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, UsageError
+from outspoken.models.openai_errors import Peer, one_line, retry_after
+from outspoken.models.openai_wire import (
+    EventReader,
+    StreamedReply,
+    chat_body,
+    decode,
+    encode,
+    model_names,
+    optional,
+    read_reply,
+)
+
+PEER = Peer("http://host/v1", "SOME_API_KEY", ("sk-very-secret",))
+ASKED = (Message("system", "be brief"), Message("user", "咖啡 ☕ مرحبا"))
+SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+KEYS = st.sampled_from(
+    ["choices", "message", "content", "usage", "error", "code", "type", "delta", "text", "model", "finish_reason"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | KEYS, inner, max_size=5),
+    max_leaves=15,
+)
+
+
+def test_a_body_says_what_was_asked_and_nothing_else():
+    assert chat_body(ChatRequest(ASKED), "m") == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "咖啡 ☕ مرحبا"}],
+    }
+
+
+def test_every_setting_has_its_field():
+    sampling = Sampling(0.0, 0.5, 10, 7, ("END",), {"min_p": 0.1})
+    body = chat_body(ChatRequest(ASKED, sampling), "m", max_tokens_field="max_completion_tokens", stream=True)
+    del body["messages"], body["model"]
+    assert body == {
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "max_completion_tokens": 10,
+        "seed": 7,
+        "stop": ["END"],
+        "stream": True,
+        "min_p": 0.1,
+    }
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "stream", "n", "temperature"])
+def test_extra_settings_replace_nothing(name: str):
+    sampling = Sampling(temperature=1, extra={name: 1})
+    with pytest.raises(UsageError, match=name):
+        chat_body(ChatRequest(ASKED, sampling), "m")
+
+
+def test_only_a_schema_of_an_object_is_offered():
+    offered = optional(ChatRequest(ASKED, schema=SCHEMA))
+    assert offered["response_format"]["json_schema"] == {"name": "responses", "strict": True, "schema": SCHEMA}
+    assert optional(ChatRequest(ASKED, schema={"type": "array"})) == {}
+    assert optional(ChatRequest(ASKED), stream=True) == {"stream_options": {"include_usage": True}}
+
+
+def test_the_callers_own_format_comes_first():
+    request = ChatRequest(ASKED, Sampling(extra={"response_format": {"type": "json_object"}}), SCHEMA)
+    assert optional(request) == {}
+    assert chat_body(request, "m")["response_format"] == {"type": "json_object"}
+
+
+def test_bodies_are_utf8():
+    assert json.loads(encode({"a": "咖啡 ☕ مرحبا"})) == {"a": "咖啡 ☕ مرحبا"}
+    assert "咖啡".encode() in encode({"a": "咖啡"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud83d", object(), {1, 2}])
+def test_what_json_cannot_hold_is_the_callers_fault(value: object):
+    with pytest.raises(UsageError, match="JSON"):
+        encode({"a": value})
+
+
+def test_damaged_characters_do_not_lose_the_rest():
+    assert decode(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    assert decode(b'{"a": "x\xffy"}') == {"a": "x\ufffdy"}
+    assert decode(rb'{"a": "x\ud83dy"}') == {"a": "x?y"}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"[" * 100_000, b"\xff\xfe", b"\x00"])
+def test_what_is_not_json_is_a_value_error(body: bytes):
+    with pytest.raises(ValueError):  # noqa: PT011
+        decode(body)
+
+
+def reply_to(message: object, **around: object) -> ChatReply:
+    return read_reply({"choices": [{"message": message}], **around}, PEER)
+
+
+def test_a_whole_reply():
+    reply = read_reply(COMPLETION, PEER, structured=True)
+    assert reply == ChatReply("hé 你好 🎉", "stop", Usage(12, 7, 5), "served-model", structured=True)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"content": None}, ChatReply("")),
+        ({"content": "a", "reasoning_content": "b"}, ChatReply("a", reasoning="b")),
+        ({"content": "a", "reasoning": "b"}, ChatReply("a", reasoning="b")),
+        ({"content": None, "refusal": "no"}, ChatReply("", refusal="no")),
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, ChatReply("ab")),
+        (
+            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "h"}]}, {"text": "a"}]},
+            ChatReply("a", reasoning="h"),
+        ),
+        ({"content": 7, "refusal": [], "reasoning": {}}, ChatReply("")),
+    ],
+)
+def test_messages_of_every_kind(message: dict[str, object], expected: ChatReply):
+    assert reply_to(message) == expected
+
+
+def test_usage_that_is_missing_or_odd_counts_as_zero():
+    assert reply_to({"content": "a"}, usage=None).usage == Usage()
+    odd = {"prompt_tokens": "12", "completion_tokens": -3, "prompt_tokens_details": None}
+    assert reply_to({"content": "a"}, usage=odd).usage == Usage()
+
+
+@pytest.mark.parametrize("payload", [{}, {"choices": []}, {"choices": [None]}, {"choices": [{}]}, [], None, 3])
+def test_an_answer_without_a_choice_may_be_asked_again(payload: object):
+    with pytest.raises(ProviderError, match="without a choice") as caught:
+        read_reply(payload, PEER)
+    assert caught.value.retryable
+
+
+def test_an_error_inside_a_success():
+    for payload in (
+        {"error": {"message": "upstream", "code": 502}},
+        {"choices": [{"error": {"message": "upstream", "code": 502}, "message": {"content": "half"}}]},
+    ):
+        with pytest.raises(ProviderError, match="upstream") as caught:
+            read_reply(payload, PEER)
+        assert (caught.value.status, caught.value.retryable) == (502, True)
+
+
+@given(JSON)
+def test_no_payload_raises_anything_but_our_error(payload: Any):
+    for read in (
+        lambda: read_reply(payload, PEER),
+        lambda: StreamedReply(PEER).add(payload),
+        lambda: PEER.http_error(400, {}, json.dumps(payload).encode()),
+    ):
+        with contextlib.suppress(OutspokenError):
+            read()
+
+
+@given(st.binary(), st.sampled_from([200, 400, 404, 500]))
+def test_no_body_raises_anything_but_our_error(body: bytes, status: int):
+    assert isinstance(PEER.http_error(status, {}, body), OutspokenError)
+    assert isinstance(PEER.foreign(body), ProviderError)
+
+
+def test_names_of_models():
+    assert model_names({"data": [{"id": "a"}, {"id": "b"}, {}, None]}) == ["a", "b"]
+    assert model_names([{"id": "a"}]) == ["a"]
+    with pytest.raises(ValueError, match="no list"):
+        model_names({"models": 3})
+
+
+# The event stream
+
+STREAMS = {
+    "plain": (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+    "returns and newlines": (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+    "returns alone": (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+    "several lines": (b"data: a\ndata:b\ndata\n\n", [b"a\nb\n"]),
+    "comments and other fields": (b": ping\n\nevent: x\nid: 1\nretry: 5\ndata: a\n:\n\n", [b"a"]),
+    "a mark at the start": (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+    "no last line": (b"data: a\n\ndata: b", [b"a", b"b"]),
+    "no event": (b"\n\n: nothing\n\nevent: x\n\n", []),
+    "Unicode": ("data: 你好\u2028🎉\x85 مرحبا\n\n".encode(), ["你好\u2028🎉\x85 مرحبا".encode()]),
+    "two spaces": (b"data:  a\n\n", [b" a"]),
+}
+
+
+def read_in(pieces: list[bytes]) -> list[bytes]:
+    reader = EventReader()
+    return [event for piece in pieces for event in reader.feed(piece)] + reader.close()
+
+
+@pytest.mark.parametrize(("stream", "expected"), STREAMS.values(), ids=STREAMS)
+def test_events_whole_and_byte_by_byte(stream: bytes, expected: list[bytes]):
+    assert read_in([stream]) == expected
+    assert read_in([stream[at : at + 1] for at in range(len(stream))]) == expected
+    assert read_in([b"", *(stream[at : at + 3] for at in range(0, len(stream), 3)), b""]) == expected
+
+
+@given(st.sampled_from(list(STREAMS.values())), st.lists(st.integers(0, 60), max_size=8))
+def test_events_cut_anywhere(case: tuple[bytes, list[bytes]], cuts: list[int]):
+    stream, expected = case
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    assert read_in([stream[a:b] for a, b in itertools.pairwise(edges)]) == expected
+
+
+def test_a_long_line_in_single_bytes_is_joined_once():
+    stream = b"data: " + b"x" * 300_000 + b"\n\n"
+    assert read_in([stream[at : at + 1] for at in range(len(stream))]) == [b"x" * 300_000]
+
+
+def test_a_streamed_reply():
+    reply = StreamedReply(PEER)
+    pieces = [reply.read(event) for event in read_in([events("你", "好", "🎉")])]
+    assert [piece for piece in pieces if piece] == ["你", "好", "🎉"]
+    assert reply.done
+    assert reply.reply() == ChatReply("你好🎉", "stop", Usage(12, 7, 5), "served-model")
+
+
+def test_reasoning_and_refusal_stream_apart_from_the_text():
+    reply = StreamedReply(PEER)
+    for delta in ({"reasoning_content": "hm"}, {"reasoning": "m"}, {"refusal": "no"}, {"content": "a"}, None):
+        reply.add({"choices": [{"delta": delta}]})
+    reply.add({"choices": [{"delta": {}, "finish_reason": "content_filter"}]})
+    assert reply.reply() == ChatReply("a", "content_filter", reasoning="hmm", refusal="no")
+
+
+@pytest.mark.parametrize("stream", [events("a", finish=None, done=False), b'data: {"choices": [{"del'])
+def test_a_stream_that_stops_early_may_be_asked_again(stream: bytes):
+    reply = StreamedReply(PEER)
+    with pytest.raises(ProviderError, match="broke off") as caught:
+        [reply.read(event) for event in read_in([stream])] and reply.reply()
+    assert caught.value.retryable
+
+
+def test_errors_in_a_stream():
+    with pytest.raises(ProviderError, match="overloaded"):
+        StreamedReply(PEER).read(b'{"error": {"message": "overloaded"}}')
+    with pytest.raises(PromptTooLongError):
+        StreamedReply(PEER).read(b'{"error": {"message": "m", "type": "exceed_context_size_error", "code": 400}}')
+
+
+# What errors say
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "retryable", "words"),
+    [
+        (400, {"error": {"message": "bad field"}}, False, ["400", "bad field"]),
+        (400, {"error": "just text"}, False, ["just text"]),
+        (400, [{"error": {"message": "in a list"}}], False, ["in a list"]),
+        (422, {"detail": [{"msg": "field required"}]}, False, ["field required"]),
+        (400, {"object": "error", "message": "older", "type": "X"}, False, ["older"]),
+        (401, {"error": {"message": "bad key sk-a*****f9"}}, False, ["SOME_API_KEY", "bad key ***"]),
+        (403, {}, False, ["SOME_API_KEY"]),
+        (404, {"error": {"message": "no such model"}}, False, ["no such model", "outspoken doctor"]),
+        (408, {}, True, []),
+        (409, {}, True, []),
+        (425, {}, True, []),
+        (429, {"error": {"message": "slow down"}}, True, ["slow down"]),
+        (429, {"error": {"message": "m", "code": "insufficient_quota"}}, False, ["no quota left"]),
+        (429, {"error": {"message": "m", "type": "insufficient_quota"}}, False, ["no quota left"]),
+        (500, {}, True, []),
+        (502, "<html><title>Bad</title><script>x()</script> gateway &amp; co", True, ["502", "Bad gateway & co"]),
+        (503, "", True, ["503"]),
+        (504, None, True, []),
+        (529, {}, True, []),
+        (418, 3, False, ["418"]),
+    ],
+)
+def test_http_errors(status: int, body: object, retryable: bool, words: list[str]):
+    raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    error = PEER.http_error(status, {"Retry-After": "2"}, raw)
+    assert isinstance(error, ProviderError)
+    assert (error.status, error.retryable) == (status, retryable)
+    assert error.retry_after == 2
+    for word in ["http://host/v1", *words]:
+        assert word in str(error)
+
+
+@pytest.mark.parametrize("field", [{"code": "context_length_exceeded"}, {"type": "exceed_context_size_error"}])
+def test_too_long_a_prompt_is_known_by_its_code(field: dict[str, str]):
+    error = PEER.http_error(400, {}, json.dumps({"error": {"message": "16k", **field}}).encode())
+    assert isinstance(error, PromptTooLongError)
+    assert "shorten" in str(error)
+
+
+def test_too_long_a_prompt_is_not_guessed_from_prose():
+    body = b'{"error": {"message": "maximum context length is 10 tokens"}}'
+    assert isinstance(PEER.http_error(400, {}, body), ProviderError)
+
+
+def test_a_redirect_says_where_to():
+    error = PEER.http_error(308, {"Location": "https://host/v1/chat?token=1"}, b"")
+    assert "redirects to https://host/v1/chat:" in str(error)
+    assert "token" not in str(error)
+
+
+def test_a_web_page_is_no_api():
+    for error in (
+        PEER.foreign(b"<h1>Hello</h1>\n<p>world sk-very-secret"),
+        PEER.http_error(404, {}, b"<h1>Hello"),
+    ):
+        assert "does not look like an OpenAI-compatible API" in str(error)
+        assert "Hello" in str(error)
+        assert "<" not in str(error)
+        assert "secret" not in str(error)
+
+
+def test_a_line_is_one_short_printable_line_without_secrets():
+    said = "a\n\n\x1b[31mb sk-very-secret " + "x" * 1000
+    line = one_line(said, PEER.secrets)
+    assert line.startswith("a [31mb *** xxx")
+    assert len(line) == 300
+    assert one_line("x" * 295 + " sk-very-secret", PEER.secrets) == "x" * 295 + " ***"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "1.5"}, 1.5),
+        ({"Retry-After": "-3"}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"retry-after-ms": "250", "Retry-After": "9"}, 0.25),
+        ({"Retry-After": formatdate(0, usegmt=True)}, 0),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], seconds: float | None):
+    assert retry_after(headers) == seconds
+
+
+def test_how_long_to_wait_until_a_date():
+    wait = retry_after({"Retry-After": formatdate(time.time() + 100, usegmt=True)})
+    assert wait is not None
+    assert 90 < wait <= 100

@@ -1,0 +1,267 @@
+"""The methods driven by hand: no model, no loop, only requests and replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from outspoken import ChatReply, ChatRequest, Distribution, ReplyError, Settings, ShortReplyError, Usage
+from outspoken.chat import Message, as_messages
+from outspoken.methods import ABOUT, Ask, steps
+from outspoken.templates import METHODS, load
+
+
+def vs(*pairs: tuple[str, Any], **more: Any) -> str:
+    return json.dumps({**more, "responses": [{"text": t, "probability": p} for t, p in pairs]}, ensure_ascii=False)
+
+
+def walk(
+    replies: Sequence[str | ChatReply], prompt: Any = "Name a fruit", **options: Any
+) -> tuple[Distribution, list[ChatRequest]]:
+    """Answer a method's requests with the replies, in order."""
+    extra = {name: options.pop(name) for name in ("schema", "validate", "enforce") if name in options}
+    settings = Settings.read(options)
+    ask = Ask(as_messages(prompt), settings, load(settings.template), "test/model", **extra)
+    running = steps(ask)
+    requests: list[ChatRequest] = []
+    left = list(replies)
+    try:
+        requests.append(next(running))
+        while True:
+            reply = left.pop(0)
+            reply = ChatReply(reply, usage=Usage(10, 5)) if isinstance(reply, str) else reply
+            requests.append(running.send(reply))
+    except StopIteration as stop:
+        assert not left, "the method asked for fewer replies than there were"
+        return stop.value, requests
+
+
+def test_vs_standard_asks_once_and_normalises() -> None:
+    distribution, requests = walk([vs(("apple", 0.4), ("pear", 0.2), ("fig", 0.2))], k=3, seed=5, temperature=0.7)
+    assert distribution.texts == ("apple", "pear", "fig")
+    assert distribution.probabilities == pytest.approx((0.5, 0.25, 0.25))
+    assert distribution.mass == pytest.approx(0.8)
+    (request,) = requests
+    assert request.messages[0] == Message("system", "You are a helpful assistant.")
+    assert request.messages[1].content.startswith('Generate 3 responses to the input prompt: "Name a fruit"')
+    assert request.sampling.seed == 5
+    made = distribution.provenance
+    assert (made.method, made.template, made.k, made.requests) == ("vs-standard", "standard", 3, 1)
+    assert made.usage == Usage(10, 5)
+    assert made.seed == 5
+
+
+def test_a_schema_is_sent_where_the_decoder_takes_one() -> None:
+    _, (plain,) = walk([vs(("a", 0.1), ("b", 0.1))], k=2)
+    assert plain.schema is None
+    _, (enforced,) = walk([vs(("a", 0.1), ("b", 0.1))], k=2, enforce=True, tau=0.2)
+    assert enforced.schema is not None
+    items = enforced.schema["properties"]["responses"]
+    assert (items["minItems"], items["maxItems"]) == (2, 2)
+    assert items["items"]["properties"]["probability"] == {"type": "number", "minimum": 0, "exclusiveMaximum": 0.2}
+
+
+def test_a_short_reply_is_topped_up_with_what_is_missing() -> None:
+    distribution, requests = walk([vs(("apple", 0.4), ("Apple.", 0.1)), vs(("pear", 0.1), ("fig", 0.1))], k=3)
+    assert distribution.texts == ("apple", "pear", "fig")
+    assert distribution.missing == 0
+    assert [m.role for m in requests[1].messages] == ["system", "user", "assistant", "user"]
+    assert requests[1].messages[-1].content.startswith("Generate 2 MORE alternative responses")
+    assert distribution.provenance.requests == 2
+    assert distribution.provenance.usage == Usage(20, 10)
+
+
+def test_what_does_not_come_is_counted_or_raised() -> None:
+    replies = [vs(("apple", 0.5)), vs(("apple", 0.5))]
+    distribution, _ = walk(replies, k=3, retries=1)
+    assert (distribution.texts, distribution.missing) == (("apple",), 2)
+    with pytest.raises(ShortReplyError, match="2 of 3") as caught:
+        walk(replies, k=3, retries=1, on_short="raise")
+    assert caught.value.distribution.texts == ("apple",)
+
+
+def test_an_unreadable_reply_is_asked_for_again_with_the_reason() -> None:
+    distribution, requests = walk(["What a nice question!", vs(("apple", 0.5), ("fig", 0.5))], k=2)
+    assert distribution.texts == ("apple", "fig")
+    assert requests[1].messages[-2] == Message("assistant", "What a nice question!")
+    assert "could not be read" in requests[1].messages[-1].content
+
+
+def test_an_empty_reply_is_asked_for_again_without_an_empty_turn() -> None:
+    _, requests = walk(["", vs(("apple", 0.5), ("fig", 0.5))], k=2, seed=3)
+    assert requests[1].messages == requests[0].messages
+    assert (requests[0].sampling.seed, requests[1].sampling.seed) == (3, 4)
+
+
+def test_prose_is_an_error_that_carries_the_reply() -> None:
+    refusal = "I'm sorry, but I can't help with that request."
+    with pytest.raises(ReplyError) as caught:
+        walk([refusal] * 3, k=5)
+    assert caught.value.text == refusal
+    assert caught.value.reply is not None
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (ChatReply("", refusal="I can't."), "refused"),
+        (ChatReply('{"resp', finish="length"), "raise max_tokens"),
+        (ChatReply("", finish="content_filter"), "empty"),
+    ],
+)
+def test_what_cannot_get_better_is_not_asked_for_again(reply: ChatReply, message: str) -> None:
+    with pytest.raises(ReplyError, match=message):
+        walk([reply], k=5)
+
+
+def test_a_candidate_that_was_cut_off_is_set_aside_and_asked_for_again() -> None:
+    cut = ChatReply(vs(("apple", 0.5), ("pe", 0.5))[:-24], finish="length")
+    distribution, _ = walk([cut, vs(("pear", 0.5))], k=2)
+    assert distribution.texts == ("apple", "pear")
+    assert [c.text for c in distribution.set_aside] == ["pe"]
+
+
+def test_a_direct_answer_that_was_cut_off_is_kept_and_marked() -> None:
+    distribution, _ = walk([ChatReply("Once upon a", finish="length")], method="direct", k=1)
+    assert distribution[0].repairs == ("truncated",)
+
+
+def test_the_tail_keeps_what_is_below_tau() -> None:
+    first = vs(("apple", 0.5), ("pear", 0.1), ("durian", 0.05), ("salak", 0.02))
+    distribution, requests = walk([first, vs(("quince", 0.01), ("sloe", 0.03))], k=4, tau=0.1, retries=1)
+    assert distribution.texts == ("durian", "sloe", "salak", "quince")
+    assert [c.text for c in distribution.set_aside] == ["apple", "pear"]
+    assert "outside the tail" in distribution.set_aside[0].repairs[-1]
+    assert "less than 0.1" in requests[0].messages[-1].content
+    assert "less than 0.1" in requests[1].messages[-1].content
+    assert distribution.provenance.tau == 0.1
+
+
+def test_nothing_in_the_tail_is_an_error_that_says_so() -> None:
+    with pytest.raises(ReplyError, match="outside the tail"):
+        walk([vs(("apple", 0.5), ("pear", 0.5))] * 3, k=2, tau=0.1)
+
+
+def test_more_than_were_asked_for_are_set_aside() -> None:
+    distribution, _ = walk([vs(*((f"t{at}", 0.1) for at in range(7)))], k=5)
+    assert len(distribution) == 5
+    assert len(distribution.set_aside) == 2
+    assert "surplus" in distribution.set_aside[0].repairs[-1]
+
+
+def test_direct_calls_k_times_and_counts() -> None:
+    distribution, requests = walk(["Apple", "apple.", "Fig", "Apple!"], method="direct", k=4, seed=2**32 - 2)
+    assert dict(zip(distribution.texts, distribution.probabilities, strict=True)) == {"Apple": 0.75, "Fig": 0.25}
+    assert distribution.missing == 0
+    assert distribution.mass is None
+    assert [r.messages for r in requests] == [(Message("user", "Name a fruit"),)] * 4
+    assert [r.sampling.seed for r in requests] == [2**32 - 2, 2**32 - 1, 0, 1]
+
+
+def test_direct_cot_keeps_the_reasoning_apart() -> None:
+    reply = json.dumps({"reasoning": "A rare one.", "response": "Salak"})
+    distribution, _ = walk([reply], method="direct-cot", k=1)
+    assert distribution.texts == ("Salak",)
+    assert distribution[0].meta["reasoning"] == "A rare one."
+
+
+@pytest.mark.parametrize("template", ["standard", "paper"])
+def test_sequence_is_uniform_whatever_is_stated(template: str) -> None:
+    reply = '["apple", "pear"]' if template == "paper" else vs(("apple", 0.9), ("pear", 0.1))
+    distribution, _ = walk([reply], method="sequence", k=2, template=template)
+    assert distribution.probabilities == (0.5, 0.5)
+    assert distribution.mass is None
+
+
+def test_multi_turn_keeps_all_turns_in_one_conversation() -> None:
+    distribution, requests = walk(["Apple", "Pear", "apple", "Fig"], method="multi-turn", k=3, retries=1)
+    assert sorted(distribution.texts) == ["Apple", "Fig", "Pear"]
+    assert [len(r.messages) for r in requests] == [1, 3, 5, 7]
+    assert [m.role for m in requests[-1].messages] == ["user", "assistant"] * 3 + ["user"]
+    assert distribution.missing == 0
+
+
+def test_vs_multi_asks_for_k_more_each_turn() -> None:
+    turns = [vs(("a", 0.2), ("b", 0.1)), vs(("c", 0.1), ("d", 0.1)), vs(("e", 0.05), ("f", 0.05))]
+    distribution, requests = walk(turns, method="vs-multi", k=2, turns=3)
+    assert len(distribution) == 6
+    assert [m.role for m in requests[2].messages[1:]] == ["user", "assistant", "user", "assistant", "user"]
+    assert requests[2].messages[-1].content.startswith("Generate 2 MORE alternative responses")
+    assert distribution.provenance.turns == 3
+
+
+def test_vs_cot_keeps_the_reasoning() -> None:
+    distribution, _ = walk([vs(("a", 0.2), ("b", 0.1), reasoning="First, angles.")], method="vs-cot", k=2)
+    assert distribution.reasoning == ("First, angles.",)
+
+
+@pytest.mark.parametrize("template", ["percent", "nll", "perplexity", "confidence", "xml"])
+def test_other_wordings_have_their_own_conversion(template: str) -> None:
+    key, values = {
+        "percent": ("probability", ["60%", 20]),
+        "nll": ("nll", [0.510826, 1.609438]),
+        "perplexity": ("perplexity", [1 / 0.6, 5]),
+        "confidence": ("confidence", [0.6, 0.2]),
+        "xml": ("probability", [0.6, 0.2]),
+    }[template]
+    if template == "xml":
+        reply = "".join(
+            f"<response><text>{t}</text><probability>{p}</probability></response>"
+            for t, p in zip("ab", values, strict=True)
+        )
+    else:
+        reply = json.dumps({"responses": [{"text": t, key: p} for t, p in zip("ab", values, strict=True)]})
+    distribution, _ = walk([reply], k=2, template=template)
+    assert [c.stated for c in distribution] == pytest.approx([0.6, 0.2], rel=1e-5)
+    assert distribution.probabilities == pytest.approx((0.75, 0.25), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chat_keeps_its_history_and_its_system_prompt(method: str) -> None:
+    chat = [
+        {"role": "system", "content": "You are a pirate."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Arr"},
+        {"role": "user", "content": "Name a fruit"},
+    ]
+    reply = {"direct": "Fig", "multi-turn": "Fig", "direct-cot": '{"reasoning": "x", "response": "Fig"}'}
+    distribution, (request,) = walk(
+        [reply.get(method, vs(("Fig", 0.5)))], prompt=chat, method=method, k=1, turns=1, retries=0
+    )
+    assert request.messages[0] == Message("system", "You are a pirate.")
+    assert request.messages[1:3] == (Message("user", "Hi"), Message("assistant", "Arr"))
+    assert "Name a fruit" in request.messages[-1].content
+    assert distribution.provenance.prompt == tuple(chat)
+
+
+def test_instructions_of_a_template_are_joined_to_the_callers_system_prompt() -> None:
+    chat = [{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": "Name a fruit"}]
+    _, (request,) = walk([vs(("Fig", 0.5))], prompt=chat, k=1, template="paper")
+    assert request.messages[0].content.startswith("You are a pirate.\n\nGenerate 1 responses")
+    assert request.messages[1] == Message("user", "Name a fruit")
+
+
+def structured(check: Callable[[Any], Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    return {"schema": schema, "validate": check}
+
+
+def test_structured_candidates_are_validated_and_invalid_ones_asked_for_again() -> None:
+    def check(value: Any) -> Any:
+        if "name" not in value:
+            raise ValueError("'name' is a required property")
+        return value
+
+    first = vs(({"name": "fig"}, 0.5), ({"nom": "pear"}, 0.5))
+    distribution, requests = walk([first, vs(({"name": "梨"}, 0.5))], k=2, **structured(check))
+    assert [c.value for c in distribution] == [{"name": "fig"}, {"name": "梨"}]
+    assert "invalid" in distribution.set_aside[0].repairs[-1]
+    assert '"required": ["name"]' in requests[0].messages[-1].content
+    assert "梨" in distribution[1].text
+
+
+def test_every_method_is_described() -> None:
+    assert tuple(ABOUT) == METHODS

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import typing
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from outspoken import Settings, UsageError
+from outspoken.settings import Options
+
+
+def test_options_and_settings_name_the_same_things() -> None:
+    assert list(Options.__annotations__) == [entry.name for entry in fields(Settings)]
+    assert typing.get_type_hints(Options) == typing.get_type_hints(Settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "k must be a whole number from 1 to 1,000, not 0"),
+        ({"k": 10_000}, "not 10000"),
+        ({"k": True}, "not True"),
+        ({"k": 2.5}, "not 2.5"),
+        ({"tau": 0.0}, "tau must lie between 0 and 1"),
+        ({"tau": 1.0}, "tau must lie between 0 and 1"),
+        ({"tau": float("nan")}, "tau must lie between 0 and 1"),
+        ({"tau": 0.1, "method": "sequence"}, "sequence asks for none"),
+        ({"method": "vs-standrad"}, "did you mean 'vs-standard'"),
+        ({"on_short": "rise"}, "did you mean 'raise'"),
+        ({"turns": 0}, "turns"),
+        ({"retries": -1}, "retries"),
+        ({"words": 0}, "words"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"seed": -1}, "seed"),
+        ({"kk": 3}, "did you mean 'k'"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings.read(options)
+    assert message in str(caught.value)

@@ -1,0 +1,107 @@
+"""Give language models their range back.
+
+    import outspoken
+
+    distribution = outspoken.verbalize("Tell me a joke about coffee.")
+    print(distribution.draw())
+
+Everything below is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from outspoken._version import __version__
+
+if TYPE_CHECKING:
+    from outspoken.api import AsyncStream, Stream, astream, averbalize, stream, verbalize
+    from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
+    from outspoken.distribution import Candidate, Distribution, Provenance
+    from outspoken.errors import (
+        LedgerError,
+        MissingExtraError,
+        MissingKeyError,
+        OutspokenError,
+        PromptTooLongError,
+        ProviderError,
+        ReplyError,
+        ShortReplyError,
+        UnknownNameError,
+        UsageError,
+    )
+    from outspoken.models import Capabilities, Model, resolve
+    from outspoken.parsing import Reader, Reading, parse
+    from outspoken.settings import Options, Settings
+
+_HOMES = {
+    "api": ("AsyncStream", "Stream", "astream", "averbalize", "stream", "verbalize"),
+    "chat": ("ChatReply", "ChatRequest", "Message", "Sampling", "Usage"),
+    "distribution": ("Candidate", "Distribution", "Provenance"),
+    "errors": (
+        "LedgerError",
+        "MissingExtraError",
+        "MissingKeyError",
+        "OutspokenError",
+        "PromptTooLongError",
+        "ProviderError",
+        "ReplyError",
+        "ShortReplyError",
+        "UnknownNameError",
+        "UsageError",
+    ),
+    "models": ("Capabilities", "Model", "resolve"),
+    "parsing": ("Reader", "Reading", "parse"),
+    "settings": ("Options", "Settings"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncStream",
+    "Candidate",
+    "Capabilities",
+    "ChatReply",
+    "ChatRequest",
+    "Distribution",
+    "LedgerError",
+    "Message",
+    "MissingExtraError",
+    "MissingKeyError",
+    "Model",
+    "Options",
+    "OutspokenError",
+    "PromptTooLongError",
+    "Provenance",
+    "ProviderError",
+    "Reader",
+    "Reading",
+    "ReplyError",
+    "Sampling",
+    "Settings",
+    "ShortReplyError",
+    "Stream",
+    "UnknownNameError",
+    "Usage",
+    "UsageError",
+    "__version__",
+    "astream",
+    "averbalize",
+    "parse",
+    "resolve",
+    "stream",
+    "verbalize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

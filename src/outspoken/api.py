@@ -1,0 +1,198 @@
+"""The calls that most users need: a prompt in, a distribution out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+from outspoken import methods, models, templates
+from outspoken.chat import Message, as_messages
+from outspoken.distribution import Candidate, Distribution, Verbalized
+from outspoken.engine import drive, drive_stream, iterate, run
+from outspoken.errors import UsageError
+from outspoken.models.base import Model
+from outspoken.settings import Options, Settings
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["AsyncStream", "Stream", "astream", "averbalize", "stream", "verbalize"]
+
+Prompt = str | Sequence[Message | Mapping[str, Any]]
+
+
+def verbalize(
+    prompt: Prompt,
+    *,
+    model: str | Model | None = None,
+    schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Distribution:
+    """Ask a model for candidates with their probabilities.
+
+    `prompt` is text, or a chat in OpenAI's form that ends with the user's turn. `model` is a name such as
+    `openai/gpt-4.1` or `http://localhost:8000/v1#name`, or a `Model`; without one it is `$OUTSPOKEN_MODEL`, else
+    the small model that runs in this process. `schema`, a pydantic model or a JSON schema, makes the candidates
+    structured: each one's `value` is validated against it. The other options are those of `Settings`.
+
+    Works in a script, in a thread and in a notebook. Raises `UsageError` (asked wrongly), `ProviderError` (the
+    server or the network failed) or `ReplyError` (the model's answer holds no candidate).
+    """
+    return run(averbalize(prompt, model=model, schema=schema, **options))
+
+
+async def averbalize(
+    prompt: Prompt,
+    *,
+    model: str | Model | None = None,
+    schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Distribution:
+    """`verbalize` for asynchronous code; many may run at once."""
+    steps, resolved = _prepare(prompt, model, schema, options)
+    return await drive(steps, resolved)
+
+
+def stream(
+    prompt: Prompt,
+    *,
+    model: str | Model | None = None,
+    schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Stream:
+    """`verbalize`, giving each candidate as soon as the model has written it; see `Stream`."""
+    return Stream(*_prepare(prompt, model, schema, options))
+
+
+def astream(
+    prompt: Prompt,
+    *,
+    model: str | Model | None = None,
+    schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> AsyncStream:
+    """`stream` for asynchronous code."""
+    return AsyncStream(*_prepare(prompt, model, schema, options))
+
+
+class AsyncStream(AsyncIterator[Candidate]):
+    """Candidates as they are verbalized; then `distribution` is the whole.
+
+    While the reply runs, a candidate's `probability` is its weight among those that have come so far, and
+    `so_far` is the distribution of these. Only the final distribution is normalised over all, validated, and
+    cleared of candidates outside the tail.
+    """
+
+    def __init__(self, steps: methods.Steps, model: Model) -> None:
+        self._items: AsyncGenerator[Verbalized | Distribution, None] = drive_stream(steps, model)
+        self._read: list[Verbalized] = []
+        self._final: Distribution | None = None
+
+    async def __anext__(self) -> Candidate:
+        async for item in self._items:
+            if isinstance(item, Distribution):
+                self._final = item
+                continue
+            self._read.append(item)
+            return self._latest(item)
+        raise StopAsyncIteration
+
+    def _latest(self, item: Verbalized) -> Candidate:
+        return next(candidate for candidate in self.so_far if candidate.text == item.text)
+
+    @property
+    def so_far(self) -> Distribution:
+        """The distribution of the candidates that have come; the final one once the stream has ended."""
+        return self._final or Distribution.from_verbalized(self._read)
+
+    @property
+    def distribution(self) -> Distribution:
+        """The whole distribution. Raises `UsageError` before the stream has ended."""
+        if self._final is None:
+            raise UsageError("the stream has not ended: iterate it to the end first")
+        return self._final
+
+    async def aclose(self) -> None:
+        """Stop asking; what runs at the model is cancelled."""
+        await self._items.aclose()
+
+
+class Stream(Iterator[Candidate]):
+    """`AsyncStream` for synchronous code."""
+
+    def __init__(self, steps: methods.Steps, model: Model) -> None:
+        self._stream = AsyncStream(steps, model)
+        self._items = iterate(self._generate())
+
+    async def _generate(self) -> AsyncGenerator[Candidate, None]:
+        try:
+            async for candidate in self._stream:
+                yield candidate
+        finally:
+            await self._stream.aclose()
+
+    def __next__(self) -> Candidate:
+        return next(self._items)
+
+    @property
+    def so_far(self) -> Distribution:
+        return self._stream.so_far
+
+    @property
+    def distribution(self) -> Distribution:
+        return self._stream.distribution
+
+    def close(self) -> None:
+        """Stop asking; what runs at the model is cancelled."""
+        self._items.close()
+
+
+def _prepare(
+    prompt: Prompt,
+    model: str | Model | None,
+    schema: type[BaseModel] | Mapping[str, Any] | None,
+    options: Options,
+) -> tuple[methods.Steps, Model]:
+    settings = Settings.read(options)
+    messages = as_messages(prompt)
+    template = templates.load(settings.template)
+    json_schema, validate = _validator(schema)
+    resolved = model if isinstance(model, Model) else models.resolve(model or models.default_name())
+    ask = methods.Ask(
+        messages,
+        settings,
+        template,
+        resolved.name,
+        resolved.capabilities.schema,
+        json_schema,
+        validate,
+    )
+    return methods.steps(ask), resolved
+
+
+def _validator(
+    schema: type[BaseModel] | Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any] | None, Callable[[Any], Any] | None]:
+    """The JSON schema of a candidate's value, and the function that validates a value or raises `ValueError`."""
+    if schema is None:
+        return None, None
+    if isinstance(schema, type) and hasattr(schema, "model_json_schema"):
+        return schema.model_json_schema(), schema.model_validate
+    if not isinstance(schema, Mapping):
+        raise UsageError("schema must be a pydantic model class or a JSON schema (a mapping)")
+    from jsonschema import Draft202012Validator, SchemaError, ValidationError
+
+    try:
+        Draft202012Validator.check_schema(dict(schema))
+    except SchemaError as error:
+        raise UsageError(f"this is not a JSON schema: {error.message}") from error
+    checker = Draft202012Validator(dict(schema))
+
+    def validate(value: Any) -> Any:
+        try:
+            checker.validate(value)
+        except ValidationError as error:
+            raise ValueError(error.message) from error
+        return value
+
+    return schema, validate

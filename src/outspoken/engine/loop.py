@@ -1,0 +1,83 @@
+"""One event loop in the background for callers without one: scripts, threads, notebooks whose loop is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+__all__ = ["iterate", "run"]
+
+T = TypeVar("T")
+
+_END = object()
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
+_pid = 0
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in the background loop and wait for it; Ctrl-C cancels it before it is passed on."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, _background())
+    return _wait(future)
+
+
+def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """Iterate an async generator from synchronous code; leaving the loop early closes it."""
+
+    async def advance() -> T | object:
+        return await anext(items, _END)
+
+    try:
+        while (item := run(advance())) is not _END:
+            yield item  # type: ignore[misc]
+    finally:
+        run(items.aclose())
+
+
+def _wait(future: Future[T]) -> T:
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            future.cancel()
+            with suppress(CancelledError, Exception):
+                future.result(timeout=5)
+        raise
+
+
+def _background() -> asyncio.AbstractEventLoop:
+    global _loop, _thread, _pid
+    with _lock:
+        # A forked child has the loop's object and not its thread.
+        if _loop is None or _loop.is_closed() or _pid != os.getpid():
+            _loop = asyncio.new_event_loop()
+            _thread = threading.Thread(target=_serve, args=(_loop,), name="outspoken", daemon=True)
+            _pid = os.getpid()
+            _thread.start()
+        return _loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    pending = asyncio.all_tasks(loop)
+    for task in pending:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+@atexit.register
+def _stop() -> None:
+    if _loop is not None and _thread is not None and _pid == os.getpid() and not _loop.is_closed():
+        _loop.call_soon_threadsafe(_loop.stop)
+        _thread.join(timeout=5)

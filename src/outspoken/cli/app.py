@@ -1,0 +1,53 @@
+"""The commands put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from outspoken._version import __version__
+from outspoken.cli.ask import ask
+from outspoken.cli.doctor import doctor
+from outspoken.cli.methods import methods
+from outspoken.cli.models import models
+from outspoken.cli.parse import parse
+from outspoken.cli.templates import templates
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="outspoken",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask a language model for a distribution of answers, and draw from it.",
+    epilog='Example: outspoken ask "Tell me a joke about coffee"',
+)
+app.command()(ask)
+app.command()(parse)
+app.add_typer(models, name="models")
+app.command()(methods)
+app.command()(templates)
+app.command()(doctor)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"outspoken {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The console script."""
+    app()

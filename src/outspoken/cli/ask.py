@@ -1,0 +1,125 @@
+"""`outspoken ask`: one prompt, one distribution."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outspoken.cli.common import Debug, Json, ModelName, Offline, command, console, note, print_json, with_settings
+from outspoken.errors import UsageError
+
+if TYPE_CHECKING:
+    from outspoken.api import Stream
+    from outspoken.distribution import Distribution
+    from outspoken.models import Model
+
+__all__ = ["ask"]
+
+
+@command
+@with_settings
+def ask(
+    options: dict[str, Any],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What you want responses to; - reads it from standard input.")
+    ] = None,
+    messages: Annotated[
+        Path | None, typer.Option(help="A whole chat instead: a JSON file of messages with role and content.")
+    ] = None,
+    model: ModelName = None,
+    draw: Annotated[int | None, typer.Option(help="Draw this many and print only those.")] = None,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Draw without replacement.")] = False,
+    schema: Annotated[
+        Path | None, typer.Option(help="A JSON schema that the value of each candidate must match.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Append every reply to this file, for --model replay/FILE.")
+    ] = None,
+    json: Json = False,
+    offline: Offline = False,
+    debug: Debug = False,
+) -> None:
+    """Ask for candidates with their probabilities, and watch them come.
+
+    Example: outspoken ask "Tell me a joke about coffee" -k 5 --draw 1
+    """
+    if draw is not None and draw < 1:
+        raise UsageError(f"--draw must be at least 1, not {draw}")
+    if distinct and draw is None:
+        raise UsageError("--distinct belongs to --draw N")
+    from outspoken.api import stream
+
+    shape = None if schema is None else _read_json(schema)
+    chat = _chat(prompt, messages)
+    running = stream(chat, model=_model(model, record), schema=shape, **options)
+    distribution = _watch(running, live=not json and draw is None)
+    if distribution.missing:
+        note(f"{distribution.missing} of the candidates asked for did not come")
+    seed = options.get("seed")
+    drawn = [] if draw is None else distribution.draw(draw, seed=seed, replace=not distinct)
+    if json:
+        extra = {} if draw is None else {"draws": [candidate.to_dict() for candidate in drawn]}
+        print_json({**distribution.to_dict(), **extra})
+    else:
+        for candidate in drawn:
+            console().print(candidate.text, soft_wrap=True)
+
+
+def _chat(prompt: str | None, messages: Path | None) -> Any:
+    if (prompt is None) == (messages is None):
+        raise UsageError('say what to ask: outspoken ask "…", or --messages chat.json')
+    if messages is not None:
+        return _read_json(messages)
+    return sys.stdin.buffer.read().decode(errors="replace") if prompt == "-" else prompt
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+
+
+def _model(name: str | None, record: Path | None) -> Model:
+    from outspoken.models import DEFAULT, default_name, resolve
+
+    chosen = name or default_name()
+    if name is None and chosen == DEFAULT:
+        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
+    model = resolve(chosen)
+    if record is None:
+        return model
+    from outspoken.models.replay import Recorder
+
+    return Recorder(model, str(record))
+
+
+def _watch(running: Stream, *, live: bool) -> Distribution:
+    """Draw the table while candidates arrive, where somebody can see it."""
+    screen = console()
+    try:
+        if not (live and screen.is_terminal):
+            for _ in running:
+                pass
+            if live:
+                screen.print(running.distribution)
+            return running.distribution
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        from outspoken._display import rows
+
+        waiting = Spinner("dots", "asking…", style="dim")
+        with Live(waiting, console=screen, refresh_per_second=12, vertical_overflow="visible") as view:
+            for _ in running:
+                view.update(rows(running.so_far.candidates))
+            view.update(running.distribution)
+        return running.distribution
+    finally:
+        running.close()

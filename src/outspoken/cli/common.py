@@ -1,0 +1,144 @@
+"""What the commands share: errors in one line, options made from the settings, where things are printed."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from outspoken.errors import OutspokenError, ReplyError
+from outspoken.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Debug", "Json", "ModelName", "Offline", "command", "console", "note", "print_json", "with_settings"]
+
+_DEBUG = "OUTSPOKEN_DEBUG"
+
+
+def _set_debug(value: bool) -> None:
+    if value:
+        os.environ[_DEBUG] = "1"
+
+
+def _set_offline(value: bool) -> None:
+    if value:
+        os.environ["OUTSPOKEN_OFFLINE"] = "1"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
+Offline = Annotated[bool, typer.Option("--offline", callback=_set_offline, help="Never download a model.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="provider/name, or the URL of a server. Default: $OUTSPOKEN_MODEL, else local/smollm2."
+    ),
+]
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn our errors into one line on standard error and the contract's exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except OutspokenError as error:
+            if os.environ.get(_DEBUG):
+                raise
+            note(f"error: {_one_line(str(error))}", style="red")
+            if isinstance(error, ReplyError) and error.text.strip():
+                note(f"the model wrote: {_one_line(error.text, 300)}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            note("interrupted")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # The reader has gone (| head): leave quietly, and keep the interpreter from flushing into the pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if os.environ.get(_DEBUG):
+                raise
+            note(f"error: this is a fault in outspoken itself ({type(error).__name__}: {_one_line(str(error))})")
+            note("please report it, with what --debug prints")
+            raise typer.Exit(1) from error
+
+    return guarded
+
+
+def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one option for each field of `Settings`; it receives those as its argument `options`.
+
+    Only what the user said is passed on, so that defaults have one home.
+    """
+    signature = inspect.signature(function)
+    hints = get_type_hints(function, include_extras=True)
+    types = get_type_hints(Settings)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+    made = []
+    for entry in fields(Settings):
+        if not entry.metadata.get("cli", True):
+            continue
+        flags = entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)
+        default = entry.default if entry.default is not MISSING else None
+        shown = f" [default: {default}]" if default is not None else ""
+        kind = {"int": int, "float": float}.get(_plain(types[entry.name]), str)
+        option = typer.Option(*flags, help=entry.metadata["help"] + shown, show_default=False)
+        hints[entry.name] = Annotated[kind | None, option]
+        made.append(inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=None))
+
+    @functools.wraps(function)
+    def wrapper(**kwargs: Any) -> Any:
+        given = {parameter.name: kwargs.pop(parameter.name) for parameter in made}
+        return function(**kwargs, options={name: value for name, value in given.items() if value is not None})
+
+    hints.pop("options")
+    wrapper.__annotations__ = hints
+    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+            for parameter in (*own, *made)
+        ]
+    )
+    return wrapper
+
+
+def _plain(kind: Any) -> str:
+    """The name of the type inside an optional one."""
+    inner = [part for part in getattr(kind, "__args__", (kind,)) if part is not type(None)]
+    return getattr(inner[0], "__name__", "str")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; no colours and no live drawing where the stream is not a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def note(text: str, style: str | None = None) -> None:
+    """A line for the person, on standard error."""
+    console(stderr=True).print(text, style=style, soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output, in Unicode as it is."""
+    sys.stdout.buffer.write(json.dumps(document, ensure_ascii=False, indent=2).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _one_line(text: str, most: int = 1000) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,39 @@
+"""`outspoken templates`: the wordings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from outspoken.cli.common import Debug, Json, command, console, print_json
+
+__all__ = ["templates"]
+
+
+@command
+def templates(
+    name: Annotated[str | None, typer.Argument(help="Print this template's file.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the templates, or print one, to change it and use it with --template ./mine.toml.
+
+    Example: outspoken templates standard > mine.toml
+    """
+    from outspoken.templates import load, names, source
+
+    if name is not None:
+        text = source(name)
+        template = load(name)
+        if json:
+            print_json({"name": name, "about": template.about, "hash": template.hash, "source": text})
+        else:
+            typer.echo(text, nl=False)
+        return
+    shipped = [load(each) for each in names()]
+    if json:
+        print_json([{"name": each.name, "about": each.about, "hash": each.hash} for each in shipped])
+        return
+    for each in shipped:
+        console().print(f"{each.name:<12} {each.about}", soft_wrap=True)

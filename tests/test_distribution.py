@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken import Candidate, Distribution, Provenance, Usage, UsageError
-from outspoken.distribution import Verbalized, text_key
+from outspoken.distribution import Verbalized
+from outspoken.text import text_key
 
 
 def read(*pairs: tuple[str, float | None]) -> Distribution:

@@ -18,7 +18,7 @@ from outspoken._version import __version__
 if TYPE_CHECKING:
     from outspoken.api import AsyncStream, Stream, astream, averbalize, stream, verbalize
     from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
-    from outspoken.distribution import Candidate, Distribution, Provenance
+    from outspoken.distribution import Candidate, Distribution
     from outspoken.errors import (
         LedgerError,
         MissingExtraError,
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     )
     from outspoken.models import Capabilities, Model, resolve
     from outspoken.parsing import Reader, Reading, parse
+    from outspoken.provenance import Provenance
     from outspoken.settings import Options, Settings
 
 _HOMES = {
     "api": ("AsyncStream", "Stream", "astream", "averbalize", "stream", "verbalize"),
     "chat": ("ChatReply", "ChatRequest", "Message", "Sampling", "Usage"),
-    "distribution": ("Candidate", "Distribution", "Provenance"),
+    "distribution": ("Candidate", "Distribution"),
     "errors": (
         "LedgerError",
         "MissingExtraError",
@@ -53,6 +54,7 @@ _HOMES = {
     ),
     "models": ("Capabilities", "Model", "resolve"),
     "parsing": ("Reader", "Reading", "parse"),
+    "provenance": ("Provenance",),
     "settings": ("Options", "Settings"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

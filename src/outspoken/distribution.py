@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from outspoken.chat import Usage
 from outspoken.errors import UsageError
+from outspoken.provenance import Provenance
+from outspoken.text import text_key
 
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["Candidate", "Distribution", "Provenance", "Verbalized", "text_key"]
+__all__ = ["Candidate", "Distribution", "Verbalized"]
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -79,65 +80,6 @@ class Candidate:
             tuple(entry.get("repairs", ())),
             dict(entry.get("meta", {})),
             entry.get("value"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """How a distribution came to be: enough to make it again.
-
-    `prompt` is the caller's text, or the list of messages. `template_hash` pins the wording behind the
-    template's name. `structured` tells whether the model's decoder enforced the shape of every reply.
-    """
-
-    prompt: str | tuple[Mapping[str, str], ...] = ""
-    model: str = ""
-    method: str = ""
-    template: str = ""
-    template_hash: str = ""
-    k: int = 0
-    turns: int = 1
-    tau: float | None = None
-    words: int | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    structured: bool = False
-    usage: Usage = Usage()
-    requests: int = 0
-    version: str = ""
-
-    @property
-    def seed(self) -> int | None:
-        return self.sampling.get("seed")
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "prompt": self.prompt if isinstance(self.prompt, str) else [dict(m) for m in self.prompt],
-            "method": self.method,
-            "model": self.model,
-            "template": self.template,
-            "template_hash": self.template_hash,
-            "k": self.k,
-            "turns": self.turns,
-            "tau": self.tau,
-            "words": self.words,
-            "sampling": dict(self.sampling),
-            "seed": self.seed,
-            "structured": self.structured,
-            "usage": self.usage.to_dict(),
-            "requests": self.requests,
-            "version": self.version,
-        }
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> Provenance:
-        prompt = entry.get("prompt", "")
-        usage = entry.get("usage", {})
-        counts = ("prompt_tokens", "completion_tokens", "cached_tokens")
-        plain = "model method template template_hash k turns tau words sampling structured requests version"
-        return cls(
-            prompt=prompt if isinstance(prompt, str) else tuple(prompt),
-            usage=Usage(*(usage.get(name, 0) for name in counts)),
-            **{name: entry[name] for name in plain.split() if name in entry},
         )
 
 
@@ -455,29 +397,3 @@ def _merged(group: list[Candidate]) -> Candidate:
         stated=math.fsum(stated) if stated else None,
         repairs=(*dict.fromkeys(repairs), f"merged {len(group)} equal texts"),
     )
-
-
-_OPENERS = "\"'`*_¿¡ "
-_CLOSERS = ".,;:!?\"'`…。．，、；：！？·*_ "
-_OPENING = frozenset(("Ps", "Pi", "Pf"))
-_CLOSING = frozenset(("Pe", "Pi", "Pf"))
-
-
-def text_key(text: str) -> str:
-    """What two texts must share to count as the same response.
-
-    Unicode compatibility form (NFKC), case folded, blanks made single, quotes and brackets trimmed on both sides
-    and sentence punctuation at the end. Signs that carry meaning stay: "C#", "-5" and ".NET" are themselves. A
-    text of nothing but punctuation is its own key.
-    """
-    if text.isascii():
-        folded = " ".join(text.lower().split())
-        return folded.lstrip(_OPENERS + "([{").rstrip(_CLOSERS + ")]}") or folded
-    normal = unicodedata.normalize("NFKC", text)
-    folded = " ".join(unicodedata.normalize("NFKC", normal.casefold()).split())
-    start, end = 0, len(folded)
-    while start < end and (folded[start] in _OPENERS or unicodedata.category(folded[start]) in _OPENING):
-        start += 1
-    while end > start and (folded[end - 1] in _CLOSERS or unicodedata.category(folded[end - 1]) in _CLOSING):
-        end -= 1
-    return folded[start:end] or folded

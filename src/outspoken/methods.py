@@ -13,12 +13,14 @@ from typing import Any
 
 from outspoken._version import __version__
 from outspoken.chat import ChatReply, ChatRequest, Message, Usage
-from outspoken.distribution import Distribution, Provenance, Verbalized, text_key
+from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import ReplyError, ShortReplyError
 from outspoken.parsing import parse
+from outspoken.provenance import Provenance
 from outspoken.settings import Settings
 from outspoken.shape import ReplyShape
 from outspoken.templates import Template, Wording
+from outspoken.text import text_key
 
 __all__ = ["ABOUT", "Ask", "Steps", "steps"]
 

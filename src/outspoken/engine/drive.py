@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from outspoken.chat import ChatReply
-from outspoken.distribution import Distribution, Verbalized, text_key
+from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import ProviderError
 from outspoken.methods import Steps
 from outspoken.models.base import Model
 from outspoken.parsing import Reader
+from outspoken.text import text_key
 
 __all__ = ["drive", "drive_stream"]
 

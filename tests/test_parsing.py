@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (a reply stays on one line)
 """Every way of writing candidates that the parser reads, one row each."""
 
 from __future__ import annotations

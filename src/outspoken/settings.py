@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypedDict
 
 from outspoken.chat import Sampling
@@ -38,7 +39,7 @@ def _option(default: Any, about: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": about, **more})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What is asked of the model, apart from the prompt. Raises `UsageError` for what cannot be."""
 
@@ -92,7 +93,7 @@ class Settings:
                 raise UnknownNameError("option", name, cls.__dataclass_fields__)
         return cls(**options)
 
-    @property
+    @cached_property
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed, tuple(self.stop), self.extra)
 

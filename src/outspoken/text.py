@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["text_key"]
 
@@ -19,6 +20,10 @@ def text_key(text: str) -> str:
     and sentence punctuation at the end. Signs that carry meaning stay: "C#", "-5" and ".NET" are themselves. A
     text of nothing but punctuation is its own key.
     """
+    return _cached(text) if len(text) <= _CACHED_LENGTH else _key(text)
+
+
+def _key(text: str) -> str:
     if text.isascii():
         folded = " ".join(text.lower().split())
         return folded.lstrip(_OPENERS + "([{").rstrip(_CLOSERS + ")]}") or folded
@@ -30,3 +35,8 @@ def text_key(text: str) -> str:
     while end > start and (folded[end - 1] in _CLOSERS or unicodedata.category(folded[end - 1]) in _CLOSING):
         end -= 1
     return folded[start:end] or folded
+
+
+# A candidate's key is asked for again soon: while it is placed, while equal ones are merged, while it is drawn.
+_CACHED_LENGTH = 2_000
+_cached = lru_cache(maxsize=1024)(_key)

@@ -50,7 +50,8 @@ def _quick(text: str, key: str, k: int) -> Reading | None:
         value = from_json(text.encode()) if k else decode(text)
         for item in value["responses"]:
             content, stated = item["text"], item[key]
-            if not 0.0 < stated < 1.0 or len(item) != 2 or not content or content.strip() is not content:
+            content = content.strip()
+            if not 0.0 < stated < 1.0 or len(item) != 2 or not content:
                 return None
             candidates.append(Verbalized(content, stated, log(stated)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

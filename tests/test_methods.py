@@ -176,12 +176,25 @@ def test_sequence_is_uniform_whatever_is_stated(template: str) -> None:
     assert distribution.mass is None
 
 
-def test_multi_turn_keeps_all_turns_in_one_conversation() -> None:
-    distribution, requests = walk(["Apple", "Pear", "apple", "Fig"], method="multi-turn", k=3, retries=1)
-    assert sorted(distribution.texts) == ["Apple", "Fig", "Pear"]
+def test_multi_turn_keeps_all_turns_in_one_conversation_and_counts() -> None:
+    distribution, requests = walk(["Apple", "Pear", "apple", "Fig"], method="multi-turn", k=4)
+    assert dict(zip(distribution.texts, distribution.probabilities, strict=True)) == {
+        "Apple": 0.5,
+        "Pear": 0.25,
+        "Fig": 0.25,
+    }
     assert [len(r.messages) for r in requests] == [1, 3, 5, 7]
     assert [m.role for m in requests[-1].messages] == ["user", "assistant"] * 3 + ["user"]
     assert distribution.missing == 0
+
+
+def test_an_answer_repeated_in_a_later_reply_is_set_aside() -> None:
+    turns = [vs(("a", 0.2), ("A.", 0.1), ("b", 0.1)), vs(("a", 0.9), ("c", 0.1))]
+    distribution, _ = walk(turns, k=3, retries=1)
+    assert [(c.text, c.stated) for c in distribution] == [("a", pytest.approx(0.3)), ("b", 0.1), ("c", 0.1)]
+    assert [(c.text, c.repairs[-1]) for c in distribution.set_aside] == [
+        ("a", "repeated: an earlier reply said it")
+    ]
 
 
 def test_vs_multi_asks_for_k_more_each_turn() -> None:

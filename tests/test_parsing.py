@@ -270,6 +270,9 @@ LISTS = {
     "comma": "1. Paris (Wahrscheinlichkeit: 0,6)\n2. Lyon (Wahrscheinlichkeit: 0,3)",
     "table": "| # | Text | Probability |\n|---|---|---|\n| 1 | Paris | 0.6 |\n| 2 | Lyon | 0.3 |",
     "table-prose": "Here:\n\n| Response | Likelihood |\n| :-- | --: |\n| Paris | 60% |\n| Lyon | 30% |\n\nDone.",
+    "one-line": "1. Paris (p = 0.6)  2. Lyon (p = 0.3)",
+    "one-line-commas": "Paris (0.6), Lyon (30%)",
+    "one-line-chinese": "Paris（概率：0.6）、Lyon（0.3）。",
     "fenced-list": "```\n1. Paris (0.6)\n2. Lyon (0.3)\n```",
     "think-list": "<think>1. Nice (0.9)</think>\n1. Paris (0.6)\n2. Lyon (0.3)",
 }
@@ -334,6 +337,20 @@ OTHER_LISTS = {
         [("Paris", 0.3), ("Rome", 0.2)],
     ),
 }
+
+
+def test_a_cut_list_of_texts_with_braces_keeps_the_texts() -> None:
+    text = """{"responses": ["f({name: 'US'})", "f({name: 'Canada'})", "f({name: 'USA'})}  # and so on"""
+    assert [candidate.text for candidate in parse(text).candidates][:2] == [
+        "f({name: 'US'})",
+        "f({name: 'Canada'})",
+    ]
+
+
+@pytest.mark.parametrize("text", ["We found (0.5) and (0.7) to differ.", "See (0.5), which is higher than (0.7)!"])
+def test_figures_in_prose_are_no_candidates(text: str) -> None:
+    with pytest.raises(ReplyError):
+        parse(text)
 
 
 @pytest.mark.parametrize(("text", "expected"), OTHER_LISTS.values(), ids=OTHER_LISTS.keys())

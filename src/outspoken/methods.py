@@ -57,26 +57,29 @@ class Ask:
 def steps(ask: Ask) -> Steps:
     """The generator of the method that `ask.settings` names."""
     settings = ask.settings
-    if settings.method in ("direct", "direct-cot"):
+    if settings.method in ("direct", "direct-cot", "multi-turn"):
         return _sample(ask)
-    if settings.method == "multi-turn":
-        return _converse(ask, batch=1, goal=settings.k)
     turns = settings.turns if settings.method == "vs-multi" else 1
     return _converse(ask, batch=settings.k, goal=settings.k * turns)
 
 
 def _sample(ask: Ask) -> Steps:
-    """k separate calls of one candidate each: equal answers are frequency, so nothing is asked anew for them."""
+    """k replies of one candidate each; in one conversation for multi-turn, else each on its own.
+
+    Equal answers are frequency, which is what one came to see, so nothing is asked anew for them.
+    """
     run = _Run(ask)
-    opening = run.opening(1)
+    messages = run.opening(1)
     retries = ask.settings.retries
     while (wanted := ask.settings.k - len(run.inside)) > 0:
-        reply = yield run.request(opening, 1)
-        run.take(reply, 1)
+        reply = yield run.request(messages, 1)
+        readable = run.take(reply, 1)
         if ask.settings.k - len(run.inside) == wanted:
             if retries == 0 or run.hopeless:
                 break
             retries -= 1
+        if ask.settings.method == "multi-turn":
+            messages = run.follow_up(messages, reply, 1, readable=readable)
     return run.finish(missing=wanted)
 
 
@@ -84,9 +87,10 @@ def _converse(ask: Ask, batch: int, goal: int) -> Steps:
     """Calls in one conversation, `batch` candidates each, until there are `goal` different ones.
 
     What a reply lacks (too few, unreadable, repeated or outside the tail) is asked for again in the
-    conversation, at most `retries` times in all.
+    conversation, at most `retries` times in all. An answer that comes again in a later reply adds nothing to
+    what was said of it before and is set aside.
     """
-    run = _Run(ask)
+    run = _Run(ask, unique=True)
     messages = run.opening(batch)
     retries, target, wanted = ask.settings.retries, batch, batch
     while True:
@@ -110,6 +114,7 @@ class _Run:
     """What has been asked and read so far in one execution of a method."""
 
     ask: Ask
+    unique: bool = False
     inside: list[Verbalized] = field(default_factory=list)
     aside: list[Verbalized] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
@@ -224,6 +229,7 @@ class _Run:
         if reasoning and shape.kind != "answer":
             self.reasoning.append(reasoning)
         room = self.distinct + shape.k
+        earlier = frozenset(self.keys) if self.unique else frozenset()
         for entry in reading.candidates:
             if shape.kind == "answer" and reasoning:
                 entry = entry._replace(meta={**entry.meta, "reasoning": reasoning})
@@ -234,9 +240,9 @@ class _Run:
                 continue
             if shape.kind not in ("candidates", "xml"):
                 entry = entry._replace(stated=None, log_stated=None)
-            self._place(entry, room)
+            self._place(entry, room, earlier)
 
-    def _place(self, entry: Verbalized, room: int) -> None:
+    def _place(self, entry: Verbalized, room: int, earlier: frozenset[str]) -> None:
         """Put a candidate into the distribution, or aside with the reason."""
         if self.ask.validate is not None:
             try:
@@ -248,6 +254,8 @@ class _Run:
         tau, key = self.ask.settings.tau, text_key(entry.text)
         if tau is not None and entry.stated is not None and entry.stated >= tau:
             self._set_aside(entry, f"outside the tail: stated at {entry.stated:g}, tau is {tau:g}")
+        elif key in earlier:
+            self._set_aside(entry, "repeated: an earlier reply said it")
         elif key not in self.keys and self.distinct >= room:
             self._set_aside(entry, "surplus: more than were asked for")
         else:

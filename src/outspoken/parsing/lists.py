@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from outspoken.parsing.names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
 from outspoken.parsing.numbers import NUMBER, Item, figure
@@ -54,6 +55,12 @@ _LEADING = re.compile(
     rf"\s{{0,3}}(?:[(\[（【]\s{{0,3}}(?P<a>{_SURE})\s{{0,3}}[)\]）】]\s{{0,3}}[:：\-–—]?"
     rf"|(?P<b>{_SURE})\s{{0,3}}[:：\-–—|])\s"
 )
+# A weight in brackets in the middle of a line, and what the next candidate on that line begins with.
+_INLINE = re.compile(
+    rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p){_SEPARATOR})?{_SURE}\s{{0,3}}[)\]）】]"
+    r"(?:\s{0,3}[,，;；、|]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
+    re.IGNORECASE,
+)
 _RULE = re.compile(r"[\s|:\-]{3,400}")
 _OPENERS = " \t([（【{—–-,，;；:：|*_\"'~"
 _CLOSERS = " \t)]）】}.。,，;；*_\"'|:："
@@ -76,7 +83,7 @@ def first_marker(text: str) -> int:
 
 def read_lists(text: str, shape: ReplyShape | None, found: Found) -> bool:
     """Add the candidates of a list or a table. False where there is none."""
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = [part for line in text.replace("\r\n", "\n").split("\n") for part in _parts(line)]
     if _table(lines, shape, found):
         return True
     blocks, before = _blocks(lines)
@@ -98,6 +105,12 @@ def read_lists(text: str, shape: ReplyShape | None, found: Found) -> bool:
         found.add(item)
     found.repairs.append("as-list")
     return True
+
+
+def _parts(line: str) -> list[str]:
+    """The candidates of a line that holds several, each of which ends with its weight in brackets."""
+    cuts = [0, *(match.end() for match in _INLINE.finditer(line)), len(line)]
+    return [line[start:end].rstrip(" \t,，;；、|") for start, end in pairwise(cuts)] if len(cuts) > 2 else [line]
 
 
 def _kind(lines: list[str]) -> str | None:

@@ -256,6 +256,28 @@ async def test_a_web_page_instead_of_a_stream():
     assert "Hello" in str(error)
 
 
+async def test_a_server_that_hangs_up_behind_a_stream_is_asked_again_on_a_new_connection():
+    connections: list[object] = []
+    stream = events("a")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(f"{len(stream):x}\r\n".encode() + stream + b"\r\n0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        model = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
+        for _ in range(20):
+            assert (await collected(model, asking()))[0] == ["a"]
+        await model.aclose()
+    assert len(connections) == 20
+
+
 async def test_a_stream_closed_early_lets_go_of_the_connection():
     gone = asyncio.Event()
 

@@ -52,10 +52,13 @@ def ask(
     if distinct and draw is None:
         raise UsageError("--distinct belongs to --draw N")
     from outspoken.api import stream
+    from outspoken.models import DEFAULT, default_name
 
     shape = None if schema is None else _read_json(schema)
     chat = _chat(prompt, messages)
     running = stream(chat, model=_model(model, record), schema=shape, **options)
+    if model is None and default_name() == DEFAULT:
+        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
     distribution = _watch(running, live=not json and draw is None)
     if distribution.missing:
         note(f"{distribution.missing} of the candidates asked for did not come")
@@ -87,12 +90,9 @@ def _read_json(path: Path) -> Any:
 
 
 def _model(name: str | None, record: Path | None) -> Model:
-    from outspoken.models import DEFAULT, default_name, resolve
+    from outspoken.models import default_name, resolve
 
-    chosen = name or default_name()
-    if name is None and chosen == DEFAULT:
-        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
-    model = resolve(chosen)
+    model = resolve(name or default_name())
     if record is None:
         return model
     from outspoken.models.replay import Recorder

@@ -114,6 +114,7 @@ class OpenAICompatible(Model):
             self._shown, key_variable, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
         )
         self._sessions = PerLoop(self._session, aiohttp.ClientSession.close)
+        self._single_use = PerLoop(lambda: self._session(force_close=True), aiohttp.ClientSession.close)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         response, structured = await self._answer(request)
@@ -154,6 +155,7 @@ class OpenAICompatible(Model):
 
     async def aclose(self) -> None:
         await self._sessions.aclose()
+        await self._single_use.aclose()
 
     async def _answer(self, request: ChatRequest, *, stream: bool = False) -> tuple[aiohttp.ClientResponse, bool]:
         """A successful response, and whether the decoder was given the schema."""
@@ -161,13 +163,19 @@ class OpenAICompatible(Model):
         body = chat_body(request, model, max_tokens_field=self._max_tokens_field, stream=stream)
 
         async def send(fields: Mapping[str, Any]) -> aiohttp.ClientResponse:
-            return await self._send("POST", self._url, encode({**body, **fields}))
+            return await self._send("POST", self._url, encode({**body, **fields}), once=stream)
 
         response, sent = await offering(self._shown, model, optional(request, stream=stream), send)
         return response, "response_format" in sent
 
-    async def _send(self, method: str, url: yarl.URL, body: bytes | None = None) -> aiohttp.ClientResponse:
-        session = await self._sessions.get()
+    async def _send(
+        self, method: str, url: yarl.URL, body: bytes | None = None, *, once: bool = False
+    ) -> aiohttp.ClientResponse:
+        """A successful response; with `once` its connection is not used again.
+
+        Some servers hang up behind a stream without having said so, and the next request would go nowhere.
+        """
+        session = await (self._single_use if once else self._sessions).get()
         # aiohttp warns of large bodies handed over as bytes.
         data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
         response = await self._received(
@@ -204,9 +212,9 @@ class OpenAICompatible(Model):
         self._model = names[0]
         return self._model
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _session(self, *, force_close: bool = False) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, force_close=force_close),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
         )

@@ -4,7 +4,7 @@ Every arm asks for the same k candidates under the same schema, `--parallel` req
 round after round; what is reported is the median of each and the median of the ratios to the first arm within a
 round. The second table sends `--requests` requests through models with different numbers of slots.
 
-    python benchmarks/local.py [--rounds 5] [--json]
+    python benchmarks/local.py [--rounds 3] [--json]
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parallel", type=int, default=8)
     parser.add_argument("--requests", type=int, default=16, help="of the comparison of slots")
-    parser.add_argument("--slots", type=int, nargs="*", default=[1, 2, 8, 16])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slots", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     report: dict[str, Any] = {

@@ -184,10 +184,13 @@ def test_the_terminal_table_shows_markup_as_text() -> None:
 
     from rich.console import Console
 
+    distribution = read(("[red]咖啡[/red] :coffee:", 0.9), ("مرحبا", 0.1))
     out = io.StringIO()
-    Console(file=out, width=100).print(read(("[red]咖啡[/red]", 0.9), ("مرحبا", 0.1)))
-    assert "[red]咖啡[/red]" in out.getvalue()
-    assert "0.900" in out.getvalue()
+    Console(file=out, width=100).print(distribution)
+    for shown in (out.getvalue(), str(distribution)):
+        assert "[red]咖啡[/red] :coffee:" in shown
+        assert "0.900" in shown
+        assert "\x1b" not in shown
 
 
 texts = st.text(min_size=1).filter(str.strip)

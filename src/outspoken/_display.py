@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.console import Group
 
-__all__ = ["html", "summary", "table"]
+__all__ = ["html", "plain", "rows", "summary", "table"]
 
 _BAR = 20
 
@@ -83,9 +83,20 @@ def rows(candidates: Sequence[_Candidate]) -> Any:
         if candidate.repairs:
             shown.append(f"  [{'; '.join(candidate.repairs)}]", style="dim italic")
         stated = "–" if candidate.stated is None else f"{candidate.stated:.3g}"
-        bar = ProgressBar(total=top, completed=candidate.probability, width=_BAR)
+        bar = ProgressBar(top, candidate.probability, width=_BAR, complete_style="cyan", finished_style="cyan")
         grid.add_row(f"{candidate.probability:.3f}", bar, shown, stated)
     return grid
+
+
+def plain(distribution: _Distribution) -> str:
+    """The table as text, as wide as the terminal."""
+    import io
+
+    from rich.console import Console
+
+    out = io.StringIO()
+    Console(file=out, width=Console().width, markup=False, emoji=False).print(table(distribution))
+    return out.getvalue().rstrip("\n")
 
 
 def html(distribution: _Distribution) -> str:

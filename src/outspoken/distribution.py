@@ -357,6 +357,11 @@ class Distribution(Sequence[Candidate]):
         )
         return table
 
+    def __str__(self) -> str:
+        from outspoken._display import plain
+
+        return plain(self)
+
     def __rich__(self) -> Any:
         from outspoken._display import table
 

@@ -64,6 +64,22 @@ def test_a_stream_gives_candidates_and_then_the_whole(tmp_path: Path) -> None:
     assert running.distribution == outspoken.verbalize("x", model=replay(tmp_path, REPLY), k=3)
 
 
+@pytest.mark.parametrize(
+    ("options", "replies", "texts"),
+    [
+        ({"method": "direct", "k": 3}, ["咖啡", "Tea", "tea."], ["咖啡", "Tea"]),
+        ({"k": 2}, ["1. 咖啡 (0.4)\n2. Tea (0.2)"], ["咖啡", "Tea"]),
+        ({"k": 2}, ["What a nice question!", "1. 咖啡 (0.4)\n2. Tea (0.2)"], ["咖啡", "Tea"]),
+    ],
+)
+def test_a_stream_gives_what_only_the_end_tells(
+    tmp_path: Path, options: outspoken.Options, replies: list[str], texts: list[str]
+) -> None:
+    running = outspoken.stream("x", model=replay(tmp_path, *replies), **options)
+    assert [candidate.text for candidate in running] == texts
+    assert sorted(running.distribution.texts) == sorted(texts)
+
+
 async def test_an_async_stream_can_be_left(tmp_path: Path) -> None:
     running = outspoken.astream("x", model=replay(tmp_path, REPLY), k=3)
     async for candidate in running:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 
 from outspoken.chat import ChatReply
 from outspoken.distribution import Distribution, Verbalized
-from outspoken.errors import ProviderError
+from outspoken.errors import ProviderError, ReplyError
 from outspoken.methods import Steps
 from outspoken.models.base import Model
 from outspoken.parsing import Reader
@@ -33,6 +33,14 @@ async def drive(steps: Steps, model: Model) -> Distribution:
 async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized | Distribution, None]:
     """Like `drive`, and yields each different candidate as soon as it is whole; the distribution comes last."""
     seen: set[str] = set()
+
+    def new(candidates: Iterable[Verbalized]) -> Iterator[Verbalized]:
+        for candidate in candidates:
+            key = text_key(candidate.text)
+            if key not in seen:
+                seen.add(key)
+                yield candidate
+
     try:
         request = next(steps)
         while True:
@@ -43,15 +51,22 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
                     if isinstance(piece, ChatReply):
                         reply = piece
                         continue
-                    for candidate in reader.feed(piece):
-                        key = text_key(candidate.text)
-                        if key not in seen:
-                            seen.add(key)
-                            yield candidate
+                    for candidate in new(reader.feed(piece)):
+                        yield candidate
             if reply is None:
                 raise ProviderError(f"{model.name} ended its stream without a reply", retryable=True)
+            # Some are known only at the end: the text of a direct answer, the last entry of a list.
+            for candidate in new(_rest(reader)):
+                yield candidate
             request = steps.send(reply)
     except StopIteration as stop:
         yield stop.value
     finally:
         steps.close()
+
+
+def _rest(reader: Reader) -> tuple[Verbalized, ...]:
+    try:
+        return reader.close().candidates
+    except ReplyError:
+        return ()  # the method reads the whole reply too, and decides what to do about it

@@ -216,6 +216,40 @@ async def test_cancelling_stops_the_model() -> None:
     assert model.cancelled
 
 
+class Failing(outspoken.Model):
+    """Answers once, then its quota is used up."""
+
+    name = "failing"
+    answered = False
+
+    async def complete(self, request: outspoken.ChatRequest) -> outspoken.ChatReply:
+        if self.answered:
+            raise ProviderError("the quota is used up", status=429)
+        self.answered = True
+        return outspoken.ChatReply(REPLY)
+
+
+async def test_a_failure_while_topping_up_keeps_what_was_paid_for() -> None:
+    distribution = await outspoken.averbalize("x", model=Failing(), k=5)
+    assert (len(distribution), distribution.missing, distribution.stopped) == (3, 2, "the quota is used up")
+    running = outspoken.astream("x", model=Failing(), k=5)
+    assert len([candidate async for candidate in running]) == 3
+    assert running.distribution == distribution
+    with pytest.raises(outspoken.ShortReplyError) as caught:
+        await outspoken.averbalize("x", model=Failing(), k=5, on_short="raise")
+    assert isinstance(caught.value.__cause__, ProviderError)
+    assert len(caught.value.distribution) == 3
+
+
+async def test_a_failure_with_nothing_in_hand_is_raised_as_it_is() -> None:
+    model = Failing()
+    model.answered = True
+    with pytest.raises(ProviderError, match="quota"):
+        await outspoken.averbalize("x", model=model, k=5)
+    with pytest.raises(ProviderError, match="quota"):
+        _ = [candidate async for candidate in outspoken.astream("x", model=model, k=5)]
+
+
 def test_what_a_model_cannot_do_is_refused_before_anything_is_sent() -> None:
     class Plain(outspoken.Model):
         name = "plain"

@@ -90,7 +90,7 @@ class Distribution(Sequence[Candidate]):
     `mass` is the sum of the stated probabilities before normalising (None where none was stated), `missing` how
     many of the candidates asked for did not come. `set_aside` keeps candidates that were read and are not part
     of the distribution; the last of their `repairs` says why. `reasoning` is what the model thought aloud, one
-    entry a reply.
+    entry a reply. `stopped` is the error, if any, that kept further candidates from being asked for.
     """
 
     candidates: tuple[Candidate, ...]
@@ -98,6 +98,7 @@ class Distribution(Sequence[Candidate]):
     missing: int = 0
     set_aside: tuple[Candidate, ...] = ()
     reasoning: tuple[str, ...] = ()
+    stopped: str = ""
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
@@ -117,6 +118,7 @@ class Distribution(Sequence[Candidate]):
         missing: int = 0,
         set_aside: Iterable[Verbalized] = (),
         reasoning: Iterable[str] = (),
+        stopped: str = "",
         provenance: Provenance | None = None,
     ) -> Distribution:
         """Turn what was read into weights.
@@ -138,6 +140,7 @@ class Distribution(Sequence[Candidate]):
             missing,
             aside,
             tuple(reasoning),
+            stopped,
             provenance or Provenance(),
         )
         return whole.dedupe()
@@ -238,6 +241,7 @@ class Distribution(Sequence[Candidate]):
             sum(part.missing for part in parts),
             tuple(candidate for part in parts for candidate in part.set_aside),
             tuple(thought for part in parts for thought in part.reasoning),
+            "; ".join(part.stopped for part in parts if part.stopped),
             made,
         ).dedupe()
 
@@ -299,6 +303,7 @@ class Distribution(Sequence[Candidate]):
             "missing": self.missing,
             "set_aside": [candidate.to_dict() for candidate in self.set_aside],
             "reasoning": list(self.reasoning),
+            "stopped": self.stopped,
             "entropy": self.entropy(),
             "effective_size": self.effective_size(),
         }
@@ -313,6 +318,7 @@ class Distribution(Sequence[Candidate]):
                 entry.get("missing", 0),
                 tuple(map(Candidate.from_dict, entry.get("set_aside", ()))),
                 tuple(entry.get("reasoning", ())),
+                entry.get("stopped", ""),
                 Provenance.from_dict(entry),
             )
         except (KeyError, TypeError, AttributeError) as error:

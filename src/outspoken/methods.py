@@ -1,7 +1,8 @@
 """The seven methods, as generators without I/O.
 
 A method yields each `ChatRequest`, is sent its `ChatReply`, and returns a `Distribution`. It knows nothing of
-threads, sockets or time; `outspoken.engine` drives it.
+threads, sockets or time; `outspoken.engine` drives it, and throws the model's error in where a request failed: a
+method that has candidates by then keeps them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from outspoken._version import __version__
 from outspoken.chat import ChatReply, ChatRequest, Message, Usage
 from outspoken.distribution import Distribution, Verbalized
-from outspoken.errors import ReplyError, ShortReplyError
+from outspoken.errors import PromptTooLongError, ProviderError, ReplyError, ShortReplyError
 from outspoken.parsing import parse
 from outspoken.provenance import Provenance
 from outspoken.settings import Settings
@@ -25,6 +26,8 @@ from outspoken.text import text_key
 __all__ = ["ABOUT", "Ask", "Steps", "steps"]
 
 Steps = Generator[ChatRequest, ChatReply, Distribution]
+
+_FAILURES = (ProviderError, PromptTooLongError)
 
 ABOUT: Mapping[str, str] = {
     "direct": "the prompt itself; k calls of one candidate each",
@@ -72,7 +75,11 @@ def _sample(ask: Ask) -> Steps:
     messages = run.opening(1)
     retries = ask.settings.retries
     while (wanted := ask.settings.k - len(run.inside)) > 0:
-        reply = yield run.request(messages, 1)
+        try:
+            reply = yield run.request(messages, 1)
+        except _FAILURES as error:
+            run.stopped = error
+            break
         readable = run.take(reply, 1)
         if ask.settings.k - len(run.inside) == wanted:
             if retries == 0 or run.hopeless:
@@ -94,7 +101,11 @@ def _converse(ask: Ask, batch: int, goal: int) -> Steps:
     messages = run.opening(batch)
     retries, target, wanted = ask.settings.retries, batch, batch
     while True:
-        reply = yield run.request(messages, wanted)
+        try:
+            reply = yield run.request(messages, wanted)
+        except _FAILURES as error:
+            run.stopped = error
+            break
         readable = run.take(reply, wanted)
         if run.hopeless:
             break
@@ -124,6 +135,7 @@ class _Run:
     structured: bool = True
     error: ReplyError | None = None
     hopeless: bool = False
+    stopped: ProviderError | PromptTooLongError | None = None
 
     @property
     def distinct(self) -> int:
@@ -268,11 +280,13 @@ class _Run:
     def finish(self, missing: int) -> Distribution:
         """The distribution of all that was read.
 
-        Raises `ReplyError` where that is nothing, `ShortReplyError` where some is missing and the caller wants
-        to know.
+        Raises `ReplyError`, or the error that stopped it, where that is nothing, and `ShortReplyError` where
+        some is missing and the caller wants to know.
         """
         settings = self.ask.settings
         if not self.inside:
+            if self.stopped is not None:
+                raise self.stopped
             if self.aside and not self.hopeless:
                 raise ReplyError(
                     f"none of the {len(self.aside)} candidates can be used; the first is "
@@ -288,6 +302,7 @@ class _Run:
             missing=missing,
             set_aside=self.aside,
             reasoning=self.reasoning,
+            stopped="" if self.stopped is None else str(self.stopped),
             provenance=Provenance(
                 prompt=messages[0].content if alone else tuple(m.to_dict() for m in messages),
                 model=self.ask.model,
@@ -311,7 +326,7 @@ class _Run:
                 "raise retries, lower k, or take what came",
                 distribution=distribution,
                 reply=self.error.reply if self.error else None,
-            )
+            ) from self.stopped
         return distribution
 
 

@@ -61,7 +61,8 @@ def ask(
         note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
     distribution = _watch(running, live=not json and draw is None)
     if distribution.missing:
-        note(f"{distribution.missing} of the candidates asked for did not come")
+        why = f": {distribution.stopped}" if distribution.stopped else ""
+        note(f"{distribution.missing} of the candidates asked for did not come{why}")
     seed = options.get("seed")
     drawn = [] if draw is None else distribution.draw(draw, seed=seed, replace=not distinct)
     if json:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from outspoken.chat import ChatReply
 from outspoken.distribution import Distribution, Verbalized
-from outspoken.errors import ProviderError, ReplyError
+from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.methods import Steps
 from outspoken.models.base import Model
 from outspoken.parsing import Reader
@@ -21,8 +21,13 @@ async def drive(steps: Steps, model: Model) -> Distribution:
     try:
         request = next(steps)
         while True:
-            model.check(request)
-            request = steps.send(await model.complete(request))
+            try:
+                model.check(request)
+                reply = await model.complete(request)
+            except OutspokenError as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(reply)
     except StopIteration as stop:
         done: Distribution = stop.value
         return done
@@ -44,17 +49,21 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
     try:
         request = next(steps)
         while True:
-            model.check(request)
             reader, reply = Reader(request.shape), None
-            async with aclosing(model.stream(request)) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, ChatReply):
-                        reply = piece
-                        continue
-                    for candidate in new(reader.feed(piece)):
-                        yield candidate
-            if reply is None:
-                raise ProviderError(f"{model.name} ended its stream without a reply", retryable=True)
+            try:
+                model.check(request)
+                async with aclosing(model.stream(request)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, ChatReply):
+                            reply = piece
+                            continue
+                        for candidate in new(reader.feed(piece)):
+                            yield candidate
+                if reply is None:
+                    raise ProviderError(f"{model.name} ended its stream without a reply", retryable=True)
+            except OutspokenError as error:
+                request = steps.throw(error)
+                continue
             # Some are known only at the end: the text of a direct answer, the last entry of a list.
             for candidate in new(_rest(reader)):
                 yield candidate

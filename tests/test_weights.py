@@ -163,7 +163,7 @@ def test_listing_and_remove(index: Index) -> None:
     weights.get("tiny")
     (stored,) = weights.listing()
     assert stored.present
-    assert stored.weights.size == stored.path.stat().st_size
+    assert stored.size == stored.path.stat().st_size
     assert weights.remove("tiny")
     assert not weights.remove("tiny")
     assert left() == []

@@ -129,16 +129,11 @@ class Distribution(Sequence[Candidate]):
         """
         read = tuple(verbalized)
         stated = [entry.stated for entry in read if entry.stated is not None]
-        candidates = [
-            Candidate(entry.text, weight, entry.stated, entry.repairs, entry.meta, entry.value)
-            for entry, weight in zip(read, _weights(read), strict=True)
-        ]
-        aside = tuple(Candidate(e.text, 0.0, e.stated, e.repairs, e.meta, e.value) for e in set_aside)
         whole = cls(
-            tuple(candidates),
+            tuple(map(_weighed, read, _weights(read))),
             math.fsum(stated) if stated else None,
             missing,
-            aside,
+            tuple(_weighed(entry, 0.0) for entry in set_aside),
             tuple(reasoning),
             stopped,
             provenance or Provenance(),
@@ -217,7 +212,9 @@ class Distribution(Sequence[Candidate]):
         inside = [candidate for candidate in self.candidates if level(candidate) < tau]
         if not inside:
             raise UsageError(f"no candidate lies below {tau:g}; the lowest is {min(map(level, self)):g}")
-        return self._with(inside)
+        total = math.fsum(candidate.probability for candidate in inside)
+        share = 1 / len(inside)
+        return self._with(inside, [c.probability / total if total > 0 else share for c in inside])
 
     def merge(self, *others: Distribution) -> Distribution:
         """The equal mixture of this distribution and others; equal texts become one candidate.
@@ -263,24 +260,11 @@ class Distribution(Sequence[Candidate]):
         if not t > 0:
             raise UsageError(f"the temperature must be above 0, not {t:g}")
         logs = [math.log(p) / t if p > 0 else -math.inf for p in self.probabilities]
-        return replace(
-            self,
-            candidates=tuple(
-                replace(candidate, probability=weight)
-                for candidate, weight in zip(self.candidates, _softmax(logs), strict=True)
-            ),
-        )
+        return self._with(self.candidates, _softmax(logs))
 
-    def _with(self, candidates: Sequence[Candidate]) -> Distribution:
-        total = math.fsum(candidate.probability for candidate in candidates)
-        share = 1 / len(candidates)
-        return replace(
-            self,
-            candidates=tuple(
-                replace(candidate, probability=candidate.probability / total if total > 0 else share)
-                for candidate in candidates
-            ),
-        )
+    def _with(self, candidates: Sequence[Candidate], weights: Sequence[float]) -> Distribution:
+        pairs = zip(candidates, weights, strict=True)
+        return replace(self, candidates=tuple(replace(c, probability=weight) for c, weight in pairs))
 
     # Figures.
 
@@ -377,6 +361,10 @@ class Distribution(Sequence[Candidate]):
         from outspoken._display import html
 
         return html(self)
+
+
+def _weighed(entry: Verbalized, probability: float) -> Candidate:
+    return Candidate(entry.text, probability, entry.stated, entry.repairs, entry.meta, entry.value)
 
 
 def _weights(read: Sequence[Verbalized]) -> list[float]:

@@ -74,7 +74,7 @@ def _cache() -> dict[str, Any]:
 
     return {
         "path": str(weights.folder()),
-        "models": [row.weights.name for row in weights.listing() if row.present],
+        "models": [row.name for row in weights.listing() if row.present],
     }
 
 

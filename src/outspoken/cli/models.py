@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json
+
+if TYPE_CHECKING:
+    from outspoken.models.weights import Weights
 
 __all__ = ["models"]
 
@@ -59,13 +62,13 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
     screen.print("  replay/FILE                 recorded replies")
 
 
-def _local_row(row: Any) -> dict[str, Any]:
+def _local_row(row: Weights) -> dict[str, Any]:
     return {
-        "name": row.weights.name,
-        "about": row.weights.about,
-        "size": row.weights.size,
-        "licence": row.weights.licence,
-        "must_accept": row.weights.must_accept,
+        "name": row.name,
+        "about": row.about,
+        "size": row.size,
+        "licence": row.licence,
+        "must_accept": row.must_accept,
         "present": row.present,
         "path": str(row.path),
     }

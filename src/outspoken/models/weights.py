@@ -28,7 +28,7 @@ import platformdirs
 from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.models import _pip
 
-__all__ = ["TABLE", "Progress", "Stored", "Weights", "folder", "get", "listing", "remove", "shown", "verify"]
+__all__ = ["TABLE", "Progress", "Weights", "folder", "get", "listing", "remove", "shown", "verify"]
 
 Progress = Callable[[int, int], None]
 
@@ -109,24 +109,15 @@ TABLE: Mapping[str, Weights] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One row of `listing`: known weights, whether they are in the cache, and where."""
-
-    weights: Weights
-    present: bool
-    path: Path
-
-
 def folder() -> Path:
     """The cache's folder of models: under `$OUTSPOKEN_CACHE`, else under the user's cache folder."""
     cache = os.environ.get("OUTSPOKEN_CACHE") or platformdirs.user_cache_dir("outspoken", appauthor=False)
     return Path(cache).expanduser().absolute() / "models"
 
 
-def listing() -> list[Stored]:
+def listing() -> list[Weights]:
     """All known weights, in the order of their names."""
-    return [Stored(row, row.present, row.path) for _, row in sorted(TABLE.items())]
+    return [row for _, row in sorted(TABLE.items())]
 
 
 def get(

@@ -39,7 +39,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test
+	$(BIN)/python -m pip install --quiet --editable '.[all,torch]' --group test
 	touch $@
 
 $(VENV)/.check: $(VENV)/.made pyproject.toml

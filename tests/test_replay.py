@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage, as_messages
 from outspoken.errors import ProviderError, UsageError
-from outspoken.models.base import Capabilities, Model
+from outspoken.models.base import Capabilities, Model, Score
 from outspoken.models.replay import Recorder, Replay
 
 
@@ -175,8 +175,8 @@ class Scripted(Model):
         yield reply.text[2:]
         yield reply
 
-    async def score(self, prompt: str, continuation: str) -> tuple[float, ...]:
-        return (-1.0,)
+    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        return [Score((-1.0,), (text,)) for _, text in asked]
 
 
 async def test_what_is_recorded_is_what_is_replayed(file: Path):
@@ -193,7 +193,10 @@ async def test_what_is_recorded_is_what_is_replayed(file: Path):
 
 async def test_scores_and_embeddings_pass_through(file: Path):
     recorder = Recorder(Scripted(), file)
-    assert await recorder.score("a", "b") == (-1.0,)
+    assert await recorder.score("a", "b") == Score((-1.0,), ("b",))
+    assert await recorder.score_identity() == "scripted/m"
+    with pytest.raises(UsageError, match="chat template"):
+        await recorder.chat_text("a")
     with pytest.raises(UsageError, match="cannot embed"):
         await recorder.embed(["a"])
     await recorder.aclose()

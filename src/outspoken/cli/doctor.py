@@ -21,6 +21,7 @@ _PACKAGES = {
     "local": ("xllamacpp",),
     "providers": ("any-llm-sdk",),
     "tables": ("polars",),
+    "torch": ("torch", "transformers"),
 }
 
 

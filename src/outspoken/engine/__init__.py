@@ -6,6 +6,7 @@ from outspoken.engine.gate import Gate
 from outspoken.engine.loop import iterate, run
 from outspoken.engine.many import Answer, Asked, Asker, Goal, Made, ordered
 from outspoken.engine.meter import Meter, cause_of
+from outspoken.engine.scoring import score_all
 from outspoken.engine.spending import CHARACTERS_A_TOKEN, Budget, expected_usage
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "iterate",
     "ordered",
     "run",
+    "score_all",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "reply_of",
     "request_of",
     "schema_hash",
+    "score_entry",
     "write_reply",
 ]
 
@@ -63,6 +64,20 @@ def entry_of(model: str, request: ChatRequest, draw: Draw) -> Entry:
         return Entry(key_of(text), text, hashed, schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the request cannot be written as JSON: {error}") from error
+
+
+def score_entry(model: str, prompt: str, continuation: str) -> Entry:
+    """The entry of the question how likely `continuation` is after `prompt`: both as messages, and no setting."""
+    body = {
+        "v": KEY_VERSION,
+        "model": model,
+        "messages": [["prompt", prompt], ["continuation", continuation]],
+        "sampling": {},
+        "schema": None,
+        "draw": [0, 0, 0],
+    }
+    text = _canonical(body)
+    return Entry(key_of(text), text)
 
 
 def _as_json(value: Mapping[str, Any]) -> Any:

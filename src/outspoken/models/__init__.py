@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qsl
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.models.base import Capabilities, Model
+from outspoken.models.base import Capabilities, Model, Score
 
-__all__ = ["DEFAULT", "Capabilities", "Model", "default_name", "resolve"]
+__all__ = ["DEFAULT", "Capabilities", "Model", "Score", "default_name", "resolve"]
 
 DEFAULT = "local/smollm2"
 
@@ -40,6 +42,8 @@ def resolve(name: str) -> Model:
         )
     if provider == "local":
         return _local(rest)
+    if provider == "transformers":
+        return _transformers(rest)
     if provider == "replay":
         from outspoken.models.replay import Replay
 
@@ -54,14 +58,26 @@ def _local(name: str) -> Model:
     from outspoken.models.local import local
 
     source, _, query = name.partition("?")
-    settings: dict[str, int] = {}
+    return local(source, **_settings(query, "a local model", _LOCAL_SETTINGS))
+
+
+def _transformers(name: str) -> Model:
+    """`gemma3-270m`, a path, or a name of the hub, with its settings: `gemma3-270m?dtype=float32`."""
+    from outspoken.models.transformers import Transformers
+
+    source, _, query = name.partition("?")
+    return Transformers(source, **_settings(query, "a transformers model", ("dtype", "context")))
+
+
+def _settings(query: str, of: str, known: Sequence[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in _LOCAL_SETTINGS:
-            raise UnknownNameError("setting of a local model", key, _LOCAL_SETTINGS)
-        if not value.isdecimal():
-            raise UsageError(f"{key} of a local model must be a whole number, not {value!r}")
-        settings[key] = int(value)
-    return local(source, **settings)  # type: ignore[arg-type]
+        if key not in known:
+            raise UnknownNameError(f"setting of {of}", key, known)
+        if key != "dtype" and not value.isdecimal():
+            raise UsageError(f"{key} of {of} must be a whole number, not {value!r}")
+        settings[key] = value if key == "dtype" else int(value)
+    return settings
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import UsageError
 
-__all__ = ["Capabilities", "Embeddings", "Model", "check_texts"]
+__all__ = ["Capabilities", "Embeddings", "Model", "Score", "check_texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,32 @@ class Embeddings:
     cut: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a model finds a given text: one natural log-probability a token of the continuation.
+
+    Prompt and continuation are read as one text; every token that holds a character of the continuation counts.
+    `joined` says that the first of them holds characters of the prompt, too.
+    """
+
+    logprobs: tuple[float, ...]
+    tokens: tuple[str, ...] = ()
+    joined: bool = False
+
+    @property
+    def total(self) -> float:
+        """The log-likelihood of the continuation, in nats."""
+        return math.fsum(self.logprobs)
+
+    @property
+    def mean(self) -> float:
+        """The log-likelihood in nats a token."""
+        return self.total / len(self.logprobs)
+
+    def __len__(self) -> int:
+        return len(self.logprobs)
+
+
 class Model(ABC):
     """One way to reach one model. Safe to use from several tasks at once, and from any event loop."""
 
@@ -64,9 +91,30 @@ class Model(ABC):
             yield reply.text
         yield reply
 
-    async def score(self, prompt: str, continuation: str) -> tuple[float, ...]:
-        """Natural log-probabilities of the tokens of `continuation` after `prompt`."""
+    async def score(self, prompt: str, continuation: str) -> Score:
+        """How likely `continuation` is after `prompt`, token by token.
+
+        Raises `UsageError` where this model cannot tell, the continuation is empty or both are longer than the
+        context, and `ProviderError` as `complete` does.
+        """
+        (found,) = await self.scores([(prompt, continuation)])
+        if isinstance(found, UsageError):
+            raise found
+        return found
+
+    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        """`score` of many pairs of prompt and continuation, in their order, with what equal prompts share computed
+        once. In the place of a pair that cannot be scored stands the error that says why."""
         raise UsageError(f"{self.name} cannot score a given text")
+
+    async def score_identity(self) -> str:
+        """The name under which scores are kept for later: it tells what computes them, too."""
+        return await self.identity()
+
+    async def chat_text(self, prompt: str) -> str:
+        """The prompt as the model's chat template puts it, up to where the answer begins: what to score answers
+        of an aligned model after. Raises `UsageError` where that is not known."""
+        raise UsageError(f"{self.name} does not tell its chat template: say how a prompt is written")
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """One vector a text. Raises `UsageError` for an empty text, and `ProviderError` as `complete` does."""

@@ -29,7 +29,8 @@ from outspoken.models._embeds import embedded
 from outspoken.models._gguf import check_file, has_chat_template, is_embedder, trained_context
 from outspoken.models._grammar import Grammars, check_build
 from outspoken.models._workers import Workers
-from outspoken.models.base import Capabilities, Embeddings, Model, check_texts
+from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
+from outspoken.models.transformers import Transformers
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Local", "local"]
 
@@ -94,8 +95,10 @@ class Local(Model):
         self.name = name or f"local/{self._source}"
         chat = not self._embeds
         self.capabilities = Capabilities(
-            schema=chat, seed=chat, extra=chat, stream=chat, embed=self._embeds, parallel=slots
+            schema=chat, seed=chat, extra=chat, stream=chat, score=chat, embed=self._embeds, parallel=slots
         )
+        # llama.cpp tells no log-probabilities of a given text: transformers reads the same file for that.
+        self._scorer = Transformers(self._source, name=self.name, offline=offline)
         self.context = context
         self._slots, self._longest, self._threads, self._offline = slots, context, threads, offline
         self._workers = Workers(slots)
@@ -161,6 +164,17 @@ class Local(Model):
             tuple(index for part in parts for index in part.cut),
         )
 
+    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        self._check_open()
+        return await self._scorer.scores(asked)
+
+    async def score_identity(self) -> str:
+        return await self._scorer.identity()
+
+    async def chat_text(self, prompt: str) -> str:
+        self._check_open()
+        return await self._scorer.chat_text(prompt)
+
     async def digest(self) -> str:
         """The sha256 of the file, which is fetched first where it is not here."""
 
@@ -171,6 +185,7 @@ class Local(Model):
         return await asyncio.wrap_future(self._workers.submit(digest))
 
     async def aclose(self) -> None:
+        await self._scorer.aclose()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

@@ -14,10 +14,11 @@ import multidict
 import yarl
 
 from outspoken.chat import ChatReply, ChatRequest
-from outspoken.errors import ProviderError, UsageError
+from outspoken.errors import PromptTooLongError, ProviderError, UsageError
+from outspoken.models._echo import echo_body, read_echo
 from outspoken.models._offers import offering
 from outspoken.models._per_loop import PerLoop
-from outspoken.models.base import Capabilities, Embeddings, Model, check_texts
+from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
 from outspoken.models.openai_errors import Peer
 from outspoken.models.openai_wire import (
     EventReader,
@@ -41,6 +42,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SHORTEST_SECRET = 4
 _LARGE_BODY = 2**20
 _TEXTS_A_REQUEST = 128
+_REFUSES_THIS = (400, 413, 422)
 
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     (
@@ -86,7 +88,7 @@ class OpenAICompatible(Model):
     or a header that cannot be used.
     """
 
-    capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, embed=True)
+    capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, score=True, embed=True)
 
     def __init__(
         self,
@@ -160,6 +162,26 @@ class OpenAICompatible(Model):
                 payload = self._decoded(await self._received(response.read()))
             vectors += read_embeddings(payload, len(part), self._peer)
         return Embeddings(vectors)
+
+    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        model = self._model or await self._only_model()
+        return [await self._score(prompt, continuation, model) for prompt, continuation in asked]
+
+    async def _score(self, prompt: str, continuation: str, model: str) -> Score | UsageError:
+        if not continuation:
+            return UsageError("the continuation is empty: there is nothing to score")
+        try:
+            body = encode(echo_body(prompt + continuation, model))
+            response = await self._send("POST", _under(self._base, "completions"), body)
+        except PromptTooLongError as error:
+            return error
+        except ProviderError as error:
+            if error.status in _REFUSES_THIS:
+                return UsageError(str(error))
+            raise
+        async with response:
+            payload = self._decoded(await self._received(response.read()))
+        return read_echo(payload, prompt, continuation, self._shown)
 
     @property
     def url(self) -> str:

@@ -19,7 +19,8 @@ from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError
 __all__ = ["RETRYABLE", "Fault", "Peer", "fault_of", "one_line", "retry_after"]
 
 RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+# The codes of OpenAI and of llama.cpp, and what vLLM names as the parameter at fault.
+_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error", "input_tokens"})
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _MASKED_KEY = re.compile(r"[^\s'\"*]*\*{3,}[^\s'\"]*")
 _LONGEST_MESSAGE = 300
@@ -32,7 +33,7 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The error object of a server: its message, and the codes that may be relied upon."""
+    """The error object of a server: its message, and the codes and names that may be relied upon."""
 
     message: str
     codes: frozenset[str] = frozenset()
@@ -54,7 +55,7 @@ def _fault(said: Any, around: Mapping[str, Any]) -> Fault:
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
     code = source.get("code")
     status = code if type(code) is int and 400 <= code < 600 else None
-    return Fault(text, frozenset(str(source.get(name)) for name in ("code", "type")), status)
+    return Fault(text, frozenset(str(source.get(name)) for name in ("code", "type", "param")), status)
 
 
 @dataclass(frozen=True, slots=True)

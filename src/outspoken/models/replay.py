@@ -13,7 +13,7 @@ from typing import Any
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Usage, as_messages
 from outspoken.errors import UsageError
-from outspoken.models.base import Capabilities, Embeddings, Model
+from outspoken.models.base import Capabilities, Embeddings, Model, Score
 
 __all__ = ["Recorder", "Replay"]
 
@@ -110,8 +110,14 @@ class Recorder(Model):
                 pieces.append(item)
             yield item
 
-    async def score(self, prompt: str, continuation: str) -> tuple[float, ...]:
-        return await self._model.score(prompt, continuation)
+    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        return await self._model.scores(asked)
+
+    async def score_identity(self) -> str:
+        return await self._model.score_identity()
+
+    async def chat_text(self, prompt: str) -> str:
+        return await self._model.chat_text(prompt)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         return await self._model.embed(texts)

@@ -14,10 +14,12 @@ from results_sample import EVIL, ablation, sample
 
 from outspoken.errors import OutputError, UsageError
 from outspoken.experiment import charts, report, report_tables
-from outspoken.experiment.chart_labels import placed
-from outspoken.experiment.chart_theme import DARK, LIGHT, SHAPES
-from outspoken.experiment.report_text import answer, number
+from outspoken.experiment.report_text import answer
 from outspoken.experiment.report_view import View
+from outspoken.page.bars import OTHERS
+from outspoken.page.labels import placed
+from outspoken.page.numbers import number
+from outspoken.page.theme import DARK, LIGHT, SHAPES
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
@@ -330,7 +332,7 @@ def test_answers_beyond_the_top_are_summed() -> None:
     ):
         rows = spec["datasets"][layer["data"]["name"]]
         assert len(rows) == 13
-        assert rows[-1]["answer"] == charts.OTHERS
+        assert rows[-1]["answer"] == OTHERS
         assert rows[0]["share"] == shares[rows[0]["answer"]]
         assert sum(row["share"] for row in rows) == pytest.approx(1)
 

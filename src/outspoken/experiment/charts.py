@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from outspoken._extras import need
-from outspoken.experiment.chart_labels import placed
 from outspoken.experiment.front import hypervolume, pareto_front
-from outspoken.experiment.report_text import SOURCES, number
+from outspoken.experiment.report_text import SOURCES
 from outspoken.experiment.report_view import Shown, View
+from outspoken.page.bars import bars, folded
+from outspoken.page.drawing import Figure, altair, layered, over, span
+from outspoken.page.labels import named
+from outspoken.page.numbers import number
 
 __all__ = [
-    "OTHERS",
-    "Figure",
     "along",
     "answers",
     "dots",
@@ -25,20 +24,8 @@ __all__ = [
     "reliability",
 ]
 
-OTHERS = "all others"
-
 _TOP = 12
 _Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A chart, what it shows in a line, and what must be known to read it."""
-
-    name: str
-    title: str
-    caption: str
-    chart: Any
 
 
 def figures(results: Mapping[str, Any]) -> list[Figure]:
@@ -69,10 +56,15 @@ def has_plane(view: View, task: str, model: str) -> bool:
 
 def plane(results: Mapping[str, Any], task: str, model: str) -> Any:
     """The primary measure against quality, a point an arm, intervals as crosshairs, the Pareto front as steps."""
-    view, alt = View(results), _altair()
+    view, alt = View(results), altair()
     points = _points(view, task, model)
     rows = [
-        {"arm": view.by_id[key]["arm"], "label": view.label(view.by_id[key]), **_span("x", x), **_span("y", y)}
+        {
+            "arm": view.by_id[key]["arm"],
+            "label": view.label(view.by_id[key]),
+            **span("x", x.value, x.low, x.high),
+            **span("y", y.value, y.low, y.high),
+        }
         for key, (x, y) in points.items()
     ]
     best, _ = _front(view, points)
@@ -84,28 +76,26 @@ def plane(results: Mapping[str, Any], task: str, model: str) -> Any:
     )
     how = "step-before" if view.sign(view.primary) > 0 else "step-after"
     layers = [
-        _over(steps)
-        .mark_line(interpolate=how, strokeDash=[5, 4], strokeWidth=1.6, style="quiet")
-        .encode(x=x, y=y),
-        _over([row for row in rows if row["x_low"] is not None])
+        over(steps).mark_line(interpolate=how, strokeDash=[5, 4], strokeWidth=1.6, style="quiet").encode(x=x, y=y),
+        over([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.55)
         .encode(x=alt.X("x_low:Q"), x2="x_high:Q", y="y:Q", color=_colour(view)),
-        _over([row for row in rows if row["y_low"] is not None])
+        over([row for row in rows if row["y_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.55)
         .encode(x="x:Q", y="y_low:Q", y2="y_high:Q", color=_colour(view)),
-        _over(rows)
+        over(rows)
         .mark_point(filled=True, size=110, opacity=1)
         .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip(alt, "x", "y")),
-        *_names(rows),
+        *named(rows),
     ]
-    return _whole(layers, f"{_place(task, model)}: {view.title(view.primary)} and quality of each arm", 360)
+    return layered(layers, f"{_place(task, model)}: {view.title(view.primary)} and quality of each arm", 360)
 
 
 def dots(results: Mapping[str, Any], task: str, model: str) -> Any:
     """The primary measure of each arm as a point on its interval, the baseline's value as a dashed line."""
-    view, alt = View(results), _altair()
+    view, alt = View(results), altair()
     rows = [
-        {"arm": group["arm"], "label": view.label(group), **_span("x", figure)}
+        {"arm": group["arm"], "label": view.label(group), **span("x", figure.value, figure.low, figure.high)}
         for group in view.panel(task, model)
         if (figure := view.figure(group, view.primary)) is not None
     ]
@@ -113,15 +103,15 @@ def dots(results: Mapping[str, Any], task: str, model: str) -> Any:
     x = alt.X("x:Q", title=_axis_title(view, view.primary), scale=alt.Scale(zero=False, padding=20))
     y = alt.Y("label:N", title=None, sort=[row["label"] for row in rows])
     layers = [
-        _over(base).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
-        _over([row for row in rows if row["x_low"] is not None])
+        over(base).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
+        over([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=2)
         .encode(x="x_low:Q", x2="x_high:Q", y=y, color=_colour(view)),
-        _over(rows)
+        over(rows)
         .mark_point(filled=True, size=110, opacity=1)
         .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip(alt, "x")),
     ]
-    return _whole(layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", 34 * len(rows))
+    return layered(layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", 34 * len(rows))
 
 
 def along(results: Mapping[str, Any], task: str, model: str, name: str) -> Any:
@@ -129,35 +119,35 @@ def along(results: Mapping[str, Any], task: str, model: str, name: str) -> Any:
 
     Where its values are no numbers (wordings), points with intervals beside each other, and no line between.
     """
-    view, alt = View(results), _altair()
+    view, alt = View(results), altair()
     rows: list[_Row] = []
     flat: list[_Row] = []
     for group in view.panel(task, model):
         if (figure := view.figure(group, name)) is not None:
-            row = {"arm": group["arm"], "at": view.at(group), **_span("y", figure)}
+            row = {"arm": group["arm"], "at": view.at(group), **span("y", figure.value, figure.low, figure.high)}
             (flat if row["at"] is None else rows).append(row)
     y = alt.Y("y:Q", title=_axis_title(view, name), scale=alt.Scale(zero=False, padding=16))
     spans = [row for row in rows if row["y_low"] is not None]
     tooltip = [*_tooltip(alt, "y"), alt.Tooltip("at:N", title=view.axis)]
-    points = _over(rows).mark_point(filled=True, size=80, opacity=1)
+    points = over(rows).mark_point(filled=True, size=80, opacity=1)
     if all(isinstance(row["at"], (int, float)) for row in rows):
         x = _numbers_axis(alt, view, sorted({row["at"] for row in rows}))
         layers = [
-            _over(spans).mark_area(opacity=0.16).encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
-            _over(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(view)),
+            over(spans).mark_area(opacity=0.16).encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
+            over(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(view)),
             points.encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=tooltip),
         ]
     else:
         x = alt.X("at:N", title=view.axis, sort=None, axis=alt.Axis(labelAngle=-35))
         offset = alt.XOffset("arm:N", sort=view.arms)
         layers = [
-            _over(spans)
+            over(spans)
             .mark_rule(strokeWidth=2)
             .encode(x=x, xOffset=offset, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
             points.encode(x=x, xOffset=offset, y=y, color=_colour(view), shape=_shape(view), tooltip=tooltip),
         ]
-    layers.append(_over(flat).mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(y=y, color=_colour(view)))
-    return _whole(layers, f"{_place(task, model)}: {view.title(name)} over {view.axis}", 320)
+    layers.append(over(flat).mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(y=y, color=_colour(view)))
+    return layered(layers, f"{_place(task, model)}: {view.title(name)} over {view.axis}", 320)
 
 
 def answers(results: Mapping[str, Any], distribution: Mapping[str, Any], group_id: str) -> Any:
@@ -166,28 +156,15 @@ def answers(results: Mapping[str, Any], distribution: Mapping[str, Any], group_i
     The twelve answers that the reference (else all arms together) gives most, the same for each arm; what is
     left is one bar more.
     """
-    view, alt = View(results), _altair()
+    view = View(results)
     shares = distribution["groups"][group_id]
     reference = distribution["reference"]
     top = _top_answers(distribution)
-    most = max(max(_folded(each, top).values()) for each in _all_shares(distribution)) or 1.0
-    x = alt.X("share:Q", title=None, axis=alt.Axis(format="%", tickCount=4), scale=alt.Scale(domain=[0, most]))
-    y = alt.Y(
-        "answer:N", title=None, sort=[*top, OTHERS], axis=alt.Axis(labelLimit=120, ticks=False, domain=False)
-    )
-    arm = view.by_id[group_id]["arm"]
-    rows = [{"answer": key, "share": share, "arm": arm} for key, share in _folded(shares, top).items()]
-    tooltip = [alt.Tooltip("answer:N"), alt.Tooltip("share:Q", format=".2%")]
-    layers = []
-    if reference:
-        behind = [{"answer": key, "share": share} for key, share in _folded(reference, top).items()]
-        layers.append(_over(behind).mark_bar(size=15, style="reference").encode(x=x, y=y, tooltip=tooltip))
-    layers.append(
-        _over(rows)
-        .mark_bar(size=7 if reference else 12)
-        .encode(x=x, y=y, color=_colour(view, legend=None), tooltip=tooltip)
-    )
-    return _whole(layers, f"Answers of {view.label(view.by_id[group_id])}", 19 * (len(top) + 1))
+    most = max(max(folded(each, top).values()) for each in _all_shares(distribution)) or 1.0
+    group = view.by_id[group_id]
+    rows = [{"answer": key, "share": share, "arm": group["arm"]} for key, share in folded(shares, top).items()]
+    behind = folded(reference, top) if reference else {}
+    return bars(rows, behind, most, f"Answers of {view.label(group)}", color=_colour(view, legend=None))
 
 
 def reliabilities(results: Mapping[str, Any]) -> list[Figure]:
@@ -205,7 +182,7 @@ def reliabilities(results: Mapping[str, Any]) -> list[Figure]:
 def reliability(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Any:
     """What was stated against what was observed: a line an arm and on it a point a bin, the larger the more
     answers, and the dashed diagonal where the two are equal. Both axes reach the largest value."""
-    view, alt = View(results), _altair()
+    view, alt = View(results), altair()
     rows = [
         {
             "arm": view.by_id[entry["group"]]["arm"],
@@ -231,60 +208,33 @@ def reliability(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
         alt.Tooltip("count:Q", title="answers"),
     ]
     layers = [
-        _over([{"stated": end, "observed": end} for end in (0, most)])
+        over([{"stated": end, "observed": end} for end in (0, most)])
         .mark_line(strokeDash=[5, 4], strokeWidth=1.6, style="quiet")
         .encode(x=x, y=y),
-        _over(rows).mark_line(strokeWidth=1.5, opacity=0.55).encode(x=x, y=y, color=_colour(view)),
-        _over(rows)
+        over(rows).mark_line(strokeWidth=1.5, opacity=0.55).encode(x=x, y=y, color=_colour(view)),
+        over(rows)
         .mark_point(filled=True, opacity=0.85)
         .encode(x=x, y=y, size=size, color=_colour(view), shape=_shape(view), tooltip=tooltip),
     ]
-    return _whole(layers, "Stated and observed probabilities of each arm", 240)
+    return layered(layers, "Stated and observed probabilities of each arm", 240)
 
 
 def _place(task: str, model: str) -> str:
     return f"{task}, {model}" if model else task
 
 
-def _altair() -> Any:
-    return need("altair", "the charts of an experiment", "measure")
-
-
-def _over(rows: list[_Row]) -> Any:
-    alt = _altair()
-    return alt.Chart(alt.InlineData(values=rows))
-
-
-def _whole(layers: list[Any], description: str, height: int) -> Any:
-    """One chart of the layers that have something to show."""
-    shown = [layer for layer in layers if layer.data["values"]]
-    return _altair().layer(*shown).properties(description=description, height=height)
-
-
 def _colour(view: View, **more: Any) -> Any:
-    alt = _altair()
+    alt = altair()
     return alt.Color("arm:N", scale=alt.Scale(domain=view.arms), **more)
 
 
 def _shape(view: View) -> Any:
-    alt = _altair()
+    alt = altair()
     return alt.Shape("arm:N", scale=alt.Scale(domain=view.arms))
 
 
 def _tooltip(alt: Any, *axes: str) -> list[Any]:
     return [alt.Tooltip("arm:N"), *(alt.Tooltip(f"{axis}_text:N", title=f"{axis} (95 %)") for axis in axes)]
-
-
-def _span(axis: str, figure: Shown) -> _Row:
-    within = (
-        "" if figure.low is None or figure.high is None else f" ({number(figure.low)} to {number(figure.high)})"
-    )
-    return {
-        axis: figure.value,
-        f"{axis}_low": figure.low,
-        f"{axis}_high": figure.high,
-        f"{axis}_text": number(figure.value) + within,
-    }
 
 
 def _axis_title(view: View, name: str) -> str:
@@ -336,17 +286,6 @@ def _front_caption(view: View, task: str, model: str) -> str:
     return text + (f"; of {view.baseline} alone {number(hypervolume(alone, reference))}." if alone else ".")
 
 
-def _names(rows: list[_Row]) -> list[Any]:
-    made = []
-    for row, place in zip(rows, placed(rows), strict=True):
-        if place is None:
-            continue
-        dx, dy, align = place
-        text = _over([row]).mark_text(dx=dx, dy=dy, align=align, baseline="middle")
-        made.append(text.encode(x="x:Q", y="y:Q", text="label:N"))
-    return made
-
-
 def _all_shares(distribution: Mapping[str, Any]) -> list[Mapping[str, float]]:
     reference = distribution["reference"]
     return [*distribution["groups"].values(), *([reference] if reference else [])]
@@ -359,9 +298,3 @@ def _top_answers(distribution: Mapping[str, Any]) -> list[str]:
         for key, share in shares.items():
             totals[key] = totals.get(key, 0.0) + share
     return sorted(totals, key=lambda key: -totals[key])[:_TOP]
-
-
-def _folded(shares: Mapping[str, float], top: list[str]) -> dict[str, float]:
-    """The shares of the top answers, and what is left of 1 for all others."""
-    named = {key: shares.get(key, 0.0) for key in top}
-    return {**named, OTHERS: max(0.0, 1 - sum(named.values()))}

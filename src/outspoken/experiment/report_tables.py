@@ -6,59 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from outspoken.experiment.report_text import SOURCES, chance, interval, number, signed
+from outspoken.experiment.report_text import SOURCES, chance, interval, signed
 from outspoken.experiment.report_view import Against, Shown, View, shown
+from outspoken.page.numbers import number
+from outspoken.page.tables import Cell, Column, Row, Table
 
-__all__ = ["Cell", "Column", "Row", "Table", "calibration", "comparisons", "costs", "figures"]
+__all__ = ["calibration", "comparisons", "costs", "figures"]
 
 _Group = Mapping[str, Any]
 _KINDS = {"headline": 0, "": 1, "published": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`under` and `badge` stand below the title, `about` explains it; `text` columns sort as words."""
-
-    title: str
-    about: str = ""
-    under: str = ""
-    badge: str = ""
-    text: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """`sort` is what a page orders by, None for nothing (always last). `arm` is the arm's place among all arms.
-
-    `mark` is an arrow where a difference from the baseline is shown, `verdict` whether that is good or bad.
-    """
-
-    text: str
-    sort: float | str | None = None
-    under: str = ""
-    mark: str = ""
-    verdict: str = ""
-    notes: tuple[int, ...] = ()
-    arm: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """`keys` are what a page can filter by."""
-
-    cells: tuple[Cell, ...]
-    keys: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The cells' `notes` are places in `notes`, counted from 1; `absent` says what has no column, and why."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The answer of an experiment in words, made from its figures by rules, and figures as they are written."""
+"""The answer of an experiment in words, made from its figures by rules."""
 
 from __future__ import annotations
 
@@ -10,27 +10,14 @@ from typing import Any
 
 from outspoken.experiment.report_view import Against, Shown, View
 from outspoken.measure.statistics import FEW
+from outspoken.page.numbers import number
 
-__all__ = ["SOURCES", "Answer", "Verdict", "answer", "chance", "interval", "number", "samples", "signed"]
+__all__ = ["SOURCES", "Answer", "Verdict", "answer", "chance", "interval", "samples", "signed"]
 
 # What stated probabilities are held against.
 SOURCES = {"direct": "direct answers", "reference": "the reference"}
 
 _Group = Mapping[str, Any]
-
-
-def number(value: float, *, like: float | None = None) -> str:
-    """A figure with about three digits and a real minus; `like` gives the decimals of another figure."""
-    if value == 0 and like is None:
-        return "0"
-    size = abs(value if like is None else like)
-    if 0 < size < 0.001:
-        text = f"{value:.1e}"
-    else:
-        text = f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
-    if float(text.replace(",", "")) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def signed(against: Against) -> str:

@@ -27,6 +27,7 @@ def theme(dark: bool = False, *, legend: bool = True) -> dict[str, Any]:
 
     With a `legend` for pictures that stand alone, on white; without one for a page that has its own.
     """
+    colours = DARK if dark else LIGHT
     ink, soft, line = ("#e8e6e1", "#a9adb5", "#2b2f36") if dark else ("#22252a", "#5c626b", "#dfe1e4")
     text = {
         "labelColor": soft,
@@ -50,10 +51,13 @@ def theme(dark: bool = False, *, legend: bool = True) -> dict[str, Any]:
             "symbolSize": 90,
         },
         "title": {"color": ink, "fontSize": 14, "fontWeight": 600, "anchor": "start", "offset": 12},
-        "range": {"category": list(DARK if dark else LIGHT), "symbol": list(SHAPES)},
+        "range": {"category": list(colours), "symbol": list(SHAPES)},
         "text": {"color": ink, "fontSize": 12},
         "style": {
             "quiet": {"stroke": soft, "color": soft},
             "reference": {"color": "#4c535d" if dark else "#d3d6da"},
+            "accent": {"color": colours[1]},
+            "ink": {"color": ink},
+            "soft": {"color": soft},
         },
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["placed"]
+from outspoken.page.drawing import over
+
+__all__ = ["named", "placed"]
 
 Box = tuple[float, float, float, float]
 Place = tuple[int, int, str]
@@ -25,6 +27,21 @@ _PLACES: tuple[Place, ...] = (
 _WIDTH, _HEIGHT = 280.0, 300.0
 _LETTER, _LINE = 6.6, 13.0
 _TOUCHING = 0.2
+
+
+def named(rows: Sequence[Mapping[str, Any]], spots: Sequence[Mapping[str, Any]] | None = None) -> list[Any]:
+    """The names of the points as layers of a chart; `placed` says what a row has, and which name is left out.
+
+    `spots` are the rows with their values as the axes space them, where the axes are not linear.
+    """
+    made = []
+    for row, place in zip(rows, placed(spots or rows), strict=True):
+        if place is None or not row["label"]:
+            continue
+        dx, dy, align = place
+        text = over([dict(row)]).mark_text(dx=dx, dy=dy, align=align, baseline="middle")
+        made.append(text.encode(x="x:Q", y="y:Q", text="label:N"))
+    return made
 
 
 def placed(rows: Sequence[Mapping[str, Any]]) -> list[Place | None]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from outspoken.jobs.options import RunOptions, RunSettings
     from outspoken.jobs.runs import AsyncRun, Failure, Run, arun, run
     from outspoken.ledger import Ledger
-    from outspoken.models import Capabilities, Model, resolve
+    from outspoken.models import Capabilities, Model, Score, resolve
     from outspoken.parsing import Reader, Reading, parse
     from outspoken.provenance import Provenance
     from outspoken.settings import Options, Settings
@@ -64,12 +64,12 @@ _HOMES = {
     "jobs.options": ("RunOptions", "RunSettings"),
     "jobs.runs": ("AsyncRun", "Failure", "Run", "arun", "run"),
     "ledger": ("Ledger",),
-    "models": ("Capabilities", "Model", "resolve"),
+    "models": ("Capabilities", "Model", "Score", "resolve"),
     "parsing": ("Reader", "Reading", "parse"),
     "provenance": ("Provenance",),
     "settings": ("Options", "Settings"),
 }
-_MODULES = ("experiment", "measure", "tasks")
+_MODULES = ("experiment", "measure", "tasks", "theory")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -100,6 +100,7 @@ __all__ = [
     "RunOptions",
     "RunSettings",
     "Sampling",
+    "Score",
     "Settings",
     "ShortReplyError",
     "StoppedError",

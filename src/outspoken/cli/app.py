@@ -11,13 +11,18 @@ from outspoken.cli.ask import ask
 from outspoken.cli.compare import compare
 from outspoken.cli.doctor import doctor
 from outspoken.cli.experiment import experiment
+from outspoken.cli.gamma import gamma
 from outspoken.cli.ledger import ledger
+from outspoken.cli.levels import levels
 from outspoken.cli.measure import measure
 from outspoken.cli.methods import methods
 from outspoken.cli.models import models
 from outspoken.cli.parse import parse
 from outspoken.cli.run import run
+from outspoken.cli.score import score
+from outspoken.cli.sharpen import sharpen
 from outspoken.cli.templates import templates
+from outspoken.cli.typicality import typicality
 
 __all__ = ["app", "main"]
 
@@ -35,6 +40,11 @@ app.command()(run)
 app.command()(compare)
 app.command()(measure)
 app.command()(experiment)
+app.command()(typicality)
+app.command()(sharpen)
+app.command()(gamma)
+app.command()(levels)
+app.command()(score)
 app.command()(parse)
 app.add_typer(models, name="models")
 app.add_typer(ledger, name="ledger")

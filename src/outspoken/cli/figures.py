@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ __all__ = ["label", "show", "working"]
 
 _NAME_WIDTH, _CELL_WIDTH = 24, 21
 _PAIRS_SHOWN = 3
+_PLAIN_SECONDS = 10.0
 
 
 def label(measured: Measured, all_groups: Sequence[Measured]) -> str:
@@ -190,17 +192,22 @@ def _signed(value: float) -> str:
 
 @contextmanager
 def working() -> Iterator[Any]:
-    """A progress callback (what, done, total): a bar in a terminal, nothing elsewhere until it takes long."""
+    """A progress callback (what, done, total): a bar in a terminal, elsewhere a line now and then."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
         tasks: dict[str, Any] = {}
+        told = time.monotonic()
 
         def update(what: str, done: int, total: int) -> None:
+            nonlocal told
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
             bars.update(tasks[what], completed=done, total=total)
+            if not screen.is_terminal and time.monotonic() - told > _PLAIN_SECONDS:
+                told = time.monotonic()
+                note(f"{what} {done:,}/{total:,}")
 
         yield update

@@ -1,0 +1,119 @@
+"""What the commands of theory share: where a distribution is read, and where a document goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outspoken.cli.common import note, print_json, read_json
+from outspoken.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from outspoken.distribution import Distribution
+
+__all__ = ["Out", "Seed", "deliver", "interval", "read_distribution", "right_aligned"]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="A folder for results.json, report.html and the charts.", file_okay=False),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+
+
+def deliver(
+    result: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    out: Path | None,
+    json: bool,
+    show: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """Complete a result's dictionary to a document, write it into `out` with its report, and print or show it."""
+    import shlex
+    from datetime import UTC, datetime
+
+    from outspoken._version import __version__
+
+    document = {
+        "kind": result["kind"],
+        "version": __version__,
+        "command": shlex.join(["outspoken", *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": dict(settings),
+        **result,
+    }
+    if json:
+        print_json(document)
+    else:
+        show(document)
+    for warning in document["warnings"]:
+        note(f"note: {warning}", style="yellow")
+    if out is not None:
+        from outspoken.page.files import put
+        from outspoken.theory.report import write
+
+        put(out / "results.json", _bytes(document))
+        note(f"the report: {write(document, out)}")
+
+
+def _bytes(document: Mapping[str, Any]) -> bytes:
+    import json
+
+    # Half of a surrogate pair has no UTF-8; what this writes instead is JSON's escape for it.
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def read_distribution(source: Path) -> Distribution:
+    """What a file holds: a distribution, as `outspoken ask --json` prints it, or counts of answers; - is standard
+    input."""
+    from outspoken.distribution import Candidate, Distribution
+    from outspoken.measure.answers import Answers, load
+
+    document = _piped() if str(source) == "-" else read_json(source)
+    if isinstance(document, dict) and isinstance(document.get("candidates"), list):
+        try:
+            return Distribution.from_dict(document)
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from error
+    if str(source) != "-":
+        answers = load(source)
+    elif isinstance(document, dict) and document:
+        answers = Answers.counts(document)
+    else:
+        raise UsageError("standard input must hold counts ({answer: count}) or what `outspoken ask --json` prints")
+    if not isinstance(answers, Answers) or answers.reference is None:
+        raise UsageError(f"{source} holds questions with their answers: give counts, {{answer: count}}")
+    return Distribution(tuple(Candidate(answer, share) for answer, share in answers.reference.items()))
+
+
+def _piped() -> Any:
+    import json
+
+    try:
+        return json.loads(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise UsageError(f"standard input is not JSON: {error}") from error
+
+
+def interval(figure: Mapping[str, Any], form: str = ".2f") -> str:
+    """A figure with its interval, as far as there is one."""
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
+
+
+def right_aligned(first: str, *columns: str) -> Table:
+    """A table of numbers with what they belong to in the first column."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table

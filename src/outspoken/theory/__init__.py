@@ -1,0 +1,78 @@
+"""Theory: why aligned models collapse, measured. Typicality bias in preferences, and the sharpening it leads to.
+
+`typicality_bias` reads preference data and estimates alpha under base models; `sharpening` holds the closed form,
+`exponent` measures gamma of a real model, `levels` simulates the three levels of asking, and `likelihood` scores
+answers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from outspoken._extras import need
+
+need("numpy", "theory", "measure")
+
+if TYPE_CHECKING:
+    from outspoken.theory.exponent import gamma_from_counts, gamma_from_logprobs
+    from outspoken.theory.gamma import Gamma, Point
+    from outspoken.theory.levels import Levels, simulate_levels
+    from outspoken.theory.likelihood import Likelihoods, likelihoods
+    from outspoken.theory.measuring import atypicality_bias, typicality_bias
+    from outspoken.theory.preferences import Pair, Preferences, read_preferences
+    from outspoken.theory.sharpening import effective_size, entropy, gamma_of, optimum, sharpen, tilt
+    from outspoken.theory.simulation import simulate_preferences
+    from outspoken.theory.typicality import Scored, Typicality, estimate
+
+_HOMES = {
+    "exponent": ("gamma_from_counts", "gamma_from_logprobs"),
+    "gamma": ("Gamma", "Point"),
+    "levels": ("Levels", "simulate_levels"),
+    "likelihood": ("Likelihoods", "likelihoods"),
+    "measuring": ("atypicality_bias", "typicality_bias"),
+    "preferences": ("Pair", "Preferences", "read_preferences"),
+    "sharpening": ("effective_size", "entropy", "gamma_of", "optimum", "sharpen", "tilt"),
+    "simulation": ("simulate_preferences",),
+    "typicality": ("Scored", "Typicality", "estimate"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Gamma",
+    "Levels",
+    "Likelihoods",
+    "Pair",
+    "Point",
+    "Preferences",
+    "Scored",
+    "Typicality",
+    "atypicality_bias",
+    "effective_size",
+    "entropy",
+    "estimate",
+    "gamma_from_counts",
+    "gamma_from_logprobs",
+    "gamma_of",
+    "likelihoods",
+    "optimum",
+    "read_preferences",
+    "sharpen",
+    "simulate_levels",
+    "simulate_preferences",
+    "tilt",
+    "typicality_bias",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

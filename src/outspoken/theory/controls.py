@@ -1,0 +1,224 @@
+"""Typicality bias of one set of scored pairs: the estimate, and the same in the other ways that could undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import norm
+
+from outspoken.errors import UndefinedError
+from outspoken.models.base import Score
+from outspoken.theory.effects import Control, Effect, odds_ratio
+from outspoken.theory.layouts import Pair
+from outspoken.theory.logistic import Fit, fit, fit_many
+
+__all__ = ["Sample", "Scored", "alpha_of", "controls", "curve", "permutation_null"]
+
+_PERMUTATIONS = 2_000
+_BLOCK = 4_000_000  # coins held at once
+_BINS = 10
+_PER_BIN = 5
+_POINTS = 41
+_Floats = NDArray[np.float64]
+
+_MEAN = "the difference of mean log-likelihood"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A pair with the scores of its two responses under a base model."""
+
+    pair: Pair
+    first: Score
+    second: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Scored pairs as columns of n rows, each the first response minus the second.
+
+    `preferred`: 1 where the first was preferred. `mean`: nats a token, `total`: nats, `tokens`: their number,
+    `gap`: correctness, NaN without ratings. `prompt`: which prompt, counted from 0. `ordered`: which one is first
+    means something, so that the estimate needs an intercept.
+    """
+
+    preferred: _Floats
+    mean: _Floats
+    total: _Floats
+    tokens: _Floats
+    gap: _Floats
+    prompt: NDArray[np.int64]
+    ordered: bool
+
+    @classmethod
+    def of(cls, items: Sequence[Scored], *, ordered: bool) -> Sample:
+        """The columns of these pairs."""
+        codes: dict[str, int] = {}
+        rows = [
+            (
+                item.pair.preferred,
+                item.first.total,
+                item.second.total,
+                len(item.first),
+                len(item.second),
+                np.nan if item.pair.gap is None else item.pair.gap,
+                codes.setdefault(item.pair.prompt, len(codes)),
+            )
+            for item in items
+        ]
+        preferred, a, b, n, m, gap, prompt = np.array(rows, dtype=np.float64).reshape(-1, 7).T.copy()
+        return cls(preferred, a / n - b / m, a - b, n - m, gap, prompt.astype(np.int64), ordered)
+
+    def __len__(self) -> int:
+        return len(self.preferred)
+
+    @property
+    def prompts(self) -> int:
+        """How many different prompts there are."""
+        return len(np.unique(self.prompt))
+
+    def where(self, kept: NDArray[np.bool_]) -> Sample:
+        """The rows that are kept."""
+        columns = (self.preferred, self.mean, self.total, self.tokens, self.gap, self.prompt)
+        preferred, mean, total, tokens, gap, prompt = (column[kept] for column in columns)
+        return Sample(preferred, mean, total, tokens, gap, prompt, self.ordered)  # type: ignore[arg-type]
+
+    def turned(self, seed: int) -> Sample:
+        """The same pairs, each turned round or not by a fair coin."""
+        sign = np.random.default_rng((seed, 0)).choice([-1.0, 1.0], len(self))
+        preferred = np.where(sign > 0, self.preferred, 1 - self.preferred)
+        mean, total, tokens, gap = (column * sign for column in (self.mean, self.total, self.tokens, self.gap))
+        return replace(self, preferred=preferred, mean=mean, total=total, tokens=tokens, gap=gap, ordered=True)
+
+    def sd(self, column: _Floats) -> float:
+        """The standard deviation of a difference; where the order means nothing, that over both orders."""
+        if self.ordered:
+            return float(np.std(column, ddof=1)) if len(column) > 1 else 0.0
+        return float(np.sqrt(np.mean(column**2)))
+
+
+def alpha_of(sample: Sample, beside: str = "", of: str = "mean") -> Fit:
+    """The coefficient of the difference `of` (mean or total) comes first; `beside` it may stand tokens or gap.
+
+    Bradley-Terry, P(first preferred) = sigmoid(alpha difference), with an intercept where the sample is ordered.
+    """
+    names = {"mean": _MEAN, "total": "the difference of summed log-likelihood"}
+    names |= {"tokens": "the difference of length", "gap": "the difference of correctness"}
+    columns = [of, *([beside] if beside else [])]
+    rows = [getattr(sample, name) for name in columns]
+    if sample.ordered:
+        rows.append(np.ones(len(sample)))
+    return fit(
+        np.column_stack(rows), sample.preferred, sample.prompt, [*(names[name] for name in columns), "the order"]
+    )
+
+
+def controls(main: Sample, everything: Sample, seed: int) -> tuple[dict[str, Control], list[str]]:
+    """The controls by name, and a sentence for each that does not exist for these pairs or is doubtful.
+
+    `main` holds the pairs of the estimate, `everything` all of them: where these are more, the ratings of
+    correctness are controls of their own.
+    """
+    made: dict[str, Control] = {}
+    notes: list[str] = []
+
+    def put(name: str, title: str, about: str, sample: Sample, beside: str = "", of: str = "mean") -> None:
+        try:
+            fitted = alpha_of(sample, beside, of)
+        except UndefinedError as error:
+            notes.append(f"there is no control {name!r}: {error}")
+            return
+        if fitted.penalised:
+            notes.append(f"the control {name!r} is penalised, for its data are separable: a rough guide")
+        effect = Effect.of(fitted)
+        made[name] = Control(title, about, effect, odds_ratio(effect, sample.sd(getattr(sample, of))))
+
+    put("length", "Length held equal", _ABOUT["length"], main, beside="tokens")
+    put("summed", "Summed, not mean", _ABOUT["summed"], main, of="total")
+    put("randomised_order", "Order at random", _ABOUT["randomised_order"], main.turned(seed))
+    null = permutation_null(main, seed)
+    made["permutation_null"] = Control("Labels shuffled", _ABOUT["permutation_null"], null, None)
+    rated = everything.where(np.isfinite(everything.gap))
+    if len(rated):
+        put("all_pairs", "All pairs", _ABOUT["all_pairs"], everything)
+        put("adjusted", "Correctness adjusted for", _ABOUT["adjusted"], rated, beside="gap")
+    return made, notes
+
+
+_ABOUT = {
+    "length": "The same estimate with the difference of length in tokens beside it: what likelihood adds among "
+    "responses of equal length.",
+    "summed": "The same estimate with the log-likelihood of the whole response in place of its mean per token, so "
+    "in another unit: a sum falls with every token.",
+    "randomised_order": "The same estimate with the two responses of each pair in random order: nothing that "
+    "depends on which came first is left.",
+    "permutation_null": "What the estimate gives when preferences are reversed at random, prompt by prompt, 2,000 "
+    "times: its mean, the middle 95 % and how often it lay as far from 0 as the real one.",
+    "all_pairs": "The same estimate on all pairs, whatever their correctness: better responses may be likelier.",
+    "adjusted": "The same estimate on all pairs with the difference of correctness beside it.",
+}
+
+
+def permutation_null(sample: Sample, seed: int, permutations: int = _PERMUTATIONS) -> Effect:
+    """What the estimate gives where there is no effect: preferences reversed for whole prompts, by fair coins.
+
+    `value` is the mean of the estimates, `low` and `high` their 2.5 and 97.5 percentiles, `se` their standard
+    deviation, and p the share at least as far from 0 as the estimate, (b + 1) / (m + 1).
+    """
+    rows = sample.mean[:, None]
+    if sample.ordered:
+        rows = np.column_stack([rows, np.ones(len(sample))])
+    reversal = np.zeros((sample.prompt.max() + 1, rows.shape[1]))
+    np.add.at(reversal, sample.prompt, rows * (1 - 2 * sample.preferred)[:, None])
+    coins = np.random.default_rng((seed, 1))
+    real = rows.T @ sample.preferred
+    sums = [real[None, :]]
+    step = max(1, _BLOCK // len(reversal))
+    for start in range(0, permutations, step):
+        turned = coins.integers(0, 2, (min(step, permutations - start), len(reversal)), np.int8)
+        sums.append(real + turned.astype(np.float64) @ reversal)
+    # Where one of them is separable all are penalised, so that they can be compared.
+    found = fit_many(rows, np.concatenate(sums))[:, 0]
+    if not np.isfinite(found).all():
+        found = fit_many(rows, np.concatenate(sums), penalised=True)[:, 0]
+    observed, null = abs(found[0]), found[1:]
+    reached = int(np.count_nonzero(np.abs(null) >= observed * (1 - 1e-9)))
+    low, high = np.quantile(null, [0.025, 0.975])
+    p = (reached + 1) / (len(null) + 1)
+    return Effect(float(null.mean()), float(low), float(high), float(null.std(ddof=1)), p)
+
+
+def curve(sample: Sample, alpha: float, seed: int) -> dict[str, list[dict[str, float | int]]]:
+    """The share preferred over the difference of mean log-likelihood: bins of equal counts with Wilson's interval,
+    and the fitted line sigmoid(alpha x). Each pair is oriented by a fair coin, so there is no effect of order."""
+    turned = sample.turned(seed)
+    order = np.argsort(turned.mean, kind="stable")
+    bins = [
+        _bin(turned.mean[part], turned.preferred[part])
+        for part in np.array_split(order, max(1, min(_BINS, len(sample) // _PER_BIN)))
+    ]
+    low, high = float(turned.mean.min()), float(turned.mean.max())
+    if len(bins) > 1:
+        # The ends are those of the bins' middles: a few far pairs should not squeeze the rest of the picture.
+        step = float(bins[-1]["x"] - bins[0]["x"]) / 10
+        low, high = max(low, bins[0]["x"] - step), min(high, bins[-1]["x"] + step)
+    xs = np.linspace(low, high, _POINTS)
+    return {"bins": bins, "line": [{"x": float(x), "y": float(expit(alpha * x))} for x in xs]}
+
+
+def _bin(x: _Floats, preferred: _Floats) -> dict[str, float | int]:
+    n, share = len(x), float(preferred.mean())
+    z = float(norm.isf(0.025))
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
+    return {
+        "x": float(x.mean()),
+        "value": share,
+        "low": max(0.0, middle - reach),
+        "high": min(1.0, middle + reach),
+        "pairs": n,
+    }

@@ -1,0 +1,203 @@
+"""Preference data: which of two responses to a prompt people, or raters in their place, liked better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from outspoken.errors import UndefinedError, UsageError
+from outspoken.jobs.formats import CutOffError, Unreadable, open_source
+from outspoken.jobs.rows import Reader
+from outspoken.theory.layouts import Layout, Pair, Rated, Skipped, UnfitError, layout_of
+
+__all__ = ["CUES", "PUBLISHED", "Pair", "Preferences", "read_preferences"]
+
+PUBLISHED = "{prompt}\n\n    Response: "
+"""What stands before a response, as published: Verbalized Sampling (arXiv 2510.01171) and its code."""
+
+CUES = ("Assistant:", "TL;DR:")
+"""A prompt that ends with one of these already asks for the response, and nothing is put between them."""
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The pairs of a file, in its order.
+
+    `layout` is the layout's name, `ordered` whether the order of first and second means anything (the order of
+    the data; in chosen and rejected it does not). `rows` counts the file's rows, `found` the pairs in it before
+    `limit`. `skipped` counts by reason what could not be used: rows, responses of rated data, or pairs; `ties`
+    the pairs with equal ratings, which say nothing. `examples` name some of the skipped with their rows.
+    `format` is what the prompt is put into.
+    """
+
+    pairs: tuple[Pair, ...]
+    layout: str
+    ordered: bool
+    rows: int
+    found: int
+    skipped: Mapping[str, int]
+    ties: int
+    examples: tuple[str, ...]
+    format: str
+    file: str
+
+    @property
+    def prompts(self) -> int:
+        """How many different prompts the pairs have."""
+        return len({pair.prompt for pair in self.pairs})
+
+    @property
+    def correctness(self) -> bool:
+        """Whether ratings of correctness came with the pairs."""
+        return any(pair.gap is not None for pair in self.pairs)
+
+    def text_of(self, prompt: str) -> str:
+        """The text before a response: the response follows as it is.
+
+        A prompt that ends with one of `CUES` is taken as it is, unless the format is one of the caller's own.
+        """
+        if self.format == PUBLISHED and prompt.endswith(CUES):
+            return prompt
+        return self.format.replace("{prompt}", prompt)
+
+
+def read_preferences(
+    path: str | PathLike[str], *, text_format: str = PUBLISHED, limit: int | None = None, seed: int = 0
+) -> Preferences:
+    """The pairs of a preference file: JSON lines, JSON, CSV or Parquet, all but Parquet perhaps packed as .gz.
+
+    The columns tell the layout: see `outspoken.theory.layouts.LAYOUTS`. `text_format` is what stands before a
+    response, with the prompt in its place. `limit` takes that many pairs at random,
+    by `seed`, and keeps their order.
+
+    Raises `UsageError` for a file that is missing, has no row or fits no layout, for a format without
+    "{prompt}", and for a limit below 1; `UndefinedError` where no pair is left.
+    """
+    if text_format.count("{prompt}") != 1:
+        raise UsageError(f"the format {text_format!r} must hold {{prompt}} once: what stands before a response")
+    if limit is not None and limit < 1:
+        raise UsageError(f"the limit must be at least 1 pair, not {limit}")
+    if seed < 0:
+        raise UsageError(f"the seed must be at least 0, not {seed}")
+    source = _Source(fspath(path))
+    gathered = _Gathered(source)
+    gathered.read()
+    pairs = gathered.pairs()
+    if not pairs:
+        why = "; ".join(f"{reason}: {count:,}" for reason, count in gathered.skipped.items())
+        raise UndefinedError(
+            f"{source.name} holds no pair that can be used in {gathered.rows:,} rows "
+            f"({why or 'no pair'}; ties: {gathered.ties:,})"
+        )
+    found = len(pairs)
+    if limit is not None and limit < found:
+        kept = np.random.default_rng(seed).choice(found, limit, replace=False)
+        pairs = [pairs[at] for at in sorted(kept)]
+    if text_format == PUBLISHED and all(pair.prompt.endswith(CUES) for pair in pairs):
+        text_format = "{prompt}"
+    layout = gathered.layout
+    return Preferences(
+        tuple(pairs),
+        layout.name,
+        layout.ordered,
+        gathered.rows,
+        found,
+        dict(gathered.skipped),
+        gathered.ties,
+        tuple(gathered.examples),
+        text_format,
+        source.name,
+    )
+
+
+class _Source(Reader):
+    """Tells the formats what a file is called, and keeps its columns."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("standard input" if path == "-" else path, None, None)
+        self.path = path
+        self.columns: list[str] = []
+
+    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
+        self.columns = list(names)
+
+
+class _Gathered:
+    """What the rows of one file held."""
+
+    layout: Layout
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self.rows = self.ties = 0
+        self.skipped: dict[str, int] = {}
+        self.examples: list[str] = []
+        self._pairs: list[Pair] = []
+        self._rated: dict[str, list[Rated]] = {}
+
+    def read(self) -> None:
+        layout: Layout | None = None
+        position = 0
+        with ExitStack() as stack:
+            try:
+                for position, value in open_source(self._source.path, self._source, stack):
+                    self.rows += 1
+                    if type(value) is not dict:
+                        reason = str(value) if type(value) is Unreadable else "not a JSON object"
+                        self._skip("row that cannot be read", position, reason)
+                        continue
+                    if layout is None:
+                        layout = layout_of(self._source.name, self._source.columns or list(value), value)
+                    self._take(layout, position, value)
+            except CutOffError as error:
+                self._skip("row that cannot be read", position + 1, f"cannot be read from here on: {error}")
+        if layout is None:
+            why = f": {self.examples[0]}" if self.examples else ""
+            raise UsageError(f"{self._source.name} holds no preference that can be read{why}")
+        self.layout = layout
+
+    def _take(self, layout: Layout, position: int, row: dict[str, Any]) -> None:
+        try:
+            for item in layout.items(row, position):
+                if isinstance(item, Pair):
+                    self._pairs.append(item)
+                elif isinstance(item, Skipped):
+                    self._skip(item.reason, position, item.detail)
+                else:
+                    self._rated.setdefault(item.prompt, []).append(item)
+        except UnfitError as error:
+            self._skip(error.reason, position, error.detail)
+
+    def pairs(self) -> list[Pair]:
+        """The pairs as they stand, and those of the ratings within each prompt."""
+        for responses in self._rated.values():
+            self._pairs += self._within(responses)
+        return self._pairs
+
+    def _within(self, responses: list[Rated]) -> Iterator[Pair]:
+        for at, first in enumerate(responses):
+            for second in responses[at + 1 :]:
+                if first.rating == second.rating:
+                    self.ties += 1
+                elif first.text.strip() == second.text.strip():
+                    self._skip("equal texts", second.row, f"the same response as in {self._where(first.row)}")
+                else:
+                    gap = None
+                    if first.correctness is not None and second.correctness is not None:
+                        gap = first.correctness - second.correctness
+                    yield Pair(first.prompt, first.text, second.text, first.rating > second.rating, gap, first.row)
+
+    def _skip(self, reason: str, position: int, detail: str = "") -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        if len(self.examples) < _SHOWN:
+            self.examples.append(f"{self._where(position)}: {reason}" + (f" ({detail})" if detail else ""))
+
+    def _where(self, position: int) -> str:
+        return self._source.where(position)

@@ -1,0 +1,110 @@
+"""A distribution before and after alignment: the figures, and what they say in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from outspoken.distribution import Candidate, Distribution
+from outspoken.errors import UndefinedError, UsageError
+from outspoken.measure.divergence import shares
+from outspoken.theory.sharpening import Spread, curve, gamma_of, sharpen
+
+__all__ = ["Sharpened"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sharpened:
+    """A distribution before and after alignment. `alpha` and `beta` are None where gamma was given itself."""
+
+    before: Distribution
+    gamma: float
+    alpha: float | None = None
+    beta: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        p: Mapping[str, float] | Distribution,
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        gamma: float | None = None,
+    ) -> Sharpened:
+        """Sharpen by alpha and beta, or by gamma. Raises `UsageError` for both or neither, `UndefinedError` where
+        fewer than two answers have a weight."""
+        if (gamma is None) == (alpha is None and beta is None):
+            raise UsageError("give alpha and beta, or gamma instead of both")
+        if gamma is None:
+            if alpha is None or beta is None:
+                raise UsageError(f"{'alpha' if alpha is None else 'beta'} is missing: gamma = 1 + alpha / beta")
+            gamma = gamma_of(alpha, beta)
+        if isinstance(p, Mapping):
+            p = Distribution(tuple(Candidate(answer, share) for answer, share in shares(p).items()))
+        if sum(share > 0 for share in p.probabilities) < 2:
+            raise UndefinedError("one answer has all the weight, so nothing can be sharpened: give at least two")
+        return cls(p, gamma, alpha, beta)
+
+    @property
+    def after(self) -> Distribution:
+        return sharpen(self.before, self.gamma)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What happens to the distribution, for one who has not read the paper."""
+        first, last = Spread.of(self.before), Spread.of(self.before, self.gamma)
+        top, share = self.before.argmax(), sharpen(np.array(self.before.probabilities), self.gamma)[0]
+        how = "" if self.alpha is None else f" (1 + {self.alpha:g} / {self.beta:g})"
+        more = last.draws_to_new
+        later = "never comes" if math.isinf(more) else f"takes {_number(more)} more draws on average"
+        return (
+            f"Alignment raises every probability to the power {self.gamma:.3g}{how}: {top.text!r} goes from "
+            f"{top.probability:.1%} to {share:.1%} of the answers.",
+            f"The answers were as various as {_number(first.effective_size)} equally likely ones, and are now as "
+            f"various as {_number(last.effective_size)}.",
+            f"After a first draw, a different answer {later}; before, {_number(first.draws_to_new)}.",
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        if self.gamma >= 1:
+            return ()
+        if self.gamma > 0:
+            return (f"gamma is {self.gamma:.3g}, below 1: this flattens the distribution",)
+        if self.gamma == 0:
+            return ("gamma is 0: every answer that has a weight becomes equally likely",)
+        return (f"gamma is {self.gamma:.3g}, below 0: this puts the rarest answers first",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of kind "sharpen"."""
+        row = np.array(self.before.probabilities)
+        ends = [Spread.of(row, gamma).to_dict() for gamma in (1.0, self.gamma)]
+        pairs = zip(self.before, row.tolist(), sharpen(row, self.gamma).tolist(), strict=True)
+        return {
+            "kind": "sharpen",
+            "warnings": list(self.warnings),
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "gamma": self.gamma,
+            "before": {name: value for name, value in ends[0].items() if name != "gamma"},
+            "after": {name: value for name, value in ends[1].items() if name != "gamma"},
+            "distribution": self.after.to_dict(),
+            "answers": [{"text": c.text, "before": before, "after": after} for c, before, after in pairs],
+            "curve": [spread.to_dict() for spread in curve(row, _grid(self.gamma))],
+            "sentences": list(self.sentences),
+        }
+
+
+def _grid(gamma: float) -> list[float]:
+    """Powers for a chart, closer together where more happens; 1 and gamma are among them."""
+    below, above = np.linspace(min(0.0, 1.5 * gamma), 2, 21), np.geomspace(2, max(10, 2 * gamma), 41)
+    around = np.round(np.concatenate([below, above]), 4)
+    return sorted({*around.tolist(), 0.0, 1.0, gamma})
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if value < 1e6 else f"{value:.1e}"

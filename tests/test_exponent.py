@@ -106,7 +106,7 @@ def test_the_recorded_answers_of_a_real_model() -> None:
     assert found.fit["tv"] == pytest.approx(0.783503, abs=1e-6)
     assert found.fit["p"] == 0.001
     assert any("does not describe" in sentence for sentence in found.sentences)
-    assert "'Texas': 49.8%" in found.sentences[-1]
+    assert "“Texas”: 49.8%" in found.sentences[-1]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from outspoken.theory.typicality import Scored, estimate
         (
             -0.8,
             0.15,
-            "No: the response that base finds more likely is preferred more often only because",
+            "No: the response that base finds more likely, token by token, is preferred more often only because",
             "turns round",
         ),
         (-0.8, 0.06, "No: at first sight", "would look just like this"),

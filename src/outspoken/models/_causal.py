@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,17 +183,23 @@ def _convert(file: Path, target: Path, dtype: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bars and the advice of `transformers`."""
+    """Without the advice of `transformers`, and where nobody looks on without its bars."""
     logging = hf.utils.logging
+    unpacking: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    bar = getattr(unpacking, "tqdm", None)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if bar is not None:  # this one does not ask the switch above
+        unpacking.tqdm = partial(bar, disable=not sys.stderr.isatty(), leave=False)
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+        if bar is not None:
+            unpacking.tqdm = bar
 
 
 def _first_line(error: BaseException) -> str:

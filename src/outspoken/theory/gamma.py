@@ -89,7 +89,7 @@ class Gamma:
         apart = f"Total variation between the two is {tv:.2f} (0 is the same, 1 nothing in common)"
         worst = max(self.points, key=lambda point: abs(point.aligned - (point.fitted or 0)))
         gap = (
-            f"The largest gap is {worst.answer!r}: {worst.aligned:.1%} of the draws, where the power gives "
+            f"The largest gap is “{worst.answer}”: {worst.aligned:.1%} of the draws, where the power gives "
             f"{worst.fitted or 0:.1%}."
         )
         if tv < _NEAR:

@@ -79,7 +79,7 @@ class Levels:
         nearest = min(self.arms, key=lambda arm: arm.tv.value).level
         apart = ", ".join(f"{arm.level} {arm.tv.value:.2f}" for arm in self.arms)
         said = (
-            f"A model sharpened by gamma = {self.gamma:.3g} answers {top!r}, {self.base[top]:.1%} of the base, in "
+            f"A model sharpened by gamma = {self.gamma:.3g} answers “{top}”, {self.base[top]:.1%} of the base, in "
             f"{one} when {asked['instance']}, in {listed} when {asked['list']}, in {stated} when "
             f"{asked['distribution']}.",
             f"Total variation from the base (0 is the same, 1 nothing in common): {apart}. It comes nearest when "

@@ -62,7 +62,7 @@ class Sharpened:
         more = last.draws_to_new
         later = "never comes" if math.isinf(more) else f"takes {_number(more)} more draws on average"
         return (
-            f"Alignment raises every probability to the power {self.gamma:.3g}{how}: {top.text!r} goes from "
+            f"Alignment raises every probability to the power {self.gamma:.3g}{how}: “{top.text}” goes from "
             f"{top.probability:.1%} to {share:.1%} of the answers.",
             f"The answers were as various as {_number(first.effective_size)} equally likely ones, and are now as "
             f"various as {_number(last.effective_size)}.",

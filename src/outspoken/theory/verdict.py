@@ -34,42 +34,23 @@ class Verdict:
 
 # By the direction of the estimate and of the one with length held equal: 1 towards the likelier response, -1 away
 # from it, 0 where chance would do.
+_MORE = "the response that {base} finds more likely, token by token, is preferred more often"
+_LESS = "the response that {base} finds less likely, token by token, is preferred more often"
+_EQUAL = "among responses of equal length the one that {base} finds"
 _LEADS = {
+    (1, 1): f"Yes: {_MORE}, and length does not explain it.",
     (
         1,
-        1,
-    ): "Yes: the response that {base} finds more likely is preferred more often, and length does not explain it.",
-    (1, 0): "Perhaps: the response that {base} finds more likely is preferred more often, but once the responses' "
-    "length is held equal the effect cannot be told from chance.",
-    (1, -1): "No: the response that {base} finds more likely is preferred more often only because of its length. "
-    "Among responses of equal length it is the less likely one that is preferred.",
-    (0, 1): "Perhaps: at first sight there is no effect, but among responses of equal length the one that {base} "
-    "finds more likely is preferred more often. Length hid it.",
-    (
         0,
-        0,
-    ): "Nothing to be seen: whether {base} finds a response more likely makes no difference to these preferences "
-    "that could be told from chance.",
-    (
-        0,
-        -1,
-    ): "No: at first sight there is no effect, and among responses of equal length the one that {base} finds "
-    "less likely is preferred more often. Length hid it.",
-    (
-        -1,
-        1,
-    ): "Perhaps: the response that {base} finds less likely is preferred more often, but that is the work of "
-    "length. Among responses of equal length the more likely one is preferred.",
-    (
-        -1,
-        0,
-    ): "No: the response that {base} finds less likely is preferred more often, and once length is held equal "
-    "the effect cannot be told from chance.",
-    (
-        -1,
-        -1,
-    ): "No, the opposite: the response that {base} finds less likely is preferred more often, and length does "
-    "not explain it.",
+    ): f"Perhaps: {_MORE}, but once the responses' length is held equal the effect cannot be told from chance.",
+    (1, -1): f"No: {_MORE} only because of its length; {_EQUAL} less likely is preferred.",
+    (0, 1): f"Perhaps: at first sight there is no effect, but {_EQUAL} more likely is preferred. Length hid it.",
+    (0, 0): "Nothing to be seen: whether {base} finds a response more likely makes no difference to these "
+    "preferences that could be told from chance.",
+    (0, -1): f"No: at first sight there is no effect, and {_EQUAL} less likely is preferred. Length hid it.",
+    (-1, 1): f"Perhaps: {_LESS}, but that is the work of length; {_EQUAL} more likely is preferred.",
+    (-1, 0): f"No: {_LESS}, and once length is held equal the effect cannot be told from chance.",
+    (-1, -1): f"No, the opposite: {_LESS}, and length does not explain it.",
 }
 
 

@@ -40,7 +40,7 @@ tree = ast.parse(inspect.getsource(outspoken))
 typed = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names} - {"annotations"}
 public = set(outspoken.__all__)
 assert public <= typed, public - typed
-assert typed - public <= {"TYPE_CHECKING", "Any"}, typed - public
+assert typed - public <= {"TYPE_CHECKING", "attach"}, typed - public
 """
     python(code)
 

@@ -10,9 +10,9 @@ Everything below is imported when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from outspoken._lazy import attach
 from outspoken._version import __version__
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ _HOMES = {
     "provenance": ("Provenance",),
     "settings": ("Options", "Settings"),
 }
-_MODULES = ("experiment", "measure", "tasks", "theory")
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AsyncRun",
@@ -120,17 +118,4 @@ __all__ = [
     "verbalize",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _HOMES, modules=("experiment", "measure", "tasks", "theory"))

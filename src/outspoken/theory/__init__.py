@@ -7,10 +7,10 @@ answers.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from outspoken._extras import need
+from outspoken._lazy import attach
 
 need("numpy", "theory", "measure")
 
@@ -36,7 +36,6 @@ _HOMES = {
     "simulation": ("simulate_preferences",),
     "typicality": ("Scored", "Typicality", "estimate"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Gamma",
@@ -64,15 +63,4 @@ __all__ = [
     "typicality_bias",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _HOMES)

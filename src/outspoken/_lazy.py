@@ -1,0 +1,33 @@
+"""Public names that are imported when they are first used, so that importing a package stays cheap."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+__all__ = ["attach"]
+
+
+def attach(
+    package: str, homes: Mapping[str, Iterable[str]], modules: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package: `homes` says in which of its modules its public names live, and
+    `modules` are those of its modules that are public themselves."""
+    home_of = {name: home for home, names in homes.items() for name in names}
+    whole = frozenset(modules)
+
+    def get(name: str) -> Any:
+        if name in whole:
+            return importlib.import_module(f"{package}.{name}")
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def listed() -> list[str]:
+        return sorted(sys.modules[package].__all__)
+
+    return get, listed

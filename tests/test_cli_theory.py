@@ -8,23 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from outspoken import __version__
-from outspoken.cli.gamma import gamma
-from outspoken.cli.levels import levels
-from outspoken.cli.sharpen import sharpen
+from outspoken.cli.app import app
 from outspoken.distribution import Candidate, Distribution
 from outspoken.provenance import Provenance
 
 STATES = Path(__file__).parents[2] / "shared/data/states"
 COUNTS = {"Texas": 60, "加州": {"count": 30}, "نيويورك": 9, "[b]Ohio[/b]": 1}
-
-app = typer.Typer()
-for each in (sharpen, gamma, levels):
-    app.command()(each)
 
 
 def run(*arguments: object, stdin: str | None = None) -> Result:
@@ -244,3 +237,19 @@ def test_the_folder_gets_the_document_and_its_report(counts: Path, tmp_path: Pat
     assert (kept["kind"], kept["settings"]["gamma" if name == "levels" else "source"]) == (name, wanted)
     assert "Texas" in (out / "report.html").read_text(encoding="utf-8")
     assert "report.html" in done.stderr.replace("\n", "")
+
+
+def test_the_results_of_something_else_are_not_overwritten(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    first.write_text('{"tea": 3, "茶": 1}', encoding="utf-8")
+    second.write_text('{"coffee": 3, "maté": 1}', encoding="utf-8")
+    folder = str(tmp_path / "made")
+    for alpha in ("0.2", "0.4"):
+        done = CliRunner().invoke(app, ["sharpen", str(first), "--alpha", alpha, "--beta", "1", "--out", folder])
+        assert done.exit_code == 0, done.output
+    for arguments in (["sharpen", str(second), "--gamma", "2"], ["levels", str(first), "--gamma", "2", "-k", "1"]):
+        refused = CliRunner().invoke(app, [*arguments, "--out", folder])
+        assert refused.exit_code == 2
+        assert "name another folder" in refused.output
+    kept = json.loads((tmp_path / "made" / "results.json").read_text(encoding="utf-8"))
+    assert kept["settings"]["source"] == str(first)

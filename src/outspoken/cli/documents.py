@@ -17,13 +17,28 @@ if TYPE_CHECKING:
 
     from outspoken.distribution import Distribution
 
-__all__ = ["Out", "Seed", "deliver", "interval", "read_distribution", "right_aligned"]
+__all__ = ["Out", "Seed", "claim", "deliver", "interval", "read_distribution", "right_aligned"]
 
 Out = Annotated[
     Path | None,
     typer.Option(help="A folder for results.json, report.html and the charts.", file_okay=False),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+
+
+def claim(out: Path | None, kind: str, source: str) -> None:
+    """Raise `UsageError` where the folder holds the results of something else, which would be lost."""
+    if out is None or not (out / "results.json").exists():
+        return
+    found = read_json(out / "results.json")
+    told = found.get("settings") if isinstance(found, dict) else None
+    if not isinstance(told, dict) or (found.get("kind"), told.get("source")) != (kind, source):
+        what = (
+            f"{found.get('kind')} of {told['source']}"
+            if isinstance(told, dict) and "source" in told
+            else "another"
+        )
+        raise UsageError(f"{out} holds the results of {what}: name another folder with --out")
 
 
 def deliver(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, command, console
-from outspoken.cli.documents import Out, Seed, deliver, interval, right_aligned
+from outspoken.cli.documents import Out, Seed, claim, deliver, interval, right_aligned
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def gamma(
     Example: outspoken gamma responses.jsonl --reference counts.json
     """
     told: list[str] = []
+    claim(out, "gamma", str(source))
     if (base is None) != (aligned is None) or (base is not None and reference is not None):
         raise UsageError("give --base and --aligned together, or --reference with recorded answers")
     if base is not None and aligned is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, command, console
-from outspoken.cli.documents import Out, Seed, deliver, interval, read_distribution, right_aligned
+from outspoken.cli.documents import Out, Seed, claim, deliver, interval, read_distribution, right_aligned
 
 __all__ = ["levels"]
 
@@ -43,6 +43,7 @@ def levels(
     """
     from outspoken.theory.levels import simulate_levels
 
+    claim(out, "levels", str(distribution))
     base = read_distribution(distribution)
     result = simulate_levels(base, gamma=gamma, k=k, replies=replies, error=error, seed=seed)
     settings = {"source": str(distribution), "gamma": gamma, "k": k, "replies": replies}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, command, console
-from outspoken.cli.documents import Out, deliver, read_distribution, right_aligned
+from outspoken.cli.documents import Out, claim, deliver, read_distribution, right_aligned
 
 __all__ = ["sharpen"]
 
@@ -48,6 +48,8 @@ def sharpen(
     Example: outspoken sharpen --alpha 0.57 --beta 0.2 counts.json
     """
     from outspoken.theory.sharpened import Sharpened
+
+    claim(out, "sharpen", str(distribution))
 
     result = Sharpened.of(read_distribution(distribution), alpha=alpha, beta=beta, gamma=gamma)
     settings = {"source": str(distribution), "alpha": alpha, "beta": beta, "gamma": gamma}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, Offline, command, console, note
-from outspoken.cli.documents import Out, Seed, deliver, interval, right_aligned
+from outspoken.cli.documents import Out, Seed, claim, deliver, interval, right_aligned
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,13 +58,16 @@ def typicality(
     Example: outspoken typicality prefs.jsonl --base local/gemma3-270m --limit 600
     """
     from outspoken.cli.figures import working
+    from outspoken.jobs import atomic
     from outspoken.theory.measuring import typicality_bias
     from outspoken.theory.preferences import PUBLISHED, read_preferences
 
     data = read_preferences(preferences, text_format=text_format or PUBLISHED, limit=limit, seed=seed)
     stem = "preferences" if str(preferences) == "-" else preferences.name.split(".")[0]
     folder = out or Path(f"{stem}-typicality")
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, "typicality", str(preferences))
+    with atomic.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")
     try:
         with working() as progress:
@@ -73,7 +76,7 @@ def typicality(
         note(f"stopped: what was scored is kept in {folder / _LEDGER}; the same command goes on from there")
         raise typer.Exit(130) from None
     settings = {
-        "preferences": str(preferences),
+        "source": str(preferences),
         "base": base,
         "limit": limit,
         "format": data.format,

@@ -125,6 +125,7 @@ def controls(main: Sample, everything: Sample, seed: int) -> tuple[dict[str, Con
     """
     made: dict[str, Control] = {}
     notes: list[str] = []
+    penalised: list[str] = []
 
     def put(name: str, title: str, about: str, sample: Sample, beside: str = "", of: str = "mean") -> None:
         try:
@@ -133,7 +134,7 @@ def controls(main: Sample, everything: Sample, seed: int) -> tuple[dict[str, Con
             notes.append(f"there is no control {name!r}: {error}")
             return
         if fitted.penalised:
-            notes.append(f"the control {name!r} is penalised, for its data are separable: a rough guide")
+            penalised.append(title.lower())
         effect = Effect.of(fitted)
         made[name] = Control(title, about, effect, odds_ratio(effect, sample.sd(getattr(sample, of))))
 
@@ -146,6 +147,8 @@ def controls(main: Sample, everything: Sample, seed: int) -> tuple[dict[str, Con
     if len(rated):
         put("all_pairs", "All pairs", _ABOUT["all_pairs"], everything)
         put("adjusted", "Correctness adjusted for", _ABOUT["adjusted"], rated, beside="gap")
+    if penalised:
+        notes.append(f"penalised too, for their pairs are separable, and a rough guide: {', '.join(penalised)}")
     return made, notes
 
 

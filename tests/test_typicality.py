@@ -343,3 +343,32 @@ def test_what_cannot_be_simulated() -> None:
     assert simulate_preferences(0.5, prompts=3, pairs_per_prompt=2, seed=1) == simulate_preferences(
         0.5, prompts=3, pairs_per_prompt=2, seed=1
     )
+
+
+def test_a_file_sorted_by_rating_is_estimated_without_its_order() -> None:
+    """Where the preferred response always stands first an intercept would take up the whole effect."""
+    plain = simulate_preferences(1.2, prompts=150, pairs_per_prompt=2, seed=3)
+    first = [
+        item
+        if item.pair.preferred
+        else Scored(
+            replace(item.pair, first=item.pair.second, second=item.pair.first, preferred=True),
+            item.second,
+            item.first,
+        )
+        for item in plain
+    ]
+    found, order_free = estimate("base", first, ordered=True), estimate("base", plain, ordered=False)
+    assert found.alpha.value == pytest.approx(order_free.alpha.value)
+    assert any("without an intercept" in note for note in found.notes)
+    assert not found.penalised
+
+
+def test_a_rate_without_exception_has_an_interval() -> None:
+    items = [
+        Scored(Pair(f"p{at}", "a", "b", True, None, at), Score((-1.0 - at / 50,) * 3), Score((-2.0,) * 5))
+        for at in range(8)
+    ]
+    rate = estimate("base", items, ordered=False).rate
+    assert rate.value == 1
+    assert rate.low == pytest.approx(8 / (8 + 1.96**2))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -70,4 +73,18 @@ def root(
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        app()
+    except SystemExit as leaving:
+        if "torch" in sys.modules:
+            _leave(leaving.code)
+        raise
+
+
+def _leave(code: object) -> None:
+    """End the process without the destructors of C++: now and then torch's meet one of its threads that is still
+    ending, and the process would abort after all its work was done."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -111,8 +111,10 @@ def read_distribution(source: Path) -> Distribution:
 def _piped() -> Any:
     import json
 
+    if not (read := sys.stdin.buffer.read()):
+        raise UsageError("standard input is empty: pipe counts or what `outspoken ask --json` prints into it")
     try:
-        return json.loads(sys.stdin.buffer.read())
+        return json.loads(read)
     except ValueError as error:
         raise UsageError(f"standard input is not JSON: {error}") from error
 

@@ -14,6 +14,7 @@ from outspoken.cli.documents import Out, Seed, claim, deliver, interval, read_di
 __all__ = ["levels"]
 
 _TOP = 10
+_K = 5
 
 
 @command
@@ -27,7 +28,10 @@ def levels(
         ),
     ],
     gamma: Annotated[float, typer.Option(help="The power that alignment raised it to; 1 is no change.")],
-    k: Annotated[int, typer.Option("-k", "--k", help="Answers in a list or a distribution.")] = 5,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", "--k", help="Answers in a list or a distribution. Default: 5, or all of fewer."),
+    ] = None,
     replies: Annotated[int, typer.Option(help="Replies that are simulated at each level.")] = 1000,
     error: Annotated[
         float, typer.Option(help="Error of stated probabilities: the standard deviation of their logarithms.")
@@ -45,6 +49,7 @@ def levels(
 
     claim(out, "levels", str(distribution))
     base = read_distribution(distribution)
+    k = min(_K, len(base)) if k is None else k
     result = simulate_levels(base, gamma=gamma, k=k, replies=replies, error=error, seed=seed)
     settings = {"source": str(distribution), "gamma": gamma, "k": k, "replies": replies}
     deliver(result.to_dict(), {**settings, "error": error, "seed": seed}, out=out, json=json, show=_show)

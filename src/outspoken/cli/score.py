@@ -49,7 +49,7 @@ def score(
     from outspoken.theory.likelihood import likelihoods
 
     if bool(texts) == (answers is not None):
-        raise UsageError("give the texts behind the prompt, or a file of them with --answers")
+        raise UsageError("give either texts behind the prompt or a file of answers with --answers, one of the two")
     listed = texts or [] if answers is None else _names(answers)
     with working() as progress:
         found = run(

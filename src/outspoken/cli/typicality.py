@@ -59,6 +59,7 @@ def typicality(
     """
     from outspoken.cli.figures import working
     from outspoken.jobs import atomic
+    from outspoken.models import resolve
     from outspoken.theory.measuring import typicality_bias
     from outspoken.theory.preferences import PUBLISHED, read_preferences
 
@@ -66,12 +67,13 @@ def typicality(
     stem = "preferences" if str(preferences) == "-" else preferences.name.split(".")[0]
     folder = out or Path(f"{stem}-typicality")
     claim(folder, "typicality", str(preferences))
+    models = [resolve(name) for name in base]
     with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")
     try:
         with working() as progress:
-            result = typicality_bias(data, base, ledger=folder / _LEDGER, seed=seed, progress=progress)
+            result = typicality_bias(data, models, ledger=folder / _LEDGER, seed=seed, progress=progress)
     except KeyboardInterrupt:
         note(f"stopped: what was scored is kept in {folder / _LEDGER}; the same command goes on from there")
         raise typer.Exit(130) from None

@@ -20,8 +20,8 @@ __all__ = ["score_all"]
 Asked = tuple[str, str]
 Progress = Callable[[int, int], None]
 
-_TEXTS_A_CALL = 32
-_CHARACTERS_A_CALL = 16_000
+_TEXTS_A_CALL = 16
+_CHARACTERS_A_CALL = 8_000
 _CONCURRENCY = 32
 _ATTEMPTS = 6
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0

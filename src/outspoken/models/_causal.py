@@ -76,13 +76,17 @@ class Causal:
     def chat_text(self, prompt: str, name: str) -> str:
         """The prompt as the model's chat template puts it, up to where the answer begins."""
         if not self._tokenizer.chat_template:
-            raise UsageError(f"{name} has no chat template: say how a prompt is written, or take it as it stands")
+            raise UsageError(
+                f"{name} has no chat template: take the prompt as it stands (score without --chat, gamma --plain)"
+            )
         messages = [{"role": "user", "content": prompt}]
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def load(source: str, dtype: str, *, offline: bool) -> Causal:
     """Raises `UsageError` for what is no causal language model, and `ProviderError` where the hub fails."""
+    if source.startswith(("/", ".", "~")) and not Path(source).expanduser().exists():
+        raise UsageError(f"there is no {source}: give a folder, a GGUF file or a name of the hub")
     folder = _unpacked(_file(source, offline=offline), dtype) if _is_gguf(source) else source
     try:
         with _quiet():

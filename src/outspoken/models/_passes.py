@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from outspoken._extras import need
-from outspoken.errors import ProviderError
+from outspoken.errors import ProviderError, StoppedError
 
 torch = need("torch", "scoring a text in this process", "torch")
 
@@ -62,11 +62,18 @@ class Passes:
         with torch.inference_mode():
             self._apart = self._head_is_plain()
 
-    def logprobs(self, pieces: Sequence[Piece]) -> list[tuple[float, ...]]:
-        """Natural log-probabilities of the tokens asked about, in the order of `pieces`."""
+    def logprobs(
+        self, pieces: Sequence[Piece], stopped: Callable[[], bool] = lambda: False
+    ) -> list[tuple[float, ...]]:
+        """Natural log-probabilities of the tokens asked about, in the order of `pieces`.
+
+        Raises `StoppedError` as soon as it is `stopped`, which is asked between steps.
+        """
         found: list[tuple[float, ...]] = [()] * len(pieces)
         with torch.inference_mode():
             for batch in _batches(_groups(pieces, share=self._shares)):
+                if stopped():
+                    raise StoppedError("the model was closed")
                 for place, values in self._batch(batch):
                     found[place] = values
         if any(math.isnan(value) for values in found for value in values):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 __all__ = ["Workers"]
+
+_SECONDS_TO_END = 1.0
 
 
 class Workers:
@@ -46,6 +50,7 @@ class Workers:
         with self._lock:
             for thread in self._threads:
                 thread.join()
+                _await_end(thread)
             self._threads.clear()
 
     def _work(self) -> None:
@@ -57,3 +62,12 @@ class Workers:
                 except BaseException as error:
                     future.set_exception(error)
             del entry, future, call
+
+
+def _await_end(thread: threading.Thread) -> None:
+    """Before Python 3.13 a joined thread may still be in what C++ libraries do at a thread's end, and abort the
+    process when that meets the process's own end."""
+    task = f"/proc/self/task/{thread.native_id}"
+    until = time.monotonic() + _SECONDS_TO_END
+    while os.path.exists(task) and time.monotonic() < until:
+        time.sleep(0.001)

@@ -185,8 +185,8 @@ class Local(Model):
         return await asyncio.wrap_future(self._workers.submit(digest))
 
     async def aclose(self) -> None:
-        await self._scorer.aclose()
         await asyncio.to_thread(self._close)
+        await self._scorer.aclose()
 
     def _close(self) -> None:
         if self._process != os.getpid():

@@ -7,8 +7,10 @@ is kept in the cache, for that takes up to a minute.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,6 +63,7 @@ class Transformers(Model):
         self._workers = Workers(1)
         self._closed = threading.Event()
         self._loaded: Causal | None = None
+        _living.add(self)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         raise UsageError(f"{self.name} scores texts and answers nothing: to ask it, take local/FILE or a server")
@@ -82,14 +85,19 @@ class Transformers(Model):
         return f"transformers@{await self._in_worker(told)}?dtype={self._dtype}"
 
     async def aclose(self) -> None:
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """`aclose` for synchronous code: what is computed ends at its next step."""
         self._closed.set()
-        await asyncio.to_thread(self._workers.join)
+        self._workers.join()
         self._loaded = None
 
     def _scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
         model = self._model()
         read = [model.read(prompt, continuation, self._context) for prompt, continuation in asked]
-        found = iter(model.passes.logprobs([each.piece for each in read if not isinstance(each, UsageError)]))
+        pieces = [each.piece for each in read if not isinstance(each, UsageError)]
+        found = iter(model.passes.logprobs(pieces, self._closed.is_set))
         return [
             each if isinstance(each, UsageError) else Score(next(found), each.tokens, each.joined) for each in read
         ]
@@ -106,3 +114,13 @@ class Transformers(Model):
         if self._closed.is_set():
             raise UsageError(f"{self.name} is closed: make a new model")
         return await asyncio.wrap_future(self._workers.submit(call))
+
+
+_living: weakref.WeakSet[Transformers] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what still computes while the interpreter is whole: a thread killed inside torch aborts the process."""
+    for model in list(_living):
+        model.close()

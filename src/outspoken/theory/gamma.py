@@ -73,9 +73,13 @@ class Gamma:
             f"{self.high:.3g}, from {basis}); 1 would be {base} itself.",
         )
         if self.p is None:
-            verdict = "Without any variation nothing can be said of how sure this is."
+            verdict = (
+                "Without any variation nothing can be said of how sure this is: no interval is to be believed."
+            )
         elif self.low > 1:
             verdict = f"That is above 1, sharper: it leans to likely answers more than {base} does."
+        elif self.high < 0:
+            verdict = f"That is below 0, turned round: it leans to the answers that {base} finds least likely."
         elif self.high < 1:
             verdict = f"That is below 1, flatter: it leans to likely answers less than {base} does."
         else:

@@ -68,8 +68,10 @@ async def likelihoods(
     begins another one (York, York City) the probability of the longer is a part of the shorter one's.
     Raises `UsageError` for no text, equal ones, and one that cannot be scored.
     """
-    if not texts or len(set(texts)) < len(texts):
-        raise UsageError("give texts that are not equal, and at least one")
+    if not texts or not all(texts):
+        raise UsageError("give at least one text, and none that is empty")
+    if twice := [text for text in texts if texts.count(text) > 1]:
+        raise UsageError(f"{twice[0]!r} stands twice: give each text once")
     before = await model.chat_text(prompt) if chat else prompt
     found = await score_all(model, [(before, text) for text in texts], ledger=ledger, progress=progress)
     scores = []

@@ -59,14 +59,16 @@ class Sharpened:
         first, last = Spread.of(self.before), Spread.of(self.before, self.gamma)
         top, share = self.before.argmax(), sharpen(np.array(self.before.probabilities), self.gamma)[0]
         how = "" if self.alpha is None else f" (1 + {self.alpha:g} / {self.beta:g})"
-        more = last.draws_to_new
-        later = "never comes" if math.isinf(more) else f"takes {_number(more)} more draws on average"
+        later, before = (
+            "never comes" if math.isinf(more) else f"takes {_number(more)} more draws on average"
+            for more in (last.draws_to_new, first.draws_to_new)
+        )
         return (
             f"Alignment raises every probability to the power {self.gamma:.3g}{how}: “{top.text}” goes from "
             f"{top.probability:.1%} to {share:.1%} of the answers.",
             f"The answers were as various as {_number(first.effective_size)} equally likely ones, and are now as "
             f"various as {_number(last.effective_size)}.",
-            f"After a first draw, a different answer {later}; before, {_number(first.draws_to_new)}.",
+            f"After a first draw, a different answer {later}; before alignment it {before}.",
         )
 
     @property

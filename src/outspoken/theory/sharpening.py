@@ -49,6 +49,8 @@ def gamma_of(alpha: float, beta: float) -> float:
     0 (alpha = -beta) makes all answers equal, below 0 puts the rarest first. Raises `UsageError`.
     """
     _positive("beta", beta)
+    if not math.isfinite(alpha):
+        raise UsageError(f"alpha must be a finite number, not {alpha:g}")
     gamma = 1 + alpha / beta
     if not math.isfinite(gamma):
         raise UsageError(f"alpha {alpha:g} over beta {beta:g} is no finite number: give a larger beta")

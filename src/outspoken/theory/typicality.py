@@ -24,6 +24,7 @@ from outspoken.theory.verdict import FEW, Verdict, verdict
 __all__ = ["BaseModel", "Scored", "Typicality", "estimate", "typicality"]
 
 _FEW_PROMPTS = 10
+_QUANTILE = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,10 @@ def estimate(
     everything = Sample.of(finite, ordered=ordered)
     correctness = bool(np.isfinite(everything.gap).any())
     main = everything.where(everything.gap == 0) if correctness else everything
+    sorted_by_rating = ordered and len(main) > 0 and np.ptp(main.preferred) == 0
+    if sorted_by_rating:
+        # One outcome leaves an intercept nothing to fit: Bradley-Terry without one does not need the order.
+        everything, main = replace(everything, ordered=False), replace(main, ordered=False)
     if not len(main):
         raise UndefinedError(
             f"none of the {len(everything):,} pairs has equal correctness: leave its ratings out to take them all"
@@ -172,6 +177,12 @@ def estimate(
     fitted = alpha_of(main)
     alpha, sd = Effect.of(fitted), main.sd(main.mean)
     made, notes = controls(main, everything, seed)
+    if sorted_by_rating:
+        notes.insert(
+            0,
+            "the preferred response always has the same place, so the order tells nothing: alpha is "
+            "estimated without an intercept",
+        )
     return BaseModel(
         base=base,
         pairs=len(main),
@@ -200,7 +211,13 @@ def _rate(sample: Sample) -> Estimate:
     likelier = np.where(sample.mean == 0, 0.5, (sample.mean > 0) == (sample.preferred == 1))
     sums = np.bincount(sample.prompt, likelier)
     counts = np.bincount(sample.prompt)
-    return mean_estimate(sums[counts > 0], counts[counts > 0])
+    found = mean_estimate(sums[counts > 0], counts[counts > 0])
+    if found.low is not None and found.low == found.high and found.value in (0, 1):
+        # No resample of pairs that all agree disagrees: Wilson's interval over prompts knows better.
+        edge = _QUANTILE**2 / (found.units + _QUANTILE**2)
+        low, high = (1 - edge, 1.0) if found.value else (0.0, edge)
+        found = replace(found, low=low, high=high)
+    return found
 
 
 def _notes(main: Sample, alpha: Effect, penalised: bool, skipped: Mapping[str, int]) -> list[str]:

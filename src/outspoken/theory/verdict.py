@@ -79,7 +79,7 @@ def _may(model: BaseModel, raw: int, held: int) -> list[str]:
             f"{model.base}: the odds that it is preferred are {odds.value:.2f} to 1. From one standard deviation "
             f"below to one above, the chance that it is preferred changes by {100 * change.value:+.0f} points."
         )
-    if raw == 0 and model.alpha.low is not None and model.alpha.high is not None:
+    if raw == 0 and not model.penalised and model.alpha.low is not None and model.alpha.high is not None:
         told.append(
             f"An alpha above {model.alpha.high:.2f} or below {model.alpha.low:.2f} does not fit these pairs."
         )
@@ -141,7 +141,7 @@ def _may_not(model: BaseModel, raw: int, held: int) -> list[str]:
     if model.pairs < FEW:
         told.append(f"Anything about other data: {_pairs(model.pairs)} cannot show it.")
     if model.penalised:
-        told.append("How strong the effect is: no pair speaks against it, so its size has no upper bound.")
+        told.append("How strong the effect is: the regression fits all these pairs, so its size is not bounded.")
     told.append(
         f"That {model.base} stands for what people find familiar: another base model may rank the same responses "
         "otherwise. Several of them in one call tell."

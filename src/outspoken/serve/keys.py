@@ -1,0 +1,182 @@
+"""The keys of the server's clients: only their hashes are kept, and each has its limits."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from outspoken.errors import UsageError
+from outspoken.serve.openai_fields import RequestError
+
+__all__ = ["Client", "Keys", "Limits", "hash_key", "new_key"]
+
+PREFIX = "osk-"
+MAX_KEYS = 1000
+_LARGEST_FILE = 2**20
+_LONGEST_HEADER = 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_WAIT_FOR_A_PLACE = 1.0
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may do: requests a minute on average, how many of them at once, and how many run together.
+
+    `burst` is the depth of the bucket that `per_minute` fills.
+    """
+
+    per_minute: float = 600.0
+    burst: int = 100
+    together: int = 64
+
+    def __post_init__(self) -> None:
+        if not (0 < self.per_minute < float("inf") and self.burst >= 1 and self.together >= 1):
+            raise UsageError("the limits of a client must be above 0: raise them, or leave them out")
+
+
+class Client:
+    """Who a key belongs to, and what is left of its limits. Belongs to one event loop."""
+
+    def __init__(self, name: str, limits: Limits, clock: Clock) -> None:
+        self.name = name
+        self._limits = limits
+        self._clock = clock
+        self._tokens = float(limits.burst)
+        self._filled = clock()
+        self._running = 0
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Hold a place for one request, for as long as it is answered.
+
+        Raises `RequestError` (429, with the seconds to wait) where the client asks too often or too much at once;
+        a request that is turned away costs nothing.
+        """
+        self._take()
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    def _take(self) -> None:
+        limits, now = self._limits, self._clock()
+        if self._running >= limits.together:
+            raise RequestError(
+                f"{limits.together} requests of this key are being answered: wait for one to end",
+                status=429,
+                code="too_many_at_once",
+                retry_after=_WAIT_FOR_A_PLACE,
+            )
+        a_second = limits.per_minute / 60
+        self._tokens = min(limits.burst, self._tokens + max(now - self._filled, 0.0) * a_second)
+        self._filled = now
+        if self._tokens < 1:
+            raise RequestError(
+                f"this key may ask {limits.per_minute:g} times a minute: wait before the next request",
+                status=429,
+                code="rate_limit_exceeded",
+                retry_after=(1 - self._tokens) / a_second,
+            )
+        self._tokens -= 1
+
+
+class Keys:
+    """All clients of a server, by the hash of their key."""
+
+    def __init__(
+        self, hashes: Iterable[tuple[str, str]], limits: Limits = Limits(), *, clock: Clock = time.monotonic
+    ) -> None:
+        """From pairs of a client's name and the hash of its key. Raises `UsageError` for what cannot be one."""
+        self._clients: list[tuple[bytes, Client]] = []
+        names, seen = set(), set()
+        for name, hashed in hashes:
+            if not _NAME.fullmatch(name) or not _HASH.fullmatch(hashed):
+                raise UsageError("a key is given as name:sha256, and the sha256 as 64 digits of 0-9 and a-f")
+            if name in names or hashed in seen:
+                raise UsageError(f"the client {name!r} or its key is there twice: remove one")
+            names.add(name)
+            seen.add(hashed)
+            self._clients.append((bytes.fromhex(hashed), Client(name, limits, clock)))
+        if not self._clients:
+            raise UsageError("there is no client key: make one, and give it as name:sha256")
+        if len(self._clients) > MAX_KEYS:
+            raise UsageError(f"{len(self._clients):,} client keys are too many: at most {MAX_KEYS:,}")
+
+    @classmethod
+    def load(cls, path: str | Path, limits: Limits = Limits(), *, clock: Clock = time.monotonic) -> Keys:
+        """From a file of lines `name:sha256`. Raises `UsageError` where it cannot be read."""
+        try:
+            with Path(path).open("rb") as file:
+                content = file.read(_LARGEST_FILE + 1)
+            text = content.decode("utf-8-sig")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise UsageError(f"the file of client keys {path} cannot be read: {reason}") from None
+        if len(content) > _LARGEST_FILE:
+            raise UsageError(f"the file of client keys {path} is too large: at most {_LARGEST_FILE:,} bytes")
+        return cls.read(text, limits, clock=clock)
+
+    @classmethod
+    def read(cls, text: str, limits: Limits = Limits(), *, clock: Clock = time.monotonic) -> Keys:
+        """From the text of such a file, or of an environment variable: entries stand on lines or between commas.
+
+        Empty lines and what follows a `#` are left out. No message repeats an entry: it may be a key.
+        """
+        pairs = []
+        for number, line in enumerate(text.splitlines(), 1):
+            for entry in line.partition("#")[0].split(","):
+                if not entry.strip():
+                    continue
+                name, _, hashed = (part.strip() for part in entry.partition(":"))
+                hashed = hashed.lower()
+                if not (_NAME.fullmatch(name) and _HASH.fullmatch(hashed)):
+                    raise UsageError(
+                        f"line {number} of the client keys is not name:sha256: give the hash of the key, "
+                        "64 digits of 0-9 and a-f, and never the key itself"
+                    )
+                pairs.append((name, hashed))
+        return cls(pairs, limits, clock=clock)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def check(self, authorization: str | None) -> Client | None:
+        """Whose key an Authorization header carries, or None.
+
+        The key's hash is compared with every client's, each in constant time, whichever of them it is.
+        """
+        scheme, _, key = (authorization or "").strip().partition(" ")
+        key = key.strip()
+        if scheme.lower() != "bearer" or not key or len(key) > _LONGEST_HEADER:
+            return None
+        hashed = bytes.fromhex(hash_key(key))
+        found = None
+        for known, client in self._clients:
+            if hmac.compare_digest(known, hashed):
+                found = client
+        return found
+
+
+def hash_key(key: str) -> str:
+    """The sha256 of a key, in hexadecimal: what is kept of it.
+
+    A key of `new_key` has 256 random bits, so neither salt nor a slow hash adds to it.
+    """
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_key() -> str:
+    """A new key of 256 random bits."""
+    return PREFIX + base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")

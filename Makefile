@@ -43,7 +43,7 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.check: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[measure,serve]' --group check
+	$(BIN)/python -m pip install --quiet --editable '.[measure]' --group check
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.made pyproject.toml

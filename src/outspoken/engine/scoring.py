@@ -75,7 +75,9 @@ async def score_all(
     missing = [pair for pair in wanted if pair not in found]
     try:
         async with asyncio.TaskGroup() as tasks:
-            for chunk in _chunks(missing, one_prompt=model.capabilities.parallel is None):
+            # A server is asked one text at a time: what fails then costs no other one.
+            apart = model.capabilities.parallel is None
+            for chunk in [[pair] for pair in missing] if apart else _chunks(missing):
                 tasks.create_task(work(chunk))
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
@@ -105,7 +107,7 @@ async def _patiently(model: Model, chunk: Sequence[Asked], gate: Gate) -> list[S
     raise AssertionError("the last attempt returns or raises")
 
 
-def _chunks(pairs: Sequence[Asked], *, one_prompt: bool) -> Iterator[list[Asked]]:
+def _chunks(pairs: Sequence[Asked]) -> Iterator[list[Asked]]:
     """Pairs of equal prompts together, and prompts of like length, so that little of a step is padding; in random
     order, so that progress is even."""
     prompts: dict[str, list[Asked]] = {}
@@ -116,7 +118,7 @@ def _chunks(pairs: Sequence[Asked], *, one_prompt: bool) -> Iterator[list[Asked]
     for prompt, group in sorted(prompts.items(), key=lambda entry: len(entry[0])):
         length = len(prompt) + sum(len(text) for _, text in group)
         full = not chunks or size + length > _CHARACTERS_A_CALL or len(chunks[-1]) + len(group) > _TEXTS_A_CALL
-        if full or one_prompt:
+        if full:
             chunks.append([])
             size = 0
         chunks[-1] += group

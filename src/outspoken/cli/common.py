@@ -26,6 +26,7 @@ __all__ = [
     "Json",
     "ModelName",
     "Offline",
+    "as_json",
     "command",
     "console",
     "interrupts",
@@ -169,10 +170,15 @@ def note(text: str, style: str | None = None) -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output, in Unicode as it is."""
+    sys.stdout.buffer.write(as_json(document) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def as_json(document: Any) -> bytes:
+    """A JSON document in UTF-8, in Unicode as it is."""
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
     # Half of a surrogate pair has no UTF-8; what this writes instead is JSON's escape for it.
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.buffer.flush()
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import note, print_json, read_json
+from outspoken.cli.common import as_json, note, print_json, read_json
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,12 +32,9 @@ def claim(out: Path | None, kind: str, source: str) -> None:
         return
     found = read_json(out / "results.json")
     told = found.get("settings") if isinstance(found, dict) else None
-    if not isinstance(told, dict) or (found.get("kind"), told.get("source")) != (kind, source):
-        what = (
-            f"{found.get('kind')} of {told['source']}"
-            if isinstance(told, dict) and "source" in told
-            else "another"
-        )
+    owner = (found.get("kind"), told.get("source")) if isinstance(told, dict) else None
+    if owner != (kind, source):
+        what = f"{owner[0]} of {owner[1]}" if owner and owner[1] is not None else "another"
         raise UsageError(f"{out} holds the results of {what}: name another folder with --out")
 
 
@@ -73,16 +70,8 @@ def deliver(
         from outspoken.page.files import put
         from outspoken.theory.report import write
 
-        put(out / "results.json", _bytes(document))
+        put(out / "results.json", as_json(document))
         note(f"the report: {write(document, out)}")
-
-
-def _bytes(document: Mapping[str, Any]) -> bytes:
-    import json
-
-    # Half of a surrogate pair has no UTF-8; what this writes instead is JSON's escape for it.
-    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace")
 
 
 def read_distribution(source: Path) -> Distribution:

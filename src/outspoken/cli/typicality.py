@@ -106,9 +106,7 @@ def _show_model(screen: Console, model: Mapping[str, Any]) -> None:
     for title, figures in rows:
         odds = figures["odds_ratio"]
         known = odds is not None and odds["value"] is not None
-        table.add_row(
-            title, interval(figures, ".3g"), _p(figures["p"]), interval(odds) if known else "–", style=None
-        )
+        table.add_row(title, interval(figures, ".3g"), _p(figures["p"]), interval(odds) if known else "–")
     screen.print(table)
     rate = {name: 100 * value if value is not None else None for name, value in model["rate"].items()}
     screen.print(f"The preferred response is the likelier one in {interval(rate, '.1f')} % of the pairs.")

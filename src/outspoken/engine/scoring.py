@@ -139,5 +139,5 @@ def _score_of(reply: ChatReply) -> Score:
         return Score(tuple(map(float, told["logprobs"])), tuple(told["tokens"]), bool(told["joined"]))
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerError(
-            f"a stored score cannot be read ({error!r}): `outspoken ledger check` tells more"
+            f"a stored score cannot be read ({error!r}): `outspoken ledger verify` tells more"
         ) from error

@@ -18,7 +18,8 @@ from servers import COMPLETION, Handler, Served, answering, events, serving, str
 from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage, as_messages
 from outspoken.errors import MissingKeyError, PromptTooLongError, ProviderError, UnknownNameError, UsageError
 from outspoken.models import _offers
-from outspoken.models.openai_compatible import _FAILURES, _TELLING, OpenAICompatible, _failure
+from outspoken.models.http import FAILURES, TELLING, error_for
+from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS, at_provider, at_url
 
 KEY = "sk-very-secret-0123456789"
@@ -421,22 +422,22 @@ def made(kind: type[BaseException]) -> Any:
 
 @pytest.mark.parametrize("kind", CLIENT_ERRORS)
 def test_every_error_of_aiohttp_is_mapped(kind: type[aiohttp.ClientError]):
-    error = _failure(made(kind), "http://host/v1")
+    error = error_for(made(kind), "http://host/v1")
     assert "http://host/v1" in str(error)
     assert KEY not in str(error)
-    if issubclass(kind, (*_TELLING, aiohttp.ClientConnectorError)):
+    if issubclass(kind, (*TELLING, aiohttp.ClientConnectorError)):
         assert KEY not in repr(error.original)
 
 
 def test_the_table_of_failures_ends_with_everything():
-    assert _FAILURES[-1][0] == (aiohttp.ClientError, OSError)
+    assert FAILURES[-1][0] == (aiohttp.ClientError, OSError)
 
 
 def test_failures_that_asking_again_does_not_mend():
     certificate = aiohttp.ClientConnectorCertificateError(None, ssl.SSLCertVerificationError("self-signed"))
     full = aiohttp.ClientConnectorError(None, OSError(errno.EMFILE, "Too many open files"))
     for error, words in ((certificate, "certificate ("), (full, "ulimit -n")):
-        mapped = _failure(error, "http://host/v1")
+        mapped = error_for(error, "http://host/v1")
         assert not mapped.retryable
         assert words in str(mapped)
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import re
-import urllib.request
+import copy
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
-import multidict
 import yarl
 
 from outspoken.chat import ChatReply, ChatRequest
@@ -19,6 +15,7 @@ from outspoken.models._echo import echo_body, read_echo
 from outspoken.models._offers import offering
 from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
+from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among, under
 from outspoken.models.openai_errors import Peer
 from outspoken.models.openai_wire import (
     EventReader,
@@ -38,44 +35,8 @@ __all__ = ["OpenAICompatible"]
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 10.0
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_SHORTEST_SECRET = 4
-_LARGE_BODY = 2**20
 _TEXTS_A_REQUEST = 128
 _REFUSES_THIS = (400, 413, 422)
-
-_FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
-    (
-        (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),
-        "no secure connection to {url}: check the server's certificate ({cause})",
-        False,
-    ),
-    (
-        (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
-        "the proxy did not let us through to {url}: check HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
-        True,
-    ),
-    (
-        (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError),
-        "nothing answers at {url}: is the server running?",
-        True,
-    ),
-    ((TimeoutError,), "{url} did not answer in time: raise the timeout if it is only slow", True),
-    ((aiohttp.ClientResponseError,), "{url} does not speak HTTP: check the port in the base URL", False),
-    (
-        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError),
-        "{url} cannot be used as a base URL",
-        False,
-    ),
-    ((aiohttp.ClientError, OSError), "the connection to {url} broke off", True),
-)
-# These carry the headers or the whole address of the request.
-_TELLING = (
-    aiohttp.ClientResponseError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-    aiohttp.RedirectClientError,
-)
 
 
 class OpenAICompatible(Model):
@@ -104,21 +65,19 @@ class OpenAICompatible(Model):
     ) -> None:
         if timeout <= 0:
             raise UsageError(f"timeout must be above 0 seconds, not {timeout:g}")
-        base = _base(base_url)
+        base = checked_base(base_url)
         self._base = base
         self._shown = str(base.with_query(None))
-        self._url = _under(base, "chat/completions")
+        self._url = under(base, "chat/completions")
         self._model = model
         self._named = bool(model)
         self.name = name or (f"{self._shown}#{model}" if model else self._shown)
         self._max_tokens_field = max_tokens_field
         self._timeout = timeout
-        self._headers = _headers(api_key, headers or {}, key_variable)
-        self._proxy = _proxy(base)
+        self._headers = headers_for(api_key, headers or {}, key_variable)
+        self._proxy = proxy_for(base)
         secrets = [(api_key or "").strip(), *(headers or {}).values(), base.query_string, *base.query.values()]
-        self._peer = Peer(
-            self._shown, key_variable, tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
-        )
+        self._peer = Peer(self._shown, key_variable, secrets_among(secrets))
         self._sessions = PerLoop(self._session, aiohttp.ClientSession.close)
         self._single_use = PerLoop(lambda: self._session(force_close=True), aiohttp.ClientSession.close)
 
@@ -156,7 +115,7 @@ class OpenAICompatible(Model):
         for start in range(0, len(texts), _TEXTS_A_REQUEST):
             part = texts[start : start + _TEXTS_A_REQUEST]
             response = await self._send(
-                "POST", _under(self._base, "embeddings"), encode(embedding_body(part, model))
+                "POST", under(self._base, "embeddings"), encode(embedding_body(part, model))
             )
             async with response:
                 payload = self._decoded(await self._received(response.read()))
@@ -172,7 +131,7 @@ class OpenAICompatible(Model):
             return UsageError("the continuation is empty: there is nothing to score")
         try:
             body = encode(echo_body(prompt + continuation, model))
-            response = await self._send("POST", _under(self._base, "completions"), body)
+            response = await self._send("POST", under(self._base, "completions"), body)
         except PromptTooLongError as error:
             return error
         except ProviderError as error:
@@ -182,6 +141,13 @@ class OpenAICompatible(Model):
         async with response:
             payload = self._decoded(await self._received(response.read()))
         return read_echo(payload, prompt, continuation, self._shown)
+
+    def sibling(self, model: str) -> OpenAICompatible:
+        """Another model of the same server, through the same connections: closing either closes both."""
+        other = copy.copy(self)
+        other._model, other._named = model, True
+        other.name = f"{self._shown}#{model}"
+        return other
 
     @property
     def url(self) -> str:
@@ -193,7 +159,7 @@ class OpenAICompatible(Model):
 
     async def models(self) -> list[str]:
         """The names of the models that the server offers."""
-        response = await self._send("GET", _under(self._base, "models"))
+        response = await self._send("GET", under(self._base, "models"))
         async with response:
             body = await self._received(response.read())
         try:
@@ -224,11 +190,9 @@ class OpenAICompatible(Model):
         Some servers hang up behind a stream without having said so, and the next request would go nowhere.
         """
         session = await (self._single_use if once else self._sessions).get()
-        # aiohttp warns of large bodies handed over as bytes.
-        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
         response = await self._received(
             session.request(
-                method, url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
+                method, url, data=data_of(body), headers=self._headers, proxy=self._proxy, allow_redirects=False
             )
         )
         if 200 <= response.status < 300:
@@ -242,7 +206,7 @@ class OpenAICompatible(Model):
         try:
             return await awaited
         except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            failure = _failure(error, self._shown)
+            failure = error_for(error, self._shown)
             raise failure from failure.original
 
     def _reply(self, body: bytes, structured: bool) -> ChatReply:
@@ -269,54 +233,3 @@ class OpenAICompatible(Model):
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
         )
-
-
-def _base(text: str) -> yarl.URL:
-    try:
-        url = yarl.URL(text.strip())
-    except ValueError:
-        url = yarl.URL()
-    if url.user is not None or url.password is not None:
-        raise UsageError("the base URL holds a user or a password: put the key in the environment instead")
-    if url.scheme not in ("http", "https") or not url.host or not url.host.isprintable() or " " in url.host:
-        raise UsageError("the base URL must look like http://localhost:8000/v1 or https://api.example.com/v1")
-    path = url.path.rstrip("/").removesuffix("/chat/completions")
-    return url.with_path(path, keep_query=True).with_fragment(None)
-
-
-def _under(base: yarl.URL, path: str) -> yarl.URL:
-    return base.with_path(f"{base.path.rstrip('/')}/{path}", keep_query=True)
-
-
-def _headers(api_key: str | None, own: Mapping[str, str], key_variable: str) -> multidict.CIMultiDict[str]:
-    headers = multidict.CIMultiDict({"Content-Type": "application/json", "User-Agent": "outspoken"})
-    key = (api_key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError(f"the key in {key_variable} holds characters that no key has: copy it again")
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    for name, value in own.items():
-        if not (_HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
-            raise UsageError(f"the header {name!r} cannot be sent: use printable ASCII without line breaks")
-    headers.update(own)
-    return headers
-
-
-def _proxy(url: yarl.URL) -> str | None:
-    """The proxy that the environment names for `url`.
-
-    aiohttp's own `trust_env` looks it up in a thread for every request, and reads passwords from ~/.netrc.
-    """
-    host = url.host or ""
-    return None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(url.scheme)
-
-
-def _failure(error: aiohttp.ClientError | OSError, url: str) -> ProviderError:
-    """Our error for one of aiohttp's, whose own text may carry the request's headers or a proxy's password."""
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
-    if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        what, retryable = "too many open files: ask for less at once, or raise `ulimit -n`", False
-    else:
-        what, retryable = next(row[1:] for row in _FAILURES if isinstance(error, row[0]))
-    original = None if isinstance(error, _TELLING) else cause or error
-    return ProviderError(what.format(url=url, cause=cause), retryable=retryable, original=original)

@@ -43,9 +43,9 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.check: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[measure]' --group check
+	$(BIN)/python -m pip install --quiet --editable '.[measure,serve]' --group check
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[local,measure]' --group bench
+	$(BIN)/python -m pip install --quiet --editable '.[local,measure,serve]' --group bench
 	touch $@

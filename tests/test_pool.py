@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 from outspoken.chat import ChatReply, Message
-from outspoken.distribution import Candidate, Distribution
-from outspoken.errors import PromptTooLongError, ProviderError, ReplyError, StoppedError, UsageError
-from outspoken.serve.pool import Draw, ExhaustedError, Filled, Pools, Want, pool_key
+from outspoken.distribution import Candidate, Distribution, Verbalized
+from outspoken.errors import ProviderError, ReplyError, StoppedError, UsageError
+from outspoken.serve.pool import Draw, ExhaustedError, Filled, Hear, Pools, Want, pool_key
+from outspoken.serve.pool_values import distribution_id
 from outspoken.settings import Settings
 
 Script = Callable[[int], Sequence[str]]
@@ -41,7 +42,7 @@ class Upstream:
     def calls(self) -> int:
         return len(self.histories)
 
-    async def __call__(self, want: Want, history: tuple[Message, ...]) -> Filled:
+    async def __call__(self, want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
         call = self.calls
         self.histories.append(history)
         self.running += 1
@@ -92,7 +93,7 @@ async def test_draws_are_successive_sampling_by_probability() -> None:
     weights = {"Texas": 0.5, "東京": 0.3, "القاهرة": 0.15, "🦙": 0.05, "never": 0.0}
     told = Distribution(tuple(Candidate(text, weight) for text, weight in weights.items()))
 
-    async def fill(want: Want, history: tuple[Message, ...]) -> Filled:
+    async def fill(want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
         return Filled(told, history)
 
     firsts, pairs = Counter[str](), Counter[tuple[str, str]]()
@@ -216,18 +217,39 @@ async def test_a_failed_refill_ahead_is_not_repeated_until_a_draw_needs_it() -> 
         assert (eleventh.upstream, upstream.calls) == (1, 3)
 
 
-async def test_a_conversation_that_outgrows_the_model_begins_anew() -> None:
-    def say(call: int) -> Sequence[str]:
-        if call in (1, 3):
-            raise PromptTooLongError("too long")
-        return [str(call)]
+async def test_a_listener_hears_a_fill_as_it_comes_and_one_who_comes_late_hears_all() -> None:
+    asked: list[bool] = []
+    said = [Verbalized("一", 0.6), Verbalized("二", 0.4)]
+    middle, end = asyncio.Event(), asyncio.Event()
 
-    upstream = Upstream(say)
-    async with pooling(upstream, ahead=0) as pools:
-        assert texts(await pools.draw("key", want(1), 2)) == ["0", "2"]
-        assert [len(history) for history in upstream.histories] == [0, 1, 0]
-        with pytest.raises(PromptTooLongError):
-            await pools.draw("other", want(1))
+    async def fill(want: Want, history: tuple[Message, ...], hear: Hear | None = None) -> Filled:
+        asked.append(hear is not None)
+        if hear is not None:
+            hear(said[0])
+            middle.set()
+            await end.wait()
+            hear(said[1])
+        return Filled(even([candidate.text for candidate in said]), ())
+
+    async with pooling(fill, ahead=0) as pools:
+        early, late = list[Verbalized](), list[Verbalized]()
+        first = asyncio.create_task(pools.distribution("key", want(2), hear=early.append))
+        await middle.wait()
+        assert early == said[:1]
+        second = asyncio.create_task(pools.distribution("key", want(2), hear=late.append))
+        await asyncio.sleep(0)
+        end.set()
+        whole = await first
+        assert whole == await second
+        assert early == late == said
+        assert pools.named(distribution_id(whole)) == whole
+        assert pools.named("dist-0") is None
+        assert await pools.distribution("key", want(2), hear=late.append) == whole
+        assert late == said  # nothing was asked, nothing is heard
+        await pools.draw("other", want(2))
+        assert asked == [True, False]
+        await pools.distribution("key", want(2), fresh=True)
+        assert asked == [True, False, False]
 
 
 async def test_a_fill_that_hangs_is_given_up() -> None:
@@ -282,11 +304,17 @@ async def test_repeats_are_not_handed_out_and_end_in_exhaustion() -> None:
         first = [*await pools.draw("key", want(2), 2), *await pools.draw("key", want(2))]
         assert set(texts(first)) == {"Ohio", "Texas", "Utah"}
         for _ in range(2):
-            with pytest.raises(ExhaustedError, match="all 3 different answers"):
+            with pytest.raises(ExhaustedError, match="3 different answers, and all were handed out"):
                 await pools.draw("key", want(2))
         assert upstream.calls == 4
-        again = await pools.draw("key", want(2), 6, recycle=True)
+        again = [draw for _ in range(3) for draw in await pools.draw("key", want(2), 2, recycle=True)]
         assert Counter(texts(again)) == {"Ohio": 2, "Texas": 2, "Utah": 2}
+        assert all(draw.again for draw in again)
+        assert not any(draw.again for draw in first)
+        mixed = [texts(await pools.draw("key", want(2), 3, recycle=True)) for _ in range(20)]
+        assert {frozenset(each) for each in mixed} == {frozenset({"Ohio", "Texas", "Utah"})}
+        with pytest.raises(ExhaustedError, match="4 were asked for at once"):
+            await pools.draw("key", want(2), 4, recycle=True)
         with pytest.raises(ExhaustedError):
             await pools.draw("key", want(2))  # what another client draws again is not new to this one
         assert isinstance(ExhaustedError(""), UsageError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +27,14 @@ from outspoken.serve.openai import ChatCall, read_chat
 from outspoken.serve.openai_fields import RequestError
 from outspoken.serve.openai_writing import (
     Answer,
+    Chunks,
     Drawn,
-    chunks,
     completion,
+    declined,
     error_body,
     error_event,
     error_headers,
     new_id,
-    refused,
     replied,
 )
 from outspoken.serve.pool_values import Draw, ExhaustedError
@@ -49,6 +49,11 @@ def read(**fields: Any) -> ChatCall:
 
 def draw(text: str, *, probability: float = 0.25, number: int = 3, repairs: tuple[str, ...] = ()) -> Drawn:
     return Draw(Candidate(text, probability, repairs=repairs), "dist-1", number, 0)
+
+
+def chunks(call: ChatCall, draws: Iterable[Drawn | Answer], usage: Usage = Usage()) -> bytes:
+    writer = Chunks(call, id="i", created=5)
+    return b"".join([*(writer.whole(at, one) for at, one in enumerate(draws)), writer.close(usage)])
 
 
 def test_a_completion_in_the_openai_packages_eyes() -> None:
@@ -81,7 +86,7 @@ def test_chunks_say_what_the_completion_says(texts: list[str], include_usage: bo
     types = pytest.importorskip("openai.types.chat")
     call = read(stream=True, stream_options={"include_usage": include_usage})
     whole = completion(call, map(draw, texts), id="i", created=5, usage=USAGE)
-    parts = payloads(b"".join(chunks(call, map(draw, texts), id="i", created=5, usage=USAGE)))
+    parts = payloads(chunks(call, map(draw, texts), USAGE))
     for part in parts:
         types.ChatCompletionChunk.model_validate_json(json.dumps(part), strict=True)
     if include_usage:
@@ -102,7 +107,7 @@ def test_a_stream_can_be_gathered_by_the_openai_package() -> None:
     call = read(stream=True, stream_options={"include_usage": True})
     state = streaming.ChatCompletionStreamState()
     long = "長い話 🎉 " * 400
-    for part in payloads(b"".join(chunks(call, [draw(long), draw("b")], id="i", created=5, usage=USAGE))):
+    for part in payloads(chunks(call, [draw(long), draw("b")], USAGE)):
         state.handle_chunk(types.ChatCompletionChunk.model_validate(part))
     gathered = state.get_final_completion()
     assert [choice.message.content for choice in gathered.choices] == [long, "b"]
@@ -120,28 +125,45 @@ def test_a_choice_ends_before_the_first_stop() -> None:
 def test_half_a_surrogate_pair_does_not_break_an_answer() -> None:
     call = read()
     json.dumps(completion(call, [draw("a\ud83d")], id="i", created=0), ensure_ascii=False).encode()
-    assert (
-        "a?"
-        in b"".join(chunks(call, [draw("a\ud83d"), Answer("", refusal="b\ud83d")], id="i", created=0)).decode()
-    )
+    assert "a?" in chunks(call, [draw("a\ud83d"), Answer("", refusal="b\ud83d")]).decode()
 
 
 def test_a_refusal_is_the_answer_that_it_is() -> None:
     reply = ChatReply("", refusal="I cannot help with that.")
-    answer = refused(ReplyError("the model refused: …", reply=reply))
-    assert answer == Answer("", "stop", "I cannot help with that.")
-    parts = payloads(b"".join(chunks(read(stream=True), [answer], id="i", created=0)))
+    answer = declined(ReplyError("the model refused: …", reply=reply))
+    assert answer == Answer("", "stop", "I cannot help with that.", declined=True)
+    parts = payloads(chunks(read(stream=True), [answer]))
     assert [part["choices"][0]["delta"].get("refusal") for part in parts] == [
         None,
         "I cannot help with that.",
         None,
     ]
-    filtered = refused(ReplyError("filtered", reply=ChatReply("half", finish="content_filter")))
-    assert filtered == Answer("half", "content_filter")
-    assert refused(ReplyError("prose", reply=ChatReply("once upon a time"))) is None
-    assert refused(ReplyError("nothing")) is None
+    assert parts[0]["choices"][0]["outspoken"] == {"verbalized": False}
+    filtered = declined(ReplyError("filtered", reply=ChatReply("half", finish="content_filter")))
+    assert filtered == Answer("half", "content_filter", declined=True)
     assert replied(ChatReply("hé", finish="length")) == Answer("hé", "length")
     assert replied(ChatReply("hé", finish="tool_use")) == Answer("hé", "stop")
+
+
+@pytest.mark.parametrize(
+    ("reply", "plain"),
+    [
+        (ChatReply("I'm sorry, but I can't help with that."), True),
+        (ChatReply("很抱歉，我無法協助。\n\n還有別的嗎？"), True),
+        (ChatReply("Once upon a time", finish="length"), False),
+        (ChatReply('{"responses": [{"text": "half'), False),
+        (ChatReply("1. Ohio\n2. Utah"), False),
+        (ChatReply("Sure:\n- Ohio"), False),
+        (ChatReply("<response>Ohio"), False),
+        (ChatReply("  "), False),
+        (None, False),
+    ],
+)
+def test_prose_is_an_answer_and_damaged_candidates_are_not(reply: ChatReply | None, plain: bool) -> None:
+    answer = declined(ReplyError("unreadable", reply=reply))
+    assert (answer is not None) == plain
+    if reply is not None and answer is not None:
+        assert answer.text == reply.text
 
 
 # Errors.

@@ -59,22 +59,28 @@ class Ask:
     prompt_id: str = ""
 
 
-def steps(ask: Ask) -> Steps:
-    """The generator of the method that `ask.settings` names."""
+def steps(ask: Ask, history: tuple[Message, ...] = ()) -> Steps:
+    """The generator of the method that `ask.settings` names.
+
+    With `history`, an earlier conversation of the same `ask` that ends with the model's reply, it goes on there
+    and asks for more; direct and direct-cot have no conversation and begin anew.
+    """
     settings = ask.settings
-    if settings.method in ("direct", "direct-cot", "multi-turn"):
-        return _sample(ask)
+    if settings.method in ("direct", "direct-cot"):
+        return _sample(ask, ())
+    if settings.method == "multi-turn":
+        return _sample(ask, history)
     turns = settings.turns if settings.method == "vs-multi" else 1
-    return _converse(ask, batch=settings.k, goal=settings.k * turns)
+    return _converse(ask, history, batch=settings.k, goal=settings.k * turns)
 
 
-def _sample(ask: Ask) -> Steps:
+def _sample(ask: Ask, history: tuple[Message, ...]) -> Steps:
     """k replies of one candidate each; in one conversation for multi-turn, else each on its own.
 
     Equal answers are frequency, which is what one came to see, so nothing is asked anew for them.
     """
     run = _Run(ask)
-    messages = run.opening(1)
+    messages = run.going_on(history, 1) if history else run.opening(1)
     retries = ask.settings.retries
     while (wanted := ask.settings.k - len(run.inside)) > 0:
         try:
@@ -92,7 +98,7 @@ def _sample(ask: Ask) -> Steps:
     return run.finish(missing=wanted)
 
 
-def _converse(ask: Ask, batch: int, goal: int) -> Steps:
+def _converse(ask: Ask, history: tuple[Message, ...], batch: int, goal: int) -> Steps:
     """Calls in one conversation, `batch` candidates each, until there are `goal` different ones.
 
     What a reply lacks (too few, unreadable, repeated or outside the tail) is asked for again in the
@@ -100,7 +106,7 @@ def _converse(ask: Ask, batch: int, goal: int) -> Steps:
     what was said of it before and is set aside.
     """
     run = _Run(ask, unique=True)
-    messages = run.opening(batch)
+    messages = run.going_on(history, batch) if history else run.opening(batch)
     retries, target, wanted = ask.settings.retries, batch, batch
     while True:
         try:
@@ -190,9 +196,14 @@ class _Run:
         """The conversation with the reply in it and a turn that asks for `k` more, or for a readable answer."""
         if not reply.text.strip():
             return messages
-        wording = self.wording
-        more = wording.more if readable else self.ask.template.clauses["unreadable"]
-        return (*messages, Message("assistant", reply.text), Message("user", self._fill(more, k)))
+        said = (*messages, Message("assistant", reply.text))
+        if readable:
+            return self.going_on(said, k)
+        return (*said, Message("user", self._fill(self.ask.template.clauses["unreadable"], k)))
+
+    def going_on(self, said: tuple[Message, ...], k: int) -> tuple[Message, ...]:
+        """A conversation that ends with the model's reply, and a turn that asks for `k` more."""
+        return (*said, Message("user", self._fill(self.wording.more, k)))
 
     def _fill(self, text: str, k: int, prompt: str = "") -> str:
         settings, schema = self.ask.settings, self.ask.schema

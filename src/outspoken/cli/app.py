@@ -23,6 +23,7 @@ from outspoken.cli.models import models
 from outspoken.cli.parse import parse
 from outspoken.cli.run import run
 from outspoken.cli.score import score
+from outspoken.cli.serve import client_key, serve
 from outspoken.cli.sharpen import sharpen
 from outspoken.cli.templates import templates
 from outspoken.cli.typicality import typicality
@@ -41,6 +42,8 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(run)
 app.command()(compare)
+app.command()(serve)
+app.command("client-key")(client_key)
 app.command()(measure)
 app.command()(experiment)
 app.command()(typicality)

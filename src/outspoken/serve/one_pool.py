@@ -6,17 +6,18 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from outspoken.chat import Message
-from outspoken.distribution import Distribution
-from outspoken.errors import PromptTooLongError, ProviderError, StoppedError
+from outspoken.distribution import Distribution, Verbalized
+from outspoken.errors import ProviderError, StoppedError
 from outspoken.serve.pool_values import (
     DIGEST_BYTES,
     Draw,
     ExhaustedError,
     Fill,
     Filled,
+    Hear,
     PooledFill,
     PoolKey,
     PoolRecord,
@@ -67,6 +68,8 @@ class Pool:
         self._fills = self._drawn = self._stale = self._merged = self._saved = 0
         self._frozen: PoolRecord | None = None
         self._filling: asyncio.Task[None] | None = None
+        self._heard: list[Verbalized] = []
+        self._listeners: list[Hear] = []
         self._failed = self._closed = False
 
     @property
@@ -86,36 +89,42 @@ class Pool:
 
         Raises what a fill raised that it waited for, and `ExhaustedError`; nothing is taken from the pool then.
         """
-        taken: list[tuple[Waiting, int]] = []
+        taken: list[tuple[Waiting, int, bool]] = []
         try:
             while len(taken) < n:
                 waits = 0
                 while not self._waiting and self._stale < _STALE_FILLS:
                     await self._filled(want)
                     waits += 1
-                taken.append((self._take(recycle), waits))
+                again = not self._waiting
+                entry = self._drawn_before(taken, n, recycle) if again else self._waiting.pop()
+                taken.append((entry, waits, again))
         except BaseException:
-            self._waiting.extend(entry for entry, _ in reversed(taken))
+            for entry, _, again in reversed(taken):
+                (self._again if again else self._waiting).append(entry)
             raise
         before = self._drawn
         self._drawn += n
         self._look_ahead(want)
         return [
-            Draw(entry.candidate, entry.distribution, number, waits)
-            for number, (entry, waits) in enumerate(taken, before + 1)
+            Draw(entry.candidate, entry.distribution, number, waits, again)
+            for number, (entry, waits, again) in enumerate(taken, before + 1)
         ]
 
-    def _take(self, recycle: bool) -> Waiting:
-        if self._waiting:
-            return self._waiting.pop()
-        if not recycle:
-            raise ExhaustedError(
-                f"the model has nothing new for this request: all {self.size} different answers were handed out; "
-                "ask with recycle to draw them again, with fresh, or for something else"
-            )
-        if not self._again:
-            self._again = self._in_order(self._all_shown())
-        return self._again.pop()
+    def _drawn_before(self, taken: Sequence[tuple[Waiting, int, bool]], n: int, recycle: bool) -> Waiting:
+        """One that was handed out before, though not in this call."""
+        mine = {digest_of(entry.candidate.text) for entry, *_ in taken}
+        if recycle:
+            for _ in range(2):
+                for at in range(len(self._again) - 1, -1, -1):
+                    if digest_of(self._again[at].candidate.text) not in mine:
+                        return self._again.pop(at)
+                self._again = self._in_order(self._all_shown())
+        why = f"{n} were asked for at once" if recycle else "all were handed out"
+        raise ExhaustedError(
+            f"the model has nothing new for this request: it gave {self.size} different answers, and {why}; "
+            "ask for fewer, with fresh, with recycle, or for something else"
+        )
 
     async def draw_seeded(self, want: Want, n: int, seed: int) -> list[Draw]:
         """Draw `n` different candidates of the first distribution: the same ones for the same seed.
@@ -127,16 +136,23 @@ class Pool:
         drawn = first.draw(n, seed=seed, replace=False)
         return [Draw(one, name, number, 0 if number > 1 else waits) for number, one in enumerate(drawn, 1)]
 
-    async def whole(self, want: Want) -> Distribution:
-        """The equal mixture of the first distribution and the latest: as many as make about 1,000 candidates."""
-        await self._until_filled(want)
+    async def whole(self, want: Want, hear: Hear | None = None) -> Distribution:
+        """The equal mixture of the first distribution and the latest: as many as make about 1,000 candidates.
+
+        Where the model must be asked first, `hear` is told of each candidate as it comes.
+        """
+        await self._until_filled(want, hear)
         first, *others = (distribution for *_, distribution in self._shown)
         return first.merge(*others) if others else first
 
-    async def _until_filled(self, want: Want) -> int:
+    def named(self, name: str) -> Distribution | None:
+        """The distribution of this id, where it is still held."""
+        return next((distribution for _, known, distribution in self._shown if known == name), None)
+
+    async def _until_filled(self, want: Want, hear: Hear | None = None) -> int:
         waits = 0
         while not self._shown:
-            await self._filled(want)
+            await self._filled(want, hear)
             waits += 1
         return waits
 
@@ -157,30 +173,45 @@ class Pool:
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
             self._start(want)
 
-    async def _filled(self, want: Want) -> None:
+    async def _filled(self, want: Want, hear: Hear | None = None) -> None:
         """Wait for the fill under way, or for a new one. Who stops waiting does not stop the fill."""
-        task = self._filling or self._start(want)
-        await asyncio.wait({task})
+        task = self._filling or self._start(want, streamed=hear is not None)
+        if hear is not None:
+            for candidate in self._heard:
+                hear(candidate)
+            self._listeners.append(hear)
+        try:
+            await asyncio.wait({task})
+        finally:
+            if hear is not None:
+                self._listeners.remove(hear)
         if task.cancelled():
             raise StoppedError("the request to the model was given up because the server stops: ask again later")
         task.result()
 
-    def _start(self, want: Want) -> asyncio.Task[None]:
+    def _start(self, want: Want, *, streamed: bool = False) -> asyncio.Task[None]:
         if self._closed:
             raise StoppedError("the server stops: ask again later")
-        self._filling = task = asyncio.create_task(self._refill(want), name=f"fill {self.key[:8]}")
+        self._heard = []
+        hear = self._tell if streamed else None
+        self._filling = task = asyncio.create_task(self._refill(want, hear), name=f"fill {self.key[:8]}")
         task.add_done_callback(self._ended)
         return task
+
+    def _tell(self, candidate: Verbalized) -> None:
+        self._heard.append(candidate)
+        for hear in self._listeners:
+            hear(candidate)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._filling = None
         # Looking at the exception here keeps one that nobody waits for from being reported as forgotten.
         self._failed = task.cancelled() or task.exception() is not None
 
-    async def _refill(self, want: Want) -> None:
+    async def _refill(self, want: Want, hear: Hear | None) -> None:
         try:
             async with asyncio.timeout(self._seconds):
-                filled = await self._ask(want)
+                filled = await self._fill(want, self._history, hear)
         except TimeoutError as error:
             raise ProviderError(
                 f"the model did not answer within {self._seconds:g} s: ask again, or for fewer candidates",
@@ -188,14 +219,6 @@ class Pool:
                 original=error,
             ) from error
         self._merge(filled)
-
-    async def _ask(self, want: Want) -> Filled:
-        try:
-            return await self._fill(want, self._history)
-        except PromptTooLongError:
-            if not self._history:
-                raise
-            return await self._fill(want, ())  # the conversation has outgrown the context: begin another
 
     def _merge(self, filled: Filled) -> None:
         """Pool what is new in a distribution, and put all that waits into a new order.

@@ -26,7 +26,7 @@ MAX_N = 128
 _MAX_STOPS = 16
 _LONGEST_STOP = 1000
 
-_OWN = ("method", "k", "tau", "template", "turns", "words", "fresh", "structured")
+_OWN = ("method", "k", "tau", "template", "turns", "words", "fresh", "structured", "recycle")
 _SAMPLING = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed"}
 _HANDLED = frozenset({"model", "messages", "n", "stream", "stream_options", "outspoken", *_SAMPLING})
 # Who asks, and what the provider's console shows of it: a draw may come from another client's call.
@@ -75,7 +75,7 @@ class ChatCall:
     where the call is not verbalized their method is `direct` with k = 1, and they hold its `seed` and `stop`,
     too. `n` choices are wanted, each cut at the first of `stop`. `seed` has been brought into the range 0 to
     2^32 - 1. `fresh` asks for a distribution of its own; `structured` whether the decoder enforces the shape of a
-    reply (None: where it can).
+    reply (None: where it can); without `recycle` a draw fails where everything was handed out.
     """
 
     asked: str
@@ -90,6 +90,7 @@ class ChatCall:
     include_usage: bool = False
     fresh: bool = False
     structured: bool | None = None
+    recycle: bool = True
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -153,11 +154,18 @@ def read_chat(
             include_usage=_include_usage(given, stream),
             fresh=flag(own, "fresh", "outspoken.fresh") or False,
             structured=flag(own, "structured", "outspoken.structured"),
+            recycle=flag(own, "recycle", "outspoken.recycle") is not False,
         )
     except RequestError:
         raise
     except UsageError as error:
-        raise RequestError(str(error)) from error
+        raise RequestError(str(error), param=_at_fault(str(error), given, own)) from error
+
+
+def _at_fault(message: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
+    """The field that a message of our settings is about: it begins with its name."""
+    name = message.partition(" ")[0]
+    return name if name in given else f"outspoken.{name}" if name in own else None
 
 
 def _refuse(given: Mapping[str, Any]) -> None:

@@ -67,7 +67,7 @@ def whole(given: Mapping[str, Any], name: str, low: int, high: int, hint: str = 
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise RequestError(
-            f"{param or name} must be a whole number from {low} to {high:,}" + (f": {hint}" if hint else ""),
+            f"{param or name} must be a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else ""),
             param=param or name,
         )
     return value
@@ -79,7 +79,7 @@ def number(given: Mapping[str, Any], name: str, param: str = "") -> float | None
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e6:
-        raise RequestError(f"{param or name} must be a number", param=param or name)
+        raise RequestError(f"{param or name} must be a number of at most a million", param=param or name)
     return float(value)
 
 

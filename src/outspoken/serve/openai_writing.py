@@ -9,8 +9,8 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from outspoken.chat import ChatReply, Usage
@@ -33,14 +33,14 @@ from outspoken.serve.pool_values import ExhaustedError
 __all__ = [
     "DONE",
     "Answer",
+    "Chunks",
     "Drawn",
-    "chunks",
     "completion",
+    "declined",
     "error_body",
     "error_event",
     "error_headers",
     "new_id",
-    "refused",
     "replied",
 ]
 
@@ -49,6 +49,7 @@ _LONGEST_PIECE = 1000
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ADDRESS = re.compile(r"\b(?:https?|wss?)://[^\s'\"<>()]*[^\s'\"<>().,:;#]")
 _LONGEST_MESSAGE = 500
+_STRUCTURE = re.compile(r"[{}\[\]<>]|^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # What the client can mend; any other status of the upstream is the gateway's failure.
 _OF_THE_CLIENT = frozenset({400, 404, 413, 415, 422, 429})
@@ -69,6 +70,9 @@ class Drawn(Protocol):
     @property
     def number(self) -> int: ...
 
+    @property
+    def again(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -77,6 +81,7 @@ class Answer:
     text: str
     finish: str = "stop"
     refusal: str | None = None
+    declined: bool = False
 
 
 def replied(reply: ChatReply) -> Answer:
@@ -86,11 +91,15 @@ def replied(reply: ChatReply) -> Answer:
     return Answer(reply.text, reply.finish if reply.finish in ("length", "content_filter") else "stop")
 
 
-def refused(error: ReplyError) -> Answer | None:
-    """The model's refusal as the answer that it is; None where the error is about something else."""
+def declined(error: ReplyError) -> Answer | None:
+    """What the model answered instead of candidates, as the answer that it is: a refusal, or a text that does not
+    even begin to be a list of them. None where candidates came damaged or cut off."""
     reply = error.reply
-    if reply is not None and (reply.refusal or reply.finish == "content_filter"):
-        return replied(reply)
+    if reply is None:
+        return None
+    plain = reply.finish == "stop" and reply.text.strip() and not _STRUCTURE.search(reply.text)
+    if reply.refusal or reply.finish == "content_filter" or plain:
+        return replace(replied(reply), declined=True)
     return None
 
 
@@ -137,56 +146,70 @@ def completion(
     }
 
 
-def chunks(
-    call: ChatCall,
-    draws: Iterable[Drawn | Answer],
-    *,
-    id: str,  # noqa: A002
-    created: int,
-    usage: Usage = Usage(),
-) -> Iterator[bytes]:
-    """The events of a streamed completion, a choice after the other, up to the last.
+class Chunks:
+    """The events of one streamed completion, a choice after the other.
 
     The extra field stands in the first chunk of each choice: clients that gather chunks keep what came first.
     """
-    head = {"id": id, "object": "chat.completion.chunk", "created": created, "model": call.asked}
-    tail: dict[str, Any] = {"usage": None} if call.include_usage else {}
 
-    def chunk(index: int, delta: Mapping[str, Any], finish: str | None = None, **about: Any) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **about}
-        return _event({**head, "choices": [choice], **tail})
+    def __init__(self, call: ChatCall, *, id: str, created: int) -> None:  # noqa: A002
+        self._head = {"id": id, "object": "chat.completion.chunk", "created": created, "model": call.asked}
+        self._tail: dict[str, Any] = {"usage": None} if call.include_usage else {}
+        self._call = call
 
-    for index, draw in enumerate(draws):
-        answer, about = _content(call, draw)
-        yield chunk(index, {"role": "assistant", "content": "", "refusal": None}, **about)
+    def begin(self, index: int, **about: Any) -> bytes:
+        """The first chunk of a choice."""
+        return self._chunk(index, {"role": "assistant", "content": "", "refusal": None}, **about)
+
+    def piece(self, index: int, text: str, field: str = "content") -> bytes:
+        """A piece of a choice's text."""
+        return self._chunk(index, {field: text})
+
+    def end(self, index: int, finish: str) -> bytes:
+        """The last chunk of a choice."""
+        return self._chunk(index, {}, finish)
+
+    def close(self, usage: Usage) -> bytes:
+        """What comes behind the last choice."""
+        told = {**self._head, "choices": [], "usage": _usage(usage)}
+        return (_event(told) if self._call.include_usage else b"") + DONE
+
+    def whole(self, index: int, draw: Drawn | Answer) -> bytes:
+        """A choice that is there as a whole."""
+        answer, about = _content(self._call, draw)
         field, text = ("content", answer.text) if answer.refusal is None else ("refusal", answer.refusal)
-        for start in range(0, len(text), _LONGEST_PIECE):
-            yield chunk(index, {field: text[start : start + _LONGEST_PIECE]})
-        yield chunk(index, {}, answer.finish)
-    if call.include_usage:
-        yield _event({**head, "choices": [], "usage": _usage(usage)})
-    yield DONE
+        pieces = [
+            self.piece(index, text[start : start + _LONGEST_PIECE], field)
+            for start in range(0, len(text), _LONGEST_PIECE)
+        ]
+        return b"".join([self.begin(index, **about), *pieces, self.end(index, answer.finish)])
+
+    def _chunk(self, index: int, delta: Mapping[str, Any], finish: str | None = None, **about: Any) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **about}
+        return _event({**self._head, "choices": [choice], **self._tail})
 
 
 def _content(call: ChatCall, draw: Drawn | Answer) -> tuple[Answer, dict[str, Any]]:
     """What a choice says, cut at the first of the call's stops, and its extra field."""
+    about: dict[str, Any] = {}
     if isinstance(draw, Answer):
-        answer, about = draw, {}
+        answer = draw
+        if draw.declined:
+            about["outspoken"] = {"verbalized": False}
     else:
         candidate = draw.candidate
         answer = Answer(candidate.text, "length" if "truncated" in candidate.repairs else "stop")
-        about = {
-            "outspoken": {
-                "probability": candidate.probability,
-                "distribution": draw.distribution,
-                "draw": draw.number,
-            }
+        about["outspoken"] = {
+            "probability": candidate.probability,
+            "distribution": draw.distribution,
+            "draw": draw.number,
+            **({"again": True} if draw.again else {}),
         }
     # Half of a surrogate pair can be in a reply's JSON and in no answer of ours.
     text = answer.text.encode("utf-8", "replace").decode()
     ends = [at for stop in call.stop if (at := text.find(stop)) >= 0]
     finish = "stop" if ends else answer.finish
-    return Answer(text[: min(ends)] if ends else text, finish, answer.refusal), about
+    return replace(answer, text=text[: min(ends)] if ends else text, finish=finish), about
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -6,17 +6,17 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError, UsageError
 from outspoken.serve.one_pool import Pool
 from outspoken.serve.pool_saver import PoolSaver
 from outspoken.serve.pool_store import PoolStore
-from outspoken.serve.pool_values import Draw, ExhaustedError, Fill, Filled, PoolKey, Want, pool_key
+from outspoken.serve.pool_values import Draw, ExhaustedError, Fill, Filled, Hear, PoolKey, Want, pool_key
 
-__all__ = ["Draw", "ExhaustedError", "Fill", "Filled", "PoolKey", "Pools", "Want", "pool_key"]
+__all__ = ["Draw", "ExhaustedError", "Fill", "Filled", "Hear", "PoolKey", "Pools", "Want", "pool_key"]
 
 MOST_DRAWS = 10_000
 _logger = logging.getLogger(__name__)
@@ -78,25 +78,30 @@ class Pools:
 
         With `seed`, the draw is made from the pool's first distribution and takes nothing away: the same request
         gets the same. With `fresh`, the model is asked for this call alone, and nothing is pooled. With `recycle`,
-        a pool that has nothing new is drawn again from the start.
+        a pool that has nothing new is drawn again from the start, and one call still gets no text twice.
 
         Raises `ExhaustedError` where the model brings nothing new any more, `StoppedError` once closed, and
         whatever the fill raised that this draw waited for. A draw that fails takes nothing from the pool.
         """
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_DRAWS:
             raise UsageError(f"n must be a whole number from 1 to {MOST_DRAWS:,}, not {n!r}")
-        if fresh:
-            return await self._draw_fresh(key, want, n, seed)
-        with self._using(key) as pool:
+        async with self._pool(key, fresh) as pool:
             if seed is not None:
                 return await pool.draw_seeded(want, n, seed)
             return await pool.draw(want, n, recycle=recycle)
 
-    async def distribution(self, key: PoolKey, want: Want) -> Distribution:
+    async def distribution(
+        self, key: PoolKey, want: Want, *, fresh: bool = False, hear: Hear | None = None
+    ) -> Distribution:
         """All that is known for a request, handed out or not, of the first distribution and the latest ones (about
-        1,000 candidates); asks the model where nothing is. Raises as `draw` does."""
-        with self._using(key) as pool:
-            return await pool.whole(want)
+        1,000 candidates); asks the model where nothing is, and tells `hear` of each candidate as it comes then.
+        Raises as `draw` does."""
+        async with self._pool(key, fresh) as pool:
+            return await pool.whole(want, hear)
+
+    def named(self, name: str) -> Distribution | None:
+        """The distribution of this id, where a pool still holds it that was used since the start."""
+        return next((found for pool in reversed(self._pools.values()) if (found := pool.named(name))), None)
 
     async def close(self) -> None:
         """Give up the fills under way, save, and close the store. Who still waits gets a `StoppedError`.
@@ -110,23 +115,26 @@ class Pools:
         if self._saver is not None:
             await self._saver.close()
 
-    async def _draw_fresh(self, key: PoolKey, want: Want, n: int, seed: int | None) -> list[Draw]:
+    # Which pools there are.
+
+    @asynccontextmanager
+    async def _pool(self, key: PoolKey, fresh: bool) -> AsyncGenerator[Pool]:
+        """The pool that all share, or one that this call has for itself."""
         self._check_open()
+        if not fresh:
+            with self._using(key) as shared:
+                yield shared
+            return
         pool = self._made(key, shared=False)
         self._fresh.add(pool)
         try:
-            if seed is not None:
-                return await pool.draw_seeded(want, n, seed)
-            return await pool.draw(want, n)
+            yield pool
         finally:
             self._fresh.discard(pool)
             await pool.close()
 
-    # Which pools there are.
-
     @contextmanager
     def _using(self, key: PoolKey) -> Iterator[Pool]:
-        self._check_open()
         self._expire()
         pool = self._found(key)
         pool.users += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from outspoken import templates
 from outspoken.chat import Message
-from outspoken.distribution import Candidate, Distribution
+from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
 from outspoken.text import text_key
@@ -20,6 +20,7 @@ __all__ = [
     "ExhaustedError",
     "Fill",
     "Filled",
+    "Hear",
     "PoolKey",
     "PoolRecord",
     "PooledFill",
@@ -63,8 +64,12 @@ class Filled:
     history: tuple[Message, ...]
 
 
-Fill = Callable[[Want, tuple[Message, ...]], Awaitable[Filled]]
-"""Asks the model for a distribution, in the conversation given: () begins one."""
+Hear = Callable[[Verbalized], None]
+"""Is told of each candidate as it is verbalized."""
+
+Fill = Callable[[Want, tuple[Message, ...], Hear | None], Awaitable[Filled]]
+"""Asks the model for a distribution, in the conversation given: () begins one. Where somebody listens, the
+reply is streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,14 @@ class Draw:
 
     `distribution` is the id of the distribution it came in, `number` says how many-th draw of its pool it is,
     from 1 (for seeded and fresh draws: of its request), and `upstream` how many fills it had to wait for after
-    the draw before it in the same request: 0 is a hit.
+    the draw before it in the same request: 0 is a hit. `again` says that this text had been handed out before.
     """
 
     candidate: Candidate
     distribution: str
     number: int
     upstream: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

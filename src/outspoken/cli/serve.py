@@ -1,0 +1,243 @@
+"""`outspoken serve`: an OpenAI-compatible server whose answers are drawn; `outspoken client-key`: its keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outspoken.cli.common import Debug, ModelName, Offline, command, interrupts, note, with_settings
+from outspoken.errors import UsageError
+from outspoken.serve.bounds import Bounds
+from outspoken.settings import Settings
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from outspoken.serve.backend import Backend
+    from outspoken.serve.keys import Keys, Limits
+    from outspoken.serve.pool_store import PoolStore
+    from outspoken.serve.running import Server
+
+__all__ = ["client_key", "serve"]
+
+KEYS_VARIABLE = "OUTSPOKEN_CLIENT_KEYS"
+_MOST_FILES = 65_536
+
+
+@command
+@with_settings(Settings, Bounds)
+def serve(
+    options: dict[str, Any],
+    model: ModelName = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve all models of this server, and pass through what is not verbalized: the base URL of "
+            "an OpenAI-compatible server (its key in $OUTSPOKEN_API_KEY), or a provider such as openai."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; another than this machine's own needs client keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 8000,
+    pool: Annotated[Path | None, typer.Option(help="Keep the pools in this SQLite file over restarts.")] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Client keys: a file that `outspoken client-key` makes (or its lines in ${KEYS_VARIABLE})."
+        ),
+    ] = None,
+    per_minute: Annotated[float, typer.Option(help="Requests a minute of one client key.")] = 600.0,
+    together: Annotated[int, typer.Option(help="Requests at once of one client key.")] = 64,
+    reports: Annotated[
+        Path | None, typer.Option(help="A folder of reports of `experiment` and others, listed on the page.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Let pages of this origin ask from a browser, such as https://example.com. Repeatable."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="A line in the log for each request.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Put what is asked into the log.")] = False,
+    offline: Offline = False,
+    debug: Debug = False,
+) -> None:
+    """Serve a model whose every answer is a draw from what it verbalizes.
+
+    Clients of the OpenAI protocol change their base URL and add :vs to the model's name. There is a page at /.
+
+    Example: outspoken serve --model local/smollm2
+    """
+    import asyncio
+
+    from outspoken._extras import need
+
+    for module in ("fastapi", "uvicorn", "httptools", "prometheus_client"):
+        need(module, "the server", "serve")
+    from outspoken.serve.app import create_app
+    from outspoken.serve.keys import Limits
+    from outspoken.serve.running import Server, is_loopback, listen
+
+    bounds = Bounds(**{name: options.pop(name) for name in list(options) if name in Bounds.__dataclass_fields__})
+    defaults = Settings.read(options)
+    if defaults.k > bounds.max_k:
+        raise UsageError(f"-k {defaults.k} is above --max-k {bounds.max_k}")
+    clients = _clients(keys, Limits(per_minute, max(1, int(per_minute // 6)), together))
+    if clients is None and not is_loopback(host):
+        raise UsageError(
+            f"{host} can be reached from other machines, and there are no client keys: make one with "
+            "`outspoken client-key NAME --file keys.txt` and serve with --keys keys.txt"
+        )
+    if reports is not None and not reports.is_dir():
+        raise UsageError(f"there is no folder {reports} with reports")
+    origins = [_origin(text) for text in allow_origin or ()]
+    backend = _backend(model, upstream, bounds)
+    listening = listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}"
+
+    def server() -> Server:
+        app = create_app(
+            backend,
+            defaults=defaults,
+            bounds=bounds,
+            keys=clients,
+            store=None if pool is None else _store(pool),
+            reports=reports,
+            origins=origins,
+            log_prompts=log_prompts,
+        )
+        return Server(app, bounds, ready=lambda: _welcome(address, backend, clients))
+
+    _log(verbose=verbose or log_prompts)
+    _allow_many_files()
+    with listening:
+        asyncio.run(_run(backend, server, listening))
+
+
+async def _run(backend: Backend, made: Callable[[], Server], listening: socket) -> None:
+    """Load the model, then serve until a signal comes."""
+    await backend.prepare()
+    server, stopped = made(), False
+
+    def stop() -> None:
+        nonlocal stopped
+        note("stopping now" if stopped else "stopping: what was begun comes to its end (once more: at once)")
+        stopped = True
+        server.stop()
+
+    with interrupts(stop):
+        await server.serve([listening])
+
+
+def _store(path: Path) -> PoolStore:
+    from outspoken.serve.pool_store import PoolStore
+
+    store = PoolStore(path)
+    if store.aside is not None:
+        note(f"the pools in {path} were damaged and are kept as {store.aside.name}: new ones begin", style="red")
+    return store
+
+
+def _welcome(address: str, backend: Backend, clients: Keys | None) -> None:
+    from outspoken.models import DEFAULT
+
+    note(f"serving {backend.about} at {address}/v1, the page at {address}/")
+    if backend.about == DEFAULT:
+        note("this is a tiny model; name a better one with --model, or a server with --upstream", "dim")
+    key = ", api_key = a client key" if clients else ""
+    note(f"in a client: base_url = {address}/v1, model = {backend.example}:vs{key}")
+    note("Ctrl-C stops it", "dim")
+
+
+def _backend(model: str | None, upstream: str | None, bounds: Bounds) -> Backend:
+    from outspoken.models import default_name, resolve
+    from outspoken.serve.backend import OneModel, Upstream
+
+    if upstream is None:
+        return OneModel(resolve(model or default_name()))
+    if model is not None:
+        raise UsageError("give --model or --upstream: an upstream's models are asked for by the clients")
+    return Upstream.at(upstream, idle_seconds=bounds.timeout)
+
+
+def _clients(path: Path | None, limits: Limits) -> Keys | None:
+    from outspoken.serve.keys import Keys
+
+    if path is not None:
+        return Keys.load(path, limits)
+    text = os.environ.get(KEYS_VARIABLE)
+    return Keys.read(text, limits) if text else None
+
+
+def _origin(text: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+        raise UsageError(f"--allow-origin wants an origin such as https://example.com, not {text}")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _log(*, verbose: bool) -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("outspoken")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # faults are told by the server itself
+
+
+def _allow_many_files() -> None:
+    """Every client is an open file: allow as many as this process may."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@command
+def client_key(
+    name: Annotated[str, typer.Argument(help="Who it is for: a name that the log will show.")],
+    file: Annotated[Path | None, typer.Option(help="Add the key's hash to this file, for `serve --keys`.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Make a key for a client of the server. The key is shown once; only its hash is kept.
+
+    Example: outspoken client-key alice --file keys.txt
+    """
+    from outspoken.serve.keys import Keys, hash_key, new_key
+
+    key = new_key()
+    line = f"{name}:{hash_key(key)}"
+    Keys.read(line)
+    if file is None:
+        note(f"for the file of --keys: {line}")
+    else:
+        _add_line(file, name, line)
+        note(f"its hash was added to {file}; give the key to {name}, it is not shown again")
+    typer.echo(key)
+
+
+def _add_line(file: Path, name: str, line: str) -> None:
+    from outspoken.serve.keys import Keys
+
+    try:
+        earlier = file.read_text("utf-8-sig") if file.exists() else ""
+        if earlier.strip():
+            Keys.read(f"{earlier}\n{line}")  # a name that is there already is refused
+        before = "" if not earlier or earlier.endswith("\n") else "\n"
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(descriptor, "a", encoding="utf-8") as out:
+            out.write(f"{before}{line}\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the key of {name} cannot be added to {file}: {error}") from error

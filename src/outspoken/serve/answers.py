@@ -1,0 +1,141 @@
+"""Bodies in and answers out, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from outspoken.serve.bounds import Bounds
+from outspoken.serve.openai_fields import RequestError
+from outspoken.serve.openai_writing import error_body, error_headers
+
+__all__ = ["ClientLeftError", "Events", "body_of", "event", "failure", "json_answer", "refusal", "while_there"]
+
+T = TypeVar("T")
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+_STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_UNREAD = frozenset({408, 413})
+
+
+class ClientLeftError(Exception):
+    """The client hung up, or takes nothing any more: there is nobody to answer."""
+
+
+async def body_of(request: Request, bounds: Bounds) -> bytes:
+    """The whole body of a request. Raises `RequestError` where it is too large or comes too slowly."""
+    parts, size = [], 0
+    declared = request.headers.get("content-length", "")
+    too_large = RequestError(
+        f"the body is larger than {bounds.max_body_mb:g} MB: send less, or ask the operator for --max-body-mb",
+        status=413,
+        code="body_too_large",
+    )
+    if declared.isdecimal() and int(declared) > bounds.max_body:
+        raise too_large
+    try:
+        async with asyncio.timeout(bounds.client_timeout):
+            async for part in request.stream():
+                size += len(part)
+                if size > bounds.max_body:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise RequestError(
+            f"the body did not come within {bounds.client_timeout:g} s: send it faster", status=408
+        ) from None
+    except ClientDisconnect:
+        raise ClientLeftError from None
+    return b"".join(parts)
+
+
+def json_answer(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in JSON. What no UTF-8 has is written as a question mark."""
+    body = _ENCODER.encode(payload).encode("utf-8", "replace")
+    return Response(body, status, headers, "application/json")
+
+
+def failure(error: Exception) -> Response:
+    """An error as the answer, in OpenAI's form."""
+    status, payload = error_body(error)
+    headers = error_headers(error)
+    if status in _UNREAD:
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return json_answer(payload, status, headers)
+
+
+def refusal(status: int, why: str) -> bytes:
+    """The whole response, as bytes, to what could not be read as a request."""
+    answer = failure(RequestError(why, status=status))
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), b"connection: close"]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(answer.body)])
+
+
+def event(kind: str, payload: Any) -> bytes:
+    """A named server-sent event."""
+    return f"event: {kind}\ndata: {_ENCODER.encode(payload)}\n\n".encode("utf-8", "replace")
+
+
+async def while_there(request: Request, awaited: Awaitable[T]) -> T:
+    """Await something for as long as the client waits for it. Raises `ClientLeftError` when it has gone; what was
+    awaited is cancelled then."""
+    working = asyncio.ensure_future(awaited)
+    leaving = asyncio.create_task(_left(request.receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientLeftError
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+class Events(Response):
+    """Server-sent events as they come, for as long as the client takes them. `first` has come already, so that
+    what fails before it is told with its status."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, request: Request, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(headers=_STREAM)
+        del self.headers["content-length"]
+        self._request, self._first, self._rest = request, first, rest
+
+    @classmethod
+    async def begun(cls, request: Request, events: AsyncGenerator[bytes, None]) -> Events:
+        """Wait for the first event. Raises what kept it from coming."""
+        try:
+            return cls(request, await while_there(request, anext(events)), events)
+        except BaseException:
+            await events.aclose()
+            raise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with suppress(ClientLeftError):
+                await while_there(self._request, self._give(send))
+        finally:
+            await self._rest.aclose()
+
+    async def _give(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._first, "more_body": True})
+        async for part in self._rest:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

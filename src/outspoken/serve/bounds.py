@@ -1,0 +1,38 @@
+"""What a server allows: how much may be asked for, how many may ask, and how long anything may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from outspoken.errors import UsageError
+from outspoken.settings import MAX_K, option
+
+__all__ = ["Bounds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The bounds of one server. Raises `UsageError` for one that is not above 0."""
+
+    max_k: int = option(100, "Most candidates of one distribution.")
+    max_n: int = option(128, "Most choices of one request.")
+    max_body_mb: float = option(10.0, "Largest body of a request, in MB.")
+    max_requests: int = option(1000, "Most requests that are answered at once.")
+    max_calls: int = option(64, "Most calls of the model at once.")
+    timeout: float = option(600.0, "Seconds that the model may take for a distribution, or stay silent.")
+    client_timeout: float = option(60.0, "Seconds that a client may take to send its request, or take nothing.")
+    max_pools: int = option(10_000, "Most pools that are held.")
+    max_texts: int = option(200_000, "Most texts that all pools know together.")
+    pool_hours: float = option(24.0, "Hours after which a pool that nobody draws from is forgotten.")
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            if not 0 < getattr(self, entry.name) < float("inf"):
+                raise UsageError(f"{entry.name} must be above 0, not {getattr(self, entry.name)!r}")
+        if self.max_k > MAX_K:
+            raise UsageError(f"max_k may be at most {MAX_K:,}, not {self.max_k:,}")
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body."""
+        return int(self.max_body_mb * 1_000_000)

@@ -1,0 +1,142 @@
+"""`POST /v1/chat/completions`: a draw, a plain answer, or the way to the upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage
+from outspoken.errors import OutspokenError, ProviderError, ReplyError
+from outspoken.models import Model
+from outspoken.serve.answers import Events, body_of, json_answer, while_there
+from outspoken.serve.filling import Asked
+from outspoken.serve.openai import ChatCall, read_chat, read_json, verbalizes
+from outspoken.serve.openai_writing import Answer, Chunks, completion, declined, error_event, new_id, replied
+from outspoken.serve.pool import Draw
+from outspoken.serve.service import Service
+
+__all__ = ["chat_completion"]
+
+T = TypeVar("T")
+
+
+async def chat_completion(service: Service, request: Request) -> Response:
+    """Answer one call of a client. Raises `OutspokenError`."""
+    bounds = service.bounds
+    body = await body_of(request, bounds)
+    payload = read_json(body)
+    if service.backend.way is not None and not verbalizes(payload):
+        service.metrics.passed()
+        return service.backend.way.response(request, body)
+    call = read_chat(payload, defaults=service.defaults, most_k=bounds.max_k, most_n=bounds.max_n)
+    service.heard(call)
+    if call.verbalized:
+        return await _drawn(service, request, call)
+    model = Asked(service.backend.model(call.model), service.metrics, "direct")
+    if call.stream:
+        return await Events.begun(request, _streamed(service, model, call))
+    return await while_there(request, _answered(service, model, call))
+
+
+async def _drawn(service: Service, request: Request, call: ChatCall) -> Response:
+    key, want = await service.pool_of(call)
+    draws: Sequence[Draw | Answer]
+    drawing = service.pools.draw(
+        key, want, call.n, seed=call.seed, fresh=call.fresh, recycle=call.recycle and not call.fresh
+    )
+    try:
+        drawn = await (while_there(request, drawing) if call.fresh else drawing)
+    except ReplyError as error:
+        answer = declined(error)
+        if answer is None or error.reply is None:
+            raise
+        draws, usage = [answer], error.reply.usage
+    else:
+        service.metrics.drawn(drawn, own=call.fresh or call.seed is not None)
+        draws, usage = drawn, _cost(service, drawn)
+    identity, created = new_id(), int(time.time())
+    if not call.stream:
+        return json_answer(completion(call, draws, id=identity, created=created, usage=usage))
+    chunks = Chunks(call, id=identity, created=created)
+    events = [chunks.whole(index, draw) for index, draw in enumerate(draws)]
+    return Response(b"".join([*events, chunks.close(usage)]), media_type="text/event-stream")
+
+
+def _cost(service: Service, draws: Sequence[Draw]) -> Usage:
+    """The tokens of the distributions that these draws waited for; none where the pool had them."""
+    waited = {draw.distribution for draw in draws if draw.upstream}
+    found = [distribution for name in waited if (distribution := service.pools.named(name))]
+    return sum((distribution.provenance.usage for distribution in found), Usage())
+
+
+# Plain answers of a model that this process asks.
+
+
+async def _answered(service: Service, model: Model, call: ChatCall) -> Response:
+    asking = [asyncio.create_task(_reply(service, model, call, index)) for index in range(call.n)]
+    try:
+        replies = await asyncio.gather(*asking)
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    usage = sum((reply.usage for reply in replies), Usage())
+    answers = [replied(reply) for reply in replies]
+    return json_answer(completion(call, answers, id=new_id(), created=int(time.time()), usage=usage))
+
+
+async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> ChatReply:
+    request = _request(call, index)
+    model.check(request)
+    async with service.places:
+        return await _in_time(service, model.complete(request))
+
+
+async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:
+    """One choice after the other. What fails before anything was written is raised, and later an event."""
+    chunks, usage, begun = Chunks(call, id=new_id(), created=int(time.time())), Usage(), False
+    try:
+        for index in range(call.n):
+            request, opened = _request(call, index), False
+            model.check(request)
+            async with service.places, aclosing(model.stream(request)) as pieces:
+                while not isinstance(piece := await _in_time(service, anext(pieces)), ChatReply):
+                    yield (b"" if opened else chunks.begin(index)) + chunks.piece(index, piece)
+                    opened = begun = True
+            answer = replied(piece)
+            yield chunks.end(index, answer.finish) if opened else chunks.whole(index, answer)
+            usage += piece.usage
+            begun = True
+    except OutspokenError as error:
+        if not begun:
+            raise
+        yield error_event(error)
+    else:
+        yield chunks.close(usage)
+
+
+def _request(call: ChatCall, index: int) -> ChatRequest:
+    """The request for one of several choices: another choice needs another seed."""
+    sampling: Sampling = call.settings.sampling
+    if sampling.seed is not None:
+        sampling = replace(sampling, seed=(sampling.seed + index) % 2**32)
+    return ChatRequest(call.messages, sampling)
+
+
+async def _in_time(service: Service, awaited: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(service.bounds.timeout):
+            return await awaited
+    except TimeoutError as error:
+        raise ProviderError(
+            f"the model did not answer within {service.bounds.timeout:g} s: ask again, or for less",
+            retryable=True,
+            original=error,
+        ) from error

@@ -1,0 +1,118 @@
+"""`/v1/distributions`: the whole distribution of a request, at once or as it is verbalized."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outspoken.distribution import Distribution, Verbalized
+from outspoken.errors import OutspokenError
+from outspoken.serve.answers import Events, body_of, event, json_answer, while_there
+from outspoken.serve.openai import ChatCall, read_chat
+from outspoken.serve.openai_fields import RequestError
+from outspoken.serve.openai_writing import error_body
+from outspoken.serve.pool import PoolKey, Want
+from outspoken.serve.pool_values import distribution_id
+from outspoken.serve.service import Service
+from outspoken.text import text_key
+
+__all__ = ["distribution", "known_distribution"]
+
+_SECONDS_OF_SILENCE = 10.0
+_STILL_WAITING = b": the model is being asked\n\n"
+
+
+async def distribution(service: Service, request: Request) -> Response:
+    """The distribution that the same request to chat completions would be drawn from. Raises `OutspokenError`."""
+    bounds = service.bounds
+    body = await body_of(request, bounds)
+    call = read_chat(body, defaults=service.defaults, most_k=bounds.max_k, most_n=bounds.max_n, always=True)
+    service.heard(call)
+    key, want = await service.pool_of(call)
+    if call.stream:
+        return await Events.begun(request, _streamed(service, call, key, want))
+    asking = service.pools.distribution(key, want, fresh=call.fresh)
+    found = await (while_there(request, asking) if call.fresh else asking)
+    return json_answer(_told(found, call.asked))
+
+
+def known_distribution(service: Service, name: str) -> Response:
+    """The distribution of an id that a draw carried. Raises `RequestError` (404) where it is not held any more."""
+    found = service.pools.named(name)
+    if found is None:
+        raise RequestError(
+            "no distribution of this id is held: it was forgotten, was never pooled, or is of an earlier start",
+            status=404,
+            code="distribution_not_found",
+        )
+    return json_answer(_told(found, found.provenance.model))
+
+
+def _told(found: Distribution, asked: str) -> dict[str, Any]:
+    about = {"id": distribution_id(found), "object": "distribution", "created": int(time.time())}
+    return {**about, **found.to_dict(), "model": asked}
+
+
+async def _streamed(service: Service, call: ChatCall, key: PoolKey, want: Want) -> AsyncGenerator[bytes, None]:
+    """An event for each candidate, then one for the whole. What fails before the first event is raised."""
+    queue = asyncio.Queue[Verbalized | None]()
+    asking = asyncio.create_task(service.pools.distribution(key, want, fresh=call.fresh, hear=queue.put_nowait))
+    asking.add_done_callback(lambda _: queue.put_nowait(None))
+    so_far, begun = _SoFar(), False
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(_SECONDS_OF_SILENCE):
+                    heard = await queue.get()
+            except TimeoutError:
+                yield _STILL_WAITING
+                begun = True
+                continue
+            if heard is None:
+                break
+            yield so_far.event(heard)
+            begun = True
+        found = asking.result()
+        for candidate in found:
+            if not so_far.knows(candidate.text):
+                yield so_far.event(Verbalized(candidate.text, candidate.stated))
+                begun = True
+        yield event("distribution", _told(found, call.asked))
+    except OutspokenError as error:
+        if not begun:
+            raise
+        yield event("error", error_body(error)[1])
+    finally:
+        asking.cancel()  # this asking alone: what the pool asks for goes on
+        await asyncio.wait({asking})
+
+
+class _SoFar:
+    """The candidates that have come, in their order."""
+
+    def __init__(self) -> None:
+        self._read: list[Verbalized] = []
+        self._keys: set[str] = set()
+
+    def knows(self, text: str) -> bool:
+        return text_key(text) in self._keys
+
+    def event(self, candidate: Verbalized) -> bytes:
+        """One more, with the weights of all that have come."""
+        self._read.append(candidate)
+        self._keys.add(text_key(candidate.text))
+        weights = {each.text: each.probability for each in Distribution.from_verbalized(self._read).candidates}
+        return event(
+            "candidate",
+            {
+                "index": len(self._read) - 1,
+                "text": candidate.text,
+                "stated": candidate.stated,
+                "weights": [weights[each.text] for each in self._read],
+            },
+        )

@@ -1,0 +1,64 @@
+"""`POST /v1/measures`: how different some texts are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outspoken._extras import need
+from outspoken.errors import OutspokenError
+from outspoken.serve.answers import body_of, json_answer
+from outspoken.serve.bounds import Bounds
+from outspoken.serve.openai import read_json
+from outspoken.serve.openai_fields import RequestError
+from outspoken.text import text_key
+
+if TYPE_CHECKING:
+    from outspoken.models.local import Local
+
+__all__ = ["Measuring"]
+
+_MOST_TEXTS = 200
+_LONGEST_TEXT = 20_000
+
+
+class Measuring:
+    """Counts different texts, and embeds them where an embedder is here; nothing is fetched for that."""
+
+    def __init__(self) -> None:
+        self._embedder: Local | None = None
+
+    async def answer(self, request: Request, bounds: Bounds) -> Response:
+        """Raises `RequestError` for a body that holds no texts."""
+        texts = read_json(await body_of(request, bounds)).get("texts")
+        if (
+            not isinstance(texts, list)
+            or not 1 <= len(texts) <= _MOST_TEXTS
+            or not all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts)
+        ):
+            raise RequestError(
+                f"texts must be 1 to {_MOST_TEXTS} texts of at most {_LONGEST_TEXT:,} characters", param="texts"
+            )
+        told: dict[str, Any] = {"texts": len(texts), "distinct": len({text_key(text) for text in texts})}
+        try:
+            diversity, note = await self._diversity([text for text in texts if text.strip()])
+        except OutspokenError as error:
+            diversity, note = None, f"semantic diversity is not measured: {error}"
+        return json_answer({**told, "semantic_diversity": diversity, "note": note})
+
+    async def _diversity(self, texts: list[str]) -> tuple[float | None, str | None]:
+        if len(texts) < 2:
+            return None, "semantic diversity needs two texts that are not empty"
+        need("numpy", "semantic diversity", "measure")
+        from outspoken.measure.sets import semantic_diversity
+        from outspoken.models.local import Local
+
+        if self._embedder is None:
+            self._embedder = Local("minilm", offline=True)
+        return semantic_diversity((await self._embedder.embed(texts)).vectors), None
+
+    async def aclose(self) -> None:
+        if self._embedder is not None:
+            await self._embedder.aclose()

@@ -1,0 +1,101 @@
+"""What a server counts, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from outspoken.chat import Usage
+from outspoken.errors import OutspokenError
+from outspoken.serve.pool_values import Draw
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
+
+
+class Metrics:
+    """The counters of one server; nothing of a prompt, an answer or a key is in them.
+
+    `pools` tells how many pools there are and how many texts they know.
+    """
+
+    def __init__(self) -> None:
+        self.pools: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "outspoken_requests", "Requests that were answered.", ["route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "outspoken_request_seconds",
+            "From a request's head to its answer's end.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._running = Gauge("outspoken_requests_running", "Requests being answered.", registry=registry)
+        self._draws = Counter("outspoken_draws", "Draws, by what they took.", ["source"], registry=registry)
+        self._calls = Counter(
+            "outspoken_upstream_calls", "Calls of the model.", ["kind", "outcome"], registry=registry
+        )
+        self._tokens = Counter(
+            "outspoken_upstream_tokens", "Tokens of these calls.", ["direction"], registry=registry
+        )
+        Gauge("outspoken_pools", "Pools that are held.", registry=registry).set_function(lambda: self.pools()[0])
+        Gauge("outspoken_pool_texts", "Texts that they know, drawn or not.", registry=registry).set_function(
+            lambda: self.pools()[1]
+        )
+
+    @contextmanager
+    def request(self, route: str) -> Iterator[Callable[[int], None]]:
+        """Count a request; call what this gives with its status. One whose client left has none: 499."""
+        status, began = 499, time.perf_counter()
+
+        def answered(code: int) -> None:
+            nonlocal status
+            status = code
+
+        self._running.inc()
+        try:
+            yield answered
+        finally:
+            self._running.dec()
+            self._requests.labels(route, status).inc()
+            self._seconds.labels(route).observe(time.perf_counter() - began)
+
+    @contextmanager
+    def upstream(self, kind: str) -> Iterator[Callable[[Usage], None]]:
+        """Count a call of the model; call what this gives with its usage, once it has answered."""
+        outcome = "cancelled"
+
+        def done(usage: Usage) -> None:
+            nonlocal outcome
+            outcome = "answered"
+            self._tokens.labels("prompt").inc(usage.prompt_tokens)
+            self._tokens.labels("completion").inc(usage.completion_tokens)
+
+        try:
+            yield done
+        except OutspokenError:
+            outcome = "failed"
+            raise
+        finally:
+            self._calls.labels(kind, outcome).inc()
+
+    def passed(self) -> None:
+        """Count a call that is handed on to the upstream."""
+        self._calls.labels("pass-through", "sent").inc()
+
+    def drawn(self, draws: Sequence[Draw], *, own: bool) -> None:
+        """Count draws: from the pool, after waiting for the model, again, or of a distribution of their `own`."""
+        for draw in draws:
+            source = "fresh" if own else "again" if draw.again else "waited" if draw.upstream else "pool"
+            self._draws.labels(source).inc()
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self._registry)

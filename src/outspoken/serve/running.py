@@ -1,0 +1,154 @@
+"""Runs the application: the socket, uvicorn, and a stop that lets what was begun come to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from outspoken.errors import UsageError
+from outspoken.serve.answers import refusal
+from outspoken.serve.bounds import Bounds
+
+__all__ = ["Server", "is_loopback", "listen"]
+
+_SECONDS_TO_END = 30
+_BACKLOG = 2048
+_LARGEST_HEAD = 65_536
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `UsageError` where it cannot."""
+    made = None
+    try:
+        (family, kind, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # asyncio sends small answers at once only on a socket that says it is TCP.
+        made = socket.socket(family, kind, socket.IPPROTO_TCP)
+        if os.name == "posix":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        if made is not None:
+            made.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot listen at {host}, port {port} ({reason}): name another with --port") from error
+    return made
+
+
+class Server(uvicorn.Server):
+    """One application on one socket. `stop` lets requests under way end; called again, it does not wait."""
+
+    def __init__(self, app: ASGIApp, bounds: Bounds, ready: Callable[[], None] = lambda: None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_protocol(bounds.client_timeout),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_SECONDS_TO_END,
+            )
+        )
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Signals are the caller's: it calls `stop`."""
+        yield
+
+
+def _protocol(seconds: float) -> type[asyncio.Protocol]:
+    """HTTP as uvicorn speaks it, with a client that is given `seconds` for the head of a request, and to take some
+    of what is written to it; its connection is cut off then."""
+
+    class Protocol(HttpToolsProtocol):
+        _late: asyncio.TimerHandle | None = None
+        _stuck: asyncio.TimerHandle | None = None
+        _head = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._late = self.loop.call_later(seconds, transport.abort)
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            if self._late is None:
+                self._late = self.loop.call_later(seconds, self.transport.abort)
+
+        def on_headers_complete(self) -> None:
+            self._stop_clocks()
+            super().on_headers_complete()
+
+        def data_received(self, data: bytes) -> None:
+            self._head += len(data)
+            super().data_received(data)
+            if self._late is None:
+                self._head = 0
+            elif self._head > _LARGEST_HEAD and not self.transport.is_closing():
+                self._refuse(431, "the head of the request is too large: send shorter headers")
+
+        def send_400_response(self, msg: str) -> None:
+            self._refuse(400, "this is not a request of HTTP/1.1 that can be read")
+
+        def _refuse(self, status: int, why: str) -> None:
+            """Answer what has not become a request, and close."""
+            self.transport.write(refusal(status, why))
+            self.transport.close()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._look_again(self.transport.get_write_buffer_size())
+
+        def resume_writing(self) -> None:
+            self._stop_clocks()
+            super().resume_writing()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_clocks()
+            super().connection_lost(exc)
+
+        def _stop_clocks(self) -> None:
+            for clock in filter(None, (self._late, self._stuck)):
+                clock.cancel()
+            self._late = self._stuck = None
+
+        def _look_again(self, waiting: int) -> None:
+            self._stuck = self.loop.call_later(seconds, self._look, waiting)
+
+        def _look(self, before: int) -> None:
+            waiting = self.transport.get_write_buffer_size()
+            if waiting < before:
+                self._look_again(waiting)
+            else:
+                self.transport.abort()  # closing would wait for what the client does not take
+
+    return Protocol

@@ -60,9 +60,19 @@ async def opened(
     browser: Any, file: Path, width: int = 1280, height: int = 900, scheme: str = "light"
 ) -> AsyncIterator[Seen]:
     """The page of a file; every request is recorded, and every error, also of the console."""
-    context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    async with visiting(browser, file.resolve().as_uri(), width, height, color_scheme=scheme) as seen:
+        seen.requests.remove(seen.page.url)
+        yield seen
+
+
+@asynccontextmanager
+async def visiting(
+    browser: Any, address: str, width: int = 1280, height: int = 900, **context: Any
+) -> AsyncIterator[Seen]:
+    """The page at an address, in a browser without a past; `context` are further settings of playwright's."""
+    own = await browser.new_context(viewport={"width": width, "height": height}, **context)
     try:
-        page = await context.new_page()
+        page = await own.new_page()
         page.set_default_timeout(30_000)
         seen = Seen(page)
         page.on("request", lambda request: seen.requests.append(request.url))
@@ -71,8 +81,7 @@ async def opened(
             "console",
             lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None,
         )
-        await page.goto(file.resolve().as_uri())
-        seen.requests.remove(page.url)
+        await page.goto(address)
         yield seen
     finally:
-        await context.close()
+        await own.close()

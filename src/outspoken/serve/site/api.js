@@ -91,7 +91,7 @@ export async function* events(response) {
       if (done) return;
       rest += value;
       // A carriage return at the end may be half of a line's end.
-      const lines = rest.split(/\n/);
+      const lines = rest.split(/\r\n|\n|\r(?!$)/);
       rest = lines.pop();
       for (const line of lines) {
         if (line === "") {

@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, Response  # noqa: E402
 
 from outspoken.serve import passthrough  # noqa: E402
 from outspoken.serve.passthrough import Passthrough  # noqa: E402
+from outspoken.serve.running import protocol  # noqa: E402
 
 KEY = "sk-upstream-4711"
 OWN = {"Authorization": "Bearer osk-client-0815"}
@@ -37,7 +38,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hé 你好 🎉"
 
 
 @asynccontextmanager
-async def front(base_url: str, **options: Any) -> AsyncGenerator[str]:
+async def front(base_url: str, http: Any = "auto", **options: Any) -> AsyncGenerator[str]:
     """Our side: uvicorn with nothing but the passthrough behind it. Yields its address."""
     way = Passthrough(base_url, KEY, **options)
 
@@ -51,16 +52,16 @@ async def front(base_url: str, **options: Any) -> AsyncGenerator[str]:
         await response(scope, receive, send)
 
     try:
-        async with running(app) as origin:
+        async with running(app, http) as origin:
             yield origin
     finally:
         await way.aclose()
 
 
 @asynccontextmanager
-async def running(app: Any) -> AsyncGenerator[str]:
+async def running(app: Any, http: Any = "auto") -> AsyncGenerator[str]:
     """uvicorn with `app`. Yields its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", ws="none", log_config=None)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", ws="none", log_config=None, http=http)
     server = uvicorn.Server(config)
     server.config.load()
     serving = asyncio.create_task(server._serve())
@@ -416,7 +417,7 @@ async def test_a_client_that_reads_nothing_is_let_go() -> None:
         finally:
             closed.set()
 
-    async with serving(handle) as served, front(served.base_url, idle_seconds=0.5) as origin:
+    async with serving(handle) as served, front(served.base_url, http=protocol(0.5)) as origin:
         url = yarl.URL(origin)
         reader, writer = await asyncio.open_connection(url.host, url.port, limit=1)
         writer.write(b"GET /v1/files/large HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-for name in ("fastapi", "uvicorn", "httptools", "prometheus_client"):
+for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(name)
 
 from aiohttp import web  # noqa: E402

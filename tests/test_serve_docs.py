@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-for name in ("fastapi", "uvicorn", "httptools", "prometheus_client", "openai", "xllamacpp"):
+for name in ("starlette", "uvicorn", "httptools", "prometheus_client", "openai", "xllamacpp"):
     pytest.importorskip(name)
 
 from serve_process import outspoken_serve  # noqa: E402

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-for name in ("fastapi", "uvicorn", "httptools", "prometheus_client"):
+for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(name)
 
 from serve_app import ASK, Running, Scripted, scripted  # noqa: E402

@@ -212,7 +212,7 @@ def test_text_in_parts_and_roles() -> None:
         ({"outspoken": {"turns": 0}}, "outspoken.turns", "whole"),
         ({"outspoken": {"words": -1}}, "outspoken.words", "whole"),
         ({"outspoken": {"fresh": 1}}, "outspoken.fresh", "true or false"),
-        ({"outspoken": {"method": "vs-cto"}, "model": "m"}, None, "vs-cot"),
+        ({"outspoken": {"method": "vs-cto"}, "model": "m"}, "outspoken.method", "vs-cot"),
         ({"outspoken": {"method": "vs-cot"}}, "outspoken.method", "leave one out"),
         ({"outspoken": {"method": "x" * 10**6}, "model": "m"}, "outspoken.method", "500"),
         ({"outspoken": {"method": "vs-multi", "k": 500, "turns": 3}, "model": "m"}, "outspoken.turns", "k times"),

@@ -693,7 +693,7 @@ async def test_reports_open_in_a_place_of_their_own(house: House, key: str) -> N
 
 async def test_it_fits_the_real_server(house: House) -> None:
     """The server as it is, with a client key, before an upstream that never repeats itself."""
-    for name in ("fastapi", "httptools", "prometheus_client"):
+    for name in ("starlette", "httptools", "prometheus_client"):
         pytest.importorskip(name)
     from serve_app import scripted
 

@@ -26,6 +26,7 @@ __all__ = [
     "ReplyError",
     "ShortReplyError",
     "StoppedError",
+    "TailError",
     "UndefinedError",
     "UnknownNameError",
     "UsageError",
@@ -90,6 +91,10 @@ class ReplyError(OutspokenError):
         super().__init__(message)
         self.reply = reply
         self.text = text or (reply.text if reply is not None else "")
+
+
+class TailError(ReplyError):
+    """Every candidate that came lies outside the tail that was asked for."""
 
 
 class ShortReplyError(ReplyError):

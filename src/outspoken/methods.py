@@ -15,7 +15,14 @@ from typing import Any
 from outspoken._version import __version__
 from outspoken.chat import ChatReply, ChatRequest, Message, Usage
 from outspoken.distribution import Distribution, Verbalized
-from outspoken.errors import PromptTooLongError, ProviderError, ReplyError, ShortReplyError, StoppedError
+from outspoken.errors import (
+    PromptTooLongError,
+    ProviderError,
+    ReplyError,
+    ShortReplyError,
+    StoppedError,
+    TailError,
+)
 from outspoken.parsing import parse
 from outspoken.provenance import Provenance
 from outspoken.settings import Settings
@@ -27,6 +34,7 @@ __all__ = ["ABOUT", "Ask", "Steps", "steps"]
 
 Steps = Generator[ChatRequest, ChatReply, Distribution]
 
+_OUTSIDE = "outside the tail"
 _FAILURES = (ProviderError, PromptTooLongError, StoppedError)
 
 ABOUT: Mapping[str, str] = {
@@ -281,7 +289,7 @@ class _Run:
                 return
         tau, key = self.ask.settings.tau, text_key(entry.text)
         if tau is not None and entry.stated is not None and entry.stated >= tau:
-            self._set_aside(entry, f"outside the tail: stated at {entry.stated:g}, tau is {tau:g}")
+            self._set_aside(entry, f"{_OUTSIDE}: stated at {entry.stated:g}, tau is {tau:g}")
         elif key in earlier:
             self._set_aside(entry, "repeated: an earlier reply said it")
         elif key not in self.keys and self.distinct >= room:
@@ -304,9 +312,10 @@ class _Run:
             if self.stopped is not None:
                 raise self.stopped
             if self.aside and not self.hopeless:
-                raise ReplyError(
+                outside = all(entry.repairs[-1].startswith(_OUTSIDE) for entry in self.aside)
+                raise (TailError if outside else ReplyError)(
                     f"none of the {len(self.aside)} candidates can be used; the first is "
-                    f"{self.aside[0].repairs[-1]}",
+                    f"{self.aside[0].repairs[-1]}" + (": raise tau, or leave it out" if outside else ""),
                     text="\n".join(entry.text for entry in self.aside),
                     reply=self.error.reply if self.error else None,
                 )

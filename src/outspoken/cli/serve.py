@@ -75,7 +75,7 @@ def serve(
 
     from outspoken._extras import need
 
-    for module in ("fastapi", "uvicorn", "httptools", "prometheus_client"):
+    for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
         need(module, "the server", "serve")
     from outspoken.serve.app import create_app
     from outspoken.serve.keys import Limits
@@ -185,8 +185,10 @@ def _origin(text: str) -> str:
 def _log(*, verbose: bool) -> None:
     import logging
 
+    from outspoken.serve.front import OneLine
+
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("outspoken")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -32,29 +32,34 @@ class ClientLeftError(Exception):
 
 async def body_of(request: Request, bounds: Bounds) -> bytes:
     """The whole body of a request. Raises `RequestError` where it is too large or comes too slowly."""
-    parts, size = [], 0
-    declared = request.headers.get("content-length", "")
-    too_large = RequestError(
-        f"the body is larger than {bounds.max_body_mb:g} MB: send less, or ask the operator for --max-body-mb",
-        status=413,
-        code="body_too_large",
-    )
-    if declared.isdecimal() and int(declared) > bounds.max_body:
-        raise too_large
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and int(value) > bounds.max_body:
+            raise _too_large(bounds)
+    parts, size, more = [], 0, True
     try:
         async with asyncio.timeout(bounds.client_timeout):
-            async for part in request.stream():
-                size += len(part)
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeftError
+                size += len(part := message.get("body", b""))
                 if size > bounds.max_body:
-                    raise too_large
+                    raise _too_large(bounds)
                 parts.append(part)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise RequestError(
             f"the body did not come within {bounds.client_timeout:g} s: send it faster", status=408
         ) from None
-    except ClientDisconnect:
-        raise ClientLeftError from None
     return b"".join(parts)
+
+
+def _too_large(bounds: Bounds) -> RequestError:
+    return RequestError(
+        f"the body is larger than {bounds.max_body_mb:g} MB: send less, or ask the operator for --max-body-mb",
+        status=413,
+        code="body_too_large",
+    )
 
 
 def json_answer(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

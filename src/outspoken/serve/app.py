@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outspoken import methods
 from outspoken._version import __version__
-from outspoken.errors import OutspokenError
 from outspoken.serve import openapi
-from outspoken.serve.answers import ClientLeftError, body_of, failure, json_answer
+from outspoken.serve.answers import body_of, json_answer
 from outspoken.serve.backend import Backend
 from outspoken.serve.bounds import Bounds
 from outspoken.serve.chat import chat_completion
@@ -60,34 +58,14 @@ def create_app(
     measuring = Measuring()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(_: Any) -> AsyncGenerator[None]:
         yield
         await measuring.aclose()
         await service.aclose()
 
-    app = FastAPI(
-        title="Outspoken",
-        version=__version__,
-        summary="OpenAI-compatible: answers are drawn from the distribution that a model verbalizes.",
-        docs_url=None,  # it would be fetched from elsewhere
-        redoc_url=None,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        routes=[*pages(reports)],
-    )
-    _add_routes(app, service, measuring, about=_about(service, keys, reports))
-
-    async def failed(_: Request, error: Exception) -> Response:
-        return failure(error)
-
-    async def left(_: Request, error: Exception) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    app.add_exception_handler(OutspokenError, failed)
-    app.add_exception_handler(HTTPException, _no_address)
-    app.add_exception_handler(ClientLeftError, left)
-    app.add_exception_handler(Exception, failed)
-    front: ASGIApp = Front(app, keys=keys, origins=origins, bounds=bounds, metrics=service.metrics)
+    routes = [*_api(service, measuring, about=_about(service, keys, reports)), *pages(reports)]
+    router = Router(routes, redirect_slashes=False, lifespan=lifespan)
+    front: ASGIApp = Front(router, keys=keys, origins=origins, bounds=bounds, metrics=service.metrics)
     if origins:
         front = CORSMiddleware(
             front, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], max_age=600
@@ -95,64 +73,75 @@ def create_app(
     return front
 
 
-def _add_routes(app: FastAPI, service: Service, measuring: Measuring, about: dict[str, Any]) -> None:
-    """Requests are read by hand: only what is not verbalized may pass byte for byte, whatever it holds."""
+class _Address:
+    """An endpoint without what starlette wraps around a function: `Front` answers what is raised."""
 
-    @app.post("/v1/chat/completions", openapi_extra=openapi.CHAT)
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
+def _api(service: Service, measuring: Measuring, about: dict[str, Any]) -> list[Route]:
+    way = service.backend.way
+    document = openapi.document()
+
     async def chat(request: Request) -> Response:
-        """A chat completion. A model's name with `:vs`, `:vs-cot` or `:vs-multi` draws from the verbalized
-        distribution; any other passes through."""
         return await chat_completion(service, request)
 
-    @app.post("/v1/distributions", openapi_extra=openapi.DISTRIBUTION)
     async def whole(request: Request) -> Response:
-        """The whole distribution that a chat completion is drawn from; streamed, each candidate as it comes."""
         return await distribution(service, request)
 
-    @app.get("/v1/distributions/{name}", openapi_extra=openapi.KNOWN)
-    async def known(name: str) -> Response:
-        """The distribution of an id that a choice carried."""
-        return known_distribution(service, name)
+    async def known(request: Request) -> Response:
+        return known_distribution(service, request.path_params["name"])
 
-    @app.get("/v1/models", openapi_extra=openapi.MODELS)
-    async def models() -> Response:
-        """The models, and the names under which they are verbalized."""
+    async def models(_: Request) -> Response:
         return json_answer(await service.backend.listing())
 
-    @app.get("/v1/models/{name:path}", openapi_extra=openapi.MODEL)
-    async def model(name: str) -> Response:
-        """One model."""
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
         found = next((row for row in (await service.backend.listing())["data"] if row["id"] == name), None)
         if found is None:
             raise RequestError(f"there is no model {name[:80]!r} here", status=404, code="model_not_found")
         return json_answer(found)
 
-    @app.post("/v1/measures", openapi_extra=openapi.MEASURES)
     async def measures(request: Request) -> Response:
-        """How many of some texts are different, and how much they differ in meaning."""
         return await measuring.answer(request, service.bounds)
 
-    @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz", openapi_extra=openapi.HEALTH)
-    async def health() -> Response:
-        """Whether the server runs."""
+    async def health(_: Request) -> Response:
         return json_answer({"status": "ok", "version": __version__})
 
-    @app.get("/metrics", openapi_extra=openapi.METRICS)
-    async def metrics() -> Response:
-        """What has been counted, for Prometheus."""
+    async def metrics(_: Request) -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
-    @app.get("/about.json", include_in_schema=False)
-    async def told() -> Response:
+    async def told(_: Request) -> Response:
         return json_answer(about, headers={"cache-control": "no-cache"})
 
-    if (way := service.backend.way) is not None:
+    async def described(_: Request) -> Response:
+        return json_answer(document)
 
-        @app.api_route("/v1/{rest:path}", methods=_ANY, include_in_schema=False)
-        async def rest(request: Request) -> Response:
-            service.metrics.passed()
-            return way.response(request, await body_of(request, service.bounds))
+    async def rest(request: Request) -> Response:
+        assert way is not None
+        service.metrics.passed()
+        return way.response(request, await body_of(request, service.bounds))
+
+    routes = [
+        Route("/v1/chat/completions", _Address(chat), methods=["POST"]),
+        Route("/v1/distributions", _Address(whole), methods=["POST"]),
+        Route("/v1/distributions/{name}", _Address(known), methods=["GET"]),
+        Route("/v1/models", _Address(models), methods=["GET"]),
+        Route("/v1/models/{name:path}", _Address(model), methods=["GET"]),
+        Route("/v1/measures", _Address(measures), methods=["POST"]),
+        Route("/healthz", _Address(health), methods=["GET"]),
+        Route("/metrics", _Address(metrics), methods=["GET"]),
+        Route("/about.json", _Address(told), methods=["GET"]),
+        Route("/openapi.json", _Address(described), methods=["GET"]),
+    ]
+    if way is not None:
+        routes.append(Route("/v1/{rest:path}", _Address(rest), methods=_ANY))
+    return routes
 
 
 def _about(service: Service, keys: Keys | None, reports: Path | None) -> dict[str, Any]:
@@ -166,18 +155,3 @@ def _about(service: Service, keys: Keys | None, reports: Path | None) -> dict[st
         "most_k": service.bounds.max_k,
         "reports": reports is not None,
     }
-
-
-async def _no_address(request: Request, error: Exception) -> Response:
-    """What starlette refuses: an address that is not there, or one that takes another method."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    path = request.url.path[:200]
-    why = {
-        404: f"there is nothing at {path}: here are /v1/chat/completions, /v1/distributions, /v1/models and "
-        "/v1/measures, and with --upstream what the upstream has",
-        405: f"{path} does not take {request.method}",
-    }
-    answer = failure(RequestError(why.get(status, "this request cannot be answered"), status=status))
-    if isinstance(error, HTTPException) and error.headers:
-        answer.headers.update(error.headers)
-    return answer

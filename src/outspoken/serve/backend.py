@@ -35,6 +35,10 @@ class Backend(ABC):
         """The model of this name. Raises `RequestError` (404) where there is none."""
 
     @abstractmethod
+    def told(self, name: str) -> str:
+        """What clients are told that a model of ours is called."""
+
+    @abstractmethod
     async def names(self) -> list[str]:
         """The models that are there."""
 
@@ -67,6 +71,9 @@ class OneModel(Backend):
         if name not in (self._short, self._model.name):
             raise _unknown(name, self._short)
         return self._model
+
+    def told(self, name: str) -> str:
+        return self._short
 
     async def names(self) -> list[str]:
         return [self._short]
@@ -108,8 +115,11 @@ class Upstream(Backend):
 
     def model(self, name: str) -> Model:
         if not name:
-            raise _unknown(name, "one of /v1/models")
+            raise RequestError("say which model to ask: /v1/models lists them", status=404, param="model")
         return self._model.sibling(name)
+
+    def told(self, name: str) -> str:
+        return name.removeprefix(f"{self._model.url}#")
 
     async def names(self) -> list[str]:
         return await self._model.models()

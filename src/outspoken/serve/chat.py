@@ -16,11 +16,11 @@ from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage
 from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.models import Model
 from outspoken.serve.answers import Events, body_of, json_answer, while_there
-from outspoken.serve.filling import Asked
-from outspoken.serve.openai import ChatCall, read_chat, read_json, verbalizes
+from outspoken.serve.filling import Counted
+from outspoken.serve.openai import ChatCall, read_json, verbalizes
 from outspoken.serve.openai_writing import Answer, Chunks, completion, declined, error_event, new_id, replied
 from outspoken.serve.pool import Draw
-from outspoken.serve.service import Service
+from outspoken.serve.service import Asked, Service
 
 __all__ = ["chat_completion"]
 
@@ -29,27 +29,33 @@ T = TypeVar("T")
 
 async def chat_completion(service: Service, request: Request) -> Response:
     """Answer one call of a client. Raises `OutspokenError`."""
-    bounds = service.bounds
-    body = await body_of(request, bounds)
+    body = await body_of(request, service.bounds)
+    if (asked := service.known(body)) is not None:
+        return await _drawn(service, request, asked)
     payload = read_json(body)
     if service.backend.way is not None and not verbalizes(payload):
         service.metrics.passed()
         return service.backend.way.response(request, body)
-    call = read_chat(payload, defaults=service.defaults, most_k=bounds.max_k, most_n=bounds.max_n)
-    service.heard(call)
+    call = service.read(payload)
     if call.verbalized:
-        return await _drawn(service, request, call)
-    model = Asked(service.backend.model(call.model), service.metrics, "direct")
+        service.keep(body, asked := await service.pool_of(call))
+        return await _drawn(service, request, asked)
+    model = Counted(service.backend.model(call.model), service.metrics, "direct")
     if call.stream:
         return await Events.begun(request, _streamed(service, model, call))
     return await while_there(request, _answered(service, model, call))
 
 
-async def _drawn(service: Service, request: Request, call: ChatCall) -> Response:
-    key, want = await service.pool_of(call)
+async def _drawn(service: Service, request: Request, asked: Asked) -> Response:
+    call = asked.call
     draws: Sequence[Draw | Answer]
     drawing = service.pools.draw(
-        key, want, call.n, seed=call.seed, fresh=call.fresh, recycle=call.recycle and not call.fresh
+        asked.key,
+        asked.want,
+        call.n,
+        seed=call.seed,
+        fresh=call.fresh,
+        recycle=call.recycle and not call.fresh,
     )
     try:
         drawn = await (while_there(request, drawing) if call.fresh else drawing)
@@ -59,21 +65,14 @@ async def _drawn(service: Service, request: Request, call: ChatCall) -> Response
             raise
         draws, usage = [answer], error.reply.usage
     else:
-        service.metrics.drawn(drawn, own=call.fresh or call.seed is not None)
-        draws, usage = drawn, _cost(service, drawn)
+        service.metrics.drawn(drawn, own="fresh" if call.fresh else "" if call.seed is None else "seeded")
+        draws, usage = drawn, sum((draw.usage for draw in drawn if draw.upstream), Usage())
     identity, created = new_id(), int(time.time())
     if not call.stream:
         return json_answer(completion(call, draws, id=identity, created=created, usage=usage))
     chunks = Chunks(call, id=identity, created=created)
     events = [chunks.whole(index, draw) for index, draw in enumerate(draws)]
     return Response(b"".join([*events, chunks.close(usage)]), media_type="text/event-stream")
-
-
-def _cost(service: Service, draws: Sequence[Draw]) -> Usage:
-    """The tokens of the distributions that these draws waited for; none where the pool had them."""
-    waited = {draw.distribution for draw in draws if draw.upstream}
-    found = [distribution for name in waited if (distribution := service.pools.named(name))]
-    return sum((distribution.provenance.usage for distribution in found), Usage())
 
 
 # Plain answers of a model that this process asks.

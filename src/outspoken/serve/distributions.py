@@ -13,12 +13,10 @@ from starlette.responses import Response
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import OutspokenError
 from outspoken.serve.answers import Events, body_of, event, json_answer, while_there
-from outspoken.serve.openai import ChatCall, read_chat
 from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import error_body
-from outspoken.serve.pool import PoolKey, Want
+from outspoken.serve.openai_writing import error_body, without_addresses
 from outspoken.serve.pool_values import distribution_id
-from outspoken.serve.service import Service
+from outspoken.serve.service import Asked, Service
 from outspoken.text import text_key
 
 __all__ = ["distribution", "known_distribution"]
@@ -29,14 +27,11 @@ _STILL_WAITING = b": the model is being asked\n\n"
 
 async def distribution(service: Service, request: Request) -> Response:
     """The distribution that the same request to chat completions would be drawn from. Raises `OutspokenError`."""
-    bounds = service.bounds
-    body = await body_of(request, bounds)
-    call = read_chat(body, defaults=service.defaults, most_k=bounds.max_k, most_n=bounds.max_n, always=True)
-    service.heard(call)
-    key, want = await service.pool_of(call)
+    call = service.read(await body_of(request, service.bounds), always=True)
+    asked = await service.pool_of(call)
     if call.stream:
-        return await Events.begun(request, _streamed(service, call, key, want))
-    asking = service.pools.distribution(key, want, fresh=call.fresh)
+        return await Events.begun(request, _streamed(service, asked))
+    asking = service.pools.distribution(asked.key, asked.want, fresh=call.fresh)
     found = await (while_there(request, asking) if call.fresh else asking)
     return json_answer(_told(found, call.asked))
 
@@ -50,18 +45,20 @@ def known_distribution(service: Service, name: str) -> Response:
             status=404,
             code="distribution_not_found",
         )
-    return json_answer(_told(found, found.provenance.model))
+    return json_answer(_told(found, service.backend.told(found.provenance.model)))
 
 
 def _told(found: Distribution, asked: str) -> dict[str, Any]:
     about = {"id": distribution_id(found), "object": "distribution", "created": int(time.time())}
-    return {**about, **found.to_dict(), "model": asked}
+    return {**about, **found.to_dict(), "model": asked, "stopped": without_addresses(found.stopped)}
 
 
-async def _streamed(service: Service, call: ChatCall, key: PoolKey, want: Want) -> AsyncGenerator[bytes, None]:
+async def _streamed(service: Service, asked: Asked) -> AsyncGenerator[bytes, None]:
     """An event for each candidate, then one for the whole. What fails before the first event is raised."""
     queue = asyncio.Queue[Verbalized | None]()
-    asking = asyncio.create_task(service.pools.distribution(key, want, fresh=call.fresh, hear=queue.put_nowait))
+    asking = asyncio.create_task(
+        service.pools.distribution(asked.key, asked.want, fresh=asked.call.fresh, hear=queue.put_nowait)
+    )
     asking.add_done_callback(lambda _: queue.put_nowait(None))
     so_far, begun = _SoFar(), False
     try:
@@ -82,7 +79,7 @@ async def _streamed(service: Service, call: ChatCall, key: PoolKey, want: Want) 
             if not so_far.knows(candidate.text):
                 yield so_far.event(Verbalized(candidate.text, candidate.stated))
                 begun = True
-        yield event("distribution", _told(found, call.asked))
+        yield event("distribution", _told(found, asked.call.asked))
     except OutspokenError as error:
         if not begun:
             raise

@@ -15,7 +15,7 @@ from outspoken.models import Model
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.pool_values import Filled, Hear, Want
 
-__all__ = ["Asked", "Filling"]
+__all__ = ["Counted", "Filling"]
 
 MOST_BYTES = 24_000
 _BYTES_A_TOKEN = 2  # of a context: English takes half of it then, Chinese all
@@ -35,7 +35,7 @@ class Filling:
         self._places = places
 
     async def __call__(self, want: Want, history: tuple[Message, ...], hear: Hear | None = None) -> Filled:
-        model = Asked(self._model_of(want.model), self._metrics, "fill")
+        model = Counted(self._model_of(want.model), self._metrics, "fill")
         enforce = model.capabilities.schema if want.structured is None else want.structured
         ask = methods.Ask(
             want.messages, want.settings, templates.load(want.settings.template), model.name, enforce
@@ -55,7 +55,7 @@ class Filling:
         return Filled(distribution, (*request.messages, Message("assistant", reply.text)))
 
 
-class Asked(Model):
+class Counted(Model):
     """A model whose calls are counted, and whose last exchange is remembered."""
 
     def __init__(self, model: Model, metrics: Metrics, kind: str) -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outspoken.errors import OutspokenError
-from outspoken.serve.answers import failure
+from outspoken.serve.answers import ClientLeftError, failure
 from outspoken.serve.bounds import Bounds
 from outspoken.serve.keys import Keys
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.openai_fields import RequestError
 
-__all__ = ["Front"]
+__all__ = ["Front", "OneLine"]
 
 _OPEN = ("/", "/healthz", "/about.json", "/openapi.json", "/favicon.ico", "/reports-frame")
 _OPEN_BELOW = "/site/"
@@ -32,6 +32,15 @@ _ROUTES = frozenset(
 _ROUTES_BELOW = ("/v1/distributions/", "/v1/models/", "/v1/", "/site/", "/reports/")
 _LEFT = 499  # nobody was answered
 _logger = logging.getLogger("outspoken.serve")
+
+
+class OneLine(logging.Formatter):
+    """A log in which what a client sent cannot begin a line of its own, or speak to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.getMessage())
+        record.msg, record.args = said, None
+        return super().format(record)
 
 
 class Front:
@@ -52,37 +61,49 @@ class Front:
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self._app  # so that starlette raises what is not there
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began, status, who = time.perf_counter(), _LEFT, ""
-        with self._metrics.request(_route(scope["path"])) as answered:
 
-            async def give(message: Message) -> None:
-                nonlocal status
-                if message["type"] == "http.response.start":
-                    answered(status := message["status"])
-                await send(message)
+        async def give(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
 
-            try:
-                headers = _headers(scope)
-                self._check_origin(headers)
-                client = self._client(scope["path"], headers)
-                who = f" {client.name}" if client else ""
-                with self._place(), client.admitted() if client else nullcontext():
+        self._running += 1
+        self._metrics.running(self._running)
+        try:
+            headers = _headers(scope)
+            self._check_origin(headers)
+            client = self._client(scope["path"], headers)
+            self._check_room()
+            if client is None:
+                await self._app(scope, receive, give)
+            else:
+                who = f" {client.name}"
+                with client.admitted():
                     await self._app(scope, receive, give)
-            except Exception as error:
-                await self._tell(error, scope, receive, give, begun=status != _LEFT)
-        took = 1000 * (time.perf_counter() - began)
-        _logger.info("%s %s %d %.0f ms%s", scope["method"], scope["path"][:200], status, took, who)
-
-    async def _tell(self, error: Exception, scope: Scope, receive: Receive, give: Send, *, begun: bool) -> None:
-        """Answer with an error, where nothing has been answered yet."""
-        if not isinstance(error, OutspokenError):
-            _logger.error("a fault in the server itself", exc_info=error)
-        if begun:
-            return
-        await failure(error)(scope, receive, give)
+        except ClientLeftError:
+            pass
+        except Exception as error:
+            if not isinstance(error, OutspokenError | HTTPException):
+                _logger.error("a fault in the server itself", exc_info=error)
+            if status == _LEFT:
+                answer = failure(_ours(error, scope))
+                if isinstance(error, HTTPException):
+                    answer.headers.update(error.headers or {})
+                await answer(scope, receive, give)
+        finally:
+            self._running -= 1
+            self._metrics.running(self._running)
+            took = time.perf_counter() - began
+            self._metrics.answered(_route(scope["path"]), status, took)
+            if _logger.isEnabledFor(logging.INFO):
+                path = scope["path"][:200]
+                _logger.info("%s %s %d %.0f ms%s", scope["method"], path, status, 1000 * took, who)
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "")
@@ -93,7 +114,7 @@ class Front:
                 code="forbidden_host",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self._origins and origin.partition("://")[2] != host:
             raise RequestError(
                 "pages of other origins may not ask here: its operator can allow one with --allow-origin",
                 status=403,
@@ -112,20 +133,29 @@ class Front:
             )
         return client
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._running >= self._bounds.max_requests:
+    def _check_room(self) -> None:
+        if self._running > self._bounds.max_requests:
             raise RequestError(
-                f"{self._running} requests are being answered: ask again in a moment",
+                f"{self._bounds.max_requests} requests are being answered: ask again in a moment",
                 status=503,
                 code="overloaded",
                 retry_after=1,
             )
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
+
+
+def _ours(error: Exception, scope: Scope) -> Exception:
+    """What starlette raises for an address that is not there, or takes another method, as an error of ours."""
+    if not isinstance(error, HTTPException):
+        return error
+    path = scope["path"][:200]
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return RequestError(f"{path} does not take {scope['method']}: it takes {allowed}", status=405)
+    return RequestError(
+        f"there is nothing at {path}: here are /v1/chat/completions, /v1/distributions, /v1/models and "
+        "/v1/measures, and with --upstream what the upstream has",
+        status=error.status_code,
+    )
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -27,6 +26,7 @@ class Metrics:
     def __init__(self) -> None:
         self.pools: Callable[[], tuple[int, int]] = lambda: (0, 0)
         registry = self._registry = CollectorRegistry()
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "outspoken_requests", "Requests that were answered.", ["route", "status"], registry=registry
         )
@@ -50,22 +50,18 @@ class Metrics:
             lambda: self.pools()[1]
         )
 
-    @contextmanager
-    def request(self, route: str) -> Iterator[Callable[[int], None]]:
-        """Count a request; call what this gives with its status. One whose client left has none: 499."""
-        status, began = 499, time.perf_counter()
+    def running(self, requests: int) -> None:
+        """So many requests are being answered now."""
+        self._running.set(requests)
 
-        def answered(code: int) -> None:
-            nonlocal status
-            status = code
-
-        self._running.inc()
-        try:
-            yield answered
-        finally:
-            self._running.dec()
-            self._requests.labels(route, status).inc()
-            self._seconds.labels(route).observe(time.perf_counter() - began)
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count a request; one whose client left before it was answered has status 499."""
+        counters = self._answered.get((route, status))
+        if counters is None:
+            counters = (self._requests.labels(route, status), self._seconds.labels(route))
+            self._answered[route, status] = counters
+        counters[0].inc()
+        counters[1].observe(seconds)
 
     @contextmanager
     def upstream(self, kind: str) -> Iterator[Callable[[Usage], None]]:
@@ -90,10 +86,10 @@ class Metrics:
         """Count a call that is handed on to the upstream."""
         self._calls.labels("pass-through", "sent").inc()
 
-    def drawn(self, draws: Sequence[Draw], *, own: bool) -> None:
-        """Count draws: from the pool, after waiting for the model, again, or of a distribution of their `own`."""
+    def drawn(self, draws: Sequence[Draw], *, own: str = "") -> None:
+        """Count draws: from the pool, after waiting for the model, again, or in a manner of their `own`."""
         for draw in draws:
-            source = "fresh" if own else "again" if draw.again else "waited" if draw.upstream else "pool"
+            source = own or ("again" if draw.again else "waited" if draw.upstream else "pool")
             self._draws.labels(source).inc()
 
     def text(self) -> bytes:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from outspoken.chat import Message
+from outspoken.chat import Message, Usage
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import ProviderError, StoppedError
 from outspoken.serve.pool_values import (
@@ -24,6 +24,7 @@ from outspoken.serve.pool_values import (
     Waiting,
     Want,
     digest_of,
+    distribution_id,
     written,
     written_id,
 )
@@ -31,6 +32,7 @@ from outspoken.serve.pool_values import (
 __all__ = ["Pool"]
 
 _STALE_FILLS = 2
+_NO_USAGE = Usage()
 _MOST_SHOWN = 1_000  # candidates of earlier fills that the whole distribution is made of
 
 
@@ -63,11 +65,12 @@ class Pool:
         self._waiting: list[Waiting] = []
         self._again: list[Waiting] = []
         self._shown: list[tuple[int, str, Distribution]] = []
+        self._whole: tuple[str, Distribution] | None = None
         self._known: set[bytes] = set()
         self._history: tuple[Message, ...] = ()
         self._fills = self._drawn = self._stale = self._merged = self._saved = 0
         self._frozen: PoolRecord | None = None
-        self._filling: asyncio.Task[None] | None = None
+        self._filling: asyncio.Task[Usage] | None = None
         self._heard: list[Verbalized] = []
         self._listeners: list[Hear] = []
         self._failed = self._closed = False
@@ -89,31 +92,32 @@ class Pool:
 
         Raises what a fill raised that it waited for, and `ExhaustedError`; nothing is taken from the pool then.
         """
-        taken: list[tuple[Waiting, int, bool]] = []
+        taken: list[tuple[Waiting, int, bool, Usage]] = []
         try:
             while len(taken) < n:
-                waits = 0
+                waits, usage = 0, _NO_USAGE
                 while not self._waiting and self._stale < _STALE_FILLS:
-                    await self._filled(want)
+                    usage += await self._filled(want)
                     waits += 1
                 again = not self._waiting
-                entry = self._drawn_before(taken, n, recycle) if again else self._waiting.pop()
-                taken.append((entry, waits, again))
+                earlier = [one for one, *_ in taken]
+                entry = self._drawn_before(earlier, n, recycle) if again else self._waiting.pop()
+                taken.append((entry, waits, again, usage))
         except BaseException:
-            for entry, _, again in reversed(taken):
+            for entry, _, again, _ in reversed(taken):
                 (self._again if again else self._waiting).append(entry)
             raise
         before = self._drawn
         self._drawn += n
         self._look_ahead(want)
         return [
-            Draw(entry.candidate, entry.distribution, number, waits, again)
-            for number, (entry, waits, again) in enumerate(taken, before + 1)
+            Draw(entry.candidate, entry.distribution, number, waits, again, usage)
+            for number, (entry, waits, again, usage) in enumerate(taken, before + 1)
         ]
 
-    def _drawn_before(self, taken: Sequence[tuple[Waiting, int, bool]], n: int, recycle: bool) -> Waiting:
+    def _drawn_before(self, taken: Sequence[Waiting], n: int, recycle: bool) -> Waiting:
         """One that was handed out before, though not in this call."""
-        mine = {digest_of(entry.candidate.text) for entry, *_ in taken}
+        mine = {digest_of(entry.candidate.text) for entry in taken}
         if recycle:
             for _ in range(2):
                 for at in range(len(self._again) - 1, -1, -1):
@@ -131,10 +135,14 @@ class Pool:
 
         Takes nothing from the pool. Raises `UsageError` where the distribution holds fewer.
         """
-        waits = await self._until_filled(want)
+        waits, usage = await self._until_filled(want)
         _, name, first = self._shown[0]
         drawn = first.draw(n, seed=seed, replace=False)
-        return [Draw(one, name, number, 0 if number > 1 else waits) for number, one in enumerate(drawn, 1)]
+        cost = [(waits, usage), *[(0, _NO_USAGE)] * (n - 1)]
+        return [
+            Draw(one, name, number, waits, usage=usage)
+            for number, (one, (waits, usage)) in enumerate(zip(drawn, cost, strict=True), 1)
+        ]
 
     async def whole(self, want: Want, hear: Hear | None = None) -> Distribution:
         """The equal mixture of the first distribution and the latest: as many as make about 1,000 candidates.
@@ -143,18 +151,25 @@ class Pool:
         """
         await self._until_filled(want, hear)
         first, *others = (distribution for *_, distribution in self._shown)
-        return first.merge(*others) if others else first
+        if not others:
+            return first
+        if self._whole is None:
+            whole = first.merge(*others)
+            self._whole = distribution_id(whole), whole
+        return self._whole[1]
 
     def named(self, name: str) -> Distribution | None:
         """The distribution of this id, where it is still held."""
+        if self._whole is not None and self._whole[0] == name:
+            return self._whole[1]
         return next((distribution for _, known, distribution in self._shown if known == name), None)
 
-    async def _until_filled(self, want: Want, hear: Hear | None = None) -> int:
-        waits = 0
+    async def _until_filled(self, want: Want, hear: Hear | None = None) -> tuple[int, Usage]:
+        waits, usage = 0, _NO_USAGE
         while not self._shown:
-            await self._filled(want, hear)
+            usage += await self._filled(want, hear)
             waits += 1
-        return waits
+        return waits, usage
 
     def _all_shown(self) -> Iterable[Waiting]:
         seen: set[bytes] = set()
@@ -173,8 +188,10 @@ class Pool:
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
             self._start(want)
 
-    async def _filled(self, want: Want, hear: Hear | None = None) -> None:
-        """Wait for the fill under way, or for a new one. Who stops waiting does not stop the fill."""
+    async def _filled(self, want: Want, hear: Hear | None = None) -> Usage:
+        """Wait for the fill under way, or for a new one, whose usage it returns then. Who stops waiting does not
+        stop the fill."""
+        began = self._filling is None
         task = self._filling or self._start(want, streamed=hear is not None)
         if hear is not None:
             for candidate in self._heard:
@@ -187,9 +204,10 @@ class Pool:
                 self._listeners.remove(hear)
         if task.cancelled():
             raise StoppedError("the request to the model was given up because the server stops: ask again later")
-        task.result()
+        usage = task.result()
+        return usage if began else _NO_USAGE
 
-    def _start(self, want: Want, *, streamed: bool = False) -> asyncio.Task[None]:
+    def _start(self, want: Want, *, streamed: bool = False) -> asyncio.Task[Usage]:
         if self._closed:
             raise StoppedError("the server stops: ask again later")
         self._heard = []
@@ -203,12 +221,12 @@ class Pool:
         for hear in self._listeners:
             hear(candidate)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Usage]) -> None:
         self._filling = None
         # Looking at the exception here keeps one that nobody waits for from being reported as forgotten.
         self._failed = task.cancelled() or task.exception() is not None
 
-    async def _refill(self, want: Want, hear: Hear | None) -> None:
+    async def _refill(self, want: Want, hear: Hear | None) -> Usage:
         try:
             async with asyncio.timeout(self._seconds):
                 filled = await self._fill(want, self._history, hear)
@@ -219,6 +237,7 @@ class Pool:
                 original=error,
             ) from error
         self._merge(filled)
+        return filled.distribution.provenance.usage
 
     def _merge(self, filled: Filled) -> None:
         """Pool what is new in a distribution, and put all that waits into a new order.
@@ -255,6 +274,7 @@ class Pool:
 
     def _show(self, number: int, name: str, distribution: Distribution) -> None:
         self._shown.append((number, name, distribution))
+        self._whole = None
         while len(self._shown) > 2 and sum(len(shown) for *_, shown in self._shown) > _MOST_SHOWN:
             del self._shown[1]
 

@@ -17,6 +17,7 @@ from outspoken.chat import Message
 from outspoken.errors import UsageError
 from outspoken.serve.openai_fields import NO_TOOLS, RequestError, flag, messages_of, number, shown, text, whole
 from outspoken.settings import MAX_K, Settings
+from outspoken.templates import METHODS
 
 __all__ = ["SUFFIXES", "ChatCall", "read_chat", "read_json", "verbalizes"]
 
@@ -193,6 +194,9 @@ def _own(given: Mapping[str, Any]) -> dict[str, Any]:
 def _split(asked: str, own: Mapping[str, Any]) -> tuple[str, str | None]:
     """The model's name without its suffix, and the method that the suffix or the field asks for."""
     said = text(own, "method", "outspoken.method") or None
+    if said is not None and said not in METHODS:
+        known = ", ".join(METHODS)
+        raise RequestError(f"unknown method {shown(said)}; known: {known}", param="outspoken.method")
     for suffix, method in SUFFIXES.items():
         if asked.endswith(suffix):
             if said not in (None, method):

@@ -23,6 +23,7 @@ from outspoken.errors import (
     ProviderError,
     ReplyError,
     StoppedError,
+    TailError,
     UsageError,
 )
 from outspoken.models.openai_errors import one_line
@@ -42,6 +43,7 @@ __all__ = [
     "error_headers",
     "new_id",
     "replied",
+    "without_addresses",
 ]
 
 DONE = b"data: [DONE]\n\n"
@@ -234,8 +236,13 @@ def error_body(error: Exception) -> tuple[int, dict[str, Any]]:
     status, code, message = _told(error)
     param = error.param if isinstance(error, RequestError) else None
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    line = one_line(_ADDRESS.sub("the upstream", message[: 4 * _LONGEST_MESSAGE]), longest=_LONGEST_MESSAGE)
+    line = without_addresses(message)
     return status, {"error": {"message": line, "type": kind, "param": param, "code": code}}
+
+
+def without_addresses(message: str) -> str:
+    """A message in one line, that does not tell where the upstream is."""
+    return one_line(_ADDRESS.sub("the upstream", message[: 4 * _LONGEST_MESSAGE]), longest=_LONGEST_MESSAGE)
 
 
 def error_headers(error: Exception) -> dict[str, str]:
@@ -271,6 +278,8 @@ def _told(error: Exception) -> tuple[int, str | None, str]:
             )
         case UsageError():
             return 400, None, str(error)
+        case TailError():
+            return 422, "empty_tail", str(error)
         case ReplyError():
             return 502, "unreadable_reply", str(error)
         case ProviderError():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from outspoken._version import __version__
 from outspoken.templates import METHODS
 
-__all__ = ["CHAT", "DISTRIBUTION", "HEALTH", "KNOWN", "MEASURES", "METRICS", "MODEL", "MODELS"]
+__all__ = ["document"]
 
 _ERROR = {
     "type": "object",
@@ -135,6 +136,35 @@ _MODEL = {
 }
 
 
+_MODELS = {
+    "type": "object",
+    "required": ["object", "data"],
+    "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}},
+}
+_MEASURED = {
+    "type": "object",
+    "required": ["texts", "distinct", "semantic_diversity", "note"],
+    "properties": {
+        "texts": {"type": "integer"},
+        "distinct": {"type": "integer"},
+        "semantic_diversity": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "note": {"type": ["string", "null"]},
+    },
+}
+_TEXTS = {
+    "type": "object",
+    "required": ["texts"],
+    "properties": {
+        "texts": {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 20_000},
+            "minItems": 1,
+            "maxItems": 200,
+        },
+    },
+}
+
+
 def _json(schema: dict[str, Any], about: str = "Done.") -> dict[str, Any]:
     return {"description": about, "content": {"application/json": {"schema": schema}}}
 
@@ -145,46 +175,63 @@ def _with_events(schema: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _address(answer: dict[str, Any], body: dict[str, Any] | None = None) -> dict[str, Any]:
-    about: dict[str, Any] = {
+def _address(about: str, answer: dict[str, Any], body: dict[str, Any] | None = None) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": about,
         "responses": {
             "200": answer,
             "4XX": _json(_ERROR, "What the caller can mend."),
             "5XX": _json(_ERROR, "What the server or the model's server could not do."),
-        }
+        },
     }
     if body is not None:
-        about["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    return about
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return operation
 
 
-CHAT = _address(_with_events(_COMPLETION), _REQUEST)
-DISTRIBUTION = _address(_with_events(_DISTRIBUTION), _REQUEST)
-KNOWN = _address(_json(_DISTRIBUTION))
-MODELS = _address(
-    _json({"type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": _MODEL}}})
-)
-MODEL = _address(_json(_MODEL))
-MEASURES = _address(
-    _json(
-        {
-            "type": "object",
-            "required": ["texts", "distinct", "semantic_diversity", "note"],
-            "properties": {
-                "texts": {"type": "integer"},
-                "distinct": {"type": "integer"},
-                "semantic_diversity": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-                "note": {"type": ["string", "null"]},
-            },
-        }
-    ),
-    {
-        "type": "object",
-        "required": ["texts"],
-        "properties": {
-            "texts": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 200},
+def _named(operation: dict[str, Any]) -> dict[str, Any]:
+    parameter = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return {**operation, "parameters": [parameter]}
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    text = {"description": "Prometheus' text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    health = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+    paths = {
+        "/v1/chat/completions": {
+            "post": _address(
+                "A chat completion: a draw where the model's name ends in :vs, :vs-cot or :vs-multi.",
+                _with_events(_COMPLETION),
+                _REQUEST,
+            )
         },
-    },
-)
-HEALTH = _address(_json({"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}))
-METRICS = _address({"description": "Prometheus' text.", "content": {"text/plain": {"schema": {"type": "string"}}}})
+        "/v1/distributions": {
+            "post": _address(
+                "The whole distribution that a completion is drawn from; streamed, each candidate as it comes.",
+                _with_events(_DISTRIBUTION),
+                _REQUEST,
+            )
+        },
+        "/v1/distributions/{name}": {
+            "get": _named(_address("The distribution of an id that a choice carried.", _json(_DISTRIBUTION)))
+        },
+        "/v1/models": {
+            "get": _address("The models, and the names under which they are verbalized.", _json(_MODELS))
+        },
+        "/v1/models/{name}": {"get": _named(_address("One model.", _json(_MODEL)))},
+        "/v1/measures": {
+            "post": _address("How different some texts are.", _json(_MEASURED), _TEXTS),
+        },
+        "/healthz": {"get": _address("Whether the server runs.", _json(health))},
+        "/metrics": {"get": _address("What has been counted.", text)},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Outspoken",
+            "version": __version__,
+            "summary": "OpenAI-compatible: answers are drawn from the distribution that a model verbalizes.",
+        },
+        "paths": paths,
+    }

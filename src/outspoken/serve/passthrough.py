@@ -19,7 +19,7 @@ import multidict
 import yarl
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
@@ -54,10 +54,6 @@ _KEEP_IDLE_SECONDS = 3.0
 _UNWATCHED_SECONDS = 0.05
 
 
-class _GoneError(Exception):
-    """The client went away, or takes nothing any more."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Ask:
     """What the upstream is sent."""
@@ -72,8 +68,8 @@ class Passthrough:
     """The way to one upstream; belongs to one event loop.
 
     `base_url` stands in for `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
-    `idle_seconds` bounds each wait for the upstream's next bytes and for a client that takes none,
-    `total_seconds` a whole exchange. Raises `UsageError` for a base URL or a key that cannot be used.
+    `idle_seconds` bounds each wait for the upstream's next bytes, `total_seconds` a whole exchange; how long a client
+    may take nothing is the server's matter. Raises `UsageError` for a base URL or a key that cannot be used.
     """
 
     def __init__(
@@ -97,7 +93,6 @@ class Passthrough:
             self._own["Authorization"] = key
         self._secrets = secrets_among([(api_key or "").strip(), base.query_string, *base.query.values()])
         self._peer = Peer(str(base.with_query(None)), key_variable, self._secrets)
-        self._idle = idle_seconds
         self._timeout = aiohttp.ClientTimeout(
             total=total_seconds, sock_connect=connect_seconds, sock_read=idle_seconds
         )
@@ -215,23 +210,23 @@ class Passthrough:
 
     async def _hand_on(self, response: aiohttp.ClientResponse, said: bytes, send: Send) -> None:
         headers = [*self._returned(response), *_INERT]
-        await self._give(send, {"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         if said:
-            await self._give(send, {"type": "http.response.body", "body": said})
+            await send({"type": "http.response.body", "body": said})
             return
         tail, content = b"\n\n", response.content
         try:
             while chunk := await content.readany():
                 tail = (tail + chunk[-4:])[-4:]
                 more = not content.at_eof()
-                await self._give(send, {"type": "http.response.body", "body": chunk, "more_body": more})
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
                 if not more:
                     return
         except (aiohttp.ClientError, OSError) as error:
             if response.content_type != "text/event-stream" or not tail.endswith((b"\n\n", b"\r\n\r\n")):
                 return  # unfinished: the server closes the connection, and the client sees that some is missing
             chunk = error_event(error_for(error, self._peer.url))
-        await self._give(send, {"type": "http.response.body", "body": chunk})
+        await send({"type": "http.response.body", "body": chunk})
 
     def _returned(self, response: aiohttp.ClientResponse) -> Iterable[tuple[bytes, bytes]]:
         named = _named(response.headers.getall("Connection", []))
@@ -248,15 +243,8 @@ class Passthrough:
         status, payload = error_body(error)
         body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
         told = Response(body, status, error_headers(error), "application/json")
-        await self._give(send, {"type": "http.response.start", "status": status, "headers": told.raw_headers})
-        await self._give(send, {"type": "http.response.body", "body": body})
-
-    async def _give(self, send: Send, message: Message) -> None:
-        try:
-            async with asyncio.timeout(self._idle):
-                await send(message)
-        except OSError as error:  # a timeout is one
-            raise _GoneError from error
+        await send({"type": "http.response.start", "status": status, "headers": told.raw_headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 class _Forwarded(Response):
@@ -279,7 +267,7 @@ class _Forwarded(Response):
         try:
             async with asyncio.timeout(None) as staying:
                 await self._way.forward(self._ask, send)
-        except (_GoneError, TimeoutError):
+        except TimeoutError:
             return
         finally:
             start.cancel()

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError, UsageError
@@ -85,10 +85,16 @@ class Pools:
         """
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_DRAWS:
             raise UsageError(f"n must be a whole number from 1 to {MOST_DRAWS:,}, not {n!r}")
-        async with self._pool(key, fresh) as pool:
+        if fresh:
+            async with self._alone(key) as pool:
+                return await (pool.draw(want, n) if seed is None else pool.draw_seeded(want, n, seed))
+        pool = self._entered(key)
+        try:
             if seed is not None:
                 return await pool.draw_seeded(want, n, seed)
             return await pool.draw(want, n, recycle=recycle)
+        finally:
+            self._left(pool)
 
     async def distribution(
         self, key: PoolKey, want: Want, *, fresh: bool = False, hear: Hear | None = None
@@ -96,8 +102,14 @@ class Pools:
         """All that is known for a request, handed out or not, of the first distribution and the latest ones (about
         1,000 candidates); asks the model where nothing is, and tells `hear` of each candidate as it comes then.
         Raises as `draw` does."""
-        async with self._pool(key, fresh) as pool:
+        if fresh:
+            async with self._alone(key) as pool:
+                return await pool.whole(want, hear)
+        pool = self._entered(key)
+        try:
             return await pool.whole(want, hear)
+        finally:
+            self._left(pool)
 
     def named(self, name: str) -> Distribution | None:
         """The distribution of this id, where a pool still holds it that was used since the start."""
@@ -118,13 +130,9 @@ class Pools:
     # Which pools there are.
 
     @asynccontextmanager
-    async def _pool(self, key: PoolKey, fresh: bool) -> AsyncGenerator[Pool]:
-        """The pool that all share, or one that this call has for itself."""
+    async def _alone(self, key: PoolKey) -> AsyncGenerator[Pool]:
+        """A pool that one call has for itself."""
         self._check_open()
-        if not fresh:
-            with self._using(key) as shared:
-                yield shared
-            return
         pool = self._made(key, shared=False)
         self._fresh.add(pool)
         try:
@@ -133,21 +141,22 @@ class Pools:
             self._fresh.discard(pool)
             await pool.close()
 
-    @contextmanager
-    def _using(self, key: PoolKey) -> Iterator[Pool]:
+    def _entered(self, key: PoolKey) -> Pool:
+        """The pool of this key, to be given to `_left` in the end."""
+        self._check_open()
         self._expire()
         pool = self._found(key)
         pool.users += 1
-        try:
-            yield pool
-        finally:
-            pool.users -= 1
-            pool.used = time.time()
-            if pool.size == 0 and not pool.busy:
-                self._drop(key)  # its fill failed: it holds nothing worth a place
-            elif self._saver is not None:
-                self._saver.note(pool)
-            self._shrink()
+        return pool
+
+    def _left(self, pool: Pool) -> None:
+        pool.users -= 1
+        pool.used = time.time()
+        if pool.size == 0 and not pool.busy:
+            self._drop(pool.key)  # its fill failed: it holds nothing worth a place
+        elif self._saver is not None:
+            self._saver.note(pool)
+        self._shrink()
 
     def _found(self, key: PoolKey) -> Pool:
         """The pool of this key, made where there is none, as the most recently used."""

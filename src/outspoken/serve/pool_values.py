@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from outspoken import templates
-from outspoken.chat import Message
+from outspoken.chat import Message, Usage
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
@@ -78,7 +78,8 @@ class Draw:
 
     `distribution` is the id of the distribution it came in, `number` says how many-th draw of its pool it is,
     from 1 (for seeded and fresh draws: of its request), and `upstream` how many fills it had to wait for after
-    the draw before it in the same request: 0 is a hit. `again` says that this text had been handed out before.
+    the draw before it in the same request: 0 is a hit. `usage` counts the tokens of those that it began itself.
+    `again` says that this text had been handed out before.
     """
 
     candidate: Candidate
@@ -86,6 +87,7 @@ class Draw:
     number: int
     upstream: int
     again: bool = False
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

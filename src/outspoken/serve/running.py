@@ -18,7 +18,7 @@ from outspoken.errors import UsageError
 from outspoken.serve.answers import refusal
 from outspoken.serve.bounds import Bounds
 
-__all__ = ["Server", "is_loopback", "listen"]
+__all__ = ["Server", "is_loopback", "listen", "protocol"]
 
 _SECONDS_TO_END = 30
 _BACKLOG = 2048
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_protocol(bounds.client_timeout),
+                http=protocol(bounds.client_timeout),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -86,7 +86,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def _protocol(seconds: float) -> type[asyncio.Protocol]:
+def protocol(seconds: float) -> type[asyncio.Protocol]:
     """HTTP as uvicorn speaks it, with a client that is given `seconds` for the head of a request, and to take some
     of what is written to it; its connection is cut off then."""
 

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from outspoken.serve.backend import Backend
 from outspoken.serve.bounds import Bounds
 from outspoken.serve.filling import Filling
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.openai import ChatCall
-from outspoken.serve.pool import Pools, Want, pool_key
+from outspoken.serve.openai import ChatCall, read_chat
+from outspoken.serve.pool import PoolKey, Pools, Want, pool_key
 from outspoken.serve.pool_store import PoolStore
 from outspoken.settings import Settings
 
-__all__ = ["Service"]
+__all__ = ["Asked", "Service"]
 
+_MOST_KEPT = 1024
+_LARGEST_KEPT = 16_384  # bytes
 _logger = logging.getLogger("outspoken.serve")
+
+
+class Asked(NamedTuple):
+    """A call, the key of the pool that it draws from, and what fills that pool."""
+
+    call: ChatCall
+    key: PoolKey
+    want: Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class Service:
     places: asyncio.Semaphore
     pools: Pools
     log_prompts: bool = False
+    _recent: OrderedDict[bytes, Asked] = field(default_factory=OrderedDict)
 
     @classmethod
     def made(
@@ -56,12 +70,33 @@ class Service:
         metrics.pools = lambda: (len(pools), pools.known)
         return cls(backend, bounds, defaults, metrics, places, pools, log_prompts)
 
-    async def pool_of(self, call: ChatCall) -> tuple[str, Want]:
-        """The key of the pool that a call draws from, and what fills it. Raises `RequestError` for a model that is
-        not there."""
+    def read(self, body: bytes | Mapping[str, Any], *, always: bool = False) -> ChatCall:
+        """What a body asks, as bytes or decoded; `always` as for `read_chat`. Raises `RequestError`."""
+        bounds = self.bounds
+        call = read_chat(body, defaults=self.defaults, most_k=bounds.max_k, most_n=bounds.max_n, always=always)
+        self.heard(call)
+        return call
+
+    async def pool_of(self, call: ChatCall) -> Asked:
+        """The pool that a call draws from. Raises `RequestError` for a model that is not there."""
         model = self.backend.model(call.model)
         key = pool_key(await model.identity(), call.messages, call.settings, call.structured)
-        return key, Want(call.messages, call.settings, call.model, call.structured)
+        return Asked(call, key, Want(call.messages, call.settings, call.model, call.structured))
+
+    def known(self, body: bytes) -> Asked | None:
+        """What `keep` kept: who asks the same a thousand times is read once."""
+        asked = self._recent.get(body)
+        if asked is not None:
+            self._recent.move_to_end(body)
+            self.heard(asked.call)
+        return asked
+
+    def keep(self, body: bytes, asked: Asked) -> None:
+        """Remember what a body asks, among the latest."""
+        if len(body) <= _LARGEST_KEPT:
+            self._recent[body] = asked
+            if len(self._recent) > _MOST_KEPT:
+                self._recent.popitem(last=False)
 
     def heard(self, call: ChatCall) -> None:
         """Put a prompt into the log, where that is wanted."""

@@ -22,6 +22,7 @@ __all__ = ["Process", "llama_cpp", "outspoken_serve", "scripted"]
 
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 40
+_KEPT = ("OUTSPOKEN_CACHE", "OUTSPOKEN_OFFLINE")  # where the embedded model is; all else would be the user's
 _SAID = re.compile(r"^serving .* at (http://\S+)/v1, the page at ", re.MULTILINE)
 
 
@@ -48,7 +49,7 @@ def outspoken_serve(*options: str, env: Mapping[str, str] | None = None) -> Iter
     Ctrl-C, it must end with exit code 0."""
     command = [sys.executable, "-m", "outspoken", "serve", "--port", "0", *options]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OUTSPOKEN_")}
-    clean |= {name: os.environ[name] for name in ("OUTSPOKEN_CACHE",) if name in os.environ}
+    clean |= {name: os.environ[name] for name in _KEPT if name in os.environ}
     said: list[str] = []
     told = threading.Event()
     with subprocess.Popen(

@@ -332,6 +332,15 @@ async def test_the_whole_distribution() -> None:
         assert {"笑話 0-0 🎉", f"笑話 {upstream.calls - 1}-19 🎉"} <= set(whole.texts)
 
 
+async def test_what_is_long_is_bounded_by_its_size() -> None:
+    upstream = Upstream(lambda call: [f"{call}-{at}" + "長" * 5000 for at in range(2)])
+    async with pooling(upstream, most_bytes=200_000, ahead=0) as pools:
+        for at in range(20):
+            await pools.draw(f"key {at}", want(2))
+        assert 60_000 < pools.bytes <= 200_000
+        assert 0 < len(pools) < 20
+
+
 async def test_bounds_forget_the_least_recently_used() -> None:
     upstream = Upstream()
     async with pooling(upstream, ahead=0, most_pools=3, most_candidates=70) as pools:

@@ -164,13 +164,12 @@ async def filled(path: Path, pools: int = 3) -> None:
     await keeper.close()
 
 
-@pytest.mark.parametrize("damage", ["garbage", "torn", "overwritten"])
+@pytest.mark.parametrize("damage", ["torn", "overwritten"])
 async def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "pools.sqlite"
     await filled(path)
     content = path.read_bytes()
     broken = {
-        "garbage": "這不是資料庫".encode() * 1000,
         "torn": content[: len(content) // 2],
         "overwritten": content[:4096] + b"\xff" * (len(content) - 4096),
     }[damage]
@@ -189,6 +188,16 @@ async def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: 
     await pools.close()
     with closing(PoolStore(path)) as again:
         assert again.aside is None
+
+
+@pytest.mark.parametrize("content", [b"my notes", "這不是資料庫".encode() * 1000])
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="something else than pools"):
+        PoolStore(path)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +370,7 @@ async def test_a_store_that_fails_is_said_once_and_tried_again(
 
 
 async def test_a_record_read_is_the_record_written(tmp_path: Path) -> None:
-    def ignore(pool: Pool, new: int) -> None:
+    def ignore(pool: Pool, new: int, size: int) -> None:
         pass
 
     pool = Pool("é 🎉", Upstream(), ahead=0, fill_seconds=9, changed=ignore, saved=True)

@@ -14,6 +14,7 @@ import pytest
 for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(name)
 
+from aiohttp import web  # noqa: E402
 from serve_app import ASK, Running, Scripted, scripted  # noqa: E402
 
 from outspoken.serve.bounds import Bounds  # noqa: E402
@@ -103,7 +104,7 @@ async def test_an_origin_that_is_allowed() -> None:
             assert response.headers["access-control-allow-origin"] == origin
         async with server.session.post(url, json=ASK, headers={"Origin": origin}) as response:
             assert (response.status, response.headers["access-control-allow-origin"]) == (200, origin)
-        async with server.session.post(url, data=b"{", headers={"Origin": origin}) as response:
+        async with server.session.post(url, data=b'{"model": "m:vs"', headers={"Origin": origin}) as response:
             assert (response.status, response.headers["access-control-allow-origin"]) == (400, origin)
         async with server.session.post(url, json=ASK, headers={"Origin": "https://x.example"}) as response:
             assert response.status == 403
@@ -197,3 +198,21 @@ async def test_a_client_that_leaves_ends_what_was_asked_for_it_alone() -> None:
         asking.cancel()
         async with asyncio.timeout(5):
             await ended.wait()  # the call of the model was ended, too
+
+
+async def test_an_offer_to_upgrade_is_declined() -> None:
+    async with scripted() as (server, _, _):
+        offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
+        for _ in range(2):
+            assert (await server.post("/v1/chat/completions", ASK, **offer))[0] == 200
+
+
+async def test_the_operator_is_told_what_failed(log: pytest.LogCaptureFixture) -> None:
+    def say(body: Any) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "wrong key"}}, status=401)
+
+    async with scripted(Scripted(say)) as (server, _, _):
+        for model in ("m", "m:vs"):
+            status, answer = await server.chat(model=model)
+            assert (status, answer["error"]["code"]) == (502, "upstream_authentication")
+    assert log.text.count("401") >= 2

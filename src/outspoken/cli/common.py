@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -93,22 +93,26 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def with_settings(*classes: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command one option for each field of these classes of settings.
+def with_settings(
+    *classes: type[Any], without: Collection[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command one option for each field of these classes of settings, `without` some.
 
     The command receives those that the user gave as its argument `options`, and no others: defaults have one home.
     """
-    return functools.partial(_with_settings, classes)
+    return functools.partial(_with_settings, classes, without)
 
 
-def _with_settings(classes: Iterable[type[Any]], function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_settings(
+    classes: Iterable[type[Any]], without: Collection[str], function: Callable[..., Any]
+) -> Callable[..., Any]:
     signature = inspect.signature(function)
     hints = get_type_hints(function, include_extras=True)
     types = {name: kind for each in classes for name, kind in get_type_hints(each).items()}
     own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
     made = []
     for entry in [entry for each in classes for entry in fields(each)]:
-        if not entry.metadata.get("cli", True):
+        if entry.name in without or not entry.metadata.get("cli", True):
             continue
         flags = entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)
         default = entry.default if entry.default is not MISSING else None

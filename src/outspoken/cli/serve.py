@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from outspoken import templates
 from outspoken.cli.common import Debug, ModelName, Offline, command, interrupts, note, with_settings
 from outspoken.errors import UsageError
 from outspoken.serve.bounds import Bounds
@@ -29,7 +30,7 @@ _MOST_FILES = 65_536
 
 
 @command
-@with_settings(Settings, Bounds)
+@with_settings(Settings, Bounds, without=("seed", "on_short"))
 def serve(
     options: dict[str, Any],
     model: ModelName = None,
@@ -83,9 +84,10 @@ def serve(
 
     bounds = Bounds(**{name: options.pop(name) for name in list(options) if name in Bounds.__dataclass_fields__})
     defaults = Settings.read(options)
+    templates.load(defaults.template)
     if defaults.k > bounds.max_k:
         raise UsageError(f"-k {defaults.k} is above --max-k {bounds.max_k}")
-    clients = _clients(keys, Limits(per_minute, max(1, int(per_minute // 6)), together))
+    clients = _clients(keys, Limits.of(per_minute, together))
     if clients is None and not is_loopback(host):
         raise UsageError(
             f"{host} can be reached from other machines, and there are no client keys: make one with "
@@ -217,11 +219,11 @@ def client_key(
 
     Example: outspoken client-key alice --file keys.txt
     """
-    from outspoken.serve.keys import Keys, hash_key, new_key
+    from outspoken.serve.keys import check_name, hash_key, new_key
 
+    check_name(name)
     key = new_key()
     line = f"{name}:{hash_key(key)}"
-    Keys.read(line)
     if file is None:
         note(f"for the file of --keys: {line}")
     else:
@@ -236,7 +238,10 @@ def _add_line(file: Path, name: str, line: str) -> None:
     try:
         earlier = file.read_text("utf-8-sig") if file.exists() else ""
         if earlier.strip():
-            Keys.read(f"{earlier}\n{line}")  # a name that is there already is refused
+            try:
+                Keys.read(f"{earlier}\n{line}")  # a name that is there already is refused
+            except UsageError as error:
+                raise UsageError(f"{file}: {error}") from None
         before = "" if not earlier or earlier.endswith("\n") else "\n"
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with open(descriptor, "a", encoding="utf-8") as out:

@@ -1,6 +1,28 @@
 """Serve: every client that speaks OpenAI's protocol draws from the verbalized distribution."""
 
-from outspoken.serve.pool import Draw, ExhaustedError, Fill, Filled, PoolKey, Pools, Want, pool_key
-from outspoken.serve.pool_store import PoolStore
+from __future__ import annotations
 
-__all__ = ["Draw", "ExhaustedError", "Fill", "Filled", "PoolKey", "PoolStore", "Pools", "Want", "pool_key"]
+from typing import TYPE_CHECKING
+
+from outspoken._lazy import attach
+
+if TYPE_CHECKING:
+    from outspoken.serve.app import create_app
+    from outspoken.serve.backend import Backend, OneModel, Upstream
+    from outspoken.serve.bounds import Bounds
+    from outspoken.serve.keys import Keys, Limits
+    from outspoken.serve.pool import Pools
+    from outspoken.serve.pool_store import PoolStore
+
+_HOMES = {
+    "app": ("create_app",),
+    "backend": ("Backend", "OneModel", "Upstream"),
+    "bounds": ("Bounds",),
+    "keys": ("Keys", "Limits"),
+    "pool": ("Pools",),
+    "pool_store": ("PoolStore",),
+}
+
+__all__ = ["Backend", "Bounds", "Keys", "Limits", "OneModel", "PoolStore", "Pools", "Upstream", "create_app"]
+
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -31,26 +31,20 @@ class ClientLeftError(Exception):
 
 
 async def body_of(request: Request, bounds: Bounds) -> bytes:
-    """The whole body of a request. Raises `RequestError` where it is too large or comes too slowly."""
+    """The whole body of a request. Raises `RequestError` where it is too large; a slow one the server ends."""
     for name, value in request.scope["headers"]:
         if name == b"content-length" and int(value) > bounds.max_body:
             raise _too_large(bounds)
     parts, size, more = [], 0, True
-    try:
-        async with asyncio.timeout(bounds.client_timeout):
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeftError
-                size += len(part := message.get("body", b""))
-                if size > bounds.max_body:
-                    raise _too_large(bounds)
-                parts.append(part)
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise RequestError(
-            f"the body did not come within {bounds.client_timeout:g} s: send it faster", status=408
-        ) from None
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        size += len(part := message.get("body", b""))
+        if size > bounds.max_body:
+            raise _too_large(bounds)
+        parts.append(part)
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 

@@ -23,6 +23,7 @@ class Bounds:
     client_timeout: float = option(60.0, "Seconds that a client may take to send its request, or take nothing.")
     max_pools: int = option(10_000, "Most pools that are held.")
     max_texts: int = option(200_000, "Most texts that all pools know together.")
+    max_pool_mb: float = option(500.0, "About how much memory all pools may take, in MB.")
     pool_hours: float = option(24.0, "Hours after which a pool that nobody draws from is forgotten.")
 
     def __post_init__(self) -> None:

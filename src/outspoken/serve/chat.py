@@ -17,7 +17,7 @@ from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.models import Model
 from outspoken.serve.answers import Events, body_of, json_answer, while_there
 from outspoken.serve.filling import Counted
-from outspoken.serve.openai import ChatCall, read_json, verbalizes
+from outspoken.serve.openai import ChatCall, may_verbalize, read_json, verbalizes
 from outspoken.serve.openai_writing import Answer, Chunks, completion, declined, error_event, new_id, replied
 from outspoken.serve.pool import Draw
 from outspoken.serve.service import Asked, Service
@@ -32,10 +32,11 @@ async def chat_completion(service: Service, request: Request) -> Response:
     body = await body_of(request, service.bounds)
     if (asked := service.known(body)) is not None:
         return await _drawn(service, request, asked)
-    payload = read_json(body)
-    if service.backend.way is not None and not verbalizes(payload):
+    way = service.backend.way
+    payload = {} if way is not None and not may_verbalize(body) else read_json(body)
+    if way is not None and not verbalizes(payload):
         service.metrics.passed()
-        return service.backend.way.response(request, body)
+        return way.response(request, body)
     call = service.read(payload)
     if call.verbalized:
         service.keep(body, asked := await service.pool_of(call))
@@ -58,7 +59,8 @@ async def _drawn(service: Service, request: Request, asked: Asked) -> Response:
         recycle=call.recycle and not call.fresh,
     )
     try:
-        drawn = await (while_there(request, drawing) if call.fresh else drawing)
+        ready = not call.fresh and service.pools.ready(asked.key, call.n)
+        drawn = await (drawing if ready else while_there(request, drawing))
     except ReplyError as error:
         answer = declined(error)
         if answer is None or error.reply is None:

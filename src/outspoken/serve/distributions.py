@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from pathlib import PurePath
 from typing import Any
 
 from starlette.requests import Request
@@ -17,7 +18,6 @@ from outspoken.serve.openai_fields import RequestError
 from outspoken.serve.openai_writing import error_body, without_addresses
 from outspoken.serve.pool_values import distribution_id
 from outspoken.serve.service import Asked, Service
-from outspoken.text import text_key
 
 __all__ = ["distribution", "known_distribution"]
 
@@ -32,7 +32,7 @@ async def distribution(service: Service, request: Request) -> Response:
     if call.stream:
         return await Events.begun(request, _streamed(service, asked))
     asking = service.pools.distribution(asked.key, asked.want, fresh=call.fresh)
-    found = await (while_there(request, asking) if call.fresh else asking)
+    found = await while_there(request, asking)
     return json_answer(_told(found, call.asked))
 
 
@@ -50,11 +50,17 @@ def known_distribution(service: Service, name: str) -> Response:
 
 def _told(found: Distribution, asked: str) -> dict[str, Any]:
     about = {"id": distribution_id(found), "object": "distribution", "created": int(time.time())}
-    return {**about, **found.to_dict(), "model": asked, "stopped": without_addresses(found.stopped)}
+    told = {
+        "model": asked,
+        "template": PurePath(found.provenance.template).stem,  # the operator's own may be a file
+        "stopped": without_addresses(found.stopped),
+    }
+    return {**about, **found.to_dict(), **told}
 
 
 async def _streamed(service: Service, asked: Asked) -> AsyncGenerator[bytes, None]:
-    """An event for each candidate, then one for the whole. What fails before the first event is raised."""
+    """An event for each candidate as it comes, then one for the whole; for that alone where it is there already.
+    What fails before the first event is raised."""
     queue = asyncio.Queue[Verbalized | None]()
     asking = asyncio.create_task(
         service.pools.distribution(asked.key, asked.want, fresh=asked.call.fresh, hear=queue.put_nowait)
@@ -75,10 +81,6 @@ async def _streamed(service: Service, asked: Asked) -> AsyncGenerator[bytes, Non
             yield so_far.event(heard)
             begun = True
         found = asking.result()
-        for candidate in found:
-            if not so_far.knows(candidate.text):
-                yield so_far.event(Verbalized(candidate.text, candidate.stated))
-                begun = True
         yield event("distribution", _told(found, asked.call.asked))
     except OutspokenError as error:
         if not begun:
@@ -94,15 +96,10 @@ class _SoFar:
 
     def __init__(self) -> None:
         self._read: list[Verbalized] = []
-        self._keys: set[str] = set()
-
-    def knows(self, text: str) -> bool:
-        return text_key(text) in self._keys
 
     def event(self, candidate: Verbalized) -> bytes:
         """One more, with the weights of all that have come."""
         self._read.append(candidate)
-        self._keys.add(text_key(candidate.text))
         weights = {each.text: each.probability for each in Distribution.from_verbalized(self._read).candidates}
         return event(
             "candidate",

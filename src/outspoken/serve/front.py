@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import time
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from outspoken.errors import OutspokenError
+from outspoken.errors import (
+    LedgerError,
+    MissingExtraError,
+    MissingKeyError,
+    OutspokenError,
+    ProviderError,
+    StoppedError,
+)
 from outspoken.serve.answers import ClientLeftError, failure
 from outspoken.serve.bounds import Bounds
 from outspoken.serve.keys import Keys
@@ -88,9 +97,17 @@ class Front:
                     await self._app(scope, receive, give)
         except ClientLeftError:
             pass
+        except asyncio.CancelledError:
+            # The server does not wait any longer for requests to end.
+            if status == _LEFT:
+                stopping = StoppedError("the server stops: ask again later")
+                await failure(stopping)(scope, receive, give)
+            raise
         except Exception as error:
             if not isinstance(error, OutspokenError | HTTPException):
                 _logger.error("a fault in the server itself", exc_info=error)
+            elif isinstance(error, ProviderError | LedgerError | MissingKeyError | MissingExtraError):
+                _logger.warning("%s %s: %s", scope["method"], scope["path"][:200], error)
             if status == _LEFT:
                 answer = failure(_ours(error, scope))
                 if isinstance(error, HTTPException):
@@ -170,6 +187,7 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=256)
 def _is_this_machine(host: str) -> bool:
     try:
         parts = urlsplit(f"//{host}")

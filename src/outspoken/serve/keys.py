@@ -10,13 +10,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outspoken.errors import UsageError
 from outspoken.serve.openai_fields import RequestError
 
-__all__ = ["Client", "Keys", "Limits", "hash_key", "new_key"]
+__all__ = ["Client", "Keys", "Limits", "check_name", "hash_key", "new_key"]
 
 PREFIX = "osk-"
 MAX_KEYS = 1000
@@ -42,7 +42,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not (0 < self.per_minute < float("inf") and self.burst >= 1 and self.together >= 1):
-            raise UsageError("the limits of a client must be above 0: raise them, or leave them out")
+            raise UsageError("the limits of a client must be numbers above 0: raise them, or leave them out")
+
+    @classmethod
+    def of(cls, per_minute: float, together: int) -> Limits:
+        """With room for ten seconds' requests at once."""
+        checked = cls(per_minute=per_minute, together=together)
+        return replace(checked, burst=max(1, round(per_minute / 6)))
 
 
 class Client:
@@ -126,7 +132,10 @@ class Keys:
             raise UsageError(f"the file of client keys {path} cannot be read: {reason}") from None
         if len(content) > _LARGEST_FILE:
             raise UsageError(f"the file of client keys {path} is too large: at most {_LARGEST_FILE:,} bytes")
-        return cls.read(text, limits, clock=clock)
+        try:
+            return cls.read(text, limits, clock=clock)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
 
     @classmethod
     def read(cls, text: str, limits: Limits = Limits(), *, clock: Clock = time.monotonic) -> Keys:
@@ -167,6 +176,12 @@ class Keys:
             if hmac.compare_digest(known, hashed):
                 found = client
         return found
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` for what cannot be the name of a client."""
+    if not _NAME.fullmatch(name):
+        raise UsageError("a client's name is 1 to 64 of the letters a to z, digits, and . _ @ -")
 
 
 def hash_key(key: str) -> str:

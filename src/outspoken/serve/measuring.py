@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from outspoken._extras import need
 from outspoken.errors import OutspokenError
-from outspoken.serve.answers import body_of, json_answer
+from outspoken.serve.answers import body_of, json_answer, while_there
 from outspoken.serve.bounds import Bounds
 from outspoken.serve.openai import read_json
 from outspoken.serve.openai_fields import RequestError
@@ -22,6 +23,7 @@ __all__ = ["Measuring"]
 
 _MOST_TEXTS = 200
 _LONGEST_TEXT = 20_000
+_AS_MUCH_AS_IS_READ = 2_500  # characters: the embedder reads 512 tokens
 
 
 class Measuring:
@@ -29,6 +31,7 @@ class Measuring:
 
     def __init__(self) -> None:
         self._embedder: Local | None = None
+        self._one = asyncio.Lock()
 
     async def answer(self, request: Request, bounds: Bounds) -> Response:
         """Raises `RequestError` for a body that holds no texts."""
@@ -43,7 +46,11 @@ class Measuring:
             )
         told: dict[str, Any] = {"texts": len(texts), "distinct": len({text_key(text) for text in texts})}
         try:
-            diversity, note = await self._diversity([text for text in texts if text.strip()])
+            some = [text[:_AS_MUCH_AS_IS_READ] for text in texts if text.strip()]
+            async with self._one, asyncio.timeout(bounds.timeout):
+                diversity, note = await while_there(request, self._diversity(some))
+        except TimeoutError:
+            diversity, note = None, "semantic diversity is not measured: it took too long"
         except OutspokenError as error:
             diversity, note = None, f"semantic diversity is not measured: {error}"
         return json_answer({**told, "semantic_diversity": diversity, "note": note})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,7 @@ from outspoken.serve.pool_values import (
 __all__ = ["Pool"]
 
 _STALE_FILLS = 2
+_logger = logging.getLogger(__name__)
 _NO_USAGE = Usage()
 _MOST_SHOWN = 1_000  # candidates of earlier fills that the whole distribution is made of
 
@@ -39,8 +41,9 @@ _MOST_SHOWN = 1_000  # candidates of earlier fills that the whole distribution i
 class Pool:
     """Candidates of one request, drawn without replacement by all who ask for it.
 
-    `ahead` times k is how few may be left before more are asked for. `changed` is called with the number of new
-    texts after each fill. With `saved`, fills are kept in a journal until `recorded` is told that they are stored.
+    `ahead` times k is how few may be left before more are asked for. `changed` is called after each fill with the
+    number of new texts, and what they added to `bytes`: about how much memory it takes. With `saved`, fills are
+    kept in a journal until `recorded` is told that they are stored.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Pool:
         *,
         ahead: float,
         fill_seconds: float,
-        changed: Callable[[Pool, int], None],
+        changed: Callable[[Pool, int, int], None],
         saved: bool = False,
     ) -> None:
         self.key = key
@@ -62,6 +65,7 @@ class Pool:
         self._changed = changed
         self._journal: list[PooledFill] | None = [] if saved else None
         self._random = random.Random()
+        self.bytes = self._written = 0
         self._waiting: list[Waiting] = []
         self._again: list[Waiting] = []
         self._shown: list[tuple[int, str, Distribution]] = []
@@ -79,6 +83,11 @@ class Pool:
     def size(self) -> int:
         """How many texts this pool knows, handed out or not."""
         return len(self._known)
+
+    @property
+    def waiting(self) -> int:
+        """How many candidates have not been handed out."""
+        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
@@ -225,6 +234,8 @@ class Pool:
         self._filling = None
         # Looking at the exception here keeps one that nobody waits for from being reported as forgotten.
         self._failed = task.cancelled() or task.exception() is not None
+        if self._failed and not task.cancelled() and self.users == 0:
+            _logger.warning("asking ahead of need failed: %s", task.exception())
 
     async def _refill(self, want: Want, hear: Hear | None) -> Usage:
         try:
@@ -262,7 +273,10 @@ class Pool:
             if self._journal is not None:
                 self._journal.append(PooledFill(number, b"".join(digests), text))
             self._show(number, name, distribution)
-        self._changed(self, len(new))
+            self._written += len(text)
+        before = self.bytes
+        self.bytes = self._written + sum(len(message.content) for message in self._history)
+        self._changed(self, len(new), self.bytes - before)
 
     def _in_order(self, entries: Iterable[Waiting]) -> list[Waiting]:
         """The entries in a random order by weight, the first to be drawn last.
@@ -308,8 +322,11 @@ class Pool:
         self.used, self._drawn, self._stale = record.used, record.drawn, record.stale
         self._merged = self._saved = record.merged
         self._frozen = record
+        self.bytes = len(record.history or "")
         for fill in record.fills:
+            self.bytes += len(fill.distribution or "")
             self._fills = fill.number
+            self._written += len(fill.distribution or "")
             at = range(0, len(fill.digests), DIGEST_BYTES)
             self._known.update(fill.digests[start : start + DIGEST_BYTES] for start in at)
 

@@ -19,7 +19,7 @@ from outspoken.serve.openai_fields import NO_TOOLS, RequestError, flag, messages
 from outspoken.settings import MAX_K, Settings
 from outspoken.templates import METHODS
 
-__all__ = ["SUFFIXES", "ChatCall", "read_chat", "read_json", "verbalizes"]
+__all__ = ["SUFFIXES", "ChatCall", "may_verbalize", "read_chat", "read_json", "verbalizes"]
 
 SUFFIXES: Mapping[str, str] = {":vs": "vs-standard", ":vs-cot": "vs-cot", ":vs-multi": "vs-multi"}
 
@@ -103,6 +103,11 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise RequestError("the body must be a JSON object")
     return payload
+
+
+def may_verbalize(body: bytes) -> bool:
+    """Whether a body holds what `verbalizes` looks for, whatever else it is: no other need be read."""
+    return b":vs" in body or b"outspoken" in body or b"\\u" in body
 
 
 def verbalizes(payload: Mapping[str, Any]) -> bool:

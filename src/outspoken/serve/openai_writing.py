@@ -208,7 +208,7 @@ def _content(call: ChatCall, draw: Drawn | Answer) -> tuple[Answer, dict[str, An
             **({"again": True} if draw.again else {}),
         }
     # Half of a surrogate pair can be in a reply's JSON and in no answer of ours.
-    text = answer.text.encode("utf-8", "replace").decode()
+    text = answer.text if answer.text.isascii() else answer.text.encode("utf-8", "replace").decode()
     ends = [at for stop in call.stop if (at := text.find(stop)) >= 0]
     finish = "stop" if ends else answer.finish
     return replace(answer, text=text[: min(ends)] if ends else text, finish=finish), about

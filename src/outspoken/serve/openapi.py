@@ -234,4 +234,6 @@ def document() -> dict[str, Any]:
             "summary": "OpenAI-compatible: answers are drawn from the distribution that a model verbalizes.",
         },
         "paths": paths,
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"key": []}],
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ _RETURNED_TOO = "x-ratelimit-"
 _INERT = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'; sandbox"))
 _ASKS_FOR_STREAM = re.compile(rb'"stream"\s*:\s*true')
 _LARGEST_ERROR = 2**18
+_logger = logging.getLogger(__name__)
 _NOT_THERE = frozenset({404, 405, 501})
 # Servers of models hang up idle connections after five seconds, and a POST that meets that is lost.
 _KEEP_IDLE_SECONDS = 3.0
@@ -68,8 +70,8 @@ class Passthrough:
     """The way to one upstream; belongs to one event loop.
 
     `base_url` stands in for `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
-    `idle_seconds` bounds each wait for the upstream's next bytes, `total_seconds` a whole exchange; how long a client
-    may take nothing is the server's matter. Raises `UsageError` for a base URL or a key that cannot be used.
+    `idle_seconds` bounds each wait for the upstream's next bytes, `total_seconds` a whole exchange. Raises
+    `UsageError` for a base URL or a key that cannot be used.
     """
 
     def __init__(
@@ -240,6 +242,7 @@ class Passthrough:
                 yield shown.encode("latin-1"), value
 
     async def _tell(self, error: OutspokenError, send: Send) -> None:
+        _logger.warning("a request that was passed on: %s", error)
         status, payload = error_body(error)
         body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
         told = Response(body, status, error_headers(error), "application/json")

@@ -25,7 +25,8 @@ _logger = logging.getLogger(__name__)
 class Pools:
     """One pool a key, made when first asked for; all in one event loop.
 
-    Holds at most `most_pools` pools which know `most_candidates` texts in all, handed out or not; beyond that, and
+    Holds at most `most_pools` pools which know `most_candidates` texts of about `most_bytes` in all, handed out or
+    not; beyond that, and
     after `idle_seconds` without a draw, the least recently used are forgotten (one that alone knows more than all
     may, begins anew). A pool in use is never forgotten. When fewer than `ahead` times k candidates are left in a
     pool, it asks for more in the background. A fill that takes longer than `fill_seconds` is given up. With a
@@ -40,17 +41,20 @@ class Pools:
         *,
         most_pools: int = 10_000,
         most_candidates: int = 200_000,
+        most_bytes: int = 500_000_000,
         idle_seconds: float = 3600.0,
         ahead: float = 0.5,
         fill_seconds: float = 600.0,
         store: PoolStore | None = None,
     ) -> None:
-        if most_pools < 1 or most_candidates < 1 or not (idle_seconds > 0 and fill_seconds > 0 and ahead >= 0):
+        bounds = (most_pools, most_candidates, most_bytes, idle_seconds, fill_seconds)
+        if not (min(bounds) > 0 and ahead >= 0):
             raise UsageError("the bounds of the pools must be above 0, and ahead at least 0")
-        self.known = 0
+        self.known = self.bytes = 0
         self._fill = fill
         self._most_pools = most_pools
         self._most_known = most_candidates
+        self._most_bytes = most_bytes
         self._idle = idle_seconds
         self._ahead = ahead
         self._fill_seconds = fill_seconds
@@ -95,6 +99,11 @@ class Pools:
             return await pool.draw(want, n, recycle=recycle)
         finally:
             self._left(pool)
+
+    def ready(self, key: PoolKey, n: int) -> bool:
+        """Whether `n` candidates can be drawn at once."""
+        pool = self._pools.get(key)
+        return pool is not None and pool.waiting >= n
 
     async def distribution(
         self, key: PoolKey, want: Want, *, fresh: bool = False, hear: Hear | None = None
@@ -182,8 +191,9 @@ class Pools:
             saved=shared and self._saver is not None,
         )
 
-    def _changed(self, pool: Pool, new: int) -> None:
+    def _changed(self, pool: Pool, new: int, size: int) -> None:
         self.known += new
+        self.bytes += size
         if self._saver is not None:
             self._saver.note(pool)
         self._shrink()
@@ -198,14 +208,18 @@ class Pools:
             self._drop(key)
 
     def _shrink(self) -> None:
-        while len(self._pools) > self._most_pools or self.known > self._most_known:
+        while (
+            len(self._pools) > self._most_pools or self.known > self._most_known or self.bytes > self._most_bytes
+        ):
             key = next((key for key, pool in self._pools.items() if not pool.busy), None)
             if key is None:
                 return
             self._drop(key)
 
     def _drop(self, key: PoolKey) -> None:
-        self.known -= self._pools.pop(key).size
+        pool = self._pools.pop(key)
+        self.known -= pool.size
+        self.bytes -= pool.bytes
         if self._saver is not None:
             self._saver.forget(key)
 
@@ -218,9 +232,10 @@ class Pools:
             pool = self._pools[record.key] = self._made(record.key)
             pool.restore(record)
             self.known += pool.size
+            self.bytes += pool.bytes
         self._expire()
         self._shrink()
 
 
-def _ignore(pool: Pool, new: int) -> None:
+def _ignore(pool: Pool, new: int, size: int) -> None:
     """Nobody keeps count of a pool that one call has for itself."""

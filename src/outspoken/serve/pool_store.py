@@ -21,6 +21,7 @@ __all__ = ["PoolStore"]
 APPLICATION_ID = 0x4F75706C  # "Oupl"
 VERSION = 1
 _SECONDS_TO_WAIT = 5.0
+_HEAD = 72  # of a file of SQLite: what it is ends there
 _logger = logging.getLogger(__name__)
 
 _TABLES = """
@@ -55,6 +56,7 @@ class PoolStore:
         self.path = Path(path)
         self.aside: Path | None = None
         self._closed = False
+        _check_kind(self.path)
         try:
             self._connection = _open(self.path)
         except sqlite3.DatabaseError as error:
@@ -163,12 +165,29 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _check_kind(path: Path) -> None:
+    """Raise `UsageError` for a file that was never one of ours, whatever is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return  # not there, or told of by `_open`
+    # Who wrote it may still stand in the log beside it alone.
+    kind = int.from_bytes(head[68:_HEAD], "big")
+    if head and not (head.startswith(b"SQLite format 3\0") and kind in (0, APPLICATION_ID)):
+        raise _foreign(path)
+
+
+def _foreign(path: Path) -> UsageError:
+    return UsageError(f"{path} holds something else than pools: it was left as it is; name another file")
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (identity,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     if identity not in (0, APPLICATION_ID) or (identity == 0 and tables):
-        raise UsageError(f"{path} holds something else than pools: it was left as it is; name another file")
+        raise _foreign(path)
     if version > VERSION:
         raise UsageError(f"{path} was written by a newer version of outspoken: upgrade, or name another file")
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would hand out the same candidates

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = ["Server", "is_loopback", "listen", "protocol"]
 _SECONDS_TO_END = 30
 _BACKLOG = 2048
 _LARGEST_HEAD = 65_536
+_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
 
 
 def is_loopback(host: str) -> bool:
@@ -87,68 +89,83 @@ class Server(uvicorn.Server):
 
 
 def protocol(seconds: float) -> type[asyncio.Protocol]:
-    """HTTP as uvicorn speaks it, with a client that is given `seconds` for the head of a request, and to take some
-    of what is written to it; its connection is cut off then."""
+    """HTTP as uvicorn speaks it, with a client that is given `seconds` to send a request, and to take some of what
+    is written to it; its connection is cut off then."""
 
     class Protocol(HttpToolsProtocol):
-        _late: asyncio.TimerHandle | None = None
-        _stuck: asyncio.TimerHandle | None = None
-        _head = 0
+        _clock: asyncio.TimerHandle
+        _asking: float | None  # since when a request has been on its way
+        _stuck: tuple[float, int] | None = None  # since when nothing was taken, and how much waits
+        _head: int | None = 0  # bytes of a head that is not complete
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._late = self.loop.call_later(seconds, transport.abort)
+            self._asking = self.loop.time()
+            self._clock = self.loop.call_later(seconds / 4, self._look)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            if self._late is None:
-                self._late = self.loop.call_later(seconds, self.transport.abort)
+            self._head = 0
+            self._asking = self._asking or self.loop.time()
 
         def on_headers_complete(self) -> None:
-            self._stop_clocks()
+            self._head = None
             super().on_headers_complete()
 
+        def on_message_complete(self) -> None:
+            self._asking, self._head = None, 0
+            super().on_message_complete()
+
         def data_received(self, data: bytes) -> None:
-            self._head += len(data)
+            if self._head is not None:
+                # httptools would stop at the head of a request that offers to upgrade, and lose its body.
+                head, end, rest = data.partition(b"\r\n\r\n")
+                data = _UPGRADE.sub(b"", head) + end + rest
             super().data_received(data)
-            if self._late is None:
+            if self._asking is None:
                 self._head = 0
-            elif self._head > _LARGEST_HEAD and not self.transport.is_closing():
-                self._refuse(431, "the head of the request is too large: send shorter headers")
+            elif self._head is not None:
+                self._head += len(data)
+                if self._head > _LARGEST_HEAD and not self.transport.is_closing():
+                    self._refuse(431, "the head of the request is too large: send shorter headers")
 
         def send_400_response(self, msg: str) -> None:
             self._refuse(400, "this is not a request of HTTP/1.1 that can be read")
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._stuck = self.loop.time(), self.transport.get_write_buffer_size()
+
+        def resume_writing(self) -> None:
+            self._stuck = None
+            super().resume_writing()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._clock.cancel()
+            super().connection_lost(exc)
 
         def _refuse(self, status: int, why: str) -> None:
             """Answer what has not become a request, and close."""
             self.transport.write(refusal(status, why))
             self.transport.close()
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._look_again(self.transport.get_write_buffer_size())
-
-        def resume_writing(self) -> None:
-            self._stop_clocks()
-            super().resume_writing()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_clocks()
-            super().connection_lost(exc)
-
-        def _stop_clocks(self) -> None:
-            for clock in filter(None, (self._late, self._stuck)):
-                clock.cancel()
-            self._late = self._stuck = None
-
-        def _look_again(self, waiting: int) -> None:
-            self._stuck = self.loop.call_later(seconds, self._look, waiting)
-
-        def _look(self, before: int) -> None:
-            waiting = self.transport.get_write_buffer_size()
-            if waiting < before:
-                self._look_again(waiting)
-            else:
-                self.transport.abort()  # closing would wait for what the client does not take
+        def _look(self) -> None:
+            """Look now and then whether the client still does its part: a clock a request would cost more."""
+            now = self.loop.time()
+            if self._stuck is not None:
+                since, waited = self._stuck
+                waiting = self.transport.get_write_buffer_size()
+                if waiting < waited:
+                    self._stuck = now, waiting
+                elif now - since >= seconds:
+                    self.transport.abort()  # closing would wait for what the client does not take
+                    return
+            if self._asking is not None and now - self._asking >= seconds:
+                if self._head is None:
+                    self._refuse(408, f"the body did not come within {seconds:g} s: send it faster")
+                else:
+                    self.transport.abort()
+                return
+            self._clock = self.loop.call_later(seconds / 4, self._look)
 
     return Protocol

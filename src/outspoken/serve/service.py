@@ -63,6 +63,7 @@ class Service:
             Filling(backend.model, metrics, places),
             most_pools=bounds.max_pools,
             most_candidates=bounds.max_texts,
+            most_bytes=int(bounds.max_pool_mb * 1_000_000),
             idle_seconds=3600 * bounds.pool_hours,
             fill_seconds=bounds.timeout,
             store=store,

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from outspoken.serve.answers import json_answer
 from outspoken.serve.openai_fields import RequestError
 from outspoken.serve.openai_writing import error_body
 
@@ -81,7 +82,7 @@ def pages(reports: Path | None) -> list[Route]:
     # Not coroutines: the disk is read in a thread of its own.
     def listed(request: Request) -> Response:
         found = [_about(name, folder) for name, folder in _reports(reports).items()]
-        return JSONResponse({"reports": sorted(found, key=lambda entry: -entry["modified"])}, headers=_SHARED)
+        return json_answer({"reports": sorted(found, key=lambda entry: -entry["modified"])}, headers=_SHARED)
 
     def report(request: Request) -> Response:
         folder = _reports(reports).get(request.path_params["name"])
@@ -116,7 +117,7 @@ def _answers(content: bytes, kind: str, policy: str = _PAGE_POLICY) -> Callable[
 
 def _missing(message: str) -> Response:
     status, body = error_body(RequestError(message, status=404, code="not_found"))
-    return JSONResponse(body, status, headers=_SHARED)
+    return json_answer(body, status, headers=_SHARED)
 
 
 def _reports(root: Path | None) -> Mapping[str, Path]:
@@ -129,7 +130,16 @@ def _reports(root: Path | None) -> Mapping[str, Path]:
         return {}
     folders = {entry.name: Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)}
     folders[_ITSELF] = root
-    return {name: folder for name, folder in folders.items() if _is_file(folder / "report.html")}
+    return {
+        name: folder
+        for name, folder in folders.items()
+        if _is_file(folder / "report.html") and _can_be_shown(name, folder / "report.html")
+    }
+
+
+def _can_be_shown(name: str, page: Path) -> bool:
+    # A name that is not UTF-8 has half surrogates in it.
+    return name.isprintable() and page.lstat().st_size <= _LARGEST_REPORT
 
 
 def _is_file(path: Path) -> bool:

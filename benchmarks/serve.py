@@ -1,0 +1,239 @@
+"""What `outspoken serve` costs and saves, against a bare Starlette route, a plain proxy and the model itself.
+
+    python benchmarks/serve.py [--only economy,pool,pass,first,soak] [--rounds 9] [--soak 2000] [--json]
+
+Servers are processes of their own; this one is the load. The rounds of the arms are interleaved, and the medians
+of what each round shows are compared with the bars. The soak in full is `--soak 20000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "serving"))
+from load import Load, loaded, post
+from parts import FAULTS, REPLY, part, process
+from soak import soak
+
+PROMPT = "Tell me a joke about coffee ☕."
+Row = dict[str, Any]
+
+
+def row(what: str, value: float, bar: float, *, most: bool = False, **more: Any) -> Row:
+    met = value <= bar if most else value >= bar
+    return {"what": what, "value": round(value, 3), "bar": f"{'<=' if most else '>='} {bar:g}", "met": met, **more}
+
+
+def asking(model: str, prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], **more}
+
+
+def ratio(loads: dict[str, list[Load]], ours: str, theirs: str) -> float:
+    """The median of the rounds' ratios: rounds that follow each other meet the same machine."""
+    return statistics.median(a.rate / b.rate for a, b in zip(loads[ours], loads[theirs], strict=True))
+
+
+def middle(loads: dict[str, list[Load]]) -> dict[str, float]:
+    """Requests a second of each arm: the median of its rounds."""
+    return {name: round(statistics.median(load.rate for load in arm)) for name, arm in loads.items()}
+
+
+# 1. Economy.
+
+
+async def economy(_: argparse.Namespace) -> list[Row]:
+    """1,000 identical requests with k = 20, of an upstream that never says the same twice."""
+    rows = []
+    for clients in (1, 200):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            process(FAULTS, "--seed", "1", "--share", "0", "--delay", "0.02", "--log", f"{folder}/log") as (up,),
+            part("outspoken", "--upstream", f"http://127.0.0.1:{up}/v1") as (port, _side),
+        ):
+            request = post(port, asking("m:vs", outspoken={"k": 20}))
+            load = await loaded(port, [request] * 1000, clients, keep=True)
+            calls = len(Path(folder, "log").read_text().splitlines())
+        texts = {json.loads(body)["choices"][0]["message"]["content"] for body in load.bodies}
+        at_once = f"of 1,000 requests, {clients} at once"
+        rows += [
+            row(f"upstream calls {at_once}", calls, 60, most=True),
+            row(f"distinct texts {at_once}", len(texts), 900),
+        ]
+    return rows
+
+
+# 2. Pool hits.
+
+_K, _HITS, _POOLS = 1000, 480, 4  # a pool asks for more when it holds less than half of k
+
+
+async def pool(options: argparse.Namespace) -> list[Row]:
+    """Draws that a pool holds already, against a route that returns the same bytes."""
+    loads: dict[str, list[Load]] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        process(FAULTS, "--seed", "1", "--share", "0", "--log", f"{folder}/log") as (up,),
+        part("outspoken", "--upstream", f"http://127.0.0.1:{up}/v1") as (port, _side),
+    ):
+        first = await loaded(port, [post(port, asking("m:vs", "an answer to copy"))] * 2, 1, keep=True)
+        with part("bare", given=first.bodies[1]) as (bare,):
+            plain = [post(bare, asking("m:vs", f"{PROMPT} 0.0", outspoken={"k": _K}))]
+            await loaded(bare, plain * 500, 32)
+            for number in range(options.rounds):
+                prompts = [f"{PROMPT} {number}.{n}" for n in range(_POOLS)]
+                filled = [post(port, asking("m:vs", prompt, outspoken={"k": _K})) for prompt in prompts]
+                await loaded(port, filled, 1)
+                mixed = [post(port, asking("m:vs", f"{PROMPT} {number}", outspoken={"k": 20}))] * 1000
+                loads.setdefault("hits", []).append(await loaded(port, filled * _HITS, 32))
+                loads.setdefault("bare", []).append(await loaded(bare, plain * (_HITS * _POOLS), 32))
+                loads.setdefault("with refills", []).append(await loaded(port, mixed, 32))
+    return [
+        row("pool hits over a bare Starlette route", ratio(loads, "hits", "bare"), 0.5, rates=middle(loads)),
+    ]
+
+
+# 3. Pass-through.
+
+
+async def passing(options: argparse.Namespace) -> list[Row]:
+    """What is not verbalized, against a plain aiohttp reverse proxy of the same upstream."""
+    loads: dict[str, list[Load]] = {}
+    alone: dict[str, list[Load]] = {}
+    with (
+        process(REPLY) as (up,),
+        part("outspoken", "--upstream", f"http://127.0.0.1:{up}/v1") as (port, _side),
+        part("proxy", "--upstream", f"http://127.0.0.1:{up}/v1") as (proxy,),
+    ):
+        ports = {"outspoken": port, "proxy": proxy, "upstream": up}
+        for at in ports.values():
+            await loaded(at, [post(at, asking("m"))] * 200, 32)
+        for _ in range(options.rounds):
+            for name, at in ports.items():
+                loads.setdefault(name, []).append(await loaded(at, [post(at, asking("m"))] * 2000, 32))
+                alone.setdefault(name, []).append(await loaded(at, [post(at, asking("m"))] * 300, 1))
+    waits = {name: round(statistics.median(load.median for load in arm), 3) for name, arm in alone.items()}
+    return [
+        row("pass-through: added milliseconds", waits["outspoken"] - waits["upstream"], 5, most=True, ms=waits),
+        row("pass-through over an aiohttp proxy", ratio(loads, "outspoken", "proxy"), 0.7, rates=middle(loads)),
+    ]
+
+
+# 4. The first candidate.
+
+_CANDIDATE = b"event: candidate\n"
+
+
+async def through(port: int, body: bytes) -> float:
+    """Seconds until the first candidate is here; the stream is read to its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    begun, seconds = time.perf_counter(), 0.0
+    writer.write(body)
+    received = b""
+    while data := await reader.read(65536):
+        received += data
+        if not seconds and _CANDIDATE in received:
+            seconds = time.perf_counter() - begun
+        if b"event: distribution\n" in received and received.endswith(b"0\r\n\r\n"):
+            break
+    writer.close()
+    if not seconds:
+        raise RuntimeError(f"no candidate came: {received[:600]!r}")
+    return seconds
+
+
+async def directly(stream: AsyncGenerator[Any, None]) -> float:
+    begun, seconds = time.perf_counter(), 0.0
+    async for _ in stream:
+        seconds = seconds or time.perf_counter() - begun
+    return seconds
+
+
+async def first(options: argparse.Namespace) -> list[Row]:
+    """The first streamed candidate through the server, against asking the same model here."""
+    import outspoken
+
+    model = outspoken.resolve("local/smollm2")
+    pairs = []
+    with part("outspoken", "--model", "local/smollm2") as (port, _side):
+        own = {"k": 3, "method": "vs-standard", "fresh": True}
+        for number in range(options.pairs + 1):
+            prompt = f"Name a US state. ({number})"
+            body = asking("smollm2", prompt, stream=True, temperature=0, outspoken=own)
+            request = post(port, body, "/v1/distributions")
+            mine = {"k": 3, "method": "vs-standard", "temperature": 0.0}
+            arms = [
+                lambda request=request: through(port, request),
+                lambda prompt=prompt, mine=mine: directly(outspoken.astream(prompt, model=model, **mine)),
+            ]
+            order = (0, 1) if number % 2 else (1, 0)
+            took = {arm: await arms[arm]() for arm in order}
+            pairs.append((took[0], took[1]))
+    del pairs[0]  # what is loaded and compiled once
+    seconds = {"server": statistics.median(a for a, _ in pairs), "here": statistics.median(b for _, b in pairs)}
+    over = statistics.median(server / here for server, here in pairs)
+    what = f"first candidate: through the server over directly, {len(pairs)} pairs"
+    return [row(what, over, 1.1, most=True, seconds=seconds)]
+
+
+# 5. The soak.
+
+
+async def soaked(options: argparse.Namespace) -> list[Row]:
+    found = await soak(options.soak, options.seed)
+    for kind, counts in sorted(found.table.items()) if not options.json else ():
+        print(f"  {kind}: " + ", ".join(f"{what} {count}" for what, count in sorted(counts.items())))
+    return [
+        row(
+            "soak: clients that stayed and got neither an answer nor an error",
+            len(found.wrong),
+            0,
+            most=True,
+            examples=found.wrong[:5],
+        ),
+        row("soak: files left open", found.files, 4, most=True),
+        row("soak: tasks left", found.tasks, 0, most=True, names=found.names),
+        row("soak: memory at the end over that after a quarter", found.growth, 1.1, most=True, mb=found.mb),
+    ]
+
+
+def shown(entry: Row) -> str:
+    more = "".join(f"; {name} {value}" for name, value in list(entry.items())[4:])
+    return f"{'met   ' if entry['met'] else 'MISSED'} {entry['what']}: {entry['value']} (bar {entry['bar']}){more}"
+
+
+PARTS = {"economy": economy, "pool": pool, "pass": passing, "first": first, "soak": soaked}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between: %(default)s")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--soak", type=int, default=2000, help="requests of the soak")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = []
+    for name in options.only.split(","):
+        for entry in asyncio.run(PARTS[name](options)):
+            rows.append(entry)
+            if not options.json:
+                print(shown(entry), flush=True)
+    if options.json:
+        versions = {name: version(name) for name in ("aiohttp", "fastapi", "starlette", "uvicorn")}
+        print(json.dumps({"python": platform.python_version(), "versions": versions, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -59,10 +59,12 @@ class OneModel(Backend):
     def __init__(self, model: Model) -> None:
         self._model = model
         # What stands before may be a path or an address, which are not for clients to know.
-        self._short = model.name.rpartition("#")[2].rpartition("/")[2].removesuffix(".gguf") or "model"
+        self._short = _short(model.name)
         self.about, self.example = model.name, self._short
 
     async def prepare(self) -> None:
+        # A server that was given without a model is asked which one it has.
+        self.example = self._short = _short(await self._model.identity())
         load = getattr(self._model, "load", None)
         if load is not None:
             await load()
@@ -130,6 +132,10 @@ class Upstream(Backend):
 
 
 _STARTED = int(time.time())
+
+
+def _short(name: str) -> str:
+    return name.rpartition("#")[2].rpartition("/")[2].removesuffix(".gguf") or "model"
 
 
 def _unknown(name: str, known: str) -> RequestError:

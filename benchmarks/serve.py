@@ -75,7 +75,7 @@ async def economy(_: argparse.Namespace) -> list[Row]:
 
 # 2. Pool hits.
 
-_K, _HITS, _POOLS = 1000, 480, 4  # a pool asks for more when it holds less than half of k
+_K, _HITS, _POOLS = 1000, 480, 20  # a pool asks for more when it holds less than half of k
 
 
 async def pool(options: argparse.Namespace) -> list[Row]:
@@ -231,7 +231,7 @@ def main() -> None:
             if not options.json:
                 print(shown(entry), flush=True)
     if options.json:
-        versions = {name: version(name) for name in ("aiohttp", "fastapi", "starlette", "uvicorn")}
+        versions = {name: version(name) for name in ("aiohttp", "starlette", "uvicorn")}
         print(json.dumps({"python": platform.python_version(), "versions": versions, "rows": rows}))
 
 

@@ -60,6 +60,8 @@ async def outspoken(options: argparse.Namespace) -> None:
     else:
         backend = OneModel(resolve(options.model))
     await backend.prepare()
+    gc.collect()
+    gc.freeze()
     side = await asyncio.start_server(_tell, "127.0.0.1", 0)
     await _serve(create_app(backend, bounds=bounds), side.sockets[0].getsockname()[1])
 

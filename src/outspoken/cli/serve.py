@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,7 @@ def serve(
 
     from outspoken._extras import need
 
-    for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
+    for module in ("starlette", "uvicorn", "httptools", "orjson", "prometheus_client"):
         need(module, "the server", "serve")
     from outspoken.serve.app import create_app
     from outspoken.serve.keys import Limits
@@ -124,6 +125,8 @@ async def _run(backend: Backend, made: Callable[[], Server], listening: socket) 
     """Load the model, then serve until a signal comes."""
     await backend.prepare()
     server, stopped = made(), False
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking through it again and again stops all clients
 
     def stop() -> None:
         nonlocal stopped

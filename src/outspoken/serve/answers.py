@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -15,13 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from outspoken.serve.bounds import Bounds
 from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import error_body, error_headers
+from outspoken.serve.openai_writing import as_json, error_body, error_headers
 
 __all__ = ["ClientLeftError", "Events", "body_of", "event", "failure", "json_answer", "refusal", "while_there"]
 
 T = TypeVar("T")
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 _STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _UNREAD = frozenset({408, 413})
 
@@ -58,8 +56,7 @@ def _too_large(bounds: Bounds) -> RequestError:
 
 def json_answer(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer in JSON. What no UTF-8 has is written as a question mark."""
-    body = _ENCODER.encode(payload).encode("utf-8", "replace")
-    return Response(body, status, headers, "application/json")
+    return Response(as_json(payload), status, headers, "application/json")
 
 
 def failure(error: Exception) -> Response:
@@ -81,7 +78,7 @@ def refusal(status: int, why: str) -> bytes:
 
 def event(kind: str, payload: Any) -> bytes:
     """A named server-sent event."""
-    return f"event: {kind}\ndata: {_ENCODER.encode(payload)}\n\n".encode("utf-8", "replace")
+    return b"event: " + kind.encode() + b"\ndata: " + as_json(payload) + b"\n\n"
 
 
 async def while_there(request: Request, awaited: Awaitable[T]) -> T:

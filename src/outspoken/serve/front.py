@@ -68,6 +68,7 @@ class Front:
         self._bounds = bounds
         self._metrics = metrics
         self._running = 0
+        metrics.running = lambda: self._running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self._app  # so that starlette raises what is not there
@@ -83,7 +84,6 @@ class Front:
             await send(message)
 
         self._running += 1
-        self._metrics.running(self._running)
         try:
             headers = _headers(scope)
             self._check_origin(headers)
@@ -115,7 +115,6 @@ class Front:
                 await answer(scope, receive, give)
         finally:
             self._running -= 1
-            self._metrics.running(self._running)
             took = time.perf_counter() - began
             self._metrics.answered(_route(scope["path"]), status, took)
             if _logger.isEnabledFor(logging.INFO):

@@ -14,16 +14,19 @@ from outspoken.serve.pool_values import Draw
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SOURCES = ("pool", "waited", "again", "fresh", "seeded")
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
 
 
 class Metrics:
     """The counters of one server; nothing of a prompt, an answer or a key is in them.
 
-    `pools` tells how many pools there are and how many texts they know.
+    `running` tells how many requests are being answered, `pools` how many pools there are and how many texts they
+    know.
     """
 
     def __init__(self) -> None:
+        self.running: Callable[[], int] = lambda: 0
         self.pools: Callable[[], tuple[int, int]] = lambda: (0, 0)
         registry = self._registry = CollectorRegistry()
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
@@ -37,8 +40,11 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._running = Gauge("outspoken_requests_running", "Requests being answered.", registry=registry)
-        self._draws = Counter("outspoken_draws", "Draws, by what they took.", ["source"], registry=registry)
+        Gauge("outspoken_requests_running", "Requests being answered.", registry=registry).set_function(
+            lambda: self.running()
+        )
+        draws = Counter("outspoken_draws", "Draws, by what they took.", ["source"], registry=registry)
+        self._drawn = {source: draws.labels(source) for source in _SOURCES}
         self._calls = Counter(
             "outspoken_upstream_calls", "Calls of the model.", ["kind", "outcome"], registry=registry
         )
@@ -49,10 +55,6 @@ class Metrics:
         Gauge("outspoken_pool_texts", "Texts that they know, drawn or not.", registry=registry).set_function(
             lambda: self.pools()[1]
         )
-
-    def running(self, requests: int) -> None:
-        """So many requests are being answered now."""
-        self._running.set(requests)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request; one whose client left before it was answered has status 499."""
@@ -90,7 +92,7 @@ class Metrics:
         """Count draws: from the pool, after waiting for the model, again, or in a manner of their `own`."""
         for draw in draws:
             source = own or ("again" if draw.again else "waited" if draw.upstream else "pool")
-            self._draws.labels(source).inc()
+            self._drawn[source].inc()
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import orjson
+
 from outspoken.chat import ChatReply, Usage
 from outspoken.distribution import Candidate
 from outspoken.errors import (
@@ -36,6 +38,7 @@ __all__ = [
     "Answer",
     "Chunks",
     "Drawn",
+    "as_json",
     "completion",
     "declined",
     "error_body",
@@ -48,7 +51,6 @@ __all__ = [
 
 DONE = b"data: [DONE]\n\n"
 _LONGEST_PIECE = 1000
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ADDRESS = re.compile(r"\b(?:https?|wss?)://[^\s'\"<>()]*[^\s'\"<>().,:;#]")
 _LONGEST_MESSAGE = 500
 _STRUCTURE = re.compile(r"[{}\[\]<>]|^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
@@ -208,10 +210,31 @@ def _content(call: ChatCall, draw: Drawn | Answer) -> tuple[Answer, dict[str, An
             **({"again": True} if draw.again else {}),
         }
     # Half of a surrogate pair can be in a reply's JSON and in no answer of ours.
-    text = answer.text if answer.text.isascii() else answer.text.encode("utf-8", "replace").decode()
+    text = _whole(answer.text)
     ends = [at for stop in call.stop if (at := text.find(stop)) >= 0]
-    finish = "stop" if ends else answer.finish
-    return replace(answer, text=text[: min(ends)] if ends else text, finish=finish), about
+    if ends:
+        answer = replace(answer, text=text[: min(ends)], finish="stop")
+    elif text is not answer.text:
+        answer = replace(answer, text=text)
+    return answer, about
+
+
+def _whole(text: str) -> str:
+    """The text; what has no UTF-8 as a question mark."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def as_json(payload: Any) -> bytes:
+    """A value as JSON in UTF-8; what has no UTF-8 as a question mark."""
+    try:
+        return orjson.dumps(payload, default=str)
+    except orjson.JSONEncodeError:  # half of a surrogate pair, or a number of more than 64 bits
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode("utf-8", "replace")
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -224,7 +247,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 
 def _event(payload: Mapping[str, Any]) -> bytes:
-    return b"data: " + _ENCODER.encode(payload).encode("utf-8", "replace") + b"\n\n"
+    return b"data: " + as_json(payload) + b"\n\n"
 
 
 def error_body(error: Exception) -> tuple[int, dict[str, Any]]:

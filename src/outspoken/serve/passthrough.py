@@ -26,7 +26,7 @@ from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
 from outspoken.models.openai_errors import Peer
 from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import error_body, error_event, error_headers
+from outspoken.serve.openai_writing import as_json, error_body, error_event, error_headers
 
 __all__ = ["Passthrough"]
 
@@ -244,7 +244,7 @@ class Passthrough:
     async def _tell(self, error: OutspokenError, send: Send) -> None:
         _logger.warning("a request that was passed on: %s", error)
         status, payload = error_body(error)
-        body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
+        body = as_json(payload)
         told = Response(body, status, error_headers(error), "application/json")
         await send({"type": "http.response.start", "status": status, "headers": told.raw_headers})
         await send({"type": "http.response.body", "body": body})

@@ -24,7 +24,7 @@ __all__ = ["Server", "is_loopback", "listen", "protocol"]
 _SECONDS_TO_END = 30
 _BACKLOG = 2048
 _LARGEST_HEAD = 65_536
-_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
+_UPGRADE = re.compile(rb"\r\n[Uu]pgrade:[^\r\n]*")
 
 
 def is_loopback(host: str) -> bool:
@@ -66,6 +66,7 @@ class Server(uvicorn.Server):
                 lifespan="on",
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=_SECONDS_TO_END,
             )
@@ -117,7 +118,7 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
             super().on_message_complete()
 
         def data_received(self, data: bytes) -> None:
-            if self._head is not None:
+            if self._head is not None and b"pgrade" in data:
                 # httptools would stop at the head of a request that offers to upgrade, and lose its body.
                 head, end, rest = data.partition(b"\r\n\r\n")
                 data = _UPGRADE.sub(b"", head) + end + rest

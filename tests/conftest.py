@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +40,24 @@ def minilm() -> Iterator[Local]:
     model = Local("minilm")
     yield model
     asyncio.run(model.aclose())
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of JavaScript packages with openai in it; the test is skipped where it cannot be had."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is absent")
+    folder = tmp_path_factory.mktemp("npm")
+    try:
+        installed = subprocess.run(
+            ["npm", "install", "openai", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("the npm package openai did not come within 60 s")
+    if installed.returncode:
+        pytest.skip(f"the npm package openai cannot be installed: {installed.stderr.strip()[-300:]}")
+    return folder / "node_modules"

@@ -339,32 +339,12 @@ console.log(JSON.stringify(told));
 """
 
 
-@pytest.fixture(scope="module")
-def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the npm package openai."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is absent")
-    folder = tmp_path_factory.mktemp("npm")
-    try:
-        installed = subprocess.run(
-            ["npm", "install", "openai", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("the npm package openai did not come within 60 s")
-    if installed.returncode:
-        pytest.skip(f"the npm package openai cannot be installed: {installed.stderr.strip()[-300:]}")
-    (folder / "client.mjs").write_text(SCRIPT, "utf-8")
-    return folder
-
-
-def test_openai_for_javascript(served: Served, npm: Path) -> None:
+def test_openai_for_javascript(served: Served, node_modules: Path, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(node_modules)
+    (tmp_path / "client.mjs").write_text(SCRIPT, "utf-8")
     ran = subprocess.run(
         ["node", "client.mjs", served.base_url, served.model, json.dumps(DRAWS)],
-        cwd=npm,
+        cwd=tmp_path,
         env={**os.environ, "NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,

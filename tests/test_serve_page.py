@@ -473,7 +473,9 @@ async def ran(*command: str, folder: Path, stdin: str = "") -> str:
 
 @pytest.mark.parametrize("locked", [False, True])
 @pytest.mark.parametrize("kind", ["curl", "python", "javascript"])
-async def test_the_code_does_what_it_says(house: House, tmp_path: Path, kind: str, locked: bool) -> None:
+async def test_the_code_does_what_it_says(
+    house: House, tmp_path: Path, request: pytest.FixtureRequest, kind: str, locked: bool
+) -> None:
     house.script.draws = [("Ohio 🐈", {})]
     code = await shown_code(house, kind, BITING_PROMPT)
     if locked:
@@ -488,10 +490,7 @@ async def test_the_code_does_what_it_says(house: House, tmp_path: Path, kind: st
         pytest.importorskip("openai", reason="the openai package is not installed")
         answer = (await ran(sys.executable, "-c", code, folder=tmp_path)).strip()
     else:
-        modules = os.environ.get("OUTSPOKEN_NODE_MODULES", "")
-        if shutil.which("node") is None or not (Path(modules) / "openai").is_dir():
-            pytest.skip("OUTSPOKEN_NODE_MODULES names no folder with the openai npm package")
-        (tmp_path / "node_modules").symlink_to(modules)
+        (tmp_path / "node_modules").symlink_to(request.getfixturevalue("node_modules"))
         (tmp_path / "ask.mjs").write_text(code, encoding="utf-8")
         answer = (await ran("node", "ask.mjs", folder=tmp_path)).strip()
     assert answer == "Ohio 🐈"

@@ -54,6 +54,7 @@ async def outspoken(options: argparse.Namespace) -> None:
 
     # As on the command line: what it does for a client that left, uvicorn tells as its own fault.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    logging.getLogger("outspoken").setLevel(logging.ERROR)  # the upstream's faults are meant
     bounds = Bounds(max_k=1000, max_pools=options.pools, max_texts=options.texts, timeout=60.0)
     if options.upstream:
         backend = Upstream.at(options.upstream, idle_seconds=bounds.timeout)

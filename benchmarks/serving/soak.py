@@ -65,7 +65,8 @@ async def told(side: int) -> dict[str, Any]:
 
 
 async def settled(side: int, before: dict[str, Any]) -> dict[str, Any]:
-    """The same once fills have ended and idle connections are closed, or after forty seconds (aiohttp closes idle ones after at most thirty)."""
+    """The same once fills have ended and idle connections are closed, or after forty seconds: aiohttp closes idle
+    ones after thirty at most."""
     for _ in range(80):
         await asyncio.sleep(0.5)
         now = await told(side)

@@ -15,7 +15,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_the_readme_runs_in_a_notebook_and_shows_a_table(tmp_path: Path) -> None:
-    snippets = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
+    snippets = re.findall(r"(?<!-->\n)^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.M | re.S)
     cells = [nbformat.v4.new_code_cell(snippet) for snippet in snippets]
     cells.append(nbformat.v4.new_code_cell("distribution"))
     cells.append(

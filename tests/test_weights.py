@@ -153,7 +153,7 @@ def test_fetched_once_and_checked(index: Index) -> None:
 
 def test_changed_file_is_noticed(index: Index) -> None:
     path = weights.get("tiny")
-    path.write_bytes(b"x" + WHOLE[1:])
+    path.write_bytes(bytes([WHOLE[0] ^ 1]) + WHOLE[1:])
     assert not weights.verify("tiny")
     path.write_bytes(WHOLE[:-1])
     assert weights.get("tiny").read_bytes() == WHOLE

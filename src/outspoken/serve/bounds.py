@@ -18,7 +18,7 @@ class Bounds:
     max_n: int = option(128, "Most choices of one request.")
     max_body_mb: float = option(10.0, "Largest body of a request, in MB.")
     max_requests: int = option(1000, "Most requests that are answered at once.")
-    max_calls: int = option(64, "Most calls of the model at once.")
+    max_calls: int = option(256, "Most calls of the model at once.")
     timeout: float = option(600.0, "Seconds that the model may take for a distribution, or stay silent.")
     client_timeout: float = option(60.0, "Seconds that a client may take to send its request, or take nothing.")
     max_pools: int = option(10_000, "Most pools that are held.")

@@ -264,7 +264,8 @@ class Pool:
                 self._known.add(digest)
                 digests.append(digest)
                 new.append(Waiting(candidate, name, number, at))
-        self._history = filled.history
+        # A conversation that only repeats itself is left for a new one.
+        self._history = filled.history if new else ()
         self._merged += 1
         self._stale = 0 if new else self._stale + 1
         if new:

@@ -80,8 +80,9 @@ def serve(
     for module in ("starlette", "uvicorn", "httptools", "orjson", "prometheus_client"):
         need(module, "the server", "serve")
     from outspoken.serve.app import create_app
+    from outspoken.serve.front import is_loopback
     from outspoken.serve.keys import Limits
-    from outspoken.serve.running import Server, is_loopback, listen
+    from outspoken.serve.running import Server, listen
 
     bounds = Bounds(**{name: options.pop(name) for name in list(options) if name in Bounds.__dataclass_fields__})
     defaults = Settings.read(options)
@@ -222,32 +223,13 @@ def client_key(
 
     Example: outspoken client-key alice --file keys.txt
     """
-    from outspoken.serve.keys import check_name, hash_key, new_key
+    from outspoken.serve.keys import Keys, check_name, hash_key, new_key
 
     check_name(name)
     key = new_key()
-    line = f"{name}:{hash_key(key)}"
     if file is None:
-        note(f"for the file of --keys: {line}")
+        note(f"for the file of --keys: {name}:{hash_key(key)}")
     else:
-        _add_line(file, name, line)
+        Keys.add(file, name, hash_key(key))
         note(f"its hash was added to {file}; give the key to {name}, it is not shown again")
     typer.echo(key)
-
-
-def _add_line(file: Path, name: str, line: str) -> None:
-    from outspoken.serve.keys import Keys
-
-    try:
-        earlier = file.read_text("utf-8-sig") if file.exists() else ""
-        if earlier.strip():
-            try:
-                Keys.read(f"{earlier}\n{line}")  # a name that is there already is refused
-            except UsageError as error:
-                raise UsageError(f"{file}: {error}") from None
-        before = "" if not earlier or earlier.endswith("\n") else "\n"
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "a", encoding="utf-8") as out:
-            out.write(f"{before}{line}\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key of {name} cannot be added to {file}: {error}") from error

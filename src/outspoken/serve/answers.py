@@ -21,7 +21,6 @@ __all__ = ["ClientLeftError", "Events", "body_of", "event", "failure", "json_ans
 T = TypeVar("T")
 
 _STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_UNREAD = frozenset({408, 413})
 
 
 class ClientLeftError(Exception):
@@ -63,15 +62,16 @@ def failure(error: Exception) -> Response:
     """An error as the answer, in OpenAI's form."""
     status, payload = error_body(error)
     headers = error_headers(error)
-    if status in _UNREAD:
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         headers["Connection"] = "close"  # the rest of the body is not read
     return json_answer(payload, status, headers)
 
 
 def refusal(status: int, why: str) -> bytes:
     """The whole response, as bytes, to what could not be read as a request."""
-    answer = failure(RequestError(why, status=status))
-    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), b"connection: close"]
+    _, payload = error_body(RequestError(why, status=status))
+    answer = json_answer(payload, status, {"Connection": "close"})
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
     head += [name + b": " + value for name, value in answer.raw_headers]
     return b"\r\n".join([*head, b"", bytes(answer.body)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +145,11 @@ def _api(service: Service, measuring: Measuring, about: dict[str, Any]) -> list[
 
 def _about(service: Service, keys: Keys | None, reports: Path | None) -> dict[str, Any]:
     """What the page must know before anything is asked."""
-    defaults = asdict(service.defaults)
     return {
         "version": __version__,
         "key_needed": keys is not None,
         "methods": [{"name": name, "about": about} for name, about in methods.ABOUT.items()],
-        "defaults": {name: defaults[name] for name in ("method", "k", "tau", "temperature")},
+        "defaults": {name: getattr(service.defaults, name) for name in ("method", "k", "tau", "temperature")},
         "most_k": service.bounds.max_k,
         "reports": reports is not None,
     }

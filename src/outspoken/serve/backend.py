@@ -17,6 +17,8 @@ from outspoken.serve.passthrough import Passthrough
 
 __all__ = ["Backend", "OneModel", "Upstream"]
 
+_STARTED = int(time.time())
+
 
 class Backend(ABC):
     """The models that can be asked by name. `way` forwards what is not verbalized, where there is an upstream."""
@@ -129,9 +131,6 @@ class Upstream(Backend):
     async def aclose(self) -> None:
         await self.way.aclose()
         await self._model.aclose()
-
-
-_STARTED = int(time.time())
 
 
 def _short(name: str) -> str:

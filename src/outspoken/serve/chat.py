@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage
-from outspoken.errors import OutspokenError, ProviderError, ReplyError
+from outspoken.errors import OutspokenError, ReplyError
 from outspoken.models import Model
 from outspoken.serve.answers import Events, body_of, json_answer, while_there
 from outspoken.serve.filling import Counted
+from outspoken.serve.in_time import in_time
 from outspoken.serve.openai import ChatCall, may_verbalize, read_json, verbalizes
 from outspoken.serve.openai_writing import Answer, Chunks, completion, declined, error_event, new_id, replied
 from outspoken.serve.pool import Draw
 from outspoken.serve.service import Asked, Service
 
 __all__ = ["chat_completion"]
-
-T = TypeVar("T")
 
 
 async def chat_completion(service: Service, request: Request) -> Response:
@@ -97,7 +95,7 @@ async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> 
     request = _request(call, index)
     model.check(request)
     async with service.places:
-        return await _in_time(service, model.complete(request))
+        return await in_time(model.complete(request), service.bounds.timeout, "less")
 
 
 async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:
@@ -108,7 +106,8 @@ async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGene
             request, opened = _request(call, index), False
             model.check(request)
             async with service.places, aclosing(model.stream(request)) as pieces:
-                while not isinstance(piece := await _in_time(service, anext(pieces)), ChatReply):
+                seconds = service.bounds.timeout
+                while not isinstance(piece := await in_time(anext(pieces), seconds, "less"), ChatReply):
                     yield (b"" if opened else chunks.begin(index)) + chunks.piece(index, piece)
                     opened = begun = True
             answer = replied(piece)
@@ -129,15 +128,3 @@ def _request(call: ChatCall, index: int) -> ChatRequest:
     if sampling.seed is not None:
         sampling = replace(sampling, seed=(sampling.seed + index) % 2**32)
     return ChatRequest(call.messages, sampling)
-
-
-async def _in_time(service: Service, awaited: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(service.bounds.timeout):
-            return await awaited
-    except TimeoutError as error:
-        raise ProviderError(
-            f"the model did not answer within {service.bounds.timeout:g} s: ask again, or for less",
-            retryable=True,
-            original=error,
-        ) from error

@@ -28,7 +28,7 @@ from outspoken.serve.keys import Keys
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.openai_fields import RequestError
 
-__all__ = ["Front", "OneLine"]
+__all__ = ["Front", "OneLine", "is_loopback"]
 
 _OPEN = ("/", "/healthz", "/about.json", "/openapi.json", "/favicon.ico", "/reports-frame")
 _OPEN_BELOW = "/site/"
@@ -186,16 +186,21 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @lru_cache(maxsize=256)
 def _is_this_machine(host: str) -> bool:
     try:
         parts = urlsplit(f"//{host}")
-        name = parts.hostname or ""
-        if parts.netloc != host or parts.username is not None:
-            return False
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+    return parts.netloc == host and parts.username is None and is_loopback(parts.hostname or "")
 
 
 def _route(path: str) -> str:

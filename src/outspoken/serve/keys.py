@@ -132,6 +132,28 @@ class Keys:
             raise UsageError(f"the file of client keys {path} cannot be read: {reason}") from None
         if len(content) > _LARGEST_FILE:
             raise UsageError(f"the file of client keys {path} is too large: at most {_LARGEST_FILE:,} bytes")
+        return cls._read_from(path, text, limits, clock=clock)
+
+    @classmethod
+    def add(cls, path: str | Path, name: str, hashed: str) -> None:
+        """Add a client to such a file, made where there is none, readable by its owner alone. Raises `UsageError`
+        where the client is there already, the file is no such file, or cannot be written."""
+        path, line = Path(path), f"{name}:{hashed}"
+        try:
+            earlier = path.read_text("utf-8-sig") if path.exists() else ""
+            cls._read_from(path, f"{earlier}\n{line}")
+            before = "" if not earlier or earlier.endswith("\n") else "\n"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with open(descriptor, "a", encoding="utf-8") as out:
+                out.write(f"{before}{line}\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the key of {name} cannot be added to {path}: {error}") from error
+
+    @classmethod
+    def _read_from(
+        cls, path: str | Path, text: str, limits: Limits = Limits(), *, clock: Clock = time.monotonic
+    ) -> Keys:
+        """`read`, naming the file where it cannot be read."""
         try:
             return cls.read(text, limits, clock=clock)
         except UsageError as error:

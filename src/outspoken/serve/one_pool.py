@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from outspoken.chat import Message, Usage
 from outspoken.distribution import Distribution, Verbalized
-from outspoken.errors import ProviderError, StoppedError
+from outspoken.errors import StoppedError
+from outspoken.serve.in_time import in_time
 from outspoken.serve.pool_values import (
     DIGEST_BYTES,
     Draw,
@@ -238,15 +239,7 @@ class Pool:
             _logger.warning("asking ahead of need failed: %s", task.exception())
 
     async def _refill(self, want: Want, hear: Hear | None) -> Usage:
-        try:
-            async with asyncio.timeout(self._seconds):
-                filled = await self._fill(want, self._history, hear)
-        except TimeoutError as error:
-            raise ProviderError(
-                f"the model did not answer within {self._seconds:g} s: ask again, or for fewer candidates",
-                retryable=True,
-                original=error,
-            ) from error
+        filled = await in_time(self._fill(want, self._history, hear), self._seconds, "fewer candidates")
         self._merge(filled)
         return filled.distribution.provenance.usage
 
@@ -323,13 +316,12 @@ class Pool:
         self.used, self._drawn, self._stale = record.used, record.drawn, record.stale
         self._merged = self._saved = record.merged
         self._frozen = record
-        self.bytes = len(record.history or "")
         for fill in record.fills:
-            self.bytes += len(fill.distribution or "")
             self._fills = fill.number
             self._written += len(fill.distribution or "")
             at = range(0, len(fill.digests), DIGEST_BYTES)
             self._known.update(fill.digests[start : start + DIGEST_BYTES] for start in at)
+        self.bytes = self._written + len(record.history or "")
 
     def thaw(self) -> None:
         """Make what was restored ready for drawing. Raises `ValueError`, `TypeError`, `LookupError` or

@@ -25,8 +25,9 @@ from starlette.types import Receive, Scope, Send
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
 from outspoken.models.openai_errors import Peer
+from outspoken.serve.answers import json_answer
 from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import as_json, error_body, error_event, error_headers
+from outspoken.serve.openai_writing import error_body, error_event, error_headers
 
 __all__ = ["Passthrough"]
 
@@ -49,11 +50,11 @@ _RETURNED_TOO = "x-ratelimit-"
 _INERT = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'; sandbox"))
 _ASKS_FOR_STREAM = re.compile(rb'"stream"\s*:\s*true')
 _LARGEST_ERROR = 2**18
-_logger = logging.getLogger(__name__)
 _NOT_THERE = frozenset({404, 405, 501})
 # Servers of models hang up idle connections after five seconds, and a POST that meets that is lost.
 _KEEP_IDLE_SECONDS = 3.0
 _UNWATCHED_SECONDS = 0.05
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +245,9 @@ class Passthrough:
     async def _tell(self, error: OutspokenError, send: Send) -> None:
         _logger.warning("a request that was passed on: %s", error)
         status, payload = error_body(error)
-        body = as_json(payload)
-        told = Response(body, status, error_headers(error), "application/json")
+        told = json_answer(payload, status, error_headers(error))
         await send({"type": "http.response.start", "status": status, "headers": told.raw_headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": told.body})
 
 
 class _Forwarded(Response):

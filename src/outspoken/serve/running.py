@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import re
 import socket
@@ -19,20 +18,12 @@ from outspoken.errors import UsageError
 from outspoken.serve.answers import refusal
 from outspoken.serve.bounds import Bounds
 
-__all__ = ["Server", "is_loopback", "listen", "protocol"]
+__all__ = ["Server", "listen", "protocol"]
 
 _SECONDS_TO_END = 30
 _BACKLOG = 2048
 _LARGEST_HEAD = 65_536
 _UPGRADE = re.compile(rb"\r\n[Uu]pgrade:[^\r\n]*")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen at can be reached from this machine alone."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from outspoken.chat import Usage
 from outspoken.engine import CHARACTERS_A_TOKEN, Asker, Meter
 from outspoken.jobs.job import Job, ledger_beside
 from outspoken.jobs.parts import Output
-from outspoken.jobs.rows import Row, read
+from outspoken.jobs.rows import Row
 from outspoken.jobs.runner import Runner
 from outspoken.ledger import Ledger, reply_of
 from outspoken.methods import steps
@@ -48,7 +48,7 @@ def estimate(job: Job) -> dict[str, Any]:
     with Ledger(path) if path.is_file() else nullcontext() as ledger:
         asker = Runner(plan, Meter(), ledger).asker
         found = _Found()
-        for row in read(job.source, prompt_column=job.prompt_column, id_column=job.id_column):
+        for row in job.rows():
             if isinstance(row, Row):
                 found.count(row, asker, ledger)
             else:

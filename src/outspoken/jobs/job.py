@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from outspoken.errors import UsageError
 from outspoken.jobs.failures import FailureFile
 from outspoken.jobs.part_writer import PartWriter, count_recorded, digest_of, fingerprint, joined, summed
 from outspoken.jobs.parts import Output
-from outspoken.jobs.rows import read
+from outspoken.jobs.rows import BadRow, Row, read
 from outspoken.jobs.runner import Plan
 from outspoken.jobs.shards import shards_beside
 from outspoken.ledger import Ledger, PartRecord
@@ -38,6 +39,16 @@ class Job:
     overwrite: bool = False
     prompt_column: str | None = None
     id_column: str | None = None
+    draw_column: str | None = None
+
+    def rows(self) -> Iterator[Row | BadRow]:
+        """Its prompts; see `outspoken.jobs.rows.read`."""
+        return read(
+            self.source,
+            prompt_column=self.prompt_column,
+            id_column=self.id_column,
+            draw_column=self.draw_column,
+        )
 
 
 class FileRun:
@@ -57,7 +68,7 @@ class FileRun:
         self._name = self.output.path.name
         self._held = ExitStack()
         try:
-            self._rows = read(job.source, prompt_column=job.prompt_column, id_column=job.id_column)
+            self._rows = job.rows()
             self._check_shards()
             self.output.claim(resume=job.resume, overwrite=job.overwrite)
             self._held.callback(self.output.release)
@@ -126,8 +137,7 @@ class FileRun:
         job, whole = self.job, self._ledger.parts(self._name).get(_WHOLE)
         if whole is None or str(job.source) == "-" or file_size(self.output.path) != whole.size:
             return False
-        rows = read(job.source, prompt_column=job.prompt_column, id_column=job.id_column)
-        digest, bad_rows = await asyncio.to_thread(digest_of, rows, job.plan, PROMPTS_A_PART)
+        digest, bad_rows = await asyncio.to_thread(digest_of, job.rows(), job.plan, PROMPTS_A_PART)
         if digest != whole.digest:
             return False
         self.meter.bad_rows = bad_rows

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
-import socket
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from outspoken import models
-from outspoken._extras import need
 from outspoken.engine import Meter
 from outspoken.errors import ProviderError, UsageError
 from outspoken.jobs.failures import FailureFile
@@ -26,8 +22,8 @@ from outspoken.jobs.job import Job, file_size, ledger_beside
 from outspoken.jobs.part_writer import count_recorded, mark_of, summed
 from outspoken.jobs.parts import Output
 from outspoken.jobs.ray_board import News, Result, Tally, asked, spent_on, start_board
+from outspoken.jobs.ray_cluster import connected, first_line
 from outspoken.jobs.ray_worker import Task, answered
-from outspoken.jobs.rows import read
 from outspoken.jobs.shards import Layout, Shards, Source
 from outspoken.ledger import PartRecord
 from outspoken.models._workers import Workers
@@ -42,9 +38,6 @@ _SECONDS_TO_END = 20.0
 _MADE_ANEW = ("local/", "replay/")
 # So many prompts that all fail for one reason end a run: where nothing has ever been answered, and otherwise.
 _NEVER, _AFTER_ALL = 10, 20
-# Read when ray is imported, and left alone where the user has set them. The expression that suppresses every line
-# keeps Ray's messages off standard output, where a summary in JSON may stand.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
 class RayRun:
@@ -80,7 +73,7 @@ class RayRun:
         self._heard = time.monotonic()
         self._held = ExitStack()
         try:
-            self._rows = read(job.source, prompt_column=job.prompt_column, id_column=job.id_column)
+            self._rows = job.rows()
             self.output.claim(resume=job.resume, overwrite=job.overwrite)
             self._held.callback(self.output.release)
             self._check_ledger()
@@ -175,26 +168,14 @@ class RayRun:
         return True
 
     def _connect(self, address: str | None) -> None:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
-        self._ray = need("ray", "running over Ray", "ray")
-        need("ray.data", "running over Ray", "ray")
-        if not self._ray.is_initialized():
-            address = address or os.environ.get("RAY_ADDRESS", "")
-            if address.startswith("ray://"):
-                raise UsageError(
-                    "ray:// runs nothing here: start on a machine of the cluster, with --address auto"
-                )
-            _start(self._ray, address)
-            self._held.callback(self._ray.shutdown)
+        self._ray = self._held.enter_context(connected(address))
         machines = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         self.workers = min(self.workers or len(machines) or 1, self.job.plan.run.concurrency or 1_000_000)
 
     def _cut_shards(self) -> None:
         job, layout = self.job, self._shards.layout
         if layout is None:
-            counted = read(job.source, prompt_column=job.prompt_column, id_column=job.id_column)
-            layout = Layout.of(counted, self.workers)
+            layout = Layout.of(job.rows(), self.workers)
         self._shards.cut(self._rows, layout, self._source, lambda: not (self._stopped or self._cancelled))
 
     # While it runs.
@@ -233,7 +214,7 @@ class RayRun:
             raise
         except self._ray.exceptions.RayError as error:
             raise ProviderError(
-                f"the Ray cluster failed ({_first_line(error)}): what came back is kept; go on with --resume",
+                f"the Ray cluster failed ({first_line(error)}): what came back is kept; go on with --resume",
                 original=error,
             ) from error
         finally:
@@ -318,30 +299,3 @@ def _check_name(model: Model) -> None:
         raise UsageError(
             f"the model {model.name} cannot be made anew on other machines: name it as provider/name or URL#name"
         )
-
-
-def _start(ray: Any, address: str) -> None:
-    """Join the cluster there, or start one ("") on this machine. Raises `ProviderError` where that fails."""
-    options = {"address": address} if address else {"include_dashboard": False}
-    try:
-        _knock(address)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address} cannot be reached" if address else "no Ray cluster could be started"
-        raise ProviderError(
-            f"{where} ({_first_line(error)}): check `ray status --address ADDRESS`, and that Ray's and Python's "
-            "versions are the same on all machines",
-            original=error,
-        ) from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-def _knock(address: str) -> None:
-    """Raise `OSError` where nobody listens at HOST:PORT: Ray itself tries for minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_END).close()
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -66,7 +66,11 @@ class BadRow:
 
 
 def read(
-    source: str | Path, *, prompt_column: str | None = None, id_column: str | None = None
+    source: str | Path,
+    *,
+    prompt_column: str | None = None,
+    id_column: str | None = None,
+    draw_column: str | None = None,
 ) -> Iterator[Row | BadRow]:
     """The rows of `source` in their order, read as they are asked for; memory stays bounded.
 
@@ -76,13 +80,14 @@ def read(
 
     The prompt is text, or a list of messages in OpenAI's form; it comes from `prompt_column`, else from the column
     `prompt`, else from `messages` (there also as JSON text). The id comes from `id_column`, else from `id` where
-    there is one, else it is the row's number counted from 1.
+    there is one, else it is the row's number counted from 1. `draw_column` holds each row's `occurrence`: for
+    prompts that were asked in another file before, and are to have another answer. Without it they are counted.
 
     Raises `UsageError` for a file that is missing, unreadable, empty or UTF-16, and for one that lacks the
     columns; `OutputError` where the temporary folder is full.
     """
     name = "standard input" if str(source) == "-" else str(source)
-    reader = Reader(name, prompt_column, id_column)
+    reader = Reader(name, prompt_column, id_column, draw_column)
     rows = reader.rows(partial(open_source, source, reader))
     first = next(rows, None)
     if first is None:
@@ -120,8 +125,11 @@ class _UnfitError(Exception):
 class Reader:
     """Turns the records of one source into rows: which columns mean what, and what was seen before."""
 
-    def __init__(self, name: str, prompt_column: str | None, id_column: str | None) -> None:
+    def __init__(
+        self, name: str, prompt_column: str | None, id_column: str | None, draw_column: str | None = None
+    ) -> None:
         self.name = name
+        self._draw_column = draw_column
         self.between = ":"
         self._prompt_column = prompt_column
         self._id_column = id_column
@@ -208,7 +216,11 @@ class Reader:
             first = seen.first(identifier, position)
             if first != position:
                 raise _UnfitError(f"duplicate id {identifier!r}, first at {self.where(first)}")
-        return Row(number, self.where(position), identifier, messages, columns, seen.count(messages))
+        if self._draw_column is None:
+            draw = seen.count(messages)
+        else:
+            draw = _draw(columns.pop(self._draw_column, None), self._draw_column)
+        return Row(number, self.where(position), identifier, messages, columns, draw)
 
 
 class _Seen:
@@ -259,6 +271,12 @@ def _identifier(value: Any, column: str) -> str | None:
     if isinstance(value, (bool, bytes, list, dict)):
         raise _UnfitError(f"the id in {column!r} must be text or a number")
     return str(value)
+
+
+def _draw(value: Any, column: str) -> int:
+    if type(value) is not int or value < 0:
+        raise _UnfitError(f"the draw in {column!r} must be a whole number from 0")
+    return value
 
 
 def _messages_in(text: str) -> Any:

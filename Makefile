@@ -39,13 +39,13 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[all,torch]' --group test
+	$(BIN)/python -m pip install --quiet --editable '.[all,train]' --group test
 	touch $@
 
 $(VENV)/.check: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[measure,serve]' --group check
+	$(BIN)/python -m pip install --quiet --editable '.[serve,synth]' --group check
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[local,measure,serve]' --group bench
+	$(BIN)/python -m pip install --quiet --editable '.[local,ray,serve,synth]' --group bench
 	touch $@

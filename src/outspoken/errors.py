@@ -19,6 +19,7 @@ __all__ = [
     "LedgerError",
     "MissingExtraError",
     "MissingKeyError",
+    "NothingLeftError",
     "OutputError",
     "OutspokenError",
     "PromptTooLongError",
@@ -136,6 +137,10 @@ class StoppedError(OutspokenError):
 
     The message says what ended it: an interrupt, a budget, a time limit, or the same failure again and again.
     """
+
+
+class NothingLeftError(OutspokenError):
+    """Every record was removed; the message says which step removed what."""
 
 
 class LedgerError(OutspokenError):

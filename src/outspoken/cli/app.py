@@ -25,6 +25,7 @@ from outspoken.cli.run import run
 from outspoken.cli.score import score
 from outspoken.cli.serve import client_key, serve
 from outspoken.cli.sharpen import sharpen
+from outspoken.cli.synth import synth
 from outspoken.cli.templates import templates
 from outspoken.cli.typicality import typicality
 
@@ -46,6 +47,7 @@ app.command()(serve)
 app.command("client-key")(client_key)
 app.command()(measure)
 app.command()(experiment)
+app.command()(synth)
 app.command()(typicality)
 app.command()(sharpen)
 app.command()(gamma)

@@ -1,0 +1,316 @@
+"""The step that makes records: a model is asked in rounds, until there are as many different ones as wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from outspoken.errors import UnknownNameError, UsageError
+from outspoken.jobs.rows import Row
+from outspoken.jobs.rows import read as read_prompts
+from outspoken.jobs.runner import Plan
+from outspoken.settings import option
+from outspoken.synth.asking import ASKING, Spent, ask
+from outspoken.synth.records import FIELD, Writer, batches, fields_of, fill, pa, table_of
+from outspoken.synth.step import Outcome, Step
+from outspoken.text import text_key
+
+__all__ = ["Generate", "run"]
+
+_INDEPENDENT = ("direct", "direct-cot")
+_MARGIN, _LEAST_ASKS, _GROWTH = 1.1, 4, 4
+_EXCERPT = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Ask a model for records until there are `count` different ones. Raises `UsageError` for what cannot be."""
+
+    ASKING = ASKING
+
+    instruction: str = option("", "What to ask for; {topic}, {persona} and {examples} are filled in.")
+    topics: tuple[str, ...] = option((), "Each record is asked for with one of these as {topic}, in turn.")
+    topics_file: str = option("", "Topics from a file: a line each, or a column `prompt` or `topic`.", path=True)
+    personas: tuple[str, ...] = option((), "Each record is asked for with one of these as {persona}, in turn.")
+    personas_file: str = option("", "Personas from a file, as topics_file.", path=True)
+    seeds: str = option("", "A file of records from which each prompt quotes some as {examples}.", path=True)
+    seeds_column: str = option("", "The column of `seeds` that is quoted. Default: prompt, else messages.")
+    examples: int = option(3, "How many of the seeds a prompt quotes.")
+    avoid: int = option(0, "Quote so many of the records made so far, as ones not to repeat.")
+    schema: str | dict[str, Any] = option("", "A JSON schema of a record, in place or as a file.", path=True)
+    fields: tuple[str, ...] = option((), "Names of a record's fields, all text: the short form of a schema.")
+    text: str = option("", "The field that says what a record is about. Default: the first text of the schema.")
+    count: int | None = option(None, "How many records. Default: what one call for each topic gives.")
+    distinct: bool = option(True, "Count different records alone (text made equal as by deduplicate).")
+    least_new: float = option(0.02, "Give up when less than this share of two rounds in a row is new.")
+    model: str = option("", "The model. Default: the spec's.")
+    asking: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.instruction.strip():
+            raise UsageError('instruction is missing: instruction = "Write a word problem about {topic}."')
+        for name, value, least in (("examples", self.examples, 1), ("avoid", self.avoid, 0)):
+            if value < least:
+                raise UsageError(f"{name} must be at least {least}, not {value}")
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"count must be at least 1, not {self.count}")
+        if not 0 <= self.least_new < 1:
+            raise UsageError(f"least_new must be from 0 to below 1, not {self.least_new:g}")
+        if self.schema and self.fields:
+            raise UsageError("schema and fields exclude each other: say one of them")
+        self._check_names()
+        self.record, self.subject  # noqa: B018  (their own checks)
+
+    def _check_names(self) -> None:
+        used: set[str] = set(filter(None, FIELD.findall(self.instruction)))
+        for name in used:
+            if name not in ("topic", "persona", "examples"):
+                raise UnknownNameError(
+                    "field in the instruction", name, ("topic", "persona", "examples"), see="{{ is a brace"
+                )
+        for name in ("topic", "persona"):
+            many, file = f"{name}s", f"{name}s_file"
+            if getattr(self, many) and getattr(self, file):
+                raise UsageError(f"{many} and {file} exclude each other: say one of them")
+            given = bool(getattr(self, many) or getattr(self, file))
+            if given != (name in used):
+                raise UsageError(
+                    f"{many} are given and the instruction has no {{{name}}}: write it where one belongs"
+                    if given
+                    else f"the instruction has {{{name}}} and there are no {many}: give {many} = [...] or {file}"
+                )
+        if "examples" in used and not self.seeds:
+            raise UsageError('the instruction has {examples} and there are no seeds: give seeds = "FILE"')
+
+    @cached_property
+    def record(self) -> Mapping[str, Any] | None:
+        """The JSON schema of a record, None where it is text."""
+        if self.fields:
+            properties = {name: {"type": "string", "minLength": 1} for name in self.fields}
+            return {
+                "type": "object",
+                "properties": properties,
+                "required": list(self.fields),
+                "additionalProperties": False,
+            }
+        if not isinstance(self.schema, str):
+            return self.schema
+        if not self.schema:
+            return None
+        try:
+            found = json.loads(Path(self.schema).read_bytes())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"the schema {self.schema} cannot be read: {error}") from error
+        if not isinstance(found, dict):
+            raise UsageError(f"the schema {self.schema} must be a JSON object")
+        return found
+
+    @cached_property
+    def subject(self) -> str:
+        """The field whose text is the record's, "" where the record is text."""
+        if self.record is None:
+            if self.text:
+                raise UsageError("text names a field of a record: give its schema or fields too")
+            return ""
+        properties: Mapping[str, Any] = self.record.get("properties", {})
+        if self.text and self.text not in properties:
+            raise UnknownNameError("field for text", self.text, properties)
+        kinds = {name: kind.get("type") for name, kind in properties.items() if isinstance(kind, dict)}
+        texts = [name for name, kind in kinds.items() if kind == "string"]
+        if not self.text and not texts:
+            raise UsageError('no field of the schema is text: name the one that counts with text = "FIELD"')
+        return self.text or texts[0]
+
+    def plan(self, step: Step) -> Plan:
+        """What each prompt is asked: one call, or k of them for the methods whose calls give one response."""
+        made = Plan.make(self.model or step.model, self.record, self.asking)
+        if made.settings.method in _INDEPENDENT:
+            made = Plan.make(made.model, self.record, {**self.asking, "n": made.settings.k})
+        return made
+
+
+async def run(options: Generate, step: Step) -> Outcome:
+    """Ask in rounds; every round is a run of its own, whose files stay in the step's folder."""
+    plan = options.plan(step)
+    made = _Made(options.count, options.distinct)
+    asks = _Asks(options, step.seed)
+    a_call = plan.settings.k * (plan.settings.turns if plan.settings.method == "vs-multi" else 1)
+    size = asks.kinds if options.count is None else -(-options.count // a_call)
+    spent, problems, poor, partly = Spent(), dict[str, None](), 0, ""
+    rounds: list[Path] = []
+    while size and not partly:
+        if options.avoid and options.count:
+            size = min(size, max(_LEAST_ASKS, -(-options.count // a_call // 4)))
+        step.watch.tell(f"round {len(rounds) + 1}", made.found, options.count)
+        prompts = asks.take(size, made.quoted(options.avoid, step.seed))
+        asked = await ask(step, f"round-{len(rounds) + 1:02}", prompts, plan)
+        spent += asked.spent
+        problems |= dict.fromkeys(asked.problems)
+        before, seen = made.found, made.seen
+        if asked.path.is_file():
+            rounds.append(asked.path)
+            made.look(asked.path, options.subject)
+        partly = asked.stopped
+        new, came = made.found - before, made.seen - seen
+        poor = poor + 1 if new <= options.least_new * came else 0
+        if options.count is None or made.found >= options.count:
+            break
+        if poor == 2 and not partly:
+            partly = (
+                f"the model has hardly anything new: {made.found:,} of {options.count:,} after {made.seen:,} "
+                "responses (name more topics, raise the temperature, or take another method)"
+            )
+        wanted = (options.count - made.found) / max(new / size, 0.05) * _MARGIN
+        size = max(_LEAST_ASKS, min(-(-int(wanted) // 1), _GROWTH * size))
+    kept = _write(options, step, rounds)
+    what = "different" if options.distinct else "in all"
+    figures = {**spent.to_dict(), "responses": made.seen, "distinct": made.distinct_found, "rounds": len(rounds)}
+    if partly and options.count is not None and not partly.startswith("the model"):
+        partly += f": {made.found:,} of {options.count:,} {what}"
+    return Outcome(kept, figures=figures, warnings=tuple(problems)[:5], partly=partly)
+
+
+class _Asks:
+    """The prompts in their order: topics and personas in turn, so that each has its share however many are asked."""
+
+    def __init__(self, options: Generate, seed: int) -> None:
+        self._options = options
+        self._seed = seed
+        topics = list(options.topics) or _lines(options.topics_file)
+        personas = list(options.personas) or _lines(options.personas_file)
+        pairs: list[tuple[str | None, str | None]]
+        pairs = list(itertools.product(topics or (None,), personas or (None,)))
+        random.Random(seed).shuffle(pairs)
+        self._pairs = pairs
+        self._seeds = _lines(options.seeds, options.seeds_column) if options.seeds else []
+        self._next = 0
+
+    @property
+    def kinds(self) -> int:
+        return len(self._pairs)
+
+    def take(self, count: int, known: list[str]) -> Iterator[dict[str, Any]]:
+        """The next `count` prompts; `draw` tells the same one from its earlier times."""
+        first, self._next = self._next, self._next + count
+        for number in range(first, first + count):
+            topic, persona = self._pairs[number % len(self._pairs)]
+            chosen = random.Random(f"{self._seed}/{number}")
+            examples = chosen.sample(self._seeds, min(self._options.examples, len(self._seeds)))
+            values = {"topic": topic, "persona": persona, "examples": _listed(examples)}
+            prompt = fill(self._options.instruction, values)
+            if examples and "{examples}" not in self._options.instruction:
+                prompt += f"\n\nExamples:\n{_listed(examples)}"
+            if known:
+                quoted = chosen.sample(known, min(self._options.avoid, len(known)))
+                prompt += f"\n\nThese are there already; do not repeat any of them:\n{_listed(quoted)}"
+            row = {"id": str(number + 1), "prompt": prompt, "draw": number // len(self._pairs)}
+            yield row | {name: values[name] for name in ("topic", "persona") if values[name] is not None}
+
+
+class _Made:
+    """The records so far, by the digest of their text."""
+
+    def __init__(self, count: int | None, distinct: bool) -> None:
+        self.seen = 0
+        self._count, self._distinct = count, distinct
+        self._keys: set[bytes] = set()
+        self._texts: list[str] = []
+
+    @property
+    def distinct_found(self) -> int:
+        return len(self._keys)
+
+    @property
+    def found(self) -> int:
+        """Those that count."""
+        return len(self._keys) if self._distinct else self.seen
+
+    def add(self, text: str) -> None:
+        self.seen += 1
+        key = hashlib.blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if key not in self._keys:
+            self._keys.add(key)
+            if len(self._texts) < 100_000:
+                self._texts.append(text[:_EXCERPT])
+
+    def look(self, path: Path, subject: str) -> None:
+        for table in batches(path, ("text", "value")):
+            for row in table.to_pylist():
+                self.add(_text(row, subject))
+
+    def quoted(self, most: int, seed: int) -> list[str]:
+        """Texts to choose from that a prompt may quote."""
+        return random.Random(seed).sample(self._texts, min(len(self._texts), 50 * most)) if most else []
+
+
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("value", pa.string()),
+        ("prompt", pa.string()),
+        ("topic", pa.string()),
+        ("persona", pa.string()),
+        ("round", pa.int64()),
+        ("method", pa.string()),
+        ("template", pa.string()),
+        ("model", pa.string()),
+        ("stated", pa.float64()),
+        ("probability", pa.float64()),
+        ("rank", pa.int64()),
+        ("call", pa.int64()),
+        ("request_key", pa.string()),
+        ("repairs", pa.list_(pa.string())),
+    ]
+)
+
+
+def _write(options: Generate, step: Step, rounds: list[Path]) -> int:
+    """All responses as records, in the order in which they were asked for, up to the one that makes `count`."""
+    made = _Made(options.count, options.distinct)
+    with Writer(step.out, _SCHEMA) as writer:
+        for number, path in enumerate(rounds, 1):
+            for table in batches(path):
+                rows = []
+                for row in table.to_pylist():
+                    if options.count is not None and made.found >= options.count:
+                        break
+                    text = _text(row, options.subject)
+                    made.add(text)
+                    rows.append({**row, "id": str(made.seen), "text": text, "round": number})
+                writer.write(table_of(rows, _SCHEMA))
+    return writer.rows
+
+
+def _text(row: Mapping[str, Any], subject: str) -> str:
+    if not subject:
+        return str(row["text"])
+    value = fields_of({"value": row["value"]}).get(subject)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _listed(texts: list[str]) -> str:
+    return "\n".join("- " + " ".join(text.split()) for text in texts)
+
+
+def _lines(path: str, column: str = "") -> list[str]:
+    """The texts of a file, as prompts are read."""
+    if not path:
+        return []
+    try:
+        rows = [*read_prompts(path, prompt_column=column or None)]
+    except UsageError:
+        if column:
+            raise
+        rows = [*read_prompts(path, prompt_column="topic")]
+    texts = [row.messages[-1].content for row in rows if isinstance(row, Row)]
+    if not texts:
+        raise UsageError(f"{path} holds no text: write one a line")
+    return texts

@@ -1,0 +1,91 @@
+"""What is known of a finished step, in a small JSON file beside its records: the one truth of a resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from outspoken.errors import UsageError
+from outspoken.jobs.atomic import replace
+from outspoken.synth.spec import Planned, Spec
+from outspoken.synth.step import Step
+
+__all__ = ["finished", "in_folder", "key_of", "read", "write"]
+
+_FORMAT = 1
+
+
+def key_of(planned: Planned, spec: Spec, before: Mapping[str, Any] | None) -> str:
+    """A digest of all that the step's records depend on: its settings, the files they name, the step before it."""
+    settings = planned.settings()
+    hashed = {
+        "format": _FORMAT,
+        "do": planned.do if not planned.is_own else planned.do.rpartition(":")[2],
+        "settings": settings,
+        "files": [_digest(path) for path in _files(planned, spec)],
+        "seed": spec.seed,
+        "model": spec.model,
+        "text": spec.text if before is None else "",
+        "source": None if before is None else [before["key"], before["files"]],
+    }
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _files(planned: Planned, spec: Spec) -> list[str]:
+    if planned.is_own:
+        return [planned.do.rpartition(":")[0]]
+    names: list[str] = [] if planned.number > 1 or spec.input is None else [str(spec.input)]
+    for entry in planned.options.__dataclass_fields__.values():
+        value = getattr(planned.options, entry.name)
+        if entry.metadata.get("path"):
+            names += [value] if isinstance(value, str) and value else value if isinstance(value, tuple) else []
+    return names
+
+
+def _digest(path: str) -> str:
+    file = Path(path.rpartition(":")[0] if ".py:" in path else path)
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error.strerror}): the spec names it") from error
+
+
+def read(step: Step) -> dict[str, Any] | None:
+    """The manifest of a step, None where there is none that can be read."""
+    try:
+        manifest = json.loads((step.folder / f"{step.name}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and {"key", "files", "kept"} <= manifest.keys() else None
+
+
+def finished(step: Step, key: str) -> dict[str, Any] | None:
+    """The manifest where the step was done with this very `key`, wholly, and its files are as it left them."""
+    manifest = read(step)
+    if manifest is None or manifest["key"] != key or manifest.get("partly"):
+        return None
+    return manifest if manifest["files"] == files_of(step) else None
+
+
+def files_of(step: Step) -> dict[str, int]:
+    """The sizes of the files of records that a step left, by name."""
+    return {path.name: path.stat().st_size for path in (step.out, step.removed) if path.is_file()}
+
+
+def write(step: Step, manifest: Mapping[str, Any]) -> None:
+    text = json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n"
+    replace(step.folder / f"{step.name}.json", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
+
+
+def in_folder(folder: Path) -> list[dict[str, Any]]:
+    """The manifests of all steps in a folder, in their order."""
+    found = []
+    for path in sorted(folder.glob("[0-9][0-9]-*.json")):
+        manifest = json.loads(path.read_bytes())
+        if isinstance(manifest, dict) and "step" in manifest:
+            found.append(manifest)
+    return found

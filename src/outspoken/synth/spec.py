@@ -1,0 +1,246 @@
+"""What a pipeline is: the TOML file, checked to its last key before anything is done."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from outspoken.errors import UnknownNameError, UsageError
+
+__all__ = ["STEPS", "Planned", "Report", "Spec", "load", "names", "options_of"]
+
+STEPS: Mapping[str, str] = {
+    "generate": "Generate",
+    "deduplicate": "Deduplicate",
+    "decontaminate": "Decontaminate",
+    "answer": "Answer",
+    "verify": "Verify",
+    "balance": "Balance",
+    "export": "Export",
+}
+"""The steps, each a module of this package, and the class of its options."""
+
+_KEYS = ("name", "about", "model", "seed", "input", "text", "report", "step")
+_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the report measures: on how many records of each step, embedded by what (`none`: no embeddings)."""
+
+    embedder: str = "minilm"
+    sample: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.sample < 2:
+            raise UsageError(f"sample in [report] must be at least 2, not {self.sample}")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One step as the spec has it: `do` is its name, or FILE.py:FUNCTION of the user's own, without `options`."""
+
+    number: int
+    do: str
+    options: Any = None
+
+    @property
+    def name(self) -> str:
+        """The beginning of the names of its files: 02-deduplicate."""
+        return f"{self.number:02}-{self.do.rpartition(':')[2]}"
+
+    @property
+    def is_own(self) -> bool:
+        return self.options is None
+
+    def settings(self) -> dict[str, Any]:
+        """All its options, as they stand in its manifest."""
+        return (
+            {} if self.options is None else {entry.name: getattr(self.options, entry.name) for entry in _own(self)}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A pipeline: its steps in their order. `input` is a file of records for one that generates none, `text` the
+    column that holds what they say, `folder` where the spec stands."""
+
+    name: str
+    about: str = ""
+    model: str | None = None
+    seed: int = 0
+    input: Path | None = None
+    text: str = "text"
+    report: Report = Report()
+    steps: tuple[Planned, ...] = ()
+    folder: Path = field(default_factory=Path)
+    source: str = ""
+
+    def step(self, name: str) -> Planned:
+        """The step of this name, with its number or without. Raises `UnknownNameError`."""
+        for planned in self.steps:
+            if name in (planned.name, planned.name.partition("-")[2], str(planned.number)):
+                return planned
+        raise UnknownNameError("step", name, [planned.name for planned in self.steps])
+
+    def changed(self, *, model: str | None = None, count: int | None = None, seed: int | None = None) -> Spec:
+        """With another model for the steps that name none, another number of records, another seed."""
+        spec = replace(self, model=model or self.model, seed=self.seed if seed is None else seed)
+        if count is None:
+            return spec
+        if not any(planned.do == "generate" for planned in self.steps):
+            raise UsageError(f"{self.name} generates nothing: leave the number of records out")
+        return replace(
+            spec,
+            steps=tuple(
+                replace(planned, options=replace(planned.options, count=count))
+                if planned.do == "generate"
+                else planned
+                for planned in spec.steps
+            ),
+        )
+
+
+def names() -> tuple[str, ...]:
+    """The names of the specs that ship with the package."""
+    files = (resources.files(__package__) / "library").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def load(name: str) -> Spec:
+    """A shipped spec by its name, or a user's by its path, which ends in .toml.
+
+    Paths in the file are relative to it. Raises `UsageError` where the file is not there, and for whatever in it
+    means nothing: an unknown key is told with the nearest one that there is.
+    """
+    if not name.endswith(".toml"):
+        if name not in names():
+            raise UnknownNameError("pipeline", name, names(), see="or give a file: ./mine.toml")
+        text = (resources.files(__package__) / "library" / f"{name}.toml").read_text(encoding="utf-8")
+        return read(text, where=f"pipeline {name}", stem=name)
+    path = Path(name)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the spec {name}: {error}") from error
+    return read(text, where=name, stem=path.stem, folder=path.parent)
+
+
+def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()) -> Spec:
+    """A spec from its text; `where` names it in errors, `stem` where it has no name."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where} is not TOML: {error}") from error
+    _known(table, _KEYS, f"key in {where}:")
+    given = table.pop("step", None)
+    if not isinstance(given, list) or not given:
+        raise UsageError(f'{where} has no steps: write [[step]] and below it do = "generate"')
+    report = table.pop("report", {})
+    if not isinstance(report, dict):
+        raise UsageError(f"{where}: [report] must be a table, not {report!r}")
+    hints = get_type_hints(Spec)
+    values = {
+        key: _fitting(value, hints[key], f"{where}: {key}") for key, value in table.items() if key != "input"
+    }
+    if "input" in table:
+        values["input"] = folder / str(table["input"])
+    values.setdefault("name", stem)
+    steps = [_planned(number, entry, where, folder) for number, entry in enumerate(given, 1)]
+    if any(planned.do == "generate" for planned in steps[1:]):
+        raise UsageError(f"{where}: generate begins a pipeline, and stands once in it")
+    if steps[0].do != "generate" and "input" not in values:
+        raise UsageError(
+            f"{where}: the first step, {steps[0].do}, needs records: put a step generate before it, or name a "
+            'file with input = "records.jsonl"'
+        )
+    made = _options(Report, report, f"[report] of {where}", folder)
+    return Spec(**values, report=made, steps=tuple(steps), folder=folder, source=text)
+
+
+def options_of(do: str) -> type[Any]:
+    """The class of a step's options."""
+    if do not in STEPS:
+        raise UnknownNameError("step", do, STEPS, see="or your own: mine.py:function")
+    return getattr(importlib.import_module(f"{__package__}.{do}"), STEPS[do])  # type: ignore[no-any-return]
+
+
+def _planned(number: int, entry: Any, where: str, folder: Path) -> Planned:
+    if not isinstance(entry, dict) or not isinstance(entry.get("do"), str):
+        raise UsageError(f'{where}: step {number} must say what to do: do = "deduplicate"')
+    do = entry["do"]
+    rest = {key: value for key, value in entry.items() if key != "do"}
+    place = f"step {number} ({do}) of {where}"
+    if ".py:" in do:
+        file, _, function = do.rpartition(":")
+        _known(rest, (), f"key in {place}:")
+        if not (folder / file).is_file():
+            raise UsageError(f"{place}: there is no file {folder / file}")
+        if not function.isidentifier():
+            raise UsageError(f"{place}: write the file and the function in it: mine.py:function")
+        return Planned(number, f"{folder / file}:{function}")
+    return Planned(number, do, _options(options_of(do), rest, place, folder))
+
+
+def _options(kind: type[Any], given: Mapping[str, Any], place: str, folder: Path) -> Any:
+    """Options of this class from a table. Its field `asking` takes the settings of a run, where it has one."""
+    hints = get_type_hints(kind)
+    entries = {entry.name: entry for entry in fields(kind)}
+    asking = tuple(getattr(kind, "ASKING", ()))
+    _known(given, (*(name for name in entries if name != "asking"), *asking), f"key in {place}:")
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in entries:
+            values[key] = _path(entries[key], _fitting(value, hints[key], f"{place}: {key}"), folder)
+        else:
+            values.setdefault("asking", {})[key] = value
+    try:
+        return kind(**values)
+    except UsageError as error:
+        raise type(error)(f"{place}: {error}") if type(error) is UsageError else error from error
+
+
+def _path(entry: Field[Any], value: Any, folder: Path) -> Any:
+    """A path of the spec is relative to it, and so is the file in FILE.py:FUNCTION."""
+    if not entry.metadata.get("path"):
+        return value
+    if isinstance(value, tuple):
+        return tuple(str(folder / each) for each in value)
+    return str(folder / value) if isinstance(value, str) and value else value
+
+
+def _fitting(value: Any, kind: Any, place: str) -> Any:
+    """A value of TOML as the option's type wants it."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    for each in kinds:
+        origin = get_origin(each) or each
+        if origin is tuple and isinstance(value, list):
+            inner = get_args(each)[0]
+            return tuple(_fitting(item, inner, place) for item in value)
+        if origin in (dict, Mapping) and isinstance(value, dict):
+            return value
+        if origin is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if origin in (str, int, bool) and type(value) is origin:
+            return value
+    wanted = [_KINDS.get(each, "a list of texts" if get_origin(each) is tuple else "a table") for each in kinds]
+    told = " or ".join(
+        dict.fromkeys(name for name, each in zip(wanted, kinds, strict=True) if each is not type(None))
+    )
+    raise UsageError(f"{place} must be {told}, not {value!r}")
+
+
+def _known(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    for key in given:
+        if key not in known:
+            raise UnknownNameError(kind, key, known)
+
+
+def _own(planned: Planned) -> tuple[Field[Any], ...]:
+    return fields(planned.options)

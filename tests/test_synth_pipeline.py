@@ -1,0 +1,220 @@
+"""Pipelines against a real server: what is made, what is kept, and that nothing is asked or done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+import teacher
+
+pytest.importorskip("pyarrow")
+
+from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
+from outspoken.synth import pipeline as pipelines
+from outspoken.synth.pipeline import Pipeline
+from outspoken.synth.records import count, rows_in
+from outspoken.synth.spec import read
+
+GENERATE = """
+[[step]]
+do = "generate"
+instruction = "Make a sum about {topic}."
+topics = ["蘋果", "تفاح", "trains"]
+count = 40
+k = 4
+"""
+DEDUPLICATE = '[[step]]\ndo = "deduplicate"\n'
+ANSWER = '[[step]]\ndo = "answer"\nsamples = 3\nfinal = "maths"\nagreement = 0.6\n'
+REPORT = '[report]\nembedder = "none"\n'
+
+
+async def run(folder: Path, text: str, url: str, **options: Any) -> tuple[dict[str, Any], dict[str, bool]]:
+    """The summary, and which steps were done just now."""
+    spec = read(text + REPORT, where="mine.toml", stem="mine", folder=folder.parent)
+    running = Pipeline(spec.changed(model=f"{url}#teacher"), folder)
+    done: dict[str, bool] = {}
+
+    def told(manifest: Mapping[str, Any], now: bool) -> None:
+        done[manifest["step"]] = now
+
+    try:
+        return await running.run(told=told, **options), done
+    finally:
+        running.close()
+
+
+def records(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [*rows_in(folder / f"{name}.parquet")]
+
+
+async def test_makes_records_until_there_are_enough_different_ones(tmp_path: Path) -> None:
+    log: list[str] = []
+    async with servers.serving(teacher.handler(log.append, numbers=9)) as served:
+        summary, _ = await run(tmp_path / "out", GENERATE, served.base_url)
+    made = records(tmp_path / "out", "01-generate")
+    assert len({row["text"] for row in made}) == 40
+    assert made[-1]["text"] not in {row["text"] for row in made[:-1]}
+    assert summary["records"] == len(made)
+    assert [row["id"] for row in made] == [str(number) for number in range(1, len(made) + 1)]
+    figures = summary["steps"][0]["figures"]
+    assert figures["requests"] == len(log)
+    assert figures["rounds"] > 1
+    shares = [sum(f"about {topic}" in line for line in log) for topic in ("蘋果", "تفاح", "trains")]
+    assert max(shares) - min(shares) <= 1 + len(log) // 10
+    keys = {row["request_key"] for row in made}
+    assert len(keys) >= len(made) / 4
+
+
+async def test_a_model_without_anything_new_is_left(tmp_path: Path) -> None:
+    async with servers.serving(teacher.handler(lambda line: None, numbers=3)) as served:
+        summary, _ = await run(tmp_path / "out", GENERATE, served.base_url)
+    assert "hardly anything new: 9 of 40" in summary["partly"][0]
+    assert summary["records"] > 9
+
+
+async def test_goes_on_where_it_was_and_asks_nothing_twice(tmp_path: Path) -> None:
+    log: list[str] = []
+    folder, text = tmp_path / "out", GENERATE + DEDUPLICATE + ANSWER
+    async with servers.serving(teacher.handler(log.append)) as served:
+        first, _ = await run(folder, text, served.base_url)
+        asked = len(log)
+        again, done = await run(folder, text, served.base_url)
+        assert not any(done.values())
+        assert len(log) == asked
+        assert again["records"] == first["records"]
+        # The figures are those of the records, whenever they were paid for.
+        assert [step["figures"] for step in again["steps"]] == [step["figures"] for step in first["steps"]]
+        await run(folder, text.replace("0.6", "0.9"), served.base_url)
+        assert len(log) == asked
+        _, done = await run(folder, text.replace("0.6", "0.9"), served.base_url, first="deduplicate")
+        assert [*done.values()] == [False, True, True]
+        assert len(log) == asked
+        _, done = await run(folder, text.replace("0.6", "0.9"), served.base_url, only="2")
+        assert done == {"02-deduplicate": True}
+        assert not (folder / "03-answer.json").exists()
+
+
+async def test_what_the_teacher_disagrees_on_is_removed(tmp_path: Path) -> None:
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        await run(tmp_path / "out", GENERATE + DEDUPLICATE + ANSWER, served.base_url)
+    kept = records(tmp_path / "out", "03-answer")
+    removed = records(tmp_path / "out", "03-answer.removed")
+    assert kept
+    assert removed
+    for row in kept:
+        one, other = teacher._SUM.search(row["text"]).groups()  # type: ignore[union-attr]
+        assert row["final"] == str(int(one) + int(other))
+        assert (row["agreement"], len(row["samples"])) == (1.0, 3)
+    assert {row["reason"] for row in removed} == {"the teacher disagrees with itself"}
+
+
+async def test_wrong_answers_are_wrong(tmp_path: Path) -> None:
+    text = GENERATE.replace("40", "8") + ANSWER.replace("agreement = 0.6", "agreement = 0.1\nnegatives = 3")
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        summary, _ = await run(tmp_path / "out", text, served.base_url)
+    for row in records(tmp_path / "out", "02-answer"):
+        assert row["negatives"]
+        assert all(f"is {row['final']}." not in negative for negative in row["negatives"])
+    assert summary["steps"][1]["figures"]["negatives"] >= 8
+
+
+async def test_an_empty_result_names_the_step(tmp_path: Path) -> None:
+    text = GENERATE.replace("40", "8") + ANSWER
+    async with servers.serving(teacher.handler(lambda line: None, certain=-1)) as served:
+        with pytest.raises(NothingLeftError, match="02-answer kept 0 of") as caught:
+            await run(tmp_path / "out", text, served.base_url)
+    assert "the teacher disagrees with itself" in str(caught.value)
+    assert count(tmp_path / "out" / "01-generate.parquet") == 8
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+async def test_a_budget_ends_it_and_keeps_what_came(tmp_path: Path) -> None:
+    text = GENERATE + "budget_tokens = 200\nmax_tokens = 20\nconcurrency = 1\n" + DEDUPLICATE
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        summary, _ = await run(tmp_path / "out", text, served.base_url)
+        assert 0 < summary["records"] < 40
+        assert "01-generate" in summary["partly"][0]
+        more, done = await run(tmp_path / "out", text.replace("200", "90000"), served.base_url)
+    assert done["01-generate"]
+    assert more["steps"][0]["figures"]["distinct"] == 40
+
+
+async def test_a_function_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def short(records):\n"
+        "    for record in records:\n"
+        "        if int(record['id']) % 2:\n"
+        "            yield {**record, 'length': len(record['text'])}\n"
+        "    yield {'text': 'one more', 'length': 8}\n"
+    )
+    text = GENERATE.replace("40", "10") + '[[step]]\ndo = "own.py:short"\n' + DEDUPLICATE
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        summary, _ = await run(tmp_path / "out", text, served.base_url)
+        made = records(tmp_path / "out", "02-short")
+        assert made[-1]["id"] == "own-1"
+        assert all(row["length"] == len(row["text"]) for row in made)
+        assert summary["steps"][1]["removed"] == {"left out by the function": 5}
+        (tmp_path / "own.py").write_text("def short(records):\n    return 1 / 0\n")
+        with pytest.raises(UsageError, match="ZeroDivisionError"):
+            await run(tmp_path / "out", text, served.base_url)
+    assert count(tmp_path / "out" / "01-generate.parquet") == 10
+
+
+async def test_begins_at_a_file_of_the_users(tmp_path: Path) -> None:
+    lines = [json.dumps({"question": text, "n": 1}, ensure_ascii=False) for text in ("水", "水 ", "火", "🔥")]
+    (tmp_path / "mine.jsonl").write_text("\n".join([*lines, "{broken"]), encoding="utf-8")
+    text = f'input = "mine.jsonl"\ntext = "question"\n{DEDUPLICATE}'
+    summary, _ = await run(tmp_path / "out", text, "http://127.0.0.1:1/v1")
+    assert summary["records"] == 3
+    assert "mine.jsonl:5" in summary["warnings"][0]
+    (row, *_) = records(tmp_path / "out", "01-deduplicate")
+    assert (row["id"], row["text"], json.loads(row["value"])) == ("1", "水", {"n": 1})
+
+
+async def test_bad_input_of_the_users(tmp_path: Path) -> None:
+    text, url = f'input = "mine.jsonl"\n{DEDUPLICATE}', "http://127.0.0.1:1/v1"
+    with pytest.raises(UsageError, match=r"mine\.jsonl"):
+        await run(tmp_path / "out", text, url)
+    (tmp_path / "mine.jsonl").write_text('{"question": "?"}')
+    with pytest.raises(UsageError, match="has no column 'text': the columns are"):
+        await run(tmp_path / "out", text, url)
+
+
+async def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        await run(tmp_path, GENERATE, "http://127.0.0.1:1/v1")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    spec = read(GENERATE, where="mine.toml", stem="mine")
+    held = Pipeline(spec, tmp_path / "out")
+    with pytest.raises(UsageError, match="another process works in"):
+        Pipeline(spec, tmp_path / "out")
+    held.close()
+    other = read(GENERATE, where="other.toml", stem="other")
+    with pytest.raises(UsageError, match="holds the pipeline mine"):
+        Pipeline(other, tmp_path / "out")
+
+
+async def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        await run(tmp_path / "out", GENERATE.replace("40", "8"), served.base_url)
+        monkeypatch.setattr(pipelines, "_ROOM", 2**60)
+        with pytest.raises(OutputError, match="make room, then run the same command again"):
+            await run(tmp_path / "out", GENERATE.replace("40", "8") + DEDUPLICATE, served.base_url)
+    assert count(tmp_path / "out" / "01-generate.parquet") == 8
+
+
+async def test_a_server_that_fails_keeps_the_earlier_steps(tmp_path: Path) -> None:
+    folder, text = tmp_path / "out", GENERATE.replace("40", "8")
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        await run(folder, text, served.base_url)
+        url = served.base_url
+    more = text + ANSWER + 'model = "http://127.0.0.1:1/v1#m"\nattempts = 1\n'
+    with pytest.raises(OutspokenError):
+        await run(folder, more, url)
+    assert count(folder / "01-generate.parquet") == 8
+    assert not (folder / "02-answer.json").exists()

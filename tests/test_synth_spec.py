@@ -1,0 +1,125 @@
+"""Specs: read to their last key, and every fault told with its remedy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+from outspoken import UsageError
+from outspoken.synth import spec as specs
+from outspoken.synth.spec import Spec, load, read
+
+GENERATE = '[[step]]\ndo = "generate"\ninstruction = "Ask about {topic}."\ntopics = ["水", "🌊"]\n'
+
+
+def spec(text: str) -> Spec:
+    return read(text, where="mine.toml", stem="mine")
+
+
+def test_reads_a_spec() -> None:
+    made = spec(
+        f'name = "早"\nseed = 3\nmodel = "local/smollm2"\n[report]\nsample = 10\n{GENERATE}k = 7\ncount = 9\n'
+    )
+    assert (made.name, made.seed, made.model, made.report.sample) == ("早", 3, "local/smollm2", 10)
+    (step,) = made.steps
+    assert step.name == "01-generate"
+    assert (step.options.topics, step.options.count, step.options.asking) == (("水", "🌊"), 9, {"k": 7})
+    assert step.settings()["topics"] == ("水", "🌊")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nmae = 'x'\n" + GENERATE, "unknown key in mine.toml: 'nmae': did you mean 'name'"),
+        ("seed = 'x'\n" + GENERATE, "seed must be a whole number, not 'x'"),
+        ("seed = true\n" + GENERATE, "seed must be a whole number, not True"),
+        ("name = ", "is not TOML"),
+        ("name = 'x'", "has no steps"),
+        ('[[step]]\ndo = "dedupe"', "did you mean 'deduplicate'"),
+        ("[[step]]\nname = 'x'", "step 1 must say what to do"),
+        (
+            GENERATE + 'tpics = ["x"]',
+            "unknown key in step 1 (generate) of mine.toml: 'tpics': did you mean 'topics'",
+        ),
+        (GENERATE + "temprature = 1.0", "did you mean 'temperature'"),
+        (GENERATE + "count = 1.5", "count must be a whole number, not 1.5"),
+        (GENERATE + "count = 0", "step 1 (generate) of mine.toml: count must be at least 1"),
+        (GENERATE + "fields = 'question'", "fields must be a list of texts, not 'question'"),
+        (GENERATE + "least_new = 1", "least_new must be from 0 to below 1"),
+        (GENERATE + GENERATE, "generate begins a pipeline"),
+        ('[[step]]\ndo = "deduplicate"', 'input = "records.jsonl"'),
+        ("[report]\nsmaple = 2\n" + GENERATE, "did you mean 'sample'"),
+        ("[report]\nsample = 1\n" + GENERATE, "sample in [report] must be at least 2"),
+        ('[[step]]\ndo = "generate"', "instruction is missing"),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask {topic}."', "there are no topics"),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask."\ntopics = ["x"]', "no {topic}"),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask {tpic}."', "did you mean 'topic'"),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask {examples}."', "there are no seeds"),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask."\ntext = "x"', "give its schema or fields"),
+        (
+            '[[step]]\ndo = "generate"\ninstruction = "Ask."\nfields = ["question"]\ntext = "qestion"',
+            "did you mean 'question'",
+        ),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask."\nschema = "no.json"', "no.json cannot be read"),
+        (GENERATE + '[[step]]\ndo = "answer"\nsamples = 3', "must be compared"),
+        (GENERATE + '[[step]]\ndo = "answer"\nk = 3', "how many answers with samples"),
+        (GENERATE + '[[step]]\ndo = "answer"\nfinal = "math"', "did you mean 'maths'"),
+        (GENERATE + '[[step]]\ndo = "no.py:f"', "there is no file no.py"),
+    ],
+)
+def test_what_means_nothing_is_told(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        spec(text)
+    assert said in str(caught.value)
+
+
+def test_paths_are_relative_to_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def mine(records):\n    return records\n")
+    (tmp_path / "shape.json").write_text('{"type": "object", "properties": {"q": {"type": "string"}}}')
+    text = GENERATE + 'schema = "shape.json"\n[[step]]\ndo = "own.py:mine"\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    made = load(str(tmp_path / "mine.toml"))
+    assert made.name == "mine"
+    assert made.steps[0].options.subject == "q"
+    assert (made.steps[1].name, made.steps[1].is_own) == ("02-mine", True)
+
+
+def test_steps_are_found_by_number_and_name() -> None:
+    made = spec(GENERATE + '[[step]]\ndo = "deduplicate"\n')
+    assert made.step("deduplicate") is made.step("2") is made.step("02-deduplicate") is made.steps[1]
+    with pytest.raises(UsageError, match="did you mean '02-deduplicate'"):
+        made.step("dedupliate")
+
+
+def test_the_command_line_changes_it() -> None:
+    made = spec(GENERATE + "count = 3\n").changed(model="local/x", count=8, seed=5)
+    assert (made.model, made.seed, made.steps[0].options.count) == ("local/x", 5, 8)
+
+
+@pytest.mark.parametrize("name", specs.names())
+def test_shipped_specs_are_whole(name: str) -> None:
+    made = load(name)
+    assert made.about
+    assert made.steps[0].do == "generate"
+    assert made.steps[-1].do == "export"
+
+
+def test_every_option_has_help() -> None:
+    for do in specs.STEPS:
+        for name, entry in specs.options_of(do).__dataclass_fields__.items():
+            assert name == "asking" or entry.metadata["help"], (do, name)
+
+
+def test_the_specs_in_the_docs_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "synth.md").read_text(encoding="utf-8")
+    made = re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "own.py").touch()
+    assert made
+    for text in made:
+        assert len(read(text, where="docs", stem="docs", folder=tmp_path).steps) > 5
+    for do in specs.STEPS:
+        assert f"**{do}**" in page

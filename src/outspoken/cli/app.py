@@ -13,6 +13,7 @@ from outspoken._version import __version__
 from outspoken.cli.ask import ask
 from outspoken.cli.compare import compare
 from outspoken.cli.doctor import doctor
+from outspoken.cli.evaluate import evaluate
 from outspoken.cli.experiment import experiment
 from outspoken.cli.gamma import gamma
 from outspoken.cli.ledger import ledger
@@ -27,6 +28,7 @@ from outspoken.cli.serve import client_key, serve
 from outspoken.cli.sharpen import sharpen
 from outspoken.cli.synth import synth
 from outspoken.cli.templates import templates
+from outspoken.cli.train import train
 from outspoken.cli.typicality import typicality
 
 __all__ = ["app", "main"]
@@ -48,6 +50,8 @@ app.command("client-key")(client_key)
 app.command()(measure)
 app.command()(experiment)
 app.command()(synth)
+app.command()(train)
+app.command()(evaluate)
 app.command()(typicality)
 app.command()(sharpen)
 app.command()(gamma)

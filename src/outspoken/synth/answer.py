@@ -72,15 +72,19 @@ class Answer:
         if "k" in self.asking or "turns" in self.asking:
             raise UsageError("k and turns belong to generate: say how many answers with samples")
 
+    def plan(self, model: str | None) -> Plan:
+        """What each record is asked. Raises `UsageError` for what cannot be."""
+        options = {"method": "direct", **self.asking, "k": 1, "n": self.samples}
+        made = Plan.make(self.model or model, None, options)
+        if made.settings.method not in ("direct", "direct-cot"):
+            raise UsageError(f"{made.settings.method} gives several answers in one: take direct or direct-cot")
+        return made
+
 
 async def run(options: Answer, step: Step) -> Outcome:
     """Ask, then keep what the samples agree on; with `negatives` ask once more for wrong ones."""
     source = step.needed()
-    plan = Plan.make(
-        options.model or step.model, None, {"method": "direct", **options.asking, "k": 1, "n": options.samples}
-    )
-    if plan.settings.method not in ("direct", "direct-cot"):
-        raise UsageError(f"{plan.settings.method} gives several answers in one: take direct or direct-cot")
+    plan = options.plan(step.model)
     step.watch.tell("asking the teacher", 0)
     asked = await ask(step, "answers", _prompts(source, options.prompt, options.system), plan)
     chosen = step.folder / step.name / "chosen.parquet" if options.negatives else step.out
@@ -125,11 +129,10 @@ async def _choose(
                     columns[name].append(found.get(name))
                 reasons.append(reason)
             table = with_columns(table, {n: pa.array(v, _COLUMNS[n]) for n, v in columns.items()})
-            good = pa.array([reason is None for reason in reasons])
-            kept.write(table.filter(good))
+            kept.write(table.filter(pa.array([reason is None for reason in reasons])))
             bad = [reason for reason in reasons if reason is not None]
             if bad:
-                rest = table.filter(pa.compute.invert(good))
+                rest = table.filter(pa.array([reason is not None for reason in reasons]))
                 gone.write(with_columns(rest, {"reason": pa.array(bad)}))
             removed.update(bad)
             done += len(reasons)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.jobs.rows import Row
-from outspoken.jobs.rows import read as read_prompts
 from outspoken.jobs.runner import Plan
 from outspoken.settings import option
 from outspoken.synth.asking import ASKING, Spent, ask
-from outspoken.synth.records import FIELD, Writer, batches, fields_of, fill, pa, table_of
+from outspoken.synth.prompts import Asks
+from outspoken.synth.records import FIELD, Writer, batches, fields_of, pa, table_of
 from outspoken.synth.step import Outcome, Step
 from outspoken.text import text_key
 
@@ -128,9 +126,9 @@ class Generate:
             raise UsageError('no field of the schema is text: name the one that counts with text = "FIELD"')
         return self.text or texts[0]
 
-    def plan(self, step: Step) -> Plan:
+    def plan(self, model: str | None) -> Plan:
         """What each prompt is asked: one call, or k of them for the methods whose calls give one response."""
-        made = Plan.make(self.model or step.model, self.record, self.asking)
+        made = Plan.make(self.model or model, self.record, self.asking)
         if made.settings.method in _INDEPENDENT:
             made = Plan.make(made.model, self.record, {**self.asking, "n": made.settings.k})
         return made
@@ -138,9 +136,9 @@ class Generate:
 
 async def run(options: Generate, step: Step) -> Outcome:
     """Ask in rounds; every round is a run of its own, whose files stay in the step's folder."""
-    plan = options.plan(step)
+    plan = options.plan(step.model)
     made = _Made(options.count, options.distinct)
-    asks = _Asks(options, step.seed)
+    asks = Asks(options, step.seed)
     a_call = plan.settings.k * (plan.settings.turns if plan.settings.method == "vs-multi" else 1)
     size = asks.kinds if options.count is None else -(-options.count // a_call)
     spent, problems, poor, partly = Spent(), dict[str, None](), 0, ""
@@ -175,43 +173,6 @@ async def run(options: Generate, step: Step) -> Outcome:
     if partly and options.count is not None and not partly.startswith("the model"):
         partly += f": {made.found:,} of {options.count:,} {what}"
     return Outcome(kept, figures=figures, warnings=tuple(problems)[:5], partly=partly)
-
-
-class _Asks:
-    """The prompts in their order: topics and personas in turn, so that each has its share however many are asked."""
-
-    def __init__(self, options: Generate, seed: int) -> None:
-        self._options = options
-        self._seed = seed
-        topics = list(options.topics) or _lines(options.topics_file)
-        personas = list(options.personas) or _lines(options.personas_file)
-        pairs: list[tuple[str | None, str | None]]
-        pairs = list(itertools.product(topics or (None,), personas or (None,)))
-        random.Random(seed).shuffle(pairs)
-        self._pairs = pairs
-        self._seeds = _lines(options.seeds, options.seeds_column) if options.seeds else []
-        self._next = 0
-
-    @property
-    def kinds(self) -> int:
-        return len(self._pairs)
-
-    def take(self, count: int, known: list[str]) -> Iterator[dict[str, Any]]:
-        """The next `count` prompts; `draw` tells the same one from its earlier times."""
-        first, self._next = self._next, self._next + count
-        for number in range(first, first + count):
-            topic, persona = self._pairs[number % len(self._pairs)]
-            chosen = random.Random(f"{self._seed}/{number}")
-            examples = chosen.sample(self._seeds, min(self._options.examples, len(self._seeds)))
-            values = {"topic": topic, "persona": persona, "examples": _listed(examples)}
-            prompt = fill(self._options.instruction, values)
-            if examples and "{examples}" not in self._options.instruction:
-                prompt += f"\n\nExamples:\n{_listed(examples)}"
-            if known:
-                quoted = chosen.sample(known, min(self._options.avoid, len(known)))
-                prompt += f"\n\nThese are there already; do not repeat any of them:\n{_listed(quoted)}"
-            row = {"id": str(number + 1), "prompt": prompt, "draw": number // len(self._pairs)}
-            yield row | {name: values[name] for name in ("topic", "persona") if values[name] is not None}
 
 
 class _Made:
@@ -294,23 +255,3 @@ def _text(row: Mapping[str, Any], subject: str) -> str:
         return str(row["text"])
     value = fields_of({"value": row["value"]}).get(subject)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _listed(texts: list[str]) -> str:
-    return "\n".join("- " + " ".join(text.split()) for text in texts)
-
-
-def _lines(path: str, column: str = "") -> list[str]:
-    """The texts of a file, as prompts are read."""
-    if not path:
-        return []
-    try:
-        rows = [*read_prompts(path, prompt_column=column or None)]
-    except UsageError:
-        if column:
-            raise
-        rows = [*read_prompts(path, prompt_column="topic")]
-    texts = [row.messages[-1].content for row in rows if isinstance(row, Row)]
-    if not texts:
-        raise UsageError(f"{path} holds no text: write one a line")
-    return texts

@@ -37,9 +37,9 @@ def _parquet(source: Path, text: str, out: Path) -> tuple[str, ...]:
         for table in batches(source):
             if text not in table.column_names:
                 raise UnknownNameError(f"column for text in {source.name}:", text, table.column_names)
-            texts = pa.compute.cast(table[text], pa.string())
+            texts = table[text].cast(pa.string())
             if "id" in table.column_names:
-                names = pa.compute.cast(table["id"], pa.string())
+                names = table["id"].cast(pa.string())
             else:
                 names = pa.array([str(number + at + 1) for at in range(table.num_rows)])
             number += table.num_rows

@@ -68,12 +68,16 @@ def finished(step: Step, key: str) -> dict[str, Any] | None:
     manifest = read(step)
     if manifest is None or manifest["key"] != key or manifest.get("partly"):
         return None
-    return manifest if manifest["files"] == files_of(step) else None
+    found = [step.folder / name for name in manifest["files"]]
+    sizes = [path.stat().st_size if path.is_file() else None for path in found]
+    return manifest if sizes == [*manifest["files"].values()] else None
 
 
-def files_of(step: Step) -> dict[str, int]:
-    """The sizes of the files of records that a step left, by name."""
-    return {path.name: path.stat().st_size for path in (step.out, step.removed) if path.is_file()}
+def files_of(step: Step, folder: str | None = None) -> dict[str, int]:
+    """The sizes of the files that a step left, by name: its records, and all of a `folder` of its own."""
+    own = sorted((step.folder / folder).rglob("*")) if folder else []
+    found = [path for path in (step.out, step.removed, *own) if path.is_file()]
+    return {path.relative_to(step.folder).as_posix(): path.stat().st_size for path in found}
 
 
 def write(step: Step, manifest: Mapping[str, Any]) -> None:

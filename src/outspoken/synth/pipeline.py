@@ -78,6 +78,7 @@ class Pipeline:
         self, first: str | None, only: str | None, told: Callable[[Mapping[str, Any], bool], None] | None
     ) -> dict[str, Any]:
         begun = time.monotonic()
+        self._check()
         self._forget_others()
         anew = None if first is None else self.spec.step(first).number
         alone = None if only is None else self.spec.step(only)
@@ -171,11 +172,23 @@ class Pipeline:
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 3),
             "version": __version__,
-            "files": manifest.files_of(step),
+            "files": manifest.files_of(step, outcome.figures.get("folder")),
         }
         manifest.write(step, done)
         # As it is read again.
         return dict(json.loads(json.dumps(done, ensure_ascii=False, default=str)))
+
+    def _check(self) -> None:
+        """Raise `UsageError` for what a later step would stumble over, before an earlier one costs anything."""
+        for planned in self.spec.steps:
+            if planned.is_own:
+                own.function_of(planned.do)
+                continue
+            module = import_module(f"{__package__}.{planned.do}")
+            if hasattr(module, "check"):
+                module.check(planned.options)
+            if hasattr(planned.options, "plan"):
+                planned.options.plan(self.spec.model)
 
     def _forget_others(self) -> None:
         """Steps that the spec had once leave their records and no manifest: they are no part of the report."""

@@ -153,6 +153,8 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
         values["input"] = folder / str(table["input"])
     values.setdefault("name", stem)
     steps = [_planned(number, entry, where, folder) for number, entry in enumerate(given, 1)]
+    if sum(planned.do == "export" for planned in steps) > 1:
+        raise UsageError(f"{where}: a pipeline exports once, into its folder export: give all formats to one step")
     if any(planned.do == "generate" for planned in steps[1:]):
         raise UsageError(f"{where}: generate begins a pipeline, and stands once in it")
     if steps[0].do != "generate" and "input" not in values:

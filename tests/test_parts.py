@@ -486,7 +486,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(
 
     before = names(tmp_path)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="the disk is full: make room, then continue with --resume"):
+    with pytest.raises(OutputError, match="the disk is full: make room, then give the same command again"):
         output.write(0, columns(["b"] * 50), {})
     with pytest.raises(OutputError, match="the disk is full"):
         output.assemble([0], finished=True)

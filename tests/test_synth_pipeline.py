@@ -155,7 +155,7 @@ async def test_a_function_of_the_users(tmp_path: Path) -> None:
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         summary, _ = await run(tmp_path / "out", text, served.base_url)
         made = records(tmp_path / "out", "02-short")
-        assert made[-1]["id"] == "own-1"
+        assert made[-1]["id"] == "02-short-1"
         assert all(row["length"] == len(row["text"]) for row in made)
         assert summary["steps"][1]["removed"] == {"left out by the function": 5}
         (tmp_path / "own.py").write_text("def short(records):\n    return 1 / 0\n")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from outspoken.errors import OutputError
+from outspoken.errors import OutputError, OutspokenError
 
 __all__ = ["put_in_place", "replace", "temporary_name", "why", "writing"]
 
@@ -38,6 +38,8 @@ def writing(target: Path) -> Iterator[None]:
     """What goes wrong meanwhile is an `OutputError` that names `target`."""
     try:
         yield
+    except OutspokenError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise OutputError(f"{target} cannot be written: {why(error)}") from error
 
@@ -64,5 +66,5 @@ def _flush_folder(folder: Path) -> None:
 def why(error: BaseException) -> str:
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full: make room, then continue with --resume"
+        return "the disk is full: make room, then give the same command again (run: with --resume)"
     return getattr(error, "strerror", None) or str(error)

@@ -18,7 +18,7 @@ from outspoken._extras import need
 from outspoken.errors import OutputError
 from outspoken.jobs.atomic import replace, why
 
-__all__ = ["COLUMNS", "agree", "join", "json_lines", "merge", "renamed", "write_table"]
+__all__ = ["COLUMNS", "agree", "array_of", "join", "json_lines", "merge", "renamed", "write_table"]
 
 COLUMNS = {
     "prompt_id": "string",
@@ -147,6 +147,13 @@ def _table(columns: Mapping[str, list[Any]]) -> Any:
         arrays.append(array)
         schema = schema.append(arrow.field(name, array.type, metadata=metadata))
     return arrow.Table.from_arrays(arrays, schema=schema)
+
+
+def array_of(values: list[Any]) -> Any:
+    """The values as an array of Arrow's that Parquet can hold: JSON text where they share no type."""
+    arrow, _ = _arrow()
+    array = _inferred(values, arrow)
+    return _json_text(values, arrow) if array is None else array
 
 
 def _inferred(values: list[Any], arrow: Any) -> Any:

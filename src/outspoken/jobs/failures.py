@@ -17,18 +17,23 @@ _SHOWN = 5
 class FailureFile:
     """`<output>.failures.jsonl`, put in its place by `finish`; where nothing has failed there is none.
 
-    `first` are the first few, for people.
+    `first` are the first few, for people; `passing` counts those that may go well another time.
     """
 
     def __init__(self, output: Path) -> None:
         self.path = output.with_name(output.name + ".failures.jsonl")
-        self.first: list[dict[str, str]] = []
+        self.first: list[dict[str, Any]] = []
+        self.passing = 0
         self._temporary = temporary_name(self.path)
         self._file: IO[str] | None = None
 
-    def add(self, id: str, where: str, cause: str, message: str) -> None:  # noqa: A002
-        """Raises `OutputError` where it cannot be written."""
-        line = {"id": id, "where": where, "cause": cause, "message": message}
+    def add(self, id: str, where: str, cause: str, message: str, passing: bool = False) -> None:  # noqa: A002
+        """`passing` says that the provider failed, and the same request may go well another time.
+
+        Raises `OutputError` where it cannot be written.
+        """
+        line = {"id": id, "where": where, "cause": cause, "message": message, "passing": passing}
+        self.passing += passing
         if len(self.first) < _SHOWN:
             self.first.append(line)
         with writing(self.path):
@@ -47,7 +52,11 @@ class FailureFile:
 
     def told(self) -> dict[str, Any]:
         """For a summary: where the file is (None: nowhere), and the first few failures."""
-        return {"failures_file": str(self.path) if self.path.is_file() else None, "first_failures": self.first}
+        return {
+            "failures_file": str(self.path) if self.path.is_file() else None,
+            "first_failures": self.first,
+            "passing_failures": self.passing,
+        }
 
     def __enter__(self) -> FailureFile:
         return self

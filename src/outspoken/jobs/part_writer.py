@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from outspoken.engine import Answer, Meter, cause_of
-from outspoken.errors import LedgerError, OutputError, OutspokenError
+from outspoken.errors import LedgerError, OutputError, OutspokenError, ProviderError
 from outspoken.jobs.failures import FailureFile
 from outspoken.jobs.parts import Output
 from outspoken.jobs.responses import Responses
@@ -167,7 +167,8 @@ class PartWriter:
         if answer.error is not None:
             part.failed += 1
             row = answer.prompt
-            self._failures.add(row.id, row.where, cause_of(answer.error), str(answer.error))
+            error = answer.error
+            self._failures.add(row.id, row.where, cause_of(error), str(error), isinstance(error, ProviderError))
         responses, distinct = part.responses.add(answer, self._plan.run.goal)
         part.short += answer.short
         self.meter.responses += responses

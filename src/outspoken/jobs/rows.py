@@ -71,6 +71,7 @@ def read(
     prompt_column: str | None = None,
     id_column: str | None = None,
     draw_column: str | None = None,
+    remedy: str = "say which one holds the prompts (--prompt-column)",
 ) -> Iterator[Row | BadRow]:
     """The rows of `source` in their order, read as they are asked for; memory stays bounded.
 
@@ -82,12 +83,14 @@ def read(
     `prompt`, else from `messages` (there also as JSON text). The id comes from `id_column`, else from `id` where
     there is one, else it is the row's number counted from 1. `draw_column` holds each row's `occurrence`: for
     prompts that were asked in another file before, and are to have another answer. Without it they are counted.
+    `remedy` is said where the column of the prompts is missing.
 
     Raises `UsageError` for a file that is missing, unreadable, empty or UTF-16, and for one that lacks the
     columns; `OutputError` where the temporary folder is full.
     """
     name = "standard input" if str(source) == "-" else str(source)
     reader = Reader(name, prompt_column, id_column, draw_column)
+    reader.remedy = remedy
     rows = reader.rows(partial(open_source, source, reader))
     first = next(rows, None)
     if first is None:
@@ -131,6 +134,7 @@ class Reader:
         self.name = name
         self._draw_column = draw_column
         self.between = ":"
+        self.remedy = ""
         self._prompt_column = prompt_column
         self._id_column = id_column
         self._id_must_be = id_column is not None
@@ -171,8 +175,7 @@ class Reader:
         if self._prompt_column is None or self._prompt_column not in names:
             missing = repr(self._prompt_column) if self._prompt_column is not None else "'prompt' (or 'messages')"
             raise UsageError(
-                f"{self.name} has no column {missing}: the columns are {listed(names)}; "
-                "say which one holds the prompts (--prompt-column)"
+                f"{self.name} has no column {missing}: the columns are {listed(names)}; {self.remedy}"
             )
         if self._id_column is None:
             if open_ended or _ID_COLUMN in names:

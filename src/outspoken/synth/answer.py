@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from outspoken.checking.maths import Checker, final_answer
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.jobs.runner import Plan
 from outspoken.settings import option
-from outspoken.synth.asking import ASKING, Asked, ask
+from outspoken.synth.asking import ASKING, Asking
 from outspoken.synth.records import Writer, batches, fields_of, fill, pa, rows_in, with_columns
 from outspoken.synth.step import Outcome, Step
 from outspoken.text import text_key
@@ -72,6 +72,10 @@ class Answer:
         if "k" in self.asking or "turns" in self.asking:
             raise UsageError("k and turns belong to generate: say how many answers with samples")
 
+    def templates(self) -> dict[str, str]:
+        """The templates of its options that are filled, by their name."""
+        return {"prompt": self.prompt} | ({"negatives_prompt": self.negatives_prompt} if self.negatives else {})
+
     def plan(self, model: str | None) -> Plan:
         """What each record is asked. Raises `UsageError` for what cannot be."""
         options = {"method": "direct", **self.asking, "k": 1, "n": self.samples}
@@ -86,45 +90,47 @@ async def run(options: Answer, step: Step) -> Outcome:
     source = step.needed()
     plan = options.plan(step.model)
     step.watch.tell("asking the teacher", 0)
-    asked = await ask(step, "answers", _prompts(source, options.prompt, options.system), plan)
+    asking = Asking(step)
+    answers = await asking.ask("answers", _prompts(source, options.prompt, options.system), plan)
     chosen = step.folder / step.name / "chosen.parquet" if options.negatives else step.out
     async with Checker() as checker:
-        kept, removed = await _choose(options, step, asked, chosen, checker)
+        kept, removed = await _choose(options, step, asking, answers, chosen, checker)
         if options.negatives:
-            asked, found = await _negatives(options, step, chosen, plan, asked, checker)
-    figures: dict[str, Any] = asked.spent.to_dict()
+            found = await _negatives(options, step, asking, chosen, plan, checker)
+    figures: dict[str, Any] = asdict(asking.spent)
     if options.negatives:
         figures["negatives"] = found
     if checker.timeouts:
         figures["comparisons that took too long"] = checker.timeouts
-    return Outcome(kept, removed, figures, asked.problems[:5], partly=asked.stopped)
+    return Outcome(kept, removed, figures, asking.problems, partly=asking.partly)
 
 
 def _prompts(source: Path, template: str, system: str = "") -> Iterator[dict[str, Any]]:
-    """The records as prompts; `draw` tells those that say the same apart."""
+    """The records as prompts, called by their place from 1; `draw` tells those that say the same apart."""
     seen: dict[bytes, int] = {}
-    for row in rows_in(source):
+    for number, row in enumerate(rows_in(source), 1):
         text = fill(template, fields_of(row))
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         draw = seen[key] = seen.get(key, -1) + 1
         messages = [{"role": "system", "content": system}] if system else []
-        yield {"id": row["id"], "prompt": [*messages, {"role": "user", "content": text}], "draw": draw}
+        yield {"id": str(number), "prompt": [*messages, {"role": "user", "content": text}], "draw": draw}
 
 
 async def _choose(
-    options: Answer, step: Step, asked: Asked, out: Path, checker: Checker
+    options: Answer, step: Step, asking: Asking, answers: Path, out: Path, checker: Checker
 ) -> tuple[int, Counter[str]]:
     """Write the records with their answers to `out`, but for those without one; how many, and why not the rest."""
     source, removed, done = step.needed(), Counter[str](), 0
-    by_record = _Grouped(asked.path)
-    silent = _NOT_YET if asked.stopped else _SILENT
+    by_record = _Grouped(answers)
     with Writer(out) as kept, Writer(step.removed) as gone:
         for table in batches(source, rows=256):
             columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
             reasons: list[str | None] = []
-            for row in table.select(["id"]).to_pylist():
-                texts = by_record.take(row["id"])
-                found, reason = await _agreed(options, texts, checker) if texts else ({}, silent)
+            for number in range(done + 1, done + table.num_rows + 1):
+                texts = by_record.take(number)
+                found, reason = await _agreed(options, texts, checker)
+                if not texts and (asking.stopped or str(number) in asking.failed):
+                    reason = _NOT_YET
                 for name in _COLUMNS:
                     columns[name].append(found.get(name))
                 reasons.append(reason)
@@ -142,6 +148,8 @@ async def _choose(
 
 async def _agreed(options: Answer, texts: Sequence[str], checker: Checker) -> tuple[dict[str, Any], str | None]:
     """The columns of one record, and why it is removed (None: it is not)."""
+    if not texts:
+        return {}, _SILENT
     if options.final == "none":
         return {"answer": texts[0]}, None
     finals = [_final(options, text) for text in texts]
@@ -160,31 +168,28 @@ async def _agreed(options: Answer, texts: Sequence[str], checker: Checker) -> tu
 
 
 async def _negatives(
-    options: Answer, step: Step, chosen: Path, plan: Plan, asked: Asked, checker: Checker
-) -> tuple[Asked, int]:
+    options: Answer, step: Step, asking: Asking, chosen: Path, plan: Plan, checker: Checker
+) -> int:
     """Ask for wrong answers, unless it was stopped, and add those that really are wrong; how many there are."""
     answers: Path | None = None
-    if not asked.stopped:
+    if not asking.stopped:
         wrong = Plan.make(plan.model, None, {**options.asking, "method": "vs-standard", "k": options.negatives})
         step.watch.tell("asking for wrong answers", 0)
-        more = await ask(step, "negatives", _prompts(chosen, options.negatives_prompt), wrong)
-        answers = more.path
-        asked = Asked(more.path, asked.spent + more.spent, more.stopped, asked.problems + more.problems)
-    by_record, total = _Grouped(answers), 0
+        answers = await asking.ask("negatives", _prompts(chosen, options.negatives_prompt), wrong)
+    by_record, total, done = _Grouped(answers), 0, 0
     with Writer(step.out) as writer:
         for table in batches(chosen, rows=256):
             column = []
-            for row in table.select(["id", "final"]).to_pylist():
-                told = [(text, _final(options, text)) for text in by_record.take(row["id"])]
+            for right in table["final"].to_pylist():
+                done += 1
+                told = [(text, _final(options, text)) for text in by_record.take(done)]
                 wrong_ones = [
-                    text
-                    for text, final in told
-                    if final and not await _is_same(options, final, row["final"], checker)
+                    text for text, final in told if final and not await _is_same(options, final, right, checker)
                 ]
                 column.append(wrong_ones)
                 total += len(wrong_ones)
             writer.write(with_columns(table, {"negatives": pa.array(column, _NEGATIVES)}))
-    return asked, total
+    return total
 
 
 def _final(options: Answer, text: str) -> str | None:
@@ -205,8 +210,8 @@ class _Grouped:
         self._groups = ((key, [row["text"] for row in rows]) for key, rows in groupby(rows, _prompt_id))
         self._next: tuple[str, list[str]] | None = next(self._groups, None)
 
-    def take(self, identifier: str) -> list[str]:
-        if self._next is None or self._next[0] != identifier:
+    def take(self, number: int) -> list[str]:
+        if self._next is None or self._next[0] != str(number):
             return []
         texts = self._next[1]
         self._next = next(self._groups, None)

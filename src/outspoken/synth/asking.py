@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import filecmp
 import json
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import OutspokenError, UsageError
-from outspoken.jobs.atomic import replace
+from outspoken.jobs import atomic
 from outspoken.jobs.job import FileRun, Job
 from outspoken.jobs.options import RunSettings
 from outspoken.jobs.runner import Plan
 from outspoken.settings import Settings
 from outspoken.synth.step import Step
 
-__all__ = ["ASKING", "Asked", "Spent", "ask"]
+__all__ = ["ASKING", "Asking", "Spent"]
 
 _OF_THE_STEP = ("n", "until_distinct", "max_calls", "on_short")
 ASKING = tuple(
     entry.name for kind in (Settings, RunSettings) for entry in fields(kind) if entry.name not in _OF_THE_STEP
 )
 """The settings of a run that a step takes beside its own options."""
+
+_PROBLEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,92 +49,138 @@ class Spent:
             self.failures + other.failures,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
+class Asking:
+    """All that one step asks, in one or several runs under one budget.
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The file of the responses, what they took, why not all came ("" where all did), and the first failures."""
-
-    path: Path
-    spent: Spent
-    stopped: str = ""
-    problems: tuple[str, ...] = ()
-
-
-async def ask(step: Step, name: str, prompts: Iterable[Mapping[str, Any]], plan: Plan) -> Asked:
-    """Ask `prompts` (rows with `prompt`, `id` and `draw`) and write the responses to the step's folder as `name`.
-
-    What the ledger holds is not asked again; a file that is whole is not even read. Raises what `run` raises where
-    nothing at all comes.
+    `spent` is what its replies took, in earlier executions too; `stopped` why not all were asked ("" where all
+    were), `failed` the ids of prompts whose request failed and may go well another time, `problems` the first
+    failures for people.
     """
-    folder = step.folder / step.name
-    folder.mkdir(parents=True, exist_ok=True)
-    source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
-    changed = _write(source, prompts)
-    over_ray = step.engine.kind == "ray"
-    job = Job(
-        source,
-        out,
-        plan,
-        None if over_ray else step.ledger,
-        resume=not changed,
-        overwrite=changed,
-        draw_column="draw",
-    )
-    running: Any
-    if over_ray:
-        from outspoken.jobs.over_ray import RayRun
 
-        running = RayRun(job, address=step.engine.address, workers=step.engine.workers)
-    else:
-        running = FileRun(job)
-    step.watch.running = running
-    if step.watch.stopped:
-        running.stop(step.watch.stopped)
-    failed: OutspokenError | None = None
-    try:
-        summary = await running.run()
-    except UsageError:
-        raise
-    except OutspokenError as error:
-        failed, summary = error, running.summary()
-    finally:
-        step.watch.running = None
-        running.close()
-    spent = _added(told, summary, running.meter, plan, anew=changed)
-    if failed is not None:
-        raise failed
-    problems = [f"{failure['where']}: {failure['message']}" for failure in summary["first_failures"]]
-    return Asked(out, spent, summary["stopped"], tuple(problems))
+    def __init__(self, step: Step) -> None:
+        self.spent = Spent()
+        self.stopped = ""
+        self.failed: set[str] = set()
+        self._problems: dict[str, None] = {}
+        self._step = step
+        self._begun = time.monotonic()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(self._problems)[:_PROBLEMS]
+
+    @property
+    def partly(self) -> str:
+        """Why the step is not finished, "" where it is."""
+        if self.stopped or not self.failed:
+            return self.stopped
+        return f"{len(self.failed):,} requests failed: the same command makes them again"
+
+    async def ask(self, name: str, prompts: Iterable[Mapping[str, Any]], plan: Plan) -> Path:
+        """Ask `prompts` (rows with `prompt`, `id`, `draw`) and write the responses to the step's folder as `name`.
+
+        What the ledger holds is not asked again; a file that is whole is not even read. The file may be missing
+        where nothing came before it was stopped. Raises what `run` raises where nothing at all comes.
+        """
+        step = self._step
+        folder = step.folder / step.name
+        with atomic.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
+        changed = _write(source, prompts)
+        before = Spent(**json.loads(told.read_bytes())) if told.is_file() and not changed else None
+        left, self.stopped = _within(plan, self.spent + (before or Spent()), time.monotonic() - self._begun)
+        if self.stopped:
+            self.spent += before or Spent()
+            return out
+        over_ray = step.engine.kind == "ray"
+        job = Job(
+            source,
+            out,
+            left,
+            None if over_ray else step.ledger,
+            resume=not changed,
+            overwrite=changed,
+            draw_column="draw",
+        )
+        running: Any
+        if over_ray:
+            from outspoken.jobs.over_ray import RayRun
+
+            running = RayRun(job, address=step.engine.address, workers=step.engine.workers)
+        else:
+            running = FileRun(job)
+        step.watch.running = running
+        if step.watch.stopped:
+            running.stop(step.watch.stopped)
+        error: OutspokenError | None = None
+        try:
+            summary = await running.run()
+        except UsageError:
+            raise
+        except OutspokenError as failed:
+            error, summary = failed, running.summary()
+        finally:
+            step.watch.running = None
+            running.close()
+        spent = _added(before, summary, running.meter, plan)
+        atomic.replace(told, lambda file: file.write(json.dumps(asdict(spent)).encode()))
+        if error is not None:
+            raise error
+        self.spent += spent
+        self.stopped = summary["stopped"]
+        self._look(summary)
+        return out
+
+    def _look(self, summary: Mapping[str, Any]) -> None:
+        """Take note of what failed."""
+        lines = [f"{failure['where']}: {failure['message']}" for failure in summary["first_failures"]]
+        self._problems |= dict.fromkeys(lines)
+        if summary["passing_failures"]:
+            with Path(summary["failures_file"]).open(encoding="utf-8") as file:
+                self.failed |= {failure["id"] for failure in map(json.loads, file) if failure["passing"]}
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
     """Write the prompts; whether that changed a file that was there."""
     lines = (json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
     fresh = path.with_name(path.name + ".new")
-    replace(fresh, lambda file: file.writelines(lines))
+    atomic.replace(fresh, lambda file: file.writelines(lines))
     changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)
     fresh.replace(path)
     return changed
 
 
-def _added(told: Path, summary: Mapping[str, Any], meter: Any, plan: Plan, *, anew: bool) -> Spent:
-    """What these responses took in this execution and in those before it, which is kept in a file beside them.
+def _within(plan: Plan, spent: Spent, seconds: float) -> tuple[Plan, str]:
+    """The plan with what is left of its budget, and why nothing is ("" where something is)."""
+    run = plan.run
+    budgets = (
+        ("budget_tokens", spent.tokens, "{:,} tokens"),
+        ("budget_usd", spent.usd or 0.0, "{:g} US dollars"),
+        ("max_seconds", seconds, "{:g} s"),
+    )
+    left: dict[str, Any] = {}
+    for name, used, told in budgets:
+        wanted = getattr(run, name)
+        if wanted is None:
+            continue
+        if used >= wanted:
+            return plan, f"the budget of {told.format(wanted)} is used up"
+        left[name] = wanted - used
+    return replace(plan, run=replace(run, **left)), ""
+
+
+def _added(before: Spent | None, summary: Mapping[str, Any], meter: Any, plan: Plan) -> Spent:
+    """What these responses took in this execution and in those `before` it.
 
     Replies that the ledger held count where no execution has told of them: it was killed.
     """
     price = plan.price
-    before = None
-    if told.is_file() and not anew:
-        before = Spent(**json.loads(told.read_bytes()))
     from_ledger = meter.from_ledger if before is None else 0
     tokens = meter.usage.total_tokens + (meter.usage_from_ledger.total_tokens if before is None else 0)
     usd = None
     if price is not None:
         usd = price.cost(meter.usage) + (price.cost(meter.usage_from_ledger) if before is None else 0.0)
     spent = (before or Spent()) + Spent(meter.requests + from_ledger, from_ledger, tokens, usd)
-    spent = Spent(**{**spent.to_dict(), "failures": summary["failures"]})
-    replace(told, lambda file: file.write(json.dumps(spent.to_dict()).encode()))
-    return spent
+    return replace(spent, failures=summary["failures"])

@@ -62,7 +62,7 @@ def clusters(vectors: NDArray[np.floating], count: int, seed: int) -> list[int]:
     clustering = Clustering(rows, count, seed)
     for _ in clustering.work():
         pass
-    return clustering.labels.tolist()
+    return [int(label) for label in clustering.labels]
 
 
 def nearest(vectors: NDArray[np.floating], members: Sequence[int]) -> list[int]:
@@ -104,4 +104,4 @@ def _alone(word: str) -> bool:
 
 def _directions(vectors: NDArray[np.floating]) -> Floats:
     rows = np.asarray(vectors, dtype=np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

@@ -17,13 +17,13 @@ from outspoken.settings import option
 from outspoken.synth.card import Contents, card, steps_before
 from outspoken.synth.export_files import FORMATS, Example, Files
 from outspoken.synth.records import (
-    FIELD,
     Writer,
     batches,
     check_room,
     count,
     fields_of,
     fill,
+    names_in,
     pa,
     pq,
     with_columns,
@@ -72,12 +72,16 @@ class Export:
         if not 0 <= self.test_share < 1:
             raise UsageError(f"test_share must be a share from 0 to below 1, not {self.test_share:g}")
         if "preferences" in self.formats:
-            used = _used(self.completion)
+            used = names_in(self.completion)
             if "answer" not in used or "final" in used:
                 raise UsageError(
                     "preferences puts a wrong answer in the place of {answer}: completion must hold {answer}, and "
                     "not {final}, which would stay the right one"
                 )
+
+    def templates(self) -> dict[str, str]:
+        """The templates of its options, by their name."""
+        return {"prompt": self.prompt, "completion": self.completion}
 
 
 async def run(options: Export, step: Step) -> Outcome:
@@ -137,7 +141,9 @@ def _check(options: Export, source: Path) -> None:
         )
     known = set(columns) - {"value"}
     wanted = {
-        name: f"field in the {kind}" for kind in ("prompt", "completion") for name in _used(getattr(options, kind))
+        name: f"field in the {kind}"
+        for kind in ("prompt", "completion")
+        for name in names_in(getattr(options, kind))
     }
     if "value" in columns and not wanted.keys() <= known:
         for table in batches(source, ("value",)):
@@ -185,14 +191,10 @@ def _example(options: Export, seed: int, row: Mapping[str, Any]) -> Example | st
 
 def _filled(template: str, fields: Mapping[str, Any]) -> str:
     """The template with the fields in it, "" where one of them is missing or null, or nothing is said."""
-    if any(fields.get(name) is None for name in _used(template)):
+    if any(fields.get(name) is None for name in names_in(template)):
         return ""
     text = fill(template, fields)
     return text if text.strip() else ""
-
-
-def _used(template: str) -> set[str]:
-    return {name for name in FIELD.findall(template) if name}
 
 
 def _place(seed: int, text: str) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from typing import Any
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.jobs.runner import Plan
 from outspoken.settings import option
-from outspoken.synth.asking import ASKING, Spent, ask
+from outspoken.synth.asking import ASKING, Asking
 from outspoken.synth.prompts import Asks
-from outspoken.synth.records import FIELD, Writer, batches, fields_of, pa, table_of
+from outspoken.synth.records import Writer, batches, names_in, pa, with_columns
+from outspoken.synth.shapes import schema_of, subject_of
 from outspoken.synth.step import Outcome, Step
 from outspoken.text import text_key
 
-__all__ = ["Generate", "run"]
+__all__ = ["Generate", "check", "run"]
 
 _INDEPENDENT = ("direct", "direct-cot")
 _MARGIN, _LEAST_ASKS, _GROWTH = 1.1, 4, 4
-_EXCERPT = 300
+_EXCERPT, _QUOTABLE = 300, 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Generate:
 
     instruction: str = option("", "What to ask for; {topic}, {persona} and {examples} are filled in.")
     topics: tuple[str, ...] = option((), "Each record is asked for with one of these as {topic}, in turn.")
-    topics_file: str = option("", "Topics from a file: a line each, or a column `prompt` or `topic`.", path=True)
+    topics_file: str = option("", "Topics from a file: a line each, or a column `prompt`.", path=True)
     personas: tuple[str, ...] = option((), "Each record is asked for with one of these as {persona}, in turn.")
     personas_file: str = option("", "Personas from a file, as topics_file.", path=True)
     seeds: str = option("", "A file of records from which each prompt quotes some as {examples}.", path=True)
@@ -61,17 +63,21 @@ class Generate:
             raise UsageError(f"count must be at least 1, not {self.count}")
         if not 0 <= self.least_new < 1:
             raise UsageError(f"least_new must be from 0 to below 1, not {self.least_new:g}")
-        if self.schema and self.fields:
-            raise UsageError("schema and fields exclude each other: say one of them")
+        for name in ("topics", "personas"):
+            if not all(each.strip() for each in getattr(self, name)):
+                raise UsageError(f"{name} has an empty one: leave it out")
         self._check_names()
         self.record, self.subject  # noqa: B018  (their own checks)
 
     def _check_names(self) -> None:
-        used: set[str] = set(filter(None, FIELD.findall(self.instruction)))
+        used = names_in(self.instruction)
         for name in used:
             if name not in ("topic", "persona", "examples"):
                 raise UnknownNameError(
-                    "field in the instruction", name, ("topic", "persona", "examples"), see="{{ is a brace"
+                    "field in the instruction",
+                    name,
+                    ("topic", "persona", "examples"),
+                    see=f"write {{{{{name}}}}} for braces",
                 )
         for name in ("topic", "persona"):
             many, file = f"{name}s", f"{name}s_file"
@@ -90,41 +96,19 @@ class Generate:
     @cached_property
     def record(self) -> Mapping[str, Any] | None:
         """The JSON schema of a record, None where it is text."""
-        if self.fields:
-            properties = {name: {"type": "string", "minLength": 1} for name in self.fields}
-            return {
-                "type": "object",
-                "properties": properties,
-                "required": list(self.fields),
-                "additionalProperties": False,
-            }
-        if not isinstance(self.schema, str):
-            return self.schema
-        if not self.schema:
-            return None
-        try:
-            found = json.loads(Path(self.schema).read_bytes())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"the schema {self.schema} cannot be read: {error}") from error
-        if not isinstance(found, dict):
-            raise UsageError(f"the schema {self.schema} must be a JSON object")
+        known = (*self.__dataclass_fields__, *ASKING)
+        found: Mapping[str, Any] | None = schema_of(self.schema, self.fields, known)
         return found
 
     @cached_property
     def subject(self) -> str:
         """The field whose text is the record's, "" where the record is text."""
-        if self.record is None:
-            if self.text:
-                raise UsageError("text names a field of a record: give its schema or fields too")
-            return ""
-        properties: Mapping[str, Any] = self.record.get("properties", {})
-        if self.text and self.text not in properties:
-            raise UnknownNameError("field for text", self.text, properties)
-        kinds = {name: kind.get("type") for name, kind in properties.items() if isinstance(kind, dict)}
-        texts = [name for name, kind in kinds.items() if kind == "string"]
-        if not self.text and not texts:
-            raise UsageError('no field of the schema is text: name the one that counts with text = "FIELD"')
-        return self.text or texts[0]
+        return subject_of(self.record, self.text)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The names of the fields of its records."""
+        return (*_SCHEMA.names, *(self.record or {}).get("properties", ()))
 
     def plan(self, model: str | None) -> Plan:
         """What each prompt is asked: one call, or k of them for the methods whose calls give one response."""
@@ -141,38 +125,44 @@ async def run(options: Generate, step: Step) -> Outcome:
     asks = Asks(options, step.seed)
     a_call = plan.settings.k * (plan.settings.turns if plan.settings.method == "vs-multi" else 1)
     size = asks.kinds if options.count is None else -(-options.count // a_call)
-    spent, problems, poor, partly = Spent(), dict[str, None](), 0, ""
-    rounds: list[Path] = []
-    while size and not partly:
+    asking, rounds = Asking(step), list[Path]()
+    poor, partly = 0, ""
+    while size:
         if options.avoid and options.count:
             size = min(size, max(_LEAST_ASKS, -(-options.count // a_call // 4)))
         step.watch.tell(f"round {len(rounds) + 1}", made.found, options.count)
         prompts = asks.take(size, made.quoted(options.avoid, step.seed))
-        asked = await ask(step, f"round-{len(rounds) + 1:02}", prompts, plan)
-        spent += asked.spent
-        problems |= dict.fromkeys(asked.problems)
+        path = await asking.ask(f"round-{len(rounds) + 1:02}", prompts, plan)
         before, seen = made.found, made.seen
-        if asked.path.is_file():
-            rounds.append(asked.path)
-            made.look(asked.path, options.subject)
-        partly = asked.stopped
+        if path.is_file():
+            rounds.append(path)
+            for texts in _texts(path, options.subject):
+                made.take(texts)
         new, came = made.found - before, made.seen - seen
         poor = poor + 1 if new <= options.least_new * came else 0
-        if options.count is None or made.found >= options.count:
+        if options.count is None or made.found >= options.count or asking.stopped:
             break
-        if poor == 2 and not partly:
+        if poor == 2:
             partly = (
                 f"the model has hardly anything new: {made.found:,} of {options.count:,} after {made.seen:,} "
                 "responses (name more topics, raise the temperature, or take another method)"
             )
+            break
         wanted = (options.count - made.found) / max(new / size, 0.05) * _MARGIN
-        size = max(_LEAST_ASKS, min(-(-int(wanted) // 1), _GROWTH * size))
+        size = max(_LEAST_ASKS, min(math.ceil(wanted), _GROWTH * size))
     kept = _write(options, step, rounds)
-    what = "different" if options.distinct else "in all"
-    figures = {**spent.to_dict(), "responses": made.seen, "distinct": made.distinct_found, "rounds": len(rounds)}
-    if partly and options.count is not None and not partly.startswith("the model"):
-        partly += f": {made.found:,} of {options.count:,} {what}"
-    return Outcome(kept, figures=figures, warnings=tuple(problems)[:5], partly=partly)
+    figures = {**asdict(asking.spent), "responses": made.seen, "distinct": made.different, "rounds": len(rounds)}
+    if options.count is None:
+        partly = asking.partly
+    elif not partly and made.found < options.count:
+        what = "different records" if options.distinct else "records"
+        partly = f"{asking.partly}: {made.found:,} of {options.count:,} {what}"
+    return Outcome(kept, figures=figures, warnings=asking.problems, partly=partly)
+
+
+def check(options: Generate) -> None:
+    """Raise `UsageError` for a file of topics, personas or seeds that cannot be read."""
+    Asks(options, 0)
 
 
 class _Made:
@@ -185,7 +175,7 @@ class _Made:
         self._texts: list[str] = []
 
     @property
-    def distinct_found(self) -> int:
+    def different(self) -> int:
         return len(self._keys)
 
     @property
@@ -193,18 +183,18 @@ class _Made:
         """Those that count."""
         return len(self._keys) if self._distinct else self.seen
 
-    def add(self, text: str) -> None:
-        self.seen += 1
-        key = hashlib.blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if key not in self._keys:
-            self._keys.add(key)
-            if len(self._texts) < 100_000:
-                self._texts.append(text[:_EXCERPT])
-
-    def look(self, path: Path, subject: str) -> None:
-        for table in batches(path, ("text", "value")):
-            for row in table.to_pylist():
-                self.add(_text(row, subject))
+    def take(self, texts: list[str], *, all_of_them: bool = True) -> int:
+        """Count these; how many, for with `all_of_them` false it ends with the one that makes the number."""
+        for at, text in enumerate(texts):
+            if not all_of_them and self._count is not None and self.found >= self._count:
+                return at
+            self.seen += 1
+            key = hashlib.blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            if key not in self._keys:
+                self._keys.add(key)
+                if len(self._texts) < _QUOTABLE:
+                    self._texts.append(text[:_EXCERPT])
+        return len(texts)
 
     def quoted(self, most: int, seed: int) -> list[str]:
         """Texts to choose from that a prompt may quote."""
@@ -238,20 +228,29 @@ def _write(options: Generate, step: Step, rounds: list[Path]) -> int:
     made = _Made(options.count, options.distinct)
     with Writer(step.out, _SCHEMA) as writer:
         for number, path in enumerate(rounds, 1):
-            for table in batches(path):
-                rows = []
-                for row in table.to_pylist():
-                    if options.count is not None and made.found >= options.count:
-                        break
-                    text = _text(row, options.subject)
-                    made.add(text)
-                    rows.append({**row, "id": str(made.seen), "text": text, "round": number})
-                writer.write(table_of(rows, _SCHEMA))
+            for table, texts in zip(batches(path), _texts(path, options.subject), strict=True):
+                first = made.seen
+                fits = made.take(texts, all_of_them=False)
+                columns = {
+                    "id": pa.array([str(first + at + 1) for at in range(fits)], pa.string()),
+                    "text": pa.array(texts[:fits], pa.string()),
+                    "round": pa.array([number] * fits, pa.int64()),
+                }
+                table = table.slice(0, fits)
+                missing = {name: pa.nulls(fits, pa.string()) for name in ("topic", "persona")}
+                columns |= {name: nulls for name, nulls in missing.items() if name not in table.column_names}
+                writer.write(with_columns(table, columns))
     return writer.rows
 
 
-def _text(row: Mapping[str, Any], subject: str) -> str:
-    if not subject:
-        return str(row["text"])
-    value = fields_of({"value": row["value"]}).get(subject)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _texts(path: Path, subject: str) -> Iterator[list[str]]:
+    """What the responses of a round say, batch by batch."""
+    name = "value" if subject else "text"
+    for table in batches(path, [name]):
+        values = table[name].to_pylist()
+        yield [_field(value, subject) for value in values] if subject else values
+
+
+def _field(value: str, subject: str) -> str:
+    found = json.loads(value)[subject]
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)

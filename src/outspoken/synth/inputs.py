@@ -44,7 +44,7 @@ def _parquet(source: Path, text: str, out: Path) -> tuple[str, ...]:
                 names = pa.array([str(number + at + 1) for at in range(table.num_rows)])
             number += table.num_rows
             ids.update(names.to_pylist())
-            if texts.null_count or names.null_count:
+            if texts.null_count or names.null_count or "" in names.to_pylist():
                 raise UsageError(f"{source} has records without {text} or id: leave them out")
             writer.write(with_columns(table, {"id": names, "text": texts}))
     if len(ids) < number:
@@ -55,7 +55,7 @@ def _parquet(source: Path, text: str, out: Path) -> tuple[str, ...]:
 
 
 def _rows(source: Path, text: str, out: Path) -> tuple[str, ...]:
-    rows = read(source, prompt_column=text)
+    rows = read(source, prompt_column=text, remedy='say which one holds the text with text = "COLUMN"')
     problems: list[str] = []
     with Writer(out, _SCHEMA) as writer:
         while some := list(islice(rows, _ROWS)):

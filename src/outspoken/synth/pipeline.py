@@ -16,13 +16,13 @@ from typing import Any
 
 from outspoken._version import __version__
 from outspoken.engine import run as wait
-from outspoken.errors import NothingLeftError, OutputError, UsageError
+from outspoken.errors import NothingLeftError, OutputError, UnknownNameError, UsageError
 from outspoken.jobs.atomic import replace, why
 from outspoken.jobs.ray_cluster import connected
 from outspoken.models import default_name
 from outspoken.synth import manifest, own
 from outspoken.synth.inputs import bring
-from outspoken.synth.records import check_room, count
+from outspoken.synth.records import check_room, count, names_in
 from outspoken.synth.spec import Planned, Spec, load
 from outspoken.synth.step import Engine, Outcome, Step, Watch
 
@@ -30,6 +30,12 @@ __all__ = ["Pipeline", "synthesize"]
 
 _MARK = "synth.json"
 _ROOM = 64 * 2**20
+_ADDS = {
+    "answer": ("answer", "final", "agreement", "samples"),
+    "verify": ("verified", "verdict"),
+    "balance": ("cluster",),
+}
+"""The columns that steps add to the records."""
 
 
 class Pipeline:
@@ -159,7 +165,7 @@ class Pipeline:
             "do": planned.do,
             "settings": planned.settings(),
             "seed": self.spec.seed,
-            "model": getattr(planned.options, "model", "") or self.spec.model,
+            "model": self._asked_of(planned.options),
             "source": None if step.source is None else step.source.name,
             "key": key,
             "records": records or outcome.figures.get("responses", outcome.kept),
@@ -180,15 +186,41 @@ class Pipeline:
 
     def _check(self) -> None:
         """Raise `UsageError` for what a later step would stumble over, before an earlier one costs anything."""
+        known: set[str] | None = None
         for planned in self.spec.steps:
-            if planned.is_own:
-                own.function_of(planned.do)
-                continue
-            module = import_module(f"{__package__}.{planned.do}")
-            if hasattr(module, "check"):
-                module.check(planned.options)
-            if hasattr(planned.options, "plan"):
-                planned.options.plan(self.spec.model)
+            try:
+                known = self._checked(planned, known)
+            except UsageError as error:
+                raise UsageError(f"step {planned.number} ({planned.do}): {error}") from error
+
+    def _checked(self, planned: Planned, known: set[str] | None) -> set[str] | None:
+        """The names of the fields that records have after the step, None where nobody can know."""
+        if planned.is_own:
+            own.function_of(planned.do)
+            return None
+        module, options = import_module(f"{__package__}.{planned.do}"), planned.options
+        if hasattr(module, "check"):
+            module.check(options)
+        if hasattr(options, "plan"):
+            options.plan(self.spec.model)
+        if planned.do == "generate":
+            return {*options.made}
+        adds = _ADDS.get(planned.do, ()) + (("negatives",) if getattr(options, "negatives", 0) else ())
+        if known is None:
+            return None
+        for name, template in options.templates().items() if hasattr(options, "templates") else ():
+            for missing in names_in(template) - known - {*adds}:
+                raise UnknownNameError(
+                    f"field in {name}:", missing, known, see=f"write {{{{{missing}}}}} for braces"
+                )
+        if "negatives" not in known and "preferences" in getattr(options, "formats", ()):
+            raise UsageError("preferences need wrong answers: let a step answer make them with negatives = 3")
+        return {*known, *adds}
+
+    def _asked_of(self, options: Any) -> str | None:
+        """The model that a step asks, None where it asks none."""
+        asks = hasattr(options, "model") and getattr(options, "by", "judge") == "judge"
+        return options.model or self.spec.model if asks else None
 
     def _forget_others(self) -> None:
         """Steps that the spec had once leave their records and no manifest: they are no part of the report."""

@@ -24,13 +24,13 @@ class Asks:
     def __init__(self, options: Generate, seed: int) -> None:
         self._options = options
         self._seed = seed
-        topics = list(options.topics) or _lines(options.topics_file)
-        personas = list(options.personas) or _lines(options.personas_file)
+        topics = list(options.topics) or _lines("topics_file", options.topics_file)
+        personas = list(options.personas) or _lines("personas_file", options.personas_file)
         pairs: list[tuple[str | None, str | None]]
         pairs = list(itertools.product(topics or (None,), personas or (None,)))
         random.Random(seed).shuffle(pairs)
         self._pairs = pairs
-        self._seeds = _lines(options.seeds, options.seeds_column) if options.seeds else []
+        self._seeds = _lines("seeds", options.seeds, options.seeds_column)
         self._next = 0
 
     @property
@@ -59,17 +59,16 @@ def _listed(texts: list[str]) -> str:
     return "\n".join("- " + " ".join(text.split()) for text in texts)
 
 
-def _lines(path: str, column: str = "") -> list[str]:
-    """The texts of a file, as prompts are read."""
+def _lines(name: str, path: str, column: str = "") -> list[str]:
+    """The texts of the file that the option `name` names, read as prompts are."""
     if not path:
         return []
+    remedy = f"say which one with {name}_column" if name == "seeds" else "call the right one prompt"
     try:
-        rows = [*read_prompts(path, prompt_column=column or None)]
-    except UsageError:
-        if column:
-            raise
-        rows = [*read_prompts(path, prompt_column="topic")]
+        rows = [*read_prompts(path, prompt_column=column or None, remedy=remedy)]
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
     texts = [row.messages[-1].content for row in rows if isinstance(row, Row)]
     if not texts:
-        raise UsageError(f"{path} holds no text: write one a line")
+        raise UsageError(f"{name}: {path} holds no text: write one a line")
     return texts

@@ -19,19 +19,22 @@ pa = need("pyarrow", "synthetic data", "synth")
 pq = need("pyarrow.parquet", "synthetic data", "synth")
 
 __all__ = [
-    "FIELD",
     "Writer",
     "batches",
     "check_room",
     "count",
     "fields_of",
     "fill",
+    "names_in",
     "rows_in",
     "table_of",
     "with_columns",
 ]
 
-FIELD = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}")
+_NAME = r"[^\W\d]\w*"
+_FIELD = re.compile(
+    rf"\{{\{{\{{(?P<braced>{_NAME})\}}\}}\}}|\{{\{{(?P<kept>{_NAME})\}}\}}|\{{(?P<name>{_NAME})\}}"
+)
 _BATCH_ROWS = 8192
 
 
@@ -116,7 +119,8 @@ class Writer:
             return
         if self._file is not None:
             with contextlib.suppress(OSError, pa.ArrowException):
-                self._writer.close()
+                if self._writer is not None:
+                    self._writer.close()
             self._file.close()
             with contextlib.suppress(OSError):
                 temporary_name(self.path).unlink()
@@ -128,7 +132,12 @@ class Writer:
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = temporary_name(self.path).open("wb")
-            self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+            try:
+                self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd")
+            except pa.ArrowException as error:
+                raise OutputError(
+                    f"{self.path} cannot be written: Parquet has no such column ({error})"
+                ) from error
 
 
 def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,21 +152,29 @@ def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fill(template: str, fields: Mapping[str, Any]) -> str:
-    """The template with `{name}` replaced by that field; `{{` and `}}` are braces.
+    """The template with `{name}` replaced by that field; `{{name}}` is `{name}` itself, as in Python's formats,
+    and `{{{name}}}` the field in braces. Other braces stay as they are.
 
-    Raises `UsageError` for a name that is no field. Braces around anything but a name stay as they are.
+    Raises `UnknownNameError` for a name that is no field.
     """
 
     def put(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name is None:
-            return match.group()[0]
+        if match["kept"]:
+            return f"{{{match['kept']}}}"
+        name = match["name"] or match["braced"]
         if name not in fields:
-            raise UnknownNameError("field in a template", name, fields, see="write {{ and }} for braces")
+            raise UnknownNameError("field in a template", name, fields, see=f"write {{{{{name}}}}} for braces")
         value = fields[name]
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        return f"{{{text}}}" if match["braced"] else text
 
-    return FIELD.sub(put, template)
+    return _FIELD.sub(put, template)
+
+
+def names_in(template: str) -> set[str]:
+    """The names of the fields that a template asks for."""
+    found = (match["name"] or match["braced"] for match in _FIELD.finditer(template))
+    return {name for name in found if name}
 
 
 def check_room(folder: Path, wanted: int) -> None:

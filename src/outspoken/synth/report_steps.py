@@ -63,7 +63,7 @@ def entries(made: Sequence[Made]) -> list[dict[str, Any]]:
     """What the report says of each step; `label` names it in few words, `yield` is kept over records, and
     `cumulative` kept over what the first step began with."""
     names = [_do(step) for step in made]
-    told = []
+    told: list[dict[str, Any]] = []
     begun = 0
     for step, name in zip(made, names, strict=True):
         manifest = step.manifest

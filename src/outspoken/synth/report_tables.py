@@ -122,10 +122,8 @@ def _figure(row: Document, measure: Document) -> Cell:
     figure = row["measures"].get(measure["name"])
     if figure is None:
         return Cell("–")
-    value, low, high = (
-        None if figure[k] is None else measure["scale"] * figure[k] for k in ("value", "low", "high")
-    )
-    within = "" if low is None else f"{number(low, like=value)} to {number(high, like=value)}"
+    value, *ends = (measure["scale"] * figure[k] for k in ("value", "low", "high") if figure[k] is not None)
+    within = " to ".join(number(end, like=value) for end in ends)
     return Cell(number(value), value, within)
 
 

@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.measure.embedding import embedder
 
 __all__ = ["STEPS", "Planned", "Report", "Spec", "load", "names", "options_of"]
 
@@ -38,6 +39,8 @@ class Report:
     sample: int = 2000
 
     def __post_init__(self) -> None:
+        if self.embedder != "none":
+            embedder(self.embedder)
         if self.sample < 2:
             raise UsageError(f"sample in [report] must be at least 2, not {self.sample}")
 
@@ -157,6 +160,8 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
         raise UsageError(f"{where}: a pipeline exports once, into its folder export: give all formats to one step")
     if any(planned.do == "generate" for planned in steps[1:]):
         raise UsageError(f"{where}: generate begins a pipeline, and stands once in it")
+    if steps[0].do == "generate" and "input" in values:
+        raise UsageError(f"{where}: the first step generates, and the input would be for nothing: leave one out")
     if steps[0].do != "generate" and "input" not in values:
         raise UsageError(
             f"{where}: the first step, {steps[0].do}, needs records: put a step generate before it, or name a "
@@ -181,7 +186,8 @@ def _planned(number: int, entry: Any, where: str, folder: Path) -> Planned:
     place = f"step {number} ({do}) of {where}"
     if ".py:" in do:
         file, _, function = do.rpartition(":")
-        _known(rest, (), f"key in {place}:")
+        if rest:
+            raise UsageError(f"{place}: a step of your own takes nothing beside do: leave {min(rest)} out")
         if not (folder / file).is_file():
             raise UsageError(f"{place}: there is no file {folder / file}")
         if not function.isidentifier():
@@ -224,7 +230,7 @@ def _fitting(value: Any, kind: Any, place: str) -> Any:
         origin = get_origin(each) or each
         if origin is tuple and isinstance(value, list):
             inner = get_args(each)[0]
-            return tuple(_fitting(item, inner, place) for item in value)
+            return tuple(_fitting(item, inner, f"{place}[{at}]") for at, item in enumerate(value, 1))
         if origin in (dict, Mapping) and isinstance(value, dict):
             return value
         if origin is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,0 +1,191 @@
+"""Whether two answers are the same mathematics: by their text, as numbers, then by math-verify in a process.
+
+math-verify bounds its time by signals, which work in a main thread only and do not end arithmetic on huge numbers.
+So it works in processes of its own here, which are killed and replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+from outspoken.checking.final import final_answer
+from outspoken.checking.numbers import LONGEST, is_words, read_number, same_number, tidy
+from outspoken.engine.loop import run as run_sync
+from outspoken.errors import MissingExtraError, OutspokenError, UsageError
+from outspoken.text import text_key
+
+__all__ = ["Checker", "final_answer", "groups", "quick", "same_answer"]
+
+_WORKER = Path(__file__).with_name("_maths_worker.py")
+_START = 120.0
+
+
+class Checker:
+    """Compares answers. Each comparison is bounded by `seconds`; at most `workers` processes run at once.
+
+    Numbers and texts are compared here, tens of thousands a second; what is neither goes to a process, of which
+    none is started before it is needed. `timeouts` counts the comparisons that took too long. Use it in an
+    `async with` block, or `close` it. Raises `MissingExtraError` where math-verify is needed and absent.
+    """
+
+    def __init__(self, *, seconds: float = 5.0, workers: int | None = None) -> None:
+        if seconds <= 0 or (workers is not None and workers < 1):
+            raise UsageError("seconds must be above 0, and workers at least 1")
+        self.seconds = seconds
+        self.timeouts = 0
+        self._room = asyncio.Semaphore(workers or min(4, os.cpu_count() or 1))
+        self._idle: list[Process] = []
+        self._known: dict[tuple[str, str], bool | None] = {}
+
+    async def same(self, expected: str, given: str) -> bool | None:
+        """Whether `given` is the answer `expected`; None where finding out takes too long.
+
+        An equation such as x = 5 is the answer 5, but 5 is not the answer to "which equation".
+        """
+        found = quick(expected, given)
+        if found is not None:
+            return found
+        pair = (tidy(expected), tidy(given))
+        if pair not in self._known:
+            if len(self._known) > 100_000:
+                self._known.clear()
+            async with self._room:
+                self._known[pair] = await self._ask(pair)
+        return self._known[pair]
+
+    async def groups(self, answers: Sequence[str]) -> list[int]:
+        """Which of many answers are the same: a number for each, from 0 in the order in which they first appear.
+
+        An answer belongs to the first group whose first member it equals; a comparison that takes too long counts
+        as different.
+        """
+        firsts: list[str] = []
+        found = []
+        for answer in answers:
+            for at, first in enumerate(firsts):
+                if await self.same(first, answer) or await self.same(answer, first):
+                    found.append(at)
+                    break
+            else:
+                found.append(len(firsts))
+                firsts.append(answer)
+        return found
+
+    async def close(self) -> None:
+        """End the processes."""
+        while self._idle:
+            await _end(self._idle.pop())
+
+    async def __aenter__(self) -> Checker:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _ask(self, pair: tuple[str, str]) -> bool | None:
+        """Ask a process. One that is late, dies or is cancelled is ended; the next question starts another."""
+        worker = self._idle.pop() if self._idle else await _start()
+        try:
+            assert worker.stdin is not None
+            worker.stdin.write(json.dumps(pair).encode() + b"\n")
+            line = await asyncio.wait_for(_line(worker), self.seconds)
+        except TimeoutError:
+            self.timeouts += 1
+            await _end(worker)
+            return None
+        except BaseException:
+            await _end(worker)
+            raise
+        if not line:
+            # It died of the comparison: too much memory, or a stack that ran over.
+            self.timeouts += 1
+            await _end(worker)
+            return None
+        self._idle.append(worker)
+        return bool(json.loads(line))
+
+
+def quick(expected: str, given: str) -> bool | None:
+    """Whether two answers are the same, where their text or their numbers tell; None where mathematics has to."""
+    if len(expected) > LONGEST or len(given) > LONGEST:
+        return expected.strip() == given.strip()
+    one, other = tidy(expected), tidy(given)
+    if not one or not other:
+        return False
+    if one == other or one.replace(" ", "") == other.replace(" ", ""):
+        return True
+    first, second = read_number(one), read_number(other)
+    if first is not None and second is not None:
+        return same_number(first, second)
+    if is_words(one) or is_words(other):
+        return text_key(one) == text_key(other)
+    return None
+
+
+def same_answer(expected: str, given: str) -> bool | None:
+    """`Checker.same` for callers that are not asynchronous; the processes are shared by all of them."""
+    found = quick(expected, given)
+    return found if found is not None else run_sync(_shared(os.getpid()).same(expected, given))
+
+
+def groups(answers: Sequence[str]) -> list[int]:
+    """`Checker.groups` for callers that are not asynchronous."""
+    return run_sync(_shared(os.getpid()).groups(answers))
+
+
+@lru_cache(maxsize=1)
+def _shared(pid: int) -> Checker:
+    """One for each process: a forked child has its parent's objects, and not its parent's children."""
+    checker = Checker()
+
+    def end() -> None:
+        if os.getpid() == pid:
+            run_sync(checker.close())
+
+    atexit.register(end)
+    return checker
+
+
+async def _start() -> Process:
+    if find_spec("math_verify") is None:
+        raise MissingExtraError("comparing mathematics", "synth")
+    # What it reads came from a model: no key of the user's is in its environment.
+    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "HOME")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", str(_WORKER), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
+    )
+    try:
+        ready = await asyncio.wait_for(_line(worker), _START)
+    except BaseException:
+        await _end(worker)
+        raise
+    if not ready:
+        await _end(worker)
+        raise OutspokenError("math-verify does not start: does `python -c 'import math_verify'` work?")
+    return worker
+
+
+async def _line(worker: Process) -> bytes:
+    assert worker.stdout is not None
+    return await worker.stdout.readline()
+
+
+async def _end(worker: Process) -> None:
+    with suppress(ProcessLookupError):
+        worker.kill()
+    await worker.wait()

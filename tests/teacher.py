@@ -55,9 +55,14 @@ def reply(said: str, number: int, numbers: int, certain: int = 100) -> str:
 
 
 def handler(
-    log: Callable[[str], None], *, numbers: int = 90, certain: int = 100, seconds: float = 0.0
+    log: Callable[[str], None],
+    *,
+    numbers: int = 90,
+    certain: int = 100,
+    seconds: float = 0.0,
+    fails: Callable[[str], bool] = lambda said: False,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """`log` is told the messages of each request; sums are of two `numbers` from 0."""
+    """`log` is told the messages of each request; sums are of two `numbers` from 0; what `fails` gets a 400."""
     asked = 0
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -67,6 +72,8 @@ def handler(
         said = json.dumps((await request.json())["messages"], ensure_ascii=False)
         await asyncio.sleep(seconds)
         log(said)
+        if fails(said):
+            return web.json_response({"error": {"message": "not today"}}, status=400)
         return web.json_response(completion(reply(said, number, numbers, certain)))
 
     return handle

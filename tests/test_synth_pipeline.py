@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow")
 from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
 from outspoken.synth import pipeline as pipelines
 from outspoken.synth.pipeline import Pipeline
-from outspoken.synth.records import count, rows_in
+from outspoken.synth.records import count, fill, rows_in
 from outspoken.synth.spec import read
 
 GENERATE = """
@@ -34,7 +34,7 @@ REPORT = '[report]\nembedder = "none"\n'
 
 async def run(folder: Path, text: str, url: str, **options: Any) -> tuple[dict[str, Any], dict[str, bool]]:
     """The summary, and which steps were done just now."""
-    spec = read(text + REPORT, where="mine.toml", stem="mine", folder=folder.parent)
+    spec = read(f"{text}\n{REPORT}", where="mine.toml", stem="mine", folder=folder.parent)
     running = Pipeline(spec.changed(model=f"{url}#teacher"), folder)
     done: dict[str, bool] = {}
 
@@ -172,7 +172,7 @@ async def test_begins_at_a_file_of_the_users(tmp_path: Path) -> None:
     assert summary["records"] == 3
     assert "mine.jsonl:5" in summary["warnings"][0]
     (row, *_) = records(tmp_path / "out", "01-deduplicate")
-    assert (row["id"], row["text"], json.loads(row["value"])) == ("1", "水", {"n": 1})
+    assert (row["id"], row["text"], json.loads(row["value"])) == ("1", "水", {"question": "水", "n": 1})
 
 
 async def test_bad_input_of_the_users(tmp_path: Path) -> None:
@@ -218,3 +218,121 @@ async def test_a_server_that_fails_keeps_the_earlier_steps(tmp_path: Path) -> No
         await run(folder, more, url)
     assert count(folder / "01-generate.parquet") == 8
     assert not (folder / "02-answer.json").exists()
+
+
+async def test_one_budget_for_all_rounds_of_a_step(tmp_path: Path) -> None:
+    text = GENERATE + "avoid = 2\nbudget_tokens = 240\nmax_tokens = 20\nconcurrency = 1\n"
+    log: list[str] = []
+    async with servers.serving(teacher.handler(log.append)) as served:
+        for _ in range(3):  # a budget is the step's, however often it is begun again
+            summary, _ = await run(tmp_path / "out", text, served.base_url)
+    figures = summary["steps"][0]["figures"]
+    assert figures["tokens"] == 30 * len(log) <= 240
+    assert figures["rounds"] > 1
+    assert "the budget of" in summary["partly"][0]
+
+
+async def test_requests_that_failed_are_made_again(tmp_path: Path) -> None:
+    folder, text, ill = tmp_path / "out", GENERATE.replace("40", "12") + ANSWER, True
+    log: list[str] = []
+    handler = teacher.handler(
+        log.append, certain=1000, fails=lambda said: ill and "Make" not in said and " 1" in said
+    )
+    async with servers.serving(handler) as served:
+        summary, _ = await run(folder, text, served.base_url)
+        answered = summary["records"]
+        assert 0 < answered < 12
+        assert "the same command makes them again" in summary["partly"][0]
+        assert summary["steps"][1]["removed"] == {"not answered yet": 12 - answered}
+        ill, asked = False, len(log)
+        summary, done = await run(folder, text, served.base_url)
+    assert (summary["records"], summary["partly"]) == (12, [])
+    assert done == {"01-generate": False, "02-answer": True}
+    # Some of a record's three answers may have come before.
+    assert 12 - answered <= len(log) - asked <= 3 * (12 - answered)
+
+
+async def test_records_get_their_own_answers_whatever_their_ids(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def made(records):\n    for r in records:\n"
+        "        yield {**r, 'id': '7' if r['id'] == '2' else 'é ' + r['id']}\n",
+        encoding="utf-8",
+    )
+    text = GENERATE.replace("40", "10") + '[[step]]\ndo = "own.py:made"\n' + ANSWER
+    async with servers.serving(teacher.handler(lambda line: None, certain=1000)) as served:
+        await run(tmp_path / "out", text, served.base_url)
+    kept = records(tmp_path / "out", "03-answer")
+    assert len(kept) == 10
+    for row in kept:
+        assert row["final"] == str(sum(int(term) for term in teacher._SUM.search(row["text"]).groups()))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("for r in records: yield {**r, 'id': ''}", "an id is a text that is not empty"),
+        ("return 5", "no list and no iterator"),
+        ("raise SystemExit(7)", "sys.exit(7)"),
+        ("for r in records: yield {**r, 'text': '\\ud800'}", "values for text that make no column"),
+        ("yield {'id': 'x', 'text': 'a'}; yield {'id': 'x', 'text': 'b'}", "two records with the id 'x'"),
+        ("yield {'id': 'x'}", "without text"),
+        ("next(records); x = 1 / 0; yield x", "division by zero, line 2"),
+    ],
+)
+async def test_a_function_that_gives_what_is_no_record(body: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"text": "水"}\n{"text": "火"}', encoding="utf-8")
+    (tmp_path / "own.py").write_text(f"def mine(records):\n    {body}\n")
+    with pytest.raises(UsageError) as caught:
+        await run(
+            tmp_path / "out", 'input = "mine.jsonl"\n[[step]]\ndo = "own.py:mine"\n', "http://127.0.0.1:1/v1"
+        )
+    assert said in str(caught.value)
+
+
+async def test_a_function_may_give_odd_columns_and_import_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"text": "水"}\n{"text": "火"}', encoding="utf-8")
+    (tmp_path / "beside_own.py").write_text("NAME = 'odd'\n")
+    (tmp_path / "own.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nimport beside_own\n"
+        "@dataclass\nclass Thing:\n    a: int = 1\n"
+        "def mine(records):\n"
+        "    print('on its way')\n"
+        "    for at, r in enumerate(records):\n"
+        "        yield {**r, beside_own.NAME: ['x', 2**70][at], 'empty': {}, 'thing': Thing().a}\n"
+    )
+    spec = 'input = "mine.jsonl"\n[[step]]\ndo = "own.py:mine"\n'
+    await run(tmp_path / "out", spec, "http://127.0.0.1:1/v1")
+    (first, second) = records(tmp_path / "out", "01-mine")
+    assert (first["odd"], second["odd"], first["empty"], first["thing"]) == ('"x"', str(2**70), "{}", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GENERATE + '[[step]]\ndo = "answer"\nprompt = "{qestion} {text}"', "unknown field in prompt: 'qestion'"),
+        (GENERATE + '[[step]]\ndo = "export"', "unknown field in completion: 'answer'"),
+        (
+            GENERATE + '[[step]]\ndo = "answer"\n[[step]]\ndo = "export"\nformats = ["preferences"]',
+            "negatives = 3",
+        ),
+        (GENERATE + '[[step]]\ndo = "decontaminate"\nagainst = ["no.jsonl"]', "step 2 (decontaminate)"),
+        (GENERATE + '[[step]]\ndo = "answer"\ntemperature = "hot"', "step 2 (answer): temperature must be"),
+        (GENERATE.replace("topics =", "# ") + 'topics_file = "empty.txt"', "topics_file: "),
+    ],
+)
+async def test_what_a_later_step_lacks_is_told_before_anything_is_asked(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    log: list[str] = []
+    async with servers.serving(teacher.handler(log.append)) as served:
+        with pytest.raises(UsageError) as caught:
+            await run(tmp_path / "out", text, served.base_url)
+    assert said in str(caught.value)
+    assert not log
+
+
+def test_braces_that_are_no_fields_stay() -> None:
+    template = r'{"a": {"b": 1}} \frac{1}{\sqrt{2}} {text} {{text}} \boxed{{{text}}} {水}'
+    filled = fill(template, {"text": "x {text}", "水": 3})
+    assert filled == r'{"a": {"b": 1}} \frac{1}{\sqrt{2}} x {text} {text} \boxed{x {text}} 3'

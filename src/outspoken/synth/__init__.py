@@ -1,6 +1,6 @@
 """Diverse synthetic data, in steps: generate, deduplicate, decontaminate, answer, verify, balance, export.
 
-`synthesize` does what a spec says and goes on where it stopped; `load` reads a spec, and a `Pipeline` is one at work.
+`synthesize` does what a spec says and goes on where it stopped; `load` reads a spec, a `Pipeline` is one at work.
 """
 
 from __future__ import annotations

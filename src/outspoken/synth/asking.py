@@ -89,10 +89,10 @@ class Asking:
             folder.mkdir(parents=True, exist_ok=True)
         source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
         changed = _write(source, prompts)
-        before = Spent(**json.loads(told.read_bytes())) if told.is_file() and not changed else None
-        left, self.stopped = _within(plan, self.spent + (before or Spent()), time.monotonic() - self._begun)
+        before, told_all = (Spent(), False) if changed else _earlier(told)
+        left, self.stopped = _within(plan, self.spent + before, time.monotonic() - self._begun)
         if self.stopped:
-            self.spent += before or Spent()
+            self.spent += before
             return out
         over_ray = step.engine.kind == "ray"
         job = Job(
@@ -114,20 +114,22 @@ class Asking:
         step.watch.running = running
         if step.watch.stopped:
             running.stop(step.watch.stopped)
-        error: OutspokenError | None = None
+        _tell(told, before, whole=False)
+        failed: OutspokenError | None = None
         try:
-            summary = await running.run()
+            await running.run()
         except UsageError:
             raise
-        except OutspokenError as failed:
-            error, summary = failed, running.summary()
+        except OutspokenError as error:
+            failed = error
         finally:
             step.watch.running = None
+            summary = running.summary()
             running.close()
-        spent = _added(before, summary, running.meter, plan)
-        atomic.replace(told, lambda file: file.write(json.dumps(asdict(spent)).encode()))
-        if error is not None:
-            raise error
+            spent = _added(before, running.meter, plan, told_all=told_all)
+            _tell(told, replace(spent, failures=summary["failures"]), whole=True)
+        if failed is not None:
+            raise failed
         self.spent += spent
         self.stopped = summary["stopped"]
         self._look(summary)
@@ -171,16 +173,27 @@ def _within(plan: Plan, spent: Spent, seconds: float) -> tuple[Plan, str]:
     return replace(plan, run=replace(run, **left)), ""
 
 
-def _added(before: Spent | None, summary: Mapping[str, Any], meter: Any, plan: Plan) -> Spent:
+def _earlier(told: Path) -> tuple[Spent, bool]:
+    """What earlier executions spent, and whether that is all: one that was killed had no time to tell."""
+    if not told.is_file():
+        return Spent(), False
+    known = json.loads(told.read_bytes())
+    whole = known.pop("whole")
+    return Spent(**known), whole
+
+
+def _tell(told: Path, spent: Spent, *, whole: bool) -> None:
+    atomic.replace(told, lambda file: file.write(json.dumps({**asdict(spent), "whole": whole}).encode()))
+
+
+def _added(before: Spent, meter: Any, plan: Plan, *, told_all: bool) -> Spent:
     """What these responses took in this execution and in those `before` it.
 
-    Replies that the ledger held count where no execution has told of them: it was killed.
+    Where they did not tell all, what the ledger held counts in the place of what they told, if that is more.
     """
     price = plan.price
-    from_ledger = meter.from_ledger if before is None else 0
-    tokens = meter.usage.total_tokens + (meter.usage_from_ledger.total_tokens if before is None else 0)
-    usd = None
-    if price is not None:
-        usd = price.cost(meter.usage) + (price.cost(meter.usage_from_ledger) if before is None else 0.0)
-    spent = (before or Spent()) + Spent(meter.requests + from_ledger, from_ledger, tokens, usd)
-    return replace(spent, failures=summary["failures"])
+    if not told_all and meter.from_ledger > before.requests:
+        usd = None if price is None else price.cost(meter.usage_from_ledger)
+        before = Spent(meter.from_ledger, meter.from_ledger, meter.usage_from_ledger.total_tokens, usd)
+    usd = None if price is None else price.cost(meter.usage)
+    return before + Spent(meter.requests, 0, meter.usage.total_tokens, usd)

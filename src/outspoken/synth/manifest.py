@@ -42,7 +42,8 @@ def _files(planned: Planned, spec: Spec) -> list[str]:
         value = getattr(planned.options, entry.name)
         if entry.metadata.get("path"):
             names += [value] if isinstance(value, str) and value else value if isinstance(value, tuple) else []
-    return names
+    asking = getattr(planned.options, "asking", {})
+    return names + [asking[name] for name in ("template", "prices") if name in asking]
 
 
 def _digest(path: str) -> str:

@@ -84,10 +84,10 @@ class Pipeline:
         self, first: str | None, only: str | None, told: Callable[[Mapping[str, Any], bool], None] | None
     ) -> dict[str, Any]:
         begun = time.monotonic()
-        self._check()
-        self._forget_others()
         anew = None if first is None else self.spec.step(first).number
         alone = None if only is None else self.spec.step(only)
+        self._check()
+        self._forget_others()
         manifests: list[dict[str, Any]] = []
         before: dict[str, Any] | None = None
         worked = False

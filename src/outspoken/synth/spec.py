@@ -207,7 +207,8 @@ def _options(kind: type[Any], given: Mapping[str, Any], place: str, folder: Path
         if key in entries:
             values[key] = _path(entries[key], _fitting(value, hints[key], f"{place}: {key}"), folder)
         else:
-            values.setdefault("asking", {})[key] = value
+            is_file = key == "prices" or (key == "template" and str(value).endswith(".toml"))
+            values.setdefault("asking", {})[key] = str(folder / value) if is_file else value
     try:
         return kind(**values)
     except UsageError as error:

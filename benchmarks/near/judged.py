@@ -1,0 +1,69 @@
+"""The same task done by datasketch, and by comparing all pairs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from datasketch import MinHash, MinHashLSH
+
+from outspoken.synth.near import near_duplicates
+from outspoken.synth.near_sign import bands_for
+from outspoken.text import text_key
+
+
+def datasketch_rate(texts: list[str], threshold: float, *, batch: bool) -> float:
+    """Texts a second: signed, looked up among the earlier ones, and added where there is none."""
+    bands = bands_for(threshold)
+    empty = MinHash(num_perm=bands.permutations, seed=1)
+    begun = time.perf_counter()
+    index = MinHashLSH(num_perm=bands.permutations, params=(bands.count, bands.rows))
+    for number, text in enumerate(texts):
+        signature = empty.copy()
+        shingles = {text[at : at + 3].encode() for at in range(len(text) - 2)}
+        if batch:
+            signature.update_batch(shingles)
+        else:
+            for shingle in shingles:
+                signature.update(shingle)
+        if not index.query(signature):
+            index.insert(number, signature)
+    return len(texts) / (time.perf_counter() - begun)
+
+
+def exhaustive(texts: list[str], threshold: float) -> dict[str, Any]:
+    """All pairs compared, and what ours makes of them.
+
+    Recall: of the records at the threshold or above to an earlier one that is kept, those that ours removes.
+    Precision: of those that ours removes, those that are so similar to what stands for them.
+    """
+    shingles = [_shingles(text_key(text)) for text in texts]
+    by_shingle: dict[str, list[int]] = {}
+    partners: dict[int, list[int]] = {}
+    for at, own in enumerate(shingles):
+        shared: dict[int, int] = {}
+        for shingle in own:
+            for other in by_shingle.setdefault(shingle, []):
+                shared[other] = shared.get(other, 0) + 1
+            by_shingle[shingle].append(at)
+        for other, count in shared.items():
+            if count / (len(own) + len(shingles[other]) - count) >= threshold:
+                partners.setdefault(at, []).append(other)
+    found = near_duplicates(texts, threshold).tolist()
+    removed = [at for at, other in enumerate(found) if at != other]
+    # A record all of whose partners were removed themselves is rightly kept.
+    wanted = [at for at, others in partners.items() if any(found[other] == other for other in others)]
+    right = [at for at in removed if found[at] in partners.get(at, [])]
+    caught = sum(found[at] != at for at in wanted)
+    return {
+        "records": len(texts),
+        "pairs_at_threshold": sum(map(len, partners.values())),
+        "recall": round(caught / len(wanted), 4),
+        "precision": round(len(right) / len(removed), 4),
+        "theory_at_threshold": round(bands_for(threshold).recall(threshold), 4),
+        "wanted": "0.98 of both",
+    }
+
+
+def _shingles(key: str) -> set[str]:
+    return {key[at : at + 3] for at in range(len(key) - 2)} or {key}

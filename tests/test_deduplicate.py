@@ -1,0 +1,331 @@
+"""The step `deduplicate`: which records it keeps, what it says of the others, and how it ends when it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+np = pytest.importorskip("numpy", reason="extra `synth` is not installed")
+pytest.importorskip("scipy", reason="extra `synth` is not installed")
+pa = pytest.importorskip("pyarrow", reason="extra `synth` is not installed")
+pq = pytest.importorskip("pyarrow.parquet", reason="extra `synth` is not installed")
+
+from outspoken.errors import UsageError  # noqa: E402
+from outspoken.measure import embedding  # noqa: E402
+from outspoken.models.base import Embeddings  # noqa: E402
+from outspoken.synth.deduplicate import Deduplicate, run  # noqa: E402
+from outspoken.synth.near import near_duplicates  # noqa: E402
+from outspoken.synth.step import Engine, Outcome, Step, Watch  # noqa: E402
+
+TOM = "Tom has 5 apples and eats two of them in the garden of his aunt. How many are left?"
+WALK = "今天天气很好，我们一起去公园散步，然后回家做晚饭，最后看一部电影吧，明天还要去学校上课"
+EMOJI = "🎉 Party at noon 🎉 bring cake, bring tea ☕, bring friends from far away 😀😀"
+ARABIC = "ذهبنا إلى الحديقة في الصباح الباكر ثم عدنا إلى البيت لنأكل الطعام مع الأصدقاء"
+
+
+def source(folder: Path, texts: Sequence[Any], rows_a_group: int = 3, **more: Sequence[Any]) -> Path:
+    path = folder / "01-generate.parquet"
+    columns = {"id": [f"r{number}" for number in range(len(texts))], "text": texts, **more}
+    pq.write_table(pa.table(columns), path, row_group_size=rows_a_group)
+    return path
+
+
+def step(path: Path, **more: Any) -> Step:
+    return Step("02-deduplicate", path.parent, path, **more)
+
+
+def done(options: Deduplicate, at: Step) -> tuple[Outcome, list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """What came of it: the outcome, the kept rows, and the removed ones by id."""
+    outcome = asyncio.run(run(options, at))
+    removed = pq.read_table(at.removed).to_pylist() if at.removed.exists() else []
+    return outcome, pq.read_table(at.out).to_pylist(), {row["id"]: row for row in removed}
+
+
+def ids(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [row["id"] for row in rows]
+
+
+def test_each_removed_record_names_the_kept_one_that_stands_for_it(tmp_path: Path):
+    near = TOM.replace("garden", "gardens")
+    texts = [
+        TOM,
+        WALK,
+        f'"{TOM.upper()}"',
+        near,
+        WALK.replace("公园", "公圆"),
+        EMOJI,
+        near + " ",
+        ARABIC,
+        ARABIC + ".",
+    ]
+    path = source(tmp_path, texts, number=list(range(9)), value=[f'{{"n": {n}}}' for n in range(9)])
+    at = step(path)
+    outcome, kept, removed = done(Deduplicate(near=0.8), at)
+    assert ids(kept) == ["r0", "r1", "r5", "r7"]
+    assert kept[1] == {"id": "r1", "text": WALK, "number": 1, "value": '{"n": 1}'}
+    said = {name: (row["reason"], row["because_of"]) for name, row in removed.items()}
+    assert said == {
+        "r2": ("the same text", "r0"),
+        "r3": ("nearly the same text", "r0"),
+        "r4": ("nearly the same text", "r1"),
+        # It has the text of a record that is not kept: it says what that one says.
+        "r6": ("nearly the same text", "r0"),
+        "r8": ("the same text", "r7"),
+    }
+    assert removed["r2"]["similarity"] == removed["r8"]["similarity"] == 1
+    assert 0.8 <= removed["r3"]["similarity"] == removed["r6"]["similarity"] < 1
+    assert removed["r4"]["number"] == 4
+    assert (outcome.kept, outcome.removed) == (4, {"the same text": 2, "nearly the same text": 3})
+    assert outcome.figures["most_for_one"] == 3
+    assert outcome.figures["near"]["recall_at_similarity"] >= 0.995
+    assert (outcome.warnings, outcome.partly) == ((), "")
+
+
+def test_stages_that_are_off(tmp_path: Path):
+    texts = [TOM, TOM.replace("garden", "gardens"), TOM.lower(), WALK]
+    path = source(tmp_path, texts)
+    assert ids(done(Deduplicate(near=0), step(path))[1]) == ["r0", "r1", "r3"]
+    _, kept, removed = done(Deduplicate(exact=False), step(path))
+    assert ids(kept) == ["r0", "r3"]
+    assert removed["r2"]["reason"] == "nearly the same text"
+    assert removed["r2"]["similarity"] == 1
+
+
+def test_where_nothing_is_removed_no_file_says_so_and_an_old_one_goes(tmp_path: Path):
+    path = source(tmp_path, [TOM, TOM, WALK])
+    at = step(path)
+    assert done(Deduplicate(), at)[2]
+    source(tmp_path, [TOM, WALK])
+    outcome, kept, removed = done(Deduplicate(), at)
+    assert (ids(kept), removed, outcome.removed) == (["r0", "r1"], {}, {})
+    assert not at.removed.exists()
+
+
+def test_no_records(tmp_path: Path):
+    path = tmp_path / "01-generate.parquet"
+    pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), path)
+    outcome, kept, _ = done(Deduplicate(), step(path))
+    assert (outcome.kept, kept) == (0, [])
+
+
+def many(count: int) -> list[str]:
+    generator = random.Random(3)
+    words = ["".join(generator.choices("abcdefghijklmnopqrstuvwxyz今天気😀", k=5)) for _ in range(300)]
+    texts = [" ".join(generator.choices(words, k=15)) for _ in range(count)]
+    for at in range(1, count, 5):
+        signs = list(texts[generator.randrange(at)])
+        signs[generator.randrange(len(signs))] = "#"
+        texts[at] = "".join(signs)
+    return texts
+
+
+@pytest.mark.parametrize("rows_a_group", [7, 100_000])
+def test_a_file_gives_what_the_texts_give(tmp_path: Path, rows_a_group: int):
+    texts = many(5000)
+    _, kept, removed = done(Deduplicate(), step(source(tmp_path, texts, rows_a_group)))
+    stands_for = near_duplicates(texts).tolist()
+    assert ids(kept) == [f"r{at}" for at, other in enumerate(stands_for) if at == other]
+    because = {f"r{at}": f"r{other}" for at, other in enumerate(stands_for) if at != other}
+    assert {name: row["because_of"] for name, row in removed.items()} == because
+    assert len(because) > 500
+
+
+# Meaning
+
+
+class Table:
+    """An embedder whose vectors stand in a table of angles."""
+
+    name, batch, parallel = "table", 2, 1
+
+    def __init__(self, degrees: dict[str, float]) -> None:
+        self.degrees = degrees
+        self.asked: list[str] = []
+
+    async def identity(self) -> str:
+        return self.name
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        self.asked += texts
+        angles = np.radians([self.degrees[text] for text in texts])
+        return Embeddings((np.stack([np.cos(angles), np.sin(angles)], axis=1) * 3).tolist())
+
+    async def aclose(self) -> None:
+        self.asked.append("(closed)")
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Table:
+    made = Table({})
+    monkeypatch.setattr(embedding, "embedder", lambda name: embedding.Embedder(made))
+    return made
+
+
+def test_the_same_meaning_is_removed_and_never_in_silence(tmp_path: Path, table: Table):
+    texts = ["Wie heißt du?", "你叫什么名字？", "What is your name?", "  ", "", "Что нового сегодня?"]
+    table.degrees = {texts[0]: 0, texts[1]: 10, texts[2]: 30, texts[5]: 90}
+    outcome, kept, removed = done(Deduplicate(meaning=0.9), step(source(tmp_path, texts)))
+    assert ids(kept) == ["r0", "r2", "r3", "r5"]
+    assert removed["r1"]["reason"] == "the same meaning"
+    assert removed["r1"]["because_of"] == "r0"
+    assert removed["r1"]["similarity"] == pytest.approx(np.cos(np.radians(10)))
+    assert removed["r4"]["reason"] == "the same text"
+    assert outcome.figures["meaning"] == {"cosine": 0.9, "embedder": "minilm"}
+    assert "a cosine of 0.9 or more removed 1: it hardly sees a negation" in outcome.warnings[0]
+    assert table.asked[-1] == "(closed)"
+
+
+def test_those_whose_stand_in_goes_for_its_meaning_are_looked_at_anew(tmp_path: Path, table: Table):
+    far, close, other = TOM.replace("5", "50"), TOM.replace("5", "7"), TOM.replace("5", "51")
+    texts = ["Tom eats apples.", TOM, far, close, far.upper(), other, WALK]
+    table.degrees = {texts[0]: 0, TOM: 10, far: 60, close: 12, other: 61, WALK: 180}
+    _, kept, removed = done(Deduplicate(near=0.85, meaning=0.9), step(source(tmp_path, texts)))
+    said = {name: (row["reason"], row["because_of"]) for name, row in removed.items()}
+    assert ids(kept) == ["r0", "r2", "r6"]
+    assert said == {
+        "r1": ("the same meaning", "r0"),
+        "r3": ("the same meaning", "r0"),
+        "r4": ("the same text", "r2"),
+        "r5": ("the same meaning", "r2"),
+    }
+    table.degrees[other] = 120
+    _, kept, removed = done(Deduplicate(near=0.85, meaning=0.9), step(source(tmp_path, texts)))
+    assert (removed["r5"]["reason"], removed["r5"]["because_of"]) == ("nearly the same text", "r2")
+    assert removed["r5"]["similarity"] > 0.85
+    assert ids(kept) == ["r0", "r2", "r6"]
+
+
+def test_meanings_of_many_are_compared_with_all_that_are_kept(tmp_path: Path, table: Table):
+    generator = random.Random(1)
+    texts = [f"number {number}" for number in range(1500)]
+    table.degrees = {text: generator.randrange(3600) / 10 for text in texts}
+    options = Deduplicate(near=0, meaning=0.99983)
+    kept: list[str] = []
+    wanted: dict[str, str] = {}
+    for text in texts:
+        angle = table.degrees[text]
+        like = (old for old in kept if np.cos(np.radians(angle - table.degrees[old])) >= 0.99983)
+        if (first := next(like, None)) is None:
+            kept.append(text)
+        else:
+            wanted[text] = first
+    _, rows, removed = done(options, step(source(tmp_path, texts, 1000)))
+    assert [row["text"] for row in rows] == kept
+    assert {row["text"]: f"number {row['because_of'][1:]}" for row in removed.values()} == wanted
+    assert len(wanted) > 500
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"near": 0.3}, r"from 0\.5 to 1"),
+        ({"near": 90}, r"from 0\.5 to 1"),
+        ({"meaning": 1.5}, r"cosine from 0"),
+        ({"exact": False, "near": 0}, "all off"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str):
+    with pytest.raises(UsageError, match=message):
+        Deduplicate(**options)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["a", None, "b"], r"record 2 of 01-generate\.parquet has no text"),
+        ([1, 2, 3], "holds int64, not strings"),
+    ],
+)
+def test_texts_that_are_none(tmp_path: Path, texts: list[Any], message: str):
+    at = step(source(tmp_path, texts))
+    with pytest.raises(UsageError, match=message):
+        asyncio.run(run(Deduplicate(), at))
+    assert sorted(os.listdir(tmp_path)) == ["01-generate.parquet"]
+
+
+def test_a_file_that_is_none(tmp_path: Path):
+    path = tmp_path / "01-generate.parquet"
+    path.write_text("no Parquet")
+    with pytest.raises(UsageError, match="cannot be read as Parquet"):
+        asyncio.run(run(Deduplicate(), step(path)))
+    pq.write_table(pa.table({"id": ["1"], "texts": ["x"]}), path)
+    with pytest.raises(UsageError, match="did you mean 'texts'"):
+        asyncio.run(run(Deduplicate(), step(path)))
+    with pytest.raises(UsageError, match="none came before"):
+        asyncio.run(run(Deduplicate(), Step("01-deduplicate", tmp_path)))
+
+
+@pytest.mark.parametrize("stage", ["reading", "sorting", "comparing", "writing"])
+async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, stage: str):
+    class Cancelling(Watch):
+        def tell(self, what: str, done: int, total: int | None = None) -> None:
+            super().tell(what, done, total)
+            if what == stage:
+                loop.call_soon_threadsafe(task.cancel)
+                reached.wait(10)
+
+    loop, reached = asyncio.get_running_loop(), threading.Event()
+    path = source(tmp_path, many(20_000), 1000)
+    at = step(path, watch=Cancelling())
+    task = asyncio.ensure_future(run(Deduplicate(), at))
+    await asyncio.sleep(0)
+    task.add_done_callback(lambda _: None)
+    while not task.cancelling():
+        await asyncio.sleep(0.01)
+    reached.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert at.watch.what == stage
+    assert sorted(os.listdir(tmp_path)) == ["01-generate.parquet"]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("outspoken-near")]
+
+
+# Over Ray
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A cluster of this machine, with two processors, whatever the machine has."""
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
+        os.environ.setdefault(name, value)
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'outspoken[ray]'")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+@pytest.mark.filterwarnings(r"ignore:unclosed file .*/session_\d.*/logs/:ResourceWarning")
+@pytest.mark.filterwarnings(r"ignore:subprocess \d+ is still running:ResourceWarning")
+def test_over_ray_it_is_the_same(tmp_path: Path, cluster: Any, capfd: pytest.CaptureFixture[str]):
+    path = source(tmp_path, [*many(3000), TOM, TOM.upper(), "", ""], 500)
+    here = step(path)
+    there = Step("03-ray", tmp_path, path, engine=Engine("ray", None, 2))
+    for options in (Deduplicate(), Deduplicate(exact=False), Deduplicate(near=0)):
+        assert done(options, there) == done(options, here)
+    source(tmp_path, [*many(900), None], 100)
+    with pytest.raises(UsageError, match=r"record 901 of .* has no text"):
+        asyncio.run(run(Deduplicate(), there))
+    assert "Unhandled" not in capfd.readouterr().err
+    source(tmp_path, many(3000), 100)
+
+    class Stopping(Watch):
+        def tell(self, what: str, done: int, total: int | None = None) -> None:
+            if what == "comparing":
+                raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        asyncio.run(run(Deduplicate(), Step("04-stopped", tmp_path, path, engine=Engine("ray"), watch=Stopping())))
+    assert not list(tmp_path.glob("*04-*"))
+    with pytest.raises(UsageError, match="workers must be at least 1"):
+        asyncio.run(run(Deduplicate(), Step("03-ray", tmp_path, path, engine=Engine("ray", None, 0))))

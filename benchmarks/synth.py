@@ -3,8 +3,8 @@
     python benchmarks/synth.py [--prompts 5000] [--rounds 3] [--json]
 
 Both ask a server in another process, which sends one fixed reply with five candidates at once, through the same
-engine with ledger and Parquet on. The step generate also makes its prompts, counts what is new and writes the records
-with their ids. Rounds are interleaved, medians compared.
+engine with ledger and Parquet on. The step generate also makes its prompts, counts what is new and writes the
+records with their ids. Rounds are interleaved, medians compared.
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ def test_what_means_nothing_is_told(text: str, said: str) -> None:
 
 def test_paths_are_relative_to_the_spec(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def mine(records):\n    return records\n")
-    (tmp_path / "shape.json").write_text('{"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}')
+    (tmp_path / "shape.json").write_text(
+        '{"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}'
+    )
     text = GENERATE + 'schema = "shape.json"\n[[step]]\ndo = "own.py:mine"\n'
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     made = load(str(tmp_path / "mine.toml"))

@@ -24,7 +24,7 @@ from outspoken.models._passes import Passes, Piece
 torch = need("torch", "scoring a text in this process", "torch")
 hf = need("transformers", "scoring a text in this process", "torch")
 
-__all__ = ["Causal", "Read", "fingerprint", "load"]
+__all__ = ["Causal", "Read", "fingerprint", "folder_of", "load", "quiet", "sound_threads"]
 
 _CONVERTED = "converted"
 
@@ -85,11 +85,9 @@ class Causal:
 
 def load(source: str, dtype: str, *, offline: bool) -> Causal:
     """Raises `UsageError` for what is no causal language model, and `ProviderError` where the hub fails."""
-    if source.startswith(("/", ".", "~")) and not Path(source).expanduser().exists():
-        raise UsageError(f"there is no {source}: give a folder, a GGUF file or a name of the hub")
-    folder = _unpacked(_file(source, offline=offline), dtype) if _is_gguf(source) else source
+    folder = folder_of(source, dtype, offline=offline)
     try:
-        with _quiet():
+        with quiet():
             options = {"local_files_only": offline or _is_gguf(source) or Path(source).is_dir()}
             tokenizer = hf.AutoTokenizer.from_pretrained(folder, **options)
             model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **options)
@@ -102,11 +100,25 @@ def load(source: str, dtype: str, *, offline: bool) -> Causal:
         raise UsageError(
             f"the tokenizer of {source} cannot tell which characters a token holds: take another model"
         )
-    # Where OpenMP grants fewer threads than torch counts on, its products in bfloat16 are wrong without a word.
-    if (granted := os.environ.get("OMP_THREAD_LIMIT", "")).isdecimal():
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), int(granted))))
+    sound_threads()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Causal(model.to(device).eval(), tokenizer)
+
+
+def folder_of(source: str, dtype: str, *, offline: bool) -> str:
+    """What `transformers` loads for a source: the folder, the name of the hub, or where a GGUF file is unpacked.
+
+    Raises `UsageError` for a path where nothing is, and what unpacking raises.
+    """
+    if source.startswith(("/", ".", "~")) and not Path(source).expanduser().exists():
+        raise UsageError(f"there is no {source}: give a folder, a GGUF file or a name of the hub")
+    return str(_unpacked(_file(source, offline=offline), dtype)) if _is_gguf(source) else source
+
+
+def sound_threads() -> None:
+    """Where OpenMP grants fewer threads than torch counts on, products in bfloat16 are wrong without a word."""
+    if (granted := os.environ.get("OMP_THREAD_LIMIT", "")).isdecimal():
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), int(granted))))
 
 
 def fingerprint(source: str, *, offline: bool) -> str:
@@ -147,7 +159,7 @@ def _unpacked(file: Path, dtype: str) -> Path:
     folder = weights.folder() / _CONVERTED / f"{_digest(file)[:32]}-{dtype}"
     if folder.is_dir():
         return folder
-    sys.stderr.write(f"unpacking {file.name} for scoring: up to a minute, once\n")
+    sys.stderr.write(f"unpacking {file.name}: up to a minute, once\n")
     need("gguf", "reading a GGUF file", "torch")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +181,7 @@ def _unpacked(file: Path, dtype: str) -> Path:
 
 def _convert(file: Path, target: Path, dtype: str) -> None:
     try:
-        with _quiet():
+        with quiet():
             named = {"gguf_file": file.name, "local_files_only": True}
             hf.AutoTokenizer.from_pretrained(file.parent, **named).save_pretrained(target)
             hf.AutoModelForCausalLM.from_pretrained(
@@ -186,7 +198,7 @@ def _convert(file: Path, target: Path, dtype: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the advice of `transformers`, and where nobody looks on without its bars."""
     logging = hf.utils.logging
     unpacking: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")

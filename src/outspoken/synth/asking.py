@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import filecmp
 import json
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from outspoken.errors import OutspokenError, UsageError
+from outspoken.errors import OutspokenError, StoppedError, UsageError
 from outspoken.jobs import atomic
 from outspoken.jobs.job import FileRun, Job
 from outspoken.jobs.options import RunSettings
@@ -88,7 +90,7 @@ class Asking:
         with atomic.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
-        changed = _write(source, prompts)
+        changed = await _written(source, prompts)
         before, told_all = (Spent(), False) if changed else _earlier(told)
         left, self.stopped = _within(plan, self.spent + before, time.monotonic() - self._begun)
         if self.stopped:
@@ -144,6 +146,22 @@ class Asking:
                 self.failed |= {failure["id"] for failure in map(json.loads, file) if failure["passing"]}
 
 
+async def _written(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """`_write` beside the event loop; cancelled, it ends at the next row."""
+    ended = threading.Event()
+
+    def some() -> Iterator[Mapping[str, Any]]:
+        for row in rows:
+            if ended.is_set():
+                raise StoppedError("stopped while the prompts were written")
+            yield row
+
+    try:
+        return await asyncio.to_thread(_write, path, some())
+    finally:
+        ended.set()
+
+
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
     """Write the prompts; whether that changed a file that was there."""
     lines = (json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
@@ -175,11 +193,12 @@ def _within(plan: Plan, spent: Spent, seconds: float) -> tuple[Plan, str]:
 
 def _earlier(told: Path) -> tuple[Spent, bool]:
     """What earlier executions spent, and whether that is all: one that was killed had no time to tell."""
-    if not told.is_file():
+    try:
+        known = json.loads(told.read_bytes())
+        whole = bool(known.pop("whole"))
+        return Spent(**known), whole
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Spent(), False
-    known = json.loads(told.read_bytes())
-    whole = known.pop("whole")
-    return Spent(**known), whole
 
 
 def _tell(told: Path, spent: Spent, *, whole: bool) -> None:

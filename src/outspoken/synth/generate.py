@@ -25,7 +25,7 @@ from outspoken.text import text_key
 __all__ = ["Generate", "check", "run"]
 
 _INDEPENDENT = ("direct", "direct-cot")
-_MARGIN, _LEAST_ASKS, _GROWTH = 1.1, 4, 4
+_MARGIN, _LEAST_ASKS, _MOST_ASKS, _GROWTH = 1.1, 4, 50_000, 4
 _EXCERPT, _QUOTABLE = 300, 100_000
 
 
@@ -130,6 +130,7 @@ async def run(options: Generate, step: Step) -> Outcome:
     while size:
         if options.avoid and options.count:
             size = min(size, max(_LEAST_ASKS, -(-options.count // a_call // 4)))
+        size = min(size, _MOST_ASKS)
         step.watch.tell(f"round {len(rounds) + 1}", made.found, options.count)
         prompts = asks.take(size, made.quoted(options.avoid, step.seed))
         path = await asking.ask(f"round-{len(rounds) + 1:02}", prompts, plan)
@@ -140,7 +141,12 @@ async def run(options: Generate, step: Step) -> Outcome:
                 made.take(texts)
         new, came = made.found - before, made.seen - seen
         poor = poor + 1 if new <= options.least_new * came else 0
-        if options.count is None or made.found >= options.count or asking.stopped:
+        if asking.stopped:
+            break
+        if options.count is None:
+            size = asks.kinds - asks.taken
+            continue
+        if made.found >= options.count:
             break
         if poor == 2:
             partly = (

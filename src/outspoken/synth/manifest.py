@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from outspoken.synth.step import Step
 __all__ = ["finished", "in_folder", "key_of", "read", "write"]
 
 _FORMAT = 1
+_KEYS = {"step", "key", "files", "kept", "records", "removed", "figures", "warnings", "partly", "seconds"}
 
 
 def key_of(planned: Planned, spec: Spec, before: Mapping[str, Any] | None) -> str:
@@ -63,7 +65,11 @@ def read(step: Step) -> dict[str, Any] | None:
         manifest = json.loads((step.folder / f"{step.name}.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and {"key", "files", "kept"} <= manifest.keys() else None
+    return manifest if _is_manifest(manifest) else None
+
+
+def _is_manifest(found: Any) -> bool:
+    return isinstance(found, dict) and found.keys() >= _KEYS
 
 
 def finished(step: Step, key: str) -> dict[str, Any] | None:
@@ -92,7 +98,8 @@ def in_folder(folder: Path) -> list[dict[str, Any]]:
     """The manifests of all steps in a folder, in their order."""
     found = []
     for path in sorted(folder.glob("[0-9][0-9]-*.json")):
-        manifest = json.loads(path.read_bytes())
-        if isinstance(manifest, dict) and "step" in manifest:
-            found.append(manifest)
+        with contextlib.suppress(ValueError):
+            manifest = json.loads(path.read_bytes())
+            if _is_manifest(manifest) and manifest["step"] == path.stem:
+                found.append(manifest)
     return found

@@ -19,7 +19,7 @@ from outspoken.engine import run as wait
 from outspoken.errors import NothingLeftError, OutputError, UnknownNameError, UsageError
 from outspoken.jobs.atomic import replace, why
 from outspoken.jobs.ray_cluster import connected
-from outspoken.models import default_name
+from outspoken.models import default_name, resolve
 from outspoken.synth import manifest, own
 from outspoken.synth.inputs import bring
 from outspoken.synth.records import check_room, count, names_in
@@ -28,7 +28,7 @@ from outspoken.synth.step import Engine, Outcome, Step, Watch
 
 __all__ = ["Pipeline", "synthesize"]
 
-_MARK = "synth.json"
+_MARK, _LOCK = "synth.json", ".lock"
 _ROOM = 64 * 2**20
 _ADDS = {
     "answer": ("answer", "final", "agreement", "samples"),
@@ -105,6 +105,10 @@ class Pipeline:
                     break
             elif done is None or forced:
                 self._forget_after(planned)
+                if forced:
+                    # What a step put together from the ledger may be damaged: it is put together anew.
+                    for path in (self.folder / step.name).glob("*.parquet"):
+                        path.unlink()
                 done, worked = await self._do(planned, step, key), True
                 if told:
                     told(done, True)
@@ -163,7 +167,9 @@ class Pipeline:
         done = {
             "step": step.name,
             "do": planned.do,
-            "settings": planned.settings(),
+            "settings": {
+                name: _public(value) if name == "model" else value for name, value in planned.settings().items()
+            },
             "seed": self.spec.seed,
             "model": self._asked_of(planned.options),
             "source": None if step.source is None else step.source.name,
@@ -220,14 +226,13 @@ class Pipeline:
     def _asked_of(self, options: Any) -> str | None:
         """The model that a step asks, None where it asks none."""
         asks = hasattr(options, "model") and getattr(options, "by", "judge") == "judge"
-        return options.model or self.spec.model if asks else None
+        return _public(options.model or self.spec.model) if asks else None
 
     def _forget_others(self) -> None:
         """Steps that the spec had once leave their records and no manifest: they are no part of the report."""
         own = {planned.name for planned in self.spec.steps}
-        for path in self.folder.glob("[0-9][0-9]-*.json"):
-            if path.stem not in own:
-                path.unlink()
+        for name in {done["step"] for done in manifest.in_folder(self.folder)} - own:
+            (self.folder / f"{name}.json").unlink()
 
     def _forget_after(self, planned: Planned) -> None:
         """A step done anew leaves no manifest behind it that speaks of other records."""
@@ -283,6 +288,11 @@ def synthesize(
         running.close()
 
 
+def _public(model: str | None) -> str | None:
+    """A model's name as it may be told: without the query of its URL, where some write a key."""
+    return resolve(model).name if model and "://" in model else model
+
+
 def _nothing(manifests: list[dict[str, Any]]) -> str:
     """Which step removed what."""
     parts = []
@@ -305,11 +315,11 @@ def _claimed(spec: Spec, folder: Path) -> sqlite3.Connection:
             raise UsageError(f"{mark} cannot be read: name another folder with --out") from error
         if earlier != spec.name:
             raise UsageError(f"{folder} holds the pipeline {earlier}: name another folder with --out")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(path.name != _LOCK for path in folder.iterdir())):
         raise UsageError(f"{folder} holds something else: name another folder with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(folder / ".lock", timeout=0, isolation_level=None, check_same_thread=False)
+        lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise OutputError(f"{folder} cannot be made or written: {why(error)}") from error
     try:

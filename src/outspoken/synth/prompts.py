@@ -34,6 +34,10 @@ class Asks:
         self._next = 0
 
     @property
+    def taken(self) -> int:
+        return self._next
+
+    @property
     def kinds(self) -> int:
         return len(self._pairs)
 

@@ -55,7 +55,9 @@ def batches(path: Path, columns: Sequence[str] | None = None, rows: int = _BATCH
             for batch in file.iter_batches(batch_size=rows, columns=named):
                 yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path} cannot be read as Parquet ({why(error)}): make it again") from error
+        raise UsageError(
+            f"{path} cannot be read as Parquet ({why(error)}): make it anew with --from {_step(path)}"
+        ) from error
 
 
 def rows_in(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -69,7 +71,9 @@ def count(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path} cannot be read as Parquet ({why(error)}): make it again") from error
+        raise UsageError(
+            f"{path} cannot be read as Parquet ({why(error)}): make it anew with --from {_step(path)}"
+        ) from error
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: Any) -> Any:
@@ -138,6 +142,12 @@ class Writer:
                 raise OutputError(
                     f"{self.path} cannot be written: Parquet has no such column ({error})"
                 ) from error
+
+
+def _step(path: Path) -> str:
+    """The step that made a file."""
+    name = path.parent.name if path.name.startswith(("round-", "answers", "negatives", "chosen")) else path.name
+    return name.partition(".")[0].partition("-")[2] or "generate"
 
 
 def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,31 @@ def minilm() -> Iterator[Local]:
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two layers with the tokenizer of the embedded model."""
+    hf, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    from outspoken.training import bases
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = bases.load_tokenizer(bases.find("local/smollm2"))
+    config = hf.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    hf.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of JavaScript packages with openai in it; the test is skipped where it cannot be had."""
     for program in ("node", "npm"):

@@ -19,31 +19,8 @@ from click.testing import Result  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from outspoken.cli.app import app  # noqa: E402
-from outspoken.training import bases  # noqa: E402
 
 SMALL = ["--batch-size", "4", "--dtype", "float32", "--learning-rate", "3e-3", "--threads", "1"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of two layers with the tokenizer of the embedded model."""
-    import transformers as hf
-
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = bases.load_tokenizer(bases.find("local/smollm2"))
-    config = hf.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=256,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    torch.manual_seed(0)
-    hf.LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

@@ -541,7 +541,9 @@ def test_any_bytes_are_rows_or_a_usage_error(tmp_path_factory: pytest.TempPathFa
 
 def test_draws_may_be_given(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "水", "draw": 4}\n{"prompt": "水", "draw": 0}\n{"prompt": "水", "draw": -1}\n{"prompt": "水"}')
+    path.write_text(
+        '{"prompt": "水", "draw": 4}\n{"prompt": "水", "draw": 0}\n{"prompt": "水", "draw": -1}\n{"prompt": "水"}'
+    )
     first, second, *bad = read(path, draw_column="draw")
     assert isinstance(first, Row)
     assert isinstance(second, Row)

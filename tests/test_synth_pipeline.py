@@ -14,6 +14,7 @@ import teacher
 pytest.importorskip("pyarrow")
 
 from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
+from outspoken.synth import generate
 from outspoken.synth import pipeline as pipelines
 from outspoken.synth.pipeline import Pipeline
 from outspoken.synth.records import count, fill, rows_in
@@ -336,3 +337,54 @@ def test_braces_that_are_no_fields_stay() -> None:
     template = r'{"a": {"b": 1}} \frac{1}{\sqrt{2}} {text} {{text}} \boxed{{{text}}} {水}'
     filled = fill(template, {"text": "x {text}", "水": 3})
     assert filled == r'{"a": {"b": 1}} \frac{1}{\sqrt{2}} x {text} {text} \boxed{x {text}} 3'
+
+
+async def test_what_is_not_the_pipelines_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / ".lock").touch()  # all that a full disk let it make
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        await run(folder, GENERATE.replace("40", "8") + DEDUPLICATE, served.base_url)
+        notes = {"02-notes.json": "mine", "07-data.json": "{}", "08-list.json": "[1]"}
+        for name, text in notes.items():
+            (folder / name).write_text(text)
+        await run(folder, GENERATE.replace("40", "8"), served.base_url)
+    assert {name: (folder / name).read_text() for name in notes} == notes
+    # A step that the spec had once is no part of the report.
+    assert not (folder / "02-deduplicate.json").exists()
+    assert [step["step"] for step in json.loads((folder / "report.json").read_bytes())["steps"]] == ["01-generate"]
+
+
+async def test_what_is_damaged_is_made_anew_from_the_ledger(tmp_path: Path) -> None:
+    folder, text = tmp_path / "out", GENERATE.replace("40", "8") + DEDUPLICATE
+    log: list[str] = []
+    async with servers.serving(teacher.handler(log.append)) as served:
+        await run(folder, text, served.base_url)
+        before, asked = records(folder, "01-generate"), len(log)
+        for path in (folder / "01-generate" / "round-01.parquet", folder / "01-generate.parquet"):
+            path.write_bytes(bytes(path.stat().st_size))
+        (folder / "01-generate" / "round-01.json").write_text("{")
+        (folder / "02-deduplicate.json").write_text("{}")
+        with pytest.raises(UsageError, match="make it anew with --from generate"):
+            await run(folder, text, served.base_url)
+        await run(folder, text, served.base_url, first="generate")
+    assert records(folder, "01-generate") == before
+    assert len(log) == asked
+
+
+async def test_a_key_in_a_url_is_told_to_nobody(tmp_path: Path) -> None:
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        text = GENERATE.replace("40", "8") + ANSWER + f'model = "{served.base_url}?key=never-to-be-seen#m"\n'
+        text += '[[step]]\ndo = "export"\n'
+        await run(tmp_path / "out", text, f"{served.base_url}?api_key=never-to-be-seen")
+    told = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "synth.json"]
+    assert not [path.name for path in told if b"never-to-be-seen" in path.read_bytes()]
+
+
+async def test_without_a_count_each_topic_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "_MOST_ASKS", 2)
+    async with servers.serving(teacher.handler(lambda line: None)) as served:
+        summary, _ = await run(tmp_path / "out", GENERATE.replace("count = 40\n", ""), served.base_url)
+    assert summary["steps"][0]["figures"]["rounds"] == 2
+    assert [row["topic"] for row in records(tmp_path / "out", "01-generate")].count("trains") == 4
+    assert summary["records"] == 12

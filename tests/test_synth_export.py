@@ -220,21 +220,25 @@ json.dump({
 """
 
 
+def loaded_by_datasets(folder: Path, cache: Path) -> dict[str, Any]:
+    """What a program of the users' own gets, with its cache in `cache`."""
+    script, told = cache / "load.py", cache / "told.json"
+    script.write_text(OF_DATASETS)
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"), "1")
+    environment = {**os.environ, **offline, "HF_HOME": str(cache / "hf")}
+    done = subprocess.run([sys.executable, script, folder, told], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(told.read_text())
+    return found
+
+
 async def test_loaded_by_datasets(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="extra `train` is not installed")
     rows = [{**row, "id": f"{row['id']}-{at}", "text": f"{row['text']} {at}"} for at in range(20) for row in ROWS]
     step = step_of(tmp_path / "out", rows)
     options = Export(formats=("chat", "preferences", "parquet", "datasets"), test_share=0.2)
     outcome = await run(options, step)
-    script, told = tmp_path / "load.py", tmp_path / "told.json"
-    script.write_text(OF_DATASETS)
-    offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"), "1")
-    environment = {**os.environ, **offline, "HF_HOME": str(tmp_path / "hf")}
-    done = subprocess.run(
-        [sys.executable, script, step.folder / "export", told], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(told.read_text())
+    found = loaded_by_datasets(step.folder / "export", tmp_path)
     assert found["splits"] == {"train": outcome.figures["train"], "test": outcome.figures["test"]}
     assert min(found["splits"].values()) > 0
     assert {row["id"] for row in found["rows"]} == {row["id"] for row in rows}
@@ -242,6 +246,10 @@ async def test_loaded_by_datasets(tmp_path: Path) -> None:
     assert found["columns"][-1] == "messages"
     assert found["rows"][0]["messages"] == found["chat"]["messages"]
     assert found["pairs"] == lines(step.folder / "export" / "preferences.jsonl")[0]
+    # Another export of as many rows into the same folder is not taken for this one, which is in the cache.
+    await run(options, step_of(tmp_path / "out", [{**row, "answer": "另一個 🍵"} for row in rows]))
+    found = loaded_by_datasets(step.folder / "export", tmp_path)
+    assert {row["messages"][-1]["content"] for row in found["rows"]} == {"另一個 🍵"}
 
 
 async def test_what_trl_takes(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class Contents:
     origins: Mapping[tuple[str, str], int] = field(default_factory=dict)
     columns: Sequence[str] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
 
 
 def steps_before(step: Step) -> list[dict[str, Any]]:
@@ -78,7 +79,7 @@ def card(step: Step, before: Sequence[Manifest], settings: Mapping[str, Any], co
 
     `settings` are those of the step export itself, which has no manifest yet.
     """
-    name, source = _told(step.folder)
+    name, source, text = _told(step.folder)
     own = {"do": "export", "settings": settings, "seed": step.seed, "model": step.model}
     licence = str(settings.get("licence") or "").strip()
     sections = (
@@ -90,19 +91,20 @@ def card(step: Step, before: Sequence[Manifest], settings: Mapping[str, Any], co
         ["## Models", "", *_models(before, contents)],
         ["## Licence", "", *_licence(licence, before, contents)],
         ["## Known limits", "", *_limits(before)],
-        ["## Make it again", "", *_again(spec_text(name, source, [*before, own]), step.seed)],
+        ["## Make it again", "", *_again(spec_text(name, source, [*before, own], text), step.seed)],
     )
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _told(folder: Path) -> tuple[str, str | None]:
-    """The pipeline's name, and the file it began with, from what it left in its folder."""
+def _told(folder: Path) -> tuple[str, str | None, str]:
+    """The pipeline's name, the file it began with and its column of text, from what it left in its folder."""
     try:
         mark = json.loads((folder / "synth.json").read_bytes())
-        source = tomllib.loads(mark["spec"]).get("input")
-        return str(mark["name"]), Path(source).name if source else None
+        spec = tomllib.loads(mark["spec"])
+        source = spec.get("input")
+        return str(mark["name"]), Path(source).name if source else None, str(spec.get("text", "text"))
     except (OSError, ValueError, KeyError, TypeError):
-        return folder.resolve().name, None
+        return folder.resolve().name, None, "text"
 
 
 def _has(before: Sequence[Manifest], *steps: str) -> bool:
@@ -135,6 +137,11 @@ def _front(name: str, licence: str, contents: Contents, *, is_synthetic: bool) -
         lines += [f"- config_name: {_quoted(config)}", "  data_files:"]
         for split, file in files.items():
             lines += [f"  - split: {_quoted(split)}", f"    path: {_quoted(file)}"]
+    if parts:
+        lines.append("dataset_info:")
+    for config in parts:
+        # `datasets` keeps what it has read by what stands here: another export must not be taken for it.
+        lines += [f"- config_name: {_quoted(config)}", f"  description: {_quoted(f'data {contents.digest}')}"]
     return [*lines, "---"]
 
 

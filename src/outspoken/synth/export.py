@@ -111,7 +111,9 @@ async def run(options: Export, step: Step) -> Outcome:
                 gone.write(with_columns(out, {"reason": pa.array(reasons, pa.string())}))
                 removed.update(reasons)
             done += table.num_rows
-    contents = Contents(files.train, files.test, files.rows, dict(origins), files.columns, files.renamed)
+    contents = Contents(
+        files.train, files.test, files.rows, dict(origins), files.columns, files.renamed, files.digest
+    )
     text = card(step, before, asdict(options), contents)
     await asyncio.to_thread(_finish, folder, text, files)
     figures = {

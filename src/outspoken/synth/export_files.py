@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -78,10 +79,16 @@ class Files:
         self._formats = tuple(name for name in FORMATS if name in formats)
         self._open: dict[str, Writer | _Lines] = {}
         self._stack = ExitStack()
+        self._hashed = hashlib.blake2b(digest_size=12)
 
     @property
     def rows(self) -> dict[str, int]:
         return {name: file.rows for name, file in self._open.items()}
+
+    @property
+    def digest(self) -> str:
+        """Of all that is written: what tells this export from another one of as many rows."""
+        return self._hashed.hexdigest()
 
     def __enter__(self) -> Files:
         return self
@@ -100,6 +107,7 @@ class Files:
                 continue
             pairs = [pair for example in mine for pair in example.pairs]
             table = self._table(records.filter(pa.array(here)), mine)
+            self._hash(table, pairs)
             for name in self._formats:
                 path = FORMATS[name][side]
                 if name == "chat":
@@ -115,6 +123,13 @@ class Files:
                 self.test += len(mine)
             else:
                 self.train += len(mine)
+
+    def _hash(self, table: Any, pairs: Sequence[Mapping[str, Any]]) -> None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        self._hashed.update(sink.getvalue())
+        self._hashed.update(json.dumps(pairs, ensure_ascii=False).encode())
 
     def forget_others(self) -> None:
         """Remove the files of an earlier export that this one did not write."""

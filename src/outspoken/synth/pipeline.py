@@ -29,6 +29,8 @@ from outspoken.synth.step import Engine, Outcome, Step, Watch
 __all__ = ["Pipeline", "synthesize"]
 
 _MARK, _LOCK = "synth.json", ".lock"
+# What may stand in a folder that is to be a pipeline's: a lock that was left, and a ledger that is used again.
+_OURS = (_LOCK, "ledger.sqlite", "ledger.sqlite-shm", "ledger.sqlite-wal")
 _ROOM = 64 * 2**20
 _ADDS = {
     "answer": ("answer", "final", "agreement", "samples"),
@@ -146,7 +148,9 @@ class Pipeline:
         source = None if before is None else self.folder / f"{before['step']}.parquet"
         if before is None and self.spec.input is not None and planned.do != "generate":
             source = self.folder / "00-input.parquet"
-        return Step(planned.name, self.folder, source, self.spec.seed, self.spec.model, self._engine, self.watch)
+        # Only who asks it needs the whole of a model's name.
+        model = self.spec.model if hasattr(planned.options, "model") else _public(self.spec.model)
+        return Step(planned.name, self.folder, source, self.spec.seed, model, self._engine, self.watch)
 
     async def _do(self, planned: Planned, step: Step, key: str) -> dict[str, Any]:
         begun, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -315,7 +319,7 @@ def _claimed(spec: Spec, folder: Path) -> sqlite3.Connection:
             raise UsageError(f"{mark} cannot be read: name another folder with --out") from error
         if earlier != spec.name:
             raise UsageError(f"{folder} holds the pipeline {earlier}: name another folder with --out")
-    elif folder.exists() and (not folder.is_dir() or any(path.name != _LOCK for path in folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(path.name not in _OURS for path in folder.iterdir())):
         raise UsageError(f"{folder} holds something else: name another folder with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)

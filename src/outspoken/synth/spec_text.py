@@ -14,18 +14,18 @@ __all__ = ["spec_text", "without_folders"]
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def spec_text(name: str, source: str | None, steps: Sequence[Mapping[str, Any]]) -> str:
+def spec_text(name: str, source: str | None, steps: Sequence[Mapping[str, Any]], text: str = "text") -> str:
     """The spec of these manifests, with all settings; None is left out, as TOML has no word for it.
 
-    `source` is the file of records that they began with; the last step's model and seed are the pipeline's. Paths
-    are told by their last part alone.
+    `source` is the file of records that they began with, `text` its column; the last step's model and seed are the
+    pipeline's. Paths are told by their last part alone.
     """
     lines = [f"name = {_written(name)}"]
     if steps[-1].get("model"):
         lines.append(f"model = {_written(steps[-1]['model'])}")
     lines.append(f"seed = {int(steps[-1].get('seed') or 0)}")
     if source:
-        lines.append(f"input = {_written(source)}")
+        lines += [f"input = {_written(source)}", f"text = {_written(text)}"]
     for manifest in steps:
         lines += ["", "[[step]]", f"do = {_written(without_folders(str(manifest.get('do', ''))))}"]
         settings = dict(manifest.get("settings") or {})

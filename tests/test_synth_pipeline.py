@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import servers
 import teacher
+from aiohttp import web
 
 pytest.importorskip("pyarrow")
 
@@ -57,10 +58,12 @@ async def test_makes_records_until_there_are_enough_different_ones(tmp_path: Pat
     async with servers.serving(teacher.handler(log.append, numbers=9)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE, served.base_url)
     made = records(tmp_path / "out", "01-generate")
-    assert len({row["text"] for row in made}) == 40
-    assert made[-1]["text"] not in {row["text"] for row in made[:-1]}
-    assert summary["records"] == len(made)
-    assert [row["id"] for row in made] == [str(number) for number in range(1, len(made) + 1)]
+    again = records(tmp_path / "out", "01-generate.removed")
+    assert len({row["text"] for row in made}) == len(made) == summary["records"] == 40
+    assert sorted(int(row["id"]) for row in [*made, *again]) == [*range(1, 41 + len(again))]
+    said = {row["id"]: row["text"] for row in made}
+    assert again
+    assert all(said[row["because_of"]] == row["text"] and row["reason"] == "made before" for row in again)
     figures = summary["steps"][0]["figures"]
     assert figures["requests"] == len(log)
     assert figures["rounds"] > 1
@@ -68,13 +71,30 @@ async def test_makes_records_until_there_are_enough_different_ones(tmp_path: Pat
     assert max(shares) - min(shares) <= 1 + len(log) // 10
     keys = {row["request_key"] for row in made}
     assert len(keys) >= len(made) / 4
+    everything = GENERATE + "distinct = false\n"
+    async with servers.serving(teacher.handler(log.append, numbers=9)) as served:
+        summary, _ = await run(tmp_path / "all", everything, served.base_url)
+    assert (summary["records"], summary["steps"][0]["removed"]) == (40, {})
 
 
 async def test_a_model_without_anything_new_is_left(tmp_path: Path) -> None:
     async with servers.serving(teacher.handler(lambda line: None, numbers=3)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE, served.base_url)
     assert "hardly anything new: 9 of 40" in summary["partly"][0]
-    assert summary["records"] > 9
+    assert summary["records"] == 9
+
+
+async def test_a_model_that_gives_no_record_is_left_at_once(tmp_path: Path) -> None:
+    log: list[str] = []
+
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        log.append("")
+        return web.json_response(teacher.completion("I am sorry, I cannot help with that."))
+
+    async with servers.serving(refusing) as served:
+        with pytest.raises(OutspokenError):
+            await run(tmp_path / "out", GENERATE.replace("40", "4000"), served.base_url)
+    assert len(log) <= 150
 
 
 async def test_goes_on_where_it_was_and_asks_nothing_twice(tmp_path: Path) -> None:
@@ -382,7 +402,7 @@ async def test_a_key_in_a_url_is_told_to_nobody(tmp_path: Path) -> None:
 
 
 async def test_without_a_count_each_topic_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "_MOST_ASKS", 2)
+    monkeypatch.setattr(generate, "_FIRST_ASKS", 2)
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE.replace("count = 40\n", ""), served.base_url)
     assert summary["steps"][0]["figures"]["rounds"] == 2

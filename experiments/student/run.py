@@ -36,8 +36,11 @@ MODEL = "local/smollm2"
 TEMPLATE = "Q: {question}\nA:"
 TRAINING: dict[str, Any] = {
     "lora": True, "lora_rank": 16, "learning_rate": 5e-4, "epochs": 4.0, "batch_size": 8, "max_length": 128,
+    "threads": 1,
 }  # fmt: skip
-EVALUATING: dict[str, Any] = {"template": TEMPLATE, "stop": ("\n",), "max_tokens": 16, "batch_size": 64}
+EVALUATING: dict[str, Any] = {
+    "template": TEMPLATE, "stop": ("\n",), "max_tokens": 16, "batch_size": 64, "threads": 1,
+}  # fmt: skip
 UNTRAINED = "untrained"
 
 
@@ -220,7 +223,6 @@ def student(out: Path, arm: str, seed: int, steps: int | None) -> float:
             model=MODEL,
             seed=seed,
             max_steps=steps,
-            threads=1,
             **TRAINING,
         )
         source, told = str(folder / "training"), made.losses
@@ -229,7 +231,6 @@ def student(out: Path, arm: str, seed: int, steps: int | None) -> float:
         out / "data" / "test.jsonl",
         students={"student": source},
         out=folder / "evaluation",
-        threads=1,
         **EVALUATING,
     )
     right = results.marked(out / "data" / "test.jsonl", folder / "evaluation")

@@ -133,7 +133,7 @@ class Asking:
         if failed is not None:
             raise failed
         self.spent += spent
-        self.stopped = summary["stopped"]
+        self.stopped = _of_the_spec(summary["stopped"], plan)
         self._look(summary)
         return out
 
@@ -189,6 +189,18 @@ def _within(plan: Plan, spent: Spent, seconds: float) -> tuple[Plan, str]:
             return plan, f"the budget of {told.format(wanted)} is used up"
         left[name] = wanted - used
     return replace(plan, run=replace(run, **left)), ""
+
+
+def _of_the_spec(stopped: str, plan: Plan) -> str:
+    """Why it stopped, with the budget that the spec gives: the run had only what was left of it."""
+    run = plan.run
+    for mark, told in (
+        ("tokens is", f"{run.budget_tokens or 0:,} tokens"),
+        ("dollars is", f"{run.budget_usd or 0:g} US dollars"),
+    ):
+        if stopped.startswith("the budget of") and mark in stopped:
+            return f"the budget of {told} is used up"
+    return f"the time of {run.max_seconds:g} s is used up" if stopped.startswith("the time of") else stopped
 
 
 def _earlier(told: Path) -> tuple[Spent, bool]:

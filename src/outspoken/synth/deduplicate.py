@@ -55,6 +55,14 @@ class Deduplicate:
             raise UsageError("exact, near and meaning are all off: switch one on, or leave the step out")
 
 
+def check(options: Deduplicate) -> None:
+    """Raise `UsageError` for an embedder that is none."""
+    if options.meaning:
+        from outspoken.measure.embedding import embedder
+
+        embedder(options.embedder)
+
+
 async def run(options: Deduplicate, step: Step) -> Outcome:
     """Keep the first of the records that are the same; each that is removed names the kept one that stands for it.
 

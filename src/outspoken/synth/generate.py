@@ -25,7 +25,8 @@ from outspoken.text import text_key
 __all__ = ["Generate", "check", "run"]
 
 _INDEPENDENT = ("direct", "direct-cot")
-_MARGIN, _LEAST_ASKS, _MOST_ASKS, _GROWTH = 1.1, 4, 50_000, 4
+_AGAIN = "made before"
+_MARGIN, _LEAST_ASKS, _FIRST_ASKS, _MOST_ASKS, _GROWTH = 1.1, 4, 50, 50_000, 4
 _EXCERPT, _QUOTABLE = 300, 100_000
 
 
@@ -112,9 +113,11 @@ class Generate:
 
     def plan(self, model: str | None) -> Plan:
         """What each prompt is asked: one call, or k of them for the methods whose calls give one response."""
-        made = Plan.make(self.model or model, self.record, self.asking)
+        # What a call does not bring, the next round makes up for.
+        made = Plan.make(self.model or model, self.record, {**self.asking, "max_calls": 1})
         if made.settings.method in _INDEPENDENT:
-            made = Plan.make(made.model, self.record, {**self.asking, "n": made.settings.k})
+            k = made.settings.k
+            made = Plan.make(made.model, self.record, {**self.asking, "n": k, "max_calls": k})
         return made
 
 
@@ -127,10 +130,10 @@ async def run(options: Generate, step: Step) -> Outcome:
     size = asks.kinds if options.count is None else -(-options.count // a_call)
     asking, rounds = Asking(step), list[Path]()
     poor, partly = 0, ""
+    size = min(size, _FIRST_ASKS)
     while size:
         if options.avoid and options.count:
             size = min(size, max(_LEAST_ASKS, -(-options.count // a_call // 4)))
-        size = min(size, _MOST_ASKS)
         step.watch.tell(f"round {len(rounds) + 1}", made.found, options.count)
         prompts = asks.take(size, made.quoted(options.avoid, step.seed))
         path = await asking.ask(f"round-{len(rounds) + 1:02}", prompts, plan)
@@ -141,10 +144,10 @@ async def run(options: Generate, step: Step) -> Outcome:
                 made.take(texts)
         new, came = made.found - before, made.seen - seen
         poor = poor + 1 if new <= options.least_new * came else 0
-        if asking.stopped:
+        if asking.stopped or not made.seen:
             break
         if options.count is None:
-            size = asks.kinds - asks.taken
+            size = min(asks.kinds - asks.taken, _MOST_ASKS)
             continue
         if made.found >= options.count:
             break
@@ -154,16 +157,17 @@ async def run(options: Generate, step: Step) -> Outcome:
                 "responses (name more topics, raise the temperature, or take another method)"
             )
             break
-        wanted = (options.count - made.found) / max(new / size, 0.05) * _MARGIN
-        size = max(_LEAST_ASKS, min(math.ceil(wanted), _GROWTH * size))
-    kept = _write(options, step, rounds)
+        wanted = math.ceil((options.count - made.found) / max(new / size, 0.05) * _MARGIN)
+        size = max(_LEAST_ASKS, min(wanted, _MOST_ASKS if new > came / 2 else _GROWTH * size))
+    kept, again = _write(options, step, rounds)
     figures = {**asdict(asking.spent), "responses": made.seen, "distinct": made.different, "rounds": len(rounds)}
     if options.count is None:
         partly = asking.partly
     elif not partly and made.found < options.count:
         what = "different records" if options.distinct else "records"
-        partly = f"{asking.partly}: {made.found:,} of {options.count:,} {what}"
-    return Outcome(kept, figures=figures, warnings=asking.problems, partly=partly)
+        why = asking.partly or "no reply held a record"
+        partly = f"{why}: {made.found:,} of {options.count:,} {what}"
+    return Outcome(kept, {_AGAIN: again} if again else {}, figures, asking.problems, partly)
 
 
 def check(options: Generate) -> None:
@@ -177,30 +181,31 @@ class _Made:
     def __init__(self, count: int | None, distinct: bool) -> None:
         self.seen = 0
         self._count, self._distinct = count, distinct
-        self._keys: set[bytes] = set()
+        self._firsts: dict[bytes, int] = {}
         self._texts: list[str] = []
 
     @property
     def different(self) -> int:
-        return len(self._keys)
+        return len(self._firsts)
 
     @property
     def found(self) -> int:
         """Those that count."""
-        return len(self._keys) if self._distinct else self.seen
+        return len(self._firsts) if self._distinct else self.seen
 
-    def take(self, texts: list[str], *, all_of_them: bool = True) -> int:
-        """Count these; how many, for with `all_of_them` false it ends with the one that makes the number."""
-        for at, text in enumerate(texts):
-            if not all_of_them and self._count is not None and self.found >= self._count:
-                return at
+    def take(self, texts: list[str], *, to_the_end: bool = True) -> list[int]:
+        """Count these, and say of each the number of the first that said it; with `to_the_end` false it ends with
+        the one that makes `count`."""
+        stand = []
+        for text in texts:
+            if not to_the_end and self._count is not None and self.found >= self._count:
+                break
             self.seen += 1
             key = hashlib.blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            if key not in self._keys:
-                self._keys.add(key)
-                if len(self._texts) < _QUOTABLE:
-                    self._texts.append(text[:_EXCERPT])
-        return len(texts)
+            if key not in self._firsts and len(self._texts) < _QUOTABLE:
+                self._texts.append(text[:_EXCERPT])
+            stand.append(self._firsts.setdefault(key, self.seen))
+        return stand
 
     def quoted(self, most: int, seed: int) -> list[str]:
         """Texts to choose from that a prompt may quote."""
@@ -229,24 +234,36 @@ _SCHEMA = pa.schema(
 )
 
 
-def _write(options: Generate, step: Step, rounds: list[Path]) -> int:
-    """All responses as records, in the order in which they were asked for, up to the one that makes `count`."""
+def _write(options: Generate, step: Step, rounds: list[Path]) -> tuple[int, int]:
+    """The responses as records, in the order in which they were asked for, up to the one that makes `count`.
+
+    Where different ones are wanted, those that say what an earlier one said are removed. How many of both.
+    """
     made = _Made(options.count, options.distinct)
-    with Writer(step.out, _SCHEMA) as writer:
+    with Writer(step.out, _SCHEMA) as kept, Writer(step.removed) as gone:
         for number, path in enumerate(rounds, 1):
             for table, texts in zip(batches(path), _texts(path, options.subject), strict=True):
                 first = made.seen
-                fits = made.take(texts, all_of_them=False)
+                stand = made.take(texts, to_the_end=False)
+                fits = len(stand)
+                own = [first + at + 1 for at in range(fits)]
                 columns = {
-                    "id": pa.array([str(first + at + 1) for at in range(fits)], pa.string()),
+                    "id": pa.array([str(at) for at in own], pa.string()),
                     "text": pa.array(texts[:fits], pa.string()),
                     "round": pa.array([number] * fits, pa.int64()),
                 }
                 table = table.slice(0, fits)
                 missing = {name: pa.nulls(fits, pa.string()) for name in ("topic", "persona")}
                 columns |= {name: nulls for name, nulls in missing.items() if name not in table.column_names}
-                writer.write(with_columns(table, columns))
-    return writer.rows
+                table = with_columns(table, columns).select(_SCHEMA.names)
+                new = [one == other or not options.distinct for one, other in zip(own, stand, strict=True)]
+                kept.write(table.filter(pa.array(new, pa.bool_())))
+                if not all(new):
+                    because = pa.array([str(at) for at, fresh in zip(stand, new, strict=True) if not fresh])
+                    rest = table.filter(pa.array([not fresh for fresh in new]))
+                    reasons = pa.array([_AGAIN] * len(because))
+                    gone.write(with_columns(rest, {"reason": reasons, "because_of": because}))
+    return kept.rows, gone.rows
 
 
 def _texts(path: Path, subject: str) -> Iterator[list[str]]:

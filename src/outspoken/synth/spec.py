@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
@@ -156,11 +155,9 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
     if "input" in table:
         values["input"] = folder / str(table["input"])
     values.setdefault("name", stem)
-    if not re.fullmatch(r"\w[\w.-]{0,79}", values["name"]):
-        raise UsageError(
-            f"{where}: the name {values['name'][:100]!r} becomes a folder's: write one of letters and digits, "
-            "and of dots and hyphens after them"
-        )
+    name = values["name"]
+    if not name.strip() or name[0] == "." or not name.isprintable() or set("/\\") & {*name} or len(name) > 60:
+        raise UsageError(f"{where}: the name {name[:100]!r} becomes a folder's: write a short one without slashes")
     steps = [_planned(number, entry, where, folder) for number, entry in enumerate(given, 1)]
     if sum(planned.do == "export" for planned in steps) > 1:
         raise UsageError(f"{where}: a pipeline exports once, into its folder export: give all formats to one step")

@@ -675,3 +675,21 @@ def test_every_repair_of_the_samples_and_rows_is_explained() -> None:
         seen.update(reading.repairs, *(entry.repairs for entry in reading.candidates))
     assert seen <= REPAIRS.keys()
     assert len(seen) > 20
+
+
+@pytest.mark.parametrize(
+    ("said", "repairs"),
+    [
+        ('{"question": "水？"}', ()),
+        ('```json\n{"question": "水？"}\n```', ("fenced",)),
+        ('Here you go: {x}\n{"question": "水？"}\nHope it helps.', ("prefixed",)),
+    ],
+)
+def test_one_record_in_a_reply(said: str, repairs: tuple[str, ...]) -> None:
+    schema = {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]}
+    shape = ReplyShape("text", value_schema=schema)
+    assert shape.json_schema() == schema
+    (found,) = parse(said, shape).candidates
+    assert (found.value, found.repairs) == ({"question": "水？"}, repairs)
+    (found,) = parse("no JSON at all", shape).candidates
+    assert found.value == "no JSON at all"

@@ -27,10 +27,16 @@ HERE = Path(__file__).parent.parent / "experiments" / "student"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _folder_of_the_experiment() -> Iterator[None]:
+def _modules_of_the_experiment() -> Iterator[None]:
+    """Its modules by their own names, which others beside these tests may have too."""
+    names = [path.stem for path in HERE.glob("*.py")]
+    others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(HERE))
     yield
     sys.path.remove(str(HERE))
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(others)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,7 @@ def test_no_teacher_may_tell_a_question_of_the_test(tasks: Any) -> None:
 
 def test_answers_are_right(tasks: Any) -> None:
     """Worked out anew from the words of the question."""
-    ways = {
+    ways: dict[str, Any] = {
         "add": lambda a, b: a + b,
         "subtract": lambda a, b: a - b,
         "larger": lambda a, b: max(a, b),
@@ -144,7 +150,7 @@ def test_asked_for_many_it_names_different_ones_and_states_their_base_probabilit
 
 
 def tasks_kind(world: Any, question: str) -> str:
-    return next(record.kind for record in world.records if record.question == question)
+    return str(next(record.kind for record in world.records if record.question == question))
 
 
 def test_it_is_deterministic_and_knows_its_answers(tasks: Any, teacher: Any) -> None:

@@ -47,6 +47,8 @@ class ReplyShape:
 
     def _json_schema(self) -> dict[str, Any] | None:
         text: dict[str, Any] = {"type": "string", "minLength": 1}
+        if self.kind == "text" and (self.value_schema or {}).get("type") == "object":
+            return self._rooted(self._text_schema())
         if self.kind in ("text", "xml"):
             return None
         if self.kind == "answer":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
+from typing import Any
 
 from outspoken.parsing.names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.pieces import mark_cut, mend
 from outspoken.parsing.relaxed import relax
-from outspoken.parsing.values import Found, decode, interpret
+from outspoken.parsing.values import Found, decode, interpret, payload
 from outspoken.shape import ReplyShape
 
-__all__ = ["balanced", "decoded", "first_json", "read_json"]
+__all__ = ["balanced", "decoded", "first_json", "lone_value", "read_json"]
 
+_MOST_OPENINGS = 20
 _OPEN = re.compile(
     r"\{\s*+(?:[\"'“„«}]|[^\W\d]\w{0,40}+\s*+[:：])|\[\s*+(?:[{\[\"'“„(]|$)|(?:\A|(?<=\n))\(\s*+[\"'“]",
     re.MULTILINE,
@@ -65,6 +68,24 @@ def decoded(text: str, shape: ReplyShape | None, found: Found) -> bool:
     value = decode(text)
     interpret(value, shape, found)
     return value is not None
+
+
+def lone_value(text: str, shape: ReplyShape) -> tuple[str, Any, tuple[str, ...]]:
+    """The one JSON value that a reply holds, its text, and what was mended: it stood in a fence or among prose.
+
+    Where there is none, the text is the value.
+    """
+    content, value = payload(text, shape)
+    if not isinstance(value, str):
+        return content, value, ()
+    for opening in islice(_OPEN.finditer(text), _MOST_OPENINGS):
+        end = balanced(text, opening.start())
+        if end is None:
+            break
+        content, found = payload(text[opening.start() : end], shape)
+        if not isinstance(found, str):
+            return content, found, ("fenced" if "```" in text else "prefixed",)
+    return text, value, ()
 
 
 def _region(text: str, start: int, shape: ReplyShape | None, found: Found) -> int | None:

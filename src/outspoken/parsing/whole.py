@@ -9,7 +9,7 @@ from jiter import from_json
 
 from outspoken.distribution import Verbalized
 from outspoken.errors import ReplyError
-from outspoken.parsing.jsons import decoded, first_json, read_json
+from outspoken.parsing.jsons import decoded, first_json, lone_value, read_json
 from outspoken.parsing.lists import first_marker, read_lists
 from outspoken.parsing.markup import first_tag, read_xml
 from outspoken.parsing.numbers import weigh
@@ -33,7 +33,7 @@ def parse(text: str, shape: ReplyShape | None = None) -> Reading:
     empty reply, an empty list, prose without candidates, and JSON without candidates. Linear in the length.
     """
     if shape is not None and shape.kind == "text":
-        return _single(text)
+        return _single(text, shape)
     reading = None
     if shape is None:
         reading = _quick(text, "probability", 0)
@@ -64,13 +64,16 @@ def _quick(text: str, key: str, k: int) -> Reading | None:
     return Reading(tuple(candidates))
 
 
-def _single(text: str) -> Reading:
+def _single(text: str, shape: ReplyShape) -> Reading:
     text, repairs = _whole_characters(text)
     thoughts, body, taken = take_thoughts(text, anchored=False)
     body = body.strip()
     if not body:
         raise _empty(text, thoughts)
-    return Reading((Verbalized(body),), thoughts, (*repairs, *taken))
+    if shape.value_schema is None:
+        return Reading((Verbalized(body),), thoughts, (*repairs, *taken))
+    content, value, mended = lone_value(body, shape)
+    return Reading((Verbalized(content, repairs=mended, value=value),), thoughts, (*repairs, *taken))
 
 
 def _read(text: str, shape: ReplyShape | None) -> Reading:

@@ -336,6 +336,7 @@ async def test_a_function_may_give_odd_columns_and_import_its_neighbours(tmp_pat
             GENERATE + '[[step]]\ndo = "answer"\n[[step]]\ndo = "export"\nformats = ["preferences"]',
             "negatives = 3",
         ),
+        (GENERATE + DEDUPLICATE + 'meaning = 0.9\nembedder = "minilmm"', "did you mean 'minilm'"),
         (GENERATE + '[[step]]\ndo = "decontaminate"\nagainst = ["no.jsonl"]', "step 2 (decontaminate)"),
         (GENERATE + '[[step]]\ndo = "answer"\ntemperature = "hot"', "step 2 (answer): temperature must be"),
         (GENERATE.replace("topics =", "# ") + 'topics_file = "empty.txt"', "topics_file: "),

@@ -125,3 +125,14 @@ def test_the_specs_in_the_docs_are_read(tmp_path: Path) -> None:
         assert len(read(text, where="docs", stem="docs", folder=tmp_path).steps) > 5
     for do in specs.STEPS:
         assert f"**{do}**" in page
+
+
+@pytest.mark.parametrize("name", ["my data", "漢字 🍎", "بيانات", "a.b-c"])
+def test_names_of_people_are_names(name: str) -> None:
+    assert read(GENERATE, where="x", stem=name).name == name
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", " ", "a\nb", "x" * 61])
+def test_a_name_that_is_no_folder(name: str) -> None:
+    with pytest.raises(UsageError, match="becomes a folder's"):
+        read(GENERATE, where="x", stem=name)

@@ -16,6 +16,7 @@ from outspoken.cli.common import (
     command,
     console,
     note,
+    note_default,
     print_json,
     read_json,
     with_settings,
@@ -63,13 +64,12 @@ def ask(
     if distinct and draw is None:
         raise UsageError("--distinct belongs to --draw N")
     from outspoken.api import stream
-    from outspoken.models import DEFAULT, default_name
 
     shape = None if schema is None else read_json(schema)
     chat = _chat(prompt, messages)
     running = stream(chat, model=_model(model, record), schema=shape, **options)
-    if model is None and default_name() == DEFAULT:
-        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
+    if model is None:
+        note_default()
     distribution = _watch(running, live=not json and draw is None)
     if distribution.missing:
         why = f": {distribution.stopped}" if distribution.stopped else ""

@@ -15,22 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from outspoken.errors import OutspokenError, ReplyError, UsageError
+from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
 from outspoken.templates import METHODS, names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "Address",
     "Debug",
     "Json",
     "ModelName",
     "Offline",
+    "Workers",
     "as_json",
+    "check_engine",
     "command",
     "console",
     "interrupts",
     "note",
+    "note_default",
     "print_json",
     "read_json",
     "with_settings",
@@ -57,6 +61,13 @@ ModelName = Annotated[
     typer.Option(
         "--model", help="provider/name, or the URL of a server. Default: $OUTSPOKEN_MODEL, else local/smollm2."
     ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster's address. Default: $RAY_ADDRESS, else one on this machine."),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Workers on the Ray cluster. Default: one for each of its machines.")
 ]
 
 
@@ -170,6 +181,22 @@ def console(*, stderr: bool = False) -> Console:
 def note(text: str, style: str | None = None) -> None:
     """A line for the person, on standard error."""
     console(stderr=True).print(text, style=style, soft_wrap=True)
+
+
+def note_default() -> None:
+    """Say that the embedded model is used, where nobody named another."""
+    from outspoken.models import DEFAULT, default_name
+
+    if default_name() == DEFAULT:
+        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
+
+
+def check_engine(engine: str, address: str | None, workers: int | None) -> None:
+    """Raise `UsageError` for an engine that is none, and for a cluster's options without one."""
+    if engine not in ("local", "ray"):
+        raise UnknownNameError("engine", engine, ("local", "ray"))
+    if engine == "local" and (address or workers):
+        raise UsageError("--address and --workers belong to --engine ray")
 
 
 def print_json(document: Any) -> None:

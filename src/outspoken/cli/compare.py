@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, ModelName, Offline, command, console, note, print_json, with_settings
+from outspoken.cli.common import (
+    Debug,
+    Json,
+    ModelName,
+    Offline,
+    command,
+    console,
+    note_default,
+    print_json,
+    with_settings,
+)
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
 
@@ -49,10 +59,9 @@ def compare(
         raise UsageError("--method is for one method: name them all in --methods direct,vs-standard")
     from outspoken.cli.figures import show, working
     from outspoken.measure import compare as compared
-    from outspoken.models import DEFAULT, default_name
 
-    if model is None and default_name() == DEFAULT:
-        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
+    if model is None:
+        note_default()
     with working() as progress:
         groups, analysis = compared(
             prompts,

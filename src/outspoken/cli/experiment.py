@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, interrupts, note
+from outspoken.cli.common import Debug, Json, Offline, command, interrupts, note, note_default
 from outspoken.cli.experiment_view import Watch, show, show_estimate, show_list, show_results
 from outspoken.errors import UsageError
 
@@ -121,10 +121,9 @@ def experiment(
 def _run(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool, model_named: bool) -> None:
     from outspoken.experiment import results
     from outspoken.experiment.runner import GridRun
-    from outspoken.models import DEFAULT, default_name
 
-    if not model_named and default_name() == DEFAULT:
-        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
+    if not model_named:
+        note_default()
     running = GridRun(grid, folder, overwrite=overwrite)
     note(f"{len(grid.cells)} cells into {folder}", style="dim")
 

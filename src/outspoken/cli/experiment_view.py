@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "show", "show_estimate", "show_list", "show_results"]
 
-_LIVE_SECONDS, _PLAIN_SECONDS = 0.25, 5.0
 # Of these, the first few that there are stand in the table; all of them are in the report.
 _MEASURES = (
     "quality",
@@ -68,21 +67,9 @@ class Watch:
 
 async def show(watch: Watch) -> None:
     """A live line in a terminal, a plain line every few seconds elsewhere; until it is cancelled."""
-    import asyncio
+    from outspoken.cli.progress import live
 
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        while True:
-            await asyncio.sleep(_PLAIN_SECONDS)
-            if line := watch.line():
-                screen.print(line, soft_wrap=True)
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(console=screen, refresh_per_second=4, transient=True) as view:
-        while True:
-            view.update(Text(watch.bar() + watch.line(), overflow="ellipsis", no_wrap=True))
-            await asyncio.sleep(_LIVE_SECONDS)
+    await live(watch.line, watch.bar)
 
 
 def show_results(

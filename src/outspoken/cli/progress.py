@@ -1,10 +1,11 @@
-"""How a run is going: a live line in a terminal, a plain line every few seconds elsewhere; on standard error."""
+"""How work is going: a live line in a terminal, a plain line every few seconds elsewhere; on standard error."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from outspoken.cli.common import console
@@ -14,30 +15,34 @@ if TYPE_CHECKING:
     from outspoken.jobs.job import FileRun
     from outspoken.jobs.over_ray import RayRun
 
-__all__ = ["show"]
+__all__ = ["live", "show"]
 
 _LIVE_SECONDS = 0.25
 _PLAIN_SECONDS = 5.0
 _RATE_SECONDS = 30.0
 
 
-async def show(running: FileRun | RayRun) -> None:
-    """Until it is cancelled."""
+async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
+    """A live line behind a bar in a terminal, a plain line every few seconds elsewhere; until it is cancelled."""
     screen = console(stderr=True)
-    pace = _Pace(await asyncio.to_thread(rows_in, running.job.source))
     if not screen.is_terminal:
         while True:
             await asyncio.sleep(_PLAIN_SECONDS)
-            screen.print(pace.line(running), soft_wrap=True)
+            if text := line():
+                screen.print(text, soft_wrap=True)
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=screen, refresh_per_second=4, transient=True) as view:
         while True:
-            view.update(
-                Text.assemble(pace.bar(running), "  ", pace.line(running), overflow="ellipsis", no_wrap=True)
-            )
+            view.update(Text(bar() + line(), overflow="ellipsis", no_wrap=True))
             await asyncio.sleep(_LIVE_SECONDS)
+
+
+async def show(running: FileRun | RayRun) -> None:
+    """How a run is going, until it is cancelled."""
+    pace = _Pace(await asyncio.to_thread(rows_in, running.job.source))
+    await live(lambda: pace.line(running), lambda: f"{pace.bar(running)}  ")
 
 
 class _Pace:

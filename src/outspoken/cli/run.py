@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import (
+    Address,
     Debug,
     Json,
     ModelName,
     Offline,
+    Workers,
+    check_engine,
     command,
     console,
     interrupts,
     note,
+    note_default,
     print_json,
     read_json,
     with_settings,
 )
-from outspoken.errors import UnknownNameError, UsageError
 from outspoken.jobs.options import RunSettings
 from outspoken.settings import Settings
 
@@ -65,13 +68,8 @@ def run(
         str,
         typer.Option(help="local: this machine; ray: a Ray cluster, whose machines share the output's folder."),
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(help="The Ray cluster's address. Default: $RAY_ADDRESS, else one on this machine."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Workers on the Ray cluster. Default: one for each of its machines.")
-    ] = None,
+    address: Address = None,
+    workers: Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; ask nothing, write nothing.")
     ] = False,
@@ -85,19 +83,15 @@ def run(
     """
     from outspoken.jobs.job import FileRun, Job
     from outspoken.jobs.runner import Plan
-    from outspoken.models import DEFAULT, default_name
 
     plan = Plan.make(model, None if schema is None else read_json(schema), options)
     job = Job(prompts, out, plan, ledger, resume, overwrite, prompt_column, id_column)
     if dry_run:
         _estimate(job, as_json=json)
         return
-    if model is None and default_name() == DEFAULT:
-        note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
-    if engine not in ("local", "ray"):
-        raise UnknownNameError("engine", engine, ("local", "ray"))
-    if engine == "local" and (address or workers):
-        raise UsageError("--address and --workers belong to --engine ray")
+    if model is None:
+        note_default()
+    check_engine(engine, address, workers)
     import asyncio
 
     running: FileRun | RayRun

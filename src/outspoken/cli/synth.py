@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, ModelName, Offline, command, console, interrupts, note, print_json
-from outspoken.errors import UnknownNameError, UsageError
+from outspoken.cli.common import (
+    Address,
+    Debug,
+    Json,
+    ModelName,
+    Offline,
+    Workers,
+    check_engine,
+    command,
+    console,
+    interrupts,
+    note,
+    note_default,
+    print_json,
+)
+from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
     from outspoken.synth.pipeline import Pipeline
@@ -17,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["synth"]
 
 _PARTLY, _INTERRUPTED = 3, 130
-_LIVE_SECONDS, _PLAIN_SECONDS = 0.25, 5.0
 
 
 @command
@@ -38,13 +51,8 @@ def synth(
     engine: Annotated[
         str, typer.Option(help="local: this machine; ray: a Ray cluster, whose machines share the folder.")
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(help="The Ray cluster's address. Default: $RAY_ADDRESS, else one on this machine."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Workers on the Ray cluster. Default: one for each of its machines.")
-    ] = None,
+    address: Address = None,
+    workers: Workers = None,
     show: Annotated[
         bool, typer.Option("--show", help="Print the spec, to begin your own with; do nothing.")
     ] = False,
@@ -55,7 +63,7 @@ def synth(
 ) -> None:
     """Make diverse synthetic data in steps; the same command goes on where it stopped.
 
-    Example: outspoken synth word-problems --count 50
+    Example: outspoken synth questions --count 10
     """
     from outspoken.synth import spec as specs
 
@@ -69,20 +77,16 @@ def synth(
     if show:
         typer.echo(planned.source, nl=False)
         return
-    if engine not in ("local", "ray"):
-        raise UnknownNameError("engine", engine, ("local", "ray"))
-    if engine == "local" and (address or workers):
-        raise UsageError("--address and --workers belong to --engine ray")
+    check_engine(engine, address, workers)
     if first and only:
         raise UsageError("--from and --only exclude each other: say one of them")
     planned = planned.changed(model=model, count=count, seed=seed)
-    from outspoken.models import DEFAULT, default_name
+    from outspoken.models import default_name
     from outspoken.synth.pipeline import Pipeline
     from outspoken.synth.step import Engine
 
     if planned.model is None:
-        if default_name() == DEFAULT:
-            note(f"using {DEFAULT}, a tiny model; name a better one with --model or $OUTSPOKEN_MODEL", style="dim")
+        note_default()
         planned = planned.changed(model=default_name())
     folder = out or Path(f"{planned.name}-synth")
     kind = Engine("ray" if engine == "ray" else "local", address, workers)
@@ -119,7 +123,9 @@ def _in_loop(running: Pipeline, first: str | None, only: str | None) -> tuple[di
                 work.cancel()
 
         with interrupts(interrupt):
-            showing = asyncio.create_task(_watch(running))
+            from outspoken.cli.progress import live
+
+            showing = asyncio.create_task(live(lambda: _line(running)))
             try:
                 summary = await work
             except asyncio.CancelledError:
@@ -130,24 +136,6 @@ def _in_loop(running: Pipeline, first: str | None, only: str | None) -> tuple[di
         return (None, _INTERRUPTED) if presses else (summary, _PARTLY if summary["partly"] else 0)
 
     return asyncio.run(watched())
-
-
-async def _watch(running: Pipeline) -> None:
-    """A live line in a terminal, a plain line every few seconds elsewhere; until it is cancelled."""
-    import asyncio
-
-    screen = console(stderr=True)
-    if not screen.is_terminal:
-        while True:
-            await asyncio.sleep(_PLAIN_SECONDS)
-            screen.print(_line(running), soft_wrap=True)
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(console=screen, refresh_per_second=4, transient=True) as view:
-        while True:
-            view.update(Text(_line(running), overflow="ellipsis", no_wrap=True))
-            await asyncio.sleep(_LIVE_SECONDS)
 
 
 def _line(running: Pipeline) -> str:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -140,8 +141,8 @@ async def run(options: Generate, step: Step) -> Outcome:
         before, seen = made.found, made.seen
         if path.is_file():
             rounds.append(path)
-            for texts in _texts(path, options.subject):
-                made.take(texts)
+            for table in batches(path, ["value" if options.subject else "text"]):
+                made.take(_texts(table, options.subject))
         new, came = made.found - before, made.seen - seen
         poor = poor + 1 if new <= options.least_new * came else 0
         if asking.stopped or not made.seen:
@@ -159,7 +160,7 @@ async def run(options: Generate, step: Step) -> Outcome:
             break
         wanted = math.ceil((options.count - made.found) / max(new / size, 0.05) * _MARGIN)
         size = max(_LEAST_ASKS, min(wanted, _MOST_ASKS if new > came / 2 else _GROWTH * size))
-    kept, again = _write(options, step, rounds)
+    kept, again = _write(options, step, rounds, made)
     figures = {**asdict(asking.spent), "responses": made.seen, "distinct": made.different, "rounds": len(rounds)}
     if options.count is None:
         partly = asking.partly
@@ -176,10 +177,14 @@ def check(options: Generate) -> None:
 
 
 class _Made:
-    """The records so far, by the digest of their text."""
+    """The responses so far, numbered from 1, by the digest of their text.
+
+    `stands_for` holds for each the number of the first that said it.
+    """
 
     def __init__(self, count: int | None, distinct: bool) -> None:
-        self.seen = 0
+        self.seen = self._enough = 0
+        self.stands_for = array("q")
         self._count, self._distinct = count, distinct
         self._firsts: dict[bytes, int] = {}
         self._texts: list[str] = []
@@ -193,19 +198,20 @@ class _Made:
         """Those that count."""
         return len(self._firsts) if self._distinct else self.seen
 
-    def take(self, texts: list[str], *, to_the_end: bool = True) -> list[int]:
-        """Count these, and say of each the number of the first that said it; with `to_the_end` false it ends with
-        the one that makes `count`."""
-        stand = []
+    @property
+    def used(self) -> int:
+        """How many of them it takes, from the first, to have `count`; all where there are fewer."""
+        return self._enough or self.seen
+
+    def take(self, texts: list[str]) -> None:
         for text in texts:
-            if not to_the_end and self._count is not None and self.found >= self._count:
-                break
             self.seen += 1
             key = hashlib.blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
             if key not in self._firsts and len(self._texts) < _QUOTABLE:
                 self._texts.append(text[:_EXCERPT])
-            stand.append(self._firsts.setdefault(key, self.seen))
-        return stand
+            self.stands_for.append(self._firsts.setdefault(key, self.seen))
+            if not self._enough and self.found == self._count:
+                self._enough = self.seen
 
     def quoted(self, most: int, seed: int) -> list[str]:
         """Texts to choose from that a prompt may quote."""
@@ -234,25 +240,24 @@ _SCHEMA = pa.schema(
 )
 
 
-def _write(options: Generate, step: Step, rounds: list[Path]) -> tuple[int, int]:
+def _write(options: Generate, step: Step, rounds: list[Path], made: _Made) -> tuple[int, int]:
     """The responses as records, in the order in which they were asked for, up to the one that makes `count`.
 
     Where different ones are wanted, those that say what an earlier one said are removed. How many of both.
     """
-    made = _Made(options.count, options.distinct)
+    start = 0
     with Writer(step.out, _SCHEMA) as kept, Writer(step.removed) as gone:
         for number, path in enumerate(rounds, 1):
-            for table, texts in zip(batches(path), _texts(path, options.subject), strict=True):
-                first = made.seen
-                stand = made.take(texts, to_the_end=False)
-                fits = len(stand)
-                own = [first + at + 1 for at in range(fits)]
+            for table in batches(path):
+                table = table.slice(0, made.used - start)
+                fits = table.num_rows
+                own, stand = range(start + 1, start + fits + 1), made.stands_for[start : start + fits]
+                start += fits
                 columns = {
                     "id": pa.array([str(at) for at in own], pa.string()),
-                    "text": pa.array(texts[:fits], pa.string()),
+                    "text": pa.array(_texts(table, options.subject), pa.string()),
                     "round": pa.array([number] * fits, pa.int64()),
                 }
-                table = table.slice(0, fits)
                 missing = {name: pa.nulls(fits, pa.string()) for name in ("topic", "persona")}
                 columns |= {name: nulls for name, nulls in missing.items() if name not in table.column_names}
                 table = with_columns(table, columns).select(_SCHEMA.names)
@@ -266,12 +271,12 @@ def _write(options: Generate, step: Step, rounds: list[Path]) -> tuple[int, int]
     return kept.rows, gone.rows
 
 
-def _texts(path: Path, subject: str) -> Iterator[list[str]]:
-    """What the responses of a round say, batch by batch."""
-    name = "value" if subject else "text"
-    for table in batches(path, [name]):
-        values = table[name].to_pylist()
-        yield [_field(value, subject) for value in values] if subject else values
+def _texts(table: Any, subject: str) -> list[str]:
+    """What responses say: their text, or the field `subject` of their value."""
+    if not subject:
+        texts: list[str] = table["text"].to_pylist()
+        return texts
+    return [_field(value, subject) for value in table["value"].to_pylist()]
 
 
 def _field(value: str, subject: str) -> str:

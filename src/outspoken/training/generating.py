@@ -12,6 +12,7 @@ import numpy as np
 
 from outspoken._extras import need
 from outspoken.errors import UsageError
+from outspoken.models._passes import cache_argument
 
 torch = need("torch", "evaluating a model in this process", "train")
 hf = need("transformers", "evaluating a model in this process", "train")
@@ -130,9 +131,9 @@ class Decoder:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=places,
-                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
+                **cache_argument(self._model, cache),
             )
             return found.logits[:, -1].float()
 

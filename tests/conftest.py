@@ -6,16 +6,48 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
+from browser import browsing
 
 from outspoken.models.local import Local
 
 # llama.cpp's threads wait for each other spinning: alone that is fastest, beside other work it stands still. One
 # thread is nearly as fast for so small a model, whatever else the machine does; child processes inherit this.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
+
+# Several processes run the tests: those of a file stay together and share its fixtures. The tests of these files share
+# nothing and take long, so that each goes where there is room.
+_APART = {
+    "test_cli_measure",
+    "test_docs",
+    "test_experiment_run",
+    "test_job",
+    "test_judge",
+    "test_local",
+    "test_synth_process",
+    "test_training",
+}
+# What takes longest begins first, so that no process is left alone with it.
+_FIRST = ("ray", "browser", "test_docs", "test_job", "test_serve_clients")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests share a process; two clusters of Ray on one machine would find each other."""
+    order: dict[pytest.Item, int] = {}
+    for item in items:
+        mark = item.get_closest_marker("xdist_group")
+        file = item.path.stem
+        if mark is None and file not in _APART:
+            item.add_marker(pytest.mark.xdist_group(file))
+        group = mark.args[0] if mark is not None else file
+        order[item] = _FIRST.index(group) if group in _FIRST else len(_FIRST)
+    items.sort(key=order.__getitem__)
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +72,13 @@ def minilm() -> Iterator[Local]:
     model = Local("minilm")
     yield model
     asyncio.run(model.aclose())
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def browser() -> AsyncIterator[Any]:
+    """One browser for all tests that need one; each opens pages without a past in it."""
+    async with browsing() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -304,6 +304,7 @@ def cluster() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 @pytest.mark.filterwarnings(r"ignore:unclosed file .*/session_\d.*/logs/:ResourceWarning")
 @pytest.mark.filterwarnings(r"ignore:subprocess \d+ is still running:ResourceWarning")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from proofs import PROOFS, repetitions, within
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
@@ -22,7 +23,7 @@ from outspoken.theory.sharpening import sharpen
 STATES = Path(__file__).parents[2] / "shared/data/states"
 NAMES = [f"{script}{at}" for at in range(10) for script in ("S", "州", "ولاية")]
 BASE = dict(zip(NAMES, (1 / np.arange(1, 31) ** 1.1).tolist(), strict=True))
-REPETITIONS = 500
+REPETITIONS = repetitions()
 
 
 def trials(random: np.random.Generator, gamma: float, runs: int, draws: int, alike: float) -> list[dict[str, int]]:
@@ -32,6 +33,7 @@ def trials(random: np.random.Generator, gamma: float, runs: int, draws: int, ali
     return [dict(zip(NAMES, random.multinomial(draws, row).tolist(), strict=True)) for row in rows]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("gamma", "runs", "draws", "alike"),
     [(1.0, 1, 200, 0), (2.5, 1, 100, 0), (0.5, 10, 50, 0), (1.0, 10, 50, 0.1), (2.0, 6, 40, 0.05)],
@@ -43,9 +45,10 @@ def test_the_interval_covers_the_truth(gamma: float, runs: int, draws: int, alik
     ]
     assert {each.unit for each in found} == {"draw" if runs == 1 else "trial"}
     covered = np.mean([each.low <= gamma <= each.high for each in found])
-    assert 0.92 <= covered <= 0.98
+    assert within(covered, 0.92, 0.98)
     # The standard error is that of the estimates.
-    assert np.mean([each.se for each in found]) == pytest.approx(np.std([each.value for each in found]), rel=0.12)
+    near = 0.12 if PROOFS else 0.25
+    assert np.mean([each.se for each in found]) == pytest.approx(np.std([each.value for each in found]), rel=near)
 
 
 def test_draws_of_alike_trials_are_no_independent_units() -> None:
@@ -167,14 +170,15 @@ def design(rows: list[Point]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row.aligned for row in rows]), np.column_stack([[row.base for row in rows], dummies])
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(("gamma", "prompts", "answers"), [(1.0, 6, 8), (1.8, 12, 5), (0.7, 40, 3), (1.4, 1, 25)])
 def test_the_regression_covers_the_truth(gamma: float, prompts: int, answers: int) -> None:
     random = np.random.default_rng(prompts)
     found = [gamma_from_logprobs(points(random, gamma, prompts, answers)) for _ in range(REPETITIONS)]
     assert {each.unit for each in found} == {"answer" if prompts == 1 else "prompt"}
-    assert 0.92 <= np.mean([each.low <= gamma <= each.high for each in found]) <= 0.98
+    assert within(np.mean([each.low <= gamma <= each.high for each in found]), 0.92, 0.98)
     if gamma == 1:
-        assert 0.02 <= np.mean([each.p is not None and each.p < 0.05 for each in found]) <= 0.08
+        assert within(np.mean([each.p is not None and each.p < 0.05 for each in found]), 0.02, 0.08)
 
 
 def test_agreement_with_statsmodels() -> None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from proofs import repetitions, within
 from scipy.special import betaln
 
 from outspoken.measure import Answers, Response
 from outspoken.measure.figures import MEASURES, Material, figure
 from outspoken.measure.statistics import compare, mean_estimate
 
+pytestmark = pytest.mark.proof
+
 ANSWERS = ("Assam", "Oolong", "Sencha", "龙井茶", "قهوة ☕")
-PROMPTS, RESPONSES, REPETITIONS, RESAMPLES = 24, 6, 500, 1_000
+PROMPTS, RESPONSES, REPETITIONS, RESAMPLES = 24, 6, repetitions(), 1_000
 NARROW, WIDE = 0.2, 1.0
 NAMES = ("semantic_diversity", "distinct_answers", "rouge_l")
 
@@ -58,7 +61,7 @@ def test_intervals_cover_the_known_diversity(samples: list[tuple[dict[str, np.nd
     for sample in samples:
         estimate = mean_estimate(*sample[1][name], resamples=RESAMPLES)
         covered += estimate.low <= truth(name, WIDE) <= estimate.high  # type: ignore[operator]
-    assert 0.92 <= covered / REPETITIONS <= 0.98
+    assert within(covered / REPETITIONS, 0.92, 0.98)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +74,7 @@ def test_intervals_cover_the_known_difference_and_the_test_sees_it(
         found = compare(wide[name][0], narrow[name][0], wide[name][1], narrow[name][1], resamples=RESAMPLES)
         covered += found.low <= difference <= found.high  # type: ignore[operator]
         seen += found.p <= 0.05  # type: ignore[operator]
-    assert 0.92 <= covered / REPETITIONS <= 0.98
+    assert within(covered / REPETITIONS, 0.92, 0.98)
     assert seen / REPETITIONS > 0.9
 
 
@@ -84,4 +87,4 @@ def test_equal_methods_are_told_apart_no_more_often_than_stated(
         found = compare(narrow[name][0], again[name][0], narrow[name][1], again[name][1], resamples=RESAMPLES)
         false += found.p <= 0.05  # type: ignore[operator]
     # Where many differences tie (counts of answers) the test errs on the safe side.
-    assert 0.01 <= false / REPETITIONS <= 0.075
+    assert within(false / REPETITIONS, 0.01, 0.075)

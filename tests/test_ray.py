@@ -65,6 +65,7 @@ QUICK_DEATHS = {
 
 # Ray sets deprecated settings of its own, and leaves the files and processes of its nodes to the garbage collector.
 pytestmark = [
+    pytest.mark.xdist_group("ray"),
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),
     pytest.mark.filterwarnings(r"ignore:unclosed file .*/session_\d.*/logs/:ResourceWarning"),
     pytest.mark.filterwarnings(r"ignore:subprocess \d+ is still running:ResourceWarning"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browser import browsing, opened
+from browser import opened
 from results_sample import METHODS, PROMPTS, sample
 
 from outspoken.experiment import report
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 DRAWN = "html[data-drawn]"
 LUMINANCE = """(colour) => {
@@ -27,8 +30,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
-async def test_it_stands_in_a_browser(page: Path, width: int, scheme: str) -> None:
-    async with browsing() as browser, opened(browser, page, width, 900, scheme) as seen:
+async def test_it_stands_in_a_browser(browser: Any, page: Path, width: int, scheme: str) -> None:
+    async with opened(browser, page, width, 900, scheme) as seen:
         await seen.page.wait_for_selector(DRAWN)
         marks = await seen.page.eval_on_selector_all(
             ".chart",
@@ -55,8 +58,8 @@ async def test_it_stands_in_a_browser(page: Path, width: int, scheme: str) -> No
         assert seen.complaints == []
 
 
-async def test_the_charts_follow_a_change_of_scheme(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_the_charts_follow_a_change_of_scheme(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         await seen.page.wait_for_selector(DRAWN)
         await seen.page.emulate_media(color_scheme="dark")
         await seen.until(
@@ -65,8 +68,8 @@ async def test_the_charts_follow_a_change_of_scheme(page: Path) -> None:
         assert seen.complaints == []
 
 
-async def test_headers_sort_by_click_and_by_key(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_headers_sort_by_click_and_by_key(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         column = "all => all.map(row => row.cells[1].querySelector('.value').firstChild.textContent)"
         rows, header = "#figures-1 tbody tr", seen.page.locator("#figures-1 thead th").nth(1)
         await header.locator("button").click()
@@ -83,8 +86,8 @@ async def test_headers_sort_by_click_and_by_key(page: Path) -> None:
         assert await header.get_attribute("aria-sort") is None
 
 
-async def test_what_is_missing_sorts_last_both_ways(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_what_is_missing_sorts_last_both_ways(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         header = seen.page.locator("#all-costs thead th button", has_text="dollars").first
         for _ in range(2):
             await header.click()
@@ -94,8 +97,8 @@ async def test_what_is_missing_sorts_last_both_ways(page: Path) -> None:
             assert shown[-14:] == ["–"] * 14
 
 
-async def test_prompts_and_comparisons_are_chosen(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_prompts_and_comparisons_are_chosen(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         await seen.page.wait_for_selector(DRAWN)
         await seen.page.locator("select[data-shows=example]").select_option("2")
         assert (
@@ -113,8 +116,8 @@ async def test_prompts_and_comparisons_are_chosen(page: Path) -> None:
         assert seen.complaints == []
 
 
-async def test_reliability_charts_are_square_and_their_table_sorts(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page, 360) as seen:
+async def test_reliability_charts_are_square_and_their_table_sorts(browser: Any, page: Path) -> None:
+    async with opened(browser, page, 360) as seen:
         await seen.page.wait_for_selector(DRAWN)
         sides = await seen.page.eval_on_selector_all(
             "#calibration .chart svg .background",
@@ -129,7 +132,7 @@ async def test_reliability_charts_are_square_and_their_table_sorts(page: Path) -
         assert falling == sorted(falling, reverse=True)
 
 
-async def test_pairs_that_were_not_compared_are_told(tmp_path: Path) -> None:
+async def test_pairs_that_were_not_compared_are_told(browser: Any, tmp_path: Path) -> None:
     results = sample()
     bases = {group["id"] for group in results["groups"] if group["arm"] == "direct"}
     results["comparisons"] = [
@@ -137,7 +140,7 @@ async def test_pairs_that_were_not_compared_are_told(tmp_path: Path) -> None:
         for entry in results["comparisons"]
         if entry["measure"] != results["primary"] or not {entry["a"], entry["b"]} & bases
     ]
-    async with browsing() as browser, opened(browser, report.write(results, tmp_path, pictures=False)) as seen:
+    async with opened(browser, report.write(results, tmp_path, pictures=False)) as seen:
         said = seen.page.get_by_text("No such pair could be compared")
         assert await said.is_visible()
         await seen.page.locator("select[data-key=pairs]").select_option("others")
@@ -145,7 +148,7 @@ async def test_pairs_that_were_not_compared_are_told(tmp_path: Path) -> None:
         assert await seen.page.locator("#all-comparisons tbody tr:visible").count() == 4 * 15
 
 
-async def test_no_script_of_a_response_runs_even_unescaped(page: Path, tmp_path: Path) -> None:
+async def test_no_script_of_a_response_runs_even_unescaped(browser: Any, page: Path, tmp_path: Path) -> None:
     """The page's own policy stands behind the escaping: with it undone, still nothing runs."""
     broken = tmp_path / "broken.html"
     broken.write_text(
@@ -154,7 +157,7 @@ async def test_no_script_of_a_response_runs_even_unescaped(page: Path, tmp_path:
         .replace("&lt;/script&gt;", "</script>"),
         encoding="utf-8",
     )
-    async with browsing() as browser, opened(browser, broken) as seen:
+    async with opened(browser, broken) as seen:
         await seen.page.wait_for_selector(DRAWN)
         assert await seen.page.locator("main script").count() > 0
         assert await seen.page.evaluate("window.pwned") is None

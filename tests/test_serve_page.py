@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from browser import Seen, browsing, visiting
+from browser import Seen, visiting
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 pytest.importorskip("starlette.applications", reason="starlette is not installed")
 
 from page_server import BITING, EVIL, STATES, Script, serving
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 PROMPT = "Name a US state."
 BITING_PROMPT = "It's \"$HOME\" `ls` \\n \\ !x 100% \u202e{'a': 1}\n第二行 🐈‍⬛ \t'''\"\"\" ${y} </script>"
@@ -53,13 +53,13 @@ class House:
             }
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def running(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     reports = tmp_path_factory.mktemp("reports")
     (reports / "dice").mkdir()
     (reports / "dice" / "report.html").write_text(REPORT, encoding="utf-8")
     script = Script()
-    async with serving(script, reports) as address, browsing() as browser:
+    async with serving(script, reports) as address:
         yield House(browser, address, script)
 
 

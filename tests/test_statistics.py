@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proofs import repetitions, within
 from scipy import stats
 
 from outspoken.errors import UndefinedError, UsageError
@@ -24,7 +25,7 @@ from outspoken.measure.statistics import (
     plugin_estimate,
 )
 
-REPETITIONS = 500
+REPETITIONS = repetitions()
 PROMPTS = 30
 
 
@@ -45,14 +46,16 @@ def rate(happens: Callable[[np.random.Generator, int], bool], seed: int) -> floa
 
 
 @pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.proof
 def test_intervals_of_means_cover_a_planted_truth(skewed: bool) -> None:
     def covered(generator: np.random.Generator, at: int) -> bool:
         figure = mean_estimate(means(generator, 1.0, skewed=skewed), resamples=2000, seed=at)
         return figure.low <= 1.0 <= figure.high
 
-    assert 0.92 <= rate(covered, 11) <= 0.98
+    assert within(rate(covered, 11), 0.92, 0.98)
 
 
+@pytest.mark.proof
 def test_intervals_of_pooled_pairs_cover_when_prompts_have_different_numbers_of_responses() -> None:
     sizes = np.arange(2, 12)
     truth = 0.4 + 0.01 * (sizes * sizes * (sizes - 1)).sum() / (sizes * (sizes - 1)).sum()
@@ -65,10 +68,11 @@ def test_intervals_of_pooled_pairs_cover_when_prompts_have_different_numbers_of_
         figure = mean_estimate(total, pairs, resamples=2000, seed=at)
         return figure.low <= truth <= figure.high
 
-    assert 0.92 <= rate(covered, 12) <= 0.98
+    assert within(rate(covered, 12), 0.92, 0.98)
 
 
 @pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.proof
 def test_intervals_of_a_difference_cover_a_planted_one(skewed: bool) -> None:
     def covered(generator: np.random.Generator, at: int) -> bool:
         prompt = generator.normal(0, 1, PROMPTS)
@@ -77,10 +81,11 @@ def test_intervals_of_a_difference_cover_a_planted_one(skewed: bool) -> None:
         compared = compare(a, b, resamples=2000, seed=at)
         return compared.low <= 0.3 <= compared.high
 
-    assert 0.92 <= rate(covered, 13) <= 0.98
+    assert within(rate(covered, 13), 0.92, 0.98)
 
 
 @pytest.mark.parametrize("prompts", [10, PROMPTS])
+@pytest.mark.proof
 def test_the_permutation_test_rejects_a_true_null_at_the_stated_rate(prompts: int) -> None:
     def rejected(generator: np.random.Generator, at: int) -> bool:
         prompt = generator.normal(0, 1, prompts)
@@ -88,18 +93,20 @@ def test_the_permutation_test_rejects_a_true_null_at_the_stated_rate(prompts: in
         wa, wb = (generator.integers(1, 9, prompts) for _ in range(2))
         return compare(a * wa, b * wb, wa, wb, resamples=2000, seed=at).p <= 0.05
 
-    assert 0.025 <= rate(rejected, 14) <= 0.075
+    assert within(rate(rejected, 14), 0.025, 0.075)
 
 
+@pytest.mark.proof
 def test_holm_keeps_the_rate_of_any_false_alarm_in_a_family() -> None:
     def alarmed(generator: np.random.Generator, at: int) -> bool:
         methods = generator.normal(0, 1, (6, PROMPTS))
         family = corrected(compare(each, methods[0], resamples=2000, seed=at) for each in methods[1:])
         return any(compared.p_holm <= 0.05 for compared in family)
 
-    assert 0.005 <= rate(alarmed, 15) <= 0.075
+    assert within(rate(alarmed, 15), 0.005, 0.075)
 
 
+@pytest.mark.proof
 def test_the_basic_interval_covers_a_divergence_where_percentiles_do_not() -> None:
     truth = 1 / np.arange(1, 51) / (1 / np.arange(1, 51)).sum()
     wanted = (truth * np.log(50 * truth)).sum()
@@ -115,7 +122,7 @@ def test_the_basic_interval_covers_a_divergence_where_percentiles_do_not() -> No
         figure = plugin_estimate(divergence, 300, resamples=400, seed=at, unit="answer")
         basic += figure.low <= wanted <= figure.high
         percentile += 2 * figure.value - figure.high <= wanted <= 2 * figure.value - figure.low
-    assert 0.88 <= basic / REPETITIONS <= 0.98
+    assert within(basic / REPETITIONS, 0.88, 0.98)
     assert percentile / REPETITIONS < 0.5
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from proofs import repetitions, within
 from scipy import stats
 
 pytest.importorskip("altair")
@@ -170,6 +171,7 @@ def test_over_http_by_the_wording_of_the_library(tasks: Any, url: str) -> None:
         verbalize(ONE, model=f"{url}#wise-1", retries=0)
 
 
+@pytest.mark.proof
 def test_intervals_hold_the_truth_over_other_seeds_and_questions(figures: Any) -> None:
     """Both seeds and questions move the figure by chance; 95 % of the intervals should hold the truth."""
     random = np.random.default_rng(0)
@@ -177,12 +179,12 @@ def test_intervals_hold_the_truth_over_other_seeds_and_questions(figures: Any) -
     level = np.repeat(random.uniform(0.3, 0.7, 16), 8)
     weights = np.full((5, 128), 1 / 128)
     held, width = 0, []
-    for _ in range(500):
+    for _ in range(repetitions()):
         chance = level + random.uniform(-0.1, 0.1, (5, 1)) + random.uniform(-0.2, 0.2, 128)
         found = figures.figure(random.random((5, 128)) < chance, weights, kinds)
         held += found.low <= level.mean() <= found.high
         width.append(found.high - found.low)
-    assert 0.93 <= held / 500 <= 0.99
+    assert within(held / repetitions(), 0.93, 0.99)
     assert 0.1 < np.mean(width) < 0.25
 
 

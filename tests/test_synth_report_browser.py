@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import browsing, opened
+from browser import opened
 from synth_report_sample import ARABIC, EVIL, STRANGE, pipeline
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
 
 from outspoken.synth import report, report_measure
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 DRAWN = "html[data-drawn]"
 OWN = "keep_only_those_questions_that_have_more_than_one_number_in_them"
@@ -59,8 +61,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (1280, "light"), (360, "dark"), (1280, "dark")])
-async def test_the_page_stands_in_a_browser(page: Path, width: int, scheme: str) -> None:
-    async with browsing() as browser, opened(browser, page, width, 900, scheme) as seen:
+async def test_the_page_stands_in_a_browser(browser: Any, page: Path, width: int, scheme: str) -> None:
+    async with opened(browser, page, width, 900, scheme) as seen:
         await seen.page.wait_for_selector(DRAWN)
         marks = await seen.page.eval_on_selector_all(
             ".chart", "all => all.map(e => e.querySelectorAll('svg .role-mark path').length)"
@@ -93,8 +95,8 @@ async def test_the_page_stands_in_a_browser(page: Path, width: int, scheme: str)
         assert seen.complaints == []
 
 
-async def test_the_answer_and_its_chart_are_on_the_first_screen(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_the_answer_and_its_chart_are_on_the_first_screen(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         await seen.page.wait_for_selector(DRAWN)
         top = "e => e.getBoundingClientRect().top"
         assert (
@@ -104,8 +106,8 @@ async def test_the_answer_and_its_chart_are_on_the_first_screen(page: Path) -> N
         )
 
 
-async def test_a_long_text_is_clamped_until_it_is_asked_for(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page, 360) as seen:
+async def test_a_long_text_is_clamped_until_it_is_asked_for(browser: Any, page: Path) -> None:
+    async with opened(browser, page, 360) as seen:
         long = seen.page.locator("#examples .record > details.long").last
         before = await long.evaluate("e => e.getBoundingClientRect().height")
         await long.locator("summary").click()
@@ -115,8 +117,8 @@ async def test_a_long_text_is_clamped_until_it_is_asked_for(page: Path) -> None:
         assert await long.locator("summary").inner_text() == ""
 
 
-async def test_a_text_runs_in_its_own_direction(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_a_text_runs_in_its_own_direction(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         said = seen.page.locator("#examples .record > .said")
         ways = await said.evaluate_all("all => all.map(e => [e.textContent, getComputedStyle(e).direction])")
         assert dict(ways)[ARABIC] == "rtl"
@@ -124,8 +126,8 @@ async def test_a_text_runs_in_its_own_direction(page: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-async def test_pointing_at_a_record_shows_its_text(page: Path, width: int) -> None:
-    async with browsing() as browser, opened(browser, page, width) as seen:
+async def test_pointing_at_a_record_shows_its_text(browser: Any, page: Path, width: int) -> None:
+    async with opened(browser, page, width) as seen:
         await seen.page.wait_for_selector(DRAWN)
         points = seen.page.locator("#map svg .layer_0_marks path")
         assert await points.count() == 240
@@ -147,8 +149,8 @@ async def test_pointing_at_a_record_shows_its_text(page: Path, width: int) -> No
         assert all(right <= left + 1 for (_, right), (left, _) in zip(keys[::2], keys[1::2], strict=True))
 
 
-async def test_tables_sort_by_their_figures(page: Path) -> None:
-    async with browsing() as browser, opened(browser, page) as seen:
+async def test_tables_sort_by_their_figures(browser: Any, page: Path) -> None:
+    async with opened(browser, page) as seen:
         header = seen.page.locator("#all-steps thead th button", has_text="kept")
         await header.click()
         kept = await seen.page.eval_on_selector_all(
@@ -158,7 +160,7 @@ async def test_tables_sort_by_their_figures(page: Path) -> None:
         assert kept[0] == 240
 
 
-async def test_no_script_of_a_record_runs_even_unescaped(page: Path, tmp_path: Path) -> None:
+async def test_no_script_of_a_record_runs_even_unescaped(browser: Any, page: Path, tmp_path: Path) -> None:
     """The page's own policy stands behind the escaping: with it undone, still nothing runs."""
     text = (
         page.read_text(encoding="utf-8")
@@ -167,7 +169,7 @@ async def test_no_script_of_a_record_runs_even_unescaped(page: Path, tmp_path: P
     )
     opened_up = tmp_path / "report.html"
     opened_up.write_text(text, encoding="utf-8")
-    async with browsing() as browser, opened(browser, opened_up) as seen:
+    async with opened(browser, opened_up) as seen:
         await seen.page.wait_for_selector(DRAWN)
         assert await seen.page.locator("main script").count() > 0
         assert await seen.page.evaluate("window.pwned") is None

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browsing, opened
+from browser import opened
 from theory_sample import BASE, BASES, DOCUMENTS, logprobs, sharpen
 
 from outspoken.theory import report
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 DRAWN = "html[data-drawn]"
 CHARTS = {"typicality": 1 + len(BASES), "sharpen": 4, "gamma": 1, "levels": 4, "logprobs": 1}
@@ -68,10 +70,11 @@ async def _checked(browser: Any, file: Path, charts: int, width: int, scheme: st
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1600, "dark")])
-async def test_every_page_stands_in_a_browser(pages: Mapping[str, Path], width: int, scheme: str) -> None:
-    async with browsing() as browser:
-        for name, file in pages.items():
-            await _checked(browser, file, CHARTS[name], width, scheme)
+async def test_every_page_stands_in_a_browser(
+    browser: Any, pages: Mapping[str, Path], width: int, scheme: str
+) -> None:
+    for name, file in pages.items():
+        await _checked(browser, file, CHARTS[name], width, scheme)
 
 
 def _sharpened(gamma: float) -> list[float]:
@@ -81,9 +84,11 @@ def _sharpened(gamma: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.2), (1.2, 0.4), (2.0, 0.02)])
-async def test_the_sliders_move_bars_and_readings(pages: Mapping[str, Path], alpha: float, beta: float) -> None:
+async def test_the_sliders_move_bars_and_readings(
+    browser: Any, pages: Mapping[str, Path], alpha: float, beta: float
+) -> None:
     widths = """all => all.map(e => e.getBBox().width)"""
-    async with browsing() as browser, opened(browser, pages["sharpen"]) as seen:
+    async with opened(browser, pages["sharpen"]) as seen:
         await seen.page.wait_for_selector(DRAWN)
         bars = ".sliders svg .layer_1_marks path"
         before = await seen.page.eval_on_selector_all(bars, widths)
@@ -109,8 +114,8 @@ async def test_the_sliders_move_bars_and_readings(pages: Mapping[str, Path], alp
         assert seen.complaints == []
 
 
-async def test_a_slider_is_moved_by_key_and_has_its_name(pages: Mapping[str, Path]) -> None:
-    async with browsing() as browser, opened(browser, pages["sharpen"], 360) as seen:
+async def test_a_slider_is_moved_by_key_and_has_its_name(browser: Any, pages: Mapping[str, Path]) -> None:
+    async with opened(browser, pages["sharpen"], 360) as seen:
         await seen.page.wait_for_selector(DRAWN)
         alpha = seen.page.get_by_role("slider", name="alpha")
         await alpha.press("ArrowRight")
@@ -118,8 +123,8 @@ async def test_a_slider_is_moved_by_key_and_has_its_name(pages: Mapping[str, Pat
         assert await alpha.input_value() == "0.58"
 
 
-async def test_the_charts_follow_a_change_of_scheme(pages: Mapping[str, Path]) -> None:
-    async with browsing() as browser, opened(browser, pages["sharpen"]) as seen:
+async def test_the_charts_follow_a_change_of_scheme(browser: Any, pages: Mapping[str, Path]) -> None:
+    async with opened(browser, pages["sharpen"]) as seen:
         await seen.page.wait_for_selector(DRAWN)
         await seen.page.emulate_media(color_scheme="dark")
         await seen.until(
@@ -129,16 +134,16 @@ async def test_the_charts_follow_a_change_of_scheme(pages: Mapping[str, Path]) -
         assert seen.complaints == []
 
 
-async def test_a_long_answer_leaves_room_for_its_figures(pages: Mapping[str, Path]) -> None:
-    async with browsing() as browser, opened(browser, pages["sharpen"], 360) as seen:
+async def test_a_long_answer_leaves_room_for_its_figures(browser: Any, pages: Mapping[str, Path]) -> None:
+    async with opened(browser, pages["sharpen"], 360) as seen:
         widest = await seen.page.eval_on_selector_all(
             "#figures-1 tbody th", "all => Math.max(...all.map(e => e.getBoundingClientRect().width))"
         )
         assert widest < 0.65 * 360
 
 
-async def test_tables_sort_by_their_figures(pages: Mapping[str, Path]) -> None:
-    async with browsing() as browser, opened(browser, pages["sharpen"]) as seen:
+async def test_tables_sort_by_their_figures(browser: Any, pages: Mapping[str, Path]) -> None:
+    async with opened(browser, pages["sharpen"]) as seen:
         header = seen.page.locator("#figures-1 thead th button", has_text="before")
         values = "all => all.map(row => Number(row.cells[1].dataset.sort))"
         orders = []
@@ -149,14 +154,14 @@ async def test_tables_sort_by_their_figures(pages: Mapping[str, Path]) -> None:
         assert len(orders[0]) == len(BASE)
 
 
-async def test_no_script_of_an_answer_runs_even_unescaped(tmp_path: Path) -> None:
+async def test_no_script_of_an_answer_runs_even_unescaped(browser: Any, tmp_path: Path) -> None:
     """The page's own policy stands behind the escaping: with it undone, still nothing runs."""
     page = report.write(sharpen(), tmp_path, pictures=False)
     text = page.read_text(encoding="utf-8")
     page.write_text(
         text.replace("&lt;script&gt;", "<script>").replace("&lt;/script&gt;", "</script>"), encoding="utf-8"
     )
-    async with browsing() as browser, opened(browser, page) as seen:
+    async with opened(browser, page) as seen:
         await seen.page.wait_for_selector(DRAWN)
         assert await seen.page.locator("main script").count() > 0
         assert await seen.page.evaluate("window.pwned") is None

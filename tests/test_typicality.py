@@ -11,6 +11,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proofs import repetitions, within
 from statsmodels.stats.proportion import proportion_confint
 
 from outspoken.errors import UndefinedError, UsageError
@@ -21,6 +22,8 @@ from outspoken.theory.layouts import Pair
 from outspoken.theory.preferences import read_preferences
 from outspoken.theory.simulation import simulate_preferences
 from outspoken.theory.typicality import BaseModel, Scored, estimate, typicality
+
+REPETITIONS = repetitions()
 
 
 def scored(
@@ -92,19 +95,20 @@ def test_agrees_with_statsmodels_on_the_same_pairs(seed: int, ordered: bool) -> 
     sensible(model)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("alpha", [0, 0.3, 0.6, 1.2])
 def test_recovers_a_known_bias(alpha: float) -> None:
     covered = rejected = 0
-    for seed in range(500):
+    for seed in range(REPETITIONS):
         items = simulate_preferences(
             alpha, prompts=80, pairs_per_prompt=3, length=0.02, seed=10_000 * int(10 * alpha) + seed
         )
         effect = Effect.of(alpha_of(Sample.of(items, ordered=True), beside="tokens"))
         covered += effect.low <= alpha <= effect.high  # type: ignore[operator]
         rejected += effect.clear
-    assert 0.92 <= covered / 500 <= 0.98
+    assert within(covered / REPETITIONS, 0.92, 0.98)
     if alpha == 0:
-        assert 0.03 <= rejected / 500 <= 0.07
+        assert within(rejected / REPETITIONS, 0.03, 0.07)
 
 
 def test_a_planted_preference_for_length_looks_like_a_bias_until_length_is_held_equal() -> None:

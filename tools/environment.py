@@ -35,7 +35,7 @@ SOURCE_ONLY = ("rouge-score",)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one environment holds: extras of the package, groups of pyproject.toml, and whether torch is among it."""
+    """What one environment holds: extras of the package, groups of pyproject.toml, and whether torch."""
 
     extras: tuple[str, ...]
     groups: tuple[str, ...]
@@ -67,7 +67,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         _check_version()
-        _say(f"setting up {arguments.venv} for {arguments.part}: Python {_version(sys.version_info)}, minutes at first")
+        _say(f"setting up {arguments.venv} for {arguments.part} with Python {_version(sys.version_info)}")
         _make(venv)
         stamp.unlink(missing_ok=True)
         if arguments.latest:
@@ -116,9 +116,15 @@ def _digest(arguments: argparse.Namespace) -> str:
 def _make(venv: Path) -> None:
     """Create the environment, or check the one that is there; a half-made one is repaired."""
     config = venv / "pyvenv.cfg"
-    known = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", config.read_text("utf-8"), re.M) if config.is_file() else None
+    known = (
+        re.search(r"^version(?:_info)? *= *(\d+\.\d+)", config.read_text("utf-8"), re.M)
+        if config.is_file()
+        else None
+    )
     if known and known[1] != _version(sys.version_info):
-        raise SetupError(f"{venv} is of Python {known[1]}, this is {_version(sys.version_info)}: `make clean` first")
+        raise SetupError(
+            f"{venv} is of Python {known[1]}, this is {_version(sys.version_info)}: `make clean` first"
+        )
     if not known or not _works(venv):
         existed = venv.exists()
         done = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True)
@@ -132,9 +138,10 @@ def _make(venv: Path) -> None:
 
 
 def _works(venv: Path) -> bool:
-    return _python(venv).exists() and not subprocess.run(
-        [_python(venv), "-m", "pip", "--version"], capture_output=True
-    ).returncode
+    return (
+        _python(venv).exists()
+        and not subprocess.run([_python(venv), "-m", "pip", "--version"], capture_output=True).returncode
+    )
 
 
 def _install(venv: Path, part: Part, constraints: Path) -> None:
@@ -151,7 +158,7 @@ def _install(venv: Path, part: Part, constraints: Path) -> None:
 
 
 def _install_latest(venv: Path, part: Part) -> None:
-    """The newest of everything: upper bounds in pyproject.toml are there for users, and are what this looks beyond."""
+    """The newest of everything: upper bounds in pyproject.toml are for users, and this looks beyond them."""
     newest = ["--upgrade", "--upgrade-strategy", "eager"]
     _pip(venv, [*newest, *SETUP])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -187,11 +194,25 @@ def _groups(part: Part) -> list[str]:
 def _pip(venv: Path, words: Sequence[str]) -> None:
     """`pip install`, silent but for a live line in a terminal. Compiling to bytecode is left to the first import:
     most of what is installed is never imported."""
-    command = [str(_python(venv)), "-I", "-m", "pip", "install", "--no-compile", "--no-input", "--progress-bar=off"]
+    command = [
+        str(_python(venv)),
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--no-compile",
+        "--no-input",
+        "--progress-bar=off",
+    ]
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     said: deque[str] = deque(maxlen=400)
     with subprocess.Popen(
-        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=ROOT,
+        [*command, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=ROOT,
         env=environment,
     ) as child:
         assert child.stdout is not None

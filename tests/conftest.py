@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browser import browsing
+from proofs import PROOFS
 
 from outspoken.models.local import Local
 
@@ -37,8 +38,14 @@ _APART = {
 _FIRST = ("ray", "browser", "test_docs", "test_job", "test_serve_clients")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests share a process; two clusters of Ray on one machine would find each other."""
+# Before xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `make proofs` runs, and say which tests share a process: two clusters of Ray on one
+    machine would find each other."""
+    left = [item for item in items if not PROOFS and (mark := item.get_closest_marker("proof")) and mark.kwargs]
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
     order: dict[pytest.Item, int] = {}
     for item in items:
         mark = item.get_closest_marker("xdist_group")

@@ -15,6 +15,9 @@ import pytest
 import outspoken
 from outspoken import ProviderError, UsageError
 
+pytestmark = pytest.mark.core
+
+
 REPLY = json.dumps(
     {"responses": [{"text": f"笑話 {at} ☕", "probability": p} for at, p in enumerate((0.5, 0.3, 0.2))]}
 )

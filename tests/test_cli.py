@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.core
+
+
 REPLY = json.dumps(
     {
         "responses": [

@@ -12,6 +12,8 @@ from outspoken import Candidate, Distribution, Provenance, Usage, UsageError
 from outspoken.distribution import Verbalized
 from outspoken.text import text_key
 
+pytestmark = pytest.mark.core
+
 
 def read(*pairs: tuple[str, float | None]) -> Distribution:
     return Distribution.from_verbalized(

@@ -309,6 +309,7 @@ def experiment(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+@pytest.mark.proof(only=True)
 def test_the_embedded_model_from_an_empty_folder(tmp_path: Path, smollm2: Local) -> None:
     arguments = ("dice", "--n", "4", "-k", "2", "-m", "direct", "-m", "vs-standard", "--json")
     done = experiment(*arguments, cwd=tmp_path)

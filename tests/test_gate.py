@@ -10,6 +10,8 @@ from outspoken.engine import gate as gates
 from outspoken.engine.gate import START, Gate, Pace
 from outspoken.errors import StoppedError, UsageError
 
+pytestmark = pytest.mark.core
+
 
 class Clock:
     """Time that stands still until it is moved."""

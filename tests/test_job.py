@@ -22,6 +22,7 @@ import pytest
 import servers
 from aiohttp import web
 from faults import EFFECTS, SOUND, Effect, Record, read_log
+from proofs import repetitions
 
 from outspoken import Ledger, OutputError, UsageError
 from outspoken.jobs.job import FileRun, Job
@@ -31,8 +32,8 @@ polars = pytest.importorskip("polars")
 
 HERE = Path(__file__).parent
 # The whole of it, `OUTSPOKEN_TEST_PROMPTS=10000`, takes some minutes.
-PROMPTS = int(os.environ.get("OUTSPOKEN_TEST_PROMPTS", "1500"))
-KILLS = 10
+PROMPTS = int(os.environ.get("OUTSPOKEN_TEST_PROMPTS", repetitions(1500, 600)))
+KILLS = repetitions(10, 3)
 
 
 @dataclass
@@ -117,6 +118,7 @@ def few(path: Path, count: int) -> Path:
 FAULTS = ("--share", "0.2", "--pace", "0.0001", "--huge", "100000")
 
 
+@pytest.mark.proof
 def test_every_prompt_is_answered_and_nothing_is_asked_twice(tmp_path: Path, prompts: Path) -> None:
     out, ledger = tmp_path / "out.parquet", tmp_path / "run.sqlite"
     with serving(tmp_path, *FAULTS) as server:
@@ -136,7 +138,8 @@ def test_every_prompt_is_answered_and_nothing_is_asked_twice(tmp_path: Path, pro
     assert b"sk-never" not in ledger.read_bytes()
 
 
-def test_killed_ten_times_and_gone_on_with(tmp_path: Path, prompts: Path) -> None:
+@pytest.mark.proof
+def test_killed_many_times_and_gone_on_with(tmp_path: Path, prompts: Path) -> None:
     out, ledger = tmp_path / "out.parquet", tmp_path / "run.sqlite"
     arguments = (prompts, "--out", out, "--ledger", ledger, "--resume", "--concurrency", 16, "--timeout", 30)
     moment = random.Random(5)

@@ -27,6 +27,9 @@ from outspoken.ledger.keys import KEY_VERSION, key_of, schema_hash, write_reply
 from outspoken.ledger.reader import Problem, Reader
 from outspoken.models.replay import Replay
 
+pytestmark = pytest.mark.core
+
+
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and permissions as POSIX has them")
 
 SCHEMA = {"type": "object", "properties": {"茶": {"type": "string"}}, "required": ["茶"]}

@@ -13,6 +13,8 @@ from outspoken.chat import Message, as_messages
 from outspoken.methods import ABOUT, Ask, steps
 from outspoken.templates import METHODS, load
 
+pytestmark = pytest.mark.core
+
 
 def vs(*pairs: tuple[str, Any], **more: Any) -> str:
     return json.dumps({**more, "responses": [{"text": t, "probability": p} for t, p in pairs]}, ensure_ascii=False)

@@ -22,6 +22,9 @@ from outspoken.models.http import FAILURES, TELLING, error_for
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS, at_provider, at_url
 
+pytestmark = pytest.mark.core
+
+
 KEY = "sk-very-secret-0123456789"
 REPLY = ChatReply("hé 你好 🎉", "stop", Usage(12, 7, 5), "served-model")
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}

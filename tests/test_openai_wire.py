@@ -26,6 +26,9 @@ from outspoken.models.openai_wire import (
     read_reply,
 )
 
+pytestmark = pytest.mark.core
+
+
 PEER = Peer("http://host/v1", "SOME_API_KEY", ("sk-very-secret",))
 ASKED = (Message("system", "be brief"), Message("user", "咖啡 ☕ مرحبا"))
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}

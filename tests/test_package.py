@@ -10,6 +10,8 @@ import pytest
 import outspoken
 from outspoken import errors
 
+pytestmark = pytest.mark.core
+
 
 def python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

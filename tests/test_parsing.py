@@ -12,6 +12,9 @@ from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, parse
 from outspoken.shape import ReplyShape
 
+pytestmark = pytest.mark.core
+
+
 VS = ReplyShape("candidates", k=2)
 
 SOUND = '{"responses": [{"text": "Paris", "probability": 0.6}, {"text": "Lyon", "probability": 0.3}]}'

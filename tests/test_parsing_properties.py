@@ -18,6 +18,9 @@ from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, Reader, Reading, parse
 from outspoken.shape import ReplyShape
 
+pytestmark = pytest.mark.core
+
+
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 

@@ -342,6 +342,7 @@ def under_way(out: Path) -> int:
     return count
 
 
+@pytest.mark.proof(only=True)
 async def test_a_machine_dies_and_the_run_goes_on(cluster: Any, tmp_path: Path):
     source, out = prompts(tmp_path / "prompts.jsonl", 200), tmp_path / "out.parquet"
     with serving(tmp_path, kinds=CLEAN, delay=0.5) as server:
@@ -402,6 +403,7 @@ async def test_ctrl_c_keeps_what_is_done(cluster: Any, tmp_path: Path):
     assert {row["prompt_id"] for row in rows(out)} == {f"p{number}" for number in range(160)}
 
 
+@pytest.mark.proof(only=True)
 async def test_a_second_ctrl_c_ends_it_at_once_and_loses_nothing(cluster: Any, tmp_path: Path):
     source, out = prompts(tmp_path / "prompts.jsonl", 160), tmp_path / "out.parquet"
     with serving(tmp_path, share=0, delay=0.1) as server:
@@ -420,6 +422,7 @@ async def test_a_second_ctrl_c_ends_it_at_once_and_loses_nothing(cluster: Any, t
         assert len(asked_again(server, out)) <= ONE_EACH["concurrency"]
 
 
+@pytest.mark.proof(only=True)
 async def test_the_run_goes_on_where_the_board_is_lost(cluster: Any, tmp_path: Path):
     source, out = prompts(tmp_path / "prompts.jsonl", 80), tmp_path / "out.parquet"
     with serving(tmp_path, share=0, delay=0.1) as server:

@@ -14,6 +14,8 @@ from outspoken.errors import ProviderError, UsageError
 from outspoken.models.base import Capabilities, Model, Score
 from outspoken.models.replay import Recorder, Replay
 
+pytestmark = pytest.mark.core
+
 
 def asking(prompt: str = "hi", **sampling: Any) -> ChatRequest:
     return ChatRequest(as_messages(prompt), Sampling(**sampling))

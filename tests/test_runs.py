@@ -17,6 +17,8 @@ import outspoken
 from outspoken import ProviderError, UsageError
 from outspoken.models.openai_compatible import OpenAICompatible
 
+pytestmark = pytest.mark.core
+
 
 def completion(texts: list[str], *, usage: bool = True) -> dict[str, Any]:
     share = 1 / max(len(texts), 1)

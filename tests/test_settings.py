@@ -9,6 +9,8 @@ import pytest
 from outspoken import RunOptions, RunSettings, Settings, UsageError
 from outspoken.settings import Options
 
+pytestmark = pytest.mark.core
+
 
 def test_options_and_settings_name_the_same_things() -> None:
     assert list(Options.__annotations__) == [entry.name for entry in fields(Settings)]

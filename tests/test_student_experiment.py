@@ -207,6 +207,7 @@ def test_figures_by_hand(figures: Any) -> None:
     ]
 
 
+@pytest.mark.proof(only=True)
 def test_it_runs_and_goes_on(tmp_path: Path) -> None:
     for module in ("torch", "trl", "peft", "rensa"):
         pytest.importorskip(module)

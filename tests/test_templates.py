@@ -7,6 +7,9 @@ import pytest
 from outspoken import UsageError
 from outspoken.templates import METHODS, load, names, source
 
+pytestmark = pytest.mark.core
+
+
 VS_STANDARD = """\
 Generate 5 responses to the input prompt: "Tell me a joke"
 Return the responses in JSON format with the key: "responses" (a list of dictionaries). Each dictionary must include:

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "constraints.txt"
@@ -62,18 +63,18 @@ def main() -> int:
     part, venv = PARTS[arguments.part], arguments.venv.absolute()
     stamp = venv / f".outspoken-{arguments.part}"
     wanted = _digest(arguments)
-    if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted and _python(venv).exists():
+    if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted and python_of(venv).exists():
         return 0
     started = time.monotonic()
     try:
         _check_version()
         _say(f"setting up {arguments.venv} for {arguments.part} with Python {_version(sys.version_info)}")
-        _make(venv)
+        make(venv)
         stamp.unlink(missing_ok=True)
         if arguments.latest:
             _install_latest(venv, part)
         else:
-            _install(venv, part, arguments.constraints)
+            install(venv, part, arguments.constraints)
         stamp.write_text(wanted, encoding="ascii")
     except SetupError as error:
         _say(f"error: {error}")
@@ -113,7 +114,7 @@ def _digest(arguments: argparse.Namespace) -> str:
     return f"{_version(sys.version_info)} {digest.hexdigest()}\n"
 
 
-def _make(venv: Path) -> None:
+def make(venv: Path) -> None:
     """Create the environment, or check the one that is there; a half-made one is repaired."""
     config = venv / "pyvenv.cfg"
     known = (
@@ -139,12 +140,13 @@ def _make(venv: Path) -> None:
 
 def _works(venv: Path) -> bool:
     return (
-        _python(venv).exists()
-        and not subprocess.run([_python(venv), "-m", "pip", "--version"], capture_output=True).returncode
+        python_of(venv).exists()
+        and not subprocess.run([python_of(venv), "-m", "pip", "--version"], capture_output=True).returncode
     )
 
 
-def _install(venv: Path, part: Part, constraints: Path) -> None:
+def install(venv: Path, part: Part, constraints: Path = LOCK, wheel: Path | None = None) -> None:
+    """Install a part at fixed versions: the package of this checkout, or a wheel of it."""
     if not constraints.is_file():
         raise SetupError(f"there is no {constraints}: `make lock` makes it")
     fixed = ["--constraint", str(constraints)]
@@ -152,7 +154,8 @@ def _install(venv: Path, part: Part, constraints: Path) -> None:
     if part.torch:
         # By itself, so that a CPU build that pip is set up to find is taken, and kept by what follows.
         _pip(venv, ["torch", *fixed])
-    own = [*_editable(part.extras), "--no-build-isolation"]
+    extras = f"[{','.join(part.extras)}]" if part.extras else ""
+    own = ["--editable", f"{ROOT}{extras}", "--no-build-isolation"] if wheel is None else [f"{wheel}{extras}"]
     sources = [f"--no-binary={','.join(SOURCE_ONLY)}"]
     _pip(venv, ["--only-binary=:all:", *sources, *own, *_groups(part), *fixed])
 
@@ -162,12 +165,12 @@ def _install_latest(venv: Path, part: Part) -> None:
     newest = ["--upgrade", "--upgrade-strategy", "eager"]
     _pip(venv, [*newest, *SETUP])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = sorted({re.sub(r",?<[^,;\"]+", "", each) for each in _requirements(project, part.extras)})
+    wanted = sorted({re.sub(r",?<[^,;]+", "", each) for each in requirements(project, part.extras)})
     _pip(venv, [*newest, *wanted, *_groups(part)])
-    _pip(venv, ["--no-deps", "--no-build-isolation", *_editable(())])
+    _pip(venv, ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
 
 
-def _requirements(project: dict, extras: Sequence[str]) -> Iterator[str]:
+def requirements(project: dict[str, Any], extras: Sequence[str]) -> Iterator[str]:
     """The requirements of the package with these extras, those of extras named by extras included."""
     yield from project["dependencies"]
     waiting, seen = deque(extras), set()
@@ -183,10 +186,6 @@ def _requirements(project: dict, extras: Sequence[str]) -> Iterator[str]:
                 yield each
 
 
-def _editable(extras: Sequence[str]) -> list[str]:
-    return ["--editable", f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)]
-
-
 def _groups(part: Part) -> list[str]:
     return [word for group in part.groups for word in ("--group", f"{ROOT / 'pyproject.toml'}:{group}")]
 
@@ -195,7 +194,7 @@ def _pip(venv: Path, words: Sequence[str]) -> None:
     """`pip install`, silent but for a live line in a terminal. Compiling to bytecode is left to the first import:
     most of what is installed is never imported."""
     command = [
-        str(_python(venv)),
+        str(python_of(venv)),
         "-I",
         "-m",
         "pip",
@@ -244,7 +243,7 @@ def _reason(said: str, venv: Path) -> str:
     return f"pip failed: {lines[-1]}"
 
 
-def _python(venv: Path) -> Path:
+def python_of(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 

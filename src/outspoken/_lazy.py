@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from outspoken._extras import missing_extra
+
 __all__ = ["attach"]
 
 
@@ -23,7 +25,10 @@ def attach(
             return importlib.import_module(f"{package}.{name}")
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        try:
+            value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
         setattr(sys.modules[package], name, value)
         return value
 

@@ -64,9 +64,10 @@ class UndefinedError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed; `extra` is the extra of this package that brings it."""
 
     def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
         super().__init__(f"{what} needs an extra: pip install 'outspoken[{extra}]'")
 
 

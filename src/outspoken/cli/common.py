@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from outspoken._extras import missing_extra
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
 from outspoken.templates import METHODS, names
 
@@ -77,7 +78,10 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            try:
+                function(*args, **kwargs)
+            except ModuleNotFoundError as error:
+                raise missing_extra(error) or error from error
         except OutspokenError as error:
             if os.environ.get(_DEBUG):
                 raise

@@ -14,6 +14,7 @@ from outspoken.engine.meter import Meter, cause_of
 from outspoken.engine.spending import Budget, Spending
 from outspoken.errors import (
     LedgerError,
+    MissingExtraError,
     OutspokenError,
     PromptTooLongError,
     ProviderError,
@@ -183,6 +184,8 @@ class Caller:
             return
         hopeless = isinstance(error, UsageError) or getattr(error, "status", None) in (401, 403)
         most = _HOPELESS if hopeless else _AFTER_ALL if self.meter.requests else _NEVER
+        if isinstance(error, MissingExtraError):
+            most = 1  # no prompt can be answered before it is installed
         self._in_a_row = self._in_a_row + 1 if cause_of(error) == self._cause else 1
         self._cause = cause_of(error)
         if self._in_a_row >= most:

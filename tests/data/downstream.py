@@ -1,0 +1,53 @@
+"""What a user of the library writes. mypy --strict and pyright check it against the installed wheel; it is not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import outspoken
+from outspoken import Candidate, Distribution, Message, OutspokenError, ReplyError
+
+
+def names(prompt: str, count: int) -> list[str]:
+    distribution = outspoken.verbalize(prompt, k=count, tau=0.1, seed=1, temperature=0.7, method="vs-standard")
+    first: Candidate = distribution[0]
+    drawn: Candidate = distribution.draw(seed=7)
+    share: float = first.probability + drawn.probability
+    stated: float | None = first.stated
+    size: float = distribution.effective_size()
+    document: str = distribution.to_json()
+    again: Distribution = Distribution.from_json(document)
+    print(share, stated, size, again.mass, distribution.provenance.requests)
+    return [candidate.text for candidate in distribution]
+
+
+def live(chat: Sequence[Message]) -> None:
+    for candidate in outspoken.stream(chat, k=3, seed=1):
+        print(candidate.text, candidate.probability)
+
+
+async def asynchronous(prompt: str) -> Distribution:
+    async for candidate in outspoken.astream(prompt, k=3):
+        print(candidate.text)
+    return await outspoken.averbalize(prompt, k=3, model="http://localhost:8000/v1#m")
+
+
+def many(prompts: list[str], ledger: Path) -> int:
+    running = outspoken.run(prompts, n=3, k=3, ledger=ledger, model="openai/gpt-4.1")
+    found: list[Distribution] = list(running)
+    return len(found) + len(running.failures)
+
+
+def careful(prompt: str) -> Distribution | None:
+    try:
+        return outspoken.verbalize(prompt)
+    except ReplyError as error:
+        print(error.text)
+    except OutspokenError as error:
+        print(error)
+    return None
+
+
+def read(text: str) -> list[str]:
+    return [candidate.text for candidate in outspoken.parse(text).candidates]

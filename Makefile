@@ -4,8 +4,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-# How many processes run tests at once: as many as there are processors.
-WORKERS ?= auto
+# How many processes run tests at once: one more than there are processors, as tests also wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 PYTEST := -m pytest -n $(WORKERS)
 # Modules are compiled once, by the first process that imports them.
 unexport PYTHONDONTWRITEBYTECODE

@@ -20,6 +20,8 @@ from outspoken.models.local import Local
 # llama.cpp's threads wait for each other spinning: alone that is fastest, beside other work it stands still. One
 # thread is nearly as fast for so small a model, whatever else the machine does; child processes inherit this.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+# The same for the threads of NumPy's linear algebra: every processor has its own tests to run.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 # Several processes run the tests: those of a file stay together and share its fixtures. The tests of these files share

@@ -216,15 +216,6 @@ def test_doctor_says_whether_the_model_answers(replay: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["ask"], ["parse"], ["models", "list"], ["models", "get"], ["methods"], ["templates"], ["doctor"]]
-)
-def test_every_help_has_an_example(command: list[str]) -> None:
-    done = outspoken(*command, "--help")
-    assert done.returncode == 0
-    assert "Example: " in done.stdout
-
-
-@pytest.mark.parametrize(
     ("words", "offered"),
     [
         ("outspoken do", "doctor"),

@@ -32,6 +32,7 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, [*words, "--help"], env={"TERM": "dumb"})
     assert done.exit_code == 0
     assert "Usage: " in done.stdout
+    assert "Example: " in done.stdout or words in [("models",), ("ledger",)]
 
 
 # A module that only this extra brings, and a command that needs the extra.

@@ -253,7 +253,7 @@ def test_interrupting_keeps_what_came(tmp_path: Path, prompts: Path, presses: in
 
 def test_an_interrupted_resume_takes_nothing_away(tmp_path: Path, prompts: Path) -> None:
     out = tmp_path / "out.parquet"
-    with serving(tmp_path, "--share", "0", "--delay", "0.02") as server:
+    with serving(tmp_path, "--share", "0", "--delay", "0.2") as server:
         arguments = (prompts, "--out", out, "--model", server.url, "--concurrency", 16)
         limited = run(*arguments, "--json", "--max-seconds", 2)
         assert limited.returncode == 3

@@ -352,6 +352,7 @@ class Unguided(Model):
         return await self._model.complete(replace(request, schema=None))
 
 
+@pytest.mark.proof(only=True)
 async def test_the_embedded_model_as_a_judge(smollm2: Local) -> None:
     judge = Judge(smollm2, JOKE)
     verdicts = await judge.score(ITEMS[:2])

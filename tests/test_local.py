@@ -24,6 +24,7 @@ from outspoken.models.local import DEFAULT_MAX_TOKENS, Local, local
 from outspoken.shape import ReplyShape
 
 ENDLESS = {"ignore_eos": True}
+PROOF = pytest.mark.proof(only=True)
 
 
 def request(prompt: str, schema: dict[str, Any] | None = None, **sampling: Any) -> ChatRequest:
@@ -61,8 +62,10 @@ async def test_a_plain_answer(smollm2: Local) -> None:
     [
         (ReplyShape("candidates", k=3), 0, 1),
         (ReplyShape("candidates", k=1, tau=0.1), 0, 0.0999999),
-        (ReplyShape("candidates", k=2, weight="percent", scale="percent"), 0, 100),
-        (ReplyShape("candidates", k=2, weight="nll", scale="nll", tau=0.1), 2.302585, float("inf")),
+        pytest.param(ReplyShape("candidates", k=2, weight="percent", scale="percent"), 0, 100, marks=PROOF),
+        pytest.param(
+            ReplyShape("candidates", k=2, weight="nll", scale="nll", tau=0.1), 2.302585, float("inf"), marks=PROOF
+        ),
     ],
 )
 async def test_stated_weights_stay_within_their_bounds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -59,3 +60,8 @@ def test_a_missing_extra_is_named() -> None:
 
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'outspoken\[local\]'"):
         need("no_such_module_anywhere", "local models", "local")
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
+def test_the_tests_of_a_group_share_a_process(request: pytest.FixtureRequest) -> None:
+    assert request.node.nodeid.endswith("@test_package")

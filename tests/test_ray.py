@@ -298,6 +298,7 @@ async def test_a_finished_run_is_resumed_without_a_request(cluster: Any, tmp_pat
     assert parquet.read_table(tmp_path / "folder").num_rows == len(lines) == first["responses"]
 
 
+@pytest.mark.proof(only=True)
 async def test_prompts_that_were_added_are_all_that_is_asked(cluster: Any, tmp_path: Path):
     source, out = prompts(tmp_path / "prompts.jsonl", 20), tmp_path / "out.parquet"
     with serving(tmp_path, share=0) as server:
@@ -381,6 +382,7 @@ async def test_the_driver_is_killed_and_resumed(cluster: Any, tmp_path: Path):
     assert {row["prompt_id"] for row in rows(out)} == {f"p{number}" for number in range(160)}
 
 
+@pytest.mark.proof(only=True)
 async def test_ctrl_c_keeps_what_is_done(cluster: Any, tmp_path: Path):
     source, out = prompts(tmp_path / "prompts.jsonl", 160), tmp_path / "out.parquet"
     with serving(tmp_path, kinds=CLEAN, delay=0.1) as server:
@@ -454,7 +456,11 @@ async def test_the_budget_is_that_of_all_workers(cluster: Any, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(40, "everything fails .*: nothing answers"), (160, "on .+: nothing")]
+    ("count", "message"),
+    [
+        (40, "everything fails .*: nothing answers"),
+        pytest.param(160, "on .+: nothing", marks=pytest.mark.proof(only=True)),
+    ],
 )
 async def test_where_all_fails_the_error_is_raised(cluster: Any, tmp_path: Path, count: int, message: str):
     with serving(tmp_path) as gone:

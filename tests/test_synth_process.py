@@ -160,6 +160,7 @@ def test_lists_and_shows_what_ships(tmp_path: Path) -> None:
     assert not (tmp_path / "questions-synth").exists()
 
 
+@pytest.mark.proof(only=True)
 @pytest.mark.xdist_group("ray")
 def test_over_ray_it_makes_the_same(tmp_path: Path) -> None:
     pytest.importorskip("ray.data")

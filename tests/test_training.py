@@ -143,7 +143,7 @@ training.train(Path(sys.argv[1]), out=sys.argv[2], model=sys.argv[3], max_steps=
 """
 
 
-@pytest.mark.parametrize("how", ["full", "lora"])
+@pytest.mark.parametrize("how", [pytest.param("full", marks=pytest.mark.proof(only=True)), "lora"])
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     tiny: Path, sums: Path, tmp_path: Path, how: str
 ) -> None:
@@ -365,6 +365,7 @@ def test_the_page_holds_text_of_the_data_as_text() -> None:
     assert len(page) < 1_500_000
 
 
+@pytest.mark.proof(only=True)
 def test_the_embedded_model_learns_in_a_few_steps(sums: Path, tmp_path: Path) -> None:
     begun = time.monotonic()
     found = training.train(sums, out=tmp_path / "o", max_steps=3, batch_size=4, learning_rate=1e-4, warmup=0)

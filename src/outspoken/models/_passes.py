@@ -40,7 +40,7 @@ def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
 
     Raises `UsageError` for a model that takes none.
     """
-    known = inspect.signature(model.forward).parameters
+    known = inspect.signature(type(model).forward).parameters
     for name in _CACHE_NAMES:
         if name in known:
             return {name: cache}

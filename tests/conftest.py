@@ -40,6 +40,13 @@ _APART = {
 _FIRST = ("ray", "browser", "test_docs", "test_job", "test_serve_clients")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m core` the other files are not even imported: they may need what is not installed."""
+    if config.option.markexpr == "core" and collection_path.name.startswith("test_"):
+        return "pytest.mark.core" not in collection_path.read_text(encoding="utf-8") or None
+    return None
+
+
 # Before xdist reads the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

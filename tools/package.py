@@ -32,6 +32,7 @@ IMPORTS = """
 import importlib, sys
 from pathlib import Path
 import outspoken
+from outspoken._extras import missing_extra
 from outspoken.errors import MissingExtraError
 installed, wrong, needing = set(sys.argv[1:]), [], {}
 root = Path(outspoken.__file__).parent
@@ -45,7 +46,11 @@ for file in sorted(root.rglob("*.py")):
     except MissingExtraError as error:
         needing.setdefault(error.extra, []).append(name)
     except Exception as error:
-        wrong.append(f"{name}: {type(error).__name__}: {error}")
+        explained = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        if explained is None:
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
+        else:
+            needing.setdefault(explained.extra, []).append(name)
 wrong += [f"{name} needs {extra}, which is installed" for extra in installed for name in needing.get(extra, ())]
 names = ", ".join(sorted(needing)) or "nothing"
 print("\\n".join(wrong) or f"every module imports, or names what it needs: {names}")
@@ -66,7 +71,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
-        print(f"error: {' '.join(map(str, error.cmd))[:200]} failed ({error.returncode})", file=sys.stderr)
+        print(f"error: {' '.join(map(str, error.cmd)).splitlines()[0]} failed ({error.returncode})", file=sys.stderr)
         return 1
     return 0
 

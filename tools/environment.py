@@ -227,15 +227,21 @@ def _reason(said: str, venv: Path) -> str:
     """What went wrong, as one line with its remedy. Addresses are left out: they may hold a password."""
     said = re.sub(r"\w+://[^\s'\",)]+", "(the index)", said)
     python = f"Python {_version(sys.version_info)} on {sys.platform}"
-    if lacking := re.search(r"No matching distribution found for (\S+)", said):
+    lacking = re.search(r"No matching distribution found for (\S+)", said)
+    if lacking is None and "ResolutionImpossible" in said:
+        # pip itself is installed already, and the index has no other version of it.
+        lacking = re.search(r"The user requested \(constraint\) (\S+)", said)
+    if lacking:
         return (
             f"your package index has no {lacking[1]} for {python}: point pip at an index that has it, or "
             "`make lock` chooses versions that yours has"
         )
     if "No space left on device" in said:
         return f"no room left for {venv}: free 4 GB (or TMPDIR), then the same command goes on"
-    if denied := re.search(r"(?:Permission denied|Read-only file system): '([^']+)'", said):
-        return f"cannot write {denied[1]}: make VENV=/a/folder/of/yours"
+    if denied := re.search(
+        r"(?:Permission denied|Read-only file system|No such file or directory): '([^']+)'", said
+    ):
+        return f"cannot write {found[1]}: make VENV=/a/folder/of/yours"
     if "Read-only file system" in said or "Permission denied" in said:
         return f"cannot write {venv}: make VENV=/a/folder/of/yours"
     errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]

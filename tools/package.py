@@ -71,7 +71,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
-        print(f"error: {' '.join(map(str, error.cmd)).splitlines()[0]} failed ({error.returncode})", file=sys.stderr)
+        print(
+            f"error: {' '.join(map(str, error.cmd)).splitlines()[0]} failed ({error.returncode})", file=sys.stderr
+        )
         return 1
     return 0
 

@@ -241,7 +241,7 @@ def _reason(said: str, venv: Path) -> str:
     if denied := re.search(
         r"(?:Permission denied|Read-only file system|No such file or directory): '([^']+)'", said
     ):
-        return f"cannot write {found[1]}: make VENV=/a/folder/of/yours"
+        return f"cannot write {denied[1]}: make VENV=/a/folder/of/yours"
     if "Read-only file system" in said or "Permission denied" in said:
         return f"cannot write {venv}: make VENV=/a/folder/of/yours"
     errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]

@@ -360,8 +360,13 @@ from test_local import ENDLESS, Local, request
 async def main():
     model = Local("smollm2")
     await model.load()
+    # A signal that comes just before the loop falls asleep is seen when it next wakes.
+    beating = asyncio.create_task(beat())
     print("loaded", flush=True)
     await model.complete(request("Go on", max_tokens=100_000, extra=ENDLESS))
+async def beat():
+    while True:
+        await asyncio.sleep(0.05)
 asyncio.run(main())
 """
 

@@ -99,7 +99,7 @@ def test_compare_asks_in_both_ways(tmp_path: Path, smollm2: str):
         "compare",
         "Name a US state.",
         "-n",
-        4,
+        2,
         "-k",
         2,
         "--seed",
@@ -109,13 +109,13 @@ def test_compare_asks_in_both_ways(tmp_path: Path, smollm2: str):
         "--ledger",
         ledger,
     ]
-    command += ["--max-tokens", 60, "--model", "local/smollm2"]
+    command += ["--max-tokens", 40, "--model", "local/smollm2"]
     done = outspoken(*command, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     direct, verbalized = found["groups"]
-    assert (direct["method"], direct["responses"], verbalized["method"]) == ("direct", 4, "vs-standard")
-    assert direct["cost"]["requests"] == 4
+    assert (direct["method"], direct["responses"], verbalized["method"]) == ("direct", 2, "vs-standard")
+    assert direct["cost"]["requests"] == 2
     assert direct["cost"]["per_distinct"]["tokens"] >= direct["cost"]["per_response"]["tokens"] > 0
     again = outspoken(*command)
     assert again.returncode == 0, again.stderr

@@ -32,7 +32,7 @@ polars = pytest.importorskip("polars")
 
 HERE = Path(__file__).parent
 # The whole of it, `OUTSPOKEN_TEST_PROMPTS=10000`, takes some minutes.
-PROMPTS = int(os.environ.get("OUTSPOKEN_TEST_PROMPTS", repetitions(1500, 600)))
+PROMPTS = int(os.environ.get("OUTSPOKEN_TEST_PROMPTS", repetitions(1500, 500)))
 KILLS = repetitions(10, 3)
 
 

@@ -138,7 +138,7 @@ async def test_a_schema_that_it_cannot_keep_to(
     assert capfd.readouterr() == ("", "")
 
 
-SEEDED = request("Five jokes", short(ReplyShape("candidates", k=2)), seed=7, temperature=1.0, max_tokens=120)
+SEEDED = request("Five jokes", short(ReplyShape("candidates", k=2)), seed=7, temperature=1.0, max_tokens=60)
 
 
 async def test_a_seed_repeats_alone(smollm2: Local, tmp_path: Path) -> None:

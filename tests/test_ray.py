@@ -24,6 +24,7 @@ import pytest
 from faults import EFFECTS, SOUND, Effect, Fault, Record, read_log
 from hypothesis import given
 from hypothesis import strategies as st
+from proofs import PROOFS
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
 from outspoken.engine import Meter
@@ -279,10 +280,11 @@ async def test_it_gives_what_one_machine_gives(cluster: Any, tmp_path: Path):
     assert "empty prompt" in failures[0]
 
 
+@pytest.mark.proof
 async def test_a_finished_run_is_resumed_without_a_request(cluster: Any, tmp_path: Path):
     source = prompts(tmp_path / "prompts.jsonl", 24)
     with serving(tmp_path) as server:
-        for out in (tmp_path / "out.jsonl", f"{tmp_path}/folder/"):
+        for out in (tmp_path / "out.jsonl", f"{tmp_path}/folder/")[: 2 if PROOFS else 1]:
             first = await over_ray(job(source, out, server.model, n=3, k=3, seed=1))
             asked = len(server.records)
             second = await over_ray(job(source, out, server.model, n=3, k=3, seed=1, resume=True))
@@ -295,7 +297,9 @@ async def test_a_finished_run_is_resumed_without_a_request(cluster: Any, tmp_pat
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["prompt_id"] for line in lines} == {f"p{number}" for number in range(24)}
     assert "茶" in lines[0]
-    assert parquet.read_table(tmp_path / "folder").num_rows == len(lines) == first["responses"]
+    assert len(lines) == first["responses"]
+    if PROOFS:
+        assert parquet.read_table(tmp_path / "folder").num_rows == len(lines)
 
 
 @pytest.mark.proof(only=True)

@@ -112,7 +112,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(SPEC, encoding="utf-8")
-    with teaching(tmp_path / "log", 0.3) as url:
+    with teaching(tmp_path / "log", 0.1) as url:
         arguments = ("mine.toml", "--out", "out", "--model", url)
         with subprocess.Popen(
             command(*arguments), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE

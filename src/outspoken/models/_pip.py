@@ -70,25 +70,28 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def _pip(by_hand: Path) -> list[str]:
-    for command in _candidates():
-        if subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
+    for command, known in _candidates():
+        if known or subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
             return command
     raise UsageError(
         f"there is no pip to fetch with: `{sys.executable} -m ensurepip`, or put the file at {by_hand}"
     )
 
 
-def _candidates() -> Iterator[list[str]]:
-    """Ways to call pip, the one of this interpreter first; environments made by uv have none.
+def _candidates() -> Iterator[tuple[list[str], bool]]:
+    """Ways to call pip and whether they are known to work, the one of this interpreter first; environments made by
+    uv have none.
 
     Without `-I`, `python -m pip` would import a `pip.py` of the working folder.
     """
-    if importlib.util.find_spec("pip") is not None:
-        yield [sys.executable, "-I", "-m", "pip"]
+    found = importlib.util.find_spec("pip")
+    if found is not None:
+        installed = found.origin is not None and Path(found.origin).is_relative_to(sys.prefix)
+        yield [sys.executable, "-I", "-m", "pip"], installed
     for program, arguments in (("python3", ["-I", "-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
         # On Windows `which` looks into the working folder first and then gives a relative path.
         if (path := shutil.which(program)) is not None and os.path.isabs(path):
-            yield [path, *arguments]
+            yield [path, *arguments], False
 
 
 def _isolated() -> dict[str, str]:

@@ -113,7 +113,7 @@ def try_extras(wheel: Path) -> None:
         torch = any(each.startswith("torch") for each in requirements(PROJECT, [extra])) or extra.startswith(
             "sentence"
         )
-        python = environment(f"extra-{extra}", Part((extra,), (), torch), wheel)
+        python = environment(f"extra-{extra}", Part((extra,), ("core",), torch), wheel)
         print(f"{extra}: ", end="", flush=True)
         run([python, "-I", "-c", IMPORTS, *closure(extra)])
         run([python, "-I", "-m", "pip", "check"], quiet=True)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import outspoken
 from outspoken import ProviderError, UsageError
+from outspoken.engine import loop
 
 pytestmark = pytest.mark.core
 
@@ -179,6 +182,24 @@ asyncio.run(outspoken.averbalize("x", model=model, k=3))
         [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, env=os.environ, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_stream_that_was_left_is_closed_wherever_it_is_found(tmp_path: Path) -> None:
+    """The garbage collector may find it in the thread of the loop that would have to close it."""
+    stream: Any = outspoken.stream("x", model=replay(tmp_path, REPLY), k=3)
+    next(stream)
+    stream.itself = stream
+
+    async def collected() -> int:
+        return gc.collect()
+
+    gc.disable()
+    try:
+        del stream
+        assert asyncio.run_coroutine_threadsafe(collected(), loop._background()).result(30) > 0
+    finally:
+        gc.enable()
+    assert len(outspoken.verbalize("x", model=replay(tmp_path, REPLY), k=3)) == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -21,6 +21,7 @@ _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
 _pid = 0
+_closing: set[asyncio.Future[None]] = set()  # the loop itself holds tasks weakly
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -39,6 +40,17 @@ def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         while (item := run(advance())) is not _END:
             yield item  # type: ignore[misc]
     finally:
+        _close(items)
+
+
+def _close(items: AsyncGenerator[Any, None]) -> None:
+    """End an async generator. On the loop's own thread, where the garbage collector may find an iterator that was
+    left, waiting for the loop would never end."""
+    if threading.current_thread() is _thread:
+        closing = asyncio.ensure_future(items.aclose())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+    else:
         run(items.aclose())
 
 

@@ -369,6 +369,7 @@ async def test_a_machine_dies_and_the_run_goes_on(cluster: Any, tmp_path: Path):
     assert {row["prompt_id"] for row in rows(out)} == {f"p{number}" for number in range(200)}
 
 
+@pytest.mark.proof(only=True)
 async def test_the_driver_is_killed_and_resumed(cluster: Any, tmp_path: Path):
     source, out = prompts(tmp_path / "prompts.jsonl", 160), tmp_path / "out.parquet"
     with serving(tmp_path, kinds=CLEAN, delay=0.1) as server:

@@ -29,7 +29,7 @@ from outspoken.text import text_key
 __all__ = ["Cluster", "cluster_at"]
 
 _SLICE = 4096
-_SECONDS_A_POLL, _SECONDS_TO_END = 0.5, 10.0
+_SECONDS_A_POLL, _SECONDS_TO_END = 0.5, 3.0
 # Several for each worker, so that all end at about the same time, and none so large that it fills a machine.
 _TASKS_A_WORKER = 4
 _ROWS_A_TASK = 1_000_000
@@ -108,11 +108,13 @@ class Cluster:
                     self._ray.get(ref)
                     del running[ref]
         except BaseException:
-            for ref in running:
-                self._ray.cancel(ref)  # not by force: that ends the whole process now and then (Ray 2.60)
-            for ref in (ref for refs in running.values() for ref in refs):
+            # Not cancelled: where a task ends meanwhile, that ends the whole process (Ray 2.60). They are short,
+            # and leaving the cluster ends them.
+            left = list(running)
+            ended = self._ray.wait(left, num_returns=len(left), timeout=_SECONDS_TO_END)[0] if left else []
+            for ref in (ref for first in ended for ref in running[first]):
                 with suppress(self._ray.exceptions.RayError):
-                    self._ray.get(ref, timeout=_SECONDS_TO_END)  # an error that nobody gets is printed
+                    self._ray.get(ref)  # an error that nobody gets is printed
             raise
         return begun
 

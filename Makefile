@@ -30,7 +30,7 @@ proofs:
 	$(SET_UP) test --venv $(VENV)
 	$(BIN)/outspoken models get smollm2
 	$(BIN)/outspoken models get minilm
-	OUTSPOKEN_PROOFS=1 $(BIN)/python $(PYTEST) -m proof
+	OUTSPOKEN_PROOFS=1 $(BIN)/python $(PYTEST) -m proof --hypothesis-profile=random
 
 check:
 	$(SET_UP) check --venv $(VENV)
@@ -56,7 +56,7 @@ latest:
 	.venv-latest/bin/python tools/versions.py newer
 	.venv-latest/bin/outspoken models get smollm2
 	.venv-latest/bin/outspoken models get minilm
-	.venv-latest/bin/python $(PYTEST)
+	.venv-latest/bin/python $(PYTEST) --hypothesis-profile=random
 
 # The tests of the core with the lowest versions that pyproject.toml allows.
 lowest:

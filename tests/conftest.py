@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browser import browsing
+from hypothesis import settings
 from proofs import PROOFS
 
 from outspoken.models.local import Local
@@ -22,6 +23,12 @@ from outspoken.models.local import Local
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 # The same for the threads of NumPy's linear algebra: every processor has its own tests to run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The same examples each time, so that a change fails for what it changed; `make proofs` and `make latest` look for
+# new ones. A time limit for each example would fail on a busy machine.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile("steady")
 
 
 # Several processes run the tests: those of a file stay together and share its fixtures. The tests of these files share

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.errors import UndefinedError, UnknownNameError, UsageError
@@ -132,7 +132,6 @@ def ac1_by_pairs(ratings: list[list[Any]]) -> tuple[float, float]:
     return observed, sum(share * (1 - share) for share in shares) / max(1, len(categories) - 1)
 
 
-@settings(deadline=None)
 @given(tables)
 def test_ac1_against_counting_pairs(ratings: list[list[int | None]]) -> None:
     raters = sum(any(row[at] is not None for row in ratings) for at in range(len(ratings[0])))
@@ -149,7 +148,6 @@ def test_ac1_against_counting_pairs(ratings: list[list[int | None]]) -> None:
         assert found.raters == raters
 
 
-@settings(deadline=None)
 @given(tables, st.sampled_from(LEVELS))
 def test_alpha_against_the_matrix_of_coincidences(ratings: list[list[int | None]], level: Level) -> None:
     numbers = np.array(ratings, dtype=float)

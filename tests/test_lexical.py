@@ -10,15 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.lexical import compression_ratio, distinct_n, rouge_l, rouge_l_pairs, self_bleu
 from outspoken.measure.words import blanks, words
-
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 SIGNS = [
     "咖",

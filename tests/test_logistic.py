@@ -52,7 +52,7 @@ def test_intervals_are_students(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000), st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_units_and_names_of_clusters_change_nothing(seed: int, units: list[float]) -> None:
     x, y, clusters = data(seed, n=120)
     plain = fit(x, y, clusters)
@@ -194,7 +194,7 @@ def test_a_fit_is_a_value() -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(2, 13), st.integers(1, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_small_data_are_finite_or_told_undefined(seed: int, n: int, p: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = np.round(rng.standard_normal((n, p)), 1) * 10.0 ** rng.integers(-4, 5, p), rng.integers(0, 2, n)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 np = pytest.importorskip("numpy", reason="extra `synth` is not installed")
@@ -106,7 +106,6 @@ def test_it_finds_what_an_exhaustive_comparison_finds(threshold: float):
     st.lists(st.text("ab一é 😀ـ.", max_size=12) | st.text(max_size=6), max_size=30),
     st.sampled_from([0.5, 0.7, 0.9, 1.0]),
 )
-@settings(deadline=None)
 def test_what_is_removed_is_as_similar_as_it_says_to_an_earlier_kept_one(texts: list[str], threshold: float):
     found = near_duplicates(texts, threshold).tolist()
     assert len(found) == len(texts)
@@ -199,7 +198,6 @@ keys = st.text(st.characters(exclude_characters="\0"), max_size=9) | st.text("ab
 
 
 @given(st.lists(st.tuples(keys, keys), max_size=20))
-@settings(deadline=None)
 def test_the_similarity_of_pairs(pairs: list[tuple[str, str]]):
     found = jaccards([one for one, _ in pairs], [other for _, other in pairs])
     both = [(shingles(one), shingles(other)) for one, other in pairs]

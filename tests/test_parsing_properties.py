@@ -21,9 +21,6 @@ from outspoken.shape import ReplyShape
 pytestmark = pytest.mark.core
 
 
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
-
 SHAPES = {
     "detected": None,
     "candidates": ReplyShape("candidates", k=3),

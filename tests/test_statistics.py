@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from proofs import repetitions, within
 from scipy import stats
@@ -238,7 +238,6 @@ def test_detectable_is_that_of_statsmodels(prompts: int, d: float) -> None:
     assert detectable(2.0, prompts) == pytest.approx(2.0 * d, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 3000), st.floats(0.2, 0.99))
 def test_the_plan_reads_both_ways(prompts: int, power: float) -> None:
     d = detectable(1.0, prompts, power=power)
@@ -263,7 +262,6 @@ def test_plans_at_the_ends() -> None:
 rows = st.lists(st.tuples(*[st.floats(-1e6, 1e6), st.integers(1, 99)] * 2), min_size=2, max_size=20)
 
 
-@settings(deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_order_does_not_matter_and_seeds_repeat(units: list[tuple[float, int, float, int]], chance) -> None:
     shuffled = chance.sample(units, len(units))

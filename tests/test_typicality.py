@@ -140,7 +140,7 @@ def test_the_noise_is_clustered_and_the_errors_know_it() -> None:
 
 
 @given(st.integers(0, 1000), st.lists(st.booleans(), min_size=40, max_size=40))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_of_chosen_and_rejected_the_order_means_nothing(seed: int, turned: list[bool]) -> None:
     items = simulate_preferences(0.8, prompts=20, pairs_per_prompt=2, length=0.01, seed=seed)
     other = [

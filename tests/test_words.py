@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.measure.words import blanks, words
@@ -16,8 +16,6 @@ from outspoken.measure.words import blanks, words
 # The module itself: `outspoken.measure.words` may come to name the function.
 module = importlib.import_module("outspoken.measure.words")
 
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 PLAIN = "aZßéÑœαΣώбЯё019_'’‘.,;:!?-—“”¿ \n\t\"«·×÷€/"
 ANY = (

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from outspoken.measure import embedding  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.synth.deduplicate import Deduplicate, run  # noqa: E402
 from outspoken.synth.near import near_duplicates  # noqa: E402
-from outspoken.synth.step import Engine, Outcome, Step, Watch  # noqa: E402
+from outspoken.synth.step import Outcome, Step, Watch  # noqa: E402
 
 TOM = "Tom has 5 apples and eats two of them in the garden of his aunt. How many are left?"
 WALK = "今天天气很好，我们一起去公园散步，然后回家做晚饭，最后看一部电影吧，明天还要去学校上课"
@@ -288,45 +288,3 @@ async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, 
     assert at.watch.what == stage
     assert sorted(os.listdir(tmp_path)) == ["01-generate.parquet"]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("outspoken-near")]
-
-
-# Over Ray
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A cluster of this machine, with two processors, whatever the machine has."""
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
-        os.environ.setdefault(name, value)
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'outspoken[ray]'")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
-
-
-@pytest.mark.xdist_group("ray")
-@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-@pytest.mark.filterwarnings(r"ignore:unclosed file .*/session_\d.*/logs/:ResourceWarning")
-@pytest.mark.filterwarnings(r"ignore:subprocess \d+ is still running:ResourceWarning")
-def test_over_ray_it_is_the_same(tmp_path: Path, cluster: Any, capfd: pytest.CaptureFixture[str]):
-    path = source(tmp_path, [*many(3000), TOM, TOM.upper(), "", ""], 500)
-    here = step(path)
-    there = Step("03-ray", tmp_path, path, engine=Engine("ray", None, 2))
-    for options in (Deduplicate(), Deduplicate(exact=False), Deduplicate(near=0)):
-        assert done(options, there) == done(options, here)
-    source(tmp_path, [*many(900), None], 100)
-    with pytest.raises(UsageError, match=r"record 901 of .* has no text"):
-        asyncio.run(run(Deduplicate(), there))
-    assert "Unhandled" not in capfd.readouterr().err
-    source(tmp_path, many(3000), 100)
-
-    class Stopping(Watch):
-        def tell(self, what: str, done: int, total: int | None = None) -> None:
-            if what == "comparing":
-                raise BrokenPipeError
-
-    with pytest.raises(BrokenPipeError):
-        asyncio.run(run(Deduplicate(), Step("04-stopped", tmp_path, path, engine=Engine("ray"), watch=Stopping())))
-    assert not list(tmp_path.glob("*04-*"))
-    with pytest.raises(UsageError, match="workers must be at least 1"):
-        asyncio.run(run(Deduplicate(), Step("03-ray", tmp_path, path, engine=Engine("ray", None, 0))))

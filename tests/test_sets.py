@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -219,12 +220,13 @@ def test_weights_that_cannot_be() -> None:
 
 
 @settings(max_examples=50)
-@given(st.lists(st.just(0) | st.floats(1e-300, 1e6), min_size=1, max_size=30).filter(any), st.floats(1e-3, 1e3))
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30).filter(any), st.floats(1e-3, 1e3))
 def test_entropy_and_effective_number(weights: list[float], scale: float) -> None:
     total = math.fsum(weights)
     expected = -math.fsum(w / total * math.log(w / total) for w in weights if w / total > 0)
     assert sets.entropy(weights) == pytest.approx(expected, abs=1e-9)
-    assert sets.entropy(w * scale for w in weights) == pytest.approx(expected, abs=1e-9)
+    if scale * min(filter(None, weights)) >= sys.float_info.min:  # below, digits are lost
+        assert sets.entropy(w * scale for w in weights) == pytest.approx(expected, abs=1e-9)
     assert 1 <= sets.effective_number(weights) <= len(weights) + 1e-9
 
 

@@ -43,14 +43,12 @@ for file in sorted(root.rglob("*.py")):
         continue
     try:
         importlib.import_module(name)
-    except MissingExtraError as error:
-        needing.setdefault(error.extra, []).append(name)
     except Exception as error:
-        explained = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
-        if explained is None:
-            wrong.append(f"{name}: {type(error).__name__}: {error}")
+        missing = (missing_extra(error) if isinstance(error, ModuleNotFoundError) else None) or error
+        if isinstance(missing, MissingExtraError):
+            needing.setdefault(missing.extra, []).append(name)
         else:
-            needing.setdefault(explained.extra, []).append(name)
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
 wrong += [f"{name} needs {extra}, which is installed" for extra in installed for name in needing.get(extra, ())]
 names = ", ".join(sorted(needing)) or "nothing"
 print("\\n".join(wrong) or f"every module imports, or names what it needs: {names}")

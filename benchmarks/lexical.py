@@ -19,7 +19,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from outspoken.measure.lexical import _bleu_of_each, rouge_l_pairs, self_bleu
-from outspoken.measure.words import words
+from outspoken.measure.tokenization import words
 
 TEXTS, LENGTH, VOCABULARY, REPEATS = 1_000, 60, 20_000, 7
 

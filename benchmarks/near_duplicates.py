@@ -37,8 +37,8 @@ import made
 
 def arm(options: argparse.Namespace) -> None:
     """The step on a file: what the process of its own does."""
-    from outspoken.synth.deduplicate import Deduplicate, run
-    from outspoken.synth.step import Engine, Step
+    from outspoken.synth.steps.base import Engine, Step
+    from outspoken.synth.steps.deduplicate import Deduplicate, run
 
     folder = Path(options.folder)
     step = Step(f"02-{options.arm}", folder, folder / "records.parquet", engine=Engine(options.arm))
@@ -80,7 +80,7 @@ def in_a_file(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def against_datasketch(options: argparse.Namespace) -> dict[str, Any]:
-    from outspoken.synth.near import near_duplicates
+    from outspoken.synth.dedup.search import near_duplicates
 
     texts = made.texts(min(options.records, 200_000))
     sample = texts[: options.sample]

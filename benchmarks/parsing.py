@@ -19,7 +19,7 @@ import json_repair
 
 from outspoken.errors import ReplyError
 from outspoken.parsing import Reader, parse
-from outspoken.shape import ReplyShape
+from outspoken.reply_shape import ReplyShape
 
 WORDS = re.split(
     " ", 'the coffee bean "said" to a cup\nof morning light: it was never (quite) ground down, enough.'

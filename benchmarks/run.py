@@ -60,7 +60,7 @@ async def bare(base_url: str, prompts: int, in_flight: int) -> None:
 
 def _requests(prompts: int) -> Iterator[Any]:
     from outspoken.chat import ChatRequest, Message
-    from outspoken.shape import ReplyShape
+    from outspoken.reply_shape import ReplyShape
 
     shape = ReplyShape("candidates", 5)
     schema = shape.json_schema()
@@ -70,8 +70,8 @@ def _requests(prompts: int) -> Iterator[Any]:
 
 
 def ours(base_url: str, folder: Path, prompts: int, in_flight: int, *, resume: bool) -> dict[str, Any]:
-    from outspoken.jobs.job import FileRun, Job
-    from outspoken.jobs.runner import Plan
+    from outspoken.batch.file import FileRun, Job
+    from outspoken.batch.plan import Plan
 
     source = folder / f"prompts-{prompts}.jsonl"
     if not source.exists():

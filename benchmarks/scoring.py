@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from outspoken.models._causal import Causal, Read, load
+from outspoken.models._causal_lm import Causal, Read, load
 
 SHORTEST, LONGEST = 0.5, 2.0
 TURNS = 3

@@ -22,11 +22,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from run import contest, server
 
-from outspoken.jobs.job import FileRun, Job
-from outspoken.jobs.runner import Plan
-from outspoken.synth.generate import Generate
-from outspoken.synth.generate import run as generate
-from outspoken.synth.step import Step
+from outspoken.batch.file import FileRun, Job
+from outspoken.batch.plan import Plan
+from outspoken.synth.steps.base import Step
+from outspoken.synth.steps.generate import Generate
+from outspoken.synth.steps.generate import run as generate
 
 CANDIDATES = 5
 IN_FLIGHT = 256

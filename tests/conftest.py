@@ -108,10 +108,10 @@ async def browser() -> AsyncIterator[Any]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two layers with the tokenizer of the embedded model."""
     hf, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
-    from outspoken.training import bases
+    from outspoken.training import base_models
 
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = bases.load_tokenizer(bases.find("local/smollm2"))
+    tokenizer = base_models.load_tokenizer(base_models.find("local/smollm2"))
     config = hf.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, Reader, Reading, parse
-from outspoken.shape import ReplyShape
+from outspoken.reply_shape import ReplyShape
 
 SAMPLES = Path(__file__).parent / "data" / "replies"
 SHAPES = [

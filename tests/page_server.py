@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from outspoken.serve.site import pages
+from outspoken.serve.site.pages import pages
 
 EVIL = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1"> & {{ 7 * 7 }}'
 STATES = (("New York", 0.4), ("Texas", 0.3), ("Colorado", 0.3), ("California", 0.2), ("Arizona", 0.1))

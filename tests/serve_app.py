@@ -17,8 +17,8 @@ from servers import Served, serving
 
 from outspoken.serve.app import create_app
 from outspoken.serve.backend import Backend, Upstream
-from outspoken.serve.bounds import Bounds
-from outspoken.serve.running import Server, listen
+from outspoken.serve.http.server import Server, listen
+from outspoken.serve.limits import Bounds
 
 ASK: dict[str, Any] = {"model": "m:vs", "messages": [{"role": "user", "content": "說一個笑話 🎭"}]}
 _WORDED = re.compile(r"Generate (\d+)|with (\d+) responses")

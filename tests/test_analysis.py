@@ -16,7 +16,7 @@ from aiohttp import web
 import outspoken
 from outspoken import UsageError
 from outspoken.measure import Answers, Asked, Cost, Group, Response, ameasure, analyse, measure
-from outspoken.measure.figures import MEASURES
+from outspoken.measure.measures import MEASURES
 from outspoken.measure.sets import semantic_diversity
 
 CRITERIA = ("Relevance", "Comedic Device", "Humor Quality")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.answers import Answers, load, published_key
-from outspoken.text import text_key
+from outspoken.measure.answer_sets import Answers, load, published_key
+from outspoken.same_text import text_key
 
 DATA = Path(__file__).parents[2] / "shared/data"
 

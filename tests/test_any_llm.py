@@ -12,7 +12,7 @@ from servers import Handler, answering, serving, streaming
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage, as_messages
 from outspoken.errors import MissingExtraError, MissingKeyError, PromptTooLongError, ProviderError, UsageError
-from outspoken.models import _offers
+from outspoken.models import _optional_fields
 from outspoken.models.base import Model
 from outspoken.models.providers import at_provider
 
@@ -67,7 +67,7 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_offers, "_refused", set())
+    monkeypatch.setattr(_optional_fields, "_refused", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import outspoken
 from outspoken import ProviderError, UsageError
-from outspoken.engine import loop
+from outspoken.engine import background_loop
 
 pytestmark = pytest.mark.core
 
@@ -196,7 +196,7 @@ def test_a_stream_that_was_left_is_closed_wherever_it_is_found(tmp_path: Path) -
     gc.disable()
     try:
         del stream
-        assert asyncio.run_coroutine_threadsafe(collected(), loop._background()).result(30) > 0
+        assert asyncio.run_coroutine_threadsafe(collected(), background_loop._background()).result(30) > 0
     finally:
         gc.enable()
     assert len(outspoken.verbalize("x", model=replay(tmp_path, REPLY), k=3)) == 3

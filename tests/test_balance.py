@@ -22,10 +22,11 @@ from outspoken.errors import UnknownNameError, UsageError  # noqa: E402
 from outspoken.measure.embedding import Embedder  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
-from outspoken.synth import balance, clusters  # noqa: E402
-from outspoken.synth.balance import FULL, NO_TEXT, Balance, run  # noqa: E402
-from outspoken.synth.clusters import Clustering, nearest, shares, spread  # noqa: E402
-from outspoken.synth.step import Step  # noqa: E402
+from outspoken.synth import kmeans  # noqa: E402
+from outspoken.synth.kmeans import Clustering, nearest, shares, spread  # noqa: E402
+from outspoken.synth.steps import balance  # noqa: E402
+from outspoken.synth.steps.balance import FULL, NO_TEXT, Balance, run  # noqa: E402
+from outspoken.synth.steps.base import Step  # noqa: E402
 
 WORDS = ("tea", "茶", "شاي", "☕")
 
@@ -211,7 +212,7 @@ def test_as_good_as_scipys(seed: int) -> None:
 
 
 def test_planted_clusters_are_found_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "_LEARNT_FROM_EACH", 20)
+    monkeypatch.setattr(kmeans, "_LEARNT_FROM_EACH", 20)
     centres = unit(10, 32, 5)
     truth = np.random.default_rng(6).integers(0, 10, 5000)
     vectors = centres[truth] + 0.05 * unit(5000, 32, 7)

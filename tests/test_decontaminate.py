@@ -21,14 +21,14 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.errors import UnknownNameError, UsageError  # noqa: E402
 from outspoken.measure.embedding import Embedder  # noqa: E402
-from outspoken.measure.words import words  # noqa: E402
+from outspoken.measure.tokenization import words  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
-from outspoken.synth import decontaminate  # noqa: E402
-from outspoken.synth.benchmarks_read import read  # noqa: E402
-from outspoken.synth.decontaminate import BY_MEANING, BY_WORDS, Decontaminate, run  # noqa: E402
-from outspoken.synth.shared_words import Index  # noqa: E402
-from outspoken.synth.step import Step  # noqa: E402
+from outspoken.synth.benchmark_files import read  # noqa: E402
+from outspoken.synth.ngram_overlap import Index  # noqa: E402
+from outspoken.synth.steps import decontaminate  # noqa: E402
+from outspoken.synth.steps.base import Step  # noqa: E402
+from outspoken.synth.steps.decontaminate import BY_MEANING, BY_WORDS, Decontaminate, run  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DUCKS = "Janet’s ducks lay 16 eggs a day. She eats three for breakfast and sells the rest. How many does she sell?"

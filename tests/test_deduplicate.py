@@ -20,9 +20,9 @@ pq = pytest.importorskip("pyarrow.parquet", reason="extra `synth` is not install
 from outspoken.errors import UsageError  # noqa: E402
 from outspoken.measure import embedding  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
-from outspoken.synth.deduplicate import Deduplicate, run  # noqa: E402
-from outspoken.synth.near import near_duplicates  # noqa: E402
-from outspoken.synth.step import Outcome, Step, Watch  # noqa: E402
+from outspoken.synth.dedup.search import near_duplicates  # noqa: E402
+from outspoken.synth.steps.base import Outcome, Step, Watch  # noqa: E402
+from outspoken.synth.steps.deduplicate import Deduplicate, run  # noqa: E402
 
 TOM = "Tom has 5 apples and eats two of them in the garden of his aunt. How many are left?"
 WALK = "今天天气很好，我们一起去公园散步，然后回家做晚饭，最后看一部电影吧，明天还要去学校上课"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from outspoken import Candidate, Distribution, Provenance, Usage, UsageError
 from outspoken.distribution import Verbalized
-from outspoken.text import text_key
+from outspoken.same_text import text_key
 
 pytestmark = pytest.mark.core
 

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.answers import Answers, load
+from outspoken.measure.answer_sets import Answers, load
 from outspoken.measure.divergence import (
     Significance,
     chi_square,

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from proofs import PROOFS
 
-from outspoken.models import weights
+from outspoken.models import weight_files
 
 pytestmark = pytest.mark.proof
 
@@ -45,10 +45,10 @@ def cache(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("cache")
     (made / "models" / "converted").mkdir(parents=True)
     for name in ("smollm2", "minilm"):
-        path = weights.get(name)
+        path = weight_files.get(name)
         for file in path.parent.glob(f"{path.name}*"):
             (made / "models" / file.name).symlink_to(file)
-    with weights.TABLE["smollm2"].path.open("rb") as file:
+    with weight_files.TABLE["smollm2"].path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     for dtype in ("bfloat16", "float32"):
         (made / "models" / "converted" / f"{digest}-{dtype}").symlink_to(tiny)

@@ -19,7 +19,7 @@ np = pytest.importorskip("numpy")
 from aiohttp import web  # noqa: E402
 from servers import Handler, serving  # noqa: E402
 
-from outspoken.engine.caller import Patience  # noqa: E402
+from outspoken.engine.retry import Patience  # noqa: E402
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError  # noqa: E402
 from outspoken.measure.embedding import Embedder, embedder  # noqa: E402
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector, default_path  # noqa: E402

@@ -18,10 +18,10 @@ pytest.importorskip("transformers")
 
 from outspoken import training  # noqa: E402
 from outspoken.errors import StoppedError, UsageError  # noqa: E402
-from outspoken.training import bases, questions  # noqa: E402
-from outspoken.training.answers import GREEDY, Answer, Answers  # noqa: E402
-from outspoken.training.generating import Asked, Decoder  # noqa: E402
-from outspoken.training.marking import Mark, Marks, mark  # noqa: E402
+from outspoken.training import base_models, questions  # noqa: E402
+from outspoken.training.answer_files import GREEDY, Answer, Answers  # noqa: E402
+from outspoken.training.generation import Asked, Decoder  # noqa: E402
+from outspoken.training.grading import Mark, Marks, mark  # noqa: E402
 from outspoken.training.questions import Question  # noqa: E402
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -29,7 +29,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    return bases.load_tokenizer(bases.find("local/smollm2"))
+    return base_models.load_tokenizer(base_models.find("local/smollm2"))
 
 
 @pytest.fixture(scope="session")
@@ -169,7 +169,7 @@ def test_real_students_are_asked_once_and_their_answers_kept(tiny: Path, paper: 
 
 _KILLED = """
 import os, signal, sys
-from outspoken import training
+from outspoken import training  # noqa: E402
 def tell(what, done, total):
     if what.startswith("asking") and done >= 6:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -16,59 +16,59 @@ pytest.importorskip("torch")
 
 from outspoken import training  # noqa: E402
 from outspoken.errors import UndefinedError, UsageError  # noqa: E402
-from outspoken.training import scores  # noqa: E402
-from outspoken.training.comparing import compared  # noqa: E402
-from outspoken.training.marking import Mark, Marks  # noqa: E402
+from outspoken.training import accuracy  # noqa: E402
+from outspoken.training.comparisons import compared  # noqa: E402
+from outspoken.training.grading import Mark, Marks  # noqa: E402
 from outspoken.training.questions import Question  # noqa: E402
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 1), (0, 40), (3, 7), (40, 40), (555, 1319)])
 def test_wilson_is_that_of_statsmodels(right: int, total: int) -> None:
     expected = proportion.proportion_confint(right, total, method="wilson")
-    assert scores.wilson(right, total) == pytest.approx(expected, abs=1e-12)
+    assert accuracy.wilson(right, total) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 5), (3, 3), (17, 4), (100, 140)])
 def test_mcnemar_is_that_of_statsmodels(a: int, b: int) -> None:
     expected = contingency.mcnemar([[7, a], [b, 9]], exact=True).pvalue
-    assert scores.mcnemar(a, b) == pytest.approx(min(1.0, expected))
+    assert accuracy.mcnemar(a, b) == pytest.approx(min(1.0, expected))
 
 
 def test_two_students() -> None:
     a = np.array([1, 1, 0, 0, 1, 1, 1, np.nan, 1, 1], dtype=float)
     b = np.array([1, 0, 1, 0, 0, 0, 0, 1, np.nan, 0], dtype=float)
-    found = scores.student_difference(a, b, greedy=True)
+    found = accuracy.student_difference(a, b, greedy=True)
     assert (found.questions, found.only_a, found.only_b) == (8, 5, 1)
     assert found.difference == pytest.approx(4 / 8)
-    assert found.p == pytest.approx(scores.mcnemar(5, 1))
+    assert found.p == pytest.approx(accuracy.mcnemar(5, 1))
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.difference < found.high
-    back = scores.student_difference(b, a, greedy=True)
+    back = accuracy.student_difference(b, a, greedy=True)
     assert (back.difference, back.p) == (-found.difference, found.p)
-    same = scores.student_difference(a, a, greedy=True)
+    same = accuracy.student_difference(a, a, greedy=True)
     assert (same.difference, same.p, same.note) == (0, 1, "they agree on every question")
-    shares = scores.student_difference(a * 0.7, b * 0.2, greedy=False)
+    shares = accuracy.student_difference(a * 0.7, b * 0.2, greedy=False)
     assert (shares.test, shares.only_a) == ("permutation", None)
     with pytest.raises(UndefinedError, match="no question in common"):
-        scores.student_difference(np.array([np.nan, 1.0]), np.array([1.0, np.nan]), greedy=True)
+        accuracy.student_difference(np.array([np.nan, 1.0]), np.array([1.0, np.nan]), greedy=True)
 
 
 def test_an_arm_is_the_mean_of_its_table() -> None:
     table = np.array([[1, 0, 1, 1, 0, 1], [1, 0, 0, 1, 0, 1], [1, 1, 1, 1, 0, 1]], dtype=float)
-    found = scores.arm_score(table)
+    found = accuracy.arm_score(table)
     assert found.value == pytest.approx(table.mean())
     assert found.seed_sd == pytest.approx(np.std([4 / 6, 3 / 6, 5 / 6], ddof=1))
     assert (found.seeds, found.questions, found.note) == (3, 6, "3 seeds: how much they differ is known roughly")
-    one = scores.arm_score(table[:1])
+    one = accuracy.arm_score(table[:1])
     assert one.seed_sd is None
     assert "one seed" in one.note
     # Where nothing but the questions counts, it is the t interval of their mean.
     alike = np.repeat(table[:1], 4, axis=0)
     half = 2.5706 * table[0].std(ddof=1) / np.sqrt(6)
-    assert scores.arm_score(alike).high == pytest.approx(min(1, table[0].mean() + half), abs=1e-4)
-    assert scores.arm_score(table[:, :1]).low is None
-    flat = scores.arm_score(np.ones((3, 5)))
+    assert accuracy.arm_score(alike).high == pytest.approx(min(1, table[0].mean() + half), abs=1e-4)
+    assert accuracy.arm_score(table[:, :1]).low is None
+    flat = accuracy.arm_score(np.ones((3, 5)))
     assert (flat.low, flat.high) == (1, 1)
     assert "no variation" in flat.note
 
@@ -92,7 +92,7 @@ def test_intervals_of_arms_cover_the_truth(seeds: int, between: float) -> None:
             )
             for _ in range(2)
         )
-        score, difference = scores.arm_score(a), scores.arm_difference(a, b)
+        score, difference = accuracy.arm_score(a), accuracy.arm_difference(a, b)
         assert score.low is not None
         assert score.high is not None
         assert difference.low is not None
@@ -111,7 +111,7 @@ def test_a_difference_between_arms_that_is_there_is_found() -> None:
     chance = 1 / (1 + np.exp(-rng.normal(0, 1, 300)))
     a = (rng.random((7, 300)) < np.minimum(1, chance + 0.15)).astype(float)
     b = (rng.random((8, 300)) < chance).astype(float)
-    found = scores.arm_difference(a, b)
+    found = accuracy.arm_difference(a, b)
     assert found.p is not None
     assert found.p < 1e-4
     assert found.difference == pytest.approx(a.mean() - b.mean())
@@ -126,7 +126,7 @@ def test_where_questions_add_nothing_it_is_welchs_test_over_the_seeds() -> None:
     a[2, 5:20] = 1
     b[1, 3:17] = 1
     expected = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False)
-    found = scores.arm_difference(a, b)
+    found = accuracy.arm_difference(a, b)
     assert found.p == pytest.approx(expected.pvalue, abs=1e-12)
     assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95), abs=1e-12)
 

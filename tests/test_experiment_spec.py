@@ -13,7 +13,7 @@ from outspoken.experiment.grid import Grid
 from outspoken.experiment.results import check
 from outspoken.experiment.runner import foretell
 from outspoken.experiment.spec import Spec, load, names
-from outspoken.methods import Ask, steps
+from outspoken.methods.steps import Ask, steps
 from outspoken.templates import load as template
 
 ISSUE = ("coverage-qa", "creative", "dice", "k", "min-p", "placebo", "scaling", "tau", "temperature", "top-p")

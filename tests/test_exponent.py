@@ -15,10 +15,10 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.answers import Answers, load
-from outspoken.theory.exponent import gamma_from_counts, gamma_from_logprobs
-from outspoken.theory.gamma import Gamma, Point
+from outspoken.measure.answer_sets import Answers, load
+from outspoken.theory.gamma_result import Gamma, Point
 from outspoken.theory.sharpening import sharpen
+from outspoken.theory.sharpening_exponent import gamma_from_counts, gamma_from_logprobs
 
 STATES = Path(__file__).parents[2] / "shared/data/states"
 NAMES = [f"{script}{at}" for at in range(10) for script in ("S", "州", "ولاية")]

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from outspoken.engine import gate as gates
-from outspoken.engine.gate import START, Gate, Pace
+from outspoken.engine import rate_limiter as gates
+from outspoken.engine.rate_limiter import START, Gate, Pace
 from outspoken.errors import StoppedError, UsageError
 
 pytestmark = pytest.mark.core

@@ -25,8 +25,8 @@ from faults import EFFECTS, SOUND, Effect, Record, read_log
 from proofs import repetitions
 
 from outspoken import Ledger, OutputError, UsageError
-from outspoken.jobs.job import FileRun, Job
-from outspoken.jobs.runner import Plan
+from outspoken.batch.file import FileRun, Job
+from outspoken.batch.plan import Plan
 
 polars = pytest.importorskip("polars")
 

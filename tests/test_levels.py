@@ -13,7 +13,7 @@ import pytest
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import kl_smoothed, tv
-from outspoken.theory.levels import DRAWS, LEVELS, Arm, Levels, simulate_levels
+from outspoken.theory.level_simulation import DRAWS, LEVELS, Arm, Levels, simulate_levels
 from outspoken.theory.sharpening import expected_distinct, optimum, sharpen
 
 BASE = {"Texas": 8.0, "東京": 5.0, "كايرو": 4.0, "🦙": 2.0, "Ohio": 1.0}

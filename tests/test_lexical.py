@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.lexical import compression_ratio, distinct_n, rouge_l, rouge_l_pairs, self_bleu
-from outspoken.measure.words import blanks, words
+from outspoken.measure.tokenization import blanks, words
 
 SIGNS = [
     "咖",

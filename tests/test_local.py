@@ -18,10 +18,10 @@ import pytest
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling
 from outspoken.errors import MissingExtraError, PromptTooLongError, UnknownNameError, UsageError
-from outspoken.models import weights
+from outspoken.models import weight_files
 from outspoken.models._grammar import check_build
 from outspoken.models.local import DEFAULT_MAX_TOKENS, Local, local
-from outspoken.shape import ReplyShape
+from outspoken.reply_shape import ReplyShape
 
 ENDLESS = {"ignore_eos": True}
 PROOF = pytest.mark.proof(only=True)
@@ -315,7 +315,7 @@ async def test_weights_that_may_not_be_fetched(monkeypatch: pytest.MonkeyPatch, 
 async def test_a_base_model_continues_the_prompt(smollm2: Local, tmp_path: Path) -> None:
     await smollm2.load()
     base = tmp_path / "base.gguf"
-    shutil.copy(weights.TABLE["smollm2"].path, base)
+    shutil.copy(weight_files.TABLE["smollm2"].path, base)
     with base.open("r+b") as file:
         file.seek(file.read(8 << 20).index(b"tokenizer.chat_template"))
         file.write(b"tokenizer.no__template!")
@@ -462,7 +462,7 @@ async def test_who_embeds_and_who_answers(minilm: Local, smollm2: Local, tmp_pat
     with pytest.raises(UsageError, match="local/smollm2 is not an embedding model"):
         await smollm2.embed(["Hi"])
     await smollm2.load()
-    assert not Local(weights.TABLE["smollm2"].path).capabilities.embed
+    assert not Local(weight_files.TABLE["smollm2"].path).capabilities.embed
     for bad in ("", "\t", "\udc00"):
         with pytest.raises(UsageError, match="text 1 "):
             await minilm.embed(["a", bad])

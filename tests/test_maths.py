@@ -15,7 +15,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.checking.final import Final, find_final
+from outspoken.checking.final_answer import Final, find_final
 from outspoken.checking.maths import Checker, final_answer, groups, quick, same_answer
 from outspoken.checking.numbers import read_number, tidy
 from outspoken.errors import UsageError

@@ -10,7 +10,7 @@ import pytest
 
 from outspoken import ChatReply, ChatRequest, Distribution, ReplyError, Settings, ShortReplyError, Usage
 from outspoken.chat import Message, as_messages
-from outspoken.methods import ABOUT, Ask, steps
+from outspoken.methods.steps import ABOUT, Ask, steps
 from outspoken.templates import METHODS, load
 
 pytestmark = pytest.mark.core

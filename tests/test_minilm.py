@@ -14,7 +14,7 @@ gguf = pytest.importorskip("gguf")
 special = pytest.importorskip("scipy.special")
 
 from outspoken.models import minilm as conversion  # noqa: E402
-from outspoken.models import weights  # noqa: E402
+from outspoken.models import weight_files  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
 
 TRUTH = json.loads((Path(__file__).parent / "data" / "minilm.json").read_text("utf-8"))
@@ -84,18 +84,22 @@ def forward(weights: dict[str, Any], ids: list[int]) -> Any:
     """BERT (Devlin et al. 2019) with the mean of the last layer, at length 1, in float32."""
 
     def linear(x: Any, name: str) -> Any:
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+        return x @ weight_files[f"{name}.weight"].T + weight_files[f"{name}.bias"]
 
     def norm(x: Any, name: str) -> Any:
         centred = x - x.mean(-1, keepdims=True)
         spread = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
-        return centred / spread * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        return centred / spread * weight_files[f"{name}.weight"] + weight_files[f"{name}.bias"]
 
     def heads(x: Any) -> Any:
         return x.reshape(len(ids), HEADS, -1).transpose(1, 0, 2)
 
     table = "embeddings.{}_embeddings.weight".format
-    x = weights[table("word")][ids] + weights[table("position")][: len(ids)] + weights[table("token_type")][0]
+    x = (
+        weight_files[table("word")][ids]
+        + weight_files[table("position")][: len(ids)]
+        + weight_files[table("token_type")][0]
+    )
     x = norm(x, "embeddings.LayerNorm")
     for layer in range(LAYERS):
         at = f"encoder.layer.{layer}"
@@ -161,7 +165,7 @@ async def test_the_model_against_sentence_transformers(minilm: Local) -> None:
 
 async def test_the_file_is_the_one_that_was_made(minilm: Local) -> None:
     await minilm.load()
-    row = weights.TABLE["minilm"]
-    assert weights.verify("minilm")
+    row = weight_files.TABLE["minilm"]
+    assert weight_files.verify("minilm")
     assert await minilm.digest() == row.file_sha256
     assert "apache-2.0" in (row.path.with_name(f"{row.filename}.licence") / "README.md").read_text("utf-8")

@@ -17,14 +17,14 @@ np = pytest.importorskip("numpy", reason="extra `synth` is not installed")
 pytest.importorskip("scipy", reason="extra `synth` is not installed")
 
 from outspoken.errors import UsageError  # noqa: E402
-from outspoken.synth import near_greedy  # noqa: E402
-from outspoken.synth.near import near_duplicates  # noqa: E402
-from outspoken.synth.near_greedy import COMPARED, decide  # noqa: E402
-from outspoken.synth.near_groups import companions, firsts, pieces  # noqa: E402
-from outspoken.synth.near_minhash import jaccards, signatures  # noqa: E402
-from outspoken.synth.near_sign import band_keys, bands_for, digests  # noqa: E402
-from outspoken.synth.near_threads import spread  # noqa: E402
-from outspoken.text import text_key  # noqa: E402
+from outspoken.same_text import text_key  # noqa: E402
+from outspoken.synth.dedup import greedy  # noqa: E402
+from outspoken.synth.dedup.candidate_groups import companions, firsts, pieces  # noqa: E402
+from outspoken.synth.dedup.greedy import COMPARED, decide  # noqa: E402
+from outspoken.synth.dedup.minhash import jaccards, signatures  # noqa: E402
+from outspoken.synth.dedup.search import near_duplicates  # noqa: E402
+from outspoken.synth.dedup.signatures import band_keys, bands_for, digests  # noqa: E402
+from outspoken.synth.dedup.threads import spread  # noqa: E402
 
 LATIN, CHINESE, KANA = (
     "abcdefghijklmnopqrstuvwxyz    ",
@@ -158,7 +158,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(ones))
         return jaccards(ones, others)
 
-    monkeypatch.setattr(near_greedy, "jaccards", counted)
+    monkeypatch.setattr(greedy, "jaccards", counted)
     return counts
 
 

@@ -17,7 +17,7 @@ from servers import COMPLETION, Handler, Served, answering, events, serving, str
 
 from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage, as_messages
 from outspoken.errors import MissingKeyError, PromptTooLongError, ProviderError, UnknownNameError, UsageError
-from outspoken.models import _offers
+from outspoken.models import _optional_fields
 from outspoken.models.http import FAILURES, TELLING, error_for
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS, at_provider, at_url
@@ -33,7 +33,7 @@ SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalPropert
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing remembered from another test, and no proxy on the way to loopback."""
-    monkeypatch.setattr(_offers, "_refused", set())
+    monkeypatch.setattr(_optional_fields, "_refused", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, parse
-from outspoken.shape import ReplyShape
+from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
 

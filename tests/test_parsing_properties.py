@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from outspoken.distribution import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, Reader, Reading, parse
-from outspoken.shape import ReplyShape
+from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
 

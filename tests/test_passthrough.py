@@ -19,8 +19,8 @@ from aiohttp import web
 from servers import COMPLETION, Served, answering, events, serving, streaming
 
 from outspoken.errors import UsageError
-from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import error_body, error_headers
+from outspoken.serve.openai.chat_response import error_body, error_headers
+from outspoken.serve.openai.fields import RequestError
 
 pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
@@ -28,9 +28,9 @@ uvicorn = pytest.importorskip("uvicorn")
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import JSONResponse, Response  # noqa: E402
 
-from outspoken.serve import passthrough  # noqa: E402
-from outspoken.serve.passthrough import Passthrough  # noqa: E402
-from outspoken.serve.running import protocol  # noqa: E402
+from outspoken.serve.http import proxy  # noqa: E402
+from outspoken.serve.http.proxy import Passthrough  # noqa: E402
+from outspoken.serve.http.server import protocol  # noqa: E402
 
 KEY = "sk-upstream-4711"
 OWN = {"Authorization": "Bearer osk-client-0815"}
@@ -372,7 +372,7 @@ async def test_a_client_may_leave_at_any_moment(kind: str, monkeypatch: pytest.M
         return response
 
     whole = 0
-    monkeypatch.setattr(passthrough, "_UNWATCHED_SECONDS", 0.0)
+    monkeypatch.setattr(proxy, "_UNWATCHED_SECONDS", 0.0)
     async with serving(handle) as served:
         way = Passthrough(served.base_url, KEY)
         for step in range(120):

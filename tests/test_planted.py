@@ -12,7 +12,7 @@ from proofs import repetitions, within
 from scipy.special import betaln
 
 from outspoken.measure import Answers, Response
-from outspoken.measure.figures import MEASURES, Material, figure
+from outspoken.measure.measures import MEASURES, Material, figure
 from outspoken.measure.statistics import compare, mean_estimate
 
 pytestmark = pytest.mark.proof

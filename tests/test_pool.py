@@ -12,8 +12,8 @@ from scipy import stats
 from outspoken.chat import ChatReply, Message
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import ProviderError, ReplyError, StoppedError, UsageError
-from outspoken.serve.pool import Draw, ExhaustedError, Filled, Hear, Pools, Want, pool_key
-from outspoken.serve.pool_values import distribution_id
+from outspoken.serve.pool.pools import Draw, ExhaustedError, Filled, Hear, Pools, Want, pool_key
+from outspoken.serve.pool.values import distribution_id
 from outspoken.settings import Settings
 
 Script = Callable[[int], Sequence[str]]

@@ -17,9 +17,9 @@ import pytest
 from outspoken.chat import Message
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UsageError
-from outspoken.serve.one_pool import Pool
-from outspoken.serve.pool import Draw, ExhaustedError, Filled, Pools, Want
-from outspoken.serve.pool_store import PoolStore
+from outspoken.serve.pool.pool import Pool
+from outspoken.serve.pool.pools import Draw, ExhaustedError, Filled, Pools, Want
+from outspoken.serve.pool.store import PoolStore
 from outspoken.settings import Settings
 
 WANT = Want((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=10), "test/model")
@@ -338,7 +338,7 @@ async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_servers_cannot_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outspoken.serve.pool_store._SECONDS_TO_WAIT", 0.05)
+    monkeypatch.setattr("outspoken.serve.pool.store._SECONDS_TO_WAIT", 0.05)
     path = tmp_path / "pools.sqlite"
     with closing(PoolStore(path)), pytest.raises(UsageError, match="in use by another server"):
         PoolStore(path)
@@ -348,7 +348,7 @@ def test_two_servers_cannot_share_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 async def test_a_store_that_fails_is_said_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("outspoken.serve.pool_saver.SECONDS_TO_GATHER", 0.01)
+    monkeypatch.setattr("outspoken.serve.pool.saver.SECONDS_TO_GATHER", 0.01)
     path = tmp_path / "pools.sqlite"
     store = PoolStore(path)
     store.writer.submit(store._connection.execute, "PRAGMA max_page_count = 9").result()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.theory.layouts import LAYOUTS
+from outspoken.theory.preference_formats import LAYOUTS
 from outspoken.theory.preferences import PUBLISHED, Pair, Preferences, read_preferences
 
 HH = Path(__file__).parents[2] / "shared/data/prefs/hh_rlhf_helpful_base_test.jsonl"

@@ -24,11 +24,11 @@ import pytest
 from faults import EFFECTS, SOUND, Effect, Fault, Record, read_log
 from proofs import PROOFS
 
+from outspoken.batch.file import FileRun, Job
+from outspoken.batch.plan import Plan
+from outspoken.batch.ray.driver import RayRun
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling
 from outspoken.errors import ProviderError, UsageError
-from outspoken.jobs.job import FileRun, Job
-from outspoken.jobs.over_ray import RayRun
-from outspoken.jobs.runner import Plan
 from outspoken.models.base import Model
 from outspoken.models.openai_wire import chat_body, encode
 
@@ -49,8 +49,8 @@ parquet = pytest.importorskip("pyarrow.parquet")
 from test_deduplicate import TOM, done, many, step  # noqa: E402
 from test_deduplicate import source as records  # noqa: E402
 
-from outspoken.synth.deduplicate import Deduplicate, run  # noqa: E402
-from outspoken.synth.step import Engine, Step, Watch  # noqa: E402
+from outspoken.synth.steps.base import Engine, Step, Watch  # noqa: E402
+from outspoken.synth.steps.deduplicate import Deduplicate, run  # noqa: E402
 
 HERE = Path(__file__).parent
 PATIENCE = 240.0

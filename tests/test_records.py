@@ -20,7 +20,7 @@ arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.measure import sets  # noqa: E402
-from outspoken.measure.records import Records, of_rows, read, read_all  # noqa: E402
+from outspoken.measure.response_files import Records, of_rows, read, read_all  # noqa: E402
 from outspoken.measure.values import Response  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

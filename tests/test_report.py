@@ -15,11 +15,11 @@ from results_sample import EVIL, ablation, sample
 from outspoken.errors import OutputError, UsageError
 from outspoken.experiment import charts, report, report_tables
 from outspoken.experiment.report_text import answer
-from outspoken.experiment.report_view import View
-from outspoken.page.bars import OTHERS
-from outspoken.page.labels import placed
-from outspoken.page.numbers import number
-from outspoken.page.theme import DARK, LIGHT, SHAPES
+from outspoken.experiment.results_view import View
+from outspoken.report.bar_chart import OTHERS
+from outspoken.report.format import number
+from outspoken.report.point_labels import placed
+from outspoken.report.theme import DARK, LIGHT, SHAPES
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken import Message, MissingExtraError, OutputError, UsageError
-from outspoken.jobs.rows import BadRow, Row, read, rows_of
+from outspoken.batch.sources import BadRow, Row, read, rows_of
 
 WORLD = [
     "你好，世界。讲个故事",

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from outspoken.chat import ChatReply
 from outspoken.errors import ReplyError, UnknownNameError, UsageError
+from outspoken.measure.judge_replies import read_choice, read_scores
 from outspoken.measure.rubrics import Criterion, Rubric, load, name_key, names, orders, scores_schema, told
-from outspoken.measure.verdicts import read_choice, read_scores
 
 JOKE = load("joke")
 HALF = Rubric(

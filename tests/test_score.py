@@ -18,7 +18,7 @@ from outspoken.engine import score_all
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.models import resolve
-from outspoken.models._echo import read_echo
+from outspoken.models._prompt_logprobs import read_echo
 from outspoken.models.base import Capabilities, Model, Score
 from outspoken.models.local import Local
 from outspoken.models.openai_compatible import OpenAICompatible
@@ -27,8 +27,8 @@ from tests.servers import serving
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from outspoken.models import _causal, weights  # noqa: E402
-from outspoken.models._passes import Passes, Piece  # noqa: E402
+from outspoken.models import _causal_lm, weight_files  # noqa: E402
+from outspoken.models._batched_scoring import Passes, Piece  # noqa: E402
 from outspoken.models.transformers import Transformers  # noqa: E402
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "echo_vllm.json").read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def unpacked() -> Path:
     """The embedded model as a folder of safetensors in bfloat16."""
-    return _causal._unpacked(weights.get("smollm2"), "bfloat16")
+    return _causal_lm._unpacked(weight_files.get("smollm2"), "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ async def test_what_cannot_be_scored_stands_in_its_place(exact: Transformers, un
 
 def test_models_that_change_their_logits_are_asked_whole(unpacked: Path) -> None:
     """Where the logits are more than the hidden state times the output layer, they come from the model itself."""
-    causal = _causal.load(str(unpacked), "float32", offline=True)
+    causal = _causal_lm.load(str(unpacked), "float32", offline=True)
     assert causal.passes._apart
     plain = causal.passes.logprobs([Piece((1, 5, 9, 20), 2), Piece((1, 5, 9, 21, 4), 2)])
     model = causal.passes._model

@@ -18,8 +18,8 @@ from servers import serving  # noqa: E402
 
 from outspoken.models.local import Local  # noqa: E402
 from outspoken.serve.backend import OneModel, Upstream  # noqa: E402
-from outspoken.serve.bounds import Bounds  # noqa: E402
-from outspoken.serve.pool_store import PoolStore  # noqa: E402
+from outspoken.serve.limits import Bounds  # noqa: E402
+from outspoken.serve.pool.store import PoolStore  # noqa: E402
 from outspoken.settings import Settings  # noqa: E402
 
 K20: dict[str, Any] = {"outspoken": {"k": 20}}

@@ -16,11 +16,11 @@ from outspoken import templates
 from outspoken.chat import ChatReply, ChatRequest, Message, Usage
 from outspoken.distribution import Verbalized
 from outspoken.errors import PromptTooLongError, ProviderError
-from outspoken.methods import Ask
+from outspoken.methods.steps import Ask
 from outspoken.models.base import Capabilities, Model
-from outspoken.serve.filling import Conversation, Filling
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.pool_values import Want
+from outspoken.serve.pool.refill import Conversation, Filling
+from outspoken.serve.pool.values import Want
 from outspoken.settings import Settings
 
 PROMPT = (Message("user", "說一個笑話 🎭"),)

@@ -17,8 +17,8 @@ for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
 from aiohttp import web  # noqa: E402
 from serve_app import ASK, Running, Scripted, scripted  # noqa: E402
 
-from outspoken.serve.bounds import Bounds  # noqa: E402
 from outspoken.serve.keys import Keys, Limits, hash_key, new_key  # noqa: E402
+from outspoken.serve.limits import Bounds  # noqa: E402
 
 KEY = new_key()
 LIMITS = Limits(per_minute=6000, burst=100, together=2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from outspoken.errors import OutspokenError, UsageError
 from outspoken.serve.keys import MAX_KEYS, Client, Keys, Limits, hash_key, new_key
-from outspoken.serve.openai_fields import RequestError
+from outspoken.serve.openai.fields import RequestError
 
 
 class Clock:

@@ -21,7 +21,7 @@ for name in ("fastapi", "uvicorn", "httptools", "prometheus_client"):
 from serve_app import Running, running  # noqa: E402
 
 from outspoken.serve.backend import Upstream  # noqa: E402
-from outspoken.serve.bounds import Bounds  # noqa: E402
+from outspoken.serve.limits import Bounds  # noqa: E402
 
 CHAT, WHOLE = "/v1/chat/completions", "/v1/distributions"
 OWN = {"k": 3}

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outspoken import templates
-from outspoken.serve.openai import ChatCall, read_chat, read_json, verbalizes
-from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import (
+from outspoken.serve.openai.chat_request import ChatCall, read_chat, read_json, verbalizes
+from outspoken.serve.openai.chat_response import (
     error_body,
 )
-from outspoken.serve.pool_values import pool_key
+from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.pool.values import pool_key
 from outspoken.settings import Settings
 
 HELLO: dict[str, Any] = {"model": "m:vs", "messages": [{"role": "user", "content": "一個笑話 ☕"}]}

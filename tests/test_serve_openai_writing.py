@@ -23,9 +23,8 @@ from outspoken.errors import (
     StoppedError,
     UsageError,
 )
-from outspoken.serve.openai import ChatCall, read_chat
-from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.openai_writing import (
+from outspoken.serve.openai.chat_request import ChatCall, read_chat
+from outspoken.serve.openai.chat_response import (
     Answer,
     Chunks,
     Drawn,
@@ -37,7 +36,8 @@ from outspoken.serve.openai_writing import (
     new_id,
     replied,
 )
-from outspoken.serve.pool_values import Draw, ExhaustedError
+from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.pool.values import Draw, ExhaustedError
 
 HELLO: dict[str, Any] = {"model": "m:vs", "messages": [{"role": "user", "content": "一個笑話 ☕"}]}
 USAGE = Usage(12, 7, 5)

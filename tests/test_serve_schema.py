@@ -24,7 +24,7 @@ from proofs import PROOFS, repetitions
 from serve_process import Process, outspoken_serve, scripted
 
 from outspoken.serve.keys import hash_key, new_key
-from outspoken.serve.openai import may_verbalize
+from outspoken.serve.openai.chat_request import may_verbalize
 
 for package in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(package)

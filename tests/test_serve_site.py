@@ -11,7 +11,7 @@ import pytest
 
 starlette = pytest.importorskip("starlette.applications", reason="starlette is not installed")
 
-from outspoken.serve.site import pages  # noqa: E402
+from outspoken.serve.site.pages import pages  # noqa: E402
 
 
 class Answer:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outspoken.batch.prices import Price
+from outspoken.batch.ray.budget_broker import Board, Tally, flat
+from outspoken.batch.ray.shards import Layout, Shards, Source
+from outspoken.batch.sources import BadRow, Row, read
 from outspoken.chat import Message, Usage
 from outspoken.engine import Meter
 from outspoken.errors import OutputError, UsageError
-from outspoken.jobs.prices import Price
-from outspoken.jobs.ray_board import Board, Tally, flat
-from outspoken.jobs.rows import BadRow, Row, read
-from outspoken.jobs.shards import Layout, Shards, Source
 
 # Shards
 
@@ -97,7 +97,7 @@ def test_a_shard_is_held_by_one_process_until_it_dies(tmp_path: Path):
     shards = Shards(tmp_path / "out")
     shards.cut(iter([BadRow(0, "x", "y")]), Layout(1, 1), Source(1, "", ""), lambda: True)
     script = (
-        "import sys, pathlib\nfrom outspoken.jobs.shards import Shards\n"
+        "import sys, pathlib\nfrom outspoken.batch.ray.shards import Shards\n"
         "lock = Shards(pathlib.Path(sys.argv[1])).hold(0)\nprint(lock is not None, flush=True)\nsys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "out")]

@@ -17,7 +17,6 @@ from scipy.special import softmax
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.provenance import Provenance
-from outspoken.theory.sharpened import Sharpened
 from outspoken.theory.sharpening import (
     curve,
     draws_to_new,
@@ -30,6 +29,7 @@ from outspoken.theory.sharpening import (
     sharpen,
     tilt,
 )
+from outspoken.theory.sharpening_result import Sharpened
 
 NAMES = ["Texas", "東京", "กรุงเทพ", "القاهرة", "🦙", "Ohio"]
 weights = st.dictionaries(st.sampled_from(NAMES), st.floats(1e-3, 1e3), min_size=2)

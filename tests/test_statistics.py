@@ -14,7 +14,7 @@ from proofs import repetitions, within
 from scipy import stats
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.planning import detectable, prompts_needed
+from outspoken.measure.power import detectable, prompts_needed
 from outspoken.measure.statistics import (
     Comparison,
     Estimate,

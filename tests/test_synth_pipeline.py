@@ -15,11 +15,11 @@ from aiohttp import web
 pytest.importorskip("pyarrow")
 
 from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
-from outspoken.synth import generate
 from outspoken.synth import pipeline as pipelines
 from outspoken.synth.pipeline import Pipeline
 from outspoken.synth.records import count, fill, rows_in
 from outspoken.synth.spec import read
+from outspoken.synth.steps import generate
 
 GENERATE = """
 [[step]]

@@ -22,7 +22,7 @@ pytest.importorskip("peft")
 
 from outspoken import training  # noqa: E402
 from outspoken.errors import OutputError, OutspokenError, StoppedError, UsageError  # noqa: E402
-from outspoken.training import bases, curve  # noqa: E402
+from outspoken.training import base_models, curve  # noqa: E402
 
 SMALL: dict[str, Any] = {"batch_size": 4, "dtype": "float32", "learning_rate": 3e-3, "threads": 1}
 
@@ -85,7 +85,7 @@ def test_it_learns_and_leaves_what_can_be_used(tiny: Path, sums: Path, tmp_path:
     assert again.before
     assert again.document == found.document
     # What it has learned is a student itself.
-    assert bases.find(out).folder == str(out / "model")
+    assert base_models.find(out).folder == str(out / "model")
 
 
 def test_the_loss_is_that_of_the_answers_tokens_alone(tiny: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_seeds_give_other_students_and_the_same_seed_the_same(tiny: Path, sums: 
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from outspoken import training
+from outspoken import training  # noqa: E402
 
 def tell(step, steps, loss):
     if loss is not None:

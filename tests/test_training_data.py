@@ -12,13 +12,13 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from outspoken.errors import UsageError
-from outspoken.training import bases, examples
-from outspoken.training.wording import Wording
+from outspoken.training import base_models, training_data
+from outspoken.training.prompt_tokens import Wording
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return bases.load_tokenizer(bases.find("local/smollm2"))
+    return base_models.load_tokenizer(base_models.find("local/smollm2"))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ CHAT = [
 
 
 def test_the_last_turn_of_a_chat_is_learned_with_its_end(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
-    found = examples.read(written(tmp_path / "d.jsonl", [{"messages": CHAT}]), wording, "sft", 512)
+    found = training_data.read(written(tmp_path / "d.jsonl", [{"messages": CHAT}]), wording, "sft", 512)
     row = found.rows[0]
     assert tokenizer.decode(row["answer_ids"]) == "مرحبا 👋<|im_end|>"
     asked = tokenizer.apply_chat_template(CHAT[:3], tokenize=False, add_generation_prompt=True)
@@ -62,7 +62,7 @@ def test_the_last_turn_of_a_chat_is_learned_with_its_end(tmp_path: Path, wording
 def test_every_shape(
     row: dict[str, Any], prompt: str, answer: str, tmp_path: Path, wording: Wording, tokenizer: Any
 ) -> None:
-    found = examples.read(written(tmp_path / "d.jsonl", [row]), wording, "sft", 512).rows[0]
+    found = training_data.read(written(tmp_path / "d.jsonl", [row]), wording, "sft", 512).rows[0]
     if prompt == "chat":
         prompt = tokenizer.apply_chat_template(CHAT[:1], tokenize=False, add_generation_prompt=True)
     assert tokenizer.decode(found["prompt_ids"]) == prompt
@@ -76,7 +76,7 @@ def test_pairs_of_dpo(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
         {"prompt": "a", "chosen": "b", "rejected": "b"},
         {"prompt": "a", "chosen": "b"},
     ]
-    found = examples.read(written(tmp_path / "d.jsonl", rows), wording, "dpo", 512)
+    found = training_data.read(written(tmp_path / "d.jsonl", rows), wording, "dpo", 512)
     assert [tokenizer.decode(row["rejected_ids"]) for row in found.rows] == [" c<|im_end|>", "c<|im_end|>"]
     assert found.rows[1]["prompt_ids"] == wording.prompt([{"role": "user", "content": "a?"}])
     assert sum(found.skipped.values()) == 2
@@ -96,7 +96,7 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path, wording: Wording) -> Non
         "[1, 2]",
         {"prompt": "x" * 4000, "completion": "b"},
     ]
-    found = examples.read(written(tmp_path / "d.jsonl", rows), wording, "sft", 60)
+    found = training_data.read(written(tmp_path / "d.jsonl", rows), wording, "sft", 60)
     told = found.to_dict()
     assert (told["rows"], told["examples"]) == (10, 1)
     assert sum(told["skipped"].values()) == 9
@@ -118,32 +118,32 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path, wording: Wording) -> Non
 def test_data_without_any_example(rows: list[Any], told: str, tmp_path: Path, wording: Wording) -> None:
     files = written(tmp_path / "d.jsonl", rows)
     with pytest.raises(UsageError, match=told):
-        examples.read(files, wording, "sft", 40)
+        training_data.read(files, wording, "sft", 40)
 
 
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
-    base = bases.find("local/smollm2")
-    tokenizer = bases.load_tokenizer(base)
+    base = base_models.find("local/smollm2")
+    tokenizer = base_models.load_tokenizer(base)
     tokenizer.chat_template = None
     wording = Wording(tokenizer, "plain/model")
     chat = written(tmp_path / "c.jsonl", [{"question": "a", "answer": "b"}])
     with pytest.raises(UsageError, match=r"plain/model has no chat template.*--chat-template FILE.*prompt"):
-        examples.read(chat, wording, "sft", 40)
-    assert examples.read(
+        training_data.read(chat, wording, "sft", 40)
+    assert training_data.read(
         written(tmp_path / "p.jsonl", [{"prompt": "a", "completion": "b"}]), wording, "sft", 40
     ).rows
     template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
-    given = Wording(bases.load_tokenizer(base, template), "m")
-    row = examples.read(chat, given, "sft", 40).rows[0]
+    given = Wording(base_models.load_tokenizer(base, template), "m")
+    row = training_data.read(chat, given, "sft", 40).rows[0]
     assert tokenizer.decode(row["prompt_ids"]) == "[user] a\n[assistant]"
     assert tokenizer.decode(row["answer_ids"]) == " b"
     with pytest.raises(UsageError, match="refuses this chat"):
-        Wording(bases.load_tokenizer(base, "{{ raise_exception('no') }}"), "m").prompt(CHAT[:1])
+        Wording(base_models.load_tokenizer(base, "{{ raise_exception('no') }}"), "m").prompt(CHAT[:1])
 
 
 def test_what_synth_exports_is_read(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
     arrow = pytest.importorskip("pyarrow")
-    from outspoken.synth.export_files import FORMATS, Example, Files
+    from outspoken.synth.steps.export_files import FORMATS, Example, Files
 
     records = arrow.table({"id": ["a", "b", "c"], "question": ["1?", "2?", "3?"], "answer": ["x", "y", "z"]})
     made = [
@@ -155,14 +155,14 @@ def test_what_synth_exports_is_read(tmp_path: Path, wording: Wording, tokenizer:
         folder.mkdir()
         with Files(folder, formats) as files:
             files.write(made, records)
-        lessons = examples.read(examples.files_of(folder, "sft"), wording, "sft", 512).rows
+        lessons = training_data.read(training_data.files_of(folder, "sft"), wording, "sft", 512).rows
         assert [tokenizer.decode(row["answer_ids"]) for row in lessons] == [
             "so 1 數<|im_end|>",
             "so 2 數<|im_end|>",
         ]
         assert "You count." in tokenizer.decode(lessons[0]["prompt_ids"])
         if "preferences" in formats:
-            pairs = examples.read(examples.files_of(folder, "dpo"), wording, "dpo", 512)
+            pairs = training_data.read(training_data.files_of(folder, "dpo"), wording, "dpo", 512)
             assert tokenizer.decode(pairs.rows[1]["rejected_ids"]) == "خطأ<|im_end|>"
             assert len(pairs.rows) == 4
 
@@ -170,20 +170,20 @@ def test_what_synth_exports_is_read(tmp_path: Path, wording: Wording, tokenizer:
 def test_folders_and_files_that_hold_no_data(tmp_path: Path) -> None:
     for data, told in ((tmp_path / "nothing", "no such file or folder"), (tmp_path, "holds no data for dpo")):
         with pytest.raises(UsageError, match=told):
-            examples.files_of(data, "dpo")
+            training_data.files_of(data, "dpo")
     (tmp_path / "README.md").write_text("# card")
     only = written(tmp_path / "a.jsonl", [{}])
-    assert examples.files_of(tmp_path, "sft") == only
+    assert training_data.files_of(tmp_path, "sft") == only
     written(tmp_path / "b.jsonl", [{}])
     with pytest.raises(UsageError, match="2 files that could be meant"):
-        examples.files_of(tmp_path, "sft")
+        training_data.files_of(tmp_path, "sft")
     with pytest.raises(UsageError, match=r"must end in \.jsonl"):
-        list(examples.rows_of(tmp_path / "README.md"))
+        list(training_data.rows_of(tmp_path / "README.md"))
 
 
 def test_the_same_contents_have_the_same_digest(tmp_path: Path) -> None:
     one, other = (written(tmp_path / name, [{"a": "é"}]) for name in ("a.jsonl", "b.jsonl"))
-    assert examples.digest(one) == examples.digest(other) != examples.digest([*one, *other])
+    assert training_data.digest(one) == training_data.digest(other) != training_data.digest([*one, *other])
 
 
 @pytest.mark.parametrize(
@@ -196,25 +196,25 @@ def test_the_same_contents_have_the_same_digest(tmp_path: Path) -> None:
 )
 def test_models_that_are_none(name: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        bases.find(name, offline=True)
+        base_models.find(name, offline=True)
 
 
 def test_folders_that_are_no_models(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no config\.json"):
-        bases.find(tmp_path)
+        base_models.find(tmp_path)
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(UsageError, match="not trained to its end"):
-        bases.find(tmp_path)
+        base_models.find(tmp_path)
     broken = tmp_path / "model"
     broken.mkdir()
     (broken / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(UsageError, match="cannot be loaded as a language model"):
-        bases.load_model(bases.find(tmp_path), "float32")
+        base_models.load_model(base_models.find(tmp_path), "float32")
 
 
 def test_gguf_by_its_path_is_the_embedded_model() -> None:
-    named = bases.find("local/smollm2")
-    path = bases.weights.TABLE["smollm2"].path
+    named = base_models.find("local/smollm2")
+    path = base_models.weights.TABLE["smollm2"].path
     for name in (str(path), f"local/{path}"):
-        assert bases.find(name).fingerprint == named.fingerprint
-        assert bases.find(name).folder == named.folder
+        assert base_models.find(name).fingerprint == named.fingerprint
+        assert base_models.find(name).folder == named.folder

@@ -17,10 +17,10 @@ from statsmodels.stats.proportion import proportion_confint
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.models.base import Score
 from outspoken.theory.controls import Sample, alpha_of, permutation_null
-from outspoken.theory.effects import Effect, change, odds_ratio
-from outspoken.theory.layouts import Pair
+from outspoken.theory.effect_sizes import Effect, change, odds_ratio
+from outspoken.theory.preference_formats import Pair
+from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import read_preferences
-from outspoken.theory.simulation import simulate_preferences
 from outspoken.theory.typicality import BaseModel, Scored, estimate, typicality
 
 REPETITIONS = repetitions()

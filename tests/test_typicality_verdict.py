@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from outspoken.models.base import Score
-from outspoken.theory.layouts import Pair
-from outspoken.theory.simulation import simulate_preferences
+from outspoken.theory.preference_formats import Pair
+from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.typicality import Scored, estimate
 
 

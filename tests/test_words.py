@@ -11,10 +11,10 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.measure.words import blanks, words
+from outspoken.measure.tokenization import blanks, words
 
-# The module itself: `outspoken.measure.words` may come to name the function.
-module = importlib.import_module("outspoken.measure.words")
+# The module itself: `outspoken.measure.tokenization` may come to name the function.
+module = importlib.import_module("outspoken.measure.tokenization")
 
 
 PLAIN = "aZßéÑœαΣώбЯё019_'’‘.,;:!?-—“”¿ \n\t\"«·×÷€/"

@@ -6,10 +6,10 @@ import math
 import random
 from typing import Any
 
-from outspoken.theory import exponent, levels
+from outspoken.theory import level_simulation, sharpening_exponent
+from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import Preferences
-from outspoken.theory.sharpened import Sharpened
-from outspoken.theory.simulation import simulate_preferences
+from outspoken.theory.sharpening_result import Sharpened
 from outspoken.theory.typicality import typicality
 
 EVIL = '<script>window.pwned = true;</script><img src=x onerror="window.pwned = true"> & </textarea> {{ 7 * 7 }}'
@@ -67,14 +67,14 @@ def counts(gamma: float = 2.2) -> dict[str, Any]:
     for _ in range(10):
         drawn = noise.choices(list(weights), list(weights.values()), k=50)
         trials.append({name: drawn.count(name) for name in set(drawn)})
-    made = exponent.gamma_from_counts(trials, BASE, resamples=99)
+    made = sharpening_exponent.gamma_from_counts(trials, BASE, resamples=99)
     return _said(made.to_dict(), "outspoken gamma --base reference.json --aligned direct.json")
 
 
 def logprobs(prompts: int = 3) -> dict[str, Any]:
     noise = random.Random(6)
     points = [
-        exponent.Point(
+        sharpening_exponent.Point(
             f"prompt {prompt} {EVIL}",
             name,
             math.log(share) - prompt,
@@ -83,12 +83,13 @@ def logprobs(prompts: int = 3) -> dict[str, Any]:
         for prompt in range(prompts)
         for name, share in BASE.items()
     ]
-    return _said(exponent.gamma_from_logprobs(points).to_dict(), "outspoken gamma --base a --aligned b")
+    return _said(sharpening_exponent.gamma_from_logprobs(points).to_dict(), "outspoken gamma --base a --aligned b")
 
 
 def three() -> dict[str, Any]:
     return _said(
-        levels.simulate_levels(BASE, gamma=3.85, k=8, replies=200).to_dict(), "outspoken levels --gamma 3.85"
+        level_simulation.simulate_levels(BASE, gamma=3.85, k=8, replies=200).to_dict(),
+        "outspoken levels --gamma 3.85",
     )
 
 

@@ -50,7 +50,7 @@ async def outspoken(options: argparse.Namespace) -> None:
     from outspoken.models import resolve
     from outspoken.serve.app import create_app
     from outspoken.serve.backend import OneModel, Upstream
-    from outspoken.serve.bounds import Bounds
+    from outspoken.serve.limits import Bounds
 
     # As on the command line: what it does for a client that left, uvicorn tells as its own fault.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
@@ -83,8 +83,8 @@ async def bare(_: argparse.Namespace) -> None:
 
 async def _serve(app, *ports: int) -> None:
     """On the same socket, protocol and settings as `outspoken serve`."""
-    from outspoken.serve.bounds import Bounds
-    from outspoken.serve.running import Server, listen
+    from outspoken.serve.http.server import Server, listen
+    from outspoken.serve.limits import Bounds
 
     listening = listen("127.0.0.1", 0)
     own = listening.getsockname()[1]

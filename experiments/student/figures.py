@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from outspoken.page.drawing import altair, pictures, span, spec
+from outspoken.report.charts import altair, pictures, span, spec
 
 __all__ = ["Figure", "by_told", "draw", "figure"]
 

@@ -34,8 +34,8 @@ def folder(out: Path, arm: str, seed: int) -> Path:
 
 def marked(questions: Path, evaluation: Path) -> list[int]:
     """1 and 0 for the greedy answer to each question, in their order."""
-    from outspoken.training.answers import GREEDY, Answers
-    from outspoken.training.marking import mark
+    from outspoken.training.answer_files import GREEDY, Answers
+    from outspoken.training.grading import mark
     from outspoken.training.questions import read
 
     (file,) = (evaluation / "answers").glob("*.jsonl")
@@ -153,7 +153,7 @@ def _by_told(
 
 
 def _versions() -> dict[str, Any]:
-    from outspoken.training.bases import versions
+    from outspoken.training.base_models import versions
 
     return {**versions(), "machine": platform.machine()}
 

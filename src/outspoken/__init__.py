@@ -17,6 +17,8 @@ from outspoken._version import __version__
 
 if TYPE_CHECKING:
     from outspoken.api import AsyncStream, Stream, astream, averbalize, stream, verbalize
+    from outspoken.batch.memory import AsyncRun, Failure, Run, arun, run
+    from outspoken.batch.settings import RunOptions, RunSettings
     from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
     from outspoken.distribution import Candidate, Distribution
     from outspoken.errors import (
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
         UnknownNameError,
         UsageError,
     )
-    from outspoken.jobs.options import RunOptions, RunSettings
-    from outspoken.jobs.runs import AsyncRun, Failure, Run, arun, run
     from outspoken.ledger import Ledger
     from outspoken.models import Capabilities, Model, Score, resolve
     from outspoken.parsing import Reader, Reading, parse
@@ -65,8 +65,8 @@ _HOMES = {
         "UnknownNameError",
         "UsageError",
     ),
-    "jobs.options": ("RunOptions", "RunSettings"),
-    "jobs.runs": ("AsyncRun", "Failure", "Run", "arun", "run"),
+    "batch.settings": ("RunOptions", "RunSettings"),
+    "batch.memory": ("AsyncRun", "Failure", "Run", "arun", "run"),
     "ledger": ("Ledger",),
     "models": ("Capabilities", "Model", "Score", "resolve"),
     "parsing": ("Reader", "Reading", "parse"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from outspoken import methods, models, templates
+from outspoken import models, templates
 from outspoken.chat import Message, as_messages
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.engine import drive, drive_stream, iterate, run
 from outspoken.errors import UsageError
+from outspoken.methods import steps as methods
 from outspoken.models.base import Model
 from outspoken.settings import Options, Settings
 

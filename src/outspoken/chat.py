@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.shape import ReplyShape
+from outspoken.reply_shape import ReplyShape
 
 __all__ = ["ChatReply", "ChatRequest", "Message", "Sampling", "Usage", "as_messages"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 from outspoken.chat import Usage
 from outspoken.errors import UsageError
 from outspoken.provenance import Provenance
-from outspoken.text import text_key
+from outspoken.same_text import text_key
 
 if TYPE_CHECKING:
     import polars
@@ -348,17 +348,17 @@ class Distribution(Sequence[Candidate]):
         return table
 
     def __str__(self) -> str:
-        from outspoken._display import plain
+        from outspoken.display import plain
 
         return plain(self)
 
     def __rich__(self) -> Any:
-        from outspoken._display import table
+        from outspoken.display import table
 
         return table(self)
 
     def _repr_html_(self) -> str:
-        from outspoken._display import html
+        from outspoken.display import html
 
         return html(self)
 

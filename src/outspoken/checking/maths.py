@@ -19,11 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from outspoken.checking.final import final_answer
+from outspoken.checking.final_answer import final_answer
 from outspoken.checking.numbers import LONGEST, is_words, read_number, same_number, tidy
-from outspoken.engine.loop import run as run_sync
+from outspoken.engine.background_loop import run as run_sync
 from outspoken.errors import MissingExtraError, OutspokenError, UsageError
-from outspoken.text import text_key
+from outspoken.same_text import text_key
 
 __all__ = ["Checker", "final_answer", "groups", "quick", "same_answer"]
 

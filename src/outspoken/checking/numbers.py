@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from outspoken.text import text_key
+from outspoken.same_text import text_key
 
 __all__ = ["Number", "is_words", "read_number", "same_number", "tidy"]
 

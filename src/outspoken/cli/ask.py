@@ -116,7 +116,7 @@ def _watch(running: Stream, *, live: bool) -> Distribution:
         from rich.live import Live
         from rich.spinner import Spinner
 
-        from outspoken._display import rows
+        from outspoken.display import rows
 
         waiting = Spinner("dots", "asking…", style="dim")
         with Live(waiting, console=screen, refresh_per_second=12, vertical_overflow="visible") as view:

@@ -57,7 +57,7 @@ def compare(
     """
     if "method" in options:
         raise UsageError("--method is for one method: name them all in --methods direct,vs-standard")
-    from outspoken.cli.figures import show, working
+    from outspoken.cli.measure_tables import show, working
     from outspoken.measure import compare as compared
 
     if model is None:
@@ -103,7 +103,7 @@ def _answers(screen: Console, groups: list[Group], at: int) -> None:
     from rich.table import Table
 
     from outspoken.measure.sets import answer_weights
-    from outspoken.text import text_key
+    from outspoken.same_text import text_key
 
     screen.print(groups[0].prompts[at].prompt, style="bold", soft_wrap=True)
     for group in groups:

@@ -71,11 +71,11 @@ def _keys() -> dict[str, bool]:
 
 
 def _cache() -> dict[str, Any]:
-    from outspoken.models import weights
+    from outspoken.models import weight_files
 
     return {
-        "path": str(weights.folder()),
-        "models": [row.name for row in weights.listing() if row.present],
+        "path": str(weight_files.folder()),
+        "models": [row.name for row in weight_files.listing() if row.present],
     }
 
 
@@ -83,10 +83,10 @@ def _try(name: str, *, named: bool) -> dict[str, Any]:
     """One tiny question to the model. The embedded model is not fetched for it unless it was named."""
     from outspoken.chat import ChatRequest, Message, Sampling
     from outspoken.engine import run
-    from outspoken.models import DEFAULT, resolve, weights
+    from outspoken.models import DEFAULT, resolve, weight_files
 
     result: dict[str, Any] = {"name": name, "answers": False}
-    if name == DEFAULT and not named and not weights.TABLE["smollm2"].present:
+    if name == DEFAULT and not named and not weight_files.TABLE["smollm2"].present:
         return {**result, "answers": None, "error": "not fetched yet: outspoken models get smollm2"}
     started = time.perf_counter()
     try:

@@ -64,7 +64,7 @@ def evaluate(
     Example: outspoken evaluate test.jsonl --student local/smollm2 --student trained=student --out results
     """
     from outspoken import training
-    from outspoken.cli.figures import working
+    from outspoken.cli.measure_tables import working
 
     given = {**options, **({"plain": True} if plain else {}), **({"draw": True} if draw else {})}
     if stop:

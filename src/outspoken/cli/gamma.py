@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, command, console
-from outspoken.cli.documents import Out, Seed, claim, deliver, interval, right_aligned
+from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, right_aligned
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
-    from outspoken.theory.gamma import Gamma
+    from outspoken.theory.gamma_result import Gamma
 
 __all__ = ["gamma"]
 
@@ -88,11 +88,11 @@ def gamma(
 
 
 def _of_models(source: Path, prompt: str | None, base: str, aligned: str, text_format: str, plain: bool) -> Gamma:
-    from outspoken.cli.figures import working
+    from outspoken.cli.measure_tables import working
     from outspoken.engine import run
     from outspoken.models import resolve
-    from outspoken.theory.exponent import gamma_from_logprobs
     from outspoken.theory.gamma_sources import questions_of, score_points
+    from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
     questions = questions_of(source, prompt)
     with working() as progress:
@@ -110,8 +110,8 @@ def _of_models(source: Path, prompt: str | None, base: str, aligned: str, text_f
 
 
 def _of_points(source: Path) -> Gamma:
-    from outspoken.theory.exponent import gamma_from_logprobs
     from outspoken.theory.gamma_sources import read_points
+    from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
     try:
         points = read_points(source)
@@ -123,15 +123,15 @@ def _of_points(source: Path) -> Gamma:
 def _of_responses(
     source: Path, reference: Path, method: str | None, model: str | None, seed: int
 ) -> tuple[Gamma, list[str]]:
-    from outspoken.measure import records
-    from outspoken.measure.answers import Answers, load
-    from outspoken.theory.exponent import gamma_from_counts
+    from outspoken.measure import response_files
+    from outspoken.measure.answer_sets import Answers, load
     from outspoken.theory.gamma_sources import draws_of, one_group
+    from outspoken.theory.sharpening_exponent import gamma_from_counts
 
     answers = load(reference)
     if not isinstance(answers, Answers) or answers.reference is None:
         raise UsageError(f"{reference} holds questions with their answers: give counts, {{answer: count}}")
-    recorded = records.read(source)
+    recorded = response_files.read(source)
     trials, unit = draws_of(one_group(recorded.groups, method, model), answers.label)
     told = list(recorded.problems)
     if unit == "prompt":

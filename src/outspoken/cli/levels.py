@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, command, console
-from outspoken.cli.documents import Out, Seed, claim, deliver, interval, read_distribution, right_aligned
+from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, read_distribution, right_aligned
 
 __all__ = ["levels"]
 
@@ -45,7 +45,7 @@ def levels(
 
     Example: outspoken levels counts.json --gamma 3.85 -k 20
     """
-    from outspoken.theory.levels import simulate_levels
+    from outspoken.theory.level_simulation import simulate_levels
 
     claim(out, "levels", str(distribution))
     base = read_distribution(distribution)

@@ -62,7 +62,7 @@ def measure(
 
     Example: outspoken measure responses.parquet --reference counts.json
     """
-    from outspoken.cli.figures import show, working
+    from outspoken.cli.measure_tables import show, working
     from outspoken.measure import measure as measured
 
     if judge is not None and verdicts is None:

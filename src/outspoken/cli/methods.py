@@ -13,7 +13,7 @@ def methods(json: Json = False, debug: Debug = False) -> None:
 
     Example: outspoken methods
     """
-    from outspoken.methods import ABOUT
+    from outspoken.methods.steps import ABOUT
 
     if json:
         print_json([{"name": name, "about": about} for name, about in ABOUT.items()])

@@ -11,7 +11,7 @@ import typer
 from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json
 
 if TYPE_CHECKING:
-    from outspoken.models.weights import Weights
+    from outspoken.models.weight_files import Weights
 
 __all__ = ["models"]
 
@@ -31,10 +31,10 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
 
     Example: outspoken models list
     """
-    from outspoken.models import weights
+    from outspoken.models import weight_files
     from outspoken.models.providers import PROVIDERS
 
-    local = [_local_row(row) for row in weights.listing()]
+    local = [_local_row(row) for row in weight_files.listing()]
     remote: list[dict[str, Any]] = [
         {
             "provider": provider.name,
@@ -90,17 +90,17 @@ def get(
 
     Example: outspoken models get smollm2
     """
-    from outspoken.models import weights
+    from outspoken.models import weight_files
 
     name = name.removeprefix("local/")
-    row = weights.TABLE.get(name)
+    row = weight_files.TABLE.get(name)
     if row and row.must_accept and not row.present and not accept_licence and _is_interactive():
         note(f"{name} comes under the {row.licence} licence: {row.licence_url}")
         accept_licence = typer.confirm("Do you accept it?", err=True)
-    with weights.shown(name) as progress:
-        path = weights.get(name, accept_licence=accept_licence, progress=progress)
+    with weight_files.shown(name) as progress:
+        path = weight_files.get(name, accept_licence=accept_licence, progress=progress)
     if json:
-        print_json({"name": name, "path": str(path), "sha256": weights.TABLE[name].file_sha256})
+        print_json({"name": name, "path": str(path), "sha256": weight_files.TABLE[name].file_sha256})
     else:
         typer.echo(path)
 
@@ -115,9 +115,9 @@ def remove(
 
     Example: outspoken models remove gemma3-270m
     """
-    from outspoken.models import weights
+    from outspoken.models import weight_files
 
-    typer.echo("removed" if weights.remove(name.removeprefix("local/")) else "was not there")
+    typer.echo("removed" if weight_files.remove(name.removeprefix("local/")) else "was not there")
 
 
 def _is_interactive() -> bool:

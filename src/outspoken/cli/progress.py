@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from outspoken.batch.estimate import rows_in
 from outspoken.cli.common import console
-from outspoken.jobs.estimate import rows_in
 
 if TYPE_CHECKING:
-    from outspoken.jobs.job import FileRun
-    from outspoken.jobs.over_ray import RayRun
+    from outspoken.batch.file import FileRun
+    from outspoken.batch.ray.driver import RayRun
 
 __all__ = ["live", "show"]
 

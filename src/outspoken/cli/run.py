@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from outspoken.batch.settings import RunSettings
 from outspoken.cli.common import (
     Address,
     Debug,
@@ -24,12 +25,11 @@ from outspoken.cli.common import (
     read_json,
     with_settings,
 )
-from outspoken.jobs.options import RunSettings
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
-    from outspoken.jobs.job import FileRun, Job
-    from outspoken.jobs.over_ray import RayRun
+    from outspoken.batch.file import FileRun, Job
+    from outspoken.batch.ray.driver import RayRun
 
 __all__ = ["run"]
 
@@ -81,8 +81,8 @@ def run(
 
     Example: outspoken run prompts.jsonl --out responses.parquet --n 10 --resume
     """
-    from outspoken.jobs.job import FileRun, Job
-    from outspoken.jobs.runner import Plan
+    from outspoken.batch.file import FileRun, Job
+    from outspoken.batch.plan import Plan
 
     plan = Plan.make(model, None if schema is None else read_json(schema), options)
     job = Job(prompts, out, plan, ledger, resume, overwrite, prompt_column, id_column)
@@ -96,7 +96,7 @@ def run(
 
     running: FileRun | RayRun
     if engine == "ray":
-        from outspoken.jobs.over_ray import RayRun
+        from outspoken.batch.ray.driver import RayRun
 
         running = RayRun(job, address=address, workers=workers)
     else:
@@ -188,7 +188,7 @@ def _show(summary: dict[str, Any]) -> None:
 
 
 def _estimate(job: Job, *, as_json: bool) -> None:
-    from outspoken.jobs.estimate import estimate
+    from outspoken.batch.estimate import estimate
 
     found = estimate(job)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json
-from outspoken.cli.documents import right_aligned
+from outspoken.cli.theory_output import right_aligned
 from outspoken.errors import UsageError
 
 __all__ = ["score"]
@@ -43,10 +43,10 @@ def score(
 
     Example: outspoken score "The capital of France is" " Paris" " Lyon" --model local/gemma3-270m
     """
-    from outspoken.cli.figures import working
+    from outspoken.cli.measure_tables import working
     from outspoken.engine import run
     from outspoken.models import resolve
-    from outspoken.theory.likelihood import likelihoods
+    from outspoken.theory.answer_likelihoods import likelihoods
 
     if bool(texts) == (answers is not None):
         raise UsageError("give either texts behind the prompt or a file of answers with --answers, one of the two")
@@ -72,7 +72,7 @@ def score(
 
 def _names(path: Path) -> list[str]:
     """The answers of a file, each behind a space, as a word stands behind a prompt."""
-    from outspoken.measure.answers import Answers, load
+    from outspoken.measure.answer_sets import Answers, load
 
     answers = load(path)
     if not isinstance(answers, Answers) or answers.known is None:
@@ -83,7 +83,7 @@ def _names(path: Path) -> list[str]:
 def _write(path: Path, shares: Mapping[str, float]) -> None:
     import json
 
-    from outspoken.jobs import atomic
+    from outspoken.io import atomic
 
     with atomic.writing(path):
         atomic.replace(path, lambda file: file.write(json.dumps(shares, ensure_ascii=False, indent=1).encode()))

@@ -13,16 +13,16 @@ import typer
 from outspoken import templates
 from outspoken.cli.common import Debug, ModelName, Offline, command, interrupts, note, with_settings
 from outspoken.errors import UsageError
-from outspoken.serve.bounds import Bounds
+from outspoken.serve.limits import Bounds
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
     from socket import socket
 
     from outspoken.serve.backend import Backend
+    from outspoken.serve.http.server import Server
     from outspoken.serve.keys import Keys, Limits
-    from outspoken.serve.pool_store import PoolStore
-    from outspoken.serve.running import Server
+    from outspoken.serve.pool.store import PoolStore
 
 __all__ = ["client_key", "serve"]
 
@@ -80,9 +80,9 @@ def serve(
     for module in ("starlette", "uvicorn", "httptools", "orjson", "prometheus_client"):
         need(module, "the server", "serve")
     from outspoken.serve.app import create_app
-    from outspoken.serve.front import is_loopback
+    from outspoken.serve.http.middleware import is_loopback
+    from outspoken.serve.http.server import Server, listen
     from outspoken.serve.keys import Limits
-    from outspoken.serve.running import Server, listen
 
     bounds = Bounds(**{name: options.pop(name) for name in list(options) if name in Bounds.__dataclass_fields__})
     defaults = Settings.read(options)
@@ -140,7 +140,7 @@ async def _run(backend: Backend, made: Callable[[], Server], listening: socket) 
 
 
 def _store(path: Path) -> PoolStore:
-    from outspoken.serve.pool_store import PoolStore
+    from outspoken.serve.pool.store import PoolStore
 
     store = PoolStore(path)
     if store.aside is not None:
@@ -191,7 +191,7 @@ def _origin(text: str) -> str:
 def _log(*, verbose: bool) -> None:
     import logging
 
-    from outspoken.serve.front import OneLine
+    from outspoken.serve.http.middleware import OneLine
 
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

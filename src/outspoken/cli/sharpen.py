@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, command, console
-from outspoken.cli.documents import Out, claim, deliver, read_distribution, right_aligned
+from outspoken.cli.theory_output import Out, claim, deliver, read_distribution, right_aligned
 
 __all__ = ["sharpen"]
 
@@ -47,7 +47,7 @@ def sharpen(
 
     Example: outspoken sharpen --alpha 0.57 --beta 0.2 counts.json
     """
-    from outspoken.theory.sharpened import Sharpened
+    from outspoken.theory.sharpening_result import Sharpened
 
     claim(out, "sharpen", str(distribution))
 

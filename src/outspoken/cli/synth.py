@@ -83,7 +83,7 @@ def synth(
     planned = planned.changed(model=model, count=count, seed=seed)
     from outspoken.models import default_name
     from outspoken.synth.pipeline import Pipeline
-    from outspoken.synth.step import Engine
+    from outspoken.synth.steps.base import Engine
 
     if planned.model is None:
         note_default()

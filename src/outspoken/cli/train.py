@@ -16,7 +16,7 @@ from outspoken.models import DEFAULT
 from outspoken.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from outspoken.training.tuning import Progress, Trained
+    from outspoken.training.fitting import Progress, Trained
 
 __all__ = ["train"]
 

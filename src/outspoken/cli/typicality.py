@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import Debug, Json, Offline, command, console, note
-from outspoken.cli.documents import Out, Seed, claim, deliver, interval, right_aligned
+from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, right_aligned
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,10 +57,10 @@ def typicality(
 
     Example: outspoken typicality prefs.jsonl --base local/gemma3-270m --limit 600
     """
-    from outspoken.cli.figures import working
-    from outspoken.jobs import atomic
+    from outspoken.cli.measure_tables import working
+    from outspoken.io import atomic
     from outspoken.models import resolve
-    from outspoken.theory.measuring import typicality_bias
+    from outspoken.theory.api import typicality_bias
     from outspoken.theory.preferences import PUBLISHED, read_preferences
 
     data = read_preferences(preferences, text_format=text_format or PUBLISHED, limit=limit, seed=seed)

@@ -1,13 +1,13 @@
 """Drives methods against models: one prompt, or many at once."""
 
-from outspoken.engine.caller import Call, Caller, Patience
-from outspoken.engine.drive import drive, drive_stream
-from outspoken.engine.gate import Gate
-from outspoken.engine.loop import iterate, run
-from outspoken.engine.many import Answer, Asked, Asker, Goal, Made, ordered
-from outspoken.engine.meter import Meter, cause_of
+from outspoken.engine.background_loop import iterate, run
+from outspoken.engine.budget import CHARACTERS_A_TOKEN, Budget, expected_usage
+from outspoken.engine.method_driver import drive, drive_stream
+from outspoken.engine.metrics import Meter, cause_of
+from outspoken.engine.prompt_runner import Answer, Asked, Asker, Goal, Made, ordered
+from outspoken.engine.rate_limiter import Gate
+from outspoken.engine.retry import Call, Caller, Patience
 from outspoken.engine.scoring import score_all
-from outspoken.engine.spending import CHARACTERS_A_TOKEN, Budget, expected_usage
 
 __all__ = [
     "CHARACTERS_A_TOKEN",

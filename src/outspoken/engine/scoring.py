@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from outspoken.chat import ChatReply, Usage
-from outspoken.engine.caller import OVERLOADED
-from outspoken.engine.gate import Gate
+from outspoken.engine.rate_limiter import Gate
+from outspoken.engine.retry import OVERLOADED
 from outspoken.errors import LedgerError, ProviderError, UsageError
 from outspoken.ledger import Ledger, score_entry
 from outspoken.models.base import Model, Score

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from outspoken.batch.sources import Row, read
 from outspoken.chat import ChatReply, ChatRequest, Usage
 from outspoken.engine import Asker, Call, Caller, Gate, Meter
 from outspoken.errors import StoppedError
 from outspoken.experiment.grid import Cell
-from outspoken.jobs.rows import Row, read
 from outspoken.ledger import Draw, Entry, Ledger, reply_of
-from outspoken.measure.asking import responses_of
+from outspoken.measure.comparing import responses_of
 from outspoken.measure.cost import Cost
 from outspoken.measure.values import Asked, Group
 

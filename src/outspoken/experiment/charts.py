@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from outspoken.experiment.front import hypervolume, pareto_front
+from outspoken.experiment.pareto import hypervolume, pareto_front
 from outspoken.experiment.report_text import SOURCES
-from outspoken.experiment.report_view import Shown, View
-from outspoken.page.bars import bars, folded
-from outspoken.page.drawing import Figure, altair, layered, over, span
-from outspoken.page.labels import named
-from outspoken.page.numbers import number
+from outspoken.experiment.results_view import Shown, View
+from outspoken.report.bar_chart import bars, folded
+from outspoken.report.charts import Figure, altair, layered, over, span
+from outspoken.report.format import number
+from outspoken.report.point_labels import named
 
 __all__ = [
     "along",

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from outspoken import models, tasks, templates
+from outspoken.batch.plan import Plan
 from outspoken.chat import ChatRequest, Message
 from outspoken.errors import ProviderError, UsageError
 from outspoken.experiment.spec import AXES, Arm, Spec
-from outspoken.jobs.runner import Plan
 from outspoken.models.base import Model
 from outspoken.tasks import Task
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from outspoken.experiment import charts, report_tables
 from outspoken.experiment.report_text import answer, interval, samples, signed
-from outspoken.experiment.report_view import View
-from outspoken.page import drawing, html
-from outspoken.page.drawing import placed
-from outspoken.page.files import put
+from outspoken.experiment.results_view import View
+from outspoken.report import charts as drawing
+from outspoken.report import html
+from outspoken.report.charts import placed
+from outspoken.report.files import put
 
 __all__ = ["render", "write"]
 

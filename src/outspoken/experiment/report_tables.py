@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.experiment.report_text import SOURCES, chance, interval, signed
-from outspoken.experiment.report_view import Against, Shown, View, shown
-from outspoken.page.numbers import number
-from outspoken.page.tables import Cell, Column, Row, Table
+from outspoken.experiment.results_view import Against, Shown, View, shown
+from outspoken.report.format import number
+from outspoken.report.tables import Cell, Column, Row, Table
 
 __all__ = ["calibration", "comparisons", "costs", "figures"]
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from outspoken.experiment.report_view import Against, Shown, View
+from outspoken.experiment.results_view import Against, Shown, View
 from outspoken.measure.statistics import FEW
-from outspoken.page.numbers import number
+from outspoken.report.format import number
 
 __all__ = ["SOURCES", "Answer", "Verdict", "answer", "chance", "interval", "samples", "signed"]
 

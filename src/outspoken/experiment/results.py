@@ -19,15 +19,15 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.experiment.cells import Came
 from outspoken.experiment.runner import LEDGER
 from outspoken.experiment.spec import Spec
-from outspoken.jobs.atomic import replace as write_whole
+from outspoken.io.atomic import replace as write_whole
 from outspoken.ledger import Ledger
-from outspoken.measure import records
+from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, analyse
 from outspoken.measure.cost import Cost
 from outspoken.measure.embedding import Embedder, embedder
-from outspoken.measure.figures import MEASURES
 from outspoken.measure.judge import Judge
 from outspoken.measure.judging import Quality, quality_of
+from outspoken.measure.measures import MEASURES
 from outspoken.measure.values import Group
 from outspoken.tasks import Task
 
@@ -85,7 +85,7 @@ def recorded(task: Task, files: Sequence[Path]) -> tuple[list[Subject], tuple[st
 
     A group is called by its method; by its model and settings too, where that alone does not tell it apart.
     """
-    found = records.read_all(files)
+    found = response_files.read_all(files)
     names = [group.method for group in found.groups]
     if len(set(zip(names, (group.model for group in found.groups), strict=True))) < len(names):
         names = [

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from outspoken.batch.estimate import estimate
+from outspoken.batch.file import FileRun, Job
 from outspoken.errors import LedgerError, OutputError, OutspokenError, UsageError
 from outspoken.experiment.cells import Came, came_of, cut_to
 from outspoken.experiment.grid import Cell, Grid
-from outspoken.jobs.atomic import replace as write_whole
-from outspoken.jobs.estimate import estimate
-from outspoken.jobs.job import FileRun, Job
+from outspoken.io.atomic import replace as write_whole
 from outspoken.ledger import Ledger
 
 __all__ = ["GridRun", "claim", "foretell"]
@@ -183,7 +183,7 @@ def claim(folder: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
 
 
 def foretell(grid: Grid, folder: Path) -> dict[str, Any]:
-    """Requests, tokens and cost of the whole grid, as `outspoken.jobs.estimate` guesses them; nothing is sent."""
+    """Requests, tokens and cost of the whole grid, as `outspoken.batch.estimate` guesses them; nothing is sent."""
     totals: dict[str, Any] = {"cells": len(grid.cells), "requests": 0, "from_ledger": 0, "tokens": 0, "usd": 0.0}
     assumptions: dict[str, None] = {}
     with tempfile.TemporaryDirectory() as temporary:

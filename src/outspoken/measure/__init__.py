@@ -16,12 +16,12 @@ need("numpy", "measuring", "measure")
 if TYPE_CHECKING:
     from outspoken.measure.agreement import gwet_ac1, krippendorff_alpha
     from outspoken.measure.analysis import Analysis, analyse
-    from outspoken.measure.answers import Answers
+    from outspoken.measure.answer_sets import Answers
+    from outspoken.measure.api import acompare, ameasure, compare, measure
     from outspoken.measure.cost import Cost
     from outspoken.measure.embedding import Embedder, embedder
     from outspoken.measure.judge import Judge
     from outspoken.measure.lexical import compression_ratio, distinct_n, rouge_l, self_bleu
-    from outspoken.measure.measuring import acompare, ameasure, compare, measure
     from outspoken.measure.sets import (
         distinct_k,
         effective_number,
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "agreement": ("gwet_ac1", "krippendorff_alpha"),
     "analysis": ("Analysis", "analyse"),
-    "answers": ("Answers",),
+    "answer_sets": ("Answers",),
     "cost": ("Cost",),
     "embedding": ("Embedder", "embedder"),
     "judge": ("Judge",),
     "lexical": ("compression_ratio", "distinct_n", "rouge_l", "self_bleu"),
-    "measuring": ("acompare", "ameasure", "compare", "measure"),
+    "api": ("acompare", "ameasure", "compare", "measure"),
     "sets": (
         "distinct_k",
         "effective_number",

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure import sets
-from outspoken.measure.answers import Answers
+from outspoken.measure.answer_sets import Answers
+from outspoken.measure.answer_shares import distributions
 from outspoken.measure.calibrating import Calibrated, calibrate
 from outspoken.measure.cost import Cost
-from outspoken.measure.distributions import distributions
-from outspoken.measure.figures import MEASURES, Material, Measure, NotGivenError, figure
+from outspoken.measure.measures import MEASURES, Material, Measure, NotGivenError, figure
 from outspoken.measure.statistics import (
     Comparison,
     Estimate,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from outspoken.errors import UndefinedError
-from outspoken.measure.answers import Answers
+from outspoken.measure.answer_sets import Answers
 from outspoken.measure.calibration import Bin, Calibration, against, reliability
 from outspoken.measure.sets import answer_weights
 from outspoken.measure.statistics import Estimate, mean_estimate

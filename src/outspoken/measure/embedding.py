@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken.engine.caller import Patience
+from outspoken.engine.retry import Patience
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError
 from outspoken.measure import _embedding_libraries as libraries
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector
-from outspoken.models import resolve, weights
+from outspoken.models import resolve, weight_files
 from outspoken.models.base import Embeddings, Model, check_texts
 from outspoken.models.local import Local
 from outspoken.models.openai_compatible import OpenAICompatible
@@ -67,7 +67,7 @@ def embedder(
     if kind in _LIBRARIES:
         return Embedder(_LIBRARIES[kind](rest), cache=kept, patience=patience)
     if not rest:
-        known = [row.name for row in weights.listing() if row.embeds]
+        known = [row.name for row in weight_files.listing() if row.embeds]
         if name.partition("?")[0] not in known:
             raise UnknownNameError("embedder", name, [*known, *_LIBRARIES], see="or provider/model, or a URL")
         name = f"local/{name}"

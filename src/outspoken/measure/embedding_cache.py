@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken.errors import UsageError
-from outspoken.models import weights
+from outspoken.models import weight_files
 
 __all__ = ["EmbeddingCache", "Vector", "default_path"]
 
@@ -38,7 +38,7 @@ class Vector:
 
 def default_path() -> Path:
     """The file in the user's cache, under `$OUTSPOKEN_CACHE` where that is set."""
-    return weights.folder().parent / "embeddings.sqlite"
+    return weight_files.folder().parent / "embeddings.sqlite"
 
 
 class EmbeddingCache:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from outspoken import models
+from outspoken.batch.prices import price_of
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
 from outspoken.engine import Caller, Gate, Meter, Patience, cause_of, ordered
-from outspoken.engine.spending import Budget
+from outspoken.engine.budget import Budget
 from outspoken.errors import OutspokenError, ReplyError, UsageError
-from outspoken.jobs.prices import price_of
 from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
+from outspoken.measure.judge_replies import read_choice, read_scores
 from outspoken.measure.rubrics import AGAIN, CHOICE_SCHEMA, CHOICES, Rubric, choice_question, score_question, told
-from outspoken.measure.verdicts import read_choice, read_scores
 from outspoken.models.base import Model
 
 __all__ = ["Item", "Judge", "Judged", "Pair", "Preference", "Verdict"]

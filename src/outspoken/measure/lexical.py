@@ -12,7 +12,7 @@ from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.words import blanks, words
+from outspoken.measure.tokenization import blanks, words
 
 __all__ = ["compression_ratio", "distinct_n", "rouge_l", "rouge_l_pairs", "self_bleu"]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.values import Response
-from outspoken.text import text_key
+from outspoken.same_text import text_key
 
 __all__ = [
     "answer_weights",
@@ -73,7 +73,7 @@ def vendi(embeddings: ArrayLike) -> float:
 def partition(texts: Iterable[str], same: Callable[[str], Hashable] = text_key) -> tuple[int, ...]:
     """The class of each text, numbered from 0 by first appearance: texts with the same key are one class.
 
-    The rule is `same`; without one, texts are equal that `outspoken.text.text_key` makes equal.
+    The rule is `same`; without one, texts are equal that `outspoken.same_text.text_key` makes equal.
     """
     numbers: dict[Hashable, int] = {}
     return tuple(numbers.setdefault(same(text), len(numbers)) for text in texts)

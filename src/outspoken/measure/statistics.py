@@ -19,7 +19,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.planning import prompts_needed
+from outspoken.measure.power import prompts_needed
 
 __all__ = [
     "FEW",

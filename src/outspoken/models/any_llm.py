@@ -9,7 +9,7 @@ from typing import Any
 from outspoken._extras import need
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
-from outspoken.models._offers import offering
+from outspoken.models._optional_fields import offering
 from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.openai_errors import Fault, Peer, fault_of, one_line, retry_after

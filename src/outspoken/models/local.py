@@ -24,11 +24,11 @@ from typing import Any
 from outspoken._extras import need
 from outspoken.chat import ChatReply, ChatRequest, Message, Usage
 from outspoken.errors import PromptTooLongError, ProviderError, UnknownNameError, UsageError
-from outspoken.models import weights
-from outspoken.models._embeds import embedded
-from outspoken.models._gguf import check_file, has_chat_template, is_embedder, trained_context
+from outspoken.models import weight_files
+from outspoken.models._gguf_header import check_file, has_chat_template, is_embedder, trained_context
 from outspoken.models._grammar import Grammars, check_build
-from outspoken.models._workers import Workers
+from outspoken.models._llama_embeddings import embedded
+from outspoken.models._threads import Workers
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
 from outspoken.models.transformers import Transformers
 
@@ -91,7 +91,7 @@ class Local(Model):
             check_file(self._source)
             self._embeds = is_embedder(self._source)
         else:
-            self._embeds = weights.TABLE[self._source].embeds
+            self._embeds = weight_files.TABLE[self._source].embeds
         self.name = name or f"local/{self._source}"
         chat = not self._embeds
         self.capabilities = Capabilities(
@@ -251,13 +251,13 @@ class Local(Model):
     def _file(self) -> Path:
         if isinstance(self._source, Path):
             return self._source
-        with weights.shown(self._source) as show:
+        with weight_files.shown(self._source) as show:
 
             def progress(done: int, total: int) -> None:
                 self._check_open()
                 show(done, total)
 
-            return weights.get(self._source, offline=self._offline, progress=progress)
+            return weight_files.get(self._source, offline=self._offline, progress=progress)
 
     def _open(self, llama: Any, file: Path) -> Any:
         params = llama.CommonParams()
@@ -375,11 +375,11 @@ def _wire_message(message: Message) -> dict[str, str]:
 
 def _identify(source: str | os.PathLike[str]) -> str | Path:
     """The name of known weights, or the whole path of a file."""
-    if source in weights.TABLE:
+    if source in weight_files.TABLE:
         return str(source)
     path = Path(source).expanduser()
     if isinstance(source, str) and path.name == source and path.suffix != ".gguf" and not path.exists():
-        raise UnknownNameError("local model", source, weights.TABLE, see="or give the path of a GGUF file")
+        raise UnknownNameError("local model", source, weight_files.TABLE, see="or give the path of a GGUF file")
     return path.resolve()
 
 

@@ -11,9 +11,9 @@ import yarl
 
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
-from outspoken.models._echo import echo_body, read_echo
-from outspoken.models._offers import offering
+from outspoken.models._optional_fields import offering
 from outspoken.models._per_loop import PerLoop
+from outspoken.models._prompt_logprobs import echo_body, read_echo
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among, under
 from outspoken.models.openai_errors import Peer

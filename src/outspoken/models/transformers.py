@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import UsageError
-from outspoken.models._workers import Workers
+from outspoken.models._threads import Workers
 from outspoken.models.base import Capabilities, Model, Score
 
 if TYPE_CHECKING:
-    from outspoken.models._causal import Causal
+    from outspoken.models._causal_lm import Causal
 
 __all__ = ["DTYPES", "Transformers"]
 
@@ -78,7 +78,7 @@ class Transformers(Model):
         """What tells these weights from others of the same name, and what is computed in."""
 
         def told() -> str:
-            from outspoken.models._causal import fingerprint
+            from outspoken.models._causal_lm import fingerprint
 
             return fingerprint(self._source, offline=self._offline)
 
@@ -105,7 +105,7 @@ class Transformers(Model):
     def _model(self) -> Causal:
         """Runs in the one worker, as all that touches the model does."""
         if self._loaded is None:
-            from outspoken.models._causal import load
+            from outspoken.models._causal_lm import load
 
             self._loaded = load(self._source, self._dtype, offline=self._offline)
         return self._loaded

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from outspoken.parsing.reading import REPAIRS, Reading
-from outspoken.parsing.stream import Reader
-from outspoken.parsing.whole import parse
+from outspoken.parsing.parsed_reply import REPAIRS, Reading
+from outspoken.parsing.reply_parser import Reader
+from outspoken.parsing.whole_reply import parse
 
 __all__ = ["REPAIRS", "Reader", "Reading", "parse"]

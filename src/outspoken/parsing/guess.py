@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from outspoken.parsing.values import decode
+from outspoken.parsing.json_candidates import decode
 
 __all__ = ["Ration"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from outspoken.parsing.names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
-from outspoken.parsing.numbers import NUMBER, Item, figure
-from outspoken.parsing.values import Found, payload
-from outspoken.shape import ReplyShape
+from outspoken.parsing.field_names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
+from outspoken.parsing.json_candidates import Found, payload
+from outspoken.parsing.probabilities import NUMBER, Item, figure
+from outspoken.reply_shape import ReplyShape
 
 __all__ = ["first_marker", "read_lists"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from outspoken.parsing.names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.numbers import Item, figure
-from outspoken.parsing.values import Found, decode, interpret, payload
-from outspoken.shape import ReplyShape
+from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.json_candidates import Found, decode, interpret, payload
+from outspoken.parsing.probabilities import Item, figure
+from outspoken.reply_shape import ReplyShape
 
 __all__ = ["first_tag", "read_xml"]
 

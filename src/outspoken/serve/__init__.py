@@ -9,18 +9,18 @@ from outspoken._lazy import attach
 if TYPE_CHECKING:
     from outspoken.serve.app import create_app
     from outspoken.serve.backend import Backend, OneModel, Upstream
-    from outspoken.serve.bounds import Bounds
     from outspoken.serve.keys import Keys, Limits
-    from outspoken.serve.pool import Pools
-    from outspoken.serve.pool_store import PoolStore
+    from outspoken.serve.limits import Bounds
+    from outspoken.serve.pool.pools import Pools
+    from outspoken.serve.pool.store import PoolStore
 
 _HOMES = {
     "app": ("create_app",),
     "backend": ("Backend", "OneModel", "Upstream"),
-    "bounds": ("Bounds",),
+    "limits": ("Bounds",),
     "keys": ("Keys", "Limits"),
-    "pool": ("Pools",),
-    "pool_store": ("PoolStore",),
+    "pool.pools": ("Pools",),
+    "pool.store": ("PoolStore",),
 }
 
 __all__ = ["Backend", "Bounds", "Keys", "Limits", "OneModel", "PoolStore", "Pools", "Upstream", "create_app"]

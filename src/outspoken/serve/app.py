@@ -13,22 +13,22 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from outspoken import methods
 from outspoken._version import __version__
-from outspoken.serve import openapi
-from outspoken.serve.answers import body_of, json_answer
+from outspoken.methods import steps
 from outspoken.serve.backend import Backend
-from outspoken.serve.bounds import Bounds
-from outspoken.serve.chat import chat_completion
-from outspoken.serve.distributions import distribution, known_distribution
-from outspoken.serve.front import Front
+from outspoken.serve.http.middleware import Front
+from outspoken.serve.http.responses import body_of, json_answer
 from outspoken.serve.keys import Keys
-from outspoken.serve.measuring import Measuring
+from outspoken.serve.limits import Bounds
 from outspoken.serve.metrics import CONTENT_TYPE
-from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.pool_store import PoolStore
+from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.pool.store import PoolStore
+from outspoken.serve.routes import openapi
+from outspoken.serve.routes.chat import chat_completion
+from outspoken.serve.routes.distributions import distribution, known_distribution
+from outspoken.serve.routes.measures import Measuring
 from outspoken.serve.service import Service
-from outspoken.serve.site import pages
+from outspoken.serve.site.pages import pages
 from outspoken.settings import Settings
 
 __all__ = ["create_app"]
@@ -148,7 +148,7 @@ def _about(service: Service, keys: Keys | None, reports: Path | None) -> dict[st
     return {
         "version": __version__,
         "key_needed": keys is not None,
-        "methods": [{"name": name, "about": about} for name, about in methods.ABOUT.items()],
+        "methods": [{"name": name, "about": about} for name, about in steps.ABOUT.items()],
         "defaults": {name: getattr(service.defaults, name) for name in ("method", "k", "tau", "temperature")},
         "most_k": service.bounds.max_k,
         "reports": reports is not None,

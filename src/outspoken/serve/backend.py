@@ -11,9 +11,9 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.models import Model
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE, at_url, openai_compatible
-from outspoken.serve.openai import SUFFIXES
-from outspoken.serve.openai_fields import RequestError
-from outspoken.serve.passthrough import Passthrough
+from outspoken.serve.http.proxy import Passthrough
+from outspoken.serve.openai.chat_request import SUFFIXES
+from outspoken.serve.openai.fields import RequestError
 
 __all__ = ["Backend", "OneModel", "Upstream"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outspoken.errors import UsageError
-from outspoken.serve.openai_fields import RequestError
+from outspoken.serve.openai.fields import RequestError
 
 __all__ = ["Client", "Keys", "Limits", "check_name", "hash_key", "new_key"]
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from outspoken.chat import Usage
 from outspoken.errors import OutspokenError
-from outspoken.serve.pool_values import Draw
+from outspoken.serve.pool.values import Draw
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 

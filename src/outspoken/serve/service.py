@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from outspoken.serve.backend import Backend
-from outspoken.serve.bounds import Bounds
-from outspoken.serve.filling import Filling
+from outspoken.serve.limits import Bounds
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.openai import ChatCall, read_chat
-from outspoken.serve.pool import PoolKey, Pools, Want, pool_key
-from outspoken.serve.pool_store import PoolStore
+from outspoken.serve.openai.chat_request import ChatCall, read_chat
+from outspoken.serve.pool.pools import PoolKey, Pools, Want, pool_key
+from outspoken.serve.pool.refill import Filling
+from outspoken.serve.pool.store import PoolStore
 from outspoken.settings import Settings
 
 __all__ = ["Asked", "Service"]

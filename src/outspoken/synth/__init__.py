@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from outspoken._lazy import attach
 
 if TYPE_CHECKING:
-    from outspoken.synth.near import near_duplicates
+    from outspoken.synth.dedup.search import near_duplicates
     from outspoken.synth.pipeline import Pipeline, synthesize
     from outspoken.synth.spec import Spec, load
 
 _HOMES = {
-    "near": ("near_duplicates",),
+    "dedup.search": ("near_duplicates",),
     "pipeline": ("Pipeline", "synthesize"),
     "spec": ("Spec", "load"),
 }

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.jobs.atomic import replace
+from outspoken.io.atomic import replace
 from outspoken.synth.spec import Planned, Spec
-from outspoken.synth.step import Step
+from outspoken.synth.steps.base import Step
 
 __all__ = ["finished", "in_folder", "key_of", "read", "write"]
 

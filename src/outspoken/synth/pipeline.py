@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from outspoken._version import __version__
+from outspoken.batch.ray.cluster import connected
 from outspoken.engine import run as wait
 from outspoken.errors import NothingLeftError, OutputError, UnknownNameError, UsageError
-from outspoken.jobs.atomic import replace, why
-from outspoken.jobs.ray_cluster import connected
+from outspoken.io.atomic import replace, why
 from outspoken.models import default_name, resolve
-from outspoken.synth import manifest, own
-from outspoken.synth.inputs import bring
+from outspoken.synth import manifest
+from outspoken.synth.input_records import bring
 from outspoken.synth.records import check_room, count, names_in
 from outspoken.synth.spec import Planned, Spec, load
-from outspoken.synth.step import Engine, Outcome, Step, Watch
+from outspoken.synth.steps import custom_step
+from outspoken.synth.steps.base import Engine, Outcome, Step, Watch
 
 __all__ = ["Pipeline", "synthesize"]
 
@@ -124,7 +125,7 @@ class Pipeline:
                 await self._report(manifests, worked)
                 raise NothingLeftError(_nothing(manifests))
         self.at = None
-        report = None if self.watch.stopped else await self._report(manifests, worked)
+        write = None if self.watch.stopped else await self._report(manifests, worked)
         return {
             "name": self.spec.name,
             "folder": str(self.folder),
@@ -141,7 +142,7 @@ class Pipeline:
             "warnings": [f"{done['step']}: {line}" for done in manifests for line in done["warnings"]],
             "seconds": round(time.monotonic() - begun, 3),
             "out": str(self.folder / f"{manifests[-1]['step']}.parquet"),
-            "report": report,
+            "report": write,
         }
 
     def _step(self, planned: Planned, before: Mapping[str, Any] | None) -> Step:
@@ -165,9 +166,9 @@ class Pipeline:
         for path in (step.out, step.removed, self.folder / f"{step.name}.json"):
             path.unlink(missing_ok=True)
         if planned.is_own:
-            outcome: Outcome = await own.run(planned.do, step)
+            outcome: Outcome = await custom_step.run(planned.do, step)
         else:
-            outcome = await import_module(f"{__package__}.{planned.do}").run(planned.options, step)
+            outcome = await import_module(f"{__package__}.steps.{planned.do}").run(planned.options, step)
         done = {
             "step": step.name,
             "do": planned.do,
@@ -206,9 +207,9 @@ class Pipeline:
     def _checked(self, planned: Planned, known: set[str] | None) -> set[str] | None:
         """The names of the fields that records have after the step, None where nobody can know."""
         if planned.is_own:
-            own.function_of(planned.do)
+            custom_step.function_of(planned.do)
             return None
-        module, options = import_module(f"{__package__}.{planned.do}"), planned.options
+        module, options = import_module(f"{__package__}.steps.{planned.do}"), planned.options
         if hasattr(module, "check"):
             module.check(options)
         if hasattr(options, "plan"):
@@ -234,8 +235,8 @@ class Pipeline:
 
     def _forget_others(self) -> None:
         """Steps that the spec had once leave their records and no manifest: they are no part of the report."""
-        own = {planned.name for planned in self.spec.steps}
-        for name in {done["step"] for done in manifest.in_folder(self.folder)} - own:
+        custom_step = {planned.name for planned in self.spec.steps}
+        for name in {done["step"] for done in manifest.in_folder(self.folder)} - custom_step:
             (self.folder / f"{name}.json").unlink()
 
     def _forget_after(self, planned: Planned) -> None:
@@ -245,7 +246,7 @@ class Pipeline:
                 (self.folder / f"{later.name}.json").unlink(missing_ok=True)
 
     async def _report(self, manifests: list[dict[str, Any]], worked: bool) -> str:
-        from outspoken.synth import report
+        from outspoken.synth.report import write
 
         path, options = self.folder / "report.html", self.spec.report
         told = json.dumps([[done["key"] for done in manifests], str(options)])
@@ -256,7 +257,7 @@ class Pipeline:
                 if json.loads(document.read_bytes()).get("key") == key:
                     return str(path)
         self.watch.tell("measuring for the report", 0)
-        made = await report.measure(
+        made = await write.measure(
             self.folder,
             embedder=options.embedder,
             sample=options.sample,
@@ -266,7 +267,7 @@ class Pipeline:
             planned=[planned.name for planned in self.spec.steps],
             key=key,
         )
-        report.write(made, self.folder)
+        write.write(made, self.folder)
         return str(path)
 
 

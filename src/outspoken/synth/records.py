@@ -13,7 +13,7 @@ from typing import Any
 
 from outspoken._extras import need
 from outspoken.errors import OutputError, UnknownNameError, UsageError
-from outspoken.jobs.atomic import put_in_place, temporary_name, why, writing
+from outspoken.io.atomic import put_in_place, temporary_name, why, writing
 
 pa = need("pyarrow", "synthetic data", "synth")
 pq = need("pyarrow.parquet", "synthetic data", "synth")

@@ -178,7 +178,7 @@ def options_of(do: str) -> type[Any]:
     """The class of a step's options."""
     if do not in STEPS:
         raise UnknownNameError("step", do, STEPS, see="or your own: mine.py:function")
-    return getattr(importlib.import_module(f"{__package__}.{do}"), STEPS[do])  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(f"{__package__}.steps.{do}"), STEPS[do])  # type: ignore[no-any-return]
 
 
 def _planned(number: int, entry: Any, where: str, folder: Path) -> Planned:

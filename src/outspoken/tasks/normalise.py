@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.text import text_key
+from outspoken.same_text import text_key
 
 __all__ = ["Normalise"]
 

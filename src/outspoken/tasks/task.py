@@ -11,11 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from outspoken.batch.sources import Row, read
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.jobs.rows import Row, read
-from outspoken.measure.answers import Answers
-from outspoken.measure.answers import load as read_answers
-from outspoken.measure.figures import MEASURES
+from outspoken.measure.answer_sets import Answers
+from outspoken.measure.answer_sets import load as read_answers
+from outspoken.measure.measures import MEASURES
 from outspoken.tasks.normalise import Normalise
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class Task:
             return replace(self, prompts=prompts)
 
     def with_reference(self, file: str | Path) -> Task:
-        """This task with the counts of a file as what its answers ought to be; see `outspoken.measure.answers`."""
+        """This task with the counts of a file as what its answers ought to be; see
+        `outspoken.measure.answer_sets`."""
         if self.answers != "listed":
             raise UsageError(f"the answers of {self.name} cannot be listed, so it takes no reference")
         return replace(self, expected=_counts_in(Path(file), self.normalise.key))

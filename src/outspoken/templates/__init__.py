@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.shape import Kind, Scale
+from outspoken.reply_shape import Kind, Scale
 
 __all__ = ["METHODS", "Template", "Wording", "load", "names", "source"]
 

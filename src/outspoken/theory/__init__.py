@@ -15,25 +15,25 @@ from outspoken._lazy import attach
 need("numpy", "theory", "measure")
 
 if TYPE_CHECKING:
-    from outspoken.theory.exponent import gamma_from_counts, gamma_from_logprobs
-    from outspoken.theory.gamma import Gamma, Point
-    from outspoken.theory.levels import Levels, simulate_levels
-    from outspoken.theory.likelihood import Likelihoods, likelihoods
-    from outspoken.theory.measuring import atypicality_bias, typicality_bias
+    from outspoken.theory.answer_likelihoods import Likelihoods, likelihoods
+    from outspoken.theory.api import atypicality_bias, typicality_bias
+    from outspoken.theory.gamma_result import Gamma, Point
+    from outspoken.theory.level_simulation import Levels, simulate_levels
+    from outspoken.theory.preference_simulation import simulate_preferences
     from outspoken.theory.preferences import Pair, Preferences, read_preferences
     from outspoken.theory.sharpening import effective_size, entropy, gamma_of, optimum, sharpen, tilt
-    from outspoken.theory.simulation import simulate_preferences
+    from outspoken.theory.sharpening_exponent import gamma_from_counts, gamma_from_logprobs
     from outspoken.theory.typicality import Scored, Typicality, estimate
 
 _HOMES = {
-    "exponent": ("gamma_from_counts", "gamma_from_logprobs"),
-    "gamma": ("Gamma", "Point"),
-    "levels": ("Levels", "simulate_levels"),
-    "likelihood": ("Likelihoods", "likelihoods"),
-    "measuring": ("atypicality_bias", "typicality_bias"),
+    "sharpening_exponent": ("gamma_from_counts", "gamma_from_logprobs"),
+    "gamma_result": ("Gamma", "Point"),
+    "level_simulation": ("Levels", "simulate_levels"),
+    "answer_likelihoods": ("Likelihoods", "likelihoods"),
+    "api": ("atypicality_bias", "typicality_bias"),
     "preferences": ("Pair", "Preferences", "read_preferences"),
     "sharpening": ("effective_size", "entropy", "gamma_of", "optimum", "sharpen", "tilt"),
-    "simulation": ("simulate_preferences",),
+    "preference_simulation": ("simulate_preferences",),
     "typicality": ("Scored", "Typicality", "estimate"),
 }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outspoken.page.bars import bars, folded
-from outspoken.page.drawing import Figure, altair, layered, over, span
-from outspoken.page.numbers import number
+from outspoken.report.bar_chart import bars, folded
+from outspoken.report.charts import Figure, altair, layered, over, span
+from outspoken.report.format import number
 from outspoken.theory import gamma_charts, typicality_charts
 from outspoken.theory.report_text import asked
 from outspoken.theory.slider_chart import sliders

@@ -12,9 +12,9 @@ from scipy.stats import norm
 
 from outspoken.errors import UndefinedError
 from outspoken.models.base import Score
-from outspoken.theory.effects import Control, Effect, odds_ratio
-from outspoken.theory.layouts import Pair
+from outspoken.theory.effect_sizes import Control, Effect, odds_ratio
 from outspoken.theory.logistic import Fit, fit, fit_many
+from outspoken.theory.preference_formats import Pair
 
 __all__ = ["Sample", "Scored", "alpha_of", "controls", "curve", "permutation_null"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from outspoken.page.drawing import Figure, altair, layered, over
-from outspoken.page.labels import named
+from outspoken.report.charts import Figure, altair, layered, over
+from outspoken.report.point_labels import named
 
 __all__ = ["figures"]
 

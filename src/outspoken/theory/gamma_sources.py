@@ -9,15 +9,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from outspoken.batch import sources
+from outspoken.batch.source_formats import listed
 from outspoken.engine import score_all
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.jobs import rows
-from outspoken.jobs.formats import listed
 from outspoken.ledger import Ledger
-from outspoken.measure import answers
+from outspoken.measure import answer_sets
 from outspoken.measure.values import Group
 from outspoken.models.base import Model, Score
-from outspoken.theory.gamma import Point
+from outspoken.theory.gamma_result import Point
 
 __all__ = ["draws_of", "one_group", "questions_of", "read_points", "score_points"]
 
@@ -39,7 +39,7 @@ def draws_of(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, 
     """The counts of answers in each run of draws, and what a run is: a "trial", which is a call, or a "prompt"
     where there are several, which are then taken for wordings of one question.
 
-    `label` is as in `outspoken.measure.answers.Answers`. Raises `UsageError` for responses with a probability
+    `label` is as in `outspoken.measure.answer_sets.Answers`. Raises `UsageError` for responses with a probability
     other than 1, those of a list or a distribution: they are no draws.
     """
     several = len(group.prompts) > 1
@@ -61,12 +61,12 @@ def draws_of(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, 
 def read_points(path: str | PathLike[str]) -> list[Point]:
     """A file with `prompt`, `answer`, `base` and `aligned`, the natural log-probabilities of whole answers.
 
-    JSON lines, JSON, CSV or Parquet, as `outspoken.jobs.rows.read` reads them. Raises `UsageError`, naming the
+    JSON lines, JSON, CSV or Parquet, as `outspoken.batch.sources.read` reads them. Raises `UsageError`, naming the
     row, for one that cannot be used.
     """
     points = []
-    for row in rows.read(str(path) if str(path) == "-" else Path(path), prompt_column="prompt"):
-        if isinstance(row, rows.BadRow):
+    for row in sources.read(str(path) if str(path) == "-" else Path(path), prompt_column="prompt"):
+        if isinstance(row, sources.BadRow):
             raise UsageError(f"{row.where}: {row.reason}")
         if lacking := [name for name in _COLUMNS[1:] if row.columns.get(name) in (None, "")]:
             raise UsageError(f"{row.where} has no {lacking[0]}: each row needs {', '.join(_COLUMNS)}")
@@ -77,10 +77,11 @@ def read_points(path: str | PathLike[str]) -> list[Point]:
 
 
 def questions_of(path: str | PathLike[str], prompt: str | None = None) -> dict[str, tuple[str, ...]]:
-    """The right answers to each question of a file that `outspoken.measure.answers.load` reads; `prompt` is the
+    """The right answers to each question of a file that `outspoken.measure.answer_sets.load` reads; `prompt` is
+    the
     question of one that holds counts. Raises `UsageError` where the question is missing, or said twice."""
-    found = answers.load(Path(path))
-    if isinstance(found, answers.Answers):
+    found = answer_sets.load(Path(path))
+    if isinstance(found, answer_sets.Answers):
         if not prompt:
             raise UsageError(f"{path} holds answers and not their question: give it with --prompt")
         found = {prompt: found}

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from outspoken.batch.source_formats import CutOffError, Unreadable, open_source
+from outspoken.batch.sources import Reader
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.jobs.formats import CutOffError, Unreadable, open_source
-from outspoken.jobs.rows import Reader
-from outspoken.theory.layouts import Layout, Pair, Rated, Skipped, UnfitError, layout_of
+from outspoken.theory.preference_formats import Layout, Pair, Rated, Skipped, UnfitError, layout_of
 
 __all__ = ["CUES", "PUBLISHED", "Pair", "Preferences", "read_preferences"]
 
@@ -73,9 +73,9 @@ def read_preferences(
 ) -> Preferences:
     """The pairs of a preference file: JSON lines, JSON, CSV or Parquet, all but Parquet perhaps packed as .gz.
 
-    The columns tell the layout: see `outspoken.theory.layouts.LAYOUTS`. `text_format` is what stands before a
-    response, with the prompt in its place. `limit` takes that many pairs at random,
-    by `seed`, and keeps their order.
+    The columns tell the layout: see `outspoken.theory.preference_formats.LAYOUTS`. `text_format` is what stands
+    before a response, with the prompt in its place. `limit` takes that many pairs at random, by `seed`, and keeps
+    their order.
 
     Raises `UsageError` for a file that is missing, has no row or fits no layout, for a format without
     "{prompt}", and for a limit below 1; `UndefinedError` where no pair is left.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from outspoken.page.tables import Cell, Column, Row, Table
+from outspoken.report.tables import Cell, Column, Row, Table
 from outspoken.theory.report_text import asked, chance, digits, written
 from outspoken.theory.typicality_charts import estimates
 

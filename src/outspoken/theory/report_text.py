@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from outspoken.page.numbers import number
+from outspoken.report.format import number
 
 __all__ = ["ABOUT", "GLOSSARY", "TITLES", "Tile", "asked", "chance", "digits", "tiles", "written"]
 

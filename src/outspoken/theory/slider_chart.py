@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outspoken.page.drawing import altair, over
+from outspoken.report.charts import altair, over
 
 __all__ = ["sliders"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.statistics import Estimate, holm, mean_estimate
 from outspoken.theory.controls import Sample, Scored, alpha_of, controls, curve
-from outspoken.theory.effects import Control, Effect, Range, change, odds_ratio
+from outspoken.theory.effect_sizes import Control, Effect, Range, change, odds_ratio
 from outspoken.theory.preferences import Preferences
 from outspoken.theory.verdict import FEW, Verdict, verdict
 

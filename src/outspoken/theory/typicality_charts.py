@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from outspoken.page.drawing import Figure, altair, layered, over, span
+from outspoken.report.charts import Figure, altair, layered, over, span
 
 __all__ = ["ENDS", "estimates", "figures"]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from outspoken.theory.effects import Effect
+    from outspoken.theory.effect_sizes import Effect
     from outspoken.theory.typicality import BaseModel
 
 __all__ = ["FEW", "Verdict", "verdict"]

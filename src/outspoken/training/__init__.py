@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from outspoken._lazy import attach
 
 if TYPE_CHECKING:
-    from outspoken.training.evaluating import evaluate
+    from outspoken.training.evaluation import evaluate
+    from outspoken.training.fitting import Trained, train
     from outspoken.training.settings import EvalSettings, TrainSettings
-    from outspoken.training.tuning import Trained, train
 
 __all__ = ["EvalSettings", "TrainSettings", "Trained", "evaluate", "train"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "evaluating": ["evaluate"],
+        "evaluation": ["evaluate"],
         "settings": ["EvalSettings", "TrainSettings"],
-        "tuning": ["Trained", "train"],
+        "fitting": ["Trained", "train"],
     },
 )

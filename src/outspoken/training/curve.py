@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from outspoken._extras import need
-from outspoken.page import drawing, html
-from outspoken.page.files import put
-from outspoken.page.numbers import number
-from outspoken.page.theme import theme
+from outspoken.report import charts, html
+from outspoken.report.files import put
+from outspoken.report.format import number
+from outspoken.report.theme import theme
 
 __all__ = ["write"]
 
@@ -25,7 +25,7 @@ def write(document: Mapping[str, Any], folder: Path) -> None:
     figures = _figures(document)
     put(folder / "loss.html", render(document).encode())
     convert = need("vl_convert", "drawing charts", "train")
-    made = {**drawing.spec(figures[0].chart, 640), "title": figures[0].title}
+    made = {**charts.spec(figures[0].chart, 640), "title": figures[0].title}
     put(folder / "loss.png", convert.vegalite_to_png(made, scale=2, config=theme()))
 
 
@@ -46,13 +46,13 @@ def render(document: Mapping[str, Any]) -> str:
         title="Training loss",
         about=f"{document['base']['name']} on {document['data']['examples']:,} examples, {len(losses):,} steps.",
         lead=f"The loss went from {number(losses[0]['loss'])} to {number(_smoothed(losses)[-1])} nats a token.",
-        figures=[(drawing.placed(specs, figure.chart), figure) for figure in _figures(document)],
+        figures=[(charts.placed(specs, figure.chart), figure) for figure in _figures(document)],
         settings=json.dumps(kept, ensure_ascii=False, indent=2),
     )
 
 
-def _figures(document: Mapping[str, Any]) -> list[drawing.Figure]:
-    alt = drawing.altair()
+def _figures(document: Mapping[str, Any]) -> list[charts.Figure]:
+    alt = charts.altair()
     losses = document["losses"]
     rows = [
         {"step": row["step"], "loss": row["loss"], "smooth": smooth}
@@ -63,16 +63,16 @@ def _figures(document: Mapping[str, Any]) -> list[drawing.Figure]:
     )
     y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
     tooltip = [alt.Tooltip("step:Q"), alt.Tooltip("loss:Q", format=".4f")]
-    each = drawing.over(rows).mark_circle(size=14, opacity=0.35, style="quiet").encode(x=x, y=y, tooltip=tooltip)
-    line = drawing.over(rows).mark_line(style="accent").encode(x=x, y=alt.Y("smooth:Q"))
+    each = charts.over(rows).mark_circle(size=14, opacity=0.35, style="quiet").encode(x=x, y=y, tooltip=tooltip)
+    line = charts.over(rows).mark_line(style="accent").encode(x=x, y=alt.Y("smooth:Q"))
     what = (
         "The loss of direct preference optimisation."
         if document["settings"]["method"] == "dpo"
         else "The mean negative log-likelihood of the answers' tokens, in nats."
     )
-    chart = drawing.layered([each, line], f"Training loss over {len(losses)} steps", 320)
+    chart = charts.layered([each, line], f"Training loss over {len(losses)} steps", 320)
     caption = f"{what} Points are single steps, the line their exponential mean (weight {_weight(losses):.2g})."
-    return [drawing.Figure("loss", "Training loss", caption, chart)]
+    return [charts.Figure("loss", "Training loss", caption, chart)]
 
 
 def _weight(losses: Sequence[Mapping[str, Any]]) -> float:

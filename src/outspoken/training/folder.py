@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import OutputError, UsageError
-from outspoken.jobs import atomic
-from outspoken.training.bases import MODEL, TRAINING
+from outspoken.io import atomic
+from outspoken.training.base_models import MODEL, TRAINING
 
 __all__ = ["KIND", "Folder", "check_room", "claimed", "differing"]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outspoken.checking.final import find_final
+from outspoken.batch.source_formats import Unreadable, listed
+from outspoken.checking.final_answer import find_final
 from outspoken.errors import UsageError
-from outspoken.jobs.formats import Unreadable, listed
-from outspoken.training.examples import digest, rows_of
+from outspoken.training.training_data import digest, rows_of
 
 __all__ = ["Paper", "Question", "read"]
 

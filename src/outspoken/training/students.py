@@ -12,11 +12,11 @@ from typing import Any
 
 from outspoken.chat import Sampling
 from outspoken.errors import ProviderError
-from outspoken.training import bases
-from outspoken.training.answers import GREEDY, Answer
+from outspoken.training import base_models
+from outspoken.training.answer_files import GREEDY, Answer
+from outspoken.training.prompt_tokens import Said, Wording
 from outspoken.training.questions import Question
 from outspoken.training.settings import EvalSettings
-from outspoken.training.wording import Said, Wording
 
 __all__ = ["Here", "Remote", "Student", "Wanted", "find"]
 
@@ -29,7 +29,7 @@ class Here:
     """A student whose weights are computed in this process."""
 
     name: str
-    base: bases.Base
+    base: base_models.Base
     dtype: str
 
     @property
@@ -38,10 +38,10 @@ class Here:
 
     def answers(self, wanted: Sequence[Wanted], settings: EvalSettings, _: Path) -> Generator[list[Answer]]:
         """The answers, some at a time. The same question is answered alike in every run with the same settings."""
-        from outspoken.training.generating import Asked, Decoder
-        from outspoken.training.quiet import explained
+        from outspoken.training.generation import Asked, Decoder
+        from outspoken.training.library_noise import explained
 
-        tokenizer = bases.load_tokenizer(self.base)
+        tokenizer = base_models.load_tokenizer(self.base)
         wording = Wording(tokenizer, self.base.name)
         asked = [
             Asked(
@@ -50,9 +50,9 @@ class Here:
             )
             for question, sample in wanted
         ]
-        with bases.threads(settings.threads):
+        with base_models.threads(settings.threads):
             decoder = Decoder(
-                bases.load_model(self.base, self.dtype),
+                base_models.load_model(self.base, self.dtype),
                 tokenizer,
                 batch_size=settings.batch_size,
                 max_tokens=settings.max_tokens,
@@ -86,7 +86,7 @@ class Remote:
 
     def answers(self, wanted: Sequence[Wanted], settings: EvalSettings, ledger: Path) -> Generator[list[Answer]]:
         """The answers as they come. Raises what made everything fail; what failed here and there is left out."""
-        from outspoken.jobs.runs import run
+        from outspoken.batch.memory import run
         from outspoken.models import resolve
 
         model = resolve(self.model)
@@ -134,7 +134,7 @@ def find(name: str, source: str, settings: EvalSettings, *, offline: bool = Fals
 
         resolve(source)
         return Remote(name, source)
-    return Here(name, bases.find(source, offline=offline), bases.computed_in(settings.dtype))
+    return Here(name, base_models.find(source, offline=offline), base_models.computed_in(settings.dtype))
 
 
 def said(question: Question, settings: EvalSettings) -> Said:

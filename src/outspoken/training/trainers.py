@@ -11,9 +11,9 @@ from typing import Any
 
 from outspoken._extras import need
 from outspoken.errors import UsageError
-from outspoken.training.bases import device
-from outspoken.training.examples import Examples
+from outspoken.training.base_models import device
 from outspoken.training.settings import TrainSettings
+from outspoken.training.training_data import Examples
 
 torch = need("torch", "training", "train")
 hf = need("transformers", "training", "train")

@@ -1,0 +1,300 @@
+"""The formats of prompts: what a file holds, one record after the other.
+
+A record that cannot be read is an `Unreadable` in its place; where nothing behind it can be read, a `CutOffError`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from jiter import from_json
+
+from outspoken._extras import need
+from outspoken.chat import Message
+from outspoken.errors import UsageError
+
+if TYPE_CHECKING:
+    from outspoken.batch.sources import Reader
+
+__all__ = [
+    "LONE",
+    "CutOffError",
+    "Records",
+    "Unreadable",
+    "has_lone_surrogate",
+    "listed",
+    "open_source",
+    "why_not_json",
+]
+
+LONE = "lone surrogate: half of a character that UTF-8 cannot hold"
+_MAX_JSON_ARRAY = 64 * 2**20
+_MAX_CSV_FIELD = 16 * 2**20
+_BATCH = 256
+
+
+class CutOffError(Exception):
+    """Why nothing can be read from here on."""
+
+
+class Unreadable(str):
+    """Stands in the place of a row's value: why there is none."""
+
+    __slots__ = ()
+
+
+# A record is a position (of a line, or of a row in a table), and the row's value: a dict, a str or an Unreadable.
+Records = Iterator[tuple[int, Any]]
+_Lines = Iterator[tuple[int, bytes]]
+_File = IO[bytes] | gzip.GzipFile
+
+
+def open_source(source: str | Path, reader: Reader, stack: ExitStack) -> Records:
+    """The records of a source, by its suffix; what is opened is closed with `stack`."""
+    if str(source) == "-":
+        lines = _lines(sys.stdin.buffer, reader.name)
+        head = next(((at, line) for at, line in lines if line.strip()), (1, b""))
+        parse = _json_lines if head[1].lstrip().startswith(b"{") else _plain_lines
+        return parse(chain([head], lines), reader)
+    path = Path(source)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder: name a file of prompts in it")
+    if suffixes[-1:] == [".parquet"]:
+        return _parquet(path, reader, stack)
+    packed = suffixes[-1:] == [".gz"]
+    try:
+        raw = stack.enter_context(path.open("rb"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no such file: {path}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    file: _File = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+    suffix = next(iter(suffixes[-2 if packed else -1 :]), "")
+    if suffix == ".json":
+        return _json_array(file, reader)
+    return _BY_LINES.get(suffix, _plain_lines)(_lines(file, reader.name), reader)
+
+
+def _lines(file: _File, name: str) -> _Lines:
+    """The lines with their numbers from 1, without a byte-order mark; only "\\n" ends a line."""
+    number = 0
+    try:
+        for number, line in enumerate(file, 1):
+            yield number, _checked_start(line, name) if number == 1 else line
+    except (OSError, EOFError, zlib.error) as error:
+        raise CutOffError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _checked_start(data: bytes, name: str) -> bytes:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{name} is UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+    if b"\0" in data:
+        raise UsageError(f"{name} holds NUL bytes, so it is no UTF-8 text: convert it to UTF-8 JSON lines")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _json_lines(lines: Iterable[tuple[int, bytes]], reader: Reader) -> Records:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            value = from_json(line.rstrip())
+        except ValueError as error:
+            # The parser counts lines too, and knows of this one only.
+            value = Unreadable(why_not_json(line, error).replace(" at line 1 column ", " at column "))
+        yield number, value
+
+
+def _plain_lines(lines: Iterable[tuple[int, bytes]], reader: Reader) -> Records:
+    for number, line in lines:
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            yield number, Unreadable("not UTF-8")
+        else:
+            if text and not text.isspace():
+                yield number, text
+
+
+def _json_array(file: _File, reader: Reader) -> Records:
+    reader.between = ": row "
+    name = reader.name
+    try:
+        data = _checked_start(file.read(_MAX_JSON_ARRAY + 1), name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CutOffError(getattr(error, "strerror", None) or str(error)) from error
+    if len(data) > _MAX_JSON_ARRAY:
+        raise UsageError(
+            f"{name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB, which cannot be read piece by "
+            "piece: make it JSON lines (jq -c '.[]' prompts.json > prompts.jsonl)"
+        )
+    try:
+        values = from_json(data)
+    except ValueError as error:
+        # Half a surrogate pair in one entry should not cost the others.
+        reason = why_not_json(data, error)
+        if reason != LONE:
+            raise UsageError(f"{name} is {reason}; one object a line belongs into a .jsonl file") from error
+        values = json.loads(data)
+    if not isinstance(values, list):
+        raise UsageError(f"{name} must hold a JSON array of objects or strings, not a single value")
+    for position, value in enumerate(values, 1):
+        yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
+
+
+def _csv(lines: _Lines, reader: Reader, delimiter: str = ",") -> Records:
+    # The limit is the csv module's own and for the whole process; its 128 KiB are too few for a long prompt.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD))
+    torn: list[int] = []
+    table = csv.reader(_decoded(lines, torn), delimiter=delimiter, strict=True)
+    try:
+        header = next((cells for cells in table if cells), None)
+    except csv.Error as error:
+        raise UsageError(f"{reader.name} is not CSV: {error}") from error
+    if header is None:
+        return
+    if torn:
+        raise UsageError(f"the header of {reader.name} is not UTF-8: convert the file to UTF-8")
+    _refuse_repeated(header, reader)
+    reader.settle(header, open_ended=False)
+    while True:
+        position = table.line_num + 1
+        value: Any
+        try:
+            cells = next(table, None)
+        except csv.Error as error:
+            value = Unreadable(f"not CSV: {error}")
+        else:
+            if cells is None:
+                return
+            if not cells:
+                continue
+            value = dict(zip(header, cells, strict=False))
+            if len(cells) != len(header):
+                value = Unreadable(f"{len(cells)} cells, and the header has {len(header)}")
+        if torn:
+            torn.clear()
+            value = Unreadable("not UTF-8")
+        yield position, value
+
+
+def _tsv(lines: _Lines, reader: Reader) -> Records:
+    return _csv(lines, reader, "\t")
+
+
+def _decoded(lines: _Lines, torn: list[int]) -> Iterator[str]:
+    for number, line in lines:
+        try:
+            yield line.decode()
+        except UnicodeDecodeError:
+            torn.append(number)
+            yield line.decode(errors="replace")
+
+
+def _parquet(path: Path, reader: Reader, stack: ExitStack) -> Records:
+    reader.between = ": row "
+    arrow = need("pyarrow", "reading Parquet", "tables")
+    parquet = need("pyarrow.parquet", "reading Parquet", "tables")
+    try:
+        file = stack.enter_context(parquet.ParquetFile(path))
+    except FileNotFoundError as error:
+        raise UsageError(f"no such file: {path}") from error
+    except (OSError, arrow.ArrowException) as error:
+        raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
+    _refuse_repeated(file.schema_arrow.names, reader)
+    reader.settle(file.schema_arrow.names, open_ended=False)
+    position = 0
+    try:
+        for batch in file.iter_batches(batch_size=_BATCH):
+            for value in _values(_in_microseconds(batch, arrow)):
+                position += 1
+                yield position, value
+    except (OSError, arrow.ArrowException) as error:
+        raise CutOffError(str(error)) from error
+
+
+def _values(batch: Any) -> Iterator[Any]:
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):
+        for at in range(batch.num_rows):
+            try:
+                value = batch.slice(at, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                value = Unreadable("not UTF-8")
+            except (ValueError, OverflowError) as error:
+                value = Unreadable(f"a value that Python cannot hold: {error}")
+            yield value
+
+
+def _in_microseconds(batch: Any, arrow: Any) -> Any:
+    """Times in nanoseconds, which pandas writes and Python's own types cannot hold, in microseconds."""
+    for at, field in enumerate(batch.schema):
+        if arrow.types.is_timestamp(field.type) and field.type.unit == "ns":
+            kind = arrow.timestamp("us", field.type.tz)
+        elif arrow.types.is_duration(field.type) and field.type.unit == "ns":
+            kind = arrow.duration("us")
+        elif arrow.types.is_time64(field.type) and field.type.unit == "ns":
+            kind = arrow.time64("us")
+        else:
+            continue
+        batch = batch.set_column(at, field.name, batch.column(at).cast(kind, safe=False))
+    return batch
+
+
+_BY_LINES: dict[str, Callable[[Any, Reader], Records]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".csv": _csv,
+    ".tsv": _tsv,
+}
+
+
+def _refuse_repeated(names: list[str], reader: Reader) -> None:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise UsageError(f"{reader.name} has several columns named {listed(repeated)}: rename them")
+
+
+def why_not_json(data: bytes, error: ValueError) -> str:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    reason = "not JSON: " + re.sub(r"\bline 1 column\b", "column", str(error))
+    try:
+        return LONE if has_lone_surrogate(json.loads(data)) else reason
+    except (ValueError, RecursionError):
+        return reason
+
+
+def has_lone_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return True
+        return False
+    if isinstance(value, Message):
+        return has_lone_surrogate(value.content)
+    if isinstance(value, Mapping):
+        return any(has_lone_surrogate(name) or has_lone_surrogate(entry) for name, entry in value.items())
+    return isinstance(value, (list, tuple)) and any(map(has_lone_surrogate, value))
+
+
+def listed(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "none"

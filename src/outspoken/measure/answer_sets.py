@@ -1,0 +1,163 @@
+"""Answers that can be listed: how they are told apart, and which are right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from outspoken.errors import UsageError
+from outspoken.measure.divergence import is_weight, shares
+from outspoken.same_text import text_key
+
+__all__ = ["Answers", "load", "published_key"]
+
+_FORMS = (
+    'an object of answers and counts ({"Texas": 3}), or one of questions with their answers '
+    '({"Name a country.": {"answers": [["UK", "Britain"], ["Peru"]]}})'
+)
+
+
+def published_key(text: str) -> str:
+    """The matching of the published CoverageQA code (arXiv 2510.01171): `lower()`, `rstrip()`, `rstrip(".")`."""
+    return text.lower().rstrip().rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How answers are told apart, and which are right.
+
+    `known` are the right answers, in the order and spelling given, or None where nothing is known. `reference` is
+    the share of each, summing to 1, or None where no counts were given. `normalise` brings a text into the form in
+    which texts are compared, and `aliases` lead from such forms to the known answers.
+    """
+
+    known: tuple[str, ...] | None = None
+    reference: Mapping[str, float] | None = None
+    normalise: Callable[[str], str] = text_key
+    aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def counts(cls, counts: Mapping[str, Any], *, normalise: Callable[[str], str] = text_key) -> Answers:
+        """From `{answer: count}` or `{answer: {"count": count}}`; the shares are the `reference`.
+
+        Answers that are the same after normalising add up, under the first of them. An answer that was counted 0
+        times is known all the same. Raises `UsageError` for a count that is negative or no finite number, and
+        where all are zero.
+        """
+        known: dict[str, str] = {}
+        weights: dict[str, float] = {}
+        for answer, entry in counts.items():
+            count = _count(answer, entry)
+            name = known.setdefault(normalise(_spelled(answer, answer)), answer.strip())
+            weights[name] = weights.get(name, 0) + count
+        if not any(weights.values()):
+            raise UsageError("no answer has a count above 0: give at least one")
+        return cls(tuple(weights), shares(weights), normalise, known)
+
+    @classmethod
+    def listed(
+        cls, entries: Iterable[str | Iterable[str]], *, normalise: Callable[[str], str] = text_key
+    ) -> Answers:
+        """From `[[answer, alias, ...], ...]`, or plain texts for answers without aliases; there is no `reference`.
+
+        Entries that share any spelling after normalising are one answer, named by the first spelling of the first
+        of them. The published code groups by the first spelling alone, so that "United States" and "America,
+        United States" are two of its answers. Raises `UsageError` for an entry that is empty or not text.
+        """
+        aliases: dict[str, str] = {}
+        for at, entry in enumerate(entries, 1):
+            spellings = [entry] if isinstance(entry, str) else entry
+            if not isinstance(spellings, Iterable) or isinstance(spellings, Mapping):
+                raise UsageError(f"answer {at} must be a list of spellings, not {entry!r}")
+            texts = [_spelled(spelling, f"answer {at}") for spelling in spellings]
+            if not texts:
+                raise UsageError(f"answer {at} has no spelling: write it, or leave the entry out")
+            keys = [normalise(text) for text in texts]
+            same = {aliases[key] for key in keys if key in aliases}
+            name = next((known for known in aliases.values() if known in same), texts[0])
+            if len(same) > 1:
+                aliases = {key: name if known in same else known for key, known in aliases.items()}
+            aliases |= dict.fromkeys(keys, name)
+        if not aliases:
+            raise UsageError("no answer is listed: give at least one")
+        return cls(tuple(dict.fromkeys(aliases.values())), None, normalise, aliases)
+
+    @classmethod
+    def free(cls, *, normalise: Callable[[str], str] = text_key) -> Answers:
+        """Nothing is known: every text that differs after normalising is an answer."""
+        return cls(normalise=normalise)
+
+    def label(self, text: str) -> str:
+        """The known answer that the text is a spelling of, else the text itself as normalised."""
+        key = self.normalise(text)
+        return self.aliases.get(key, key)
+
+
+def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Answers | dict[str, Answers]:
+    """Read a JSON file of answers: counts become one `Answers`, questions one for each, by their text.
+
+    Counts are `{answer: count}` or `{answer: {"count": count}}`, questions `{question: {"answers": [[answer,
+    alias, ...], ...]}}`. Raises `UsageError`, naming the file and the entry, for anything else.
+    """
+    file = Path(path)
+    entries = _entries(file)
+    questions = [name for name, entry in entries.items() if isinstance(entry, dict) and "answers" in entry]
+    try:
+        if not questions:
+            return Answers.counts(entries, normalise=normalise)
+        return {name: _question(name, entry, normalise) for name, entry in entries.items()}
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def _entries(file: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_each_once)
+    except FileNotFoundError as error:
+        raise UsageError(f"no such file of answers: {file}") from error
+    except OSError as error:
+        raise UsageError(f"the answers in {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the answers in {file} are not UTF-8: convert the file") from error
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the answers in {file} are not JSON: {error}") from error
+    if not isinstance(entries, dict) or not entries:
+        raise UsageError(f"{file} holds no answers: it must be {_FORMS}")
+    return entries
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{twice!r} stands twice in one object: keep one of them")
+    return entries
+
+
+def _question(name: str, entry: Any, normalise: Callable[[str], str]) -> Answers:
+    answers = entry.get("answers") if isinstance(entry, dict) else None
+    if not isinstance(answers, list):
+        raise UsageError(f"{name!r} must hold a list of answers, as the other questions do")
+    try:
+        return Answers.listed(answers, normalise=normalise)
+    except UsageError as error:
+        raise UsageError(f"{name!r}: {error}") from error
+
+
+def _count(answer: str, entry: Any) -> float:
+    count: Any = entry.get("count") if isinstance(entry, Mapping) else entry
+    if not is_weight(count):
+        raise UsageError(f"the count of {answer!r} must be a finite number of at least 0, not {count!r}")
+    return float(count)
+
+
+def _spelled(text: Any, where: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(f"{where!r} must be text that is not blank, not {text!r}")
+    return text.strip()

@@ -1,1 +1,0 @@
-"""What every HTML page of ours shares: one file that works offline, its look, its charts and their pictures."""

@@ -1,0 +1,243 @@
+"""Pools over restarts: one SQLite file, held by one server at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from outspoken.errors import UsageError
+from outspoken.serve.pool.values import DIGEST_BYTES, PooledFill, PoolKey, PoolRecord
+
+__all__ = ["PoolStore"]
+
+APPLICATION_ID = 0x4F75706C  # "Oupl"
+VERSION = 1
+_SECONDS_TO_WAIT = 5.0
+_HEAD = 72  # of a file of SQLite: what it is ends there
+_logger = logging.getLogger(__name__)
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS pool (
+    key TEXT NOT NULL PRIMARY KEY,
+    used REAL NOT NULL,
+    drawn INTEGER NOT NULL,
+    stale INTEGER NOT NULL,
+    merged INTEGER NOT NULL,
+    waiting TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS talk (key TEXT NOT NULL PRIMARY KEY, history TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fill (
+    key TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    digests BLOB NOT NULL,
+    distribution TEXT,
+    PRIMARY KEY (key, number)
+);
+"""
+
+
+class PoolStore:
+    """A file that keeps pools: made where it does not exist, readable by its owner alone.
+
+    A damaged file is set aside under another name, which `aside` then holds, and said in the log; the pools start
+    empty. Raises `UsageError` where the file is another program's, was written by a newer version, is in use by
+    another server, or cannot be written. A save is one transaction: it survives the death of this process.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.aside: Path | None = None
+        self._closed = False
+        _check_kind(self.path)
+        try:
+            self._connection = _open(self.path)
+        except sqlite3.DatabaseError as error:
+            if not _damaged(error):
+                raise _unusable(self.path, error) from error
+            self.aside = _set_aside(self.path)
+            _logger.warning("%s is damaged (%s): set aside as %s", self.path, error, self.aside.name)
+            self._connection = _open(self.path)
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="outspoken-pools")
+
+    def load(self) -> list[PoolRecord]:
+        """All pools, the one used longest ago first, their candidates still as JSON. One that cannot be read is
+        deleted, and said in the log."""
+        fills: dict[PoolKey, list[tuple[int, bytes, str | None]]] = defaultdict(list)
+        for key, *fill in self._connection.execute("SELECT * FROM fill ORDER BY key, number"):
+            fills[key].append(tuple(fill))
+        rows = self._connection.execute(
+            "SELECT key, used, drawn, stale, merged, waiting, history "
+            "FROM pool LEFT JOIN talk USING (key) ORDER BY used"
+        ).fetchall()
+        records, unreadable = [], set()
+        for row in rows:
+            try:
+                records.append(_read(row, fills[row[0]]))
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                unreadable.add(row[0])
+                _logger.warning("%s holds a pool that cannot be read (%r): it is deleted", self.path, error)
+        if unreadable:
+            self.save([], unreadable)
+        return records
+
+    def save(self, records: Iterable[PoolRecord], gone: Collection[PoolKey] = ()) -> None:
+        """Delete the pools of `gone`, then write the records over what is kept of them.
+
+        Runs in the thread of `writer` while a loop runs. Raises `sqlite3.Error`; nothing is changed then.
+        """
+        with _transaction(self._connection) as write:
+            for table in ("pool", "talk", "fill"):
+                write.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in gone])
+            for record in records:
+                _write(write, record)
+
+    def close(self) -> None:
+        """Close the file. Harmless when done twice."""
+        if not self._closed:
+            self._closed = True
+            self.writer.submit(self._connection.close).result()
+            self.writer.shutdown()
+
+
+# Rows.
+
+
+def _write(write: sqlite3.Connection, record: PoolRecord) -> None:
+    key, waiting = record.key, json.dumps(record.waiting, separators=(",", ":"))
+    row = (key, record.used, record.drawn, record.stale, record.merged, waiting)
+    write.execute("INSERT OR REPLACE INTO pool VALUES (?, ?, ?, ?, ?, ?)", row)
+    if record.history is not None:
+        write.execute("INSERT OR REPLACE INTO talk VALUES (?, ?)", (key, record.history))
+    if record.fills:
+        write.executemany(
+            "INSERT OR REPLACE INTO fill VALUES (?, ?, ?, ?)",
+            [(key, fill.number, fill.digests, fill.distribution) for fill in record.fills],
+        )
+        needed = ",".join(str(number) for number in {1, *(fill for fill, _ in record.waiting)})
+        write.execute(
+            f"UPDATE fill SET distribution = NULL WHERE key = ? AND number < ? AND number NOT IN ({needed}) "
+            "AND distribution IS NOT NULL",
+            (key, record.shown_from),
+        )
+
+
+def _read(row: Sequence[Any], fills: Sequence[tuple[int, bytes, str | None]]) -> PoolRecord:
+    key, used, drawn, stale, merged, waiting, history = row
+    if not fills or any(len(digests) % DIGEST_BYTES for _, digests, _ in fills):
+        raise ValueError("what it handed out is missing")
+    return PoolRecord(
+        key,
+        float(used),
+        int(drawn),
+        int(stale),
+        int(merged),
+        tuple((int(fill), int(at)) for fill, at in json.loads(waiting)),
+        history,
+        tuple(PooledFill(*fill) for fill in fills),
+    )
+
+
+# The file.
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        # SQLite makes the files beside it with the same permissions.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise UsageError(
+            f"the pools cannot be kept in {path} ({error.strerror}): name a file in a folder that can be written"
+        ) from error
+    connection = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_kind(path: Path) -> None:
+    """Raise `UsageError` for a file that was never one of ours, whatever is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return  # not there, or told of by `_open`
+    # Who wrote it may still stand in the log beside it alone.
+    kind = int.from_bytes(head[68:_HEAD], "big")
+    if head and not (head.startswith(b"SQLite format 3\0") and kind in (0, APPLICATION_ID)):
+        raise _foreign(path)
+
+
+def _foreign(path: Path) -> UsageError:
+    return UsageError(f"{path} holds something else than pools: it was left as it is; name another file")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    (identity,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if identity not in (0, APPLICATION_ID) or (identity == 0 and tables):
+        raise _foreign(path)
+    if version > VERSION:
+        raise UsageError(f"{path} was written by a newer version of outspoken: upgrade, or name another file")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would hand out the same candidates
+    (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if health != "ok":
+        raise _Damaged(" ".join(health.split()))
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    with _transaction(connection):
+        for statement in filter(str.strip, _TABLES.split(";")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """SQLite reads the file and finds it inconsistent."""
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    name = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, _Damaged) or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> UsageError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return UsageError(f"{path} is in use by another server: stop that one, or name another file")
+    return UsageError(f"the pools cannot be kept in {path} ({error}): check the disk, or name another file")
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a file, and its log; what stands there already is never written over."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    for end in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    return aside
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # SQLite may have rolled back already
+            connection.execute("ROLLBACK")
+        raise

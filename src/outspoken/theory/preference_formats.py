@@ -1,0 +1,277 @@
+"""The layouts in which preference data are published: which columns they have, and what their rows mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from outspoken.batch.source_formats import listed
+from outspoken.errors import UsageError
+
+__all__ = ["LAYOUTS", "Layout", "Pair", "Rated", "Skipped", "UnfitError", "layout_of"]
+
+_PROMPTS = ("prompt", "question", "instruction")
+_RATINGS = ("helpfulness", "rating", "score")
+_TEXTS = ("text", "response", "content")
+_TURN, _HUMAN = "\n\nAssistant:", "\n\nHuman:"
+_INFO = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "", "article": ""}
+_LONGEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two responses to a prompt. `preferred`: the first one was preferred. `gap`: the correctness of the first
+    minus that of the second, None without ratings of it. `row` is where the pair (its first response) stood."""
+
+    prompt: str
+    first: str
+    second: str
+    preferred: bool
+    gap: float | None
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """One response with its rating; pairs are made of those to the same prompt."""
+
+    prompt: str
+    text: str
+    rating: float
+    correctness: float | None
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """One response of a row that cannot be used: `reason` is what it is counted by, `detail` what stood there."""
+
+    reason: str
+    detail: str = ""
+
+
+class UnfitError(Exception):
+    """Why a whole row cannot be used."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+Items = Iterator[Pair | Rated | Skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A layout by its name. `columns` is what it is told by, `ordered` whether the order within its pairs means
+    anything; `items` reads a row."""
+
+    name: str
+    columns: str
+    ordered: bool
+    fits: Callable[[Sequence[str], Mapping[str, Any]], bool]
+    items: Callable[[Mapping[str, Any], int], Items]
+
+
+def layout_of(name: str, columns: Sequence[str], first: Mapping[str, Any]) -> Layout:
+    """The layout that the columns and the first row of the file `name` have.
+
+    Raises `UsageError` that lists the layouts where none fits.
+    """
+    found = next((layout for layout in LAYOUTS if layout.fits(columns, first)), None)
+    if found is None:
+        known = "; ".join(f"{layout.columns} ({layout.name})" for layout in LAYOUTS)
+        raise UsageError(
+            f"{name} has no layout of preferences: its columns are {listed(columns)}; known are {known}"
+        )
+    return found
+
+
+def _published_pair(row: Mapping[str, Any], position: int) -> Items:
+    """prompt, chosen, rejected: texts."""
+    yield _pair(_prompt(row), row.get("chosen"), row.get("rejected"), True, position)
+
+
+def _dialogues(row: Mapping[str, Any], position: int) -> Items:
+    """chosen and rejected as whole dialogues, which part at the last turn of the assistant: hh-rlhf."""
+    chosen, rejected = _text(row.get("chosen")), _text(row.get("rejected"))
+    parting = (at for at, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b)
+    shared = chosen.rfind(_TURN, 0, next(parting, min(len(chosen), len(rejected))))
+    if shared < 0:
+        raise UnfitError("no shared prompt", "the dialogues share no turn that ends in 'Assistant:'")
+    end = shared + len(_TURN)
+    if any(turn in text[end:] for text in (chosen, rejected) for turn in (_TURN, _HUMAN)):
+        raise UnfitError("no shared prompt", "the dialogues part before their last answer")
+    yield _pair(chosen[:end], chosen[end:], rejected[end:], True, position)
+
+
+def _chats(row: Mapping[str, Any], position: int) -> Items:
+    """chosen and rejected as lists of messages; those before the last one are the prompt."""
+    (before, chosen), (before_other, rejected) = (_chat(row.get(name)) for name in ("chosen", "rejected"))
+    if before != before_other:
+        raise UnfitError("no shared prompt", "the chats part before their last answer")
+    yield _pair(_prompt(row, before), chosen, rejected, True, position)
+
+
+def _rating_a_row(row: Mapping[str, Any], position: int) -> Items:
+    """prompt, response, helpfulness, perhaps correctness: a response a row."""
+    yield _rated(_prompt(row), row, position)
+
+
+def _completions(row: Mapping[str, Any], position: int) -> Items:
+    """instruction and completions with their scores: UltraFeedback. Truthfulness stands for correctness."""
+    prompt = _prompt(row)
+    for entry in _list(row.get("completions"), "completions"):
+        if isinstance(entry, Mapping):
+            score = entry.get("fine-grained_score")
+            notes = entry.get("annotations")
+            truth = notes.get("truthfulness") if isinstance(notes, Mapping) else None
+            entry = {
+                "response": entry.get("response"),
+                "score": entry.get("overall_score") if score is None else score,
+                "correctness": _number(truth.get("Rating")) if isinstance(truth, Mapping) else None,
+            }
+        yield _rated(prompt, entry, position)
+
+
+def _responses(row: Mapping[str, Any], position: int) -> Items:
+    """prompt and responses, each with a text, a rating and perhaps its correctness."""
+    prompt = _prompt(row)
+    for entry in _list(row.get("responses"), "responses"):
+        yield _rated(prompt, entry, position)
+
+
+def _summaries(row: Mapping[str, Any], position: int) -> Items:
+    """info, two summaries and which was chosen: OpenAI's comparisons for TL;DR."""
+    given = row.get("info")
+    info = {name: _said(given.get(name)) for name in _INFO} if isinstance(given, Mapping) else {}
+    post = info.get("post") or info.get("article")
+    if not post:
+        raise UnfitError("no prompt", "info holds neither a post nor an article")
+    head = [label + info[name] for name, label in _INFO.items() if label and info[name]]
+    prompt = "\n\n".join([*head, f"POST: {post}" if head else post, "TL;DR:"])
+    summaries = _list(row.get("summaries"), "summaries")
+    if len(summaries) != 2:
+        raise UnfitError("not two summaries", f"{len(summaries)} of them")
+    texts = [entry.get("text") if isinstance(entry, Mapping) else entry for entry in summaries]
+    choice = row.get("choice")
+    if isinstance(choice, bool) or choice not in (0, 1, "0", "1"):
+        raise UnfitError("choice out of range", _shown(choice))
+    yield _pair(prompt, texts[0], texts[1], int(choice) == 0, position)
+
+
+def _has(*names: str) -> Callable[[Sequence[str], Mapping[str, Any]], bool]:
+    return lambda columns, _: set(names) <= set(columns)
+
+
+def _has_prompt(*names: str) -> Callable[[Sequence[str], Mapping[str, Any]], bool]:
+    return lambda columns, _: set(names) <= set(columns) and not set(_PROMPTS).isdisjoint(columns)
+
+
+def _are_chats(columns: Sequence[str], first: Mapping[str, Any]) -> bool:
+    return {"chosen", "rejected"} <= set(columns) and isinstance(first.get("chosen"), (list, tuple))
+
+
+LAYOUTS = (
+    Layout("ultrafeedback", "instruction, completions", True, _has("instruction", "completions"), _completions),
+    Layout("tldr", "info, summaries, choice", True, _has("info", "summaries", "choice"), _summaries),
+    Layout("responses", "prompt, responses", True, _has_prompt("responses"), _responses),
+    Layout("chats", "chosen and rejected as lists of messages, perhaps prompt", False, _are_chats, _chats),
+    Layout("pairs", "prompt, chosen, rejected", False, _has_prompt("chosen", "rejected"), _published_pair),
+    Layout("hh-rlhf", "chosen and rejected as whole dialogues", False, _has("chosen", "rejected"), _dialogues),
+    Layout(
+        "helpsteer", "prompt, response, helpfulness", True, _has_prompt("response", "helpfulness"), _rating_a_row
+    ),
+)
+"""The layouts, the more particular first. In pairs of chosen and rejected the order means nothing."""
+
+
+def _pair(prompt: str, first: Any, second: Any, preferred: bool, position: int) -> Pair:
+    first, second = _text(first), _text(second)
+    if first.strip() == second.strip():
+        raise UnfitError("equal texts")
+    return Pair(prompt, first, second, preferred, None, position)
+
+
+def _rated(prompt: str, entry: Any, position: int) -> Rated | Skipped:
+    """A response with its rating, or why this one cannot be used while others of the row may be."""
+    if not isinstance(entry, Mapping):
+        return Skipped("response that is no text", _shown(entry))
+    try:
+        text = _text(next((entry[name] for name in _TEXTS if name in entry), None))
+    except UnfitError as error:
+        return Skipped(error.reason, error.detail)
+    given = next((entry[name] for name in _RATINGS if name in entry), None)
+    rating, correctness = _number(given), entry.get("correctness")
+    if rating is None:
+        return Skipped("rating that is no number", _shown(given))
+    known = None if correctness is None else _number(correctness)
+    if correctness is not None and known is None:
+        return Skipped("rating that is no number", f"correctness {_shown(correctness)}")
+    return Rated(prompt, text, rating, known, position)
+
+
+def _prompt(row: Mapping[str, Any], before: Sequence[tuple[str, str]] = ()) -> str:
+    """The prompt of a row: the messages before the answer where there are any, else its column."""
+    given = next((row[name] for name in _PROMPTS if row.get(name)), None)
+    if not before and isinstance(given, (list, tuple)):
+        before = [_message(message) for message in given]
+    if before:
+        # One request is a prompt of its own; a longer chat names who speaks.
+        text = before[0][1] if len(before) == 1 else "\n\n".join(f"{who.title()}: {said}" for who, said in before)
+    else:
+        text = _said(given)
+    if not text.strip():
+        raise UnfitError("no prompt")
+    return text
+
+
+def _chat(value: Any) -> tuple[list[tuple[str, str]], str]:
+    """The messages before the last one, and the last one's text, which must be the assistant's."""
+    messages = [_message(message) for message in _list(value, "messages")]
+    if not messages or messages[-1][0] not in ("assistant", "gpt"):
+        raise UnfitError("chat without an answer", "its last message is not the assistant's")
+    return messages[:-1], messages[-1][1]
+
+
+def _message(value: Any) -> tuple[str, str]:
+    if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
+        raise UnfitError("message that is no text", _shown(value))
+    return str(value.get("role", "user")), value["content"]
+
+
+def _list(value: Any, what: str) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise UnfitError("responses that are no list", f"{what}: {_shown(value)}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        raise UnfitError("empty response")
+    if not isinstance(value, str):
+        raise UnfitError("response that is no text", _shown(value))
+    if not value.strip():
+        raise UnfitError("empty response")
+    return value
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) and not value.isspace() else ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

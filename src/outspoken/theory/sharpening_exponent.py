@@ -1,0 +1,301 @@
+"""The power gamma that leads from a base model's distribution to the aligned model's, where all answers are right:
+from draws of the aligned model and the base's shares, or from log-probabilities of both.
+
+Where the true reward is flat, the aligned model is the base to the power gamma = 1 + alpha / beta, normalised
+(Verbalized Sampling, arXiv 2510.01171, equation 3). gamma = 1 is an alignment that changed nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import logsumexp, rel_entr, softmax, xlogy
+from scipy.stats import t as student
+
+from outspoken.errors import UndefinedError, UsageError
+from outspoken.measure.divergence import is_weight, shares
+from outspoken.measure.statistics import FEW
+from outspoken.theory.gamma_result import Gamma, Point
+from outspoken.theory.sharpening import sharpen
+
+__all__ = ["Gamma", "Point", "gamma_from_counts", "gamma_from_logprobs"]
+
+Floats = NDArray[np.float64]
+
+_FEW_DRAWS = 30
+_ROUNDING = 1e-12
+
+
+def gamma_from_counts(
+    trials: Sequence[Mapping[str, int]],
+    reference: Mapping[str, float],
+    *,
+    unit: str = "trial",
+    resamples: int = 999,
+    seed: int = 0,
+) -> Gamma:
+    """The maximum-likelihood gamma of reference^gamma for independent draws of the aligned model.
+
+    `trials` are counts of answers, a mapping for each run of draws; `reference` are weights. Answers without a
+    weight there are left out, counted and warned of. The likelihood is concave; at its top the mean of
+    ln(reference) over the draws is what the power expects.
+
+    The interval is a sandwich with t on the number of units less one. Units are trials where there are at least
+    `FEW` that have draws (draws of one trial may be alike), else draws. Simulated on the US states with gamma from
+    1 to 4 it covers 93 to 97 % with 6 trials as with 30, also where trials differ among each other; taking draws
+    for units there covers 45 to 80 %.
+
+    Raises `UsageError` for counts that are not whole; `UndefinedError` where there is no finite gamma: no draw
+    within the reference, all draws on its most (or least) likely answers, equal weights, a single draw.
+    """
+    base = {answer: share for answer, share in shares(reference).items() if share > 0}
+    table, outside, strangers = _table(trials, base)
+    counts, p = table.sum(axis=0), np.array(list(base.values()))
+    logs, total = np.log(p), float(table.sum())
+    value = _solved(counts, logs, list(base))
+    fitted, observed = sharpen(p, value), counts / total
+    centred = logs - fitted @ logs
+    scores, weights, unit = _scores(table, centred, unit)
+    units = int(weights.sum())
+    information = total * float(fitted @ centred**2)
+    se = math.sqrt(units / (units - 1) * float(weights @ scores**2)) / information
+    fit = {
+        "deviance": float(_deviance(counts, logs, np.array([value]))[0]),
+        "df": len(p) - 2,
+        "p": _bootstrapped(counts, logs, value, information, resamples, seed),
+        "tv": float(np.abs(observed - fitted).sum()) / 2,
+        "tv_base": float(np.abs(observed - p).sum()) / 2,
+        "kl": float(rel_entr(observed, fitted).sum()),
+        "kl_base": float(rel_entr(observed, p).sum()),
+        "outside": outside / (total + outside),
+    }
+    rows = zip(base, p.tolist(), observed.tolist(), fitted.tolist(), strict=True)
+    return Gamma(
+        how="counts",
+        **_tested(value, se, units - 1),
+        unit=unit,
+        units=units,
+        answers=len(p),
+        prompts=1,
+        fit=fit,
+        points=tuple(Point("", *row) for row in rows),
+        warnings=_doubts(table, outside, strangers, unit, se),
+    )
+
+
+def gamma_from_logprobs(points: Sequence[Point]) -> Gamma:
+    """gamma by least squares of aligned on base log-probabilities, with an intercept for each prompt.
+
+    The intercept takes up the normalising constant, so the answers need not be all there are; log-probabilities
+    are of whole answers (sums over tokens). With at least `FEW` prompts the interval leaves out one prompt at a
+    time (the jackknife by cluster, CR3 of Bell and McCaffrey 2002) and has t on their number less one; simulated
+    with 6 to 50 prompts it covers 91 to 95 % where the plain cluster sandwich (CR1) covers 86 to 95 %. With fewer
+    prompts it takes answers to be independent: HC3 (MacKinnon and White 1985), with t on the degrees of freedom.
+
+    Noise in the base log-probabilities (another tokenisation, quantisation) pulls gamma towards 0: the slope is
+    then that of regression dilution, gamma var(x) / (var(x) + var(noise)) with x within prompts.
+
+    Prompts with a single answer tell nothing; they are left out and warned of. Raises `UsageError` for what is no
+    log-probability and an answer that stands twice, `UndefinedError` where base log-probabilities do not differ
+    within any prompt, or where there are too few of them.
+    """
+    rows, alone = _kept(points)
+    _, at = np.unique([row.prompt for row in rows], return_inverse=True)
+    sizes = np.bincount(at)
+    base, aligned = (np.array([getattr(row, name) for row in rows]) for name in ("base", "aligned"))
+    base_mean, aligned_mean = ((np.bincount(at, side) / sizes)[at] for side in (base, aligned))
+    x, y = base - base_mean, aligned - aligned_mean
+    xx, xy = np.bincount(at, x * x), np.bincount(at, x * y)
+    varied = xx > _ROUNDING * (1 + np.abs(base).max() ** 2)
+    if not varied.any():
+        raise UndefinedError("base log-probabilities do not differ within any prompt: give answers that do")
+    value, df = float(xy.sum() / xx.sum()), len(rows) - len(sizes) - 1
+    if df < 1:
+        raise UndefinedError("two answers to one prompt leave nothing to tell an interval from: give more answers")
+    rest = y - value * x
+    units = int(varied.sum())
+    by_prompt = units >= FEW
+    if by_prompt:
+        df, without = units - 1, (xy.sum() - xy[varied]) / (xx.sum() - xx[varied])
+        se = math.sqrt(df / units * float(((without - value) ** 2).sum()))
+    else:
+        units, se = len(rows), _hc3(rows, x, rest, 1 / sizes[at])
+    fitted = aligned_mean + value * x
+    fit = {
+        **({"r2": 1 - float(rest @ rest / (y @ y))} if y.any() else {}),
+        "residual_sd": math.sqrt(float(rest @ rest) / (len(rows) - len(sizes) - 1)),
+        "tv": _apart(at, aligned, value * base),
+        "tv_base": _apart(at, aligned, base),
+    }
+    notes = [f"prompts with a single answer tell nothing and are left out: {alone:,}"] if alone else []
+    if not by_prompt:
+        notes.append(f"fewer than {FEW} prompts: the interval takes the answers to be independent of each other")
+    return Gamma(
+        how="logprobs",
+        **_tested(value, se, df),
+        unit="prompt" if by_prompt else "answer",
+        units=units,
+        answers=len(rows),
+        prompts=len(sizes),
+        fit=fit,
+        points=tuple(replace(row, fitted=number) for row, number in zip(rows, fitted.tolist(), strict=True)),
+        warnings=tuple(notes),
+    )
+
+
+def _hc3(rows: Sequence[Point], x: Floats, rest: Floats, of_prompts: Floats) -> float:
+    """The standard error of the slope; an answer's leverage is its prompt's and its own."""
+    free = 1 - of_prompts - x * x / (x @ x)
+    if (free < _ROUNDING).any():
+        lever = rows[int(free.argmin())].answer
+        raise UndefinedError(f"gamma hangs on the single answer {lever!r}: give more answers")
+    return math.sqrt(float(((x * rest / free) ** 2).sum())) / float(x @ x)
+
+
+def _table(trials: Sequence[Mapping[str, int]], base: Mapping[str, float]) -> tuple[Floats, float, list[str]]:
+    """Counts (trials, answers of the base) without empty trials; how many draws are outside, and of what."""
+    places = {answer: at for at, answer in enumerate(base)}
+    table = np.zeros((len(trials), len(base)))
+    strangers: dict[str, float] = {}
+    for trial, row in zip(trials, table, strict=True):
+        for answer, count in trial.items():
+            if not is_weight(count) or not float(count).is_integer():
+                raise UsageError(f"gamma needs whole counts of draws, not {count!r} for {answer!r}")
+            if answer in places:
+                row[places[answer]] += count
+            elif count:
+                strangers[answer] = strangers.get(answer, 0) + count
+    outside = math.fsum(strangers.values())
+    total = float(table.sum())
+    if not total:
+        named = ", ".join(map(repr, list(strangers)[:3])) or "there are none"
+        raise UndefinedError(f"none of {outside:,.0f} draws ({named}) is in the reference: check both files")
+    if total < 2:
+        raise UndefinedError("one draw has no interval: give at least two")
+    return table[table.sum(axis=1) > 0], outside, sorted(strangers, key=lambda name: -strangers[name])
+
+
+def _solved(counts: Floats, logs: Floats, names: Sequence[str]) -> float:
+    """The gamma at which the mean of `logs` expected under the power is that of the draws."""
+    if np.ptp(logs) <= _ROUNDING:
+        raise UndefinedError("all answers of the reference weigh the same, and no power changes that")
+    drawn = logs[counts > 0]
+    for end, which, way in ((logs.max(), "most", "larger"), (logs.min(), "least", "smaller")):
+        if (drawn == end).all():
+            name = names[int(np.flatnonzero(logs == end)[0])]
+            raise UndefinedError(
+                f"all {counts.sum():,.0f} draws are on what the reference has as {which} likely ({name!r}): the "
+                f"{way} gamma, the better it fits, so there is no finite one; give more draws"
+            )
+    p, wanted = np.exp(logs), float(counts @ logs / counts.sum())
+
+    def gap(gamma: float) -> float:
+        return float(sharpen(p, gamma) @ logs) - wanted
+
+    reach = 1.0
+    while not gap(-reach) < 0 < gap(reach):
+        reach *= 2
+        if reach > 1e9:
+            raise UndefinedError("the reference's weights are too much alike for a finite gamma: give more draws")
+    return float(brentq(gap, -reach, reach, xtol=1e-13, rtol=1e-14))
+
+
+def _scores(table: Floats, centred: Floats, unit: str) -> tuple[Floats, Floats, str]:
+    """The derivative of the log-likelihood at its top for each unit, how often it occurs, and the unit's name."""
+    if len(table) >= FEW and table.sum(axis=1).max() > 1:
+        return table @ centred, np.ones(len(table)), unit
+    return centred, table.sum(axis=0), "draw"
+
+
+def _deviance(counts: Floats, logs: Floats, gammas: Floats) -> Floats:
+    """2 sum n ln(n / fitted) for (..., answers) counts and as many gammas."""
+    powers = gammas[:, None] * logs
+    fitted = powers - logsumexp(powers, axis=1, keepdims=True)
+    total = counts.sum(axis=-1, keepdims=True)
+    return np.asarray(2 * (xlogy(counts, counts / total) - counts * fitted).sum(axis=-1))
+
+
+def _bootstrapped(
+    counts: Floats, logs: Floats, value: float, information: float, resamples: int, seed: int
+) -> float:
+    """How often draws from the fitted power, fitted again, have a deviance as large: (b + 1) / (m + 1)."""
+    total = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(total, softmax(value * logs), resamples).astype(np.float64)
+    wanted = drawn @ logs / total
+    # Bisection for all resamples at once; a resample at its boundary stops at the end, where its fit is perfect.
+    low = np.full(resamples, value - 20 / math.sqrt(information))
+    high = 2 * value - low
+    for _ in range(45):
+        middle = (low + high) / 2
+        above = softmax(middle[:, None] * logs, axis=1) @ logs > wanted
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    observed = float(_deviance(counts, logs, np.array([value]))[0])
+    reached = _deviance(drawn, logs, (low + high) / 2) >= observed * (1 - 1e-9) - 1e-6
+    return (int(reached.sum()) + 1) / (resamples + 1)
+
+
+def _tested(value: float, se: float, df: int) -> dict[str, Any]:
+    """The interval, and the test of gamma = 1; no p without any variation."""
+    if se <= _ROUNDING:
+        return {"value": value, "low": value, "high": value, "se": 0.0, "p": None}
+    half = float(student.isf(0.025, df)) * se
+    p = 2 * float(student.sf(abs(value - 1) / se, df))
+    return {"value": value, "low": value - half, "high": value + half, "se": se, "p": p}
+
+
+def _doubts(table: Floats, outside: float, strangers: Sequence[str], unit: str, se: float) -> tuple[str, ...]:
+    total = float(table.sum())
+    notes = []
+    if outside:
+        named = ", ".join(map(repr, strangers[:3])) + (", ..." if len(strangers) > 3 else "")
+        notes.append(
+            f"{outside:,.0f} of {total + outside:,.0f} draws are left out, outside the reference: {named}"
+        )
+    if total < _FEW_DRAWS:
+        notes.append(f"only {total:,.0f} draws: the interval is a rough guide")
+    if unit == "draw" and len(table) > 1 and table.sum(axis=1).max() > 1:
+        notes.append(
+            f"{len(table)} trials are too few to compare with each other (at least {FEW}): the interval takes the "
+            "draws to be independent, and is too narrow where those of one trial are alike"
+        )
+    if se <= _ROUNDING:
+        notes.append(f"no variation among the {unit}s: the interval has no width and is not to be trusted")
+    return tuple(notes)
+
+
+def _kept(points: Sequence[Point]) -> tuple[list[Point], int]:
+    """The points of prompts with at least two answers, and how many prompts have but one."""
+    answers: dict[str, set[str]] = {}
+    for point in points:
+        for name in ("base", "aligned"):
+            value = getattr(point, name)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float, np.floating))
+                or not -math.inf < value <= 1e-6
+            ):
+                raise UsageError(
+                    f"{point.answer!r} has {value!r} for its {name} log-probability: give a finite one, at most 0"
+                )
+        if point.answer in answers.setdefault(point.prompt, set()):
+            raise UsageError(f"{point.answer!r} stands twice for the prompt {point.prompt!r}: keep one of them")
+        answers[point.prompt].add(point.answer)
+    rows = [point for point in points if len(answers[point.prompt]) > 1]
+    if not rows:
+        raise UndefinedError("no prompt has two answers with log-probabilities: give at least three of one prompt")
+    return rows, sum(len(found) == 1 for found in answers.values())
+
+
+def _apart(at: NDArray[np.intp], aligned: Floats, fitted: Floats) -> float:
+    """Total variation among the answers given, the mean over prompts."""
+    gaps = [
+        float(np.abs(softmax(aligned[at == prompt]) - softmax(fitted[at == prompt])).sum()) / 2
+        for prompt in range(int(at.max()) + 1)
+    ]
+    return math.fsum(gaps) / len(gaps)

@@ -1,0 +1,179 @@
+"""Many answers of a causal language model: batched, greedy or sampled, each independent of what else is in its
+batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from outspoken._extras import need
+from outspoken.errors import UsageError
+from outspoken.models._batched_scoring import cache_argument
+
+torch = need("torch", "evaluating a model in this process", "train")
+hf = need("transformers", "evaluating a model in this process", "train")
+
+__all__ = ["Asked", "Decoder", "Made"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt as tokens. `draw` names what is drawn for it: the same name is answered alike, whatever it is
+    computed together with. None takes the likeliest token each time."""
+
+    ids: tuple[int, ...]
+    draw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An answer: its text, how many tokens it has, and whether it ended ("stop") or was cut off ("length")."""
+
+    text: str
+    tokens: int
+    finish: str
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer while it is made."""
+
+    at: int
+    asked: Asked
+    dice: Any
+    room: int
+    ids: list[int] = field(default_factory=list)
+
+
+class Decoder:
+    """A model and its tokenizer, answering `batch_size` prompts at once, each with at most `max_tokens`.
+
+    What is drawn is drawn at this `temperature`, from the smallest set of tokens that holds `top_p` of the chance.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_size: int = 32,
+        max_tokens: int = 512,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> None:
+        self._model, self._tokenizer = model.eval(), tokenizer
+        self._batch_size, self._max_tokens, self._stop = batch_size, max_tokens, tuple(stop)
+        self._temperature, self._top_p, self._seed = temperature, top_p, seed
+        self._limit: int | None = getattr(model.config, "max_position_embeddings", None)
+        ends = model.generation_config.eos_token_id
+        ends = [ends] if isinstance(ends, int) else ends or []
+        self._ends = {*ends, tokenizer.eos_token_id}
+
+    def answers(self, asked: Sequence[Asked]) -> Iterator[list[tuple[int, Made]]]:
+        """The answers batch by batch, each with the place of its prompt in `asked`; the longest prompts first.
+
+        Raises `UsageError` for a prompt that fills the model's context.
+        """
+        for each in asked:
+            if self._limit is not None and len(each.ids) >= self._limit:
+                raise UsageError(
+                    f"a question has {len(each.ids):,} tokens and the model's context holds {self._limit:,}: "
+                    "leave it out, or take a model with a longer context"
+                )
+        order = sorted(range(len(asked)), key=lambda at: -len(asked[at].ids))
+        for start in range(0, len(order), self._batch_size):
+            rows = [self._row(at, asked[at]) for at in order[start : start + self._batch_size]]
+            yield list(self._batch(rows))
+
+    def _batch(self, rows: list[_Row]) -> Iterator[tuple[int, Made]]:
+        longest = max(len(row.asked.ids) for row in rows)
+        pads = [longest - len(row.asked.ids) for row in rows]
+        device = self._model.device
+        ids = torch.tensor(
+            [
+                [self._tokenizer.pad_token_id] * pad + list(row.asked.ids)
+                for pad, row in zip(pads, rows, strict=True)
+            ],
+            device=device,
+        )
+        mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
+        cache = hf.DynamicCache(config=self._model.config)
+        while rows:
+            logits = self._step(ids, mask, cache)
+            chosen = self._choose(logits, rows)
+            going = []
+            for at, (row, token) in enumerate(zip(rows, chosen, strict=True)):
+                made = self._grown(row, token)
+                if made is None:
+                    going.append(at)
+                else:
+                    yield row.at, made
+            if not going:
+                return
+            if len(going) < len(rows):
+                kept = torch.tensor(going, device=device)
+                cache.batch_select_indices(kept)
+                mask = mask[kept]
+                rows = [rows[at] for at in going]
+            ids = torch.tensor([[row.ids[-1]] for row in rows], device=device)
+            mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
+
+    def _step(self, ids: Any, mask: Any, cache: Any) -> Any:
+        with torch.inference_mode():
+            places = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            found = self._model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=places,
+                use_cache=True,
+                logits_to_keep=1,
+                **cache_argument(self._model, cache),
+            )
+            return found.logits[:, -1].float()
+
+    def _choose(self, logits: Any, rows: list[_Row]) -> list[int]:
+        best: list[int] = logits.argmax(dim=-1).tolist()
+        drawn = [at for at, row in enumerate(rows) if row.dice is not None]
+        if not drawn:
+            return best
+        chances = torch.softmax(logits[drawn] / self._temperature, dim=-1)
+        tokens = None
+        if self._top_p < 1:
+            chances, tokens = chances.sort(dim=-1, descending=True, stable=True)
+        sums = chances.double().cumsum(dim=-1)
+        last = (sums < self._top_p).sum(dim=-1, keepdim=True).clamp(max=sums.shape[1] - 1)
+        points = sums.new_tensor([[rows[at].dice.random()] for at in drawn]) * sums.gather(1, last)
+        places = torch.searchsorted(sums, points, right=True).clamp(max=sums.shape[1] - 1)
+        found = places if tokens is None else tokens.gather(1, places)
+        for at, token in zip(drawn, found.squeeze(1).tolist(), strict=True):
+            best[at] = token
+        return best
+
+    def _grown(self, row: _Row, token: int) -> Made | None:
+        """The answer with this token; None where it goes on."""
+        if token in self._ends:
+            return Made(self._text(row.ids), len(row.ids) + 1, "stop")
+        row.ids.append(token)
+        if self._stop:
+            text = self._text(row.ids)
+            ends = [text.find(stop) for stop in self._stop if stop in text]
+            if ends:
+                return Made(text[: min(ends)], len(row.ids), "stop")
+        return Made(self._text(row.ids), len(row.ids), "length") if len(row.ids) >= row.room else None
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _row(self, at: int, asked: Asked) -> _Row:
+        dice = None
+        if asked.draw is not None:
+            word = hashlib.sha256(asked.draw.encode("utf-8", "surrogatepass")).digest()
+            dice = np.random.default_rng([self._seed, *np.frombuffer(word[:16], dtype=np.uint32).tolist()])
+        left = self._max_tokens if self._limit is None else self._limit - len(asked.ids)
+        return _Row(at, asked, dice, min(self._max_tokens, left))

@@ -12,9 +12,8 @@ from servers import Handler, answering, serving, streaming
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage, as_messages
 from outspoken.errors import MissingExtraError, MissingKeyError, PromptTooLongError, ProviderError, UsageError
-from outspoken.models import _optional_fields
+from outspoken.models import at_provider, openai_wire
 from outspoken.models.base import Model
-from outspoken.models.providers import at_provider
 
 KEY = "sk-very-secret-0123456789"
 SCHEMA = {
@@ -67,7 +66,7 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_optional_fields, "_refused", set())
+    monkeypatch.setattr(openai_wire, "_refused", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

@@ -16,8 +16,9 @@ pytest.importorskip("torch")
 
 from outspoken import training  # noqa: E402
 from outspoken.errors import UndefinedError, UsageError  # noqa: E402
+from outspoken.measure.statistics import wilson  # noqa: E402
 from outspoken.training import accuracy  # noqa: E402
-from outspoken.training.comparisons import compared  # noqa: E402
+from outspoken.training.accuracy import compared  # noqa: E402
 from outspoken.training.grading import Mark, Marks  # noqa: E402
 from outspoken.training.questions import Question  # noqa: E402
 
@@ -25,7 +26,7 @@ from outspoken.training.questions import Question  # noqa: E402
 @pytest.mark.parametrize(("right", "total"), [(0, 1), (0, 40), (3, 7), (40, 40), (555, 1319)])
 def test_wilson_is_that_of_statsmodels(right: int, total: int) -> None:
     expected = proportion.proportion_confint(right, total, method="wilson")
-    assert accuracy.wilson(right, total) == pytest.approx(expected, abs=1e-12)
+    assert wilson(right, total) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 5), (3, 3), (17, 4), (100, 140)])

@@ -19,12 +19,21 @@ pytest.importorskip("scipy", reason="extra `synth` is not installed")
 from outspoken.errors import UsageError  # noqa: E402
 from outspoken.same_text import text_key  # noqa: E402
 from outspoken.synth.dedup import greedy  # noqa: E402
-from outspoken.synth.dedup.candidate_groups import companions, firsts, pieces  # noqa: E402
 from outspoken.synth.dedup.greedy import COMPARED, decide  # noqa: E402
-from outspoken.synth.dedup.minhash import jaccards, signatures  # noqa: E402
-from outspoken.synth.dedup.search import near_duplicates  # noqa: E402
-from outspoken.synth.dedup.signatures import band_keys, bands_for, digests  # noqa: E402
-from outspoken.synth.dedup.threads import spread  # noqa: E402
+from outspoken.synth.dedup.minhash import (  # noqa: E402  # noqa: E402
+    band_keys,
+    bands_for,
+    digests,
+    jaccards,
+    signatures,
+    spread,
+)
+from outspoken.synth.dedup.search import (  # noqa: E402
+    companions,
+    firsts,
+    near_duplicates,
+    pieces,
+)
 
 LATIN, CHINESE, KANA = (
     "abcdefghijklmnopqrstuvwxyz    ",

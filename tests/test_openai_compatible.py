@@ -17,10 +17,10 @@ from servers import COMPLETION, Handler, Served, answering, events, serving, str
 
 from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage, as_messages
 from outspoken.errors import MissingKeyError, PromptTooLongError, ProviderError, UnknownNameError, UsageError
-from outspoken.models import _optional_fields
+from outspoken.models import at_provider, at_url, openai_wire
 from outspoken.models.http import FAILURES, TELLING, error_for
 from outspoken.models.openai_compatible import OpenAICompatible
-from outspoken.models.providers import PROVIDERS, at_provider, at_url
+from outspoken.models.providers import PROVIDERS
 
 pytestmark = pytest.mark.core
 
@@ -33,7 +33,7 @@ SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalPropert
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing remembered from another test, and no proxy on the way to loopback."""
-    monkeypatch.setattr(_optional_fields, "_refused", set())
+    monkeypatch.setattr(openai_wire, "_refused", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

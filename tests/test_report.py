@@ -16,9 +16,8 @@ from outspoken.errors import OutputError, UsageError
 from outspoken.experiment import charts, report, report_tables
 from outspoken.experiment.report_text import answer
 from outspoken.experiment.results_view import View
-from outspoken.report.bar_chart import OTHERS
+from outspoken.report.charts import OTHERS, label_places
 from outspoken.report.format import number
-from outspoken.report.point_labels import placed
 from outspoken.report.theme import DARK, LIGHT, SHAPES
 
 pytest.importorskip("altair", reason="altair is not installed")
@@ -435,7 +434,7 @@ def test_labels_cover_no_point_and_no_other_label() -> None:
         {"label": "vs-standard", "x": x, "x_low": None, "x_high": None, "y": y, "y_low": None, "y_high": None}
         for x, y in ((0, 0), (1, 1), (1.01, 1.0), (0.5, 0.2), (1.0, 0.98), (1.02, 1.02), (0.99, 1.01))
     ]
-    places = placed(rows)
+    places = label_places(rows)
     assert places[0] is not None
     assert None in places, "five points on one spot cannot all be named"
 

@@ -21,7 +21,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.errors import OutputError, UnknownNameError, UsageError  # noqa: E402
 from outspoken.synth.report.dataset_card import Contents, card  # noqa: E402
-from outspoken.synth.spec_toml import spec_text  # noqa: E402
+from outspoken.synth.spec import spec_text  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
 from outspoken.synth.steps.export import NO_COMPLETION, NO_PROMPT, Export, run  # noqa: E402
 

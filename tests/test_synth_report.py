@@ -22,8 +22,9 @@ from outspoken.measure import lexical
 from outspoken.measure.tokenization import words
 from outspoken.models.local import Local
 from outspoken.synth.records import rows_in
-from outspoken.synth.report import charts, diversity, projection, write
+from outspoken.synth.report import charts, coverage_map, diversity
 from outspoken.synth.report import document as report_measure
+from outspoken.synth.report import document as write
 from outspoken.synth.report import text as report_text
 from outspoken.synth.report.diversity import Pool, size_of
 from outspoken.synth.report.samples import Sample
@@ -217,35 +218,35 @@ def test_clusters_are_what_was_planted(mapped: Document) -> None:
 
 def test_a_plane_holds_as_much_of_the_variance_as_a_plane_can() -> None:
     vectors = np.random.default_rng(2).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1] + 9
-    found = projection.plane(vectors)
+    found = coverage_map.plane(vectors)
     centred = vectors - vectors.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(found.points), np.abs(u[:, :2] * s[:2]), atol=1e-9)
     np.testing.assert_allclose(found.explained, (s**2 / (s**2).sum())[:2])
-    again = projection.plane(np.vstack([vectors[25:], vectors[:25]]))
+    again = coverage_map.plane(np.vstack([vectors[25:], vectors[:25]]))
     np.testing.assert_allclose(again.points, np.vstack([found.points[25:], found.points[:25]]), atol=1e-9)
-    assert projection.plane(np.ones((3, 4))).explained == (0.0, 0.0)
-    assert projection.plane(np.arange(3.0)[:, None]).points.shape == (3, 2)
+    assert coverage_map.plane(np.ones((3, 4))).explained == (0.0, 0.0)
+    assert coverage_map.plane(np.arange(3.0)[:, None]).points.shape == (3, 2)
 
 
 def test_planted_clusters_are_found() -> None:
     rng = np.random.default_rng(0)
     sizes = (30, 20, 10)
     vectors = np.vstack([np.eye(5)[at] + rng.normal(0, 0.1, (size, 5)) for at, size in enumerate(sizes)])
-    labels = projection.clusters(vectors * rng.uniform(0.5, 3, (60, 1)), 3, 4)
+    labels = coverage_map.clusters(vectors * rng.uniform(0.5, 3, (60, 1)), 3, 4)
     assert labels == [0] * 30 + [1] * 20 + [2] * 10
-    assert projection.nearest(vectors, [0, 1, 59])[-1] == 59
-    assert [projection.how_many(count) for count in (2, 19, 20, 72, 2000)] == [0, 0, 3, 6, 12]
+    assert coverage_map.nearest(vectors, [0, 1, 59])[-1] == 59
+    assert [coverage_map.how_many(count) for count in (2, 19, 20, 72, 2000)] == [0, 0, 3, 6, 12]
 
 
 def test_the_words_that_tell_a_cluster() -> None:
     inside = ["The cat sat.", "A cat ran.", "Cats? A cat!"]
     outside = ["The dog sat.", "A dog ran.", "The end.", "A sea."]
-    assert projection.telling(inside, outside)[0] == "cat"
-    assert "the" not in projection.telling(inside, outside)
-    chinese = projection.telling(["小明买西瓜", "西瓜很大", "他吃西瓜"], ["小明跑步", "天气很好"])
+    assert coverage_map.telling(inside, outside)[0] == "cat"
+    assert "the" not in coverage_map.telling(inside, outside)
+    chinese = coverage_map.telling(["小明买西瓜", "西瓜很大", "他吃西瓜"], ["小明跑步", "天气很好"])
     assert chinese[0] == "西瓜"
-    assert projection.telling(["a b"], []) == []
+    assert coverage_map.telling(["a b"], []) == []
 
 
 # Samples.

@@ -15,7 +15,7 @@ pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
 
 from outspoken.synth.report import document as report_measure
-from outspoken.synth.report.write import write
+from outspoken.synth.report.document import write
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from outspoken.checking.sandbox import Sandbox, Verdict, run_in_sandbox
-from outspoken.checking.unit_tests import check, code_in
+from outspoken.checking.unit_tests import check_program, code_in
 from outspoken.errors import UsageError
 
 pytestmark = [
@@ -99,12 +99,12 @@ TESTED = {
 
 @pytest.mark.parametrize(("solution", "tests", "reason"), TESTED.values(), ids=TESTED.keys())
 async def test_unit_tests(sandbox: Sandbox, solution: str, tests: str, reason: str) -> None:
-    verdict = await check(sandbox, solution, tests)
+    verdict = await check_program(sandbox, solution, tests)
     assert (verdict.reason, verdict.ok) == (reason, not reason)
 
 
 async def test_the_verdict_has_the_first_that_fails(sandbox: Sandbox) -> None:
-    verdict = await check(
+    verdict = await check_program(
         sandbox, "def f(): return 1", "assert f() == 1\nassert f() == 2, 'früh'\nassert f() == 3"
     )
     assert str(verdict) == (

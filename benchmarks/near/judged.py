@@ -8,8 +8,8 @@ from typing import Any
 from datasketch import MinHash, MinHashLSH
 
 from outspoken.same_text import text_key
+from outspoken.synth.dedup.minhash import bands_for
 from outspoken.synth.dedup.search import near_duplicates
-from outspoken.synth.dedup.signatures import bands_for
 
 
 def datasketch_rate(texts: list[str], threshold: float, *, batch: bool) -> float:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken._version import __version__
-from outspoken.batch.failure_file import FailureFile
-from outspoken.batch.output import Output
+from outspoken.batch.output import FailureFile, Output
 from outspoken.batch.partition_writer import PartWriter, count_recorded, digest_of, fingerprint, joined, summed
 from outspoken.batch.plan import Plan
 from outspoken.batch.ray.shards import shards_beside

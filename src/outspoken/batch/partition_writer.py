@@ -11,8 +11,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from outspoken.batch.failure_file import FailureFile
-from outspoken.batch.output import Output
+from outspoken.batch.output import FailureFile, Output
 from outspoken.batch.plan import Plan, Runner, in_background, in_turn
 from outspoken.batch.response_rows import Responses
 from outspoken.batch.sources import BadRow, Row

@@ -90,7 +90,7 @@ class Sandbox:
     async def run(
         self, code: str, tests: str | None = None, *, files: Mapping[str, str | bytes] | None = None
     ) -> Verdict:
-        """Run a program, with `tests` after it in the same module; see `unit_tests.check`.
+        """Run a program, with `tests` after it in the same module; see `unit_tests.check_program`.
 
         `files` are laid into its folder, where it starts. Raises `UsageError` for a file that would not lie there.
         """

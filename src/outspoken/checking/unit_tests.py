@@ -6,7 +6,7 @@ import re
 
 from outspoken.checking.sandbox import Sandbox, Verdict
 
-__all__ = ["check", "code_in"]
+__all__ = ["check_program", "code_in"]
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
 _PYTHON = ("python", "py", "python3", "")
@@ -18,7 +18,7 @@ def code_in(text: str) -> str:
     return "\n".join(blocks) if blocks else text
 
 
-async def check(sandbox: Sandbox, solution: str, tests: str) -> Verdict:
+async def check_program(sandbox: Sandbox, solution: str, tests: str) -> Verdict:
     """Run the tests of a solution in the sandbox; both may stand in fenced blocks.
 
     The solution is the module `solution` (so that what it does as `__main__` is not done), and the tests follow in

@@ -67,7 +67,7 @@ def deliver(
     for warning in document["warnings"]:
         note(f"note: {warning}", style="yellow")
     if out is not None:
-        from outspoken.report.files import put
+        from outspoken.io.atomic import put
         from outspoken.theory.report import write
 
         put(out / "results.json", as_json(document))

@@ -8,10 +8,8 @@ from typing import Any
 from outspoken.experiment.pareto import hypervolume, pareto_front
 from outspoken.experiment.report_text import SOURCES
 from outspoken.experiment.results_view import Shown, View
-from outspoken.report.bar_chart import bars, folded
-from outspoken.report.charts import Figure, altair, layered, over, span
+from outspoken.report.charts import Figure, altair, bars, folded, layered, named, over, span
 from outspoken.report.format import number
-from outspoken.report.point_labels import named
 
 __all__ = [
     "along",

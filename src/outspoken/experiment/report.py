@@ -11,10 +11,10 @@ from typing import Any
 from outspoken.experiment import charts, report_tables
 from outspoken.experiment.report_text import answer, interval, samples, signed
 from outspoken.experiment.results_view import View
+from outspoken.io.atomic import put
 from outspoken.report import charts as drawing
 from outspoken.report import html
 from outspoken.report.charts import placed
-from outspoken.report.files import put
 
 __all__ = ["render", "write"]
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from outspoken.errors import OutputError, OutspokenError
 
-__all__ = ["put_in_place", "replace", "temporary_name", "why", "writing"]
+__all__ = ["put", "put_in_place", "replace", "temporary_name", "why", "writing"]
 
 
 def replace(target: Path, write: Callable[[Any], object]) -> int:
@@ -27,6 +27,13 @@ def replace(target: Path, write: Callable[[Any], object]) -> int:
             temporary.unlink()
         raise
     return size
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write the file, and its folder where there is none. Raises `OutputError` where that cannot be."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, lambda file: file.write(content))
 
 
 def temporary_name(target: Path) -> Path:

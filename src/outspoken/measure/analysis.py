@@ -15,7 +15,7 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure import sets
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_shares import distributions
-from outspoken.measure.calibrating import Calibrated, calibrate
+from outspoken.measure.calibration import Calibrated, calibrate
 from outspoken.measure.cost import Cost
 from outspoken.measure.measures import MEASURES, Material, Measure, NotGivenError, figure
 from outspoken.measure.statistics import (

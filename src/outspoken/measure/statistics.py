@@ -30,6 +30,7 @@ __all__ = [
     "holm",
     "mean_estimate",
     "plugin_estimate",
+    "wilson",
 ]
 
 FEW = 6
@@ -356,3 +357,15 @@ def _check(level: float, resamples: int, seed: int) -> None:
 
 def _jsonable(entry: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+
+
+def wilson(right: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share: Wilson, "Probable inference" (1927). It never leaves 0 to 1 and has a width
+    where all or none are right."""
+    if total < 1:
+        raise UndefinedError("there is no question to make a figure of")
+    z = float(norm.isf((1 - level) / 2))
+    share, spread = right / total, z * z / total
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    return (0.0 if right == 0 else middle - half), (1.0 if right == total else middle + half)

@@ -5,13 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.models.base import Capabilities, Model, Score
 
-__all__ = ["DEFAULT", "Capabilities", "Model", "Score", "default_name", "resolve"]
+if TYPE_CHECKING:
+    from outspoken.models.openai_compatible import OpenAICompatible
+    from outspoken.models.providers import Provider
+
+__all__ = [
+    "DEFAULT",
+    "Capabilities",
+    "Model",
+    "Score",
+    "at_provider",
+    "at_url",
+    "default_name",
+    "openai_compatible",
+    "resolve",
+]
 
 DEFAULT = "local/smollm2"
 
@@ -83,9 +97,51 @@ def _settings(query: str, of: str, known: Sequence[str]) -> dict[str, Any]:
 @lru_cache(maxsize=64)
 def _remote(name: str, *environment: str | None) -> Model:
     """One model, hence one set of connections, for a name as long as what the environment says of it stays."""
-    from outspoken.models.providers import at_provider, at_url
-
     if name.startswith(("http://", "https://")):
         return at_url(name)
     provider, _, rest = name.partition("/")
     return at_provider(provider, rest)
+
+
+def at_provider(name: str, model: str) -> Model:
+    """The `model` of the provider `name`.
+
+    Raises `UnknownNameError`, `MissingKeyError`, or `MissingExtraError` where the provider needs any-llm.
+    """
+    from outspoken.models.providers import PROVIDERS
+
+    if name not in PROVIDERS:
+        raise UnknownNameError("provider", name, [*PROVIDERS, "local", "replay"])
+    provider = PROVIDERS[name]
+    if provider.any_llm is None:
+        return openai_compatible(provider, model)
+    from outspoken.models.any_llm import AnyLLM
+
+    return AnyLLM(provider, model)
+
+
+def openai_compatible(provider: Provider, model: str) -> OpenAICompatible:
+    """The `model` of a provider that speaks OpenAI's chat completions. Raises `MissingKeyError`."""
+    from outspoken.models.openai_compatible import OpenAICompatible
+    from outspoken.models.providers import URL_KEY_VARIABLE
+
+    return OpenAICompatible(
+        os.environ.get(provider.base_url_variable) or provider.base_url,
+        model,
+        api_key=provider.key(),
+        name=f"{provider.name}/{model}",
+        max_tokens_field=provider.max_tokens_field,
+        key_variable=provider.key_variable or URL_KEY_VARIABLE,
+    )
+
+
+def at_url(url: str) -> OpenAICompatible:
+    """The model behind `http://localhost:8000/v1#name`, or the server's only one where no name is given.
+
+    The one key that it may be sent is `$OUTSPOKEN_API_KEY`: a provider's key stays with the provider.
+    """
+    from outspoken.models.openai_compatible import OpenAICompatible
+    from outspoken.models.providers import URL_KEY_VARIABLE
+
+    base_url, _, model = url.partition("#")
+    return OpenAICompatible(base_url, model, api_key=os.environ.get(URL_KEY_VARIABLE))

@@ -9,11 +9,10 @@ from typing import Any
 from outspoken._extras import need
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
-from outspoken.models._optional_fields import offering
 from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.openai_errors import Fault, Peer, fault_of, one_line, retry_after
-from outspoken.models.openai_wire import StreamedReply, chat_body, optional, read_reply
+from outspoken.models.openai_wire import StreamedReply, chat_body, offering, optional, read_reply
 from outspoken.models.providers import Provider
 
 __all__ = ["AnyLLM"]

@@ -11,7 +11,6 @@ import yarl
 
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
-from outspoken.models._optional_fields import offering
 from outspoken.models._per_loop import PerLoop
 from outspoken.models._prompt_logprobs import echo_body, read_echo
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
@@ -25,6 +24,7 @@ from outspoken.models.openai_wire import (
     embedding_body,
     encode,
     model_names,
+    offering,
     optional,
     read_embeddings,
     read_reply,

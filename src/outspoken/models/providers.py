@@ -1,18 +1,14 @@
-"""Where models are reached, as data: one row for each provider, and how a row becomes a model."""
+"""The providers of hosted models, one row each: address, key, capabilities."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from outspoken.errors import MissingKeyError, UnknownNameError
-from outspoken.models.base import Capabilities, Model
+from outspoken.errors import MissingKeyError
+from outspoken.models.base import Capabilities
 
-if TYPE_CHECKING:
-    from outspoken.models.openai_compatible import OpenAICompatible
-
-__all__ = ["PROVIDERS", "URL_KEY_VARIABLE", "Provider", "at_provider", "at_url", "openai_compatible"]
+__all__ = ["PROVIDERS", "URL_KEY_VARIABLE", "Provider"]
 
 URL_KEY_VARIABLE = "OUTSPOKEN_API_KEY"
 
@@ -80,43 +76,3 @@ _ROWS = (
     ),
 )
 PROVIDERS = {row.name: row for row in _ROWS}
-
-
-def at_provider(name: str, model: str) -> Model:
-    """The `model` of the provider `name`.
-
-    Raises `UnknownNameError`, `MissingKeyError`, or `MissingExtraError` where the provider needs any-llm.
-    """
-    if name not in PROVIDERS:
-        raise UnknownNameError("provider", name, [*PROVIDERS, "local", "replay"])
-    provider = PROVIDERS[name]
-    if provider.any_llm is None:
-        return openai_compatible(provider, model)
-    from outspoken.models.any_llm import AnyLLM
-
-    return AnyLLM(provider, model)
-
-
-def openai_compatible(provider: Provider, model: str) -> OpenAICompatible:
-    """The `model` of a provider that speaks OpenAI's chat completions. Raises `MissingKeyError`."""
-    from outspoken.models.openai_compatible import OpenAICompatible
-
-    return OpenAICompatible(
-        os.environ.get(provider.base_url_variable) or provider.base_url,
-        model,
-        api_key=provider.key(),
-        name=f"{provider.name}/{model}",
-        max_tokens_field=provider.max_tokens_field,
-        key_variable=provider.key_variable or URL_KEY_VARIABLE,
-    )
-
-
-def at_url(url: str) -> OpenAICompatible:
-    """The model behind `http://localhost:8000/v1#name`, or the server's only one where no name is given.
-
-    The one key that it may be sent is `$OUTSPOKEN_API_KEY`: a provider's key stays with the provider.
-    """
-    from outspoken.models.openai_compatible import OpenAICompatible
-
-    base_url, _, model = url.partition("#")
-    return OpenAICompatible(base_url, model, api_key=os.environ.get(URL_KEY_VARIABLE))

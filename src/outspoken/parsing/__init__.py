@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from outspoken.parsing.parsed_reply import REPAIRS, Reading
-from outspoken.parsing.reply_parser import Reader
-from outspoken.parsing.whole_reply import parse
+from outspoken.parsing.reply_parser import Reader, parse
 
 __all__ = ["REPAIRS", "Reader", "Reading", "parse"]

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.guess import Ration
 from outspoken.parsing.json_candidates import Found, decode, interpret
 from outspoken.parsing.lenient_json import Relaxed, relax, unescape
 from outspoken.parsing.probabilities import figure
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["mend"]
+__all__ = ["Ration", "mend"]
+
+_WHOLE = 1_000_000
+_PIECE = 200_000
+
+
+class Ration:
+    """How much work guessing may still cost in this reply.
+
+    `json_repair` takes quadratic time on nested openings, so its cost is estimated as the length times the number
+    of brackets, and bounded for one piece and for all of them.
+    """
+
+    def __init__(self) -> None:
+        self.left = _WHOLE
+
+    def guess(self, piece: str) -> Any:
+        """The value that was probably meant, or None."""
+        cost = len(piece) * (1 + sum(map(piece.count, "{[(")))
+        if cost > min(_PIECE, self.left):
+            return None
+        self.left -= cost
+        import json_repair
+
+        try:
+            guessed = json.dumps(json_repair.loads(piece, skip_json_loads=True), ensure_ascii=False)
+        except Exception:  # whatever a broken reply does to the library, it is not our caller's error
+            return None
+        return decode(guessed.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
 
 _OPENING = re.compile(r"[{(]\s*+[\"'“”„«]?([^\W\d][\w -]{0,40}+)[\"'“”»]?\s*+[:：]\s*+(.?)")
 _KEY = re.compile(r"[\"'“”„«]([^\W\d][\w -]{0,40}+)[\"'“”»]\s*+[:：]\s*+|\b([^\W\d]\w{0,40}+)\s?[:：]\s*+")

@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.models import Model
+from outspoken.models import Model, at_url, openai_compatible
 from outspoken.models.openai_compatible import OpenAICompatible
-from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE, at_url, openai_compatible
+from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
 from outspoken.serve.http.proxy import Passthrough
 from outspoken.serve.openai.chat_request import SUFFIXES
 from outspoken.serve.openai.fields import RequestError

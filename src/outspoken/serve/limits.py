@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
-from outspoken.errors import UsageError
+from outspoken.errors import ProviderError, UsageError
 from outspoken.settings import MAX_K, option
 
-__all__ = ["Bounds"]
+__all__ = ["Bounds", "in_time"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +40,19 @@ class Bounds:
     def max_body(self) -> int:
         """Bytes of a request's body."""
         return int(self.max_body_mb * 1_000_000)
+
+
+T = TypeVar("T")
+
+
+async def in_time(awaited: Awaitable[T], seconds: float, less: str) -> T:
+    """What a model was asked for. Raises `ProviderError` after `seconds`; `less` names what may come sooner."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await awaited
+    except TimeoutError as error:
+        raise ProviderError(
+            f"the model did not answer within {seconds:g} s: ask again, or for {less}",
+            retryable=True,
+            original=error,
+        ) from error

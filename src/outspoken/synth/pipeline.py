@@ -246,7 +246,7 @@ class Pipeline:
                 (self.folder / f"{later.name}.json").unlink(missing_ok=True)
 
     async def _report(self, manifests: list[dict[str, Any]], worked: bool) -> str:
-        from outspoken.synth.report import write
+        from outspoken.synth.report import document as write
 
         path, options = self.folder / "report.html", self.spec.report
         told = json.dumps([[done["key"] for done in manifests], str(options)])

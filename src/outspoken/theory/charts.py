@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outspoken.report.bar_chart import bars, folded
-from outspoken.report.charts import Figure, altair, layered, over, span
+from outspoken.report.charts import Figure, altair, bars, folded, layered, over, span
 from outspoken.report.format import number
 from outspoken.theory import gamma_charts, typicality_charts
 from outspoken.theory.report_text import asked

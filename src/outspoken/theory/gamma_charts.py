@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, layered, over
-from outspoken.report.point_labels import named
+from outspoken.report.charts import Figure, altair, layered, named, over
 
 __all__ = ["figures"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
+from outspoken.io.atomic import put
 from outspoken.report import charts as drawing
 from outspoken.report import html
-from outspoken.report.files import put
 from outspoken.theory import charts, report_tables
 from outspoken.theory.report_text import ABOUT, GLOSSARY, TITLES, tiles
 

@@ -4,19 +4,29 @@ seed."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError
-from outspoken.measure.statistics import FEW, compare
+from outspoken.measure.statistics import FEW, compare, holm
+from outspoken.training.grading import Marks
 
-__all__ = ["ArmScore", "Difference", "arm_difference", "arm_score", "mcnemar", "student_difference", "wilson"]
+__all__ = [
+    "ArmScore",
+    "Difference",
+    "arm_difference",
+    "arm_score",
+    "compared",
+    "mcnemar",
+    "student_difference",
+]
 
 Floats = NDArray[np.float64]
 
@@ -55,18 +65,6 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-
-def wilson(right: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a share: Wilson, "Probable inference" (1927). It never leaves 0 to 1 and has a width
-    where all or none are right."""
-    if total < 1:
-        raise UndefinedError("there is no question to make a figure of")
-    z = float(norm.isf((1 - level) / 2))
-    share, spread = right / total, z * z / total
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
-    return (0.0 if right == 0 else middle - half), (1.0 if right == total else middle + half)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -173,3 +171,46 @@ def _joined(terms: Sequence[tuple[float, int]]) -> tuple[float, float]:
     if not variance > 0:
         return variance, math.inf
     return variance, variance**2 / sum(term**2 / freedom for term, freedom in terms if freedom)
+
+
+def compared(
+    papers: Sequence[str], marks: Mapping[str, list[Marks]], arms: Mapping[str, list[str]], *, sampled: bool
+) -> dict[str, Any]:
+    """The figures of arms, and the comparisons of every two of what can be compared."""
+    in_arms = {name for names in arms.values() for name in names}
+    sides = {**arms, **{name: [name] for name in marks if name not in in_arms}}
+    results: dict[str, dict[str, Any]] = {arm: {} for arm in arms}
+    comparisons: list[dict[str, Any]] = []
+    for measure in ("greedy", "sampled") if sampled else ("greedy",):
+        family: list[dict[str, Any]] = []
+        for at, paper in enumerate(papers):
+            tables: dict[str, Floats] = {
+                side: np.array([_figures(marks[name][at], measure) for name in names])
+                for side, names in sides.items()
+            }
+            for arm in arms:
+                if (known := _known(tables[arm])).any():
+                    score = arm_score(tables[arm][:, known])
+                    results[arm].setdefault(paper, {})[measure] = score.to_dict()
+            for a, b in combinations(sides, 2):
+                known = _known(tables[a]) & _known(tables[b])
+                if not known.any():
+                    continue
+                one, other = tables[a][:, known], tables[b][:, known]
+                if a in arms or b in arms:
+                    found = arm_difference(one, other)
+                else:
+                    found = student_difference(one[0], other[0], greedy=measure == "greedy")
+                family.append({"paper": paper, "measure": measure, "a": a, "b": b, **found.to_dict()})
+        for entry, p in zip(family, holm([entry["p"] for entry in family]), strict=True):
+            comparisons.append({**entry, "p_holm": p})
+    told = [{"name": arm, "students": names, "results": results[arm]} for arm, names in arms.items()]
+    return {"arms": told, "comparisons": comparisons}
+
+
+def _figures(marks: Marks, measure: str) -> Floats:
+    return marks.right() if measure == "greedy" else marks.shares()
+
+
+def _known(table: Floats) -> NDArray[np.bool_]:
+    return np.asarray(~np.isnan(table).any(axis=0), dtype=np.bool_)

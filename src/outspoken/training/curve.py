@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from outspoken._extras import need
+from outspoken.io.atomic import put
 from outspoken.report import charts, html
-from outspoken.report.files import put
 from outspoken.report.format import number
 from outspoken.report.theme import theme
 

@@ -15,8 +15,8 @@ from outspoken._version import __version__
 from outspoken.errors import StoppedError, UsageError
 from outspoken.io import atomic
 from outspoken.training import base_models, questions
+from outspoken.training.accuracy import compared
 from outspoken.training.answer_files import GREEDY, Answers
-from outspoken.training.comparisons import compared
 from outspoken.training.folder import claimed
 from outspoken.training.grading import Mark, Marks, mark
 from outspoken.training.library_noise import interrupts

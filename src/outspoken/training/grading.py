@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from outspoken.checking.final_answer import find_final
 from outspoken.checking.maths import groups, same_answer
-from outspoken.measure.statistics import Estimate, mean_estimate
-from outspoken.training.accuracy import wilson
+from outspoken.measure.statistics import Estimate, mean_estimate, wilson
 from outspoken.training.answer_files import Answer
 from outspoken.training.questions import Question
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from outspoken import models
-from outspoken.batch.failure_file import FailureFile
 from outspoken.batch.file import Job, file_size, ledger_beside
-from outspoken.batch.output import Output
+from outspoken.batch.output import FailureFile, Output
 from outspoken.batch.partition_writer import count_recorded, mark_of, summed
 from outspoken.batch.ray.budget_broker import News, Result, Tally, asked, spent_on, start_board
 from outspoken.batch.ray.cluster import connected, first_line

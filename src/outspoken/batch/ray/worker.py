@@ -16,8 +16,7 @@ from outspoken import models
 from outspoken._extras import need
 from outspoken._version import __version__
 from outspoken.api import validator
-from outspoken.batch.failure_file import FailureFile
-from outspoken.batch.output import Output
+from outspoken.batch.output import FailureFile, Output
 from outspoken.batch.partition_writer import PartWriter, fingerprint, summed
 from outspoken.batch.plan import Plan
 from outspoken.batch.prices import Price

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from outspoken.chat import Message, Usage
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import StoppedError
+from outspoken.serve.limits import in_time
 from outspoken.serve.pool.values import (
     DIGEST_BYTES,
     Draw,
@@ -29,7 +30,6 @@ from outspoken.serve.pool.values import (
     written,
     written_id,
 )
-from outspoken.serve.timeouts import in_time
 
 __all__ = ["Pool"]
 

@@ -15,12 +15,12 @@ from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage
 from outspoken.errors import OutspokenError, ReplyError
 from outspoken.models import Model
 from outspoken.serve.http.responses import Events, body_of, json_answer, while_there
+from outspoken.serve.limits import in_time
 from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, read_json, verbalizes
 from outspoken.serve.openai.chat_response import Answer, Chunks, completion, declined, error_event, new_id, replied
 from outspoken.serve.pool.pools import Draw
 from outspoken.serve.pool.refill import Counted
 from outspoken.serve.service import Asked, Service
-from outspoken.serve.timeouts import in_time
 
 __all__ = ["chat_completion"]
 

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken.synth.dedup.minhash import jaccards, signatures
-from outspoken.synth.dedup.signatures import Bands, Keys, band_keys, bands_for
-from outspoken.synth.dedup.threads import spread
+from outspoken.synth.dedup.minhash import Bands, Keys, band_keys, bands_for, jaccards, signatures, spread
 
 __all__ = ["COMPARED", "Decisions", "Told", "decide"]
 

@@ -20,10 +20,9 @@ from outspoken._version import __version__
 from outspoken.batch.ray.cluster import connected, first_line
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.same_text import text_key
-from outspoken.synth.dedup.candidate_groups import Edges, Ints, companions, firsts, pieces
 from outspoken.synth.dedup.greedy import Decisions, decide
-from outspoken.synth.dedup.search import KEPT, Found, Tell
-from outspoken.synth.dedup.signatures import Bands, bands_for, sign
+from outspoken.synth.dedup.minhash import Bands, bands_for, sign
+from outspoken.synth.dedup.search import KEPT, Edges, Found, Ints, Tell, companions, firsts, pieces
 from outspoken.synth.dedup.text_file import TextFile
 
 __all__ = ["Cluster", "cluster_at"]

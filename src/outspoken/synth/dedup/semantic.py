@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from outspoken.measure.embedding import Embedder
 from outspoken.same_text import text_key
-from outspoken.synth.dedup.candidate_groups import Ints
 from outspoken.synth.dedup.minhash import jaccards
-from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, Found, Tell, Texts
+from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, Found, Ints, Tell, Texts
 
 __all__ = ["by_meaning"]
 

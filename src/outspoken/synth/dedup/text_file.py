@@ -11,7 +11,7 @@ import numpy as np
 from outspoken._extras import need
 from outspoken.errors import UsageError
 from outspoken.synth import records
-from outspoken.synth.dedup.candidate_groups import Ints
+from outspoken.synth.dedup.search import Ints
 
 pa = need("pyarrow", "synthetic data", "synth")
 pq = need("pyarrow.parquet", "synthetic data", "synth")

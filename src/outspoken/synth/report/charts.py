@@ -7,7 +7,7 @@ from typing import Any
 
 from outspoken.report.charts import Figure, altair, layered, over, span
 from outspoken.report.format import number
-from outspoken.synth.report.coverage_map import KEPT, LOST
+from outspoken.synth.report.samples import KEPT, LOST
 from outspoken.synth.report.text import count, share
 
 __all__ = ["figures", "funnel", "measured", "plane"]

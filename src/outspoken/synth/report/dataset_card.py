@@ -12,7 +12,7 @@ from typing import Any
 
 from outspoken._version import __version__
 from outspoken.models import weight_files
-from outspoken.synth.spec_toml import spec_text, without_folders
+from outspoken.synth.spec import spec_text, without_folders
 from outspoken.synth.steps.base import Step
 from outspoken.synth.steps.export_files import FORMATS, PAIRS
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from numpy.typing import NDArray
 
 from outspoken._version import __version__
 from outspoken.errors import MissingExtraError, ProviderError, ReplyError, UsageError
+from outspoken.io.atomic import put
 from outspoken.measure.embedding import Embedder
 from outspoken.measure.embedding import embedder as embedder_named
-from outspoken.report.files import put
-from outspoken.synth.report import coverage_map, diversity, step_summaries
-from outspoken.synth.report.scan import Look
+from outspoken.report import charts, html
+from outspoken.report.format import number
+from outspoken.synth.report import charts as report_charts
+from outspoken.synth.report import coverage_map, diversity, samples, step_summaries, tables, text
+from outspoken.synth.report.samples import Look
 from outspoken.synth.steps.base import Watch
 
-__all__ = ["FORMAT", "measure"]
+__all__ = ["FORMAT", "measure", "render", "write"]
 
 FORMAT = 1
 _Vectors = dict[str, NDArray[np.float32]]
@@ -133,10 +137,65 @@ async def _map(
     if vectors is None or len(look.rows) < coverage_map.LEAST:
         return None, []
     watch.tell("drawing the map", 0)
-    order = [coverage_map.LOST, coverage_map.KEPT, *(entry["label"] for entry in told)]
+    order = [samples.LOST, samples.KEPT, *(entry["label"] for entry in told)]
     stacked = _stacked(vectors, [row["text"] for row in look.rows])
     return await asyncio.to_thread(coverage_map.made, look.rows, stacked, look.fates, order, seed)
 
 
 def _stacked(vectors: _Vectors, texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack([vectors[text] for text in texts])
+
+
+def write(document: Mapping[str, Any], folder: Path) -> Path:
+    """Write `report.html` into `folder` from what `measure` gave or its `report.json` holds; the path of the page.
+
+    One file, written whole or not at all, that needs no network. Raises `UsageError` where `document` is something
+    else, `OutputError` where the folder cannot be written.
+    """
+    page = folder / "report.html"
+    put(page, render(document).encode())
+    return page
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The page, with every script, style and chart inside. What models wrote is text in it and nothing else."""
+    if document.get("kind") != "synth" or document.get("format") != FORMAT:
+        raise UsageError(
+            "this is no report of a pipeline by this version: run `outspoken synth` again to make one"
+        )
+    document = html.printable(document)
+    specs: dict[str, Any] = {}
+    figures = [(charts.placed(specs, figure.chart), figure) for figure in report_charts.figures(document)]
+    diversity = document["diversity"]
+    return html.render(
+        resources.files("outspoken.synth.report") / "page",
+        "report.html",
+        specs,
+        version=document["version"],
+        document=document,
+        lead=text.lead(document),
+        sentences=text.sentences(document),
+        facts=text.facts(document),
+        figures=figures,
+        ground=text.ground(diversity),
+        few=text.few(diversity),
+        steps=tables.steps(document),
+        reasons=tables.reasons(document),
+        diversity=tables.diversity(document),
+        covered=[tables.covered(name, found) for name, found in document["covered"].items()],
+        legend=report_charts.lines(document) if document["map"] else [],
+        axes=report_charts.axes(document) if document["map"] else "",
+        clustered=text.clustered(document["clusters"]),
+        most=max((cluster["generated"] for cluster in document["clusters"]), default=1),
+        count=text.count,
+        share=text.share,
+        excerpt=text.excerpt,
+        number=number,
+        provenance=[(entry["step"], _provenance(entry)) for entry in document["steps"]],
+    )
+
+
+def _provenance(entry: Mapping[str, Any]) -> str:
+    """How a step was made, as JSON."""
+    told = ("do", "model", "seed", "source", "version", "begun", "finished", "key", "settings", "figures", "files")
+    return json.dumps({name: entry[name] for name in told}, ensure_ascii=False, indent=2)

@@ -16,8 +16,8 @@ from outspoken.errors import UsageError
 from outspoken.settings import option
 from outspoken.synth import records
 from outspoken.synth.dedup.greedy import COMPARED
+from outspoken.synth.dedup.minhash import bands_for, check_similarity
 from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, Found, Tell, find
-from outspoken.synth.dedup.signatures import bands_for, check_similarity
 from outspoken.synth.dedup.text_file import TextFile
 from outspoken.synth.steps.base import Outcome, Step, Watch
 

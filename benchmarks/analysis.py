@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from outspoken.measure import Asked, Group, Response, analyse
+from outspoken.measure import Group, PromptGroup, Response, analyse
 
 LIMIT_SECONDS = 60.0
 METHODS = ("direct", "direct-cot", "sequence", "multi-turn", "vs-standard", "vs-cot", "vs-multi")
@@ -35,10 +35,10 @@ def groups(prompts: int, responses: int, seed: int) -> list[Group]:
     vocabulary = [f"word{number}" for number in range(3_000)]
     shares = [1 / rank for rank in range(1, len(vocabulary) + 1)]
 
-    def asked(number: int) -> Asked:
+    def asked(number: int) -> PromptGroup:
         texts = (" ".join(random_.choices(vocabulary, shares, k=WORDS)) for _ in range(responses))
         made = tuple(Response(text, 1 / 5, call=at // 5) for at, text in enumerate(texts))
-        return Asked(f"p{number}", f"prompt {number}", made)
+        return PromptGroup(f"p{number}", f"prompt {number}", made)
 
     return [Group(method, "m", tuple(asked(number) for number in range(prompts))) for method in METHODS]
 

@@ -37,13 +37,13 @@ import made
 
 def arm(options: argparse.Namespace) -> None:
     """The step on a file: what the process of its own does."""
-    from outspoken.synth.steps.base import Engine, Step
-    from outspoken.synth.steps.deduplicate import Deduplicate, run
+    from outspoken.synth.steps.base import ExecutionEngine, Step
+    from outspoken.synth.steps.deduplicate import DeduplicateOptions, run
 
     folder = Path(options.folder)
-    step = Step(f"02-{options.arm}", folder, folder / "records.parquet", engine=Engine(options.arm))
+    step = Step(f"02-{options.arm}", folder, folder / "records.parquet", engine=ExecutionEngine(options.arm))
     begun = time.perf_counter()
-    outcome = asyncio.run(run(Deduplicate(near=options.threshold), step))
+    outcome = asyncio.run(run(DeduplicateOptions(near=options.threshold), step))
     line = {
         "seconds": round(time.perf_counter() - begun, 2),
         "kept": outcome.kept,

@@ -18,7 +18,7 @@ import jiter
 import json_repair
 
 from outspoken.errors import ReplyError
-from outspoken.parsing import Reader, parse
+from outspoken.parsing import ReplyParser, parse
 from outspoken.reply_shape import ReplyShape
 
 WORDS = re.split(
@@ -81,7 +81,7 @@ def read(text: str, shape: ReplyShape | None = None) -> None:
 
 
 def stream(text: str) -> None:
-    reader = Reader()
+    reader = ReplyParser()
     for sign in text:
         reader.feed(sign)
     with contextlib.suppress(ReplyError):

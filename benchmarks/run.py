@@ -70,8 +70,8 @@ def _requests(prompts: int) -> Iterator[Any]:
 
 
 def ours(base_url: str, folder: Path, prompts: int, in_flight: int, *, resume: bool) -> dict[str, Any]:
-    from outspoken.batch.file import FileRun, Job
-    from outspoken.batch.plan import Plan
+    from outspoken.batch.file import BatchJob, FileRun
+    from outspoken.batch.plan import RunPlan
 
     source = folder / f"prompts-{prompts}.jsonl"
     if not source.exists():
@@ -79,8 +79,8 @@ def ours(base_url: str, folder: Path, prompts: int, in_flight: int, *, resume: b
             for n in range(prompts):
                 file.write(json.dumps({"id": f"p{n}", "prompt": f"Tell me joke number {n} about coffee."}) + "\n")
     begun = time.perf_counter()
-    plan = Plan.make(f"{base_url}#{contest.MODEL}", None, {"concurrency": in_flight})
-    running = FileRun(Job(source, folder / f"out-{prompts}.parquet", plan, resume=resume))
+    plan = RunPlan.make(f"{base_url}#{contest.MODEL}", None, {"concurrency": in_flight})
+    running = FileRun(BatchJob(source, folder / f"out-{prompts}.parquet", plan, resume=resume))
     summary = asyncio.run(running.run())
     running.close()
     return {

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from outspoken.models._causal_lm import Causal, Read, load
+from outspoken.models._causal_lm import CausalLM, TokenLogprobs, load
 
 SHORTEST, LONGEST = 0.5, 2.0
 TURNS = 3
@@ -40,7 +40,7 @@ def pairs(count: int) -> list[tuple[str, str]]:
     return found
 
 
-def bare(model: Causal, read: list[Read]) -> list[float]:
+def bare(model: CausalLM, read: list[TokenLogprobs]) -> list[float]:
     found = []
     with torch.inference_mode():
         for each in read:
@@ -55,7 +55,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 24
     source = sys.argv[2] if len(sys.argv) > 2 else "smollm2"
     model = load(source, "bfloat16", offline=False)
-    read = [found for pair in pairs(count) if isinstance(found := model.read(*pair, None), Read)]
+    read = [found for pair in pairs(count) if isinstance(found := model.read(*pair, None), TokenLogprobs)]
     tokens = sum(len(each.tokens) for each in read)
     shared = sum(each.piece.start for each in read[::2])
     threads = torch.get_num_threads()

@@ -163,7 +163,7 @@ async def first(options: argparse.Namespace) -> list[Row]:
     """The first streamed candidate through the server, against asking the same model here."""
     import outspoken
 
-    model = outspoken.resolve("local/smollm2")
+    model = outspoken.get_model("local/smollm2")
     pairs = []
     with part("outspoken", "--model", "local/smollm2") as (port, _side):
         own = {"k": 3, "method": "vs-standard", "fresh": True}

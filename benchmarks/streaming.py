@@ -15,7 +15,7 @@ PROMPT = "Name a US state."
 
 
 def main() -> None:
-    model = outspoken.resolve("local/smollm2")
+    model = outspoken.get_model("local/smollm2")
     outspoken.verbalize(PROMPT, model=model, seed=0)
     first, ended = [], []
     for seed in range(1, ROUNDS + 1):

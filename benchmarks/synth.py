@@ -22,10 +22,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from run import contest, server
 
-from outspoken.batch.file import FileRun, Job
-from outspoken.batch.plan import Plan
+from outspoken.batch.file import BatchJob, FileRun
+from outspoken.batch.plan import RunPlan
 from outspoken.synth.steps.base import Step
-from outspoken.synth.steps.generate import Generate
+from outspoken.synth.steps.generate import GenerateOptions
 from outspoken.synth.steps.generate import run as generate
 
 CANDIDATES = 5
@@ -38,7 +38,9 @@ def by_run(model: str, folder: Path, prompts: int) -> float:
         for n in range(prompts):
             file.write(json.dumps({"id": f"p{n}", "prompt": f"Tell me joke number {n} about coffee."}) + "\n")
     begun = time.perf_counter()
-    running = FileRun(Job(source, folder / "out.parquet", Plan.make(model, None, {"concurrency": IN_FLIGHT})))
+    running = FileRun(
+        BatchJob(source, folder / "out.parquet", RunPlan.make(model, None, {"concurrency": IN_FLIGHT}))
+    )
     summary = asyncio.run(running.run())
     running.close()
     assert summary["responses"] == CANDIDATES * prompts
@@ -47,7 +49,7 @@ def by_run(model: str, folder: Path, prompts: int) -> float:
 
 def by_generate(model: str, folder: Path, prompts: int) -> float:
     topics = tuple(str(n) for n in range(prompts))
-    options = Generate(
+    options = GenerateOptions(
         instruction="Tell me joke number {topic} about coffee.",
         topics=topics,
         count=CANDIDATES * prompts,

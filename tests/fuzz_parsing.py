@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from outspoken.errors import ReplyError
-from outspoken.parsing import REPAIRS, Reader, Reading, parse
+from outspoken.parsing import REPAIRS, ParsedReply, ReplyParser, parse
 from outspoken.reply_shape import ReplyShape
 
 SAMPLES = Path(__file__).parent / "data" / "replies"
@@ -49,17 +49,17 @@ SECONDS_FOR_A_MEGABYTE = 60
 
 def check(text: str, shape: ReplyShape | None, cut: int) -> None:
     """One input, whole and in two pieces."""
-    reader = Reader(shape)
+    reader = ReplyParser(shape)
     early = [*reader.feed(text[:cut]), *reader.feed(text[cut:])]
     started = time.perf_counter()
     try:
-        reading: Reading | None = parse(text, shape)
+        reading: ParsedReply | None = parse(text, shape)
     except ReplyError:
         reading = None
     spent = time.perf_counter() - started
     assert spent < 1 + SECONDS_FOR_A_MEGABYTE * len(text) / 1e6, f"{spent:.1f} s for {len(text)} characters"
     try:
-        closed: Reading | None = reader.close()
+        closed: ParsedReply | None = reader.close()
     except ReplyError:
         closed = None
     assert closed == reading

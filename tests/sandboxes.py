@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from outspoken.checking import sandbox
-from outspoken.checking.sandbox import MIB, Sandbox, Verdict
+from outspoken.checking.sandbox import MIB, ProgramResult, Sandbox
 
 # What is different on an older Linux: its Landlock does not guard against cutting off, and where the filter of system
 # calls has nobody to ask, a forbidden call kills.
@@ -33,7 +33,7 @@ async def older_sandbox() -> AsyncGenerator[Sandbox]:
             yield made
 
 
-async def ran(sandbox: Sandbox, code: str, **names: object) -> Verdict:
+async def ran(sandbox: Sandbox, code: str, **names: object) -> ProgramResult:
     for name, value in names.items():
         code = code.replace(f"[{name}]", str(value))
     return await sandbox.run(textwrap.dedent(code))

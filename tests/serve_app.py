@@ -18,7 +18,7 @@ from servers import Served, serving
 from outspoken.serve.app import create_app
 from outspoken.serve.backend import Backend, Upstream
 from outspoken.serve.http.server import Server, listen
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 
 ASK: dict[str, Any] = {"model": "m:vs", "messages": [{"role": "user", "content": "說一個笑話 🎭"}]}
 _WORDED = re.compile(r"Generate (\d+)|with (\d+) responses")
@@ -116,7 +116,9 @@ class Running:
 
 
 @asynccontextmanager
-async def running(backend: Backend, *, bounds: Bounds = Bounds(), **options: Any) -> AsyncGenerator[Running]:  # noqa: B008
+async def running(
+    backend: Backend, *, bounds: ServerLimits = ServerLimits(), **options: Any
+) -> AsyncGenerator[Running]:
     """A server on a port of its own; at the end it stops gracefully and leaves no task behind."""
     started = asyncio.Event()
     server = Server(create_app(backend, bounds=bounds, **options), bounds, ready=started.set)

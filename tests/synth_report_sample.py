@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from outspoken.synth.records import Writer, pa, table_of
+from outspoken.synth.records import RecordWriter, pa, table_of
 
 EVIL = '<script>window.pwned = true;</script><img src=x onerror="window.pwned = true"> & </textarea> {{ 7 * 7 }}'
 ARABIC = "اشترت ليلى ثلاثة أرباع كيلو من التمر وأعطت أخاها ثلثها، فكم بقي معها؟"
@@ -98,11 +98,11 @@ def step(
 ) -> None:
     """Write the files and the manifest of a step; `before` is how many records it read."""
     schema = _schema(rows or removed)
-    with Writer(folder / f"{name}.parquet", schema) as writer:
+    with RecordWriter(folder / f"{name}.parquet", schema) as writer:
         writer.write(table_of(rows, schema))
     if removed:
         wider = _schema(removed)
-        with Writer(folder / f"{name}.removed.parquet", wider) as writer:
+        with RecordWriter(folder / f"{name}.removed.parquet", wider) as writer:
             writer.write(table_of(removed, wider))
     told = {
         "step": name,

@@ -15,7 +15,7 @@ from aiohttp import web
 
 import outspoken
 from outspoken import UsageError
-from outspoken.measure import Answers, Asked, Cost, Group, Response, ameasure, analyse, measure
+from outspoken.measure import Answers, Cost, Group, PromptGroup, Response, ameasure, analyse, measure
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.sets import semantic_diversity
 
@@ -29,7 +29,7 @@ DESIGN = [
     "self_bleu",
     "compression_ratio",
     "distinct_answers",
-    "effective_number",
+    "effective_size",
     "entropy",
 ]
 OF_REFERENCE = ["coverage", "precision", "kl_reference", "kl_reference_shared", "kl_uniform", "js", "tv"]
@@ -55,7 +55,7 @@ def shared(name: str) -> Path:
 
 def group(method: str, texts: dict[str, list[str]], **settings: Any) -> Group:
     prompts = tuple(
-        Asked(name, f"prompt {name}", tuple(Response(text, call=at) for at, text in enumerate(found)))
+        PromptGroup(name, f"prompt {name}", tuple(Response(text, call=at) for at, text in enumerate(found)))
         for name, found in texts.items()
     )
     return Group(method, "m", prompts, settings)
@@ -71,7 +71,7 @@ async def test_pairs_are_pooled_over_prompts_and_sets_are_averaged():
     (measured,) = analysis.groups
     assert measured.figures["semantic_diversity"].value == pytest.approx(np.mean(pairs))
     assert measured.figures["distinct_answers"].value == 2.5
-    assert measured.figures["effective_number"].value == pytest.approx(2.5)
+    assert measured.figures["effective_size"].value == pytest.approx(2.5)
     assert measured.figures["entropy"].value == pytest.approx((math.log(3) + math.log(2)) / 2)
     assert measured.responses == 5
     assert {"vendi", "semantic_diversity", *DESIGN} <= measured.figures.keys() | measured.undefined.keys()
@@ -92,7 +92,7 @@ async def test_what_is_undefined_is_named_and_not_zero():
 
 
 async def test_failures_and_empty_answers_are_counted_and_never_measured():
-    asked = Asked("p", "?", (Response("a"), Response("b")), failures=3, empty=2)
+    asked = PromptGroup("p", "?", (Response("a"), Response("b")), failures=3, empty=2)
     analysis = await analyse([Group("direct", "m", (asked,))], resamples=200)
     (entry,) = analysis.to_dict()["groups"]
     assert (entry["responses"], entry["failures"], entry["empty"]) == (2, 3, 2)
@@ -100,7 +100,7 @@ async def test_failures_and_empty_answers_are_counted_and_never_measured():
     assert any("3 answers never came" in warning for warning in analysis.warnings)
     assert any("2 responses are empty" in warning for warning in analysis.warnings)
     with pytest.raises(UsageError, match="no response to measure"):
-        await analyse([Group("direct", "m", (Asked("p", "?", (), failures=4),))])
+        await analyse([Group("direct", "m", (PromptGroup("p", "?", (), failures=4),))])
 
 
 async def test_methods_are_compared_on_the_prompts_that_they_share():
@@ -160,7 +160,7 @@ async def test_one_prompt_with_known_answers_is_resampled_by_its_calls():
 async def test_numbers_have_a_kolmogorov_smirnov_distance_and_lists_no_chi_square():
     die = Answers.counts(dict.fromkeys("123456", 1))
     rolls = group("direct", {"p": ["1", "1", "2", "6"]})
-    listed = Group("sequence", "m", (Asked("p", "?", tuple(Response(face, call=0) for face in "3456")),))
+    listed = Group("sequence", "m", (PromptGroup("p", "?", tuple(Response(face, call=0) for face in "3456")),))
     analysis = await analyse([rolls, listed], answers=lambda asked: die, resamples=100)
     assert analysis.groups[0].figures["ks"].value == pytest.approx(3 / 4 - 2 / 6)
     assert analysis.groups[1].figures["ks"].value == pytest.approx(2 / 6)
@@ -237,7 +237,7 @@ async def test_stated_probabilities_are_held_against_direct_answers_and_a_refere
         *said(("Texas", 0.75), ("Ohio", 0.25)),
         *said(("TEXAS.", 0.55), ("Ohio", 0.25), ("Utah", 0.2), call=1),
     )
-    stated = Group("vs-standard", "m", tuple(Asked(name, name, calls) for name in prompts))
+    stated = Group("vs-standard", "m", tuple(PromptGroup(name, name, calls) for name in prompts))
     answers = Answers.counts({"Texas": 1, "Ohio": 1, "Utah": 2})
     analysis = await analyse([direct, stated], answers=lambda asked: answers, resamples=100)
     by_direct, by_reference = analysis.calibration
@@ -253,8 +253,8 @@ async def test_stated_probabilities_are_held_against_direct_answers_and_a_refere
 
 
 async def test_prompts_that_cannot_be_calibrated_are_counted():
-    one = Asked("p", "p", (Response("Texas", 1.0, 1.0, 0),))
-    two = Asked("q", "q", (Response("Texas", 0.5, 0.5, 0), Response("Ohio", 0.5, 0.5, 0)))
+    one = PromptGroup("p", "p", (Response("Texas", 1.0, 1.0, 0),))
+    two = PromptGroup("q", "q", (Response("Texas", 0.5, 0.5, 0), Response("Ohio", 0.5, 0.5, 0)))
     direct = group("direct", {"p": ["Texas"], "q": ["Texas"]})
     (found,) = (await analyse([direct, Group("vs-cot", "m", (one, two))], resamples=100)).calibration
     assert (found.undefined, found.total_variation.units) == (1, 1)
@@ -310,7 +310,7 @@ def test_what_a_probability_lacks_is_told():
         for text, probability in (("A", "90%"), ("B", 0.05), ("C", math.nan))
     ]
     analysis = measure(rows, embedder=None, resamples=100)
-    assert analysis.groups[0].figures["effective_number"].value == pytest.approx(3)
+    assert analysis.groups[0].figures["effective_size"].value == pytest.approx(3)
     assert any("1 calls lack the probability" in warning for warning in analysis.warnings)
     huge = [{"prompt": "p", "text": text, "probability": 1e308} for text in "ABCD"]
     assert measure(huge, embedder=None, resamples=100).groups[0].figures["entropy"].value == pytest.approx(

@@ -47,7 +47,7 @@ async def test_it_works_inside_a_running_loop(tmp_path: Path) -> None:
 
 
 def test_it_works_from_many_threads(tmp_path: Path) -> None:
-    model = outspoken.resolve(replay(tmp_path, *[REPLY] * 20))
+    model = outspoken.get_model(replay(tmp_path, *[REPLY] * 20))
     sizes: list[int] = []
     threads = [
         threading.Thread(target=lambda: sizes.append(len(outspoken.verbalize("x", model=model, k=3))))
@@ -164,10 +164,10 @@ def test_the_model_comes_from_the_environment(tmp_path: Path, monkeypatch: pytes
 
 def test_many_calls_share_their_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTSPOKEN_API_KEY", "one")
-    first = outspoken.resolve("http://127.0.0.1:9/v1#m")
-    assert outspoken.resolve("http://127.0.0.1:9/v1#m") is first
+    first = outspoken.get_model("http://127.0.0.1:9/v1#m")
+    assert outspoken.get_model("http://127.0.0.1:9/v1#m") is first
     monkeypatch.setenv("OUTSPOKEN_API_KEY", "another")
-    assert outspoken.resolve("http://127.0.0.1:9/v1#m") is not first
+    assert outspoken.get_model("http://127.0.0.1:9/v1#m") is not first
 
 
 def test_leaving_the_interpreter_leaves_nothing_behind(tmp_path: Path) -> None:

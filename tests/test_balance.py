@@ -25,7 +25,7 @@ from outspoken.models.local import Local  # noqa: E402
 from outspoken.synth import kmeans  # noqa: E402
 from outspoken.synth.kmeans import Clustering, nearest, shares, spread  # noqa: E402
 from outspoken.synth.steps import balance  # noqa: E402
-from outspoken.synth.steps.balance import FULL, NO_TEXT, Balance, run  # noqa: E402
+from outspoken.synth.steps.balance import FULL, NO_TEXT, BalanceOptions, run  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
 
 WORDS = ("tea", "茶", "شاي", "☕")
@@ -77,7 +77,7 @@ def rows_of(step: Step) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 async def test_a_crowded_cluster_is_cut(tmp_path: Path) -> None:
     texts = [*many(40, 12, 3, 1), None, " "]
     step = step_of(tmp_path, texts)
-    outcome = await run(Balance(most=5, clusters=4), step)
+    outcome = await run(BalanceOptions(most=5, clusters=4), step)
     kept, gone = rows_of(step)
     assert Counter(row["text"].split()[0] for row in kept) == {"tea": 5, "茶": 5, "شاي": 3, "☕": 1}
     assert [row["id"] for row in kept] == sorted((row["id"] for row in kept), key=lambda name: int(name[1:]))
@@ -123,7 +123,7 @@ async def test_totals_and_the_usual_limit(
     tmp_path: Path, settings: dict[str, int], sizes: list[int], told: str
 ) -> None:
     step = step_of(tmp_path, many(40, 12, 3, 1))
-    outcome = await run(Balance(clusters=4, **settings), step)
+    outcome = await run(BalanceOptions(clusters=4, **settings), step)
     kept, gone = rows_of(step)
     assert outcome.figures["sizes_after"] == sizes
     assert [sum(row["cluster"] == number for row in kept) for number in range(4)] == sizes
@@ -138,7 +138,7 @@ async def test_same_seed_same_records(tmp_path: Path) -> None:
     found = []
     for seed in (3, 3, -4):
         step = step_of(tmp_path, many(60, 30, 30, 30), seed)
-        await run(Balance(most=4), step)
+        await run(BalanceOptions(most=4), step)
         found.append(rows_of(step))
     assert found[0] == found[1]
     assert found[0] != found[2]
@@ -146,15 +146,15 @@ async def test_same_seed_same_records(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("planted")
 async def test_no_records_one_record_and_equal_ones(tmp_path: Path) -> None:
-    outcome = await run(Balance(most=2), step_of(tmp_path, []))
+    outcome = await run(BalanceOptions(most=2), step_of(tmp_path, []))
     assert (outcome.kept, outcome.removed, outcome.figures["sizes_before"]) == (0, {}, [])
     assert pq.read_schema(tmp_path / "02-balance.parquet").names == ["id", "text", "topic", "cluster"]
-    outcome = await run(Balance(most=2), step_of(tmp_path, ["", None]))
+    outcome = await run(BalanceOptions(most=2), step_of(tmp_path, ["", None]))
     assert (outcome.kept, outcome.removed) == (0, {NO_TEXT: 2})
-    outcome = await run(Balance(most=2), step_of(tmp_path, ["tea 1"]))
+    outcome = await run(BalanceOptions(most=2), step_of(tmp_path, ["tea 1"]))
     assert (outcome.kept, outcome.removed, outcome.figures["effective_after"]) == (1, {}, 1)
     step = step_of(tmp_path, ["tea 1"] * 5 + ["茶 1"] * 4)
-    outcome = await run(Balance(most=3, clusters=6), step)
+    outcome = await run(BalanceOptions(most=3, clusters=6), step)
     assert outcome.figures["sizes_before"] == [5, 4]
     assert outcome.warnings == ("the records have only 2 different embeddings: so many clusters there are",)
     assert Counter(row["text"] for row in rows_of(step)[0]) == {"tea 1": 3, "茶 1": 3}
@@ -164,7 +164,7 @@ async def test_no_records_one_record_and_equal_ones(tmp_path: Path) -> None:
 async def test_more_clusters_than_records(tmp_path: Path) -> None:
     step = step_of(tmp_path, ["tea 1", "茶 1", ""])
     with pytest.raises(UsageError, match="3 clusters of 2 records"):
-        await run(Balance(most=1, clusters=3), step)
+        await run(BalanceOptions(most=1, clusters=3), step)
     assert not step.out.exists()
 
 
@@ -177,7 +177,7 @@ async def test_real_texts_of_two_kinds(tmp_path: Path, minilm: Local, monkeypatc
     ]
     shares_ = ["Shares fell as inflation rose.", "The central bank raised its interest rate."]
     step = step_of(tmp_path, [*cats, *shares_])
-    outcome = await run(Balance(most=2, clusters=2), step)
+    outcome = await run(BalanceOptions(most=2, clusters=2), step)
     kept, _ = rows_of(step)
     assert outcome.figures["sizes_before"] == [6, 2]
     assert [row["text"] for row in kept][2:] == shares_
@@ -256,18 +256,18 @@ def test_spread_is_farthest_first(count: int, wanted: int, seed: int) -> None:
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        Balance(**settings)
+        BalanceOptions(**settings)
 
 
 def test_an_embedder_that_does_not_exist() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'wordllama'"):
-        Balance(embedder="wordlama")
+        BalanceOptions(embedder="wordlama")
 
 
 @pytest.mark.usefixtures("planted")
 async def test_cancelled_while_clustering(tmp_path: Path) -> None:
     step = step_of(tmp_path, many(600, 600))
-    task = asyncio.create_task(run(Balance(most=2, clusters=300), step))
+    task = asyncio.create_task(run(BalanceOptions(most=2, clusters=300), step))
     while step.watch.what != "clustering":
         await asyncio.sleep(0.001)
     task.cancel()

@@ -12,7 +12,7 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 NAMES = (
     "semantic_diversity rouge_l distinct_1 distinct_2 distinct_3 self_bleu compression_ratio vendi distinct_answers "
-    "effective_number entropy"
+    "effective_size entropy"
 )
 
 

@@ -25,10 +25,10 @@ from outspoken.measure.tokenization import words  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
 from outspoken.synth.benchmark_files import read  # noqa: E402
-from outspoken.synth.ngram_overlap import Index  # noqa: E402
+from outspoken.synth.ngram_overlap import NgramIndex  # noqa: E402
 from outspoken.synth.steps import decontaminate  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
-from outspoken.synth.steps.decontaminate import BY_MEANING, BY_WORDS, Decontaminate, run  # noqa: E402
+from outspoken.synth.steps.decontaminate import BY_MEANING, BY_WORDS, DecontaminateOptions, run  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DUCKS = "Janet’s ducks lay 16 eggs a day. She eats three for breakfast and sells the rest. How many does she sell?"
@@ -55,7 +55,7 @@ def bench(tmp_path: Path) -> str:
     return lines(tmp_path / "bench.jsonl", [{"question": text, "answer": "#### 9"} for text in QUESTIONS])
 
 
-async def ids_left(options: Decontaminate, step: Step) -> list[str]:
+async def ids_left(options: DecontaminateOptions, step: Step) -> list[str]:
     await run(options, step)
     return pq.read_table(step.out)["id"].to_pylist()
 
@@ -80,7 +80,7 @@ async def test_copies_in_any_script_go_and_the_rest_stays(tmp_path: Path, bench:
         "",
     ]
     step = step_of(tmp_path, texts, topic=[f"t{number}" for number in range(10)])
-    outcome = await run(Decontaminate(against=(bench,)), step)
+    outcome = await run(DecontaminateOptions(against=(bench,)), step)
     kept, gone = pq.read_table(step.out).to_pylist(), pq.read_table(step.removed).to_pylist()
     assert [row["id"] for row in kept] == ["r0", "r3", "r7", "r8", "r9"]
     assert kept[1] == {"id": "r3", "text": texts[3], "topic": "t3"}
@@ -107,7 +107,7 @@ async def test_copies_in_any_script_go_and_the_rest_stays(tmp_path: Path, bench:
 
 
 async def test_nothing_removed_nothing_kept_and_no_records(tmp_path: Path, bench: str) -> None:
-    options = Decontaminate(against=(bench,))
+    options = DecontaminateOptions(against=(bench,))
     step = step_of(tmp_path, ["a text of its own"])
     assert await ids_left(options, step) == ["r0"]
     assert not step.removed.exists()
@@ -123,7 +123,7 @@ async def test_other_numbers(tmp_path: Path, numbers: bool, left: list[str]) -> 
     """Between the numbers stand fewer words than a run has."""
     asked = "Tom buys 12 apples at $3 each, gets 4 more, and eats 2: what did the 9 days cost him?"
     other = re.sub(r"\d+", lambda number: str(int(number.group()) + 5), asked)
-    options = Decontaminate(against=(lines(tmp_path / "b.jsonl", [{"prompt": asked}]),), numbers=numbers)
+    options = DecontaminateOptions(against=(lines(tmp_path / "b.jsonl", [{"prompt": asked}]),), numbers=numbers)
     assert await ids_left(options, step_of(tmp_path, [other])) == left
 
 
@@ -142,16 +142,16 @@ async def test_any_shared_run_and_longer_runs(tmp_path: Path) -> None:
         ({"overlap": 0.0, "ngram": 10}, []),
         ({"overlap": 0.0, "ngram": 11}, ["r0"]),
     ):
-        assert await ids_left(Decontaminate(against=(bench,), **settings), step) == left, settings
+        assert await ids_left(DecontaminateOptions(against=(bench,), **settings), step) == left, settings
 
 
 def test_phrases_of_a_benchmark_do_not_count() -> None:
     phrase = "answer this question of the examination with one letter and nothing else please"
     questions = [f"{phrase} what is the thing number {number} of all these many things" for number in range(11)]
-    phrase_alone = Index(questions, 8).find(f"{phrase} who wrote faust", 0.3)
+    phrase_alone = NgramIndex(questions, 8).find(f"{phrase} who wrote faust", 0.3)
     assert phrase_alone is None
-    assert Index(questions[:10], 8).find(f"{phrase} who wrote faust", 0.3) is not None
-    found = Index(questions * 3, 8).find(f"please {questions[7]}", 0.3)
+    assert NgramIndex(questions[:10], 8).find(f"{phrase} who wrote faust", 0.3) is not None
+    found = NgramIndex(questions * 3, 8).find(f"please {questions[7]}", 0.3)
     assert found is not None
     assert found.question == 7
 
@@ -169,7 +169,7 @@ def test_shares_are_those_of_brute_force(questions: list[str], text: str) -> Non
         else len(mine & runs(each)) / max(1, min(len(mine), len(runs(each))))
         for each in questions
     ]
-    found = Index(questions, 2).find(text, 0.0)
+    found = NgramIndex(questions, 2).find(text, 0.0)
     assert (found.share if found else 0) == max(shares)
     if found:
         assert shares[found.question] == found.share
@@ -190,7 +190,7 @@ EDITS: dict[str, tuple[Callable[[str, random.Random], str], float]] = {
 @pytest.mark.parametrize("edit", EDITS)
 def test_real_questions_are_found_again(edit: str) -> None:
     questions = [each.text for each in read([shared("gsm8k/test.jsonl"), shared("math/math.jsonl")])]
-    index, rng = Index(questions, 8), random.Random(1)
+    index, rng = NgramIndex(questions, 8), random.Random(1)
     change, least = EDITS[edit]
     found = [index.find(change(text, rng), 0.3) for text in questions]
     right = sum(match is not None and match.question == number for number, match in enumerate(found))
@@ -201,7 +201,7 @@ def test_real_questions_are_not_taken_for_others() -> None:
     gsm8k, math = (
         [each.text for each in read([shared(name)])] for name in ("gsm8k/test.jsonl", "math/math.jsonl")
     )
-    whole, half = Index(gsm8k, 8), Index(gsm8k[::2], 8)
+    whole, half = NgramIndex(gsm8k, 8), NgramIndex(gsm8k[::2], 8)
     assert [text for text in math if whole.find(text, 0.3)] == []
     assert sum(half.find(text, 0.3) is not None for text in gsm8k[1::2]) <= 4
 
@@ -215,7 +215,7 @@ async def test_planted_in_many_records(tmp_path: Path) -> None:
     for at, number in planted.items():
         texts[at] = f"Here is a problem. {questions[number].text}"
     step = step_of(tmp_path, texts)
-    outcome = await run(Decontaminate(against=against), step)
+    outcome = await run(DecontaminateOptions(against=against), step)
     gone = pq.read_table(step.removed).to_pylist()
     assert {row["id"]: row["because_of"] for row in gone} == {
         f"r{at}": f"{'test' if number < 1319 else 'math'}.jsonl:{number % 1319 + 1}"
@@ -249,7 +249,7 @@ async def test_meaning(tmp_path: Path, bench: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(decontaminate, "embedder", lambda name, **_: Embedder(counted))
     bench = lines(tmp_path / "b.jsonl", [{"problem": text} for text in ("cat cat cat cat 猫", DUCKS)])
     step = step_of(tmp_path, ["a cat and a cat, cat, cat 🐈", "dog", DUCKS, "", None])
-    options = Decontaminate(against=(bench,), meaning=0.999)
+    options = DecontaminateOptions(against=(bench,), meaning=0.999)
     outcome = await run(options, step)
     gone = pq.read_table(step.removed).to_pylist()
     assert [(row["id"], row["reason"], row["because_of"]) for row in gone] == [
@@ -279,8 +279,8 @@ async def test_paraphrases_by_the_default_embedder(
         "A train leaves Paris at noon at 80 km/h. When does it reach Lyon, 400 km away?",
     ]
     step = step_of(tmp_path, texts)
-    assert await ids_left(Decontaminate(against=(bench,)), step) == ["r0", "r1"]
-    assert await ids_left(Decontaminate(against=(bench,), meaning=0.85), step) == ["r1"]
+    assert await ids_left(DecontaminateOptions(against=(bench,)), step) == ["r0", "r1"]
+    assert await ids_left(DecontaminateOptions(against=(bench,), meaning=0.85), step) == ["r1"]
     (row,) = pq.read_table(step.removed).to_pylist()
     assert row["because_of"] == "b.jsonl:1"
     assert 0.85 <= row["similarity"] < 1
@@ -340,7 +340,7 @@ async def test_files_that_are_no_benchmarks(
     path = tmp_path / name
     if content is not None and not path.is_dir():
         path.write_text(content, encoding="utf-8")
-    options = Decontaminate(against=(str(path),))
+    options = DecontaminateOptions(against=(str(path),))
     step = step_of(tmp_path, ["a text"])
     with pytest.raises(UsageError) as raised:
         await run(options, step)
@@ -354,7 +354,7 @@ async def test_records_without_a_text(tmp_path: Path, bench: str) -> None:
     pq.write_table(pa.table({"id": ["1"], "texts": ["茶"]}), tmp_path / "01-own.parquet")
     step = Step("02-decontaminate", tmp_path, tmp_path / "01-own.parquet")
     with pytest.raises(UnknownNameError, match=r"'text': did you mean 'texts'"):
-        await run(Decontaminate(against=(bench,)), step)
+        await run(DecontaminateOptions(against=(bench,)), step)
     assert not step.out.exists()
 
 
@@ -377,10 +377,10 @@ def test_a_column_that_is_not_there(tmp_path: Path, bench: str) -> None:
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        Decontaminate(**settings)
+        DecontaminateOptions(**settings)
 
 
 def test_an_embedder_that_does_not_exist() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'minilm'"):
-        Decontaminate(against=("b",), meaning=0.9, embedder="minilmm")
-    Decontaminate(against=("b",), embedder="minilmm")
+        DecontaminateOptions(against=("b",), meaning=0.9, embedder="minilmm")
+    DecontaminateOptions(against=("b",), embedder="minilmm")

@@ -21,8 +21,8 @@ from outspoken.errors import UsageError  # noqa: E402
 from outspoken.measure import embedding  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.synth.dedup.search import near_duplicates  # noqa: E402
-from outspoken.synth.steps.base import Outcome, Step, Watch  # noqa: E402
-from outspoken.synth.steps.deduplicate import Deduplicate, run  # noqa: E402
+from outspoken.synth.steps.base import Step, StepOutcome, StepProgress  # noqa: E402
+from outspoken.synth.steps.deduplicate import DeduplicateOptions, run  # noqa: E402
 
 TOM = "Tom has 5 apples and eats two of them in the garden of his aunt. How many are left?"
 WALK = "今天天气很好，我们一起去公园散步，然后回家做晚饭，最后看一部电影吧，明天还要去学校上课"
@@ -41,7 +41,9 @@ def step(path: Path, **more: Any) -> Step:
     return Step("02-deduplicate", path.parent, path, **more)
 
 
-def done(options: Deduplicate, at: Step) -> tuple[Outcome, list[dict[str, Any]], dict[str, dict[str, Any]]]:
+def done(
+    options: DeduplicateOptions, at: Step
+) -> tuple[StepOutcome, list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """What came of it: the outcome, the kept rows, and the removed ones by id."""
     outcome = asyncio.run(run(options, at))
     removed = pq.read_table(at.removed).to_pylist() if at.removed.exists() else []
@@ -67,7 +69,7 @@ def test_each_removed_record_names_the_kept_one_that_stands_for_it(tmp_path: Pat
     ]
     path = source(tmp_path, texts, number=list(range(9)), value=[f'{{"n": {n}}}' for n in range(9)])
     at = step(path)
-    outcome, kept, removed = done(Deduplicate(near=0.8), at)
+    outcome, kept, removed = done(DeduplicateOptions(near=0.8), at)
     assert ids(kept) == ["r0", "r1", "r5", "r7"]
     assert kept[1] == {"id": "r1", "text": WALK, "number": 1, "value": '{"n": 1}'}
     said = {name: (row["reason"], row["because_of"]) for name, row in removed.items()}
@@ -91,8 +93,8 @@ def test_each_removed_record_names_the_kept_one_that_stands_for_it(tmp_path: Pat
 def test_stages_that_are_off(tmp_path: Path):
     texts = [TOM, TOM.replace("garden", "gardens"), TOM.lower(), WALK]
     path = source(tmp_path, texts)
-    assert ids(done(Deduplicate(near=0), step(path))[1]) == ["r0", "r1", "r3"]
-    _, kept, removed = done(Deduplicate(exact=False), step(path))
+    assert ids(done(DeduplicateOptions(near=0), step(path))[1]) == ["r0", "r1", "r3"]
+    _, kept, removed = done(DeduplicateOptions(exact=False), step(path))
     assert ids(kept) == ["r0", "r3"]
     assert removed["r2"]["reason"] == "nearly the same text"
     assert removed["r2"]["similarity"] == 1
@@ -101,9 +103,9 @@ def test_stages_that_are_off(tmp_path: Path):
 def test_where_nothing_is_removed_no_file_says_so_and_an_old_one_goes(tmp_path: Path):
     path = source(tmp_path, [TOM, TOM, WALK])
     at = step(path)
-    assert done(Deduplicate(), at)[2]
+    assert done(DeduplicateOptions(), at)[2]
     source(tmp_path, [TOM, WALK])
-    outcome, kept, removed = done(Deduplicate(), at)
+    outcome, kept, removed = done(DeduplicateOptions(), at)
     assert (ids(kept), removed, outcome.removed) == (["r0", "r1"], {}, {})
     assert not at.removed.exists()
 
@@ -111,7 +113,7 @@ def test_where_nothing_is_removed_no_file_says_so_and_an_old_one_goes(tmp_path: 
 def test_no_records(tmp_path: Path):
     path = tmp_path / "01-generate.parquet"
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), path)
-    outcome, kept, _ = done(Deduplicate(), step(path))
+    outcome, kept, _ = done(DeduplicateOptions(), step(path))
     assert (outcome.kept, kept) == (0, [])
 
 
@@ -129,7 +131,7 @@ def many(count: int) -> list[str]:
 @pytest.mark.parametrize("rows_a_group", [7, 100_000])
 def test_a_file_gives_what_the_texts_give(tmp_path: Path, rows_a_group: int):
     texts = many(5000)
-    _, kept, removed = done(Deduplicate(), step(source(tmp_path, texts, rows_a_group)))
+    _, kept, removed = done(DeduplicateOptions(), step(source(tmp_path, texts, rows_a_group)))
     stands_for = near_duplicates(texts).tolist()
     assert ids(kept) == [f"r{at}" for at, other in enumerate(stands_for) if at == other]
     because = {f"r{at}": f"r{other}" for at, other in enumerate(stands_for) if at != other}
@@ -171,7 +173,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
 def test_the_same_meaning_is_removed_and_never_in_silence(tmp_path: Path, table: Table):
     texts = ["Wie heißt du?", "你叫什么名字？", "What is your name?", "  ", "", "Что нового сегодня?"]
     table.degrees = {texts[0]: 0, texts[1]: 10, texts[2]: 30, texts[5]: 90}
-    outcome, kept, removed = done(Deduplicate(meaning=0.9), step(source(tmp_path, texts)))
+    outcome, kept, removed = done(DeduplicateOptions(meaning=0.9), step(source(tmp_path, texts)))
     assert ids(kept) == ["r0", "r2", "r3", "r5"]
     assert removed["r1"]["reason"] == "the same meaning"
     assert removed["r1"]["because_of"] == "r0"
@@ -186,7 +188,7 @@ def test_those_whose_stand_in_goes_for_its_meaning_are_looked_at_anew(tmp_path: 
     far, close, other = TOM.replace("5", "50"), TOM.replace("5", "7"), TOM.replace("5", "51")
     texts = ["Tom eats apples.", TOM, far, close, far.upper(), other, WALK]
     table.degrees = {texts[0]: 0, TOM: 10, far: 60, close: 12, other: 61, WALK: 180}
-    _, kept, removed = done(Deduplicate(near=0.85, meaning=0.9), step(source(tmp_path, texts)))
+    _, kept, removed = done(DeduplicateOptions(near=0.85, meaning=0.9), step(source(tmp_path, texts)))
     said = {name: (row["reason"], row["because_of"]) for name, row in removed.items()}
     assert ids(kept) == ["r0", "r2", "r6"]
     assert said == {
@@ -196,7 +198,7 @@ def test_those_whose_stand_in_goes_for_its_meaning_are_looked_at_anew(tmp_path: 
         "r5": ("the same meaning", "r2"),
     }
     table.degrees[other] = 120
-    _, kept, removed = done(Deduplicate(near=0.85, meaning=0.9), step(source(tmp_path, texts)))
+    _, kept, removed = done(DeduplicateOptions(near=0.85, meaning=0.9), step(source(tmp_path, texts)))
     assert (removed["r5"]["reason"], removed["r5"]["because_of"]) == ("nearly the same text", "r2")
     assert removed["r5"]["similarity"] > 0.85
     assert ids(kept) == ["r0", "r2", "r6"]
@@ -206,7 +208,7 @@ def test_meanings_of_many_are_compared_with_all_that_are_kept(tmp_path: Path, ta
     generator = random.Random(1)
     texts = [f"number {number}" for number in range(1500)]
     table.degrees = {text: generator.randrange(3600) / 10 for text in texts}
-    options = Deduplicate(near=0, meaning=0.99983)
+    options = DeduplicateOptions(near=0, meaning=0.99983)
     kept: list[str] = []
     wanted: dict[str, str] = {}
     for text in texts:
@@ -236,7 +238,7 @@ def test_meanings_of_many_are_compared_with_all_that_are_kept(tmp_path: Path, ta
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str):
     with pytest.raises(UsageError, match=message):
-        Deduplicate(**options)
+        DeduplicateOptions(**options)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str):
 def test_texts_that_are_none(tmp_path: Path, texts: list[Any], message: str):
     at = step(source(tmp_path, texts))
     with pytest.raises(UsageError, match=message):
-        asyncio.run(run(Deduplicate(), at))
+        asyncio.run(run(DeduplicateOptions(), at))
     assert sorted(os.listdir(tmp_path)) == ["01-generate.parquet"]
 
 
@@ -257,17 +259,17 @@ def test_a_file_that_is_none(tmp_path: Path):
     path = tmp_path / "01-generate.parquet"
     path.write_text("no Parquet")
     with pytest.raises(UsageError, match="cannot be read as Parquet"):
-        asyncio.run(run(Deduplicate(), step(path)))
+        asyncio.run(run(DeduplicateOptions(), step(path)))
     pq.write_table(pa.table({"id": ["1"], "texts": ["x"]}), path)
     with pytest.raises(UsageError, match="did you mean 'texts'"):
-        asyncio.run(run(Deduplicate(), step(path)))
+        asyncio.run(run(DeduplicateOptions(), step(path)))
     with pytest.raises(UsageError, match="none came before"):
-        asyncio.run(run(Deduplicate(), Step("01-deduplicate", tmp_path)))
+        asyncio.run(run(DeduplicateOptions(), Step("01-deduplicate", tmp_path)))
 
 
 @pytest.mark.parametrize("stage", ["reading", "sorting", "comparing", "writing"])
 async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, stage: str):
-    class Cancelling(Watch):
+    class Cancelling(StepProgress):
         def tell(self, what: str, done: int, total: int | None = None) -> None:
             super().tell(what, done, total)
             if what == stage:
@@ -277,7 +279,7 @@ async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, 
     loop, reached = asyncio.get_running_loop(), threading.Event()
     path = source(tmp_path, many(20_000), 1000)
     at = step(path, watch=Cancelling())
-    task = asyncio.ensure_future(run(Deduplicate(), at))
+    task = asyncio.ensure_future(run(DeduplicateOptions(), at))
     await asyncio.sleep(0)
     task.add_done_callback(lambda _: None)
     while not task.cancelling():

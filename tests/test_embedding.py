@@ -19,7 +19,7 @@ np = pytest.importorskip("numpy")
 from aiohttp import web  # noqa: E402
 from servers import Handler, serving  # noqa: E402
 
-from outspoken.engine.retry import Patience  # noqa: E402
+from outspoken.engine.retry import RetryPolicy  # noqa: E402
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError  # noqa: E402
 from outspoken.measure.embedding import Embedder, embedder  # noqa: E402
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector, default_path  # noqa: E402
@@ -218,7 +218,7 @@ async def test_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_fails_for_good(monkeypatch: pytest.MonkeyPatch, status: int, requests: int) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with serving(embeddings_server(failing=99, status=status)) as served:
-        made = embedder(f"{served.base_url}#emb", cache=None, patience=Patience(attempts=3))
+        made = embedder(f"{served.base_url}#emb", cache=None, patience=RetryPolicy(attempts=3))
         with pytest.raises(ProviderError, match="busy"):
             await made.embed(["a"])
     assert len(served.bodies) == requests
@@ -277,9 +277,9 @@ async def test_a_server_of_llama_cpp(minilm: Local, monkeypatch: pytest.MonkeyPa
     vectors = await made.embed(TEXTS)
     assert np.abs(vectors - np.array((await minilm.embed(TEXTS)).vectors)).max() < 1e-3
     with pytest.raises(ProviderError, match=r"too large|larger than"):
-        await embedder(f"{server.listening_address}/v1#minilm", cache=None, patience=Patience(attempts=1)).embed(
-            ["word " * 3000]
-        )
+        await embedder(
+            f"{server.listening_address}/v1#minilm", cache=None, patience=RetryPolicy(attempts=1)
+        ).embed(["word " * 3000])
     del server
 
 

@@ -19,10 +19,10 @@ pytest.importorskip("transformers")
 from outspoken import training  # noqa: E402
 from outspoken.errors import StoppedError, UsageError  # noqa: E402
 from outspoken.training import base_models, questions  # noqa: E402
-from outspoken.training.answer_files import GREEDY, Answer, Answers  # noqa: E402
-from outspoken.training.generation import Asked, Decoder  # noqa: E402
-from outspoken.training.grading import Mark, Marks, mark  # noqa: E402
-from outspoken.training.questions import Question  # noqa: E402
+from outspoken.training.answer_files import GREEDY, AnswerFile, StudentAnswer  # noqa: E402
+from outspoken.training.generation import Decoder, TokenPrompt  # noqa: E402
+from outspoken.training.grading import Grade, Grades, mark  # noqa: E402
+from outspoken.training.questions import EvalQuestion  # noqa: E402
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -86,7 +86,7 @@ def test_batches_answer_as_each_prompt_alone(tiny: Path, tokenizer: Any) -> None
     texts = ["a", "猫は寝る", "one two three four five six", "x" * 50, "مرحبا بالعالم", "😀 b", "c d"]
     prompts = [tuple(tokenizer(text)["input_ids"]) for text in texts]
     decoder = Decoder(model, tokenizer, batch_size=4, max_tokens=12)
-    found = {at: made for batch in decoder.answers([Asked(ids) for ids in prompts]) for at, made in batch}
+    found = {at: made for batch in decoder.answers([TokenPrompt(ids) for ids in prompts]) for at, made in batch}
     for at, ids in enumerate(prompts):
         whole = model.generate(
             torch.tensor([ids]),
@@ -104,9 +104,9 @@ def test_what_is_drawn_hangs_on_its_name_alone_and_follows_the_model(tiny: Path,
 
     model = hf.AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     ids = tuple(tokenizer("Once upon")["input_ids"])
-    many = [Asked(ids, f"draw {at}") for at in range(1500)]
+    many = [TokenPrompt(ids, f"draw {at}") for at in range(1500)]
 
-    def drawn(asked: list[Asked], **options: Any) -> list[str]:
+    def drawn(asked: list[TokenPrompt], **options: Any) -> list[str]:
         made = {at: found for batch in Decoder(model, tokenizer, **options).answers(asked) for at, found in batch}
         return [made[at].text for at in range(len(asked))]
 
@@ -130,16 +130,16 @@ def test_an_answer_ends_at_the_end_token_at_a_stop_and_at_the_context(tiny: Path
 
     model = hf.AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     ids = tuple(tokenizer("Once upon")["input_ids"])
-    [[(_, free)]] = Decoder(model, tokenizer, max_tokens=8).answers([Asked(ids)])
+    [[(_, free)]] = Decoder(model, tokenizer, max_tokens=8).answers([TokenPrompt(ids)])
     assert (free.finish, free.tokens) == ("length", 8)
     second = tokenizer.decode(tokenizer(free.text, add_special_tokens=False)["input_ids"][1:2])
-    [[(_, stopped)]] = Decoder(model, tokenizer, max_tokens=8, stop=(second,)).answers([Asked(ids)])
+    [[(_, stopped)]] = Decoder(model, tokenizer, max_tokens=8, stop=(second,)).answers([TokenPrompt(ids)])
     assert stopped.finish == "stop"
     assert stopped.text == free.text[: free.text.find(second)]
-    [[(_, full)]] = Decoder(model, tokenizer, max_tokens=500).answers([Asked(ids * 60)])
+    [[(_, full)]] = Decoder(model, tokenizer, max_tokens=500).answers([TokenPrompt(ids * 60)])
     assert (full.tokens, full.finish) == (128 - len(ids) * 60, "length")
     with pytest.raises(UsageError, match="context holds 128"):
-        next(Decoder(model, tokenizer).answers([Asked(ids * 64)]))
+        next(Decoder(model, tokenizer).answers([TokenPrompt(ids * 64)]))
 
 
 def test_real_students_are_asked_once_and_their_answers_kept(tiny: Path, paper: Path, tmp_path: Path) -> None:
@@ -254,17 +254,17 @@ def test_answers_that_do_not_come_are_left_out_and_said(tmp_path: Path) -> None:
     ],
 )
 def test_marks(answer: str, finish: str, final: str | None, right: bool) -> None:
-    found = mark(Question("k", "q", "18", "x:1"), Answer("k", GREEDY, answer, 1, finish))
+    found = mark(EvalQuestion("k", "q", "18", "x:1"), StudentAnswer("k", GREEDY, answer, 1, finish))
     assert (found.final, found.right, found.cut_off) == (final, right, finish == "length")
 
 
 def test_votes() -> None:
-    def marks(*finals: str | None) -> list[Mark]:
-        return [Mark(final, final == "5", False) for final in finals]
+    def marks(*finals: str | None) -> list[Grade]:
+        return [Grade(final, final == "5", False) for final in finals]
 
     votes = [marks("5", "7", "5"), marks("5", "7", "7"), marks("5", "7", None), marks(None, None, None)]
-    asked = [Question(str(at), "q", "5", "x") for at in range(4)]
-    entry = Marks(asked, [each[0] for each in votes], votes).to_dict(3)["sampled"]
+    asked = [EvalQuestion(str(at), "q", "5", "x") for at in range(4)]
+    entry = Grades(asked, [each[0] for each in votes], votes).to_dict(3)["sampled"]
     assert entry["majority"]["value"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
     assert entry["pass@3"]["value"] == 0.75
     assert entry["accuracy"]["value"] == pytest.approx(4 / 12)
@@ -272,14 +272,14 @@ def test_votes() -> None:
 
 def test_half_lines_and_other_files_of_answers(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    with Answers(path) as kept:
-        kept.add([Answer("k", 0, "é\n😀", 3, "stop"), Answer("k", 1, "\udc80", 1, "stop")])
+    with AnswerFile(path) as kept:
+        kept.add([StudentAnswer("k", 0, "é\n😀", 3, "stop"), StudentAnswer("k", 1, "\udc80", 1, "stop")])
     path.write_bytes(path.read_bytes() + b"not json\n" + b'{"key": "k", "sample": 2')
-    with Answers(path) as kept:
-        assert kept.get("k", 0) == Answer("k", 0, "é\n😀", 3, "stop")
+    with AnswerFile(path) as kept:
+        assert kept.get("k", 0) == StudentAnswer("k", 0, "é\n😀", 3, "stop")
         assert kept.get("k", 2) is None
-        kept.add([Answer("k", 2, "new", 1, "stop")])
-    with Answers(path) as kept:
+        kept.add([StudentAnswer("k", 2, "new", 1, "stop")])
+    with AnswerFile(path) as kept:
         assert [kept.get("k", at) is not None for at in range(4)] == [True, True, True, False]
 
 
@@ -292,7 +292,8 @@ def test_real_benchmarks_are_read(name: str, count: int) -> None:
     first = paper.questions[0]
     assert first.answer == {"gsm8k/test.jsonl": "18", "math/math.jsonl": r"\left( 3, \frac{\pi}{2} \right)"}[name]
     assert all(
-        mark(q, Answer(q.key, GREEDY, f"\\boxed{{{q.answer}}}", 1, "stop")).right for q in paper.questions[:40]
+        mark(q, StudentAnswer(q.key, GREEDY, f"\\boxed{{{q.answer}}}", 1, "stop")).right
+        for q in paper.questions[:40]
     )
     [drawn] = questions.read([DATA / name], limit=20, seed=1)
     assert (

@@ -19,8 +19,8 @@ from outspoken.errors import UndefinedError, UsageError  # noqa: E402
 from outspoken.measure.statistics import wilson  # noqa: E402
 from outspoken.training import accuracy  # noqa: E402
 from outspoken.training.accuracy import compared  # noqa: E402
-from outspoken.training.grading import Mark, Marks  # noqa: E402
-from outspoken.training.questions import Question  # noqa: E402
+from outspoken.training.grading import Grade, Grades  # noqa: E402
+from outspoken.training.questions import EvalQuestion  # noqa: E402
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 1), (0, 40), (3, 7), (40, 40), (555, 1319)])
@@ -132,10 +132,10 @@ def test_where_questions_add_nothing_it_is_welchs_test_over_the_seeds() -> None:
     assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95), abs=1e-12)
 
 
-def marks(rights: list[bool]) -> list[Marks]:
-    asked = [Question(str(at), "q", "1", "x") for at in range(len(rights))]
-    given: list[Mark | None] = [Mark("1" if right else "2", right, False) for right in rights]
-    return [Marks(asked, given, [None] * len(rights))]
+def marks(rights: list[bool]) -> list[Grades]:
+    asked = [EvalQuestion(str(at), "q", "1", "x") for at in range(len(rights))]
+    given: list[Grade | None] = [Grade("1" if right else "2", right, False) for right in rights]
+    return [Grades(asked, given, [None] * len(rights))]
 
 
 def test_every_two_of_arms_and_lone_students_are_compared_and_corrected() -> None:

@@ -25,10 +25,10 @@ pytest.importorskip("polars")
 from outspoken import OutspokenError, UsageError, tasks
 from outspoken.cli import experiment as cli
 from outspoken.experiment import results
-from outspoken.experiment.cells import Came
+from outspoken.experiment.cells import CellResult
 from outspoken.experiment.grid import Grid
 from outspoken.experiment.runner import GridRun, foretell
-from outspoken.experiment.spec import Spec, load
+from outspoken.experiment.spec import ExperimentSpec, load
 from outspoken.ledger import Ledger
 from outspoken.models.local import Local
 
@@ -46,7 +46,7 @@ def task(tmp_path: Path) -> str:
     return str(path)
 
 
-def spec(task: str, model: str, *arms: str, **changes: Any) -> Spec:
+def spec(task: str, model: str, *arms: str, **changes: Any) -> ExperimentSpec:
     arms = arms or ("direct", "sequence", "vs-standard")
     base = load("creative").changed(methods=arms, tasks=(task,), models=(model,), n=6, k=3)
     return base.changed(**changes)
@@ -71,7 +71,7 @@ def candidates(k: int, mark: str = "r") -> list[dict[str, Any]]:
     return [{"text": f"{mark} {at} 字", "probability": 0.5 / (at + 1)} for at in range(k)]
 
 
-def by_arm(came: tuple[Came, ...]) -> dict[str, Came]:
+def by_arm(came: tuple[CellResult, ...]) -> dict[str, CellResult]:
     return {one.cell.arm.name: one for one in came}
 
 

@@ -12,7 +12,7 @@ from outspoken import UsageError
 from outspoken.experiment.grid import Grid
 from outspoken.experiment.results import check
 from outspoken.experiment.runner import foretell
-from outspoken.experiment.spec import Spec, load, names
+from outspoken.experiment.spec import ExperimentSpec, load, names
 from outspoken.methods.steps import Ask, steps
 from outspoken.templates import load as template
 
@@ -327,4 +327,4 @@ def test_what_is_asked_is_told_apart(replay: str) -> None:
     same = grid("us-states", replay).asked()
     assert same == grid("us-states", replay, judge=replay).asked()
     assert same != grid("us-states", replay, n=31).asked()
-    assert isinstance(load("us-states"), Spec)
+    assert isinstance(load("us-states"), ExperimentSpec)

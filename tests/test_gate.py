@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from outspoken.engine import rate_limiter as gates
-from outspoken.engine.rate_limiter import START, Gate, Pace
+from outspoken.engine.rate_limiter import START, EvenPace, RateLimiter
 from outspoken.errors import StoppedError, UsageError
 
 pytestmark = pytest.mark.core
@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def filled(gate: Gate, waiting: int = 5) -> list[asyncio.Task[None]]:
+async def filled(gate: RateLimiter, waiting: int = 5) -> list[asyncio.Task[None]]:
     """Enter until nobody gets in any more, with so many left waiting."""
     tasks = [asyncio.ensure_future(gate.enter()) for _ in range(gate.most + waiting)]
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def let_go(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def answer(gate: Gate, clock: Clock, seconds: float) -> None:
+def answer(gate: RateLimiter, clock: Clock, seconds: float) -> None:
     """One window: `limit` answers, the last of them after `seconds`."""
     count = gate.limit
     for _ in range(count - 1):
@@ -53,7 +53,7 @@ def answer(gate: Gate, clock: Clock, seconds: float) -> None:
 
 
 async def test_only_so_many_get_in() -> None:
-    gate = Gate(3, steady=True)
+    gate = RateLimiter(3, steady=True)
     tasks = await filled(gate)
     assert gate.active == 3
     assert [task.done() for task in tasks] == [True] * 3 + [False] * 5
@@ -64,7 +64,7 @@ async def test_only_so_many_get_in() -> None:
 
 
 async def test_who_gives_up_waiting_takes_no_place() -> None:
-    gate = Gate(1, steady=True)
+    gate = RateLimiter(1, steady=True)
     await gate.enter()
     one, two = (asyncio.ensure_future(gate.enter()) for _ in range(2))
     await asyncio.sleep(0)
@@ -76,7 +76,7 @@ async def test_who_gives_up_waiting_takes_no_place() -> None:
 
 
 async def test_a_place_given_to_one_who_is_cancelled_in_that_moment_is_not_lost() -> None:
-    gate = Gate(1, steady=True)
+    gate = RateLimiter(1, steady=True)
     await gate.enter()
     waiting = asyncio.ensure_future(gate.enter())
     await asyncio.sleep(0)
@@ -87,7 +87,7 @@ async def test_a_place_given_to_one_who_is_cancelled_in_that_moment_is_not_lost(
 
 
 async def test_it_doubles_while_the_server_answers_more_for_it(clock: Clock) -> None:
-    gate = Gate(256)
+    gate = RateLimiter(256)
     tasks = await filled(gate)
     for limit in (START, 2 * START, 4 * START):
         assert gate.limit == limit
@@ -98,7 +98,7 @@ async def test_it_doubles_while_the_server_answers_more_for_it(clock: Clock) -> 
 
 
 async def test_it_stops_doubling_where_more_at_once_only_takes_longer(clock: Clock) -> None:
-    gate = Gate(4096)
+    gate = RateLimiter(4096)
     tasks = await filled(gate)
     answer(gate, clock, 10.0)
     assert gate.limit == 2 * START
@@ -112,7 +112,7 @@ async def test_it_stops_doubling_where_more_at_once_only_takes_longer(clock: Clo
 
 
 async def test_it_does_not_grow_while_nobody_waits(clock: Clock) -> None:
-    gate = Gate(256)
+    gate = RateLimiter(256)
     for _ in range(10 * START):
         clock.now += 1
         gate.answered()
@@ -120,7 +120,7 @@ async def test_it_does_not_grow_while_nobody_waits(clock: Clock) -> None:
 
 
 async def test_it_halves_once_for_all_that_was_begun_before(clock: Clock) -> None:
-    gate = Gate(256)
+    gate = RateLimiter(256)
     begun = clock.now
     clock.now += 1
     for _ in range(30):
@@ -132,7 +132,7 @@ async def test_it_halves_once_for_all_that_was_begun_before(clock: Clock) -> Non
 
 
 async def test_after_a_cut_it_comes_back_quickly_and_not_quite(clock: Clock) -> None:
-    gate = Gate(256)
+    gate = RateLimiter(256)
     tasks = await filled(gate)
     gate.overloaded(clock.now)
     limits = []
@@ -145,7 +145,7 @@ async def test_after_a_cut_it_comes_back_quickly_and_not_quite(clock: Clock) -> 
 
 
 async def test_it_never_falls_below_one(clock: Clock) -> None:
-    gate = Gate(2)
+    gate = RateLimiter(2)
     for _ in range(5):
         clock.now += 1
         gate.overloaded(clock.now)
@@ -153,7 +153,7 @@ async def test_it_never_falls_below_one(clock: Clock) -> None:
 
 
 async def test_all_wait_as_long_as_the_server_asks() -> None:
-    gate = Gate(10)
+    gate = RateLimiter(10)
     loop = asyncio.get_running_loop()
     gate.overloaded(loop.time(), wait=0.2)
     begun = loop.time()
@@ -162,7 +162,7 @@ async def test_all_wait_as_long_as_the_server_asks() -> None:
 
 
 async def test_shutting_turns_away_those_who_wait_and_those_who_come() -> None:
-    gate = Gate(1, steady=True)
+    gate = RateLimiter(1, steady=True)
     await gate.enter()
     gate.overloaded(0, wait=60)
     waiting = [asyncio.ensure_future(gate.enter()), asyncio.ensure_future(gate.pause(60))]
@@ -178,7 +178,7 @@ async def test_shutting_turns_away_those_who_wait_and_those_who_come() -> None:
 
 
 async def test_shutting_reaches_one_who_waits_for_his_turn_at_the_pace() -> None:
-    gate = Gate(5, requests_per_minute=1)
+    gate = RateLimiter(5, requests_per_minute=1)
     await gate.enter()
     waiting = asyncio.ensure_future(gate.enter())
     await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_shutting_reaches_one_who_waits_for_his_turn_at_the_pace() -> None
 
 
 def test_no_minute_holds_more_than_the_pace() -> None:
-    pace = Pace(per_minute=120)
+    pace = EvenPace(per_minute=120)
     at = [pace.book(1, now=10.0) for _ in range(241)]
     assert at[0] == 10.0
     assert at[-1] == pytest.approx(130.0)
@@ -199,13 +199,13 @@ def test_no_minute_holds_more_than_the_pace() -> None:
 
 
 def test_a_pause_is_not_saved_up() -> None:
-    pace = Pace(per_minute=60)
+    pace = EvenPace(per_minute=60)
     pace.book(1, now=0.0)
     assert [pace.book(1, now=1000.0) for _ in range(3)] == [1000.0, 1001.0, 1002.0]
 
 
 def test_tokens_that_came_on_top_are_waited_for() -> None:
-    pace = Pace(per_minute=6000)
+    pace = EvenPace(per_minute=6000)
     pace.book(100, now=0.0)
     pace.correct(200)
     assert pace.book(100, now=0.0) == pytest.approx(3.0)
@@ -216,4 +216,4 @@ def test_tokens_that_came_on_top_are_waited_for() -> None:
 )
 def test_bad_limits(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        Gate(**wrong)  # type: ignore[arg-type]
+        RateLimiter(**wrong)  # type: ignore[arg-type]

@@ -25,8 +25,8 @@ from faults import EFFECTS, SOUND, Effect, Record, read_log
 from proofs import repetitions
 
 from outspoken import Ledger, OutputError, UsageError
-from outspoken.batch.file import FileRun, Job
-from outspoken.batch.plan import Plan
+from outspoken.batch.file import BatchJob, FileRun
+from outspoken.batch.plan import RunPlan
 
 polars = pytest.importorskip("polars")
 
@@ -266,7 +266,9 @@ def test_an_interrupted_resume_takes_nothing_away(tmp_path: Path, prompts: Path)
 
 async def test_an_output_that_goes_away_costs_no_reply(tmp_path: Path, prompts: Path) -> None:
     with serving(tmp_path, "--share", "0", "--delay", "0.01") as server:
-        running = FileRun(Job(prompts, tmp_path / "out.parquet", Plan.make(server.url, None, {"concurrency": 16})))
+        running = FileRun(
+            BatchJob(prompts, tmp_path / "out.parquet", RunPlan.make(server.url, None, {"concurrency": 16}))
+        )
         work = asyncio.ensure_future(running.run())
         while running.meter.requests < 50:
             await asyncio.sleep(0.01)
@@ -355,12 +357,12 @@ def test_an_output_that_was_begun_over_ray_is_refused(tmp_path: Path, *, resume:
     source.write_text("a prompt\n")
     (tmp_path / "o.parquet.shards").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    plan = Plan.make("http://127.0.0.1:9/v1#m", None, {})
+    plan = RunPlan.make("http://127.0.0.1:9/v1#m", None, {})
     with pytest.raises(UsageError, match=r"o\.parquet was begun over Ray: .* --engine ray, .* --overwrite"):
-        FileRun(Job(source, out, plan, resume=resume))
+        FileRun(BatchJob(source, out, plan, resume=resume))
     assert sorted(tmp_path.rglob("*")) == before
-    FileRun(Job(source, out, plan, overwrite=True)).close()
-    FileRun(Job(source, out, plan, resume=True)).close()  # what was started over here goes on here
+    FileRun(BatchJob(source, out, plan, overwrite=True)).close()
+    FileRun(BatchJob(source, out, plan, resume=True)).close()  # what was started over here goes on here
 
 
 def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
@@ -411,7 +413,7 @@ async def test_a_repeated_direct_answer_is_a_response_again(tmp_path: Path):
 
     async with servers.serving(always_the_same) as server:
         model = f"{server.base_url}#m"
-        running = FileRun(Job(source, out, Plan.make(model, None, {"method": "direct", "n": 7})))
+        running = FileRun(BatchJob(source, out, RunPlan.make(model, None, {"method": "direct", "n": 7})))
         summary = await running.run()
         running.close()
     rows = [json.loads(line) for line in out.read_text().splitlines()]

@@ -22,9 +22,9 @@ import pytest
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
-from outspoken.ledger import Entry, Ledger, PartRecord, checks, entry_of, reply_of, request_of
+from outspoken.ledger import Ledger, LedgerEntry, PartRecord, checks, entry_of, reply_of, request_of
 from outspoken.ledger.keys import KEY_VERSION, key_of, schema_hash, write_reply
-from outspoken.ledger.reader import Problem, Reader
+from outspoken.ledger.reader import LedgerReader, Problem
 from outspoken.models.replay import Replay
 
 pytestmark = pytest.mark.core
@@ -41,7 +41,7 @@ REQUEST = ChatRequest(
 MODEL = "openai/gpt-4.1"
 
 
-def entry(text: object = "x", model: str = "m", schema: dict[str, Any] | None = None) -> Entry:
+def entry(text: object = "x", model: str = "m", schema: dict[str, Any] | None = None) -> LedgerEntry:
     return entry_of(model, ChatRequest((Message("user", str(text)),), schema=schema), (0, 0, 0))
 
 
@@ -54,12 +54,12 @@ def fill(path: Path, count: int, *, model: str = "m", schema: dict[str, Any] | N
 
 
 def keys_in(path: Path) -> list[str]:
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         return [row["key"] for row in reader.rows("SELECT key FROM reply ORDER BY rowid")]
 
 
 def problems_of(path: Path) -> list[Problem]:
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         return checks.verify(reader)[1]
 
 
@@ -521,7 +521,7 @@ def test_what_is_no_ledger_is_refused_and_left_as_it_was(make: Any, message: str
     path = tmp_path / "l.sqlite"
     make(path)
     before = path.read_bytes() if path.is_file() else b""
-    for opener in (Ledger, Reader):
+    for opener in (Ledger, LedgerReader):
         with pytest.raises(LedgerError, match=message):
             opener(path)
     assert (path.read_bytes() if path.is_file() else b"") == before
@@ -532,7 +532,7 @@ def test_an_empty_file_becomes_a_ledger_and_a_missing_folder_does_not(tmp_path: 
     path = tmp_path / "l.sqlite"
     path.touch()
     with pytest.raises(LedgerError, match="is not a ledger"):
-        Reader(path)
+        LedgerReader(path)
     assert path.stat().st_size == 0
     assert len(fill(path, 2)) == len(keys_in(path))
     with pytest.raises(LedgerError, match="there is no folder"):
@@ -542,7 +542,7 @@ def test_an_empty_file_becomes_a_ledger_and_a_missing_folder_does_not(tmp_path: 
 
 def test_a_reader_never_makes_a_ledger(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no ledger"):
-        Reader(tmp_path / "l.sqlite")
+        LedgerReader(tmp_path / "l.sqlite")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -721,13 +721,13 @@ def test_verify_finds_what_was_changed_and_export_leaves_it_out(
     assert problems_of(path) == []
     change(path, statement)
     found = problems_of(path)
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         broken = [row[0] for row in reader.rows("SELECT key FROM reply WHERE rowid = 3")]
     expected = {"key": broken[0], "schema": f"schema {entry(schema=SCHEMA).schema_hash}", "row 3": "row 3"}[where]
     assert found[0].where == expected
     assert reason in found[0].reason
     problems: list[Problem] = []
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         lines = [json.loads(line) for line in checks.export(reader, problems)]
     assert [line["text"] for line in lines] == [f"reply {n}" for n in range(10) if where == "schema" or n != 2]
     assert all((line["schema"] is None) == (where == "schema") for line in lines)
@@ -744,7 +744,7 @@ def test_export_gets_out_what_is_behind_damaged_pages(tmp_path: Path) -> None:
     for at in places:
         data[at : at + 4096] = b"\xff" * 4096
     path.write_bytes(data)
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         sound, problems = checks.verify(reader)
         lines = [json.loads(line)["text"].split()[1] for line in checks.export(reader, [])]
     assert problems[0].where == "file"
@@ -765,7 +765,7 @@ def test_a_file_that_was_cut_off_ends_in_problems_and_no_endless_search(share: f
     fill(path, 3_000, schema=SCHEMA)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         sound, problems = checks.verify(reader)
         assert len(list(checks.export(reader, []))) == sound
     assert problems
@@ -782,7 +782,7 @@ async def test_an_export_answers_what_the_ledger_answered(tmp_path: Path) -> Non
             request = replace(REQUEST, messages=(Message("system", "茶"), Message("user", f"{number} \x00 مرحبا")))
             ledger.put(entry_of("a" if number % 2 else "b", request, (0, number, 0)), reply, number / 8)
     problems: list[Problem] = []
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         assert checks.save(checks.export(reader, problems), out, path) == len(REPLIES)
         assert len(list(checks.export(reader, problems, "a"))) == len(REPLIES) // 2
         with pytest.raises(UnknownNameError, match="known: a, b"):
@@ -810,7 +810,7 @@ def test_delete_gives_the_room_back_and_forgets_what_was_made_of_it(tmp_path: Pa
     with Ledger(path) as ledger:
         ledger.put_part("out", 0, PartRecord("d", 1, True, {}))
     before = path.stat().st_size
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         assert checks.cut(reader, older_than=11).replies == 0
         assert checks.cut(reader, older_than=9, model="new").replies == 0
         assert checks.cut(reader, older_than=9, model="old").replies == 1_999
@@ -844,7 +844,7 @@ async def test_a_schema_that_another_process_deleted_comes_back_with_the_next_re
 def test_what_comes_after_the_question_is_not_deleted(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     fill(path, 3)
-    with Reader(path) as reader:
+    with LedgerReader(path) as reader:
         chosen = checks.cut(reader, model="m")
     with Ledger(path) as ledger:
         ledger.put(entry("later"), ChatReply("x"), 0.0)
@@ -863,5 +863,5 @@ def test_what_comes_after_the_question_is_not_deleted(tmp_path: Path) -> None:
 )
 def test_a_cut_that_says_nothing_sensible_is_refused(conditions: Any, message: str, tmp_path: Path) -> None:
     fill(tmp_path / "l.sqlite", 1)
-    with Reader(tmp_path / "l.sqlite") as reader, pytest.raises(UsageError, match=message):
+    with LedgerReader(tmp_path / "l.sqlite") as reader, pytest.raises(UsageError, match=message):
         checks.cut(reader, **conditions)

@@ -13,8 +13,8 @@ import pytest
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import kl_smoothed, tv
-from outspoken.theory.level_simulation import DRAWS, LEVELS, Arm, Levels, simulate_levels
-from outspoken.theory.sharpening import expected_distinct, optimum, sharpen
+from outspoken.theory.level_simulation import DRAWS, LEVELS, AskingLevel, Levels, simulate_levels
+from outspoken.theory.sharpening import aligned_optimum, expected_distinct, sharpen
 
 BASE = {"Texas": 8.0, "東京": 5.0, "كايرو": 4.0, "🦙": 2.0, "Ohio": 1.0}
 
@@ -23,7 +23,7 @@ def shares_of(levels: Levels, level: str) -> dict[str, float]:
     return dict(zip(levels.base, arm(levels, level).shares, strict=True))
 
 
-def arm(levels: Levels, level: str) -> Arm:
+def arm(levels: Levels, level: str) -> AskingLevel:
     return levels.arms[LEVELS.index(level)]
 
 
@@ -63,7 +63,7 @@ def test_lists_and_distributions_against_every_order_of_drawing(level: str) -> N
 def test_one_answer_is_a_draw_from_the_optimum() -> None:
     reward = {"Texas": 0.0, "東京": 0.5, "كايرو": 0.0, "🦙": 1.0, "Ohio": 0.0}
     levels = simulate_levels(BASE, gamma=1.5, reward=reward, beta=0.8, k=2, replies=4_000)
-    wanted = optimum(BASE, reward, 0.4, 0.8)
+    wanted = aligned_optimum(BASE, reward, 0.4, 0.8)
     assert shares_of(levels, "instance") == pytest.approx(wanted, abs=4 * 0.5 / math.sqrt(4_000))
 
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.checking.final_answer import Final, find_final
+from outspoken.checking.final_answer import FinalAnswer, find_final
 from outspoken.checking.maths import Checker, final_answer, groups, quick, same_answer
 from outspoken.checking.numbers import read_number, tidy
 from outspoken.errors import UsageError
@@ -57,7 +57,7 @@ FINALS = {
 
 @pytest.mark.parametrize(("text", "answer", "how"), FINALS.values(), ids=FINALS.keys())
 def test_the_final_answer_is_found(text: str, answer: str, how: str) -> None:
-    assert find_final(text) == Final(answer, how)  # type: ignore[arg-type]
+    assert find_final(text) == FinalAnswer(answer, how)  # type: ignore[arg-type]
     assert final_answer(text) == answer
 
 

@@ -14,7 +14,7 @@ from servers import COMPLETION, events
 
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, UsageError
-from outspoken.models.openai_errors import Peer, one_line, retry_after
+from outspoken.models.openai_errors import ErrorContext, one_line, retry_after
 from outspoken.models.openai_wire import (
     EventReader,
     StreamedReply,
@@ -29,7 +29,7 @@ from outspoken.models.openai_wire import (
 pytestmark = pytest.mark.core
 
 
-PEER = Peer("http://host/v1", "SOME_API_KEY", ("sk-very-secret",))
+PEER = ErrorContext("http://host/v1", "SOME_API_KEY", ("sk-very-secret",))
 ASKED = (Message("system", "be brief"), Message("user", "咖啡 ☕ مرحبا"))
 SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
 KEYS = st.sampled_from(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from outspoken.distribution import Verbalized
 from outspoken.errors import ReplyError
-from outspoken.parsing import REPAIRS, Reader, Reading, parse
+from outspoken.parsing import REPAIRS, ParsedReply, ReplyParser, parse
 from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
@@ -88,7 +88,7 @@ def pairs(entries: Sequence[Verbalized]) -> list[tuple[str, float | None]]:
     return [(entry.text, entry.stated) for entry in entries]
 
 
-def check(reading: Reading) -> None:
+def check(reading: ParsedReply) -> None:
     assert reading.candidates
     assert set(reading.repairs) <= REPAIRS.keys()
     for entry in reading.candidates:
@@ -102,8 +102,8 @@ def check(reading: Reading) -> None:
             assert entry.stated == pytest.approx(math.exp(entry.log_stated))
 
 
-def feed(text: str, cuts: Sequence[int], shape: ReplyShape | None) -> tuple[list[Verbalized], Reader]:
-    reader = Reader(shape)
+def feed(text: str, cuts: Sequence[int], shape: ReplyShape | None) -> tuple[list[Verbalized], ReplyParser]:
+    reader = ReplyParser(shape)
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     early = [entry for a, b in itertools.pairwise(bounds) for entry in reader.feed(text[a:b])]
     return early, reader
@@ -198,7 +198,7 @@ def test_nothing_but_a_reply_error_escapes(text: str, name: str) -> None:
 def test_feeding_anything_never_raises_and_closes_like_parse(text: str, cuts: list[int], name: str) -> None:
     early, reader = feed(text, cuts, SHAPES[name])
     for entry in early:
-        check(Reading((entry,)))
+        check(ParsedReply((entry,)))
     try:
         whole = parse(text, SHAPES[name])
     except ReplyError:
@@ -248,7 +248,7 @@ def test_chunks_of_a_sound_reply_come_out_alike(
 
 def test_candidates_come_out_before_the_end() -> None:
     text = as_json([("a", 0.5), ("b", 0.25)])
-    reader = Reader(SHAPES["candidates"])
+    reader = ReplyParser(SHAPES["candidates"])
     seen = [(at, entry.text) for at, sign in enumerate(text) for entry in reader.feed(sign)]
     assert seen == [(text.index("}"), "a"), (text.index("}", text.index("}") + 1), "b")]
 

@@ -29,7 +29,7 @@ from starlette.requests import Request  # noqa: E402
 from starlette.responses import JSONResponse, Response  # noqa: E402
 
 from outspoken.serve.http import proxy  # noqa: E402
-from outspoken.serve.http.proxy import Passthrough  # noqa: E402
+from outspoken.serve.http.proxy import Proxy  # noqa: E402
 from outspoken.serve.http.server import protocol  # noqa: E402
 
 KEY = "sk-upstream-4711"
@@ -40,7 +40,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hé 你好 🎉"
 @asynccontextmanager
 async def front(base_url: str, http: Any = "auto", **options: Any) -> AsyncGenerator[str]:
     """Our side: uvicorn with nothing but the passthrough behind it. Yields its address."""
-    way = Passthrough(base_url, KEY, **options)
+    way = Proxy(base_url, KEY, **options)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
@@ -249,7 +249,7 @@ async def test_the_clients_key_stays_and_the_upstreams_goes() -> None:
 
 async def test_without_a_key_none_is_sent() -> None:
     async with serving(answering()) as served:
-        way = Passthrough(served.base_url)
+        way = Proxy(served.base_url)
         sent = way._sent(Request({"type": "http", "headers": [(b"authorization", b"Bearer osk")]}))
         await way.aclose()
     assert "Authorization" not in sent
@@ -374,7 +374,7 @@ async def test_a_client_may_leave_at_any_moment(kind: str, monkeypatch: pytest.M
     whole = 0
     monkeypatch.setattr(proxy, "_UNWATCHED_SECONDS", 0.0)
     async with serving(handle) as served:
-        way = Passthrough(served.base_url, KEY)
+        way = Proxy(served.base_url, KEY)
         for step in range(120):
             left, ended = asyncio.Event(), asyncio.Event()
 
@@ -399,7 +399,7 @@ async def test_a_client_may_leave_at_any_moment(kind: str, monkeypatch: pytest.M
             assert not (connector and connector._acquired), f"step {step} left a connection open"
             if connector and step % 2:  # the next one connects anew
                 await way.aclose()
-                way = Passthrough(served.base_url, KEY)
+                way = Proxy(served.base_url, KEY)
         await way.aclose()
     assert whole < 120
     assert whole or kind != "answer", "some left early, and of the answers some came whole"
@@ -574,4 +574,4 @@ async def test_connections_are_used_again_and_none_is_left() -> None:
 )
 def test_what_cannot_be_an_upstream(base_url: str, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Passthrough(base_url, **options)
+        Proxy(base_url, **options)

@@ -12,15 +12,15 @@ from scipy import stats
 from outspoken.chat import ChatReply, Message
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import ProviderError, ReplyError, StoppedError, UsageError
-from outspoken.serve.pool.pools import Draw, ExhaustedError, Filled, Hear, Pools, Want, pool_key
+from outspoken.serve.pool.pools import Draw, ExhaustedError, Hear, PoolFill, PoolRequest, Pools, pool_key
 from outspoken.serve.pool.values import distribution_id
 from outspoken.settings import Settings
 
 Script = Callable[[int], Sequence[str]]
 
 
-def want(k: int = 20, prompt: str = "說一個笑話 🎭", **settings: Any) -> Want:
-    return Want((Message("user", prompt),), Settings(method="vs-multi", k=k, **settings), "test/model")
+def want(k: int = 20, prompt: str = "說一個笑話 🎭", **settings: Any) -> PoolRequest:
+    return PoolRequest((Message("user", prompt),), Settings(method="vs-multi", k=k, **settings), "test/model")
 
 
 def even(texts: Sequence[str]) -> Distribution:
@@ -42,7 +42,7 @@ class Upstream:
     def calls(self) -> int:
         return len(self.histories)
 
-    async def __call__(self, want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
+    async def __call__(self, want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
         call = self.calls
         self.histories.append(history)
         self.running += 1
@@ -54,7 +54,7 @@ class Upstream:
         finally:
             self.running -= 1
         self.ended += 1
-        return Filled(even(texts), (*history, Message("assistant", f"turn {call}")))
+        return PoolFill(even(texts), (*history, Message("assistant", f"turn {call}")))
 
 
 @asynccontextmanager
@@ -93,8 +93,8 @@ async def test_draws_are_successive_sampling_by_probability() -> None:
     weights = {"Texas": 0.5, "東京": 0.3, "القاهرة": 0.15, "🦙": 0.05, "never": 0.0}
     told = Distribution(tuple(Candidate(text, weight) for text, weight in weights.items()))
 
-    async def fill(want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
-        return Filled(told, history)
+    async def fill(want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
+        return PoolFill(told, history)
 
     firsts, pairs = Counter[str](), Counter[tuple[str, str]]()
     async with pooling(fill, ahead=0) as pools:
@@ -222,14 +222,14 @@ async def test_a_listener_hears_a_fill_as_it_comes_and_one_who_comes_late_hears_
     said = [Verbalized("一", 0.6), Verbalized("二", 0.4)]
     middle, end = asyncio.Event(), asyncio.Event()
 
-    async def fill(want: Want, history: tuple[Message, ...], hear: Hear | None = None) -> Filled:
+    async def fill(want: PoolRequest, history: tuple[Message, ...], hear: Hear | None = None) -> PoolFill:
         asked.append(hear is not None)
         if hear is not None:
             hear(said[0])
             middle.set()
             await end.wait()
             hear(said[1])
-        return Filled(even([candidate.text for candidate in said]), ())
+        return PoolFill(even([candidate.text for candidate in said]), ())
 
     async with pooling(fill, ahead=0) as pools:
         early, late = list[Verbalized](), list[Verbalized]()

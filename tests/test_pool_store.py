@@ -18,12 +18,12 @@ from outspoken.chat import Message
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UsageError
 from outspoken.serve.pool.pool import Pool
-from outspoken.serve.pool.pools import Draw, ExhaustedError, Filled, Pools, Want
+from outspoken.serve.pool.pools import Draw, ExhaustedError, PoolFill, PoolRequest, Pools
 from outspoken.serve.pool.store import PoolStore
 from outspoken.settings import Settings
 
-WANT = Want((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=10), "test/model")
-FEW = Want((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=2), "test/model")
+WANT = PoolRequest((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=10), "test/model")
+FEW = PoolRequest((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=2), "test/model")
 
 
 def told(call: int, k: int = 10) -> Distribution:
@@ -47,10 +47,10 @@ class Upstream:
         self.first = first
         self.histories: list[tuple[Message, ...]] = []
 
-    async def __call__(self, want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
+    async def __call__(self, want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
         call = self.first + len(self.histories)
         self.histories.append(history)
-        return Filled(told(call, want.settings.k), (*history, Message("assistant", f"العربية {call} \ud83d")))
+        return PoolFill(told(call, want.settings.k), (*history, Message("assistant", f"العربية {call} \ud83d")))
 
 
 def texts(draws: list[Draw]) -> list[str]:
@@ -84,8 +84,8 @@ async def test_a_pool_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 async def test_exhaustion_outlives_a_restart(tmp_path: Path) -> None:
-    async def same(want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
-        return Filled(told(0, 2), (*history, Message("assistant", "again")))
+    async def same(want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
+        return PoolFill(told(0, 2), (*history, Message("assistant", "again")))
 
     store = tmp_path / "pools.sqlite"
     pools = Pools(same, store=PoolStore(store))
@@ -295,14 +295,14 @@ async def test_old_distributions_are_not_kept_and_their_texts_are(tmp_path: Path
 async def test_a_rare_candidate_waits_for_as_long_as_it_takes(tmp_path: Path) -> None:
     calls = 0
 
-    async def fill(want: Want, history: tuple[Message, ...], hear: Any = None) -> Filled:
+    async def fill(want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
         nonlocal calls
         calls += 1
         last = Candidate("一萬年一次", 1e-12) if calls == 2 else Candidate(f"last of {calls}", 0.01)
         others = [Candidate(f"{calls}-{at}", (1 - last.probability) / 99) for at in range(99)]
-        return Filled(Distribution((*others, last)), history)
+        return PoolFill(Distribution((*others, last)), history)
 
-    path, hundred = tmp_path / "pools.sqlite", Want(WANT.messages, Settings(k=100), "m")
+    path, hundred = tmp_path / "pools.sqlite", PoolRequest(WANT.messages, Settings(k=100), "m")
     pools, drawn = Pools(fill, ahead=1, store=PoolStore(path)), set[str]()
     for _ in range(40):
         drawn.update(texts(await pools.draw("a", hundred, 60)))

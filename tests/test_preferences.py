@@ -12,7 +12,7 @@ import pytest
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.theory.preference_formats import LAYOUTS
-from outspoken.theory.preferences import PUBLISHED, Pair, Preferences, read_preferences
+from outspoken.theory.preferences import PUBLISHED, PreferencePair, Preferences, read_preferences
 
 HH = Path(__file__).parents[2] / "shared/data/prefs/hh_rlhf_helpful_base_test.jsonl"
 
@@ -39,7 +39,7 @@ def turns(*said: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("column", ["prompt", "question", "instruction"])
 def test_pairs(told, column: str) -> None:
     found = told([{column: "¿Qué? 你好", "chosen": "好 🦙", "rejected": "مرحبا"}])
-    assert found.pairs == (Pair("¿Qué? 你好", "好 🦙", "مرحبا", True, None, 1),)
+    assert found.pairs == (PreferencePair("¿Qué? 你好", "好 🦙", "مرحبا", True, None, 1),)
     assert (found.layout, found.ordered, found.rows, found.found, found.ties) == ("pairs", False, 1, 1, 0)
     assert (found.prompts, found.correctness, found.skipped, found.examples) == (1, False, {}, ())
     assert found.text_of("你好") == "你好\n\n    Response: "
@@ -52,7 +52,7 @@ def test_chats_of_ultrafeedback_binarized(told) -> None:
     found = told([row, longer])
     assert found.layout == "chats"
     assert not found.ordered
-    assert found.pairs[0] == Pair("Sag ja", "Ja!", "Nö 🙃", True, None, 1)
+    assert found.pairs[0] == PreferencePair("Sag ja", "Ja!", "Nö 🙃", True, None, 1)
     assert found.pairs[1].prompt == "User: A?\n\nAssistant: B.\n\nUser: C?"
     assert (found.pairs[1].first, found.pairs[1].second) == ("D.", "E.")
 
@@ -102,7 +102,7 @@ def test_dialogues_of_hh_rlhf(told) -> None:
         ]
     )
     assert found.layout == "hh-rlhf"
-    assert found.pairs == (Pair(start, " I like tea", " I like coffee", True, None, 1),)
+    assert found.pairs == (PreferencePair(start, " I like tea", " I like coffee", True, None, 1),)
     assert found.skipped == {"no shared prompt": 2, "equal texts": 1, "empty response": 1}
     assert found.format == "{prompt}"
     assert found.text_of(start) == start
@@ -129,9 +129,9 @@ def test_ratings_of_helpsteer_make_every_pair_of_a_prompt(told) -> None:
         ]
     )
     assert found.pairs == (
-        Pair("p", "a", "b", False, 0.0, 1),
-        Pair("p", "b", "c", True, 3.0, 3),
-        Pair("q", "x", "y", True, 0.0, 2),
+        PreferencePair("p", "a", "b", False, 0.0, 1),
+        PreferencePair("p", "b", "c", True, 3.0, 3),
+        PreferencePair("q", "x", "y", True, 0.0, 2),
     )
     assert (found.layout, found.ordered, found.ties, found.correctness, found.rows) == (
         "helpsteer",
@@ -175,7 +175,7 @@ def test_helpsteer_without_correctness_and_as_csv(tmp_path: Path) -> None:
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerows([["prompt", "response", "helpfulness"], ["问", "line\nbreak", "4"], ["问", "b", "2.5"]])
-    assert read_preferences(path).pairs == (Pair("问", "line\nbreak", "b", True, None, 2),)
+    assert read_preferences(path).pairs == (PreferencePair("问", "line\nbreak", "b", True, None, 2),)
 
 
 def test_responses(told) -> None:
@@ -234,8 +234,8 @@ def test_summaries_of_tldr(told) -> None:
     )
     prompt = "SUBREDDIT: r/tifu\n\nTITLE: Ein Titel\n\nPOST: Long post…\n\nTL;DR:"
     assert found.pairs == (
-        Pair(prompt, " short", " kurz 🦙", False, None, 1),
-        Pair(prompt, " short", " kurz 🦙", True, None, 8),
+        PreferencePair(prompt, " short", " kurz 🦙", False, None, 1),
+        PreferencePair(prompt, " short", " kurz 🦙", True, None, 8),
     )
     assert found.skipped == {"choice out of range": 4, "no prompt": 1, "not two summaries": 1}
     assert (found.layout, found.ordered, found.text_of(prompt)) == ("tldr", True, prompt)

@@ -24,8 +24,8 @@ import pytest
 from faults import EFFECTS, SOUND, Effect, Fault, Record, read_log
 from proofs import PROOFS
 
-from outspoken.batch.file import FileRun, Job
-from outspoken.batch.plan import Plan
+from outspoken.batch.file import BatchJob, FileRun
+from outspoken.batch.plan import RunPlan
 from outspoken.batch.ray.driver import RayRun
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling
 from outspoken.errors import ProviderError, UsageError
@@ -49,8 +49,8 @@ parquet = pytest.importorskip("pyarrow.parquet")
 from test_deduplicate import TOM, done, many, step  # noqa: E402
 from test_deduplicate import source as records  # noqa: E402
 
-from outspoken.synth.steps.base import Engine, Step, Watch  # noqa: E402
-from outspoken.synth.steps.deduplicate import Deduplicate, run  # noqa: E402
+from outspoken.synth.steps.base import ExecutionEngine, Step, StepProgress  # noqa: E402
+from outspoken.synth.steps.deduplicate import DeduplicateOptions, run  # noqa: E402
 
 HERE = Path(__file__).parent
 PATIENCE = 240.0
@@ -141,11 +141,11 @@ def prompts(path: Path, count: int) -> Path:
     return path
 
 
-def job(source: Path, out: Path | str, model: str, *, resume: bool = False, **options: Any) -> Job:
-    return Job(source, out, Plan.make(model, None, options), resume=resume)
+def job(source: Path, out: Path | str, model: str, *, resume: bool = False, **options: Any) -> BatchJob:
+    return BatchJob(source, out, RunPlan.make(model, None, options), resume=resume)
 
 
-async def over_ray(job: Job, workers: int | None = 2) -> dict[str, Any]:
+async def over_ray(job: BatchJob, workers: int | None = 2) -> dict[str, Any]:
     running = RayRun(job, address=None, workers=workers)
     try:
         async with asyncio.timeout(PATIENCE):
@@ -315,7 +315,7 @@ async def test_prompts_that_were_added_are_all_that_is_asked(cluster: Any, tmp_p
         with pytest.raises(UsageError, match=r"has changed since .* --overwrite"):
             await over_ray(job(source, out, server.model, resume=True, **ONE_EACH))
         changed = job(source, out, server.model, **ONE_EACH)
-        changed = Job(changed.source, changed.out, changed.plan, overwrite=True)
+        changed = BatchJob(changed.source, changed.out, changed.plan, overwrite=True)
         assert (await over_ray(changed))["requests"] == 1
     assert len(rows(out)) == 31
 
@@ -490,20 +490,20 @@ async def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path):
         tmp_path / "out.parquet",
         "http://127.0.0.1:9/v1#m",
     )
-    plan = Plan.make(model, None, {})
-    refused: list[tuple[Job, int | None, str]] = [
-        (Job(source, out, plan), 0, "at least 1"),
-        (Job(source, out, plan, ledger=tmp_path / "a.sqlite"), None, "ledger of its own"),
-        (Job("-", out, plan), None, "standard input"),
-        (Job(source, out, Plan.make(Own(), None, {})), None, "made anew"),
-        (Job(tmp_path / "none.jsonl", out, plan), None, "no such file"),
+    plan = RunPlan.make(model, None, {})
+    refused: list[tuple[BatchJob, int | None, str]] = [
+        (BatchJob(source, out, plan), 0, "at least 1"),
+        (BatchJob(source, out, plan, ledger=tmp_path / "a.sqlite"), None, "ledger of its own"),
+        (BatchJob("-", out, plan), None, "standard input"),
+        (BatchJob(source, out, RunPlan.make(Own(), None, {})), None, "made anew"),
+        (BatchJob(tmp_path / "none.jsonl", out, plan), None, "no such file"),
     ]
     for wanted, workers, message in refused:
         with pytest.raises(UsageError, match=message):
             RayRun(wanted, address=None, workers=workers)
     (tmp_path / "out.parquet.ledger.sqlite").touch()
     with pytest.raises(UsageError, match=r"begun without Ray, .* --engine local"):
-        RayRun(Job(source, out, plan, resume=True), address=None, workers=None)
+        RayRun(BatchJob(source, out, plan, resume=True), address=None, workers=None)
     assert not out.with_name(out.name + ".parts").exists()
 
 
@@ -531,22 +531,29 @@ def test_deduplicating_gives_what_one_machine_gives(
 ):
     path = records(tmp_path, [*many(3000), TOM, TOM.upper(), "", ""], 500)
     here = step(path)
-    there = Step("03-ray", tmp_path, path, engine=Engine("ray", None, 2))
-    for options in (Deduplicate(), Deduplicate(exact=False), Deduplicate(near=0)):
+    there = Step("03-ray", tmp_path, path, engine=ExecutionEngine("ray", None, 2))
+    for options in (DeduplicateOptions(), DeduplicateOptions(exact=False), DeduplicateOptions(near=0)):
         assert done(options, there) == done(options, here)
     records(tmp_path, [*many(900), None], 100)
     with pytest.raises(UsageError, match=r"record 901 of .* has no text"):
-        asyncio.run(run(Deduplicate(), there))
+        asyncio.run(run(DeduplicateOptions(), there))
     assert "Unhandled" not in capfd.readouterr().err
     records(tmp_path, many(3000), 100)
 
-    class Stopping(Watch):
+    class Stopping(StepProgress):
         def tell(self, what: str, done: int, total: int | None = None) -> None:
             if what == "comparing":
                 raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        asyncio.run(run(Deduplicate(), Step("04-stopped", tmp_path, path, engine=Engine("ray"), watch=Stopping())))
+        asyncio.run(
+            run(
+                DeduplicateOptions(),
+                Step("04-stopped", tmp_path, path, engine=ExecutionEngine("ray"), watch=Stopping()),
+            )
+        )
     assert not list(tmp_path.glob("*04-*"))
     with pytest.raises(UsageError, match="workers must be at least 1"):
-        asyncio.run(run(Deduplicate(), Step("03-ray", tmp_path, path, engine=Engine("ray", None, 0))))
+        asyncio.run(
+            run(DeduplicateOptions(), Step("03-ray", tmp_path, path, engine=ExecutionEngine("ray", None, 0)))
+        )

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken import Message, MissingExtraError, OutputError, UsageError
-from outspoken.batch.sources import BadRow, Row, read, rows_of
+from outspoken.batch.sources import BadRow, PromptRow, read, rows_of
 
 WORLD = [
     "你好，世界。讲个故事",
@@ -36,13 +36,13 @@ def put(folder: Path, name: str, data: str | bytes) -> Path:
     return path
 
 
-def good(path: Path, **columns: str) -> list[Row]:
+def good(path: Path, **columns: str) -> list[PromptRow]:
     rows = list(read(path, **columns))
-    assert all(isinstance(row, Row) for row in rows), rows
-    return [row for row in rows if isinstance(row, Row)]
+    assert all(isinstance(row, PromptRow) for row in rows), rows
+    return [row for row in rows if isinstance(row, PromptRow)]
 
 
-def texts(rows: list[Row]) -> list[str]:
+def texts(rows: list[PromptRow]) -> list[str]:
     return [row.messages[-1].content for row in rows]
 
 
@@ -67,9 +67,9 @@ def test_json_lines_become_rows(tmp_path: Path) -> None:
         lines({"id": "a", "prompt": "One?", "x": 1, "tags": ["t"]}, "Two?") + "\n \n" + lines({"prompt": "One?"}),
     )
     first, second, third = good(path)
-    assert first == Row(0, f"{path}:1", "a", (Message("user", "One?"),), {"x": 1, "tags": ["t"]}, 0)
-    assert second == Row(1, f"{path}:2", "2", (Message("user", "Two?"),), {}, 0)
-    assert third == Row(2, f"{path}:5", "3", (Message("user", "One?"),), {}, 1)
+    assert first == PromptRow(0, f"{path}:1", "a", (Message("user", "One?"),), {"x": 1, "tags": ["t"]}, 0)
+    assert second == PromptRow(1, f"{path}:2", "2", (Message("user", "Two?"),), {}, 0)
+    assert third == PromptRow(2, f"{path}:5", "3", (Message("user", "One?"),), {}, 1)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,9 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 def test_csv_keeps_quoted_newlines_and_knows_the_line_of_each_row(tmp_path: Path) -> None:
     path = put(tmp_path, "p.csv", 'id,prompt,note\na,"line one\r\nline ""two""\n",n\n\nb,"b, b",\n')
     first, second = good(path)
-    assert first == Row(0, f"{path}:2", "a", (Message("user", 'line one\r\nline "two"\n'),), {"note": "n"}, 0)
+    assert first == PromptRow(
+        0, f"{path}:2", "a", (Message("user", 'line one\r\nline "two"\n'),), {"note": "n"}, 0
+    )
     assert (second.where, second.id, texts([second]), second.columns) == (f"{path}:6", "b", ["b, b"], {"note": ""})
 
 
@@ -215,7 +217,7 @@ def test_ids_as_text_and_ids_that_cannot_be(tmp_path: Path) -> None:
     ids: list[Any] = [7, 1.5, "é", "", None, True, [1], {"a": 1}, "7"]
     path = put(tmp_path, "p.jsonl", lines(*({"id": value, "prompt": "p"} for value in ids), {"prompt": "p"}))
     rows = list(read(path))
-    assert [row.id for row in rows if isinstance(row, Row)] == ["7", "1.5", "é", "4", "5", "10"]
+    assert [row.id for row in rows if isinstance(row, PromptRow)] == ["7", "1.5", "é", "4", "5", "10"]
     wrong = "the id in 'id' must be text or a number"
     assert [row.reason for row in rows if isinstance(row, BadRow)] == [
         wrong,
@@ -223,7 +225,7 @@ def test_ids_as_text_and_ids_that_cannot_be(tmp_path: Path) -> None:
         wrong,
         f"duplicate id '7', first at {path}:1",
     ]
-    assert [row.occurrence for row in rows if isinstance(row, Row)] == [0, 1, 2, 3, 4, 5]
+    assert [row.occurrence for row in rows if isinstance(row, PromptRow)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_an_id_column_that_was_named_must_be_filled(tmp_path: Path) -> None:
@@ -251,8 +253,8 @@ def test_a_bad_row_takes_no_id_and_no_occurrence(tmp_path: Path) -> None:
         ),
     )
     rows = list(read(path))
-    assert [type(row) for row in rows] == [BadRow, Row, BadRow, Row]
-    assert [row.occurrence for row in rows if isinstance(row, Row)] == [0, 1]
+    assert [type(row) for row in rows] == [BadRow, PromptRow, BadRow, PromptRow]
+    assert [row.occurrence for row in rows if isinstance(row, PromptRow)] == [0, 1]
 
 
 def test_a_chat_is_no_repetition_of_the_text_that_spells_it(tmp_path: Path) -> None:
@@ -350,7 +352,7 @@ def test_a_file_that_ends_too_early_says_so_after_what_could_be_read(tmp_path: P
     path = put(tmp_path, "p.jsonl.gz", gzip.compress(many.encode())[:20_000])
     *rows, last = read(path)
     assert len(rows) > 100
-    assert all(isinstance(row, Row) for row in rows)
+    assert all(isinstance(row, PromptRow) for row in rows)
     assert isinstance(last, BadRow)
     assert last.number == len(rows)
     assert last.where == f"{path}:{len(rows) + 1}"
@@ -364,7 +366,7 @@ def test_half_a_surrogate_pair_in_a_json_array_costs_one_row(tmp_path: Path) -> 
         '["ok", "\\ud83d", {"prompt": "p", "x": {"\\udc00": 1}}, {"prompt": "\\ud83d\\ude00"}, 5]',
     )
     rows = list(read(path))
-    assert [type(row) for row in rows] == [Row, BadRow, BadRow, Row, BadRow]
+    assert [type(row) for row in rows] == [PromptRow, BadRow, BadRow, PromptRow, BadRow]
     assert rows[1].where == f"{path}: row 2"
 
 
@@ -386,7 +388,7 @@ def test_parquet_types_are_carried(tmp_path: Path) -> None:
     }
     path = table(tmp_path / "p.parquet", columns)
     first, second, third = read(path)
-    assert isinstance(first, Row)
+    assert isinstance(first, PromptRow)
     assert (first.id, first.where) == ("10", f"{path}: row 1")
     assert first.columns == {
         "when": moment,
@@ -439,7 +441,7 @@ def test_standard_input(
     monkeypatch: pytest.MonkeyPatch, data: bytes, expected: list[tuple[str, str, int]]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    rows = [row for row in read("-") if isinstance(row, Row)]
+    rows = [row for row in read("-") if isinstance(row, PromptRow)]
     assert [(row.id, row.messages[0].content, row.where) for row in rows] == [
         (id_, text, f"standard input:{at}") for id_, text, at in expected
     ]
@@ -466,7 +468,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
             "".join(f'{{"id": "r{at}", "prompt": "{at} {"x" * 2_000}"}}\n' for at in range(count)),
         )
         tracemalloc.start()
-        assert sum(isinstance(row, Row) for row in read(path)) == count
+        assert sum(isinstance(row, PromptRow) for row in read(path)) == count
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -494,16 +496,16 @@ def test_rows_of_prompts_in_memory() -> None:
     chat = [Message("system", "短"), Message("user", "Hi")]
     given_rows = ["One?", chat, {"prompt": "One?", "id": 7, "when": moment, ("odd", 1): b"x"}, "", 5, chat]
     rows = list(rows_of(given_rows))
-    assert rows[0] == Row(0, "prompts: item 1", "1", (Message("user", "One?"),), {}, 0)
-    assert rows[1] == Row(1, "prompts: item 2", "2", tuple(chat), {}, 0)
-    assert rows[2] == Row(
+    assert rows[0] == PromptRow(0, "prompts: item 1", "1", (Message("user", "One?"),), {}, 0)
+    assert rows[1] == PromptRow(1, "prompts: item 2", "2", tuple(chat), {}, 0)
+    assert rows[2] == PromptRow(
         2, "prompts: item 3", "7", (Message("user", "One?"),), {"when": moment, ("odd", 1): b"x"}, 1
     )
     assert [row.reason for row in rows if isinstance(row, BadRow)] == [
         "empty prompt",
         "neither a JSON object nor a JSON string",
     ]
-    assert isinstance(rows[5], Row)
+    assert isinstance(rows[5], PromptRow)
     assert rows[5].occurrence == 1
     assert "prompt" in given_rows[2]  # the caller's own mapping is left alone
 
@@ -545,7 +547,7 @@ def test_draws_may_be_given(tmp_path: Path) -> None:
         '{"prompt": "水", "draw": 4}\n{"prompt": "水", "draw": 0}\n{"prompt": "水", "draw": -1}\n{"prompt": "水"}'
     )
     first, second, *bad = read(path, draw_column="draw")
-    assert isinstance(first, Row)
-    assert isinstance(second, Row)
+    assert isinstance(first, PromptRow)
+    assert isinstance(second, PromptRow)
     assert (first.occurrence, second.occurrence, dict(first.columns)) == (4, 0, {})
     assert [type(row) for row in bad] == [BadRow, BadRow]

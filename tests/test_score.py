@@ -17,7 +17,7 @@ from outspoken.cli.app import app
 from outspoken.engine import score_all
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.ledger import Ledger
-from outspoken.models import resolve
+from outspoken.models import get_model
 from outspoken.models._prompt_logprobs import read_echo
 from outspoken.models.base import Capabilities, Model, Score
 from outspoken.models.local import Local
@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from outspoken.models import _causal_lm, weight_files  # noqa: E402
-from outspoken.models._batched_scoring import Passes, Piece  # noqa: E402
+from outspoken.models._batched_scoring import BatchedScorer, TokenSpan  # noqa: E402
 from outspoken.models.transformers import Transformers  # noqa: E402
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "echo_vllm.json").read_text(encoding="utf-8"))
@@ -131,7 +131,7 @@ def test_models_that_change_their_logits_are_asked_whole(unpacked: Path) -> None
     """Where the logits are more than the hidden state times the output layer, they come from the model itself."""
     causal = _causal_lm.load(str(unpacked), "float32", offline=True)
     assert causal.passes._apart
-    plain = causal.passes.logprobs([Piece((1, 5, 9, 20), 2), Piece((1, 5, 9, 21, 4), 2)])
+    plain = causal.passes.logprobs([TokenSpan((1, 5, 9, 20), 2), TokenSpan((1, 5, 9, 21, 4), 2)])
     model = causal.passes._model
     head, forward = model.get_output_embeddings(), model.forward
 
@@ -141,9 +141,9 @@ def test_models_that_change_their_logits_are_asked_whole(unpacked: Path) -> None
         return out
 
     model.forward = capped
-    passes = Passes(model, causal.passes._new_cache)
+    passes = BatchedScorer(model, causal.passes._new_cache)
     assert not passes._apart
-    softer = passes.logprobs([Piece((1, 5, 9, 20), 2), Piece((1, 5, 9, 21, 4), 2)])
+    softer = passes.logprobs([TokenSpan((1, 5, 9, 20), 2), TokenSpan((1, 5, 9, 21, 4), 2)])
     with torch.inference_mode():
         table = model(torch.tensor([[1, 5, 9, 20]])).logits[0].log_softmax(-1)
     assert softer[0] == pytest.approx([float(table[1, 9]), float(table[2, 20])], abs=1e-4)
@@ -164,11 +164,11 @@ async def test_local_models_score_through_transformers(smollm2: Local, unpacked:
 
 
 def test_names(tmp_path: Path) -> None:
-    model = resolve("transformers/gemma3-270m?dtype=float32&context=64")
+    model = get_model("transformers/gemma3-270m?dtype=float32&context=64")
     assert model.name == "transformers/gemma3-270m?dtype=float32"
     for bad in ("transformers/x?dtype=int4", "transformers/x?dtpye=float32", "transformers/x?context=many"):
         with pytest.raises(UsageError):
-            resolve(bad)
+            get_model(bad)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="cannot be loaded"):
         asyncio.run(Transformers(tmp_path).score("a", "b"))

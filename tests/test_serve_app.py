@@ -18,7 +18,7 @@ from servers import serving  # noqa: E402
 
 from outspoken.models.local import Local  # noqa: E402
 from outspoken.serve.backend import OneModel, Upstream  # noqa: E402
-from outspoken.serve.limits import Bounds  # noqa: E402
+from outspoken.serve.limits import ServerLimits  # noqa: E402
 from outspoken.serve.pool.store import PoolStore  # noqa: E402
 from outspoken.settings import Settings  # noqa: E402
 
@@ -266,7 +266,7 @@ async def test_a_stop_lets_requests_end() -> None:
 
 
 async def test_a_model_that_is_silent_is_given_up() -> None:
-    bounds = Bounds(timeout=0.3)
+    bounds = ServerLimits(timeout=0.3)
     async with scripted(Scripted(seconds=30), bounds=bounds) as (server, _, _):
         status, answer = await server.chat()
         assert (status, answer["error"]["code"]) == (504, "upstream_timeout")

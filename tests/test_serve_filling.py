@@ -19,8 +19,8 @@ from outspoken.errors import PromptTooLongError, ProviderError
 from outspoken.methods.steps import Ask
 from outspoken.models.base import Capabilities, Model
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.pool.refill import Conversation, Filling
-from outspoken.serve.pool.values import Want
+from outspoken.serve.pool.refill import Conversation, PoolFiller
+from outspoken.serve.pool.values import PoolRequest
 from outspoken.settings import Settings
 
 PROMPT = (Message("user", "說一個笑話 🎭"),)
@@ -53,13 +53,13 @@ class Scripted(Model):
         yield reply
 
 
-def filling(model: Model) -> tuple[Filling, Metrics]:
+def filling(model: Model) -> tuple[PoolFiller, Metrics]:
     metrics = Metrics()
-    return Filling(lambda _: model, metrics, asyncio.Semaphore(4)), metrics
+    return PoolFiller(lambda _: model, metrics, asyncio.Semaphore(4)), metrics
 
 
-def want(method: str = "vs-standard", **settings: Any) -> Want:
-    return Want(PROMPT, Settings(method=method, k=3, **settings), "m")
+def want(method: str = "vs-standard", **settings: Any) -> PoolRequest:
+    return PoolRequest(PROMPT, Settings(method=method, k=3, **settings), "m")
 
 
 def lengths(model: Scripted) -> list[int]:

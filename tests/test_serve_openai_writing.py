@@ -25,7 +25,7 @@ from outspoken.errors import (
 )
 from outspoken.serve.openai.chat_request import ChatCall, read_chat
 from outspoken.serve.openai.chat_response import (
-    Answer,
+    ChatResponse,
     Chunks,
     Drawn,
     completion,
@@ -51,14 +51,14 @@ def draw(text: str, *, probability: float = 0.25, number: int = 3, repairs: tupl
     return Draw(Candidate(text, probability, repairs=repairs), "dist-1", number, 0)
 
 
-def chunks(call: ChatCall, draws: Iterable[Drawn | Answer], usage: Usage = Usage()) -> bytes:
+def chunks(call: ChatCall, draws: Iterable[Drawn | ChatResponse], usage: Usage = Usage()) -> bytes:
     writer = Chunks(call, id="i", created=5)
     return b"".join([*(writer.whole(at, one) for at, one in enumerate(draws)), writer.close(usage)])
 
 
 def test_a_completion_in_the_openai_packages_eyes() -> None:
     types = pytest.importorskip("openai.types.chat")
-    drawn = [draw("一 ☕"), draw("cut", repairs=("truncated",)), Answer("", refusal="I will not")]
+    drawn = [draw("一 ☕"), draw("cut", repairs=("truncated",)), ChatResponse("", refusal="I will not")]
     body = completion(read(n=3), drawn, id=new_id(), created=1_700_000_000, usage=USAGE)
     read_back = types.ChatCompletion.model_validate_json(json.dumps(body), strict=True)
     assert [choice.message.content for choice in read_back.choices] == ["一 ☕", "cut", None]
@@ -125,13 +125,13 @@ def test_a_choice_ends_before_the_first_stop() -> None:
 def test_half_a_surrogate_pair_does_not_break_an_answer() -> None:
     call = read()
     json.dumps(completion(call, [draw("a\ud83d")], id="i", created=0), ensure_ascii=False).encode()
-    assert "a?" in chunks(call, [draw("a\ud83d"), Answer("", refusal="b\ud83d")]).decode()
+    assert "a?" in chunks(call, [draw("a\ud83d"), ChatResponse("", refusal="b\ud83d")]).decode()
 
 
 def test_a_refusal_is_the_answer_that_it_is() -> None:
     reply = ChatReply("", refusal="I cannot help with that.")
     answer = declined(ReplyError("the model refused: …", reply=reply))
-    assert answer == Answer("", "stop", "I cannot help with that.", declined=True)
+    assert answer == ChatResponse("", "stop", "I cannot help with that.", declined=True)
     parts = payloads(chunks(read(stream=True), [answer]))
     assert [part["choices"][0]["delta"].get("refusal") for part in parts] == [
         None,
@@ -140,9 +140,9 @@ def test_a_refusal_is_the_answer_that_it_is() -> None:
     ]
     assert parts[0]["choices"][0]["outspoken"] == {"verbalized": False}
     filtered = declined(ReplyError("filtered", reply=ChatReply("half", finish="content_filter")))
-    assert filtered == Answer("half", "content_filter", declined=True)
-    assert replied(ChatReply("hé", finish="length")) == Answer("hé", "length")
-    assert replied(ChatReply("hé", finish="tool_use")) == Answer("hé", "stop")
+    assert filtered == ChatResponse("half", "content_filter", declined=True)
+    assert replied(ChatReply("hé", finish="length")) == ChatResponse("hé", "length")
+    assert replied(ChatReply("hé", finish="tool_use")) == ChatResponse("hé", "stop")
 
 
 @pytest.mark.parametrize(

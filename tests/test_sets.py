@@ -221,17 +221,17 @@ def test_weights_that_cannot_be() -> None:
 
 @settings(max_examples=50)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30).filter(any), st.floats(1e-3, 1e3))
-def test_entropy_and_effective_number(weights: list[float], scale: float) -> None:
+def test_entropy_and_effective_size(weights: list[float], scale: float) -> None:
     total = math.fsum(weights)
     expected = -math.fsum(w / total * math.log(w / total) for w in weights if w / total > 0)
     assert sets.entropy(weights) == pytest.approx(expected, abs=1e-9)
     if scale * min(filter(None, weights)) >= sys.float_info.min:  # below, digits are lost
         assert sets.entropy(w * scale for w in weights) == pytest.approx(expected, abs=1e-9)
-    assert 1 <= sets.effective_number(weights) <= len(weights) + 1e-9
+    assert 1 <= sets.effective_size(weights) <= len(weights) + 1e-9
 
 
 def test_entropy_at_its_ends() -> None:
-    assert sets.effective_number({"a": 0.2, "b": 0.2}.values()) == pytest.approx(2)
+    assert sets.effective_size({"a": 0.2, "b": 0.2}.values()) == pytest.approx(2)
     assert sets.entropy([3.0, 0]) == 0
     for weights in ([], [0.0]):
         with pytest.raises(UndefinedError):

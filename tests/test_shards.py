@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.batch.prices import Price
-from outspoken.batch.ray.budget_broker import Board, Tally, flat
-from outspoken.batch.ray.shards import Layout, Shards, Source
-from outspoken.batch.sources import BadRow, Row, read
+from outspoken.batch.ray.budget_broker import BudgetBroker, WorkerTotals, flat
+from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
+from outspoken.batch.sources import BadRow, PromptRow, read
 from outspoken.chat import Message, Usage
-from outspoken.engine import Meter
+from outspoken.engine import RunMetrics
 from outspoken.errors import OutputError, UsageError
 
 # Shards
@@ -25,7 +25,7 @@ from outspoken.errors import OutputError, UsageError
 @pytest.mark.parametrize("workers", [1, 2, 64])
 @pytest.mark.parametrize("count", [1, 7, 200, 8_000, 100_000])
 def test_every_worker_gets_several_shards_and_none_is_too_large(count: int, workers: int):
-    layout = Layout.of(range(count), workers)
+    layout = ShardLayout.of(range(count), workers)
     assert 1 <= layout.rows_a_part <= 1000
     assert layout.rows_a_shard <= 10_000
     assert -(-count // layout.rows_a_shard) >= min(count, 2 * workers)
@@ -54,12 +54,12 @@ values = st.recursive(
 )
 def test_rows_come_out_of_shards_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, columns: list[Any]):
     shards = Shards(tmp_path_factory.mktemp("shards") / "out")
-    given_rows: list[Row | BadRow] = [
-        Row(number, f"é:{number}", f"号{number}", (Message("user", "讲个笑话"),), each, number % 2)
+    given_rows: list[PromptRow | BadRow] = [
+        PromptRow(number, f"é:{number}", f"号{number}", (Message("user", "讲个笑话"),), each, number % 2)
         for number, each in enumerate(columns)
     ]
     given_rows.append(BadRow(len(given_rows), "x:\udcff9", "lone surrogate \ud800"))
-    shards.cut(iter(given_rows), Layout(2, 2), Source(1, "", ".jsonl"), lambda: True)
+    shards.cut(iter(given_rows), ShardLayout(2, 2), ShardSource(1, "", ".jsonl"), lambda: True)
     again = Shards(shards.folder.with_name("out"))
     assert again.count == -(-len(given_rows) // 4)
     found = [row for shard in range(again.count) for row in again.rows(shard)]
@@ -67,20 +67,20 @@ def test_rows_come_out_of_shards_as_they_went_in(tmp_path_factory: pytest.TempPa
 
 
 def test_a_value_that_cannot_travel_is_refused(tmp_path: Path):
-    row = Row(0, "a.parquet: row 1", "1", (Message("user", "x"),), {"thing": object()})
+    row = PromptRow(0, "a.parquet: row 1", "1", (Message("user", "x"),), {"thing": object()})
     with pytest.raises(UsageError, match=r"a\.parquet: row 1: a column cannot be carried"):
-        Shards(tmp_path / "out").cut(iter([row]), Layout(1, 1), Source(1, "", ""), lambda: True)
+        Shards(tmp_path / "out").cut(iter([row]), ShardLayout(1, 1), ShardSource(1, "", ""), lambda: True)
     assert Shards(tmp_path / "out").source is None
 
 
 def test_cutting_that_was_broken_off_keeps_how_it_was_cut(tmp_path: Path):
     source = tmp_path / "prompts.jsonl"
     source.write_text("".join(f'{{"prompt": "茶 {number}"}}\n' for number in range(40)), encoding="utf-8")
-    of = Source.of(source, None, None)
+    of = ShardSource.of(source, None, None)
     steps = iter([True, True, False])
-    Shards(tmp_path / "out").cut(read(source), Layout(3, 2), of, lambda: next(steps))
+    Shards(tmp_path / "out").cut(read(source), ShardLayout(3, 2), of, lambda: next(steps))
     again = Shards(tmp_path / "out")
-    assert (again.layout, again.source) == (Layout(3, 2), None)
+    assert (again.layout, again.source) == (ShardLayout(3, 2), None)
     assert not again.agrees(source, of)
 
 
@@ -95,7 +95,7 @@ def test_a_manifest_that_cannot_be_read_says_so(tmp_path: Path):
 
 def test_a_shard_is_held_by_one_process_until_it_dies(tmp_path: Path):
     shards = Shards(tmp_path / "out")
-    shards.cut(iter([BadRow(0, "x", "y")]), Layout(1, 1), Source(1, "", ""), lambda: True)
+    shards.cut(iter([BadRow(0, "x", "y")]), ShardLayout(1, 1), ShardSource(1, "", ""), lambda: True)
     script = (
         "import sys, pathlib\nfrom outspoken.batch.ray.shards import Shards\n"
         "lock = Shards(pathlib.Path(sys.argv[1])).hold(0)\nprint(lock is not None, flush=True)\nsys.stdin.read()"
@@ -125,7 +125,7 @@ def test_a_shard_is_held_by_one_process_until_it_dies(tmp_path: Path):
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 300)), max_size=200),
 )
 def test_never_more_is_granted_than_the_budget(workers: int, budget: int, wishes: list[tuple[int, int]]):
-    board = Board()
+    board = BudgetBroker()
     assert board.lease("a", (1.0, 0.0)) is None  # the driver has not come yet
     board.poll("", False, (budget, None), (0, 0.0), workers)
     granted: dict[str, float] = {}
@@ -143,7 +143,7 @@ def test_never_more_is_granted_than_the_budget(workers: int, budget: int, wishes
 
 
 def test_what_a_dead_worker_was_granted_comes_back_when_its_shard_is_begun_anew():
-    board = Board()
+    board = BudgetBroker()
     board.poll("", False, (1000, None), (0, 0.0), 1)
     board.report("first", 0, {}, (0, 0.0), 0, False)
     assert board.lease("first", (900.0, 0.0)) == (900.0, 0.0)
@@ -154,7 +154,7 @@ def test_what_a_dead_worker_was_granted_comes_back_when_its_shard_is_begun_anew(
 
 
 def test_what_a_worker_that_was_given_up_spent_counts_once_should_it_live_on():
-    board = Board()
+    board = BudgetBroker()
     board.poll("", False, (1000, None), (0, 0.0), 1)
     board.report("first", 0, {}, (0, 0.0), 0, False)
     assert board.lease("first", (300.0, 0.0)) == (300.0, 0.0)
@@ -167,22 +167,22 @@ def test_what_a_worker_that_was_given_up_spent_counts_once_should_it_live_on():
 
 
 def test_a_new_board_is_told_what_was_spent():
-    board = Board()
+    board = BudgetBroker()
     board.poll("", False, (None, 1.0), (0, 0.75), 1)
     board.report("one", 0, {}, (0, 0.0), 0, False)
     assert board.lease("one", (5.0, 0.5)) == "the budget of 1 US dollars is used up"
 
 
 def test_figures_of_a_shard_that_was_begun_twice():
-    figures, price = Tally(), Price(1.0, 1.0)
+    figures, price = WorkerTotals(), Price(1.0, 1.0)
     first, second = (
-        Meter(prompts=5, requests=5, bad_rows=1, usage=Usage(50, 5)),
-        Meter(requests=1, usage=Usage(9, 1)),
+        RunMetrics(prompts=5, requests=5, bad_rows=1, usage=Usage(50, 5)),
+        RunMetrics(requests=1, usage=Usage(9, 1)),
     )
     first.failures["HTTP 500"] = 2
     figures.take("a", 0, flat(first), 4)
     figures.take("b", 0, flat(second), 1)
-    total = Meter()
+    total = RunMetrics()
     figures.show(total, price)
     # What was paid for was paid for; what was done is counted by the attempt that does it.
     assert (total.prompts, total.bad_rows, total.failures, total.requests) == (0, 0, {}, 6)

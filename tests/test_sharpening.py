@@ -18,6 +18,8 @@ from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.provenance import Provenance
 from outspoken.theory.sharpening import (
+    aligned_optimum,
+    apply_reward,
     curve,
     draws_to_new,
     effective_size,
@@ -25,9 +27,7 @@ from outspoken.theory.sharpening import (
     expected_distinct,
     gamma_of,
     objective,
-    optimum,
     sharpen,
-    tilt,
 )
 from outspoken.theory.sharpening_result import Sharpened
 
@@ -55,7 +55,7 @@ def test_the_closed_form_is_the_optimum(seed: int) -> None:
     random = np.random.default_rng(seed)
     p = random.dirichlet(np.ones(6))
     reward, alpha, beta = random.normal(size=6), random.uniform(-0.3, 1.2), random.uniform(0.3, 2)
-    closed = optimum(p, reward, alpha, beta)
+    closed = aligned_optimum(p, reward, alpha, beta)
     assert np.abs(closed - optimised(p, reward, alpha, beta)).max() < 1e-8
     best = objective(closed, p, reward, alpha, beta)
     for other in random.dirichlet(np.ones(6), size=50):
@@ -64,8 +64,8 @@ def test_the_closed_form_is_the_optimum(seed: int) -> None:
 
 def test_flat_reward_leaves_the_power_alone() -> None:
     p = {"a": 5.0, "b": 3.0, "c": 0.0}
-    assert optimum(p, None, 0.57, 0.2) == pytest.approx(sharpen(p, 3.85))
-    assert optimum(p, {"a": 2.0, "b": 2.0, "c": 2.0}, 0.57, 0.2) == pytest.approx(sharpen(p, 3.85))
+    assert aligned_optimum(p, None, 0.57, 0.2) == pytest.approx(sharpen(p, 3.85))
+    assert aligned_optimum(p, {"a": 2.0, "b": 2.0, "c": 2.0}, 0.57, 0.2) == pytest.approx(sharpen(p, 3.85))
     assert objective({"c": 1.0}, p, None, 1, 1) == objective(np.array([0, 0, 1]), np.array([5, 3, 0]), None, 1, 1)
     assert objective({"c": 1.0}, p, None, 1, 1) == -math.inf
 
@@ -83,7 +83,7 @@ def test_powers_multiply(p: dict[str, float], a: float, b: float) -> None:
 
 @given(weights, st.floats(-50, 50), st.floats(0.01, 10))
 def test_a_constant_reward_changes_nothing(p: dict[str, float], reward: float, beta: float) -> None:
-    assert tilt(p, dict.fromkeys(p, reward), beta) == pytest.approx(sharpen(p, 1.0))
+    assert apply_reward(p, dict.fromkeys(p, reward), beta) == pytest.approx(sharpen(p, 1.0))
 
 
 @given(weights, powers)
@@ -157,9 +157,9 @@ def test_gamma_of_alpha_and_beta() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: tilt({"a": 1.0, "b": 1.0}, {"a": 1.0}, 1), "no reward for 'b'"),
-        (lambda: tilt(np.ones(3), np.ones(2), 1), "2 rewards for 3"),
-        (lambda: tilt(np.ones(2), [math.nan, 1], 1), "finite"),
+        (lambda: apply_reward({"a": 1.0, "b": 1.0}, {"a": 1.0}, 1), "no reward for 'b'"),
+        (lambda: apply_reward(np.ones(3), np.ones(2), 1), "2 rewards for 3"),
+        (lambda: apply_reward(np.ones(2), [math.nan, 1], 1), "finite"),
         (lambda: sharpen({"a": -1.0, "b": 2.0}, 2), "weight of 'a'"),
         (lambda: sharpen(np.array([-1.0, 2.0]), 2), "at least 0"),
         (lambda: sharpen(np.zeros(2), 2), "weight above 0"),

@@ -20,10 +20,10 @@ pa = pytest.importorskip("pyarrow", reason="extra `synth` is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.errors import OutputError, UnknownNameError, UsageError  # noqa: E402
-from outspoken.synth.report.dataset_card import Contents, card  # noqa: E402
+from outspoken.synth.report.dataset_card import ExportContents, card  # noqa: E402
 from outspoken.synth.spec import spec_text  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
-from outspoken.synth.steps.export import NO_COMPLETION, NO_PROMPT, Export, run  # noqa: E402
+from outspoken.synth.steps.export import NO_COMPLETION, NO_PROMPT, ExportOptions, run  # noqa: E402
 
 TEXTS = ["Two and two?", "二加二等于几？", "كم يساوي اثنان زائد اثنين؟", "🍎 + 🍏 = ?"]
 ROWS: list[dict[str, Any]] = [
@@ -96,7 +96,7 @@ def files_in(folder: Path) -> set[str]:
 
 async def test_all_formats(tmp_path: Path) -> None:
     step = step_of(tmp_path / "out", ROWS)
-    options = Export(
+    options = ExportOptions(
         formats=("chat", "preferences", "parquet", "datasets"),
         prompt="{question} {{{hint}}}",
         completion="A: {answer}",
@@ -149,7 +149,7 @@ async def test_the_usual_templates_and_what_is_left_out(tmp_path: Path) -> None:
         {**ROWS[0], "id": "none", "answer": None},
     ]
     step = step_of(tmp_path, [*ROWS, *more])
-    outcome = await run(Export(), step)
+    outcome = await run(ExportOptions(), step)
     assert outcome.removed == {NO_PROMPT: 2, NO_COMPLETION: 2}
     gone = pq.read_table(step.removed).to_pylist()
     assert [(row["id"], row["reason"]) for row in gone] == [
@@ -171,7 +171,7 @@ async def test_held_out_by_text_and_seed(tmp_path: Path) -> None:
     for seed in (1, 1, 2):
         step = step_of(tmp_path, rows)
         step = Step(step.name, step.folder, step.source, seed)
-        outcome = await run(Export(test_share=0.1), step)
+        outcome = await run(ExportOptions(test_share=0.1), step)
         train, test = ({row["messages"][0]["content"] for row in lines(tmp_path / "export" / name)} for name in ("train.jsonl", "test.jsonl"))  # fmt: skip
         assert not {text.lower().strip("!") for text in train} & {text.lower().strip("!") for text in test}
         assert 60 <= outcome.figures["test"] <= 140
@@ -180,21 +180,23 @@ async def test_held_out_by_text_and_seed(tmp_path: Path) -> None:
     assert sides[0] == sides[1] != sides[2]
     # What an earlier export wrote and this one does not is gone; a user's file stays.
     (tmp_path / "export" / "mine.txt").write_text("mine")
-    await run(Export(formats=("chat",)), step)
+    await run(ExportOptions(formats=("chat",)), step)
     assert files_in(tmp_path / "export") == {"README.md", "train.jsonl", "mine.txt"}
 
 
 async def test_too_few_to_hold_out(tmp_path: Path) -> None:
-    outcome = await run(Export(test_share=0.001), step_of(tmp_path, ROWS))
+    outcome = await run(ExportOptions(test_share=0.001), step_of(tmp_path, ROWS))
     assert outcome.warnings == ("no record fell into the 0% to hold out: there is no test set",)
-    outcome = await run(Export(test_share=0.999), step_of(tmp_path, ROWS))
+    outcome = await run(ExportOptions(test_share=0.999), step_of(tmp_path, ROWS))
     assert "there is no training set" in outcome.warnings[0]
     assert not (tmp_path / "export" / "train.jsonl").exists()
 
 
 async def test_no_records(tmp_path: Path) -> None:
     schema = pa.Table.from_pylist(ROWS).schema
-    outcome = await run(Export(formats=("chat", "preferences", "datasets")), step_of(tmp_path, [], schema=schema))
+    outcome = await run(
+        ExportOptions(formats=("chat", "preferences", "datasets")), step_of(tmp_path, [], schema=schema)
+    )
     assert outcome.kept == 0
     assert "there are no preferences" in outcome.warnings[0]
     assert files_in(tmp_path / "export") == {"README.md"}
@@ -236,7 +238,7 @@ async def test_loaded_by_datasets(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="extra `train` is not installed")
     rows = [{**row, "id": f"{row['id']}-{at}", "text": f"{row['text']} {at}"} for at in range(20) for row in ROWS]
     step = step_of(tmp_path / "out", rows)
-    options = Export(formats=("chat", "preferences", "parquet", "datasets"), test_share=0.2)
+    options = ExportOptions(formats=("chat", "preferences", "parquet", "datasets"), test_share=0.2)
     outcome = await run(options, step)
     found = loaded_by_datasets(step.folder / "export", tmp_path)
     assert found["splits"] == {"train": outcome.figures["train"], "test": outcome.figures["test"]}
@@ -256,7 +258,7 @@ async def test_what_trl_takes(tmp_path: Path) -> None:
     """TRL's own functions tell the form, and put it through a chat template."""
     pytest.importorskip("trl", reason="extra `train` is not installed")
     step = step_of(tmp_path, ROWS)
-    await run(Export(formats=("chat", "preferences", "datasets")), step)
+    await run(ExportOptions(formats=("chat", "preferences", "datasets")), step)
     script = """
 import json, sys
 import pyarrow.parquet as pq
@@ -302,7 +304,7 @@ def front_of(text: str) -> dict[str, Any]:
 
 async def test_the_card(tmp_path: Path) -> None:
     step = step_of(tmp_path, ROWS)
-    options = Export(formats=("chat", "preferences", "datasets"), licence="CC-BY-4.0", prompt="{question}")
+    options = ExportOptions(formats=("chat", "preferences", "datasets"), licence="CC-BY-4.0", prompt="{question}")
     await run(options, step)
     text = (tmp_path / "export" / "README.md").read_text("utf-8")
     front = front_of(text)
@@ -359,7 +361,7 @@ async def test_the_card(tmp_path: Path) -> None:
     ],
 )
 def test_licences(tmp_path: Path, licence: str, told: dict[str, str]) -> None:
-    text = card(Step("02-export", tmp_path), [], {"licence": licence}, Contents(3, 0, {"train.jsonl": 3}))
+    text = card(Step("02-export", tmp_path), [], {"licence": licence}, ExportContents(3, 0, {"train.jsonl": 3}))
     front = front_of(text)
     assert {key: value for key, value in front.items() if key.startswith("license")} == told
     assert (licence or "unknown, none was stated") in text
@@ -407,35 +409,35 @@ def test_any_name_is_yaml(name: str) -> None:
 async def test_a_field_that_does_not_exist(tmp_path: Path, settings: dict[str, str], told: str) -> None:
     step = step_of(tmp_path, ROWS)
     with pytest.raises(UnknownNameError, match=told):
-        await run(Export(**settings), step)
+        await run(ExportOptions(**settings), step)
     assert not step.out.exists()
     assert not (tmp_path / "export").exists()
 
 
 async def test_a_field_that_only_some_records_have(tmp_path: Path) -> None:
     rows = [{**row, "value": None} for row in ROWS[:3]] + [ROWS[3]]
-    outcome = await run(Export(prompt="{question}"), step_of(tmp_path, rows))
+    outcome = await run(ExportOptions(prompt="{question}"), step_of(tmp_path, rows))
     assert (outcome.kept, outcome.removed) == (1, {NO_PROMPT: 3})
 
 
 async def test_records_without_answers(tmp_path: Path) -> None:
     step = step_of(tmp_path, [{"id": "1", "text": "茶?"}])
     with pytest.raises(UnknownNameError, match=r"'answer'.*the step answer writes it"):
-        await run(Export(), step)
+        await run(ExportOptions(), step)
     with pytest.raises(UsageError, match="preferences needs wrong answers"):
-        await run(Export(formats=("preferences",)), step)
+        await run(ExportOptions(formats=("preferences",)), step)
 
 
 async def test_a_second_export_and_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     step = step_of(tmp_path, ROWS)
     (tmp_path / "export").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
-        await run(Export(), step)
+        await run(ExportOptions(), step)
     assert not step.out.exists()
     (tmp_path / "export").unlink()
     (tmp_path / "04-verify.json").write_text(json.dumps(manifest("04-verify", "export", None)))
     with pytest.raises(UsageError, match="exports once"):
-        await run(Export(), step)
+        await run(ExportOptions(), step)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +455,7 @@ async def test_a_second_export_and_a_folder_that_cannot_be_written(tmp_path: Pat
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        Export(**settings)
+        ExportOptions(**settings)
 
 
 async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
@@ -463,7 +465,7 @@ async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "train.jsonl").write_text("earlier")
     before = files_in(tmp_path)
-    task = asyncio.create_task(run(Export(formats=("chat", "preferences", "parquet", "datasets")), step))
+    task = asyncio.create_task(run(ExportOptions(formats=("chat", "preferences", "parquet", "datasets")), step))
     while not step.watch.done:
         await asyncio.sleep(0.001)
     task.cancel()

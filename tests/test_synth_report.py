@@ -26,9 +26,9 @@ from outspoken.synth.report import charts, coverage_map, diversity
 from outspoken.synth.report import document as report_measure
 from outspoken.synth.report import document as write
 from outspoken.synth.report import text as report_text
-from outspoken.synth.report.diversity import Pool, size_of
-from outspoken.synth.report.samples import Sample
-from outspoken.synth.steps.base import Watch
+from outspoken.synth.report.diversity import TextPool, size_of
+from outspoken.synth.report.samples import RecordSample
+from outspoken.synth.steps.base import StepProgress
 
 STEPS = ("01-generate", "02-deduplicate", "03-decontaminate", "04-answer", "05-verify", "06-balance", "07-export")
 Document = dict[str, Any]
@@ -138,8 +138,8 @@ def test_all_steps_are_measured_on_as_many_records(folder: Path, plain: Document
 
 def test_the_figures_of_a_step_are_those_of_its_random_choices() -> None:
     texts = tuple(row["text"] for row in generated(60, 3) if words(row["text"]))
-    pools = [Pool("01-a", "a", 60, texts), Pool("02-b", "b", 20, texts[:20])]
-    rows = asyncio.run(diversity.diversity(pools, 20, None, 7, Watch()))
+    pools = [TextPool("01-a", "a", 60, texts), TextPool("02-b", "b", 20, texts[:20])]
+    rows = asyncio.run(diversity.diversity(pools, 20, None, 7, StepProgress()))
     rng = np.random.default_rng([7, False])
     found = [
         lexical.compression_ratio([texts[at] for at in np.sort(rng.choice(len(texts), 20, replace=False))])
@@ -165,7 +165,7 @@ def test_vectors_are_measured_beside_words(folder: Path, mapped: Document) -> No
      ((1, 0), 2000, 0), ((), 2000, 0)],
 )  # fmt: skip
 def test_a_tiny_step_does_not_decide_for_all(sizes: tuple[int, ...], sample: int, n: int) -> None:
-    pools = [Pool(str(at), str(at), size, ("a text",) * size) for at, size in enumerate(sizes)]
+    pools = [TextPool(str(at), str(at), size, ("a text",) * size) for at, size in enumerate(sizes)]
     assert size_of(pools, sample) == n
 
 
@@ -256,7 +256,7 @@ def test_a_sample_hangs_on_seed_and_ids_alone() -> None:
     rows = [{"id": str(at)} for at in range(2000)]
 
     def ids(rows: list[dict[str, str]], size: int, seed: int = 3) -> list[str]:
-        sample = Sample(size, seed)
+        sample = RecordSample(size, seed)
         for row in rows:
             sample.offer(row)
         return [row["id"] for row in sample.rows]
@@ -433,7 +433,7 @@ def test_a_text_without_a_vector_is_left_out(folder: Path, monkeypatch: pytest.M
 
 
 async def test_measuring_tells_where_it_is_and_can_be_cancelled(folder: Path) -> None:
-    class Noting(Watch):
+    class Noting(StepProgress):
         def tell(self, what: str, done: int, total: int | None = None) -> None:
             told[what] = total
             if what == "measuring diversity" and done == 1:

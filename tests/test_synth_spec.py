@@ -11,12 +11,12 @@ pytest.importorskip("pyarrow")
 
 from outspoken import UsageError
 from outspoken.synth import spec as specs
-from outspoken.synth.spec import Spec, load, read
+from outspoken.synth.spec import PipelineSpec, load, read
 
 GENERATE = '[[step]]\ndo = "generate"\ninstruction = "Ask about {topic}."\ntopics = ["水", "🌊"]\n'
 
 
-def spec(text: str) -> Spec:
+def spec(text: str) -> PipelineSpec:
     return read(text, where="mine.toml", stem="mine")
 
 

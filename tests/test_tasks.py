@@ -10,7 +10,7 @@ pytest.importorskip("numpy")
 
 from outspoken import UsageError, tasks
 from outspoken.experiment.spec import load as load_spec
-from outspoken.measure.values import Asked
+from outspoken.measure.values import PromptGroup
 
 STATES = Path(__file__).parents[2] / "shared" / "data" / "states" / "reference_redpajama_counts.json"
 QUESTIONS = Path(__file__).parents[2] / "shared" / "data" / "coverage_qa" / "questions.json"
@@ -22,8 +22,8 @@ def write(folder: Path, text: str, name: str = "mine.toml") -> str:
     return str(path)
 
 
-def asked(prompt: str) -> Asked:
-    return Asked("1", prompt, ())
+def asked(prompt: str) -> PromptGroup:
+    return PromptGroup("1", prompt, ())
 
 
 @pytest.mark.parametrize("name", tasks.names())

@@ -13,7 +13,7 @@ pytest.importorskip("transformers")
 
 from outspoken.errors import UsageError
 from outspoken.training import base_models, training_data
-from outspoken.training.prompt_tokens import Wording
+from outspoken.training.prompt_tokens import PromptTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,8 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture
-def wording(tokenizer: Any) -> Wording:
-    return Wording(tokenizer, "smollm2")
+def wording(tokenizer: Any) -> PromptTokenizer:
+    return PromptTokenizer(tokenizer, "smollm2")
 
 
 def written(path: Path, rows: list[Any]) -> list[Path]:
@@ -40,7 +40,9 @@ CHAT = [
 ]
 
 
-def test_the_last_turn_of_a_chat_is_learned_with_its_end(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
+def test_the_last_turn_of_a_chat_is_learned_with_its_end(
+    tmp_path: Path, wording: PromptTokenizer, tokenizer: Any
+) -> None:
     found = training_data.read(written(tmp_path / "d.jsonl", [{"messages": CHAT}]), wording, "sft", 512)
     row = found.rows[0]
     assert tokenizer.decode(row["answer_ids"]) == "مرحبا 👋<|im_end|>"
@@ -60,7 +62,7 @@ def test_the_last_turn_of_a_chat_is_learned_with_its_end(tmp_path: Path, wording
     ],
 )
 def test_every_shape(
-    row: dict[str, Any], prompt: str, answer: str, tmp_path: Path, wording: Wording, tokenizer: Any
+    row: dict[str, Any], prompt: str, answer: str, tmp_path: Path, wording: PromptTokenizer, tokenizer: Any
 ) -> None:
     found = training_data.read(written(tmp_path / "d.jsonl", [row]), wording, "sft", 512).rows[0]
     if prompt == "chat":
@@ -69,7 +71,7 @@ def test_every_shape(
     assert tokenizer.decode(found["answer_ids"]) == answer
 
 
-def test_pairs_of_dpo(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
+def test_pairs_of_dpo(tmp_path: Path, wording: PromptTokenizer, tokenizer: Any) -> None:
     rows = [
         {"prompt": "a", "chosen": " b", "rejected": " c"},
         {"question": "a?", "chosen": "b", "rejected": "c"},
@@ -83,7 +85,7 @@ def test_pairs_of_dpo(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
     assert found.skipped["chosen and rejected are the same"] == 1
 
 
-def test_bad_rows_are_counted_and_named(tmp_path: Path, wording: Wording) -> None:
+def test_bad_rows_are_counted_and_named(tmp_path: Path, wording: PromptTokenizer) -> None:
     rows = [
         {"prompt": "a", "completion": " b"},
         "{broken",
@@ -115,7 +117,7 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path, wording: Wording) -> Non
         ([], "hold no rows"),
     ],
 )
-def test_data_without_any_example(rows: list[Any], told: str, tmp_path: Path, wording: Wording) -> None:
+def test_data_without_any_example(rows: list[Any], told: str, tmp_path: Path, wording: PromptTokenizer) -> None:
     files = written(tmp_path / "d.jsonl", rows)
     with pytest.raises(UsageError, match=told):
         training_data.read(files, wording, "sft", 40)
@@ -125,7 +127,7 @@ def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
     base = base_models.find("local/smollm2")
     tokenizer = base_models.load_tokenizer(base)
     tokenizer.chat_template = None
-    wording = Wording(tokenizer, "plain/model")
+    wording = PromptTokenizer(tokenizer, "plain/model")
     chat = written(tmp_path / "c.jsonl", [{"question": "a", "answer": "b"}])
     with pytest.raises(UsageError, match=r"plain/model has no chat template.*--chat-template FILE.*prompt"):
         training_data.read(chat, wording, "sft", 40)
@@ -133,17 +135,17 @@ def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
         written(tmp_path / "p.jsonl", [{"prompt": "a", "completion": "b"}]), wording, "sft", 40
     ).rows
     template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
-    given = Wording(base_models.load_tokenizer(base, template), "m")
+    given = PromptTokenizer(base_models.load_tokenizer(base, template), "m")
     row = training_data.read(chat, given, "sft", 40).rows[0]
     assert tokenizer.decode(row["prompt_ids"]) == "[user] a\n[assistant]"
     assert tokenizer.decode(row["answer_ids"]) == " b"
     with pytest.raises(UsageError, match="refuses this chat"):
-        Wording(base_models.load_tokenizer(base, "{{ raise_exception('no') }}"), "m").prompt(CHAT[:1])
+        PromptTokenizer(base_models.load_tokenizer(base, "{{ raise_exception('no') }}"), "m").prompt(CHAT[:1])
 
 
-def test_what_synth_exports_is_read(tmp_path: Path, wording: Wording, tokenizer: Any) -> None:
+def test_what_synth_exports_is_read(tmp_path: Path, wording: PromptTokenizer, tokenizer: Any) -> None:
     arrow = pytest.importorskip("pyarrow")
-    from outspoken.synth.steps.export_files import FORMATS, Example, Files
+    from outspoken.synth.steps.export_files import FORMATS, Example, ExportFiles
 
     records = arrow.table({"id": ["a", "b", "c"], "question": ["1?", "2?", "3?"], "answer": ["x", "y", "z"]})
     made = [
@@ -153,7 +155,7 @@ def test_what_synth_exports_is_read(tmp_path: Path, wording: Wording, tokenizer:
     for formats in (tuple(FORMATS), ("parquet",), ("datasets",), ("preferences", "datasets")):
         folder = tmp_path / "-".join(formats)
         folder.mkdir()
-        with Files(folder, formats) as files:
+        with ExportFiles(folder, formats) as files:
             files.write(made, records)
         lessons = training_data.read(training_data.files_of(folder, "sft"), wording, "sft", 512).rows
         assert [tokenizer.decode(row["answer_ids"]) for row in lessons] == [

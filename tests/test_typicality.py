@@ -16,12 +16,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.models.base import Score
-from outspoken.theory.controls import Sample, alpha_of, permutation_null
+from outspoken.theory.controls import PairSample, alpha_of, permutation_null
 from outspoken.theory.effect_sizes import Effect, change, odds_ratio
-from outspoken.theory.preference_formats import Pair
+from outspoken.theory.preference_formats import PreferencePair
 from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import read_preferences
-from outspoken.theory.typicality import BaseModel, Scored, estimate, typicality
+from outspoken.theory.typicality import BaseModel, ScoredPair, estimate_alpha, typicality
 
 REPETITIONS = repetitions()
 
@@ -33,13 +33,15 @@ def scored(
     prompt: str = "p",
     gap: float | None = None,
     tokens: tuple[int, int] = (4, 4),
-) -> Scored:
-    return Scored(
-        Pair(prompt, "a", "b", preferred, gap, 1), Score((mean,) * tokens[0]), Score((other,) * tokens[1])
+) -> ScoredPair:
+    return ScoredPair(
+        PreferencePair(prompt, "a", "b", preferred, gap, 1),
+        Score((mean,) * tokens[0]),
+        Score((other,) * tokens[1]),
     )
 
 
-def rated(items: list[Scored], seed: int = 0) -> list[Scored]:
+def rated(items: list[ScoredPair], seed: int = 0) -> list[ScoredPair]:
     gaps = np.random.default_rng(seed).choice([-1.0, 0, 0, 2], len(items))
     return [replace(item, pair=replace(item.pair, gap=float(gap))) for item, gap in zip(items, gaps, strict=True)]
 
@@ -62,7 +64,7 @@ def test_agrees_with_statsmodels_on_the_same_pairs(seed: int, ordered: bool) -> 
     items = rated(
         simulate_preferences(0.5, prompts=40 + 30 * seed, pairs_per_prompt=4, length=0.02, seed=seed), seed
     )
-    model = estimate("base", items, ordered=ordered)
+    model = estimate_alpha("base", items, ordered=ordered)
     table = np.array(
         [
             (
@@ -103,7 +105,7 @@ def test_recovers_a_known_bias(alpha: float) -> None:
         items = simulate_preferences(
             alpha, prompts=80, pairs_per_prompt=3, length=0.02, seed=10_000 * int(10 * alpha) + seed
         )
-        effect = Effect.of(alpha_of(Sample.of(items, ordered=True), beside="tokens"))
+        effect = Effect.of(alpha_of(PairSample.of(items, ordered=True), beside="tokens"))
         covered += effect.low <= alpha <= effect.high  # type: ignore[operator]
         rejected += effect.clear
     assert within(covered / REPETITIONS, 0.92, 0.98)
@@ -113,7 +115,7 @@ def test_recovers_a_known_bias(alpha: float) -> None:
 
 def test_a_planted_preference_for_length_looks_like_a_bias_until_length_is_held_equal() -> None:
     found = [
-        estimate(
+        estimate_alpha(
             "base", simulate_preferences(0, prompts=60, pairs_per_prompt=3, length=0.04, seed=seed), ordered=True
         )
         for seed in range(12)
@@ -127,13 +129,13 @@ def test_a_planted_preference_for_length_looks_like_a_bias_until_length_is_held_
 
 def test_the_noise_is_clustered_and_the_errors_know_it() -> None:
     items = simulate_preferences(0.5, prompts=80, pairs_per_prompt=8, seed=4)
-    sample = Sample.of(items, ordered=True)
+    sample = PairSample.of(items, ordered=True)
     alone = replace(sample, prompt=np.arange(len(sample)))
     assert alpha_of(sample).se[0] > 1.2 * alpha_of(alone).se[0]
     estimates = [
-        alpha_of(Sample.of(simulate_preferences(0.5, prompts=80, pairs_per_prompt=8, seed=s), ordered=True)).coef[
-            0
-        ]
+        alpha_of(
+            PairSample.of(simulate_preferences(0.5, prompts=80, pairs_per_prompt=8, seed=s), ordered=True)
+        ).coef[0]
         for s in range(80)
     ]
     assert alpha_of(sample).se[0] == pytest.approx(np.std(estimates), rel=0.3)
@@ -144,7 +146,7 @@ def test_the_noise_is_clustered_and_the_errors_know_it() -> None:
 def test_of_chosen_and_rejected_the_order_means_nothing(seed: int, turned: list[bool]) -> None:
     items = simulate_preferences(0.8, prompts=20, pairs_per_prompt=2, length=0.01, seed=seed)
     other = [
-        Scored(
+        ScoredPair(
             replace(i.pair, first=i.pair.second, second=i.pair.first, preferred=not i.pair.preferred),
             i.second,
             i.first,
@@ -153,7 +155,7 @@ def test_of_chosen_and_rejected_the_order_means_nothing(seed: int, turned: list[
         else i
         for i, turn in zip(items, turned, strict=True)
     ]
-    a, b = (estimate("base", each, ordered=False) for each in (items, other))
+    a, b = (estimate_alpha("base", each, ordered=False) for each in (items, other))
     for one, two in ((a.alpha, b.alpha), (a.controls["length"].effect, b.controls["length"].effect)):
         assert [one.value, one.se] == pytest.approx([two.value, two.se], rel=1e-6, abs=1e-9)
     assert a.sd == pytest.approx(b.sd)
@@ -177,7 +179,7 @@ def test_reproduces_the_published_odds_and_changes() -> None:
 
 def test_the_permutation_null() -> None:
     none, strong = (
-        Sample.of(simulate_preferences(alpha, prompts=80, pairs_per_prompt=3, seed=7), ordered=True)
+        PairSample.of(simulate_preferences(alpha, prompts=80, pairs_per_prompt=3, seed=7), ordered=True)
         for alpha in (0, 1.2)
     )
     for sample in (none, strong):
@@ -194,7 +196,7 @@ def test_the_permutation_null() -> None:
 
 def test_every_permutation_of_four_prompts() -> None:
     items = [scored(0.3 * at, -0.2, at % 3 != 0, f"p{at // 3}", tokens=(3, 5)) for at in range(12)]
-    sample = Sample.of(items, ordered=False)
+    sample = PairSample.of(items, ordered=False)
     found = []
     for coins in np.ndindex(2, 2, 2, 2):
         flip = np.array(coins)[sample.prompt] == 1
@@ -208,7 +210,9 @@ def test_every_permutation_of_four_prompts() -> None:
 
 
 def test_the_curve() -> None:
-    model = estimate("base", simulate_preferences(1.2, prompts=200, pairs_per_prompt=2, seed=2), ordered=True)
+    model = estimate_alpha(
+        "base", simulate_preferences(1.2, prompts=200, pairs_per_prompt=2, seed=2), ordered=True
+    )
     bins, line = model.curve["bins"], model.curve["line"]
     assert [entry["pairs"] for entry in bins] == [40] * 10
     for entry in bins:
@@ -230,15 +234,15 @@ def test_the_rate_counts_a_tie_as_half_and_what_is_not_finite_is_left_out() -> N
         scored(-1.5, -1.5, True, "ü"),
         scored(-3, -1, False, "d"),
     ]
-    broken = [scored(-math.inf, -1, True, "e"), Scored(items[0].pair, Score(()), Score((-1.0,)))]
-    model = estimate("base", [*items, *broken], ordered=False, skipped={"prompt longer than the context": 3})
+    broken = [scored(-math.inf, -1, True, "e"), ScoredPair(items[0].pair, Score(()), Score((-1.0,)))]
+    model = estimate_alpha("base", [*items, *broken], ordered=False, skipped={"prompt longer than the context": 3})
     assert model.rate.value == pytest.approx((1 + 0 + 0.5 + 1) / 4)
     assert model.skipped == {"prompt longer than the context": 3, "log-likelihood that is not finite": 2}
     assert "5 pairs were not scored" in model.notes[0]
 
 
 def test_few_pairs_answer_with_the_width_of_the_interval() -> None:
-    model = estimate("base", simulate_preferences(0.5, prompts=6, pairs_per_prompt=2, seed=1), ordered=True)
+    model = estimate_alpha("base", simulate_preferences(0.5, prompts=6, pairs_per_prompt=2, seed=1), ordered=True)
     width = f"{model.alpha.high - model.alpha.low:.2f}"  # type: ignore[operator]
     assert f"only 12 pairs: alpha's 95 % interval is {width} wide" in model.notes[0]
     assert "12 pairs only" in sensible(model)["verdict"]["lead"]
@@ -247,7 +251,7 @@ def test_few_pairs_answer_with_the_width_of_the_interval() -> None:
 def test_separable_pairs_are_finite_and_said_to_be_penalised() -> None:
     items = [scored(-1 - at / 50, -2, True, f"p{at}", tokens=(3 + at % 7, 5)) for at in range(40)]
     for ordered in (True, False):
-        model = estimate("base", items, ordered=ordered)
+        model = estimate_alpha("base", items, ordered=ordered)
         assert model.penalised
         assert any("penalised (Firth)" in note for note in model.notes)
         assert 0 < abs(model.alpha.value) < 100
@@ -257,7 +261,7 @@ def test_separable_pairs_are_finite_and_said_to_be_penalised() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_next_to_nothing(count: int) -> None:
     items = [scored(-1.0 - at, -2.5, True, tokens=(3 + at, 9)) for at in range(count)]
-    model = estimate("base", items, ordered=False)
+    model = estimate_alpha("base", items, ordered=False)
     entry = sensible(model)
     assert entry["alpha"]["low"] is None
     assert f"only {count} pair" in model.notes[0]
@@ -271,7 +275,7 @@ def test_a_handful_of_pairs_never_overflows(ordered: bool) -> None:
             [0, 1, 8][seed % 3], prompts=2 + seed % 6, pairs_per_prompt=1 + seed % 3, length=-0.1, seed=seed
         )
         try:
-            sensible(estimate("base", items, ordered=ordered))
+            sensible(estimate_alpha("base", items, ordered=ordered))
         except UndefinedError:
             continue
         answered += 1
@@ -280,18 +284,18 @@ def test_a_handful_of_pairs_never_overflows(ordered: bool) -> None:
 
 def test_estimates_that_do_not_exist() -> None:
     with pytest.raises(UndefinedError, match="no pair that 基 has scored"):
-        estimate("基", [], ordered=True)
+        estimate_alpha("基", [], ordered=True)
     with pytest.raises(UndefinedError, match="none of the 1 pairs has equal correctness"):
-        estimate("base", [scored(-1, -2, True, gap=1.0)], ordered=True)
+        estimate_alpha("base", [scored(-1, -2, True, gap=1.0)], ordered=True)
     with pytest.raises(UndefinedError, match="the difference of mean log-likelihood is 0 in all 2 rows"):
-        estimate("base", [scored(-1, -1, True), scored(-2, -2, False)], ordered=False)
+        estimate_alpha("base", [scored(-1, -1, True), scored(-2, -2, False)], ordered=False)
     with pytest.raises(UsageError, match="seed"):
-        estimate("base", [scored(-1, -2, True)], ordered=False, seed=-1)
+        estimate_alpha("base", [scored(-1, -2, True)], ordered=False, seed=-1)
 
 
 def test_without_differences_of_length_there_is_no_such_control() -> None:
     items = [scored(-1.0 - at % 7 / 10, -1.3, at % 3 > 0, f"p{at}") for at in range(60)]
-    model = estimate("base", items, ordered=False)
+    model = estimate_alpha("base", items, ordered=False)
     assert "length" not in model.controls
     assert any("no control 'length'" in note for note in model.notes)
     sensible(model)
@@ -313,7 +317,7 @@ def test_several_base_models(tmp_path: Path) -> None:
     }
     for items in models.values():
         items[:] = [
-            item if at % 2 else Scored(item.pair, item.second, item.first) for at, item in enumerate(items)
+            item if at % 2 else ScoredPair(item.pair, item.second, item.first) for at, item in enumerate(items)
         ]
     entry = json.loads(
         json.dumps(typicality(preferences, models, skipped={"底": {"too long": 2}}).to_dict(), allow_nan=False)
@@ -355,14 +359,14 @@ def test_a_file_sorted_by_rating_is_estimated_without_its_order() -> None:
     first = [
         item
         if item.pair.preferred
-        else Scored(
+        else ScoredPair(
             replace(item.pair, first=item.pair.second, second=item.pair.first, preferred=True),
             item.second,
             item.first,
         )
         for item in plain
     ]
-    found, order_free = estimate("base", first, ordered=True), estimate("base", plain, ordered=False)
+    found, order_free = estimate_alpha("base", first, ordered=True), estimate_alpha("base", plain, ordered=False)
     assert found.alpha.value == pytest.approx(order_free.alpha.value)
     assert any("without an intercept" in note for note in found.notes)
     assert not found.penalised
@@ -370,9 +374,11 @@ def test_a_file_sorted_by_rating_is_estimated_without_its_order() -> None:
 
 def test_a_rate_without_exception_has_an_interval() -> None:
     items = [
-        Scored(Pair(f"p{at}", "a", "b", True, None, at), Score((-1.0 - at / 50,) * 3), Score((-2.0,) * 5))
+        ScoredPair(
+            PreferencePair(f"p{at}", "a", "b", True, None, at), Score((-1.0 - at / 50,) * 3), Score((-2.0,) * 5)
+        )
         for at in range(8)
     ]
-    rate = estimate("base", items, ordered=False).rate
+    rate = estimate_alpha("base", items, ordered=False).rate
     assert rate.value == 1
     assert rate.low == pytest.approx(8 / (8 + 1.96**2))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from outspoken.models.base import Score
-from outspoken.theory.preference_formats import Pair
+from outspoken.theory.preference_formats import PreferencePair
 from outspoken.theory.preference_simulation import simulate_preferences
-from outspoken.theory.typicality import Scored, estimate
+from outspoken.theory.typicality import ScoredPair, estimate_alpha
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from outspoken.theory.typicality import Scored, estimate
     ],
 )
 def test_the_verdict(alpha: float, length: float, start: str, denied: str) -> None:
-    model = estimate(
+    model = estimate_alpha(
         "base", simulate_preferences(alpha, prompts=300, pairs_per_prompt=3, length=length, seed=11), ordered=True
     )
     verdict = model.verdict
@@ -43,13 +43,13 @@ def test_the_verdict(alpha: float, length: float, start: str, denied: str) -> No
     assert ("Chance is a poor explanation" in " ".join(verdict.may)) == (model.alpha.clear)
 
 
-def of_ratings(items: list[Scored]) -> list[Scored]:
+def of_ratings(items: list[ScoredPair]) -> list[ScoredPair]:
     gaps = np.random.default_rng(0).choice([-1.0, 0, 0, 2], len(items))
     return [replace(item, pair=replace(item.pair, gap=float(gap))) for item, gap in zip(items, gaps, strict=True)]
 
 
 def test_the_verdict_where_correctness_was_rated() -> None:
-    model = estimate(
+    model = estimate_alpha(
         "base", of_ratings(simulate_preferences(0.9, prompts=200, pairs_per_prompt=4, seed=5)), ordered=True
     )
     assert any(
@@ -69,17 +69,19 @@ def test_the_verdict_where_correctness_was_rated() -> None:
 
 def test_the_verdict_on_next_to_nothing() -> None:
     items = [
-        Scored(Pair("p", "a", "b", True, None, at), Score((-1.0 - at,) * (3 + at)), Score((-2.0,) * 4))
+        ScoredPair(
+            PreferencePair("p", "a", "b", True, None, at), Score((-1.0 - at,) * (3 + at)), Score((-2.0,) * 4)
+        )
         for at in range(3)
     ]
-    told = estimate("base", items, ordered=False).verdict
+    told = estimate_alpha("base", items, ordered=False).verdict
     assert told.lead.startswith("Nothing can be told about base: there is no interval")
     assert "3 pairs only" in told.lead
     assert not any("no typicality bias" in sentence for sentence in told.may_not)
 
 
 def test_the_verdict_where_the_other_estimates_disagree() -> None:
-    model = estimate(
+    model = estimate_alpha(
         "base", of_ratings(simulate_preferences(0.9, prompts=200, pairs_per_prompt=4, seed=5)), ordered=True
     )
     null = replace(model.alpha, value=0.0, low=-0.1, high=0.1, p=0.4)
@@ -109,10 +111,12 @@ def test_the_verdict_where_the_other_estimates_disagree() -> None:
 
 def test_separable_pairs_have_no_bound() -> None:
     items = [
-        Scored(
-            Pair(f"p{at}", "a", "b", True, None, at), Score((-1.0 - at / 50,) * (3 + at % 7)), Score((-2.0,) * 5)
+        ScoredPair(
+            PreferencePair(f"p{at}", "a", "b", True, None, at),
+            Score((-1.0 - at / 50,) * (3 + at % 7)),
+            Score((-2.0,) * 5),
         )
         for at in range(40)
     ]
-    told = estimate("base", items, ordered=False).verdict
+    told = estimate_alpha("base", items, ordered=False).verdict
     assert any("size is not bounded" in sentence for sentence in told.may_not)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from outspoken.checking.sandbox import Sandbox, Verdict, run_in_sandbox
+from outspoken.checking.sandbox import ProgramResult, Sandbox, run_in_sandbox
 from outspoken.checking.unit_tests import check_program, code_in
 from outspoken.errors import UsageError
 
@@ -198,7 +198,7 @@ def _line(process: Path) -> str:
 
 
 async def test_it_works_from_a_thread() -> None:
-    found: list[Verdict] = []
+    found: list[ProgramResult] = []
     thread = threading.Thread(target=lambda: found.append(asyncio.run(run_in_sandbox("print(1)", seconds=5))))
     thread.start()
     thread.join()

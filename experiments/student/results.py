@@ -34,12 +34,12 @@ def folder(out: Path, arm: str, seed: int) -> Path:
 
 def marked(questions: Path, evaluation: Path) -> list[int]:
     """1 and 0 for the greedy answer to each question, in their order."""
-    from outspoken.training.answer_files import GREEDY, Answers
+    from outspoken.training.answer_files import GREEDY, AnswerFile
     from outspoken.training.grading import mark
     from outspoken.training.questions import read
 
     (file,) = (evaluation / "answers").glob("*.jsonl")
-    answers = Answers(file)
+    answers = AnswerFile(file)
     right = []
     for question in read([questions])[0].questions:
         answer = answers.get(question.key, GREEDY)

@@ -17,7 +17,7 @@ from outspoken._version import __version__
 
 if TYPE_CHECKING:
     from outspoken.api import AsyncStream, Stream, astream, averbalize, stream, verbalize
-    from outspoken.batch.memory import AsyncRun, Failure, Run, arun, run
+    from outspoken.batch.memory import AsyncRun, PromptFailure, Run, arun, run
     from outspoken.batch.settings import RunOptions, RunSettings
     from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
     from outspoken.distribution import Candidate, Distribution
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from outspoken.ledger import Ledger
-    from outspoken.models import Capabilities, Model, Score, resolve
-    from outspoken.parsing import Reader, Reading, parse
+    from outspoken.models import Capabilities, Model, Score, get_model
+    from outspoken.parsing import ParsedReply, ReplyParser, parse
     from outspoken.provenance import Provenance
     from outspoken.settings import Options, Settings
 
@@ -66,10 +66,10 @@ _HOMES = {
         "UsageError",
     ),
     "batch.settings": ("RunOptions", "RunSettings"),
-    "batch.memory": ("AsyncRun", "Failure", "Run", "arun", "run"),
+    "batch.memory": ("AsyncRun", "PromptFailure", "Run", "arun", "run"),
     "ledger": ("Ledger",),
-    "models": ("Capabilities", "Model", "Score", "resolve"),
-    "parsing": ("Reader", "Reading", "parse"),
+    "models": ("Capabilities", "Model", "Score", "get_model"),
+    "parsing": ("ReplyParser", "ParsedReply", "parse"),
     "provenance": ("Provenance",),
     "settings": ("Options", "Settings"),
 }
@@ -82,7 +82,6 @@ __all__ = [
     "ChatReply",
     "ChatRequest",
     "Distribution",
-    "Failure",
     "Ledger",
     "LedgerError",
     "Message",
@@ -93,12 +92,13 @@ __all__ = [
     "Options",
     "OutputError",
     "OutspokenError",
+    "ParsedReply",
+    "PromptFailure",
     "PromptTooLongError",
     "Provenance",
     "ProviderError",
-    "Reader",
-    "Reading",
     "ReplyError",
+    "ReplyParser",
     "Run",
     "RunOptions",
     "RunSettings",
@@ -117,8 +117,8 @@ __all__ = [
     "arun",
     "astream",
     "averbalize",
+    "get_model",
     "parse",
-    "resolve",
     "run",
     "stream",
     "verbalize",

@@ -158,7 +158,7 @@ def _prepare(
     messages = as_messages(prompt)
     template = templates.load(settings.template)
     json_schema, validate = validator(schema)
-    resolved = model if isinstance(model, Model) else models.resolve(model or models.default_name())
+    resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
     ask = methods.Ask(
         messages,
         settings,

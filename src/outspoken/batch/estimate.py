@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from outspoken._extras import need
-from outspoken.batch.file import Job, ledger_beside
+from outspoken.batch.file import BatchJob, ledger_beside
 from outspoken.batch.output import Output
-from outspoken.batch.plan import Runner
-from outspoken.batch.sources import Row
+from outspoken.batch.plan import RunEngine
+from outspoken.batch.sources import PromptRow
 from outspoken.chat import Usage
-from outspoken.engine import CHARACTERS_A_TOKEN, Asker, Meter
+from outspoken.engine import CHARACTERS_A_TOKEN, PromptRunner, RunMetrics
 from outspoken.ledger import Ledger, reply_of
 from outspoken.methods.steps import steps
 
@@ -38,7 +38,7 @@ def rows_in(source: str | Path) -> int | None:
     return max(1, count - (path.suffix in (".csv", ".tsv")))
 
 
-def estimate(job: Job) -> dict[str, Any]:
+def estimate(job: BatchJob) -> dict[str, Any]:
     """Requests, tokens and cost of a job, and what the guess rests on. Sends nothing and writes nothing.
 
     Replies that the job's ledger holds already are counted apart. Raises what the job would raise for its input.
@@ -46,10 +46,10 @@ def estimate(job: Job) -> dict[str, Any]:
     plan = job.plan
     path = Path(job.ledger) if job.ledger else ledger_beside(Output(job.out).path)
     with Ledger(path) if path.is_file() else nullcontext() as ledger:
-        asker = Runner(plan, Meter(), ledger).asker
+        asker = RunEngine(plan, RunMetrics(), ledger).asker
         found = _Found()
         for row in job.rows():
-            if isinstance(row, Row):
+            if isinstance(row, PromptRow):
                 found.count(row, asker, ledger)
             else:
                 found.bad_rows += 1
@@ -96,7 +96,7 @@ class _Found:
     bad_rows: int = 0
     first_bad_row: str = ""
 
-    def count(self, row: Row, asker: Asker, ledger: Ledger | None) -> None:
+    def count(self, row: PromptRow, asker: PromptRunner, ledger: Ledger | None) -> None:
         self.prompts += 1
         for number in range(asker.calls):
             request = next(steps(asker.ask(row, number)))

@@ -11,15 +11,22 @@ from typing import Any
 
 from outspoken._version import __version__
 from outspoken.batch.output import FailureFile, Output
-from outspoken.batch.partition_writer import PartWriter, count_recorded, digest_of, fingerprint, joined, summed
-from outspoken.batch.plan import Plan
+from outspoken.batch.partition_writer import (
+    PartitionWriter,
+    count_recorded,
+    digest_of,
+    fingerprint,
+    joined,
+    summed,
+)
+from outspoken.batch.plan import RunPlan
 from outspoken.batch.ray.shards import shards_beside
-from outspoken.batch.sources import BadRow, Row, read
-from outspoken.engine import Meter
+from outspoken.batch.sources import BadRow, PromptRow, read
+from outspoken.engine import RunMetrics
 from outspoken.errors import UsageError
 from outspoken.ledger import Ledger, PartRecord
 
-__all__ = ["FileRun", "Job", "file_size", "ledger_beside"]
+__all__ = ["BatchJob", "FileRun", "file_size", "ledger_beside"]
 
 PROMPTS_A_PART = 1000
 # The number under which the ledger records the whole output, whose parts are gone.
@@ -27,12 +34,12 @@ _WHOLE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BatchJob:
     """What to read, what to ask, where to write. Without a `ledger` there is one beside the output."""
 
     source: str | Path
     out: str | Path
-    plan: Plan
+    plan: RunPlan
     ledger: str | Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -40,7 +47,7 @@ class Job:
     id_column: str | None = None
     draw_column: str | None = None
 
-    def rows(self) -> Iterator[Row | BadRow]:
+    def rows(self) -> Iterator[PromptRow | BadRow]:
         """Its prompts; see `outspoken.batch.sources.read`."""
         return read(
             self.source,
@@ -51,7 +58,7 @@ class Job:
 
 
 class FileRun:
-    """The execution of one `Job` on this machine.
+    """The execution of one `BatchJob` on this machine.
 
     Raises `UsageError` and `LedgerError` before anything is sent: for an output that is there already or was begun
     over Ray, a ledger that cannot be used, prompts that cannot be read. `meter` holds the figures while it runs;
@@ -59,9 +66,9 @@ class FileRun:
     the same job with `resume` goes on from there. `close` it in the end.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BatchJob) -> None:
         self.job = job
-        self.meter = Meter()
+        self.meter = RunMetrics()
         self.output = Output(job.out)
         self.ledger_path = Path(job.ledger) if job.ledger else ledger_beside(self.output.path)
         self._name = self.output.path.name
@@ -76,7 +83,7 @@ class FileRun:
             if job.overwrite:
                 self._ledger.forget_parts(self._name)
             self._failures = self._held.enter_context(FailureFile(self.output.path))
-            self._writer = PartWriter(
+            self._writer = PartitionWriter(
                 job.plan, self.output, self._ledger, self._failures, self.meter, size=PROMPTS_A_PART
             )
         except BaseException:
@@ -113,7 +120,8 @@ class FileRun:
         return self.summary()
 
     def summary(self) -> dict[str, Any]:
-        """The figures of `Meter.to_dict`, where things are, and why it `stopped` early ("" where it did not)."""
+        """The figures of `RunMetrics.to_dict`, where things are, and why it `stopped` early ("" where it did
+        not)."""
         return {
             **self.meter.to_dict(),
             "stopped": self._writer.runner.gate.stopped,

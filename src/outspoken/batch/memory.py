@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from outspoken.api import Prompt
-from outspoken.batch.plan import Plan, Runner, in_background
+from outspoken.batch.plan import RunEngine, RunPlan, in_background
 from outspoken.batch.settings import RunOptions
-from outspoken.batch.sources import Row, read, rows_of
+from outspoken.batch.sources import PromptRow, read, rows_of
 from outspoken.distribution import Distribution
-from outspoken.engine import Meter, cause_of, iterate
+from outspoken.engine import RunMetrics, cause_of, iterate
 from outspoken.errors import OutspokenError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.models.base import Model
@@ -21,7 +21,7 @@ from outspoken.models.base import Model
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["AsyncRun", "Failure", "Run", "arun", "run"]
+__all__ = ["AsyncRun", "PromptFailure", "Run", "arun", "run"]
 
 _FAILURES_KEPT = 1000
 
@@ -29,7 +29,7 @@ Prompts = Iterable[Prompt | Mapping[str, Any]] | Path
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class PromptFailure:
     """A prompt that lacks responses: its id, where it stands, the short name of its failure, the whole message."""
 
     id: str
@@ -69,7 +69,7 @@ def arun(
     are those of `Settings` and `RunSettings`. Raises `UsageError` or `LedgerError` before anything is sent; a
     prompt that fails does not end the run, but stands in the run's `failures`.
     """
-    return AsyncRun(prompts, Plan.make(model, schema, options), ledger)
+    return AsyncRun(prompts, RunPlan.make(model, schema, options), ledger)
 
 
 class AsyncRun(AsyncIterator[Distribution]):
@@ -79,17 +79,18 @@ class AsyncRun(AsyncIterator[Distribution]):
     `failures` (the first thousand are kept, `summary` counts all).
     """
 
-    def __init__(self, prompts: Prompts, plan: Plan, ledger: str | os.PathLike[str] | None) -> None:
-        self.failures: list[Failure] = []
-        self._meter = Meter()
+    def __init__(self, prompts: Prompts, plan: RunPlan, ledger: str | os.PathLike[str] | None) -> None:
+        self.failures: list[PromptFailure] = []
+        self._meter = RunMetrics()
         self._ledger = None if ledger is None else Ledger(ledger)
-        self._runner = Runner(plan, self._meter, self._ledger)
+        self._runner = RunEngine(plan, self._meter, self._ledger)
         self._rows = read(prompts) if isinstance(prompts, Path) else rows_of(prompts)
         self._items = self._go()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The figures so far; see `Meter.to_dict`. `stopped` says why it ended early ("" where it did not)."""
+        """The figures so far; see `RunMetrics.to_dict`. `stopped` says why it ended early ("" where it did
+        not)."""
         return {**self._meter.to_dict(), "stopped": self._runner.gate.stopped}
 
     async def __anext__(self) -> Distribution:
@@ -123,9 +124,9 @@ class AsyncRun(AsyncIterator[Distribution]):
             if self._ledger is not None:
                 self._ledger.close()
 
-    async def _good(self) -> AsyncGenerator[Row]:
+    async def _good(self) -> AsyncGenerator[PromptRow]:
         async for row in in_background(self._rows, self._runner.gate.closed):
-            if isinstance(row, Row):
+            if isinstance(row, PromptRow):
                 yield row
             else:
                 self._meter.bad_rows += 1
@@ -133,7 +134,7 @@ class AsyncRun(AsyncIterator[Distribution]):
 
     def _fail(self, prompt_id: str, where: str, error: OutspokenError) -> None:
         if len(self.failures) < _FAILURES_KEPT:
-            self.failures.append(Failure(prompt_id, where, cause_of(error), str(error)))
+            self.failures.append(PromptFailure(prompt_id, where, cause_of(error), str(error)))
 
 
 class Run(Iterator[Distribution]):
@@ -154,7 +155,7 @@ class Run(Iterator[Distribution]):
         return next(self._items)
 
     @property
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[PromptFailure]:
         return self._run.failures
 
     @property

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from outspoken.batch.output import FailureFile, Output
-from outspoken.batch.plan import Plan, Runner, in_background, in_turn
-from outspoken.batch.response_rows import Responses
-from outspoken.batch.sources import BadRow, Row
-from outspoken.engine import Answer, Meter, cause_of
+from outspoken.batch.plan import RunEngine, RunPlan, in_background, in_turn
+from outspoken.batch.response_rows import ResponseColumns
+from outspoken.batch.sources import BadRow, PromptRow
+from outspoken.engine import PromptResult, RunMetrics, cause_of
 from outspoken.errors import LedgerError, OutputError, OutspokenError, ProviderError
 from outspoken.ledger import Ledger, PartRecord
 
-__all__ = ["PartWriter", "count_recorded", "digest_of", "fingerprint", "joined", "mark_of", "summed"]
+__all__ = ["PartitionWriter", "count_recorded", "digest_of", "fingerprint", "joined", "mark_of", "summed"]
 
 _OBJECTS_A_COLLECTION = 50_000
 _COUNTED = ("prompts", "responses", "distinct", "short", "replies")
@@ -37,14 +37,14 @@ class _Part:
     failed: int = 0
     short: int = 0
     replies: int = 0
-    responses: Responses = field(default_factory=Responses)
+    responses: ResponseColumns = field(default_factory=ResponseColumns)
 
     @property
     def complete(self) -> bool:
         return self.whole and self.answered == self.rows and not self.failed
 
 
-class PartWriter:
+class PartitionWriter:
     """Answers rows and writes their responses, `size` rows of the input to a part.
 
     A part is written when all its prompts have been answered, and recorded in the ledger under the name of the
@@ -57,15 +57,15 @@ class PartWriter:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: RunPlan,
         output: Output,
         ledger: Ledger,
         failures: FailureFile,
-        meter: Meter,
+        meter: RunMetrics,
         *,
         size: int,
     ) -> None:
-        self.runner = Runner(plan, meter, ledger)
+        self.runner = RunEngine(plan, meter, ledger)
         self.meter = meter
         self.written: dict[int, PartRecord] = {}
         self.complete = True
@@ -79,7 +79,7 @@ class PartWriter:
         self._records = ledger.parts(output.path.name)
         self._parts: dict[int, _Part] = {}
 
-    async def run(self, rows: Iterator[Row | BadRow], *, slow: bool = False) -> None:
+    async def run(self, rows: Iterator[PromptRow | BadRow], *, slow: bool = False) -> None:
         """Work through all rows, or until the runner is stopped; `slow` where they may be long in coming.
 
         Raises `OutputError` or `LedgerError` where something cannot be written, after the replies that were under
@@ -113,9 +113,9 @@ class PartWriter:
 
     # Rows on their way in.
 
-    async def _to_ask(self, rows: Iterator[Row | BadRow], slow: bool) -> AsyncGenerator[Row]:
+    async def _to_ask(self, rows: Iterator[PromptRow | BadRow], slow: bool) -> AsyncGenerator[PromptRow]:
         """The rows of all parts that are not complete yet."""
-        held: list[Row] = []
+        held: list[PromptRow] = []
         part: _Part | None = None
         async for row in (in_background if slow else in_turn)(rows, self.runner.gate.closed):
             number = row.number // self._size
@@ -124,7 +124,7 @@ class PartWriter:
                     yield waiting
                 held = []
                 part = self._parts[number] = _Part(number, _hasher(self._settings))
-            if not isinstance(row, Row):
+            if not isinstance(row, PromptRow):
                 self.meter.bad_rows += 1
                 self._failures.add("", row.where, "bad row", row.reason)
                 continue
@@ -138,7 +138,7 @@ class PartWriter:
             for waiting in self._end(part, held):
                 yield waiting
 
-    def _end(self, part: _Part | None, held: list[Row]) -> list[Row]:
+    def _end(self, part: _Part | None, held: list[PromptRow]) -> list[PromptRow]:
         """A part has been read to its end; returns its rows if they waited and are to be asked."""
         if part is None:
             return []
@@ -156,7 +156,7 @@ class PartWriter:
 
     # Answers on their way out.
 
-    async def _take(self, answer: Answer[Row]) -> None:
+    async def _take(self, answer: PromptResult[PromptRow]) -> None:
         number = answer.prompt.number // self._size
         for earlier in [other for other in self._parts if other < number]:
             await self._write(self._parts.pop(earlier))
@@ -197,7 +197,7 @@ class PartWriter:
         self.complete = self.complete and record.complete
 
 
-def count_recorded(meter: Meter, record: PartRecord) -> None:
+def count_recorded(meter: RunMetrics, record: PartRecord) -> None:
     """Add the figures of a part that was written earlier; its replies were paid for then."""
     counts = record.counts
     meter.prompts += counts["prompts"]
@@ -213,7 +213,7 @@ def summed(counts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {name: sum(each[name] for each in every) for name in _COUNTED}
 
 
-def digest_of(rows: Iterable[Row | BadRow], plan: Plan, size: int) -> tuple[str, int]:
+def digest_of(rows: Iterable[PromptRow | BadRow], plan: RunPlan, size: int) -> tuple[str, int]:
     """The joined digests of all parts that these rows would make, and how many of the rows are bad."""
     settings, bad_rows = fingerprint(plan), 0
     hashers: dict[int, Any] = {}
@@ -221,7 +221,7 @@ def digest_of(rows: Iterable[Row | BadRow], plan: Plan, size: int) -> tuple[str,
         number = row.number // size
         if number not in hashers:
             hashers[number] = _hasher(settings)
-        if isinstance(row, Row):
+        if isinstance(row, PromptRow):
             hashers[number].update(_row_bytes(row))
         else:
             bad_rows += 1
@@ -232,7 +232,7 @@ def joined(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def fingerprint(plan: Plan) -> dict[str, Any]:
+def fingerprint(plan: RunPlan) -> dict[str, Any]:
     """All settings that the output depends on. What only changes the pace is not among them."""
     return {
         "model": plan.model.name,
@@ -243,7 +243,7 @@ def fingerprint(plan: Plan) -> dict[str, Any]:
     }
 
 
-def mark_of(plan: Plan) -> str:
+def mark_of(plan: RunPlan) -> str:
     """A digest of `fingerprint`."""
     return str(_hasher(fingerprint(plan)).hexdigest())
 
@@ -252,7 +252,7 @@ def _hasher(settings: dict[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
 
 
-def _row_bytes(row: Row) -> bytes:
+def _row_bytes(row: PromptRow) -> bytes:
     """Everything of a row that the output depends on."""
     messages = [(message.role, message.content) for message in row.messages]
     return repr((row.id, messages, row.occurrence, row.columns)).encode()

@@ -14,18 +14,18 @@ from outspoken import models, templates
 from outspoken.api import validator
 from outspoken.batch.prices import Price, price_of
 from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
-from outspoken.batch.sources import Row
-from outspoken.engine import Answer, Asker, Caller, Gate, Meter, cause_of, ordered
+from outspoken.batch.sources import PromptRow
+from outspoken.engine import ModelCaller, PromptResult, PromptRunner, RateLimiter, RunMetrics, cause_of, ordered
 from outspoken.errors import StoppedError, UsageError
 from outspoken.ledger import Ledger
-from outspoken.models._threads import Workers
+from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Plan", "Runner", "in_background", "in_turn"]
+__all__ = ["RunEngine", "RunPlan", "in_background", "in_turn"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ _WINDOW = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What is asked of which model, apart from the prompts."""
 
     model: Model
@@ -52,11 +52,11 @@ class Plan:
         model: str | Model | None,
         schema: type[BaseModel] | Mapping[str, Any] | None,
         options: RunOptions | dict[str, Any],
-    ) -> Plan:
+    ) -> RunPlan:
         """Raises `UsageError` for what cannot be, before anything is sent."""
         settings, of_run = split(options)
         json_schema, validate = validator(schema)
-        resolved = model if isinstance(model, Model) else models.resolve(model or models.default_name())
+        resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
         price = price_of(resolved.name, of_run.prices)
         if of_run.budget_usd is not None and price is None:
             raise UsageError(
@@ -67,21 +67,21 @@ class Plan:
         return cls(resolved, settings, of_run, template, json_schema, validate, price)
 
 
-class Runner:
+class RunEngine:
     """The machinery of one run: answers rows, counts what is done, and stops in good order."""
 
-    def __init__(self, plan: Plan, meter: Meter, ledger: Ledger | None) -> None:
+    def __init__(self, plan: RunPlan, meter: RunMetrics, ledger: Ledger | None) -> None:
         parallel = plan.model.capabilities.parallel
         most = plan.run.concurrency or parallel or DEFAULT_CONCURRENCY
         self.plan = plan
         self.meter = meter
-        self.gate = Gate(
+        self.gate = RateLimiter(
             most if parallel is None else min(most, parallel),
             steady=parallel is not None,
             requests_per_minute=plan.run.requests_per_minute,
             tokens_per_minute=plan.run.tokens_per_minute,
         )
-        self.caller = Caller(
+        self.caller = ModelCaller(
             plan.model,
             self.gate,
             meter,
@@ -90,7 +90,7 @@ class Runner:
             budget=plan.run.budget,
             dollars=None if plan.price is None else plan.price.cost,
         )
-        self.asker = Asker(
+        self.asker = PromptRunner(
             self.caller,
             plan.settings,
             plan.template,
@@ -103,7 +103,7 @@ class Runner:
         """Send nothing more. What is under way is waited for and kept."""
         self.gate.shut(reason)
 
-    async def answers(self, rows: AsyncIterator[Row]) -> AsyncGenerator[Answer[Row]]:
+    async def answers(self, rows: AsyncIterator[PromptRow]) -> AsyncGenerator[PromptResult[PromptRow]]:
         """The answers in the order of the rows; those of the prompts that it was stopped before are missing."""
         first = await anext(rows, None)
         if first is None:
@@ -123,7 +123,7 @@ class Runner:
         finally:
             timer.cancel()
 
-    async def _answer(self, row: Row) -> Answer[Row]:
+    async def _answer(self, row: PromptRow) -> PromptResult[PromptRow]:
         answer = await self.asker.answer(row)
         if not _untouched(answer):
             self.meter.prompts += 1
@@ -134,7 +134,7 @@ class Runner:
         return answer
 
 
-def _untouched(answer: Answer[Row]) -> bool:
+def _untouched(answer: PromptResult[PromptRow]) -> bool:
     """Whether the run was stopped before anything came of this prompt."""
     return isinstance(answer.error, StoppedError) and not answer.calls
 
@@ -159,7 +159,7 @@ async def in_turn(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T
 
 async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:
     """The items of an iterator that may block, taken by a thread, several at a time, until `closed` is set."""
-    worker = Workers(1)
+    worker = ModelThreads(1)
     closing = asyncio.ensure_future(closed.wait())
     try:
         while not closed.is_set():

@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from outspoken.batch.sources import Row
+from outspoken.batch.sources import PromptRow
 from outspoken.batch.table_columns import COLUMNS
 from outspoken.distribution import Candidate
-from outspoken.engine import Answer, Goal, Made
+from outspoken.engine import CallResult, PromptResult, ResponseGoal
 from outspoken.same_text import text_key
 
-__all__ = ["Responses", "chosen"]
+__all__ = ["ResponseColumns", "chosen"]
 
 
-class Responses:
+class ResponseColumns:
     """The responses of several prompts, column by column, as `Output.write` takes them."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Responses:
         self.count = 0
         self.distinct = 0
 
-    def add(self, answer: Answer[Row], goal: Goal) -> tuple[int, int]:
+    def add(self, answer: PromptResult[PromptRow], goal: ResponseGoal) -> tuple[int, int]:
         """Add the responses of one prompt: as many as the goal says, or all. Returns their number, and how many of
         them are different."""
         row = answer.prompt
@@ -61,7 +61,7 @@ class Responses:
         return count, distinct
 
 
-def chosen(calls: tuple[Made, ...], goal: Goal) -> Iterator[tuple[Made, int]]:
+def chosen(calls: tuple[CallResult, ...], goal: ResponseGoal) -> Iterator[tuple[CallResult, int]]:
     """Which candidates are responses: with `n` so many, the last call's surplus left to its probabilities; with
     `until_distinct` so many different ones; else all."""
     if goal.until_distinct is not None:
@@ -83,7 +83,7 @@ def chosen(calls: tuple[Made, ...], goal: Goal) -> Iterator[tuple[Made, int]]:
             left -= len(places)
 
 
-def _drawn(made: Made, count: int) -> list[int]:
+def _drawn(made: CallResult, count: int) -> list[int]:
     """Places drawn without replacement by probability; the same for the same reply."""
     distribution = made.distribution
     possible = sum(candidate.probability > 0 for candidate in distribution)
@@ -98,7 +98,7 @@ def _value(candidate: Candidate) -> str | None:
     return None if candidate.value is None else _json(candidate.to_dict()["value"])
 
 
-def _prompt(row: Row) -> str:
+def _prompt(row: PromptRow) -> str:
     if len(row.messages) == 1:
         return row.messages[0].content
     return _json([message.to_dict() for message in row.messages])

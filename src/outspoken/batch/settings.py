@@ -10,7 +10,7 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.settings import Options, Settings, option
 
 if TYPE_CHECKING:
-    from outspoken.engine import Budget, Goal, Patience
+    from outspoken.engine import Budget, ResponseGoal, RetryPolicy
 
 __all__ = ["RunOptions", "RunSettings", "split"]
 
@@ -71,16 +71,16 @@ class RunSettings:
         self.goal, self.patience, self.budget  # noqa: B018  (their own checks)
 
     @property
-    def goal(self) -> Goal:
-        from outspoken.engine import Goal
+    def goal(self) -> ResponseGoal:
+        from outspoken.engine import ResponseGoal
 
-        return Goal(self.n, self.until_distinct, self.max_calls)
+        return ResponseGoal(self.n, self.until_distinct, self.max_calls)
 
     @property
-    def patience(self) -> Patience:
-        from outspoken.engine import Patience
+    def patience(self) -> RetryPolicy:
+        from outspoken.engine import RetryPolicy
 
-        return Patience(self.timeout, self.total_timeout, self.attempts)
+        return RetryPolicy(self.timeout, self.total_timeout, self.attempts)
 
     @property
     def budget(self) -> Budget:

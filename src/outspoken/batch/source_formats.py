@@ -25,7 +25,7 @@ from outspoken.chat import Message
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
-    from outspoken.batch.sources import Reader
+    from outspoken.batch.sources import SourceReader
 
 __all__ = [
     "LONE",
@@ -60,7 +60,7 @@ _Lines = Iterator[tuple[int, bytes]]
 _File = IO[bytes] | gzip.GzipFile
 
 
-def open_source(source: str | Path, reader: Reader, stack: ExitStack) -> Records:
+def open_source(source: str | Path, reader: SourceReader, stack: ExitStack) -> Records:
     """The records of a source, by its suffix; what is opened is closed with `stack`."""
     if str(source) == "-":
         lines = _lines(sys.stdin.buffer, reader.name)
@@ -105,7 +105,7 @@ def _checked_start(data: bytes, name: str) -> bytes:
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def _json_lines(lines: Iterable[tuple[int, bytes]], reader: Reader) -> Records:
+def _json_lines(lines: Iterable[tuple[int, bytes]], reader: SourceReader) -> Records:
     for number, line in lines:
         if not line.strip():
             continue
@@ -117,7 +117,7 @@ def _json_lines(lines: Iterable[tuple[int, bytes]], reader: Reader) -> Records:
         yield number, value
 
 
-def _plain_lines(lines: Iterable[tuple[int, bytes]], reader: Reader) -> Records:
+def _plain_lines(lines: Iterable[tuple[int, bytes]], reader: SourceReader) -> Records:
     for number, line in lines:
         try:
             text = line.decode().rstrip("\r\n")
@@ -128,7 +128,7 @@ def _plain_lines(lines: Iterable[tuple[int, bytes]], reader: Reader) -> Records:
                 yield number, text
 
 
-def _json_array(file: _File, reader: Reader) -> Records:
+def _json_array(file: _File, reader: SourceReader) -> Records:
     reader.between = ": row "
     name = reader.name
     try:
@@ -154,7 +154,7 @@ def _json_array(file: _File, reader: Reader) -> Records:
         yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
 
 
-def _csv(lines: _Lines, reader: Reader, delimiter: str = ",") -> Records:
+def _csv(lines: _Lines, reader: SourceReader, delimiter: str = ",") -> Records:
     # The limit is the csv module's own and for the whole process; its 128 KiB are too few for a long prompt.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD))
     torn: list[int] = []
@@ -190,7 +190,7 @@ def _csv(lines: _Lines, reader: Reader, delimiter: str = ",") -> Records:
         yield position, value
 
 
-def _tsv(lines: _Lines, reader: Reader) -> Records:
+def _tsv(lines: _Lines, reader: SourceReader) -> Records:
     return _csv(lines, reader, "\t")
 
 
@@ -203,7 +203,7 @@ def _decoded(lines: _Lines, torn: list[int]) -> Iterator[str]:
             yield line.decode(errors="replace")
 
 
-def _parquet(path: Path, reader: Reader, stack: ExitStack) -> Records:
+def _parquet(path: Path, reader: SourceReader, stack: ExitStack) -> Records:
     reader.between = ": row "
     arrow = need("pyarrow", "reading Parquet", "tables")
     parquet = need("pyarrow.parquet", "reading Parquet", "tables")
@@ -254,7 +254,7 @@ def _in_microseconds(batch: Any, arrow: Any) -> Any:
     return batch
 
 
-_BY_LINES: dict[str, Callable[[Any, Reader], Records]] = {
+_BY_LINES: dict[str, Callable[[Any, SourceReader], Records]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
@@ -262,7 +262,7 @@ _BY_LINES: dict[str, Callable[[Any, Reader], Records]] = {
 }
 
 
-def _refuse_repeated(names: list[str], reader: Reader) -> None:
+def _refuse_repeated(names: list[str], reader: SourceReader) -> None:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise UsageError(f"{reader.name} has several columns named {listed(repeated)}: rename them")

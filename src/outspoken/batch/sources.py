@@ -32,7 +32,7 @@ from outspoken.batch.source_formats import (
 from outspoken.chat import Message, as_messages
 from outspoken.errors import OutputError, UsageError
 
-__all__ = ["BadRow", "Reader", "Row", "read", "rows_of"]
+__all__ = ["BadRow", "PromptRow", "SourceReader", "read", "rows_of"]
 
 _PROMPT_COLUMNS = ("prompt", "messages")
 _ID_COLUMN = "id"
@@ -40,7 +40,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptRow:
     """One prompt.
 
     `number` counts the input's rows from 0, bad ones too; `where` is for people ("prompts.jsonl:12"). `columns`
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be asked, and why; `number` and `where` as in `Row`."""
+    """A row that cannot be asked, and why; `number` and `where` as in `PromptRow`."""
 
     number: int
     where: str
@@ -72,7 +72,7 @@ def read(
     id_column: str | None = None,
     draw_column: str | None = None,
     remedy: str = "say which one holds the prompts (--prompt-column)",
-) -> Iterator[Row | BadRow]:
+) -> Iterator[PromptRow | BadRow]:
     """The rows of `source` in their order, read as they are asked for; memory stays bounded.
 
     The suffix tells the format: .jsonl or .ndjson (an object or a string a line), .json (an array of these), .csv
@@ -89,7 +89,7 @@ def read(
     columns; `OutputError` where the temporary folder is full.
     """
     name = "standard input" if str(source) == "-" else str(source)
-    reader = Reader(name, prompt_column, id_column, draw_column)
+    reader = SourceReader(name, prompt_column, id_column, draw_column)
     reader.remedy = remedy
     rows = reader.rows(partial(open_source, source, reader))
     first = next(rows, None)
@@ -98,9 +98,9 @@ def read(
     return _joined(first, rows)
 
 
-def rows_of(values: Iterable[Any]) -> Iterator[Row | BadRow]:
+def rows_of(values: Iterable[Any]) -> Iterator[PromptRow | BadRow]:
     """The rows of prompts in memory: a text, a chat, or a mapping with `prompt` or `messages` and perhaps `id`."""
-    reader = Reader("prompts", "prompt", None)
+    reader = SourceReader("prompts", "prompt", None)
     reader.between = ": item "
     reader.settle(("prompt", "id"), open_ended=True)
 
@@ -116,7 +116,7 @@ def rows_of(values: Iterable[Any]) -> Iterator[Row | BadRow]:
     return reader.rows(records)
 
 
-def _joined(first: Row | BadRow, rest: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
+def _joined(first: PromptRow | BadRow, rest: Iterator[PromptRow | BadRow]) -> Iterator[PromptRow | BadRow]:
     yield first
     yield from rest
 
@@ -125,7 +125,7 @@ class _UnfitError(Exception):
     """Why a row cannot be used."""
 
 
-class Reader:
+class SourceReader:
     """Turns the records of one source into rows: which columns mean what, and what was seen before."""
 
     def __init__(
@@ -140,7 +140,7 @@ class Reader:
         self._id_must_be = id_column is not None
         self._settled = False
 
-    def rows(self, records: Callable[[ExitStack], Records]) -> Iterator[Row | BadRow]:
+    def rows(self, records: Callable[[ExitStack], Records]) -> Iterator[PromptRow | BadRow]:
         number, position = -1, 0
         with ExitStack() as stack:
             seen = stack.enter_context(closing(_Seen()))
@@ -148,7 +148,7 @@ class Reader:
                 for number, (position, value) in enumerate(records(stack)):
                     if not self._settled and type(value) is dict:
                         self.settle(value, open_ended=True)
-                    row: Row | BadRow
+                    row: PromptRow | BadRow
                     try:
                         row = self._row(number, position, value, seen)
                     except _UnfitError as error:
@@ -186,7 +186,7 @@ class Reader:
             self._id_column = None
         self._settled = True
 
-    def _row(self, number: int, position: int, value: Any, seen: _Seen) -> Row:
+    def _row(self, number: int, position: int, value: Any, seen: _Seen) -> PromptRow:
         columns: dict[str, Any] = {}
         identifier = None
         if type(value) is dict:
@@ -223,7 +223,7 @@ class Reader:
             draw = seen.count(messages)
         else:
             draw = _draw(columns.pop(self._draw_column, None), self._draw_column)
-        return Row(number, self.where(position), identifier, messages, columns, draw)
+        return PromptRow(number, self.where(position), identifier, messages, columns, draw)
 
 
 class _Seen:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from outspoken.checking.numbers import read_number, tidy
 
-__all__ = ["Final", "final_answer", "find_final"]
+__all__ = ["FinalAnswer", "final_answer", "find_final"]
 
 _LONGEST = 200_000
 _WHOLE = 80
@@ -43,7 +43,7 @@ _WORD = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class FinalAnswer:
     """A final answer and how it was found: `boxed`, after `####`, `stated` ("the answer is 12"), because it is the
     `whole` text, or as the `last` number or expression in it."""
 
@@ -57,7 +57,7 @@ def final_answer(text: str) -> str | None:
     return None if found is None else found.text
 
 
-def find_final(text: str) -> Final | None:
+def find_final(text: str) -> FinalAnswer | None:
     r"""The final answer in a text, and how it was found, the surest way first.
 
     The last `\boxed{...}`; the last line `#### 18` (as in GSM8K); what the text says the answer is, in any of
@@ -66,17 +66,17 @@ def find_final(text: str) -> Final | None:
     """
     text = text[-_LONGEST:]
     if (boxed := _boxed(text)) is not None:
-        return Final(boxed, "boxed")
+        return FinalAnswer(boxed, "boxed")
     if (marked := _after_hashes(text)) is not None:
-        return Final(marked, "####")
+        return FinalAnswer(marked, "####")
     if (stated := _stated(text)) is not None:
-        return Final(stated, "stated")
+        return FinalAnswer(stated, "stated")
     whole = text.strip()
     one = "\n" not in whole and whole.count("{") == whole.count("}")
     if whole and one and len(whole) <= _WHOLE and not _is_sentence(whole):
-        return Final(whole, "whole")
+        return FinalAnswer(whole, "whole")
     last = _last(text)
-    return None if last is None else Final(last, "last")
+    return None if last is None else FinalAnswer(last, "last")
 
 
 def _boxed(text: str) -> str | None:

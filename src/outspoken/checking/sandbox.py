@@ -23,7 +23,7 @@ from typing import Any
 
 from outspoken.errors import OutspokenError, UsageError
 
-__all__ = ["MIB", "Sandbox", "Verdict", "require_sandbox", "run_in_sandbox"]
+__all__ = ["MIB", "ProgramResult", "Sandbox", "require_sandbox", "run_in_sandbox"]
 
 MIB = 2**20
 # The folder comes last: a module in it may have the name of one of Python's.
@@ -39,7 +39,7 @@ _NO_SANDBOX = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ProgramResult:
     """How a program ended. It is `ok` where it ran to its end, and all its tests with it.
 
     `reason` says why it is not, in few words that are the same for the same cause: "failed an assertion", "raised
@@ -89,7 +89,7 @@ class Sandbox:
 
     async def run(
         self, code: str, tests: str | None = None, *, files: Mapping[str, str | bytes] | None = None
-    ) -> Verdict:
+    ) -> ProgramResult:
         """Run a program, with `tests` after it in the same module; see `unit_tests.check_program`.
 
         `files` are laid into its folder, where it starts. Raises `UsageError` for a file that would not lie there.
@@ -104,7 +104,7 @@ class Sandbox:
         request = {"code": code, "tests": tests, "files": laid, "limits": self._limits, **self._bounds}
         async with self._room:
             found = await self._ask(json.dumps(request).encode() + b"\n")
-        return Verdict(not found["reason"], **found)
+        return ProgramResult(not found["reason"], **found)
 
     async def close(self) -> None:
         """End the processes, and remove their folders."""
@@ -152,7 +152,7 @@ async def run_in_sandbox(
     seconds: float = 10.0,
     memory: int = 512 * MIB,
     files: Mapping[str, str | bytes] | None = None,
-) -> Verdict:
+) -> ProgramResult:
     """Run one program in a sandbox of its own; for many, `Sandbox` is ten times as fast. Raises as it does."""
     async with Sandbox(seconds=seconds, memory=memory, workers=1) as sandbox:
         return await sandbox.run(code, files=files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from outspoken.checking.sandbox import Sandbox, Verdict
+from outspoken.checking.sandbox import ProgramResult, Sandbox
 
 __all__ = ["check_program", "code_in"]
 
@@ -18,7 +18,7 @@ def code_in(text: str) -> str:
     return "\n".join(blocks) if blocks else text
 
 
-async def check_program(sandbox: Sandbox, solution: str, tests: str) -> Verdict:
+async def check_program(sandbox: Sandbox, solution: str, tests: str) -> ProgramResult:
     """Run the tests of a solution in the sandbox; both may stand in fenced blocks.
 
     The solution is the module `solution` (so that what it does as `__main__` is not done), and the tests follow in
@@ -27,7 +27,7 @@ async def check_program(sandbox: Sandbox, solution: str, tests: str) -> Verdict:
     """
     program, questions = code_in(solution), code_in(tests)
     if not program.strip():
-        return Verdict(False, "there is no program")
+        return ProgramResult(False, "there is no program")
     if not questions.strip():
-        return Verdict(False, "there are no tests")
+        return ProgramResult(False, "there are no tests")
     return await sandbox.run(program, questions)

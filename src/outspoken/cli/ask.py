@@ -93,9 +93,9 @@ def _chat(prompt: str | None, messages: Path | None) -> Any:
 
 
 def _model(name: str | None, record: Path | None) -> Model:
-    from outspoken.models import default_name, resolve
+    from outspoken.models import default_name, get_model
 
-    model = resolve(name or default_name())
+    model = get_model(name or default_name())
     if record is None:
         return model
     from outspoken.models.replay import Recorder

@@ -128,9 +128,9 @@ def _answers(screen: Console, groups: list[Group], at: int) -> None:
 def _verdict(analysis: Analysis) -> None:
     """In words: more different answers than the first method's, how many times as many, and at what price."""
     first, *others = analysis.groups
-    base = first.figures.get("effective_number")
+    base = first.figures.get("effective_size")
     for other in others:
-        found = other.figures.get("effective_number")
+        found = other.figures.get("effective_size")
         if base is None or found is None:
             continue
         ratio = found.value / base.value

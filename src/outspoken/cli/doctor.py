@@ -83,7 +83,7 @@ def _try(name: str, *, named: bool) -> dict[str, Any]:
     """One tiny question to the model. The embedded model is not fetched for it unless it was named."""
     from outspoken.chat import ChatRequest, Message, Sampling
     from outspoken.engine import run
-    from outspoken.models import DEFAULT, resolve, weight_files
+    from outspoken.models import DEFAULT, get_model, weight_files
 
     result: dict[str, Any] = {"name": name, "answers": False}
     if name == DEFAULT and not named and not weight_files.TABLE["smollm2"].present:
@@ -91,7 +91,7 @@ def _try(name: str, *, named: bool) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         request = ChatRequest((Message("user", "Say hello."),), Sampling(max_tokens=16))
-        reply = run(resolve(name).complete(request))
+        reply = run(get_model(name).complete(request))
     except OutspokenError as error:
         return {**result, "error": " ".join(str(error).split())}
     return {**result, "answers": True, "text": reply.text, "seconds": round(time.perf_counter() - started, 3)}

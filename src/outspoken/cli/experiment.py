@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from outspoken.cli.common import Debug, Json, Offline, command, interrupts, note, note_default
-from outspoken.cli.experiment_view import Watch, show, show_estimate, show_list, show_results
+from outspoken.cli.experiment_view import ExperimentProgress, show, show_estimate, show_list, show_results
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
     from outspoken.experiment.grid import Grid
-    from outspoken.experiment.results import Subject
+    from outspoken.experiment.results import MeasuredGroup
     from outspoken.experiment.runner import GridRun
-    from outspoken.experiment.spec import Spec
+    from outspoken.experiment.spec import ExperimentSpec
 
 __all__ = ["experiment"]
 
@@ -127,7 +127,7 @@ def _run(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool, model_name
     running = GridRun(grid, folder, overwrite=overwrite)
     note(f"{len(grid.cells)} cells into {folder}", style="dim")
 
-    async def work(watch: Watch) -> dict[str, Any] | None:
+    async def work(watch: ExperimentProgress) -> dict[str, Any] | None:
         came = await running.run(watch.step)
         if not came:
             return None
@@ -144,8 +144,8 @@ def _run(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool, model_name
 
 
 def _recorded(
-    spec: Spec, files: list[Path], folder: Path, *, overwrite: bool
-) -> tuple[list[Subject], tuple[str, ...]]:
+    spec: ExperimentSpec, files: list[Path], folder: Path, *, overwrite: bool
+) -> tuple[list[MeasuredGroup], tuple[str, ...]]:
     from dataclasses import replace
 
     from outspoken.experiment import results
@@ -163,7 +163,7 @@ def _recorded(
 
 
 async def _conclude(
-    spec: Spec, subjects: list[Subject], folder: Path, problems: Any, watch: Watch
+    spec: ExperimentSpec, subjects: list[MeasuredGroup], folder: Path, problems: Any, watch: ExperimentProgress
 ) -> dict[str, Any]:
     """Measure, and write the results and the report."""
     import asyncio
@@ -180,13 +180,13 @@ async def _conclude(
     return document
 
 
-def _in_loop(work: Callable[[Watch], Awaitable[T]], running: GridRun | None) -> tuple[T | None, bool]:
+def _in_loop(work: Callable[[ExperimentProgress], Awaitable[T]], running: GridRun | None) -> tuple[T | None, bool]:
     """What `work` returns, and whether it was interrupted: the first Ctrl-C while something is asked ends that in
     good order, any other ends all at once."""
     import asyncio
 
     async def watched() -> tuple[T | None, bool]:
-        watch = Watch(running)
+        watch = ExperimentProgress(running)
         task = asyncio.ensure_future(work(watch))
         pressed = False
 

@@ -10,9 +10,9 @@ from outspoken.cli.common import console, note, print_json
 
 if TYPE_CHECKING:
     from outspoken.experiment.runner import GridRun
-    from outspoken.experiment.spec import Spec
+    from outspoken.experiment.spec import ExperimentSpec
 
-__all__ = ["Watch", "show", "show_estimate", "show_list", "show_results"]
+__all__ = ["ExperimentProgress", "show", "show_estimate", "show_list", "show_results"]
 
 # Of these, the first few that there are stand in the table; all of them are in the report.
 _MEASURES = (
@@ -20,13 +20,13 @@ _MEASURES = (
     "coverage",
     "kl_reference_shared",
     "semantic_diversity",
-    "effective_number",
+    "effective_size",
     "distinct_answers",
 )
 _ARM_WIDTH, _FIGURE_WIDTH, _MOST_MEASURES = 34, 21, 4
 
 
-class Watch:
+class ExperimentProgress:
     """How it is going: which cell is at work, or which step of the analysis."""
 
     def __init__(self, running: GridRun | None) -> None:
@@ -65,7 +65,7 @@ class Watch:
         return "━" * done + "─" * (20 - done) + "  "
 
 
-async def show(watch: Watch) -> None:
+async def show(watch: ExperimentProgress) -> None:
     """A live line in a terminal, a plain line every few seconds elsewhere; until it is cancelled."""
     from outspoken.cli.progress import live
 
@@ -156,7 +156,7 @@ def show_estimate(found: dict[str, Any], *, as_json: bool) -> None:
         screen.print(f"  {line}", style="dim", soft_wrap=True)
 
 
-def show_list(shipped: Sequence[Spec], *, as_json: bool) -> None:
+def show_list(shipped: Sequence[ExperimentSpec], *, as_json: bool) -> None:
     """The experiments that ship with the package."""
     if as_json:
         print_json([{"name": each.name, "title": each.title, "about": each.about} for each in shipped])

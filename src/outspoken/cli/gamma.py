@@ -90,7 +90,7 @@ def gamma(
 def _of_models(source: Path, prompt: str | None, base: str, aligned: str, text_format: str, plain: bool) -> Gamma:
     from outspoken.cli.measure_tables import working
     from outspoken.engine import run
-    from outspoken.models import resolve
+    from outspoken.models import get_model
     from outspoken.theory.gamma_sources import questions_of, score_points
     from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
@@ -99,8 +99,8 @@ def _of_models(source: Path, prompt: str | None, base: str, aligned: str, text_f
         points = run(
             score_points(
                 questions,
-                resolve(base),
-                resolve(aligned),
+                get_model(base),
+                get_model(aligned),
                 text_format=text_format,
                 chat=not plain,
                 progress=progress,

@@ -16,8 +16,8 @@ from outspoken.cli.common import Debug, Json, command, console, note, print_json
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
-    from outspoken.ledger.checks import Record
-    from outspoken.ledger.reader import Reader
+    from outspoken.ledger.checks import LedgerRecord
+    from outspoken.ledger.reader import LedgerReader
 
 __all__ = ["ledger"]
 
@@ -49,9 +49,9 @@ def show(
     Example: outspoken ledger show responses.parquet.ledger.sqlite
     """
     from outspoken.ledger import checks
-    from outspoken.ledger.reader import Reader
+    from outspoken.ledger.reader import LedgerReader
 
-    with Reader(file) as reader:
+    with LedgerReader(file) as reader:
         if key is None:
             (print_json if json else _show_overview)(checks.overview(reader))
             return
@@ -70,9 +70,9 @@ def verify(file: File, json: Json = False, debug: Debug = False) -> None:
     Example: outspoken ledger verify responses.parquet.ledger.sqlite
     """
     from outspoken.ledger import checks
-    from outspoken.ledger.reader import Reader
+    from outspoken.ledger.reader import LedgerReader
 
-    with Reader(file) as reader, _bar(reader) as progress:
+    with LedgerReader(file) as reader, _bar(reader) as progress:
         sound, problems = checks.verify(reader, progress)
     if json:
         found = [{"where": problem.where, "reason": problem.reason} for problem in problems]
@@ -102,10 +102,10 @@ def export(
     Example: outspoken ledger export run.sqlite --out replies.jsonl
     """
     from outspoken.ledger import checks
-    from outspoken.ledger.reader import Problem, Reader
+    from outspoken.ledger.reader import LedgerReader, Problem
 
     problems: list[Problem] = []
-    with Reader(file) as reader:
+    with LedgerReader(file) as reader:
         lines = checks.export(reader, problems, model)
         if out is None:
             for line in lines:
@@ -135,9 +135,9 @@ def prune(
     Example: outspoken ledger prune run.sqlite --older-than 90 --dry-run
     """
     from outspoken.ledger import checks
-    from outspoken.ledger.reader import Reader
+    from outspoken.ledger.reader import LedgerReader
 
-    with Reader(file) as reader:
+    with LedgerReader(file) as reader:
         chosen = checks.cut(reader, older_than=older_than, model=model)
         before, total = reader.size, reader.count()
     paid = f"{chosen.replies:,} of {total:,} replies, paid for with {chosen.tokens:,} tokens"
@@ -151,12 +151,12 @@ def prune(
             note("nothing was deleted")
             raise typer.Exit(_FAILED)
     gone = checks.prune(file, chosen)
-    with Reader(file) as reader:
+    with LedgerReader(file) as reader:
         typer.echo(f"{gone:,} replies deleted; {_bytes(before)} before, {_bytes(reader.size)} now")
 
 
 @contextmanager
-def _bar(reader: Reader) -> Iterator[Callable[[int, int], object]]:
+def _bar(reader: LedgerReader) -> Iterator[Callable[[int, int], object]]:
     """A bar on a terminal, for what takes a while."""
     from rich.progress import (
         BarColumn,
@@ -203,7 +203,7 @@ def _show_overview(found: dict[str, Any]) -> None:
         screen.print(_visible(line), soft_wrap=True)
 
 
-def _show_record(record: Record, schema: dict[str, Any] | None) -> None:
+def _show_record(record: LedgerRecord, schema: dict[str, Any] | None) -> None:
     screen = console()
     request, reply = record.request, record.reply
     usage = f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens"

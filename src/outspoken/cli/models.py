@@ -11,7 +11,7 @@ import typer
 from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json
 
 if TYPE_CHECKING:
-    from outspoken.models.weight_files import Weights
+    from outspoken.models.weight_files import WeightFile
 
 __all__ = ["models"]
 
@@ -62,7 +62,7 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
     screen.print("  replay/FILE                 recorded replies")
 
 
-def _local_row(row: Weights) -> dict[str, Any]:
+def _local_row(row: WeightFile) -> dict[str, Any]:
     return {
         "name": row.name,
         "about": row.about,

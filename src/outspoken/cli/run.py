@@ -28,7 +28,7 @@ from outspoken.cli.common import (
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
-    from outspoken.batch.file import FileRun, Job
+    from outspoken.batch.file import BatchJob, FileRun
     from outspoken.batch.ray.driver import RayRun
 
 __all__ = ["run"]
@@ -81,11 +81,11 @@ def run(
 
     Example: outspoken run prompts.jsonl --out responses.parquet --n 10 --resume
     """
-    from outspoken.batch.file import FileRun, Job
-    from outspoken.batch.plan import Plan
+    from outspoken.batch.file import BatchJob, FileRun
+    from outspoken.batch.plan import RunPlan
 
-    plan = Plan.make(model, None if schema is None else read_json(schema), options)
-    job = Job(prompts, out, plan, ledger, resume, overwrite, prompt_column, id_column)
+    plan = RunPlan.make(model, None if schema is None else read_json(schema), options)
+    job = BatchJob(prompts, out, plan, ledger, resume, overwrite, prompt_column, id_column)
     if dry_run:
         _estimate(job, as_json=json)
         return
@@ -187,7 +187,7 @@ def _show(summary: dict[str, Any]) -> None:
         note("what was done is kept; go on with the same command and --resume")
 
 
-def _estimate(job: Job, *, as_json: bool) -> None:
+def _estimate(job: BatchJob, *, as_json: bool) -> None:
     from outspoken.batch.estimate import estimate
 
     found = estimate(job)

@@ -45,7 +45,7 @@ def score(
     """
     from outspoken.cli.measure_tables import working
     from outspoken.engine import run
-    from outspoken.models import resolve
+    from outspoken.models import get_model
     from outspoken.theory.answer_likelihoods import likelihoods
 
     if bool(texts) == (answers is not None):
@@ -54,7 +54,7 @@ def score(
     with working() as progress:
         found = run(
             likelihoods(
-                resolve(model),
+                get_model(model),
                 prompt,
                 listed,
                 chat=chat,

@@ -13,7 +13,7 @@ import typer
 from outspoken import templates
 from outspoken.cli.common import Debug, ModelName, Offline, command, interrupts, note, with_settings
 from outspoken.errors import UsageError
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _MOST_FILES = 65_536
 
 
 @command
-@with_settings(Settings, Bounds, without=("seed", "on_short"))
+@with_settings(Settings, ServerLimits, without=("seed", "on_short"))
 def serve(
     options: dict[str, Any],
     model: ModelName = None,
@@ -84,7 +84,9 @@ def serve(
     from outspoken.serve.http.server import Server, listen
     from outspoken.serve.keys import Limits
 
-    bounds = Bounds(**{name: options.pop(name) for name in list(options) if name in Bounds.__dataclass_fields__})
+    bounds = ServerLimits(
+        **{name: options.pop(name) for name in list(options) if name in ServerLimits.__dataclass_fields__}
+    )
     defaults = Settings.read(options)
     templates.load(defaults.template)
     if defaults.k > bounds.max_k:
@@ -159,12 +161,12 @@ def _welcome(address: str, backend: Backend, clients: Keys | None) -> None:
     note("Ctrl-C stops it", "dim")
 
 
-def _backend(model: str | None, upstream: str | None, bounds: Bounds) -> Backend:
-    from outspoken.models import default_name, resolve
+def _backend(model: str | None, upstream: str | None, bounds: ServerLimits) -> Backend:
+    from outspoken.models import default_name, get_model
     from outspoken.serve.backend import OneModel, Upstream
 
     if upstream is None:
-        return OneModel(resolve(model or default_name()))
+        return OneModel(get_model(model or default_name()))
     if model is not None:
         raise UsageError("give --model or --upstream: an upstream's models are asked for by the clients")
     return Upstream.at(upstream, idle_seconds=bounds.timeout)

@@ -83,13 +83,13 @@ def synth(
     planned = planned.changed(model=model, count=count, seed=seed)
     from outspoken.models import default_name
     from outspoken.synth.pipeline import Pipeline
-    from outspoken.synth.steps.base import Engine
+    from outspoken.synth.steps.base import ExecutionEngine
 
     if planned.model is None:
         note_default()
         planned = planned.changed(model=default_name())
     folder = out or Path(f"{planned.name}-synth")
-    kind = Engine("ray" if engine == "ray" else "local", address, workers)
+    kind = ExecutionEngine("ray" if engine == "ray" else "local", address, workers)
     running = Pipeline(planned, folder, engine=kind)
     try:
         summary, code = _in_loop(running, first, only)

@@ -16,7 +16,7 @@ from outspoken.models import DEFAULT
 from outspoken.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from outspoken.training.fitting import Progress, Trained
+    from outspoken.training.fitting import Progress, TrainedStudent
 
 __all__ = ["train"]
 
@@ -102,7 +102,7 @@ def train(
         _show(trained)
 
 
-def _show(trained: Trained) -> None:
+def _show(trained: TrainedStudent) -> None:
     document = trained.document
     losses = trained.losses
     screen = console()

@@ -59,7 +59,7 @@ def typicality(
     """
     from outspoken.cli.measure_tables import working
     from outspoken.io import atomic
-    from outspoken.models import resolve
+    from outspoken.models import get_model
     from outspoken.theory.api import typicality_bias
     from outspoken.theory.preferences import PUBLISHED, read_preferences
 
@@ -67,7 +67,7 @@ def typicality(
     stem = "preferences" if str(preferences) == "-" else preferences.name.split(".")[0]
     folder = out or Path(f"{stem}-typicality")
     claim(folder, "typicality", str(preferences))
-    models = [resolve(name) for name in base]
+    models = [get_model(name) for name in base]
     with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")

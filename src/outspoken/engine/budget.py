@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from outspoken.chat import ChatReply, ChatRequest, Usage
-from outspoken.engine.metrics import Meter
-from outspoken.engine.rate_limiter import Gate
+from outspoken.engine.metrics import RunMetrics
+from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.errors import StoppedError, UsageError
 
-__all__ = ["CHARACTERS_A_TOKEN", "Budget", "Spending", "expected_usage"]
+__all__ = ["CHARACTERS_A_TOKEN", "Budget", "BudgetTracker", "expected_usage"]
 
 CHARACTERS_A_TOKEN = 3
 _TOKENS_OF_A_REPLY = 300
@@ -47,14 +47,16 @@ def expected_usage(request: ChatRequest, replies: int, usage: Usage) -> Usage:
     return Usage(characters // CHARACTERS_A_TOKEN, request.sampling.max_tokens or _TOKENS_OF_A_REPLY)
 
 
-class Spending:
+class BudgetTracker:
     """Books what replies cost, and shuts the gate before a request that the budget has no room for.
 
     While others are under way whose cost is not known yet, a request that might pass the budget waits for them.
     `dollars` is what a usage costs (None: nobody knows).
     """
 
-    def __init__(self, budget: Budget, meter: Meter, gate: Gate, dollars: Callable[[Usage], float] | None) -> None:
+    def __init__(
+        self, budget: Budget, meter: RunMetrics, gate: RateLimiter, dollars: Callable[[Usage], float] | None
+    ) -> None:
         if budget.usd is not None and dollars is None:
             raise UsageError("a budget in dollars needs the model's price: name it in a file of prices")
         if dollars is None:

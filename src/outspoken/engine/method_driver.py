@@ -11,13 +11,13 @@ from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.methods.steps import Steps
 from outspoken.models.base import Model
-from outspoken.parsing import Reader
+from outspoken.parsing import ReplyParser
 from outspoken.same_text import text_key
 
-__all__ = ["Answering", "drive", "drive_stream"]
+__all__ = ["RequestHandler", "drive", "drive_stream"]
 
 
-class Answering(Protocol):
+class RequestHandler(Protocol):
     """Whatever answers requests: a `Model`, or one call of a run."""
 
     def check(self, request: ChatRequest) -> None: ...
@@ -25,7 +25,7 @@ class Answering(Protocol):
     async def complete(self, request: ChatRequest) -> ChatReply: ...
 
 
-async def drive(steps: Steps, model: Answering) -> Distribution:
+async def drive(steps: Steps, model: RequestHandler) -> Distribution:
     """Answer every request of a method with the model; returns what the method returns."""
     try:
         request = next(steps)
@@ -58,7 +58,7 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
     try:
         request = next(steps)
         while True:
-            reader, reply = Reader(request.shape), None
+            reader, reply = ReplyParser(request.shape), None
             try:
                 model.check(request)
                 async with aclosing(model.stream(request)) as pieces:
@@ -83,7 +83,7 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
         steps.close()
 
 
-def _rest(reader: Reader) -> tuple[Verbalized, ...]:
+def _rest(reader: ReplyParser) -> tuple[Verbalized, ...]:
     try:
         return reader.close().candidates
     except ReplyError:

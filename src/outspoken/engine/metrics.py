@@ -10,11 +10,11 @@ from typing import Any
 from outspoken.chat import Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, ReplyError
 
-__all__ = ["Meter", "cause_of"]
+__all__ = ["RunMetrics", "cause_of"]
 
 
 @dataclass(slots=True)
-class Meter:
+class RunMetrics:
     """What a run has done so far.
 
     `prompts` that are finished, with or without responses; their `responses`, and how many of these are

@@ -12,14 +12,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from outspoken.chat import Message
 from outspoken.distribution import Distribution
 from outspoken.engine.method_driver import drive
-from outspoken.engine.retry import Caller
+from outspoken.engine.retry import ModelCaller
 from outspoken.errors import OutspokenError, ReplyError, UsageError
 from outspoken.methods.steps import Ask, steps
 from outspoken.same_text import text_key
 from outspoken.settings import Settings
 from outspoken.templates import Template
 
-__all__ = ["Answer", "Asked", "Asker", "Goal", "Made", "ordered"]
+__all__ = ["CallResult", "PromptResult", "PromptRunner", "PromptTask", "ResponseGoal", "ordered"]
 
 _INDEPENDENT = ("direct", "direct-cot")
 _ONE_A_REQUEST = (*_INDEPENDENT, "multi-turn")
@@ -28,7 +28,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Asked(Protocol):
+class PromptTask(Protocol):
     """One prompt of a run. `occurrence` counts the earlier prompts of the run that say the same."""
 
     @property
@@ -39,11 +39,11 @@ class Asked(Protocol):
     def occurrence(self) -> int: ...
 
 
-P = TypeVar("P", bound=Asked)
+P = TypeVar("P", bound=PromptTask)
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class ResponseGoal:
     """How many responses a prompt is to have: `n` in all, or `until_distinct` different ones; what one call gives,
     where neither is said. `max_calls` bounds the calls for one prompt."""
 
@@ -65,7 +65,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CallResult:
     """What one call gave, and the ledger's keys of its requests."""
 
     number: int
@@ -79,20 +79,20 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[P]):
+class PromptResult(Generic[P]):
     """What came of one prompt: the `calls` that gave something, and the `error` that kept it from its goal.
 
     `short` says that there are fewer responses than wanted, `requests` how many it took.
     """
 
     prompt: P
-    calls: tuple[Made, ...]
+    calls: tuple[CallResult, ...]
     error: OutspokenError | None = None
     short: bool = False
     requests: int = 0
 
 
-class Asker:
+class PromptRunner:
     """Asks one prompt until it has what it should have.
 
     Where all goes well that takes `calls`, each of `requests_a_call` with `candidates_a_request`.
@@ -100,10 +100,10 @@ class Asker:
 
     def __init__(
         self,
-        caller: Caller,
+        caller: ModelCaller,
         settings: Settings,
         template: Template,
-        goal: Goal = Goal(),
+        goal: ResponseGoal = ResponseGoal(),
         *,
         schema: Mapping[str, Any] | None = None,
         validate: Callable[[Any], Any] | None = None,
@@ -128,9 +128,9 @@ class Asker:
         self.candidates_a_request = self._a_call // self.requests_a_call
         self._max_calls = goal.max_calls or (10 * self.calls if goal.until_distinct else 2 * self.calls + 1)
 
-    async def answer(self, prompt: P) -> Answer[P]:
+    async def answer(self, prompt: P) -> PromptResult[P]:
         """Never raises one of our errors: what befalls one prompt is in its answer."""
-        made: list[Made] = []
+        made: list[CallResult] = []
         unread: ReplyError | None = None
         final: OutspokenError | None = None
         asked = requests = 0
@@ -148,14 +148,14 @@ class Asker:
             asked += calls
         error = final or (None if made else unread)
         self.caller.ended(error)
-        return Answer(prompt, tuple(made), error, self._short(made), requests)
+        return PromptResult(prompt, tuple(made), error, self._short(made), requests)
 
-    def _calls(self, made: list[Made], asked: int) -> int:
+    def _calls(self, made: list[CallResult], asked: int) -> int:
         """How many more calls it takes, as far as one can tell; 0 where there is enough, or nothing helps."""
         missing = self._missing(made)
         return min(-(-missing // self._a_call), self._max_calls - asked)
 
-    def _missing(self, made: list[Made]) -> int:
+    def _missing(self, made: list[CallResult]) -> int:
         if self._goal.wanted is None:
             return 0 if made else self._a_call
         if self._goal.until_distinct is None:
@@ -163,24 +163,24 @@ class Asker:
         keys = {text_key(candidate.text) for call in made for candidate in call.distribution}
         return max(0, self._goal.wanted - len(keys))
 
-    def _short(self, made: list[Made]) -> bool:
+    def _short(self, made: list[CallResult]) -> bool:
         return bool(made) and self._missing(made) > 0
 
-    async def _wave(self, prompt: P, numbers: range) -> list[tuple[Made | OutspokenError, int]]:
+    async def _wave(self, prompt: P, numbers: range) -> list[tuple[CallResult | OutspokenError, int]]:
         if len(numbers) == 1:
             return [await self._call(prompt, numbers[0])]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._call(prompt, number)) for number in numbers]
         return [task.result() for task in tasks]
 
-    async def _call(self, prompt: P, number: int) -> tuple[Made | OutspokenError, int]:
+    async def _call(self, prompt: P, number: int) -> tuple[CallResult | OutspokenError, int]:
         """What one call gave, and how many requests it made."""
         call = self.caller.call((prompt.occurrence, number))
         try:
             distribution = await drive(steps(self.ask(prompt, number)), call)
         except OutspokenError as error:
             return error, len(call.keys)
-        return Made(number, distribution, tuple(call.keys)), len(call.keys)
+        return CallResult(number, distribution, tuple(call.keys)), len(call.keys)
 
     def ask(self, prompt: P, number: int = 0) -> Ask:
         """What the method is asked in one call."""

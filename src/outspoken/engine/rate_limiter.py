@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from outspoken.errors import StoppedError, UsageError
 
-__all__ = ["Gate", "Pace"]
+__all__ = ["EvenPace", "RateLimiter"]
 
 START = 32
 _SHORTEST_WINDOW = 0.05
@@ -18,7 +18,7 @@ _QUICK = 1.0
 
 
 @dataclass(slots=True)
-class Pace:
+class EvenPace:
     """An even pace of `per_minute` units, without bursts, so that no window of a minute holds more than that."""
 
     per_minute: float
@@ -39,7 +39,7 @@ class Pace:
         self.at += units * 60 / self.per_minute
 
 
-class Gate:
+class RateLimiter:
     """Every request of a run passes here, so whoever is told to slow down, all slow down.
 
     `limit` requests may be under way. With every `limit` answers it doubles, while the server answers more for it,
@@ -63,8 +63,8 @@ class Gate:
         self.limit = most if steady else min(START, most)
         self.active = 0
         self.stopped = ""
-        self._requests = None if requests_per_minute is None else Pace(requests_per_minute)
-        self._tokens = None if tokens_per_minute is None else Pace(tokens_per_minute)
+        self._requests = None if requests_per_minute is None else EvenPace(requests_per_minute)
+        self._tokens = None if tokens_per_minute is None else EvenPace(tokens_per_minute)
         self._resume = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.closed = asyncio.Event()

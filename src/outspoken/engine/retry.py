@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from outspoken.chat import ChatReply, ChatRequest, Usage
-from outspoken.engine.budget import Budget, Spending
-from outspoken.engine.metrics import Meter, cause_of
-from outspoken.engine.rate_limiter import Gate
+from outspoken.engine.budget import Budget, BudgetTracker
+from outspoken.engine.metrics import RunMetrics, cause_of
+from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.errors import (
     LedgerError,
     MissingExtraError,
@@ -22,10 +22,10 @@ from outspoken.errors import (
     StoppedError,
     UsageError,
 )
-from outspoken.ledger import Draw, Entry, Ledger, entry_of
+from outspoken.ledger import Draw, Ledger, LedgerEntry, entry_of
 from outspoken.models.base import Model
 
-__all__ = ["Call", "Caller", "Patience"]
+__all__ = ["Call", "ModelCaller", "RetryPolicy"]
 
 OVERLOADED = frozenset({429, 503, 529})
 _FIRST_WAIT = 0.5
@@ -36,7 +36,7 @@ _HOPELESS, _NEVER, _AFTER_ALL = 3, 10, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to try. `timeout` bounds one attempt and `total` a request with all its attempts and waits, in
     seconds; after `attempts` that failed for another reason than overload the request has failed."""
 
@@ -49,7 +49,7 @@ class Patience:
             raise UsageError("timeouts must be above 0 seconds and attempts at least 1")
 
 
-class Caller:
+class ModelCaller:
     """Answers the requests of all prompts of a run; each execution of a method gets a `Call` of its own.
 
     A reply that is in the ledger is not asked for again, and what comes back goes into it before it is used. What
@@ -64,11 +64,11 @@ class Caller:
     def __init__(
         self,
         model: Model,
-        gate: Gate,
-        meter: Meter,
+        gate: RateLimiter,
+        meter: RunMetrics,
         *,
         ledger: Ledger | None = None,
-        patience: Patience = Patience(),
+        patience: RetryPolicy = RetryPolicy(),
         budget: Budget = Budget(),
         dollars: Callable[[Usage], float] | None = None,
     ) -> None:
@@ -85,16 +85,16 @@ class Caller:
         self._cause = ""
         self._in_a_row = 0
         self._unread = 0
-        self._spending = Spending(budget, meter, gate, dollars)
+        self._spending = BudgetTracker(budget, meter, gate, dollars)
 
     def call(self, draw: Draw) -> Call:
         """One execution of a method: `draw` tells it apart from others that ask the same."""
         return Call(self, draw)
 
-    def entry(self, request: ChatRequest, draw: Draw) -> Entry:
+    def entry(self, request: ChatRequest, draw: Draw) -> LedgerEntry:
         return entry_of(self.identity, request, draw)
 
-    async def answer(self, request: ChatRequest, entry: Entry) -> ChatReply:
+    async def answer(self, request: ChatRequest, entry: LedgerEntry) -> ChatReply:
         """The reply to a request. Raises what the model raised last, or `StoppedError`."""
         if self._earlier is not None and (known := self._earlier.get(entry.key)) is not None:
             self.meter.from_ledger += 1
@@ -124,7 +124,7 @@ class Caller:
                     await self._keep(self._ledger, entry, reply, time.monotonic() - begun)
                 return reply
 
-    async def _keep(self, ledger: Ledger, entry: Entry, reply: ChatReply, seconds: float) -> None:
+    async def _keep(self, ledger: Ledger, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
         """Store a reply. Where that fails nothing more is asked: it could not be kept either."""
         try:
             ledger.put(entry, reply, seconds)
@@ -215,7 +215,7 @@ class Call:
 
     __slots__ = ("_caller", "_draw", "keys")
 
-    def __init__(self, caller: Caller, draw: Draw) -> None:
+    def __init__(self, caller: ModelCaller, draw: Draw) -> None:
         self._caller = caller
         self._draw = draw
         self.keys: list[str] = []

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from outspoken.chat import ChatReply, Usage
-from outspoken.engine.rate_limiter import Gate
+from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.engine.retry import OVERLOADED
 from outspoken.errors import LedgerError, ProviderError, UsageError
 from outspoken.ledger import Ledger, score_entry
@@ -58,7 +58,7 @@ async def score_all(
             continue
         if ledger is not None and (known := ledger.get(entries[pair].key)) is not None:
             found[pair] = _score_of(known)
-    gate = Gate(1 if model.capabilities.parallel else concurrency)
+    gate = RateLimiter(1 if model.capabilities.parallel else concurrency)
     show = progress or (lambda done, total: None)
     show(len(found), len(wanted))
 
@@ -87,7 +87,7 @@ async def score_all(
     return [found[pair] for pair in asked]
 
 
-async def _patiently(model: Model, chunk: Sequence[Asked], gate: Gate) -> list[Score | UsageError]:
+async def _patiently(model: Model, chunk: Sequence[Asked], gate: RateLimiter) -> list[Score | UsageError]:
     for attempt in range(1, _ATTEMPTS + 1):
         await gate.enter()
         begun = time.monotonic()

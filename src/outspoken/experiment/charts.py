@@ -7,7 +7,7 @@ from typing import Any
 
 from outspoken.experiment.pareto import hypervolume, pareto_front
 from outspoken.experiment.report_text import SOURCES
-from outspoken.experiment.results_view import Shown, View
+from outspoken.experiment.results_view import DisplayedFigure, ResultsView
 from outspoken.report.charts import Figure, altair, bars, folded, layered, named, over, span
 from outspoken.report.format import number
 
@@ -29,7 +29,7 @@ _Row = dict[str, Any]
 def figures(results: Mapping[str, Any]) -> list[Figure]:
     """The main chart of every task and model: a line over the axis where a setting varies, else the plane of
     diversity and quality, else (where nothing was judged) the primary measure of each arm."""
-    view = View(results)
+    view = ResultsView(results)
     made = []
     for task, model in view.panels_along() if view.axis else view.panels:
         here = " · ".join(filter(None, (task, model)))
@@ -48,13 +48,13 @@ def figures(results: Mapping[str, Any]) -> list[Figure]:
     return made
 
 
-def has_plane(view: View, task: str, model: str) -> bool:
+def has_plane(view: ResultsView, task: str, model: str) -> bool:
     return len(_points(view, task, model)) > 1
 
 
 def plane(results: Mapping[str, Any], task: str, model: str) -> Any:
     """The primary measure against quality, a point an arm, intervals as crosshairs, the Pareto front as steps."""
-    view, alt = View(results), altair()
+    view, alt = ResultsView(results), altair()
     points = _points(view, task, model)
     rows = [
         {
@@ -91,7 +91,7 @@ def plane(results: Mapping[str, Any], task: str, model: str) -> Any:
 
 def dots(results: Mapping[str, Any], task: str, model: str) -> Any:
     """The primary measure of each arm as a point on its interval, the baseline's value as a dashed line."""
-    view, alt = View(results), altair()
+    view, alt = ResultsView(results), altair()
     rows = [
         {"arm": group["arm"], "label": view.label(group), **span("x", figure.value, figure.low, figure.high)}
         for group in view.panel(task, model)
@@ -117,7 +117,7 @@ def along(results: Mapping[str, Any], task: str, model: str, name: str) -> Any:
 
     Where its values are no numbers (wordings), points with intervals beside each other, and no line between.
     """
-    view, alt = View(results), altair()
+    view, alt = ResultsView(results), altair()
     rows: list[_Row] = []
     flat: list[_Row] = []
     for group in view.panel(task, model):
@@ -154,7 +154,7 @@ def answers(results: Mapping[str, Any], distribution: Mapping[str, Any], group_i
     The twelve answers that the reference (else all arms together) gives most, the same for each arm; what is
     left is one bar more.
     """
-    view = View(results)
+    view = ResultsView(results)
     shares = distribution["groups"][group_id]
     reference = distribution["reference"]
     top = _top_answers(distribution)
@@ -168,7 +168,7 @@ def answers(results: Mapping[str, Any], distribution: Mapping[str, Any], group_i
 def reliabilities(results: Mapping[str, Any]) -> list[Figure]:
     """Stated against observed probabilities for every task, model and place on the axis: a chart for the direct
     answers and one for the reference, as far as there are both."""
-    view = View(results)
+    view = ResultsView(results)
     made = []
     for (task, model, at, source), entries in view.calibrations().items():
         where = "" if at is None else f"{view.axis} = {at}"
@@ -180,7 +180,7 @@ def reliabilities(results: Mapping[str, Any]) -> list[Figure]:
 def reliability(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Any:
     """What was stated against what was observed: a line an arm and on it a point a bin, the larger the more
     answers, and the dashed diagonal where the two are equal. Both axes reach the largest value."""
-    view, alt = View(results), altair()
+    view, alt = ResultsView(results), altair()
     rows = [
         {
             "arm": view.by_id[entry["group"]]["arm"],
@@ -221,12 +221,12 @@ def _place(task: str, model: str) -> str:
     return f"{task}, {model}" if model else task
 
 
-def _colour(view: View, **more: Any) -> Any:
+def _colour(view: ResultsView, **more: Any) -> Any:
     alt = altair()
     return alt.Color("arm:N", scale=alt.Scale(domain=view.arms), **more)
 
 
-def _shape(view: View) -> Any:
+def _shape(view: ResultsView) -> Any:
     alt = altair()
     return alt.Shape("arm:N", scale=alt.Scale(domain=view.arms))
 
@@ -235,12 +235,12 @@ def _tooltip(alt: Any, *axes: str) -> list[Any]:
     return [alt.Tooltip("arm:N"), *(alt.Tooltip(f"{axis}_text:N", title=f"{axis} (95 %)") for axis in axes)]
 
 
-def _axis_title(view: View, name: str) -> str:
+def _axis_title(view: ResultsView, name: str) -> str:
     measure = view.measures[name]
     return str(measure["title"]) + (f" ({measure['better']} is better)" if measure["better"] else "")
 
 
-def _numbers_axis(alt: Any, view: View, values: list[float]) -> Any:
+def _numbers_axis(alt: Any, view: ResultsView, values: list[float]) -> Any:
     """Logarithmic where the values span more than a factor of thirty, as those of tau do."""
     wide = bool(values) and values[0] > 0 and values[-1] / values[0] > 30
     scale = (
@@ -250,7 +250,7 @@ def _numbers_axis(alt: Any, view: View, values: list[float]) -> Any:
     return alt.X("at:Q", title=view.axis, scale=scale, axis=axis)
 
 
-def _points(view: View, task: str, model: str) -> dict[str, tuple[Shown, Shown]]:
+def _points(view: ResultsView, task: str, model: str) -> dict[str, tuple[DisplayedFigure, DisplayedFigure]]:
     return {
         group["id"]: (x, y)
         for group in view.panel(task, model)
@@ -259,19 +259,23 @@ def _points(view: View, task: str, model: str) -> dict[str, tuple[Shown, Shown]]
     }
 
 
-def _front(view: View, points: Mapping[str, tuple[Shown, Shown]]) -> tuple[list[str], tuple[float, float]]:
+def _front(
+    view: ResultsView, points: Mapping[str, tuple[DisplayedFigure, DisplayedFigure]]
+) -> tuple[list[str], tuple[float, float]]:
     """The ids on the front, and the reference point: the worse of 0 and the worst arm, in each direction."""
     oriented = _oriented(view, points)
     reference = tuple(min(0.0, *(point[at] for point in oriented.values())) for at in (0, 1))
     return pareto_front(oriented), (reference[0], reference[1])
 
 
-def _oriented(view: View, points: Mapping[str, tuple[Shown, Shown]]) -> dict[str, tuple[float, float]]:
+def _oriented(
+    view: ResultsView, points: Mapping[str, tuple[DisplayedFigure, DisplayedFigure]]
+) -> dict[str, tuple[float, float]]:
     across, up = view.sign(view.primary), view.sign(view.quality or view.primary)
     return {key: (x.value * across, y.value * up) for key, (x, y) in points.items()}
 
 
-def _front_caption(view: View, task: str, model: str) -> str:
+def _front_caption(view: ResultsView, task: str, model: str) -> str:
     points = _points(view, task, model)
     best, reference = _front(view, points)
     oriented = _oriented(view, points)

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from outspoken import models, tasks, templates
-from outspoken.batch.plan import Plan
+from outspoken.batch.plan import RunPlan
 from outspoken.chat import ChatRequest, Message
 from outspoken.errors import ProviderError, UsageError
-from outspoken.experiment.spec import AXES, Arm, Spec
+from outspoken.experiment.spec import AXES, Arm, ExperimentSpec
 from outspoken.models.base import Model
 from outspoken.tasks import Task
 
-__all__ = ["Cell", "Grid", "tasks_of"]
+__all__ = ["Grid", "GridCell", "tasks_of"]
 
 _ONE_A_CALL = ("direct", "direct-cot")
 # Settings that say nothing of how a cell was asked, or stand in the results under another name.
@@ -25,7 +25,7 @@ _UNTOLD = ("method", "extra", "stop", "retries", "on_short")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class GridCell:
     """One task, asked by one arm, of one model, at one value of the axis (None where that means nothing to it).
 
     `wanted` is the number of responses for a prompt; `options` are those of a run, which gets them.
@@ -39,12 +39,12 @@ class Cell:
     wanted: int
     options: Mapping[str, Any]
 
-    def plan(self, wanted: int | None = None) -> Plan:
+    def plan(self, wanted: int | None = None) -> RunPlan:
         """What a run asks; `wanted` for another number of responses. Raises `UsageError` for what cannot be."""
         options = dict(self.options)
         if wanted is not None:
             options["n"] = wanted
-        return Plan.make(self.model, None, options)
+        return RunPlan.make(self.model, None, options)
 
     def settings(self, axis: str) -> dict[str, Any]:
         """How it was asked, for the results; the `axis` is always among them."""
@@ -66,12 +66,12 @@ class Cell:
 class Grid:
     """All cells of an experiment, in the order of its tasks, models, arms and values."""
 
-    spec: Spec
+    spec: ExperimentSpec
     tasks: tuple[Task, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
 
     @classmethod
-    def make(cls, spec: Spec, *, concurrency: int | None = None) -> Grid:
+    def make(cls, spec: ExperimentSpec, *, concurrency: int | None = None) -> Grid:
         """Raises `UsageError` for a task, a template, a model or a setting that cannot be; nothing is sent."""
         names = spec.models or (models.default_name(),)
         if twice := {name for name in names if names.count(name) > 1}:
@@ -80,13 +80,13 @@ class Grid:
             raise UsageError(f"{spec.name} compares models: name two or more, each with --model")
         spec = replace(spec, models=tuple(names))
         asked = tasks_of(spec)
-        resolved = [models.resolve(name) for name in names]
+        resolved = [models.get_model(name) for name in names]
         cells = tuple(_cells(spec, asked, resolved, concurrency))
         for cell in cells:
             _check(cell)
         return cls(spec, asked, cells)
 
-    def matched(self, cell: Cell) -> Cell:
+    def matched(self, cell: GridCell) -> GridCell:
         """The cell whose tokens this one is to use up: of the same task, model and value of the axis."""
         there = [
             other
@@ -127,7 +127,7 @@ class Grid:
                 raise
 
 
-def tasks_of(spec: Spec) -> tuple[Task, ...]:
+def tasks_of(spec: ExperimentSpec) -> tuple[Task, ...]:
     """The tasks with their prompts and references, cut to the number of prompts that is wanted."""
     loaded = [tasks.load(name) for name in spec.tasks]
     names = [task.name for task in loaded]
@@ -154,7 +154,9 @@ def tasks_of(spec: Spec) -> tuple[Task, ...]:
     return tuple(replace(task, prompts=task.prompts[: spec.prompts]) for task in loaded)
 
 
-def _cells(spec: Spec, asked: tuple[Task, ...], resolved: list[Model], concurrency: int | None) -> Iterator[Cell]:
+def _cells(
+    spec: ExperimentSpec, asked: tuple[Task, ...], resolved: list[Model], concurrency: int | None
+) -> Iterator[GridCell]:
     number = 0
     for task in asked:
         for name, model in zip(spec.models, resolved, strict=True):
@@ -168,10 +170,10 @@ def _cells(spec: Spec, asked: tuple[Task, ...], resolved: list[Model], concurren
                     options = _options(spec, task, arm, value if varied else None, wanted)
                     if concurrency is not None:
                         options["concurrency"] = concurrency
-                    yield Cell(_slug(".".join(parts)), task, arm, model, value, wanted, options)
+                    yield GridCell(_slug(".".join(parts)), task, arm, model, value, wanted, options)
 
 
-def _options(spec: Spec, task: Task, arm: Arm, value: Any, wanted: int) -> dict[str, Any]:
+def _options(spec: ExperimentSpec, task: Task, arm: Arm, value: Any, wanted: int) -> dict[str, Any]:
     """The settings of the run of one cell; the calls and turns of a method are those of the paper's table 1."""
     options: dict[str, Any] = {"words": task.words, **spec.settings, **arm.settings, "method": arm.method}
     k = options.pop("k", spec.k or task.k)
@@ -195,7 +197,7 @@ def _options(spec: Spec, task: Task, arm: Arm, value: Any, wanted: int) -> dict[
     return options
 
 
-def _check(cell: Cell) -> None:
+def _check(cell: GridCell) -> None:
     settings = cell.plan().settings
     can = cell.model.capabilities
     if settings.seed is not None and not can.seed:

@@ -10,7 +10,7 @@ from typing import Any
 
 from outspoken.experiment import charts, report_tables
 from outspoken.experiment.report_text import answer, interval, samples, signed
-from outspoken.experiment.results_view import View
+from outspoken.experiment.results_view import ResultsView
 from outspoken.io.atomic import put
 from outspoken.report import charts as drawing
 from outspoken.report import html
@@ -39,7 +39,7 @@ def write(results: Mapping[str, Any], folder: Path, *, pictures: bool = True) ->
 def render(results: Mapping[str, Any]) -> str:
     """The page, with every script, style and chart inside. What models wrote is text in it and nothing else."""
     results = html.printable(results)
-    view = View(results)
+    view = ResultsView(results)
     specs: dict[str, Any] = {}
     return html.render(
         resources.files("outspoken.experiment") / "page",
@@ -65,7 +65,7 @@ def render(results: Mapping[str, Any]) -> str:
     )
 
 
-def _distributions(view: View, specs: dict[str, Any]) -> list[dict[str, Any]]:
+def _distributions(view: ResultsView, specs: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "task": entry["task"],
@@ -78,7 +78,7 @@ def _distributions(view: View, specs: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _by_model(view: View, keys: Iterable[str]) -> list[tuple[str, list[str]]]:
+def _by_model(view: ResultsView, keys: Iterable[str]) -> list[tuple[str, list[str]]]:
     """The ids of groups, those of one model together, in the order of the results."""
     models: dict[str, list[str]] = {}
     order = [group["id"] for task, model in view.panels for group in view.panel(task, model)]
@@ -89,7 +89,7 @@ def _by_model(view: View, keys: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 def _drawn(results: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The charts that become pictures: a name, a title and Vega-Lite."""
-    view = View(results)
+    view = ResultsView(results)
     for figure in charts.figures(results):
         yield figure.name, figure.title, drawing.spec(figure.chart, _WIDTH)
     for entry in results.get("distributions", ()):
@@ -101,7 +101,7 @@ def _drawn(results: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
         yield figure.name, figure.title, drawing.spec(figure.chart, _LARGE_SQUARE, _LARGE_SQUARE)
 
 
-def _side_by_side(view: View, entry: Mapping[str, Any]) -> Any:
+def _side_by_side(view: ResultsView, entry: Mapping[str, Any]) -> Any:
     made = [
         charts.answers(view.results, entry, key).properties(
             width=_SMALL, title=f"{view.label(view.by_id[key])} · {view.by_id[key]['model']}"

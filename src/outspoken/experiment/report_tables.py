@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.experiment.report_text import SOURCES, chance, interval, signed
-from outspoken.experiment.results_view import Against, Shown, View, shown
+from outspoken.experiment.results_view import DisplayedDifference, DisplayedFigure, ResultsView, shown
 from outspoken.report.format import number
-from outspoken.report.tables import Cell, Column, Row, Table
+from outspoken.report.tables import Column, Table, TableCell, TableRow
 
 __all__ = ["calibration", "comparisons", "costs", "figures"]
 
@@ -31,7 +31,7 @@ class _Notes:
         return tuple(places)
 
 
-def figures(view: View, task: str, model: str) -> Table:
+def figures(view: ResultsView, task: str, model: str) -> Table:
     """A row an arm, a column a measure: headline ones first, those as published last and labelled."""
     groups = view.panel(task, model)
     ranked = sorted(view.measures, key=lambda name: _rank(view, name))
@@ -39,7 +39,7 @@ def figures(view: View, task: str, model: str) -> Table:
     notes = _Notes()
     likes = {name: _like(view.figure(group, name) for group in groups) for name in names}
     rows = [
-        Row((_name(view, group), *(_figure(view, group, name, notes, likes[name]) for name in names)))
+        TableRow((_name(view, group), *(_figure(view, group, name, notes, likes[name]) for name in names)))
         for group in groups
     ]
     columns = [Column("arm", text=True), *(_column(view, name) for name in names)]
@@ -52,7 +52,7 @@ def figures(view: View, task: str, model: str) -> Table:
     )
 
 
-def _absent(view: View, groups: list[_Group]) -> tuple[str, ...]:
+def _absent(view: ResultsView, groups: list[_Group]) -> tuple[str, ...]:
     """The measures that no group has, those with the same reason together."""
     reasons: dict[str, list[str]] = {}
     for name, measure in view.measures.items():
@@ -62,46 +62,48 @@ def _absent(view: View, groups: list[_Group]) -> tuple[str, ...]:
     return tuple(f"{', '.join(titles)}: {why}" for why, titles in reasons.items())
 
 
-def _rank(view: View, name: str) -> tuple[bool, bool, int]:
+def _rank(view: ResultsView, name: str) -> tuple[bool, bool, int]:
     return name != view.primary, name != view.quality, _KINDS.get(view.measures[name]["kind"], 1)
 
 
-def _column(view: View, name: str) -> Column:
+def _column(view: ResultsView, name: str) -> Column:
     measure = view.measures[name]
     better = f"{measure['better']} is better" if measure["better"] else ""
     badge = "as published" if measure["kind"] == "published" else ""
     return Column(measure["title"], measure["about"], better, badge)
 
 
-def _name(view: View, group: _Group) -> Cell:
+def _name(view: ResultsView, group: _Group) -> TableCell:
     label = view.label(group)
-    return Cell(label, label, arm=view.arms.index(group["arm"]))
+    return TableCell(label, label, arm=view.arms.index(group["arm"]))
 
 
-def _like(figures: Iterable[Shown | None]) -> float | None:
+def _like(figures: Iterable[DisplayedFigure | None]) -> float | None:
     """The figure whose decimals a column has: its least, with at most one decimal more than its largest takes."""
     sizes = [abs(figure.value) for figure in figures if figure and figure.value]
     return max(min(sizes), max(sizes) / 10) if sizes else None
 
 
-def _estimated(figure: Shown, notes: _Notes, like: float | None, mark: str = "", verdict: str = "") -> Cell:
+def _estimated(
+    figure: DisplayedFigure, notes: _Notes, like: float | None, mark: str = "", verdict: str = ""
+) -> TableCell:
     # What the column's decimals would make a 0 keeps its own.
     if like is not None and 0 < abs(figure.value) < like / 100:
         like = None
     text, within = number(figure.value, like=like), interval(figure, like=like)
-    return Cell(text, figure.value, within, mark, verdict, notes.add(figure.note))
+    return TableCell(text, figure.value, within, mark, verdict, notes.add(figure.note))
 
 
-def _figure(view: View, group: _Group, name: str, notes: _Notes, like: float | None) -> Cell:
+def _figure(view: ResultsView, group: _Group, name: str, notes: _Notes, like: float | None) -> TableCell:
     figure = view.figure(group, name)
     if figure is None:
         why = group.get("undefined", {}).get(name, "")
-        return Cell("–", None, notes=notes.add(why and f"undefined: {why}"))
+        return TableCell("–", None, notes=notes.add(why and f"undefined: {why}"))
     mark, verdict = _mark(view, group, name)
     return _estimated(figure, notes, like, mark, verdict)
 
 
-def _mark(view: View, group: _Group, name: str) -> tuple[str, str]:
+def _mark(view: ResultsView, group: _Group, name: str) -> tuple[str, str]:
     against = view.against(group, view.baseline_of(group), name)
     if against is None or not against.shown:
         return "", ""
@@ -110,7 +112,7 @@ def _mark(view: View, group: _Group, name: str) -> tuple[str, str]:
     return "↑" if up else "↓", ("good" if up == (better == "higher") else "bad") if better else ""
 
 
-def calibration(view: View) -> Table:
+def calibration(view: ResultsView) -> Table:
     """A row an arm and what its stated probabilities are held against."""
     columns = (
         Column("arm", text=True),
@@ -147,28 +149,28 @@ def calibration(view: View) -> Table:
         figures = [(shown(entry[name]), likes[name]) for name in names]
         cells = (
             _name(view, group),
-            Cell(source, source),
-            *(Cell("–") if figure is None else _estimated(figure, notes, like) for figure, like in figures),
+            TableCell(source, source),
+            *(TableCell("–") if figure is None else _estimated(figure, notes, like) for figure, like in figures),
             _compared_answers(entry, notes),
-            Cell(group["task"], group["task"]),
-            Cell(group["model"], group["model"]),
+            TableCell(group["task"], group["task"]),
+            TableCell(group["model"], group["model"]),
         )
-        rows.append(Row(cells))
+        rows.append(TableRow(cells))
     return Table("Are the stated probabilities right?", columns, tuple(rows), tuple(notes.texts))
 
 
-def _compared_answers(entry: Mapping[str, Any], notes: _Notes) -> Cell:
+def _compared_answers(entry: Mapping[str, Any], notes: _Notes) -> TableCell:
     count = sum(part["count"] for part in entry["bins"])
     left = entry["undefined"]
     prompts = "1 prompt" if left == 1 else f"{left:,} prompts"
-    return Cell(
+    return TableCell(
         f"{count:,}",
         count,
         notes=notes.add(left and f"{prompts} left out: one answer in all, or none on both sides"),
     )
 
 
-def comparisons(view: View) -> Table:
+def comparisons(view: ResultsView) -> Table:
     """A row a comparison, those of the primary measure and of quality first."""
     first = [name for name in (view.primary, view.quality) if name]
     entries = [entry for entry in view.results.get("comparisons", ()) if entry["difference"] is not None]
@@ -196,55 +198,57 @@ def comparisons(view: View) -> Table:
     return Table("Comparisons", columns, rows, tuple(notes.texts))
 
 
-def _compared(view: View, entry: Mapping[str, Any], notes: _Notes) -> Row:
+def _compared(view: ResultsView, entry: Mapping[str, Any], notes: _Notes) -> TableRow:
     against = view.read(entry)
     a, b = view.by_id[entry["a"]], view.by_id[entry["b"]]
     pair = f"{view.label(a)} \N{MINUS SIGN} {view.label(b)}"
     title = view.measures[entry["measure"]]["title"]
     cells = (
-        Cell(pair, pair, arm=view.arms.index(a["arm"])),
-        Cell(signed(against), against.difference, interval(against), notes=notes.add(against.note)),
+        TableCell(pair, pair, arm=view.arms.index(a["arm"])),
+        TableCell(signed(against), against.difference, interval(against), notes=notes.add(against.note)),
         _said(against, notes),
         _p(against.p),
         _p(against.p_holm),
         _plain(against.effect),
         _count(against.units),
         _count(against.needed),
-        Cell(entry["task"], entry["task"]),
-        Cell(entry["model"], entry["model"]),
-        Cell(title, title),
+        TableCell(entry["task"], entry["task"]),
+        TableCell(entry["model"], entry["model"]),
+        TableCell(title, title),
     )
     pairs = "baseline" if view.baseline in (a["arm"], b["arm"]) else "others"
-    return Row(cells, {"measure": entry["measure"], "pairs": pairs})
+    return TableRow(cells, {"measure": entry["measure"], "pairs": pairs})
 
 
-def _said(against: Against, notes: _Notes) -> Cell:
+def _said(against: DisplayedDifference, notes: _Notes) -> TableCell:
     return (
-        Cell("yes", "yes") if against.shown else Cell("no", "no", notes=notes.add(f"not shown: {against.doubt}"))
+        TableCell("yes", "yes")
+        if against.shown
+        else TableCell("no", "no", notes=notes.add(f"not shown: {against.doubt}"))
     )
 
 
-def _p(p: float | None) -> Cell:
-    return Cell("–") if p is None else Cell(chance(p).removeprefix("p ").removeprefix("= "), p)
+def _p(p: float | None) -> TableCell:
+    return TableCell("–") if p is None else TableCell(chance(p).removeprefix("p ").removeprefix("= "), p)
 
 
-def _plain(value: float | None) -> Cell:
-    return Cell("–") if value is None else Cell(number(value), value)
+def _plain(value: float | None) -> TableCell:
+    return TableCell("–") if value is None else TableCell(number(value), value)
 
 
-def _count(value: int | None) -> Cell:
-    return Cell("–") if value is None else Cell(f"{value:,}", value)
+def _count(value: int | None) -> TableCell:
+    return TableCell("–") if value is None else TableCell(f"{value:,}", value)
 
 
-def _dollars(value: float | None) -> Cell:
+def _dollars(value: float | None) -> TableCell:
     return (
-        Cell("–")
+        TableCell("–")
         if value is None
-        else Cell(f"${value:,.2f}" if value >= 0.1 or not value else f"${value:.2g}", value)
+        else TableCell(f"${value:,.2f}" if value >= 0.1 or not value else f"${value:.2g}", value)
     )
 
 
-def costs(view: View) -> Table:
+def costs(view: ResultsView) -> Table:
     """What was asked, what came, and what it cost, a row a group."""
     columns = (
         Column("arm", text=True),
@@ -269,8 +273,8 @@ def costs(view: View) -> Table:
         each, distinct = cost.get("per_response") or {}, cost.get("per_distinct") or {}
         cells = (
             _name(view, group),
-            Cell(group["task"], group["task"]),
-            Cell(group["model"], group["model"]),
+            TableCell(group["task"], group["task"]),
+            TableCell(group["model"], group["model"]),
             *(_count(group[name]) for name in ("prompts", "responses", "failures", "empty")),
             _count(cost.get("requests")),
             _count(cost.get("tokens")),
@@ -281,5 +285,5 @@ def costs(view: View) -> Table:
             _dollars(distinct.get("usd")),
             _plain(distinct.get("seconds")),
         )
-        rows.append(Row(cells))
+        rows.append(TableRow(cells))
     return Table("What was asked and what it cost", columns, tuple(rows))

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from outspoken.experiment.results_view import Against, Shown, View
+from outspoken.experiment.results_view import DisplayedDifference, DisplayedFigure, ResultsView
 from outspoken.measure.statistics import FEW
 from outspoken.report.format import number
 
-__all__ = ["SOURCES", "Answer", "Verdict", "answer", "chance", "interval", "samples", "signed"]
+__all__ = ["SOURCES", "Conclusion", "TaskConclusion", "answer", "chance", "interval", "samples", "signed"]
 
 # What stated probabilities are held against.
 SOURCES = {"direct": "direct answers", "reference": "the reference"}
@@ -20,18 +20,18 @@ SOURCES = {"direct": "direct answers", "reference": "the reference"}
 _Group = Mapping[str, Any]
 
 
-def signed(against: Against) -> str:
+def signed(against: DisplayedDifference) -> str:
     """The difference with its sign and as many decimals as the figures that differ."""
     text = number(against.difference, like=against.size)
     return f"+{text}" if against.difference > 0 else text
 
 
-def interval(figure: Shown | Against, *, like: float | None = None) -> str:
+def interval(figure: DisplayedFigure | DisplayedDifference, *, like: float | None = None) -> str:
     """`low to high`, empty where there is no interval; `like` gives the decimals of another figure."""
     if figure.low is None or figure.high is None:
         return ""
     if like is None:
-        like = figure.value if isinstance(figure, Shown) else figure.size
+        like = figure.value if isinstance(figure, DisplayedFigure) else figure.size
     return f"{number(figure.low, like=like)} to {number(figure.high, like=like)}"
 
 
@@ -42,7 +42,7 @@ def chance(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def samples(view: View) -> str:
+def samples(view: ResultsView) -> str:
     """How many direct answers there are to a prompt where stated probabilities are held against them (`60`, or
     `58 to 60`); empty where they are not."""
     pairs = {(task, model) for task, model, _, source in view.calibrations() if source == "direct"}
@@ -55,7 +55,7 @@ def samples(view: View) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TaskConclusion:
     """What one task and model say. `group` is the arm spoken of and `against` how it stands to the baseline, both
     None where there is nothing to compare; `sentences` say it in words."""
 
@@ -63,19 +63,19 @@ class Verdict:
     model: str
     shown: bool
     group: _Group | None
-    against: Against | None
+    against: DisplayedDifference | None
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Conclusion:
     """The whole: one or two sentences, and a verdict for each task and model."""
 
     lead: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[TaskConclusion, ...]
 
 
-def answer(view: View) -> Answer:
+def answer(view: ResultsView) -> Conclusion:
     """Which arm, by how much over the baseline, how sure, and at what price.
 
     An arm is shown to be better only where its difference from the baseline goes the better way, the interval
@@ -85,11 +85,11 @@ def answer(view: View) -> Answer:
     panels = [panel for panel in view.panels if any(view.baseline_of(group) for group in view.panel(*panel))]
     verdicts = tuple(_verdict(view, task, model) for task, model in panels or view.panels)
     if len(verdicts) == 1:
-        return Answer(" ".join(verdicts[0].sentences[:3]), verdicts)
-    return Answer(_lead(view, verdicts), verdicts)
+        return Conclusion(" ".join(verdicts[0].sentences[:3]), verdicts)
+    return Conclusion(_lead(view, verdicts), verdicts)
 
 
-def _lead(view: View, verdicts: tuple[Verdict, ...]) -> str:
+def _lead(view: ResultsView, verdicts: tuple[TaskConclusion, ...]) -> str:
     if not verdicts:
         return "There is no answer: the results hold no group."
     wins = Counter(view.label(v.group) for v in verdicts if v.shown and v.group)
@@ -114,7 +114,7 @@ def _lead(view: View, verdicts: tuple[Verdict, ...]) -> str:
     return f"{text} {_summed(view, first, won)}"
 
 
-def _summed(view: View, name: str, won: list[Verdict]) -> str:
+def _summed(view: ResultsView, name: str, won: list[TaskConclusion]) -> str:
     """By how much, how sure and at what price, from the least to the most of what an arm has won."""
     pairs = [(v.group, v.against) for v in won if v.group and v.against]
     sizes = sorted(abs(against.difference) for _, against in pairs)
@@ -132,7 +132,7 @@ def _summed(view: View, name: str, won: list[Verdict]) -> str:
     return text + _judged(view, [group for group, _ in pairs]) + "."
 
 
-def _judged(view: View, groups: list[_Group]) -> str:
+def _judged(view: ResultsView, groups: list[_Group]) -> str:
     if view.quality is None:
         return ""
     known = [(g, against) for g in groups if (against := view.against(g, view.baseline_of(g), view.quality))]
@@ -149,12 +149,12 @@ def _span(texts: list[str]) -> str:
     return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
 
-def _tokens_ratio(view: View, group: _Group) -> float | None:
+def _tokens_ratio(view: ResultsView, group: _Group) -> float | None:
     here, there = _tokens(group), _tokens(view.baseline_of(group))
     return here / there if here is not None and there else None
 
 
-def _verdict(view: View, task: str, model: str) -> Verdict:
+def _verdict(view: ResultsView, task: str, model: str) -> TaskConclusion:
     groups = view.panel(task, model)
     sign = view.sign(view.primary)
     rivals = [
@@ -165,7 +165,7 @@ def _verdict(view: View, task: str, model: str) -> Verdict:
     ]
     if not rivals:
         why = _nothing_to_compare(view, groups)
-        return Verdict(task, model, False, None, None, (why,))
+        return TaskConclusion(task, model, False, None, None, (why,))
     better = [rival for rival in rivals if rival[2].shown and rival[2].difference * sign > 0]
     group, figure, against = max(better or rivals, key=lambda rival: rival[1].value * sign)
     sentences = _won(view, group, figure, against) if better else _open(view, group, figure, against)
@@ -180,10 +180,10 @@ def _verdict(view: View, task: str, model: str) -> Verdict:
             sentences.append(_others(view, group, others))
     if worse:
         sentences.append(f"Shown to be worse than {view.baseline}: {', '.join(worse)}.")
-    return Verdict(task, model, bool(better), group, against, tuple(sentences))
+    return TaskConclusion(task, model, bool(better), group, against, tuple(sentences))
 
 
-def _nothing_to_compare(view: View, groups: list[_Group]) -> str:
+def _nothing_to_compare(view: ResultsView, groups: list[_Group]) -> str:
     title = view.title(view.primary)
     for group in groups:
         if reason := group.get("undefined", {}).get(view.primary):
@@ -191,7 +191,7 @@ def _nothing_to_compare(view: View, groups: list[_Group]) -> str:
     return f"There is nothing to compare: no arm has both a {title} and a comparison with {view.baseline}."
 
 
-def _won(view: View, group: _Group, figure: Shown, against: Against) -> list[str]:
+def _won(view: ResultsView, group: _Group, figure: DisplayedFigure, against: DisplayedDifference) -> list[str]:
     base = view.figure(view.baseline_of(group) or group, view.primary)
     text = f"{view.label(group)} leads: {view.title(view.primary)} {number(figure.value)}"
     if base is not None:
@@ -206,12 +206,12 @@ def _won(view: View, group: _Group, figure: Shown, against: Against) -> list[str
     return [f"{text}.", f"{sure}{_noted(against.note)}."]
 
 
-def _base(view: View, group: _Group) -> str:
+def _base(view: ResultsView, group: _Group) -> str:
     base = view.baseline_of(group)
     return view.label(base) if base else view.baseline
 
 
-def _open(view: View, group: _Group, figure: Shown, against: Against) -> list[str]:
+def _open(view: ResultsView, group: _Group, figure: DisplayedFigure, against: DisplayedDifference) -> list[str]:
     more = "lower" if view.sign(view.primary) < 0 else "higher"
     first = f"No arm is shown to have a {more} {view.title(view.primary)} than {_base(view, group)}."
     text = f"The best of the others is {view.label(group)}: {number(figure.value)}, {_difference(against)}; "
@@ -223,7 +223,7 @@ def _open(view: View, group: _Group, figure: Shown, against: Against) -> list[st
     return [first, f"{text}."]
 
 
-def _difference(against: Against, times: str = "") -> str:
+def _difference(against: DisplayedDifference, times: str = "") -> str:
     size = number(abs(against.difference), like=against.size)
     way = "more" if against.difference >= 0 else "less"
     within = interval(against)
@@ -235,7 +235,7 @@ def _noted(note: str) -> str:
     return f" ({note.rstrip('.')})" if note else ""
 
 
-def _price(view: View, group: _Group) -> str:
+def _price(view: ResultsView, group: _Group) -> str:
     here, there, ratio = _tokens(group), _tokens(view.baseline_of(group)), _tokens_ratio(view, group)
     text = "its tokens were not recorded" if here is None else f"{number(here)} tokens for each distinct response"
     if ratio is not None and there is not None:
@@ -252,7 +252,7 @@ def _tokens(group: _Group | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _quality(view: View, name: str, group: _Group, where: str = "") -> str:
+def _quality(view: ResultsView, name: str, group: _Group, where: str = "") -> str:
     against = view.against(group, view.baseline_of(group), name)
     if against is None:
         return f"no comparison of {view.title(name)} was made"
@@ -264,7 +264,9 @@ def _quality(view: View, name: str, group: _Group, where: str = "") -> str:
     return f"{text}, {'better' if better else 'worse'}, which is shown ({chance(against.p_holm)})"
 
 
-def _others(view: View, group: _Group, others: list[tuple[_Group, Shown, Against]]) -> str:
+def _others(
+    view: ResultsView, group: _Group, others: list[tuple[_Group, DisplayedFigure, DisplayedDifference]]
+) -> str:
     names = ", ".join(view.label(other) for other, _, _ in others)
     text = f"Also shown to be better than {view.baseline}: {names}."
     tied = [

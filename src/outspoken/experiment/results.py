@@ -16,9 +16,9 @@ import numpy as np
 from outspoken import models
 from outspoken._version import __version__
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.experiment.cells import Came
+from outspoken.experiment.cells import CellResult
 from outspoken.experiment.runner import LEDGER
-from outspoken.experiment.spec import Spec
+from outspoken.experiment.spec import ExperimentSpec
 from outspoken.io.atomic import replace as write_whole
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
@@ -31,7 +31,7 @@ from outspoken.measure.measures import MEASURES
 from outspoken.measure.values import Group
 from outspoken.tasks import Task
 
-__all__ = ["Subject", "check", "conclude", "of_grid", "recorded", "write"]
+__all__ = ["MeasuredGroup", "check", "conclude", "of_grid", "recorded", "write"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,7 +41,7 @@ _EXAMPLE_PROMPTS, _EXAMPLE_TEXTS, _EXAMPLE_LENGTH = 3, 5, 1200
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class MeasuredGroup:
     """What is measured as one: a group of responses to a task, the arm that it belongs to, and what it cost."""
 
     task: Task
@@ -51,14 +51,14 @@ class Subject:
     cost: Cost | None = None
 
 
-def check(spec: Spec, tasks: Iterable[Task]) -> None:
+def check(spec: ExperimentSpec, tasks: Iterable[Task]) -> None:
     """Raise `UsageError` for a measure, an embedder, a judge or a rubric that cannot be; nothing is sent."""
     if spec.primary and spec.primary not in MEASURES:
         raise UnknownNameError("measure", spec.primary, MEASURES)
     _embedder(spec, cache=False)
     if not spec.judge:
         return
-    models.resolve(spec.judge)
+    models.get_model(spec.judge)
     named = list(tasks)
     judges = [Judge(spec.judge, rubric) for task in named if (rubric := spec.rubric or task.rubric)]
     if not judges:
@@ -68,19 +68,19 @@ def check(spec: Spec, tasks: Iterable[Task]) -> None:
         )
 
 
-def _embedder(spec: Spec, *, cache: bool = True) -> Embedder | None:
+def _embedder(spec: ExperimentSpec, *, cache: bool = True) -> Embedder | None:
     return None if spec.embedder == "none" else embedder(spec.embedder or _DEFAULT_EMBEDDER, cache=cache)
 
 
-def of_grid(spec: Spec, came: Iterable[Came]) -> list[Subject]:
+def of_grid(spec: ExperimentSpec, came: Iterable[CellResult]) -> list[MeasuredGroup]:
     """The cells of a grid."""
     return [
-        Subject(one.cell.task, one.cell.arm.name, one.cell.arm.method, one.group(spec.axis), one.cost())
+        MeasuredGroup(one.cell.task, one.cell.arm.name, one.cell.arm.method, one.group(spec.axis), one.cost())
         for one in came
     ]
 
 
-def recorded(task: Task, files: Sequence[Path]) -> tuple[list[Subject], tuple[str, ...]]:
+def recorded(task: Task, files: Sequence[Path]) -> tuple[list[MeasuredGroup], tuple[str, ...]]:
     """Recorded responses to one task, and what is to be told of their files.
 
     A group is called by its method; by its model and settings too, where that alone does not tell it apart.
@@ -92,11 +92,13 @@ def recorded(task: Task, files: Sequence[Path]) -> tuple[list[Subject], tuple[st
             ", ".join(str(part) for part in (group.method, *group.settings.values()) if part)
             for group in found.groups
         ]
-    subjects = [Subject(task, name, group.method, group) for name, group in zip(names, found.groups, strict=True)]
+    subjects = [
+        MeasuredGroup(task, name, group.method, group) for name, group in zip(names, found.groups, strict=True)
+    ]
     return subjects, (*found.problems, *_unknown_prompts(task, subjects))
 
 
-def _unknown_prompts(task: Task, subjects: Sequence[Subject]) -> Iterable[str]:
+def _unknown_prompts(task: Task, subjects: Sequence[MeasuredGroup]) -> Iterable[str]:
     """What is to be said of prompts whose answers the task does not have."""
     if task.expected is not None or not any(prompt.expected for prompt in task.prompts):
         return
@@ -110,8 +112,8 @@ def _unknown_prompts(task: Task, subjects: Sequence[Subject]) -> Iterable[str]:
 
 
 async def conclude(
-    spec: Spec,
-    subjects: Sequence[Subject],
+    spec: ExperimentSpec,
+    subjects: Sequence[MeasuredGroup],
     folder: Path,
     *,
     command: str,
@@ -154,7 +156,9 @@ def write(document: Mapping[str, Any], folder: Path) -> None:
     write_whole(folder / "results.json", lambda file: file.write(text.encode("utf-8", "backslashreplace") + b"\n"))
 
 
-def _opening(spec: Spec, subjects: Sequence[Subject], command: str, embedder_name: str) -> dict[str, Any]:
+def _opening(
+    spec: ExperimentSpec, subjects: Sequence[MeasuredGroup], command: str, embedder_name: str
+) -> dict[str, Any]:
     """The document before anything is measured."""
     if not subjects:
         raise UsageError("there is nothing to measure: no responses were found")
@@ -198,7 +202,7 @@ def _opening(spec: Spec, subjects: Sequence[Subject], command: str, embedder_nam
 
 
 async def _quality(
-    spec: Spec, task: Task, subjects: Sequence[Subject], folder: Path, progress: Progress | None
+    spec: ExperimentSpec, task: Task, subjects: Sequence[MeasuredGroup], folder: Path, progress: Progress | None
 ) -> tuple[Quality, tuple[str, ...]]:
     """The judge's values by subject and prompt, and what is to be told of its verdicts."""
     rubric = spec.rubric or task.rubric
@@ -217,9 +221,9 @@ async def _quality(
 
 
 async def _measured(
-    spec: Spec,
+    spec: ExperimentSpec,
     task: Task,
-    subjects: Sequence[Subject],
+    subjects: Sequence[MeasuredGroup],
     named: Embedder | None,
     quality: Mapping[tuple[int, str], Sequence[float]],
     progress: Progress | None,
@@ -240,7 +244,7 @@ async def _measured(
     )
 
 
-def _pairs(spec: Spec, subjects: Sequence[Subject]) -> list[tuple[int, int]]:
+def _pairs(spec: ExperimentSpec, subjects: Sequence[MeasuredGroup]) -> list[tuple[int, int]]:
     """Each subject with the baseline of the same model and at the same value of the axis, where there is one, and
     all others of that model and value with each other.
 
@@ -260,12 +264,12 @@ def _pairs(spec: Spec, subjects: Sequence[Subject]) -> list[tuple[int, int]]:
     return with_base + [(b, a) for a, b in combinations(others, 2) if nearness(a, b) == (True, True)]
 
 
-def _baseline(spec: Spec, arms: Sequence[str]) -> str:
+def _baseline(spec: ExperimentSpec, arms: Sequence[str]) -> str:
     """The arm that the others are compared with; the first, where the spec's is none of them."""
     return spec.baseline if spec.baseline in arms else arms[0]
 
 
-def _group(identifier: str, subject: Subject, measured: dict[str, Any]) -> dict[str, Any]:
+def _group(identifier: str, subject: MeasuredGroup, measured: dict[str, Any]) -> dict[str, Any]:
     of = {"id": identifier, "task": subject.task.name, "arm": subject.arm}
     return of | measured | {"method": subject.method}
 
@@ -273,7 +277,7 @@ def _group(identifier: str, subject: Subject, measured: dict[str, Any]) -> dict[
 def _add(
     document: dict[str, Any],
     task: Task,
-    subjects: Sequence[Subject],
+    subjects: Sequence[MeasuredGroup],
     analysis: Analysis,
     groups: Sequence[Mapping[str, Any]],
 ) -> None:

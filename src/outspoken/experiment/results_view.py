@@ -9,7 +9,7 @@ from typing import Any
 from outspoken.errors import UsageError
 from outspoken.measure.statistics import FEW
 
-__all__ = ["LEVEL", "Against", "Shown", "View", "shown"]
+__all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "shown"]
 
 LEVEL = 0.05
 
@@ -18,7 +18,7 @@ _NEEDED = ("name", "title", "primary", "baseline", "measures", "groups")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DisplayedFigure:
     """A figure in the unit it is shown in (times its measure's scale), with its interval where it has one."""
 
     value: float
@@ -28,7 +28,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
+class DisplayedDifference:
     """What one group's figure is above another's, in the unit it is shown in, and how sure that is.
 
     `size` is the larger of the two figures: a difference is written with as many decimals as they are.
@@ -72,12 +72,12 @@ class Against:
         return ""
 
 
-def shown(estimate: Mapping[str, Any] | None, scale: float = 1) -> Shown | None:
+def shown(estimate: Mapping[str, Any] | None, scale: float = 1) -> DisplayedFigure | None:
     """An estimate of the results times its scale, None where it has no value."""
     if not estimate or estimate.get("value") is None:
         return None
     low, high = estimate.get("low"), estimate.get("high")
-    return Shown(
+    return DisplayedFigure(
         estimate["value"] * scale,
         None if low is None else low * scale,
         None if high is None else high * scale,
@@ -85,7 +85,7 @@ def shown(estimate: Mapping[str, Any] | None, scale: float = 1) -> Shown | None:
     )
 
 
-class View:
+class ResultsView:
     """Lookups in a results document. Raises `UsageError` where it is something else."""
 
     def __init__(self, results: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class View:
         """The value of the setting that varies, None where nothing does or the group does not have it."""
         return group["settings"].get(self.axis) if self.axis else None
 
-    def figure(self, group: Mapping[str, Any], name: str | None) -> Shown | None:
+    def figure(self, group: Mapping[str, Any], name: str | None) -> DisplayedFigure | None:
         """None where the figure does not exist for this group."""
         return shown(group["measures"].get(name), self.measures[name]["scale"]) if name else None
 
@@ -184,7 +184,7 @@ class View:
 
     def against(
         self, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, name: str | None
-    ) -> Against | None:
+    ) -> DisplayedDifference | None:
         """The comparison of a with b (a minus b), in whichever order it was recorded; None where it was not."""
         if a is None or b is None or name is None:
             return None
@@ -201,11 +201,11 @@ class View:
             )
         return None
 
-    def read(self, entry: Mapping[str, Any]) -> Against:
+    def read(self, entry: Mapping[str, Any]) -> DisplayedDifference:
         scale = self.measures[entry["measure"]]["scale"]
         low, high = entry["low"], entry["high"]
         figures = [self.figure(self.by_id[entry[side]], entry["measure"]) for side in ("a", "b")]
-        return Against(
+        return DisplayedDifference(
             entry["difference"] * scale,
             None if low is None else low * scale,
             None if high is None else high * scale,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.batch.estimate import estimate
-from outspoken.batch.file import FileRun, Job
+from outspoken.batch.file import BatchJob, FileRun
 from outspoken.errors import LedgerError, OutputError, OutspokenError, UsageError
-from outspoken.experiment.cells import Came, came_of, cut_to
-from outspoken.experiment.grid import Cell, Grid
+from outspoken.experiment.cells import CellResult, came_of, cut_to
+from outspoken.experiment.grid import Grid, GridCell
 from outspoken.io.atomic import replace as write_whole
 from outspoken.ledger import Ledger
 
@@ -38,7 +38,7 @@ class GridRun:
         self.grid = grid
         self.folder = folder
         self.ledger_path = folder / LEDGER
-        self.cell: Cell | None = None
+        self.cell: GridCell | None = None
         self.running: FileRun | None = None
         self.finished = 0
         self.stopped = ""
@@ -60,7 +60,7 @@ class GridRun:
         if self.running is not None:
             self.running.stop(reason)
 
-    async def run(self, progress: Callable[[str, int, int], None] | None = None) -> tuple[Came, ...]:
+    async def run(self, progress: Callable[[str, int, int], None] | None = None) -> tuple[CellResult, ...]:
         """Ask all cells and say what came of each, in their order; () where it was stopped before the end.
 
         A cell that fails does not end the run: it stands in `problems`. Raises the first failure where no cell
@@ -89,12 +89,12 @@ class GridRun:
             raise next(iter(self._silent.values()), OutspokenError(f"no cell gave any response{first}"))
         return tuple(came)
 
-    async def _ask(self, cell: Cell, wanted: int | None = None) -> None:
+    async def _ask(self, cell: GridCell, wanted: int | None = None) -> None:
         model = cell.model.name
         if model in self._silent:
             return
         out = self.folder / "responses" / f"{cell.id}.parquet"
-        job = Job(self._source(cell), out, cell.plan(wanted), self.ledger_path, resume=True)
+        job = BatchJob(self._source(cell), out, cell.plan(wanted), self.ledger_path, resume=True)
         running = self.running = FileRun(job)
         try:
             self._note(cell, await running.run())
@@ -112,7 +112,7 @@ class GridRun:
         if running.meter.responses:
             self._heard.add(model)
 
-    def _note(self, cell: Cell, summary: Mapping[str, Any]) -> None:
+    def _note(self, cell: GridCell, summary: Mapping[str, Any]) -> None:
         """Keep what went wrong in a cell."""
         if summary["failures"]:
             share = f"{summary['failures']:,} of {summary['prompts']:,} prompts failed"
@@ -121,7 +121,7 @@ class GridRun:
         elif summary["stopped"] and not self.stopped:
             self.problems.append(f"{_named(cell)}: stopped, {summary['stopped']}")
 
-    async def _matched(self, cell: Cell) -> None:
+    async def _matched(self, cell: GridCell) -> None:
         """Ask on until every prompt has used as many tokens as the matched arm did for it."""
         budget = await self._budget(cell)
         wanted = cell.wanted
@@ -139,18 +139,18 @@ class GridRun:
             wanted = math.ceil(wanted * short * _MARGIN)
         self.problems.append(f"{_named(cell)}: it stopped before it had used the tokens of {cell.arm.token_match}")
 
-    async def _budget(self, cell: Cell) -> Mapping[str, int]:
+    async def _budget(self, cell: GridCell) -> Mapping[str, int]:
         matched = self.grid.matched(cell)
         with Ledger(self.ledger_path) as ledger:
             came = await came_of(matched, self._source(matched), ledger)
         return {asked.prompt_id: came.completion_tokens(asked.prompt_id) for asked in came.prompts}
 
-    async def _came(self, cell: Cell) -> Came:
+    async def _came(self, cell: GridCell) -> CellResult:
         with Ledger(self.ledger_path) as ledger:
             came = await came_of(cell, self._source(cell), ledger, self._wanted.get(cell.id))
         return cut_to(came, await self._budget(cell)) if cell.arm.token_match else came
 
-    def _source(self, cell: Cell) -> Path:
+    def _source(self, cell: GridCell) -> Path:
         return self.folder / "prompts" / _file_of(cell)
 
 
@@ -191,7 +191,7 @@ def foretell(grid: Grid, folder: Path) -> dict[str, Any]:
             Path(temporary, name).write_text(text, encoding="utf-8")
         for cell in grid.cells:
             out = Path(temporary, f"{cell.id}.parquet")
-            found = estimate(Job(Path(temporary, _file_of(cell)), out, cell.plan(), folder / LEDGER))
+            found = estimate(BatchJob(Path(temporary, _file_of(cell)), out, cell.plan(), folder / LEDGER))
             for name in ("requests", "from_ledger", "tokens"):
                 totals[name] += found[name]
             known = totals["usd"] is not None and found["usd"] is not None
@@ -222,11 +222,11 @@ def _write(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
 
 
-def _file_of(cell: Cell) -> str:
+def _file_of(cell: GridCell) -> str:
     return f"{cell.task.name}.jsonl"
 
 
-def _named(cell: Cell) -> str:
+def _named(cell: GridCell) -> str:
     return ", ".join([cell.task.name, cell.arm.name, cell.model.name])
 
 

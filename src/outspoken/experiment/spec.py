@@ -15,7 +15,7 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.settings import Settings
 from outspoken.templates import METHODS
 
-__all__ = ["AXES", "Arm", "Spec", "load", "names"]
+__all__ = ["AXES", "Arm", "ExperimentSpec", "load", "names"]
 
 _VERBALIZED = tuple(method for method in METHODS if method.startswith("vs-"))
 AXES: Mapping[str, tuple[str, ...]] = {
@@ -88,7 +88,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class ExperimentSpec:
     """An experiment: a grid of tasks, arms, models and values of one setting.
 
     `n` responses a prompt, by calls of `k` candidates (None: as the task says); `prompts` of each task (None: all
@@ -190,7 +190,7 @@ class Spec:
             elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise UsageError(f"values: min_p must be a number from 0 to 1, not {value!r}")
 
-    def fullsize(self) -> Spec:
+    def fullsize(self) -> ExperimentSpec:
         """With the sizes of `full`. Raises `UsageError` where it says none."""
         if not self.full:
             raise UsageError(f"{self.name} has no table [full]: say the sizes with --n, -k and --prompts")
@@ -200,7 +200,7 @@ class Spec:
             raise UsageError(f"settings in [full] must be a table, not {own!r}")
         return replace(self, full={}, settings={**self.settings, **own}, **sizes)
 
-    def changed(self, *, methods: Sequence[str] = (), **given: Any) -> Spec:
+    def changed(self, *, methods: Sequence[str] = (), **given: Any) -> ExperimentSpec:
         """With other values of its fields, where they are given (not None, not empty).
 
         `methods` keeps the arms of these names; one that is no arm is a method's name, and becomes one.
@@ -233,7 +233,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
-def load(name: str) -> Spec:
+def load(name: str) -> ExperimentSpec:
     """A shipped experiment by its name, or a user's by its path, which ends in .toml.
 
     Paths in the file are relative to it. Raises `UsageError` where the file is not there or says something that no
@@ -263,7 +263,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def _read(where: str, text: str, stem: str, folder: Path) -> Spec:
+def _read(where: str, text: str, stem: str, folder: Path) -> ExperimentSpec:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -291,7 +291,7 @@ def _read(where: str, text: str, stem: str, folder: Path) -> Spec:
     for key in full:
         if key not in ("n", "k", "prompts", "settings"):
             raise UnknownNameError(f"key in [full] of {where}:", key, ("n", "k", "prompts", "settings"))
-    return Spec(
+    return ExperimentSpec(
         tasks=tuple(_path(task, folder) for task in table.pop("tasks", ())),
         arms=tuple(_rooted(Arm.read(where, entry), folder) for entry in table.pop("arms", ())),
         models=tuple(table.pop("models", ())),

@@ -14,14 +14,14 @@ from typing import Any
 from outspoken.chat import ChatReply, Usage
 from outspoken.errors import LedgerError, OutputError, UnknownNameError, UsageError
 from outspoken.ledger.keys import KEY_VERSION, key_of, reply_of, request_of
-from outspoken.ledger.reader import Problem, Reader, log_of
-from outspoken.ledger.store import Ledger, Stored
+from outspoken.ledger.reader import LedgerReader, Problem, log_of
+from outspoken.ledger.store import Ledger, StoredReply
 
 __all__ = [
-    "Cut",
+    "LedgerReader",
+    "LedgerRecord",
     "Problem",
-    "Reader",
-    "Record",
+    "PruneSelection",
     "as_dict",
     "cut",
     "export",
@@ -44,7 +44,7 @@ _PROMPT_TOKENS, _COMPLETION_TOKENS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LedgerRecord:
     """A stored reply with its request, read and found sound. `created` is Unix time."""
 
     key: str
@@ -54,7 +54,7 @@ class Record:
     created: float
 
 
-def read(stored: Stored) -> Record:
+def read(stored: StoredReply) -> LedgerRecord:
     """Read a row. Raises `LedgerError`, saying why, where it is not as it was written."""
     if not (isinstance(stored.request, str) and isinstance(stored.reply, str)):
         raise LedgerError("the request or the reply is no text")
@@ -76,7 +76,7 @@ def read(stored: Stored) -> Record:
         raise LedgerError("the stored reply has another form")
     if not (isinstance(stored.seconds, float) and isinstance(stored.created, float)):
         raise LedgerError("the stored times are no numbers")
-    return Record(stored.key, request, reply, stored.seconds, stored.created)
+    return LedgerRecord(stored.key, request, reply, stored.seconds, stored.created)
 
 
 def _is_request(request: dict[str, Any]) -> bool:
@@ -94,7 +94,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def overview(reader: Reader) -> dict[str, Any]:
+def overview(reader: LedgerReader) -> dict[str, Any]:
     """What a ledger holds: figures of all and of each model asked, the largest first; times are Unix times."""
     columns = (
         f"{_MODEL} AS model, count(*) AS replies, {_PROMPT_TOKENS} AS prompt_tokens, "
@@ -115,7 +115,7 @@ def overview(reader: Reader) -> dict[str, Any]:
     }
 
 
-def find(reader: Reader, beginning: str) -> tuple[Record, dict[str, Any] | None]:
+def find(reader: LedgerReader, beginning: str) -> tuple[LedgerRecord, dict[str, Any] | None]:
     """The reply whose key begins so, and the schema that was asked for.
 
     Raises `UsageError` where no key begins so, or several, and `LedgerError` where the reply is damaged.
@@ -130,7 +130,7 @@ def find(reader: Reader, beginning: str) -> tuple[Record, dict[str, Any] | None]
         keys = ", ".join(row["key"] for row in found[:5]) + (", …" if len(found) > 5 else "")
         raise UsageError(f"several keys begin with {start}: {keys}: give more of it")
     try:
-        record = read(Stored(*found[0]))
+        record = read(StoredReply(*found[0]))
     except LedgerError as error:
         raise LedgerError(
             f"the reply {found[0]['key']} is damaged: {error}; see `outspoken ledger verify`"
@@ -139,7 +139,7 @@ def find(reader: Reader, beginning: str) -> tuple[Record, dict[str, Any] | None]
     return record, None if hashed is None else _parsed(reader.schemas()[0].get(hashed))
 
 
-def verify(reader: Reader, progress: Progress = lambda done, total: None) -> tuple[int, list[Problem]]:
+def verify(reader: LedgerReader, progress: Progress = lambda done, total: None) -> tuple[int, list[Problem]]:
     """Look at everything: the file's structure, every key, schema, reply and part; how many replies are sound, and
     what is wrong."""
     problems: list[Problem] = []
@@ -171,7 +171,7 @@ def verify(reader: Reader, progress: Progress = lambda done, total: None) -> tup
     return sound, problems
 
 
-def _sound(item: Stored | Problem, problems: list[Problem]) -> Record | None:
+def _sound(item: StoredReply | Problem, problems: list[Problem]) -> LedgerRecord | None:
     if isinstance(item, Problem):
         problems.append(item)
         return None
@@ -182,7 +182,7 @@ def _sound(item: Stored | Problem, problems: list[Problem]) -> Record | None:
         return None
 
 
-def _bad_parts(reader: Reader) -> Iterator[Problem]:
+def _bad_parts(reader: LedgerReader) -> Iterator[Problem]:
     try:
         for output, number, counts in reader.rows("SELECT output, number, counts FROM part"):
             if _parsed(counts) is None:
@@ -199,7 +199,7 @@ def _parsed(text: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def export(reader: Reader, problems: list[Problem], model: str | None = None) -> Iterator[bytes]:
+def export(reader: LedgerReader, problems: list[Problem], model: str | None = None) -> Iterator[bytes]:
     """JSON lines that `Replay` reads, one a reply, in the order of storing; with a `model`, only its own.
 
     What is damaged is left out and added to `problems`; so is a schema that is not there, and its replies come
@@ -228,7 +228,7 @@ def export(reader: Reader, problems: list[Problem], model: str | None = None) ->
         raise UnknownNameError("model", model, others, see=f"outspoken ledger show {reader.path}")
 
 
-def as_dict(record: Record, schema: dict[str, Any] | None) -> dict[str, Any]:
+def as_dict(record: LedgerRecord, schema: dict[str, Any] | None) -> dict[str, Any]:
     """A reply with its request, in the form that `Replay` reads."""
     request, reply = record.request, record.reply
     return {
@@ -284,7 +284,7 @@ def save(lines: Iterable[bytes], out: Path, ledger: Path, *, overwrite: bool = F
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PruneSelection:
     """Replies to be deleted: an SQL condition with its values, how many it holds for, and the tokens they cost."""
 
     where: str
@@ -293,7 +293,7 @@ class Cut:
     tokens: int
 
 
-def cut(reader: Reader, *, older_than: float | None = None, model: str | None = None) -> Cut:
+def cut(reader: LedgerReader, *, older_than: float | None = None, model: str | None = None) -> PruneSelection:
     """The replies older than so many days and, or, of a model; none that comes later is among them.
 
     Raises `UsageError` without a condition, for days below 0 and for a model that was never asked.
@@ -311,10 +311,10 @@ def cut(reader: Reader, *, older_than: float | None = None, model: str | None = 
         where, values = f"{where} AND {_MODEL} = ?", (*values, model)
     tokens = f"{_PROMPT_TOKENS} + {_COMPLETION_TOKENS}"
     replies, spent = next(reader.rows(f"SELECT count(*), {tokens} FROM reply WHERE {where}", *values))
-    return Cut(where, values, replies, int(spent))
+    return PruneSelection(where, values, replies, int(spent))
 
 
-def prune(path: Path, of: Cut) -> int:
+def prune(path: Path, of: PruneSelection) -> int:
     """Delete these replies and give their room back; returns how many. Raises `LedgerError`."""
     with Ledger(path) as ledger:
         return ledger.delete(of.where, *of.values)

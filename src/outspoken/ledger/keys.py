@@ -14,7 +14,7 @@ from outspoken.errors import LedgerError, UsageError
 __all__ = [
     "KEY_VERSION",
     "Draw",
-    "Entry",
+    "LedgerEntry",
     "entry_of",
     "key_of",
     "reply_of",
@@ -36,7 +36,7 @@ _plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """A request as the ledger knows it: key, canonical JSON, and its schema's hash and JSON ("" for none)."""
 
     key: str
@@ -45,7 +45,7 @@ class Entry:
     schema: str = ""
 
 
-def entry_of(model: str, request: ChatRequest, draw: Draw) -> Entry:
+def entry_of(model: str, request: ChatRequest, draw: Draw) -> LedgerEntry:
     """The entry of a request to `model`. Raises `UsageError` for what JSON or UTF-8 cannot hold."""
     hashed, schema = ("", "") if request.schema is None else _schema(request.schema)
     sampling = request.sampling.to_dict()
@@ -61,12 +61,12 @@ def entry_of(model: str, request: ChatRequest, draw: Draw) -> Entry:
             "draw": draw,
         }
         text = _canonical(body)
-        return Entry(key_of(text), text, hashed, schema)
+        return LedgerEntry(key_of(text), text, hashed, schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the request cannot be written as JSON: {error}") from error
 
 
-def score_entry(model: str, prompt: str, continuation: str) -> Entry:
+def score_entry(model: str, prompt: str, continuation: str) -> LedgerEntry:
     """The entry of the question how likely `continuation` is after `prompt`: both as messages, and no setting."""
     body = {
         "v": KEY_VERSION,
@@ -77,7 +77,7 @@ def score_entry(model: str, prompt: str, continuation: str) -> Entry:
         "draw": [0, 0, 0],
     }
     text = _canonical(body)
-    return Entry(key_of(text), text)
+    return LedgerEntry(key_of(text), text)
 
 
 def _as_json(value: Mapping[str, Any]) -> Any:

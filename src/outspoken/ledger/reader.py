@@ -12,9 +12,9 @@ from typing import Any
 from outspoken.errors import LedgerError, UsageError
 from outspoken.ledger import store
 from outspoken.ledger.keys import schema_hash
-from outspoken.ledger.store import Stored
+from outspoken.ledger.store import StoredReply
 
-__all__ = ["Problem", "Reader", "log_of"]
+__all__ = ["LedgerReader", "Problem", "log_of"]
 
 _SINGLE_STEPS = 1_000
 _STEPS_OF_SQLITE = 100_000
@@ -29,7 +29,7 @@ class Problem:
     reason: str
 
 
-class Reader:
+class LedgerReader:
     """A ledger that is only read; it is never made, and nothing in it is changed.
 
     Where the folder can be written, SQLite keeps its two files beside the ledger for as long as it is open, and
@@ -41,7 +41,7 @@ class Reader:
         self.path = Path(path)
         self._connection = _open(self.path)
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> LedgerReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,7 +59,7 @@ class Reader:
         except sqlite3.Error as error:
             raise store.failure(self.path, error) from error
 
-    def stored(self) -> Iterator[Stored | Problem]:
+    def stored(self) -> Iterator[StoredReply | Problem]:
         """All replies in the order of their storing; where the file is damaged, what is behind the damage too."""
         at, misses, lost = 0, 0, ""
         while True:
@@ -68,7 +68,7 @@ class Reader:
                     if misses:
                         yield _gap(at - misses + 1, row[0] - 1, lost)
                     at, misses = row[0], 0
-                    yield Stored(*row[1:])
+                    yield StoredReply(*row[1:])
                 break
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):

@@ -18,9 +18,9 @@ from typing import Any
 
 from outspoken.chat import ChatReply
 from outspoken.errors import LedgerError
-from outspoken.ledger.keys import Entry, reply_of, write_reply
+from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
 
-__all__ = ["Ledger", "PartRecord", "Stored"]
+__all__ = ["Ledger", "PartRecord", "StoredReply"]
 
 APPLICATION_ID = 0x4F757473  # "Outs"
 MAGIC = b"SQLite format 3\0"
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS run (started REAL NOT NULL, version TEXT NOT NULL, se
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredReply:
     """One row: the key, the request's canonical JSON, the reply's JSON, seconds it took, Unix time it came."""
 
     key: str
@@ -91,7 +91,7 @@ class Ledger:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         _check(self.path)
-        self._pending: list[tuple[Entry, str, float, float]] = []
+        self._pending: list[tuple[LedgerEntry, str, float, float]] = []
         self._lock = threading.Lock()
         self._flushing: Future[None] | None = None
         self._failure: LedgerError | None = None
@@ -117,7 +117,7 @@ class Ledger:
     def empty(self) -> bool:
         return next(self.rows("SELECT 1 FROM reply LIMIT 1"), None) is None
 
-    def put(self, entry: Entry, reply: ChatReply, seconds: float) -> None:
+    def put(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
         """Store a reply; a key that is there already stays as it is.
 
         Raises `LedgerError` where an earlier one could not be written.
@@ -187,7 +187,7 @@ class Ledger:
                 with self._lock:
                     del self._pending[: len(batch)]
 
-    def _write(self, batch: list[tuple[Entry, str, float, float]]) -> None:
+    def _write(self, batch: list[tuple[LedgerEntry, str, float, float]]) -> None:
         schemas = {entry.schema_hash: entry.schema for entry, *_ in batch if entry.schema_hash}
         # One statement gives up the interpreter's lock once instead of once a row.
         values = ",".join(["(?,?,?,?,?)"] * len(batch))
@@ -239,10 +239,10 @@ class Ledger:
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
-    def stored(self, where: str = "TRUE", *values: Any) -> Iterator[Stored]:
+    def stored(self, where: str = "TRUE", *values: Any) -> Iterator[StoredReply]:
         """All replies, in the order of their storing, or those that an SQL condition holds for."""
         for row in self.rows(f"SELECT * FROM reply WHERE {where} ORDER BY rowid", *values):
-            yield Stored(*row)
+            yield StoredReply(*row)
 
     def delete(self, where: str, *values: Any) -> int:
         """Delete the replies that an SQL condition holds for and give their room back; returns how many."""

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from outspoken.measure.lexical import compression_ratio, distinct_n, rouge_l, self_bleu
     from outspoken.measure.sets import (
         distinct_k,
-        effective_number,
+        effective_size,
         entropy,
         partition,
         semantic_diversity,
         utility_k,
         vendi,
     )
-    from outspoken.measure.values import Asked, Group, Response
+    from outspoken.measure.values import Group, PromptGroup, Response
 
 _HOMES = {
     "agreement": ("gwet_ac1", "krippendorff_alpha"),
@@ -44,24 +44,24 @@ _HOMES = {
     "api": ("acompare", "ameasure", "compare", "measure"),
     "sets": (
         "distinct_k",
-        "effective_number",
+        "effective_size",
         "entropy",
         "partition",
         "semantic_diversity",
         "utility_k",
         "vendi",
     ),
-    "values": ("Asked", "Group", "Response"),
+    "values": ("PromptGroup", "Group", "Response"),
 }
 
 __all__ = [
     "Analysis",
     "Answers",
-    "Asked",
     "Cost",
     "Embedder",
     "Group",
     "Judge",
+    "PromptGroup",
     "Response",
     "acompare",
     "ameasure",
@@ -70,7 +70,7 @@ __all__ = [
     "compression_ratio",
     "distinct_k",
     "distinct_n",
-    "effective_number",
+    "effective_size",
     "embedder",
     "entropy",
     "gwet_ac1",

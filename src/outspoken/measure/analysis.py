@@ -17,7 +17,7 @@ from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_shares import distributions
 from outspoken.measure.calibration import Calibrated, calibrate
 from outspoken.measure.cost import Cost
-from outspoken.measure.measures import MEASURES, Material, Measure, NotGivenError, figure
+from outspoken.measure.measures import MEASURES, MeasureDefinition, MeasureInput, NotGivenError, figure
 from outspoken.measure.statistics import (
     Comparison,
     Estimate,
@@ -26,7 +26,7 @@ from outspoken.measure.statistics import (
     mean_estimate,
     plugin_estimate,
 )
-from outspoken.measure.values import Asked, Group, Response
+from outspoken.measure.values import Group, PromptGroup, Response
 
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder
@@ -120,7 +120,7 @@ async def analyse(
     groups: Sequence[Group],
     *,
     embedder: Embedder | None = None,
-    answers: Callable[[Asked], Answers] | None = None,
+    answers: Callable[[PromptGroup], Answers] | None = None,
     quality: Mapping[tuple[int, str], Sequence[float]] | None = None,
     costs: Sequence[Cost | None] | None = None,
     pairs: Sequence[tuple[int, int]] | None = None,
@@ -145,12 +145,12 @@ async def analyse(
     made: list[Measured] = []
     total = sum(len(group.prompts) for group in groups)
     done = 0
-    materials: list[dict[str, Material]] = []
+    materials: list[dict[str, MeasureInput]] = []
     for at, group in enumerate(groups):
-        of_group: dict[str, Material] = {}
+        of_group: dict[str, MeasureInput] = {}
         for asked in group.prompts:
             texts = [response.text for response in asked.responses]
-            of_group[asked.prompt_id] = Material(
+            of_group[asked.prompt_id] = MeasureInput(
                 asked.responses,
                 answers(asked) if answers else Answers.free(),
                 np.stack([embeddings[text] for text in texts]) if embeddings and texts else None,
@@ -188,7 +188,7 @@ async def _embedded(
 
 
 def _measured(
-    group: Group, materials: Mapping[str, Material], cost: Cost | None, seed: int, resamples: int
+    group: Group, materials: Mapping[str, MeasureInput], cost: Cost | None, seed: int, resamples: int
 ) -> Measured:
     figures: dict[str, Estimate] = {}
     undefined: dict[str, str] = {}
@@ -215,9 +215,9 @@ def _measured(
 
 
 def _estimate(
-    measure: Measure,
+    measure: MeasureDefinition,
     found: Mapping[str, tuple[float, float]],
-    materials: Mapping[str, Material],
+    materials: Mapping[str, MeasureInput],
     seed: int,
     resamples: int,
 ) -> Estimate:
@@ -232,7 +232,7 @@ def _estimate(
     return mean_estimate(values, weights, resamples=resamples, seed=seed)
 
 
-def _over_calls(measure: Measure, material: Material, seed: int) -> Estimate | None:
+def _over_calls(measure: MeasureDefinition, material: MeasureInput, seed: int) -> Estimate | None:
     """The figure of one prompt with its calls as the units of resampling; None where they are not told apart."""
     calls: dict[int | None, list[Response]] = {}
     for response in material.responses:
@@ -242,7 +242,7 @@ def _over_calls(measure: Measure, material: Material, seed: int) -> Estimate | N
     units = list(calls.values())
     # Each call's answers: what it adds to the weights of the whole, and how often each came.
     weights = [sets.answer_weights(unit, material.answers.label) for unit in units]
-    counts = [Material(tuple(unit), material.answers).counts for unit in units]
+    counts = [MeasureInput(tuple(unit), material.answers).counts for unit in units]
 
     def statistic(resampled: NDArray[np.integer]) -> Floats:
         figures = np.empty(len(resampled))
@@ -262,10 +262,10 @@ def _over_calls(measure: Measure, material: Material, seed: int) -> Estimate | N
     return replace(found, low=low, high=high)
 
 
-class _Resampled(Material):
+class _Resampled(MeasureInput):
     """The same prompt with its calls drawn anew."""
 
-    def __init__(self, material: Material, found: dict[str, float], counts: dict[str, float]) -> None:
+    def __init__(self, material: MeasureInput, found: dict[str, float], counts: dict[str, float]) -> None:
         super().__init__(material.responses, material.answers)
         self.found = found
         self.counts = counts

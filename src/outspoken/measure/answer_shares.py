@@ -7,7 +7,7 @@ from typing import Any
 
 from outspoken.errors import UndefinedError
 from outspoken.measure.divergence import Significance, chi_square
-from outspoken.measure.measures import Material
+from outspoken.measure.measures import MeasureInput
 from outspoken.measure.values import Group
 
 __all__ = ["distributions"]
@@ -17,7 +17,7 @@ _SHOWN_ANSWERS = 60
 
 
 def distributions(
-    groups: Sequence[Group], materials: Sequence[Mapping[str, Material]]
+    groups: Sequence[Group], materials: Sequence[Mapping[str, MeasureInput]]
 ) -> Iterable[dict[str, Any]]:
     """The share of each answer, for the prompts whose answers are known."""
     prompts = {asked.prompt_id: asked.prompt for group in groups for asked in group.prompts}
@@ -37,7 +37,7 @@ def distributions(
         }
 
 
-def _fit(material: Material) -> Significance | None:
+def _fit(material: MeasureInput) -> Significance | None:
     """Chi-square of the known answers against the reference; None where the responses are not independent (several
     came from one call), or there is no reference."""
     calls = [response.call for response in material.responses]

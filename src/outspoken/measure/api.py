@@ -21,7 +21,7 @@ from outspoken.measure.cost import Cost, cost_of
 from outspoken.measure.judge import Judge
 from outspoken.measure.judging import Quality, quality_of
 from outspoken.measure.rubrics import Rubric
-from outspoken.measure.values import Asked, Group
+from outspoken.measure.values import Group, PromptGroup
 from outspoken.models.base import Model
 
 __all__ = ["acompare", "ameasure", "compare", "measure"]
@@ -153,7 +153,7 @@ async def _analysed(groups: Sequence[Group], embedder: str | None, **more: Any) 
         await named.aclose()
 
 
-def _reference(reference: Reference) -> Callable[[Asked], Answers]:
+def _reference(reference: Reference) -> Callable[[PromptGroup], Answers]:
     if not isinstance(reference, (Mapping, str, PathLike)):
         raise UsageError("a reference is a mapping {answer: count}, or the path of a file")
     found = Answers.counts(reference) if isinstance(reference, Mapping) else load(Path(reference))
@@ -162,7 +162,7 @@ def _reference(reference: Reference) -> Callable[[Asked], Answers]:
     return lambda asked: found.get(asked.prompt, Answers.free())
 
 
-def _unanswered(groups: Sequence[Group], known: Callable[[Asked], Answers] | None) -> Iterable[str]:
+def _unanswered(groups: Sequence[Group], known: Callable[[PromptGroup], Answers] | None) -> Iterable[str]:
     """Which prompts a file of questions does not hold."""
     if known is None:
         return

@@ -15,7 +15,7 @@ from outspoken.measure.answer_sets import Answers
 from outspoken.measure.divergence import is_weight, shares, tv
 from outspoken.measure.sets import answer_weights
 from outspoken.measure.statistics import Estimate, mean_estimate
-from outspoken.measure.values import Asked, Group, Response
+from outspoken.measure.values import Group, PromptGroup, Response
 
 __all__ = [
     "Bin",
@@ -187,7 +187,7 @@ class Calibrated:
 
 def calibrate(
     groups: Sequence[Group],
-    answers: Callable[[Asked], Answers] | None = None,
+    answers: Callable[[PromptGroup], Answers] | None = None,
     *,
     seed: int = 0,
     resamples: int = 10_000,
@@ -220,11 +220,11 @@ def stated_of(responses: Sequence[Response], label: Callable[[str], str]) -> dic
     return total
 
 
-_Observed = Callable[[Asked], Mapping[str, float] | None]
+_Observed = Callable[[PromptGroup], Mapping[str, float] | None]
 
 
 def _sources(
-    group: Group, groups: Sequence[Group], known: Callable[[Asked], Answers]
+    group: Group, groups: Sequence[Group], known: Callable[[PromptGroup], Answers]
 ) -> Iterator[tuple[str, _Observed]]:
     direct = next((other for other in groups if other.method == "direct" and other.model == group.model), None)
     if direct is not None and direct is not group:
@@ -242,7 +242,7 @@ def _calibrated(
     source: str,
     group: Group,
     observed: _Observed,
-    known: Callable[[Asked], Answers],
+    known: Callable[[PromptGroup], Answers],
     seed: int,
     resamples: int,
 ) -> Calibrated | None:

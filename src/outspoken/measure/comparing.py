@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from outspoken.batch.plan import Plan, Runner
+from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.response_rows import chosen
-from outspoken.batch.sources import BadRow, Row, rows_of
-from outspoken.engine import Answer, Made, Meter
+from outspoken.batch.sources import BadRow, PromptRow, rows_of
+from outspoken.engine import CallResult, PromptResult, RunMetrics
 from outspoken.errors import OutspokenError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure.cost import Cost
-from outspoken.measure.values import Asked, Group, Response
+from outspoken.measure.values import Group, PromptGroup, Response
 from outspoken.models.base import Model
 
 __all__ = ["ask", "responses_of"]
@@ -46,7 +46,7 @@ async def ask(
     async with AsyncExitStack() as stack:
         kept = stack.enter_context(Ledger(ledger)) if ledger is not None else None
         for method in methods:
-            plan = Plan.make(model, None, {**options, "method": method, "n": n})
+            plan = RunPlan.make(model, None, {**options, "method": method, "n": n})
             group, cost, error = await _asked(rows, plan, kept, progress)
             groups.append(group)
             costs.append(cost)
@@ -62,11 +62,11 @@ async def ask(
 
 
 async def _asked(
-    rows: Sequence[Row], plan: Plan, ledger: Ledger | None, progress: Progress | None
+    rows: Sequence[PromptRow], plan: RunPlan, ledger: Ledger | None, progress: Progress | None
 ) -> tuple[Group, Cost, OutspokenError | None]:
-    meter = Meter()
-    runner = Runner(plan, meter, ledger)
-    asked: list[Asked] = []
+    meter = RunMetrics()
+    runner = RunEngine(plan, meter, ledger)
+    asked: list[PromptGroup] = []
     error: OutspokenError | None = None
     method, wanted = plan.settings.method, plan.run.n or 0
     async with aclosing(runner.answers(_each(rows))) as answers:
@@ -76,7 +76,7 @@ async def _asked(
             error = error or answer.error
             missing = max(0, wanted - len(every)) if answer.error is not None else 0
             row = answer.prompt
-            asked.append(Asked(row.id, row.messages[-1].content, found, missing, len(every) - len(found)))
+            asked.append(PromptGroup(row.id, row.messages[-1].content, found, missing, len(every) - len(found)))
             if progress:
                 progress(method, len(asked), len(rows))
     usage = meter.usage + meter.usage_from_ledger
@@ -85,7 +85,7 @@ async def _asked(
     return Group(method, plan.model.name, tuple(asked), _told(plan)), cost, runner.caller.broken or error
 
 
-def responses_of(answer: Answer[Row], plan: Plan) -> tuple[Response, ...]:
+def responses_of(answer: PromptResult[PromptRow], plan: RunPlan) -> tuple[Response, ...]:
     """The responses to one prompt, as a run writes them.
 
     Equal answers of one conversation are one candidate with their weights added: here each turn counts.
@@ -104,21 +104,21 @@ def responses_of(answer: Answer[Row], plan: Plan) -> tuple[Response, ...]:
     )
 
 
-def _turns(call: Made) -> int:
+def _turns(call: CallResult) -> int:
     return call.distribution.provenance.k - call.distribution.missing
 
 
-def _told(plan: Plan) -> Mapping[str, Any]:
+def _told(plan: RunPlan) -> Mapping[str, Any]:
     """The settings that tell groups of one method apart: none, for methods side by side."""
     return {} if plan.template.name == "standard" else {"template": plan.template.name}
 
 
-async def _each(rows: Sequence[Row]) -> AsyncIterator[Row]:
+async def _each(rows: Sequence[PromptRow]) -> AsyncIterator[PromptRow]:
     for row in rows:
         yield row
 
 
-def _good(row: Row | BadRow) -> Row:
+def _good(row: PromptRow | BadRow) -> PromptRow:
     if isinstance(row, BadRow):
         raise UsageError(f"{row.where}: {row.reason}")
     return row

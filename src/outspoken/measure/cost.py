@@ -10,7 +10,7 @@ from typing import Any
 
 from outspoken.chat import Usage
 from outspoken.ledger.keys import reply_of
-from outspoken.ledger.reader import Reader
+from outspoken.ledger.reader import LedgerReader
 
 __all__ = ["Cost", "cost_of"]
 
@@ -52,7 +52,7 @@ def cost_of(ledger: Path, requests: Iterable[str], dollars: Callable[[Usage], fl
     """
     keys = iter(dict.fromkeys(key for key in requests if key))
     count, seconds, usage = 0, 0.0, Usage()
-    with Reader(ledger) as reader:
+    with LedgerReader(ledger) as reader:
         while some := list(islice(keys, _AT_ONCE)):
             marks = ", ".join("?" * len(some))
             for row in reader.rows(f"SELECT reply, seconds FROM reply WHERE key IN ({marks})", *some):

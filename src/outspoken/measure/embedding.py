@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken.engine.retry import Patience
+from outspoken.engine.retry import RetryPolicy
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError
 from outspoken.measure import _embedding_libraries as libraries
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector
-from outspoken.models import resolve, weight_files
+from outspoken.models import get_model, weight_files
 from outspoken.models.base import Embeddings, Model, check_texts
 from outspoken.models.local import Local
 from outspoken.models.openai_compatible import OpenAICompatible
@@ -24,7 +24,7 @@ __all__ = ["DEFAULT", "Embedder", "embedder"]
 
 DEFAULT = "minilm"
 
-_PATIENCE = Patience()
+_PATIENCE = RetryPolicy()
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _EXCERPT = 40
@@ -34,7 +34,7 @@ _LIBRARIES = {
 }
 
 
-class Source(Protocol):
+class EmbeddingSource(Protocol):
     """What embeds: in one go at most `batch` texts, and at most `parallel` goes at once."""
 
     name: str
@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 def embedder(
-    name: str | None = None, *, cache: EmbeddingCache | bool | None = True, patience: Patience = _PATIENCE
+    name: str | None = None, *, cache: EmbeddingCache | bool | None = True, patience: RetryPolicy = _PATIENCE
 ) -> Embedder:
     """What embeds texts, by its name. Nothing is loaded, fetched or sent yet.
 
@@ -71,7 +71,7 @@ def embedder(
         if name.partition("?")[0] not in known:
             raise UnknownNameError("embedder", name, [*known, *_LIBRARIES], see="or provider/model, or a URL")
         name = f"local/{name}"
-    return Embedder(_OfModel(resolve(name)), cache=kept, patience=patience)
+    return Embedder(_OfModel(get_model(name)), cache=kept, patience=patience)
 
 
 class Embedder:
@@ -82,7 +82,7 @@ class Embedder:
     """
 
     def __init__(
-        self, source: Source, *, cache: EmbeddingCache | None = None, patience: Patience = _PATIENCE
+        self, source: EmbeddingSource, *, cache: EmbeddingCache | None = None, patience: RetryPolicy = _PATIENCE
     ) -> None:
         self.name = source.name
         self._source = source

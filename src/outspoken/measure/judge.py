@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from outspoken import models
 from outspoken.batch.prices import price_of
 from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
-from outspoken.engine import Caller, Gate, Meter, Patience, cause_of, ordered
+from outspoken.engine import ModelCaller, RateLimiter, RetryPolicy, RunMetrics, cause_of, ordered
 from outspoken.engine.budget import Budget
 from outspoken.errors import OutspokenError, ReplyError, UsageError
 from outspoken.ledger import Ledger
@@ -23,21 +23,21 @@ from outspoken.measure.judge_replies import read_choice, read_scores
 from outspoken.measure.rubrics import AGAIN, CHOICE_SCHEMA, CHOICES, Rubric, choice_question, score_question, told
 from outspoken.models.base import Model
 
-__all__ = ["Item", "Judge", "Judged", "Pair", "Preference", "Verdict"]
+__all__ = ["Judge", "JudgeScore", "Judged", "JudgedItem", "Preference", "ResponsePair"]
 
-R = TypeVar("R", bound="Verdict | Preference")
+R = TypeVar("R", bound="JudgeScore | Preference")
 V = TypeVar("V")
 
 Progress = Callable[[int, int], None]
 """Is told how many of how many different items have been judged."""
 
 _WINDOW = 8
-_PATIENCE = Patience()
+_PATIENCE = RetryPolicy()
 _BLANK = "the response is blank"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class JudgedItem:
     """A response to judge and the prompt that it answers. The `id` is for the caller; a judge never sees it."""
 
     prompt: str
@@ -46,7 +46,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ResponsePair:
     """Two responses to one prompt."""
 
     prompt: str
@@ -56,7 +56,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class JudgeScore:
     """What a judge said of one response.
 
     `scores` by criterion and their `value` from 0 to 100 (see `Rubric.value`) are None where there is none: then
@@ -86,8 +86,8 @@ class Preference:
     """Which response of a pair is better: `winner` is "a", "b" or "tie", None where the judge gave no answer.
 
     `first` is the answer while a was shown first, `second` while b was. Where the two differ it is a tie, by
-    position, and `consistent` is False. The other fields are those of a `Verdict`; `requests` are the keys of the
-    last request in either position.
+    position, and `consistent` is False. The other fields are those of a `JudgeScore`; `requests` are the keys of
+    the last request in either position.
     """
 
     winner: str | None
@@ -163,14 +163,14 @@ class Judge:
         seed: int = 0,
         retries: int = 2,
         sampling: Sampling = Sampling(temperature=0.0),
-        patience: Patience = _PATIENCE,
+        patience: RetryPolicy = _PATIENCE,
         budget: Budget = Budget(),
         prices: str | Path | None = None,
     ) -> None:
-        self.model = model if isinstance(model, Model) else models.resolve(model)
+        self.model = model if isinstance(model, Model) else models.get_model(model)
         self.rubric = rubric if isinstance(rubric, Rubric) else rubrics.load(rubric)
         self.seed = seed
-        self.meter = Meter()
+        self.meter = RunMetrics()
         if retries < 0:
             raise UsageError(f"retries must be at least 0, not {retries}")
         if concurrency < 1:
@@ -189,7 +189,7 @@ class Judge:
         self._orders = rubrics.orders(self.rubric)
         self._schemas = [rubrics.scores_schema(order) for order in self._orders]
 
-    async def score(self, items: Sequence[Item], progress: Progress | None = None) -> list[Verdict]:
+    async def score(self, items: Sequence[JudgedItem], progress: Progress | None = None) -> list[JudgeScore]:
         """The verdicts on the items, in their order.
 
         Raises `ProviderError`, `UsageError` or `LedgerError` where everything fails for the same reason; what was
@@ -198,7 +198,7 @@ class Judge:
         verdicts = await self._each([(item.prompt, item.text) for item in items], self._score, progress)
         return [replace(verdict, id=item.id) for verdict, item in zip(verdicts, items, strict=True)]
 
-    async def compare(self, pairs: Sequence[Pair], progress: Progress | None = None) -> list[Preference]:
+    async def compare(self, pairs: Sequence[ResponsePair], progress: Progress | None = None) -> list[Preference]:
         """Which response of each pair is better, in the order of the pairs; each is asked in both positions.
 
         A pair of equal texts is a tie that is not asked about. Raises as `score` does.
@@ -224,7 +224,7 @@ class Judge:
     async def _each(
         self,
         contents: Sequence[tuple[str, ...]],
-        work: Callable[[Caller, _Draw], Awaitable[R]],
+        work: Callable[[ModelCaller, _Draw], Awaitable[R]],
         progress: Progress | None,
     ) -> list[R]:
         """What `work` makes of each content; equal ones share it."""
@@ -250,11 +250,11 @@ class Judge:
             raise caller.broken
         return [found[content] for content in contents]
 
-    async def _caller(self) -> Caller:
+    async def _caller(self) -> ModelCaller:
         """A caller of its own for every call: it knows what stood in the ledger when it began."""
-        caller = Caller(
+        caller = ModelCaller(
             self.model,
-            Gate(self._concurrency, steady=self.model.capabilities.parallel is not None),
+            RateLimiter(self._concurrency, steady=self.model.capabilities.parallel is not None),
             self.meter,
             ledger=self._ledger,
             patience=self._patience,
@@ -264,21 +264,21 @@ class Judge:
         caller.identity = await self.model.identity()
         return caller
 
-    async def _score(self, caller: Caller, draw: _Draw) -> Verdict:
+    async def _score(self, caller: ModelCaller, draw: _Draw) -> JudgeScore:
         way = draw.number % len(self._orders)
         order, schema = self._orders[way], self._schemas[way]
         shown = tuple(criterion.name for criterion in order)
         prompt, text = draw.content
         if not text.strip():
-            return Verdict(None, None, 0, shown, draw.position, error=_BLANK, cause=_BLANK)
+            return JudgeScore(None, None, 0, shown, draw.position, error=_BLANK, cause=_BLANK)
         question = score_question(draw.tag, prompt, text, order)
         messages = (Message("system", told(self.rubric, order)), Message("user", question))
         said = await self._ask(caller, messages, schema, lambda reply: read_scores(reply, self.rubric))
         caller.ended(said.error)
         value = None if said.value is None else self.rubric.value(said.value)
-        return Verdict(said.value, value, said.attempts, shown, draw.position, said.key, **_blame(said.error))
+        return JudgeScore(said.value, value, said.attempts, shown, draw.position, said.key, **_blame(said.error))
 
-    async def _compare(self, caller: Caller, draw: _Draw) -> Preference:
+    async def _compare(self, caller: ModelCaller, draw: _Draw) -> Preference:
         order = self._orders[draw.number % len(self._orders)]
         shown = tuple(criterion.name for criterion in order)
         prompt, a, b = draw.content
@@ -305,7 +305,7 @@ class Judge:
 
     async def _ask(
         self,
-        caller: Caller,
+        caller: ModelCaller,
         messages: tuple[Message, ...],
         schema: Mapping[str, Any],
         read: Callable[[ChatReply], V],

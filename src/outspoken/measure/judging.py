@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from outspoken.measure.judge import Item, Judge
+from outspoken.measure.judge import Judge, JudgedItem
 from outspoken.measure.values import Group
 
 __all__ = ["Quality", "quality_of"]
@@ -25,7 +25,9 @@ async def quality_of(
         for asked in group.prompts
         for response in asked.responses
     ]
-    verdicts = await judge.score([Item(asked.prompt, response.text) for _, asked, response in places], progress)
+    verdicts = await judge.score(
+        [JudgedItem(asked.prompt, response.text) for _, asked, response in places], progress
+    )
     values: Quality = {}
     for (at, asked, _), verdict in zip(places, verdicts, strict=True):
         if verdict.value is not None:

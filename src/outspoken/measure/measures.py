@@ -16,7 +16,7 @@ from outspoken.measure.answer_sets import Answers
 from outspoken.measure.tokenization import words
 from outspoken.measure.values import Response
 
-__all__ = ["MEASURES", "Material", "Measure", "NotGivenError", "figure"]
+__all__ = ["MEASURES", "MeasureDefinition", "MeasureInput", "NotGivenError", "figure"]
 
 Floats = NDArray[np.floating]
 
@@ -25,7 +25,7 @@ class NotGivenError(UndefinedError):
     """What a measure needs beside the responses was not given."""
 
 
-class Material:
+class MeasureInput:
     """The responses to one prompt, and what several figures need of them, made once."""
 
     def __init__(
@@ -102,7 +102,7 @@ _Made = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class MeasureDefinition:
     """A measure by name. `better` is "higher", "lower" or "" (neither), `scale` what tables multiply it by,
     `about` its formula and source; `kind` "headline" for what tables show first, "published" for a figure that is
     there to compare with publications and should not be read alone. `of_answers`: it needs a reference, and lies
@@ -112,7 +112,7 @@ class Measure:
     title: str
     better: str
     about: str
-    make: Callable[[Material], _Made]
+    make: Callable[[MeasureInput], _Made]
     scale: int = 1
     kind: str = ""
     of_answers: bool = False
@@ -123,45 +123,45 @@ def _pairs(values: Floats) -> _Made:
     return float(values.sum()), float(len(values))
 
 
-def _of_set(compute: Callable[[Material], float]) -> Callable[[Material], _Made]:
+def _of_set(compute: Callable[[MeasureInput], float]) -> Callable[[MeasureInput], _Made]:
     """A figure of a whole set of responses: over prompts its mean is taken, each prompt counting once."""
 
-    def make(material: Material) -> _Made:
+    def make(material: MeasureInput) -> _Made:
         material.several()
         return float(compute(material)), 1.0
 
     return make
 
 
-def _of_answers(compute: Callable[[Material], float]) -> Callable[[Material], _Made]:
-    def make(material: Material) -> _Made:
+def _of_answers(compute: Callable[[MeasureInput], float]) -> Callable[[MeasureInput], _Made]:
+    def make(material: MeasureInput) -> _Made:
         return float(compute(material)), 1.0
 
     return make
 
 
-def _semantic(material: Material) -> _Made:
+def _semantic(material: MeasureInput) -> _Made:
     material.several()
     return _pairs(sets.semantic_pairs(material.vectors))
 
 
-def _rouge(material: Material) -> _Made:
+def _rouge(material: MeasureInput) -> _Made:
     material.several()
     return _pairs(lexical.rouge_l_pairs(material.texts))
 
 
-def _rouge_unicode(material: Material) -> _Made:
+def _rouge_unicode(material: MeasureInput) -> _Made:
     material.several()
     return _pairs(lexical.rouge_l_pairs(material.texts, words))
 
 
-def _quality(material: Material) -> _Made:
+def _quality(material: MeasureInput) -> _Made:
     if not material.quality:
         raise NotGivenError("nobody judged these responses")
     return float(sum(material.quality)), float(len(material.quality))
 
 
-def _known_only(material: Material) -> dict[str, float]:
+def _known_only(material: MeasureInput) -> dict[str, float]:
     """The weights of the answers that are known."""
     known = set(material.known)
     found = {answer: weight for answer, weight in material.found.items() if answer in known}
@@ -171,7 +171,7 @@ def _known_only(material: Material) -> dict[str, float]:
 
 
 _ROWS = (
-    Measure(
+    MeasureDefinition(
         "semantic_diversity",
         "Semantic diversity",
         "higher",
@@ -181,7 +181,7 @@ _ROWS = (
         scale=100,
         kind="headline",
     ),
-    Measure(
+    MeasureDefinition(
         "quality",
         "Quality",
         "higher",
@@ -189,7 +189,7 @@ _ROWS = (
         _quality,
         kind="headline",
     ),
-    Measure(
+    MeasureDefinition(
         "distinct_answers",
         "Distinct answers",
         "higher",
@@ -198,16 +198,16 @@ _ROWS = (
         _of_answers(lambda material: len(material.found)),
         kind="headline",
     ),
-    Measure(
-        "effective_number",
+    MeasureDefinition(
+        "effective_size",
         "Effective number",
         "higher",
         "exp of the entropy of the answers' weights (Hill number of order 1): how many equally likely answers "
         "would be as diverse.",
-        _of_answers(lambda material: sets.effective_number(material.found.values())),
+        _of_answers(lambda material: sets.effective_size(material.found.values())),
         kind="headline",
     ),
-    Measure(
+    MeasureDefinition(
         "entropy",
         "Entropy",
         "higher",
@@ -215,7 +215,7 @@ _ROWS = (
         "equal.",
         _of_answers(lambda material: sets.entropy(material.found.values())),
     ),
-    Measure(
+    MeasureDefinition(
         "vendi",
         "Vendi score",
         "higher",
@@ -223,7 +223,7 @@ _ROWS = (
         _of_set(lambda material: sets.vendi(material.vectors)),
         kind="headline",
     ),
-    Measure(
+    MeasureDefinition(
         "distinct_k",
         "distinct_k",
         "higher",
@@ -231,7 +231,7 @@ _ROWS = (
         _of_answers(lambda material: sets.distinct_k(material.partition)),
         kind="headline",
     ),
-    Measure(
+    MeasureDefinition(
         "utility_k",
         "utility_k",
         "higher",
@@ -240,7 +240,7 @@ _ROWS = (
         _of_answers(lambda material: sets.utility_k(sets.first_of_class(material.partition, material.scores))),
         kind="headline",
     ),
-    Measure(
+    MeasureDefinition(
         "rouge_l",
         "ROUGE-L",
         "lower",
@@ -249,7 +249,7 @@ _ROWS = (
         _rouge,
         scale=100,
     ),
-    Measure(
+    MeasureDefinition(
         "rouge_l_unicode",
         "ROUGE-L, Unicode",
         "lower",
@@ -258,7 +258,7 @@ _ROWS = (
         scale=100,
     ),
     *(
-        Measure(
+        MeasureDefinition(
             f"distinct_{n}",
             f"distinct-{n}",
             "higher",
@@ -267,7 +267,7 @@ _ROWS = (
         )
         for n in (1, 2, 3)
     ),
-    Measure(
+    MeasureDefinition(
         "self_bleu",
         "self-BLEU",
         "lower",
@@ -275,14 +275,14 @@ _ROWS = (
         "method 1.",
         _of_set(lambda material: lexical.self_bleu(material.texts)),
     ),
-    Measure(
+    MeasureDefinition(
         "compression_ratio",
         "Compression ratio",
         "lower",
         "Bytes of the responses to a prompt over their bytes after gzip (arXiv 2403.00553).",
         _of_set(lambda material: lexical.compression_ratio(material.texts)),
     ),
-    Measure(
+    MeasureDefinition(
         "coverage",
         "Coverage-N",
         "higher",
@@ -292,7 +292,7 @@ _ROWS = (
         of_answers=True,
         most=1,
     ),
-    Measure(
+    MeasureDefinition(
         "precision",
         "Precision",
         "higher",
@@ -302,7 +302,7 @@ _ROWS = (
         of_answers=True,
         most=1,
     ),
-    Measure(
+    MeasureDefinition(
         "tv",
         "Total variation",
         "lower",
@@ -312,7 +312,7 @@ _ROWS = (
         of_answers=True,
         most=1,
     ),
-    Measure(
+    MeasureDefinition(
         "js",
         "Jensen-Shannon",
         "lower",
@@ -322,7 +322,7 @@ _ROWS = (
         of_answers=True,
         most=math.log(2),
     ),
-    Measure(
+    MeasureDefinition(
         "ks",
         "Kolmogorov-Smirnov",
         "lower",
@@ -332,7 +332,7 @@ _ROWS = (
         of_answers=True,
         most=1,
     ),
-    Measure(
+    MeasureDefinition(
         "kl_reference_shared",
         "KL, shared support",
         "lower",
@@ -341,7 +341,7 @@ _ROWS = (
         _of_answers(lambda material: divergence.kl_shared(material.reference, material.found)),
         of_answers=True,
     ),
-    Measure(
+    MeasureDefinition(
         "kl_uniform",
         "KL from uniform",
         "lower",
@@ -349,7 +349,7 @@ _ROWS = (
         _of_answers(lambda material: divergence.kl_uniform(_known_only(material), len(material.known))),
         of_answers=True,
     ),
-    Measure(
+    MeasureDefinition(
         "kl_reference",
         "KL, smoothed by 1e-10",
         "lower",
@@ -359,7 +359,7 @@ _ROWS = (
         kind="published",
         of_answers=True,
     ),
-    Measure(
+    MeasureDefinition(
         "kl_model",
         "KL from the model, smoothed",
         "lower",
@@ -368,7 +368,7 @@ _ROWS = (
         kind="published",
         of_answers=True,
     ),
-    Measure(
+    MeasureDefinition(
         "kl_uniform_published",
         "KL from uniform, as published",
         "lower",
@@ -378,10 +378,10 @@ _ROWS = (
         of_answers=True,
     ),
 )
-MEASURES: dict[str, Measure] = {row.name: row for row in _ROWS}
+MEASURES: dict[str, MeasureDefinition] = {row.name: row for row in _ROWS}
 
 
-def figure(measure: Measure, material: Material) -> _Made:
+def figure(measure: MeasureDefinition, material: MeasureInput) -> _Made:
     """The sum and the weight of a measure for one prompt. Raises `UndefinedError` where it has none."""
     if not material.responses:
         raise UndefinedError("no response came")

@@ -24,10 +24,18 @@ from outspoken.batch.source_formats import (
     open_source,
     why_not_json,
 )
-from outspoken.batch.sources import Reader
+from outspoken.batch.sources import SourceReader
 from outspoken.errors import UsageError
-from outspoken.measure.response_rows import KINDS, Found, RowReader, Trials, UnfitError, is_counts, said
-from outspoken.measure.values import Asked, Group, Response
+from outspoken.measure.response_rows import (
+    KINDS,
+    ResponseRowError,
+    RowReader,
+    RowResponses,
+    Trials,
+    is_counts,
+    said,
+)
+from outspoken.measure.values import Group, PromptGroup, Response
 
 __all__ = ["Records", "of_rows", "read", "read_all"]
 
@@ -104,7 +112,7 @@ def of_rows(
     return gathered.finished(["responses"])
 
 
-class _Source(Reader):
+class _Source(SourceReader):
     """Tells the formats what a file is called, and keeps its columns."""
 
     def __init__(self, path: str) -> None:
@@ -203,7 +211,7 @@ class _Rows:
         where = self._source.where(position)
         try:
             found = kind(row)
-        except UnfitError as error:
+        except ResponseRowError as error:
             self._unread.append(f"{where}: {error}")
             return
         self._left_out += [f"{where}: {value} was left out" for value in found.left_out]
@@ -233,7 +241,7 @@ class _Prompt:
         self.failures = self.empty = 0
         self._file, self._first, self._next = -1, 0, 0
 
-    def add(self, found: Found, file: int) -> None:
+    def add(self, found: RowResponses, file: int) -> None:
         if file != self._file:
             self._file, self._first = file, self._next
         for response in found.responses:
@@ -260,7 +268,7 @@ class _Gathered:
         self._keys: set[str] = set()
         self._clashes = 0
 
-    def add(self, row: Mapping[str, Any], found: Found, file: int) -> None:
+    def add(self, row: Mapping[str, Any], found: RowResponses, file: int) -> None:
         told = {
             name: str(row[name]) if said(row.get(name)) else self._defaults.get(name, "")
             for name in ("method", "model", "template")
@@ -277,7 +285,7 @@ class _Gathered:
             prompts[prompt_id] = _Prompt(found.prompt)
         prompts[prompt_id].add(found, file)
 
-    def _told_apart(self, found: Found, file: int) -> str:
+    def _told_apart(self, found: RowResponses, file: int) -> str:
         """The id of a prompt among all files: of different files it is told by its text, whatever their ids.
 
         Within a file, ids tell equal texts apart; prompts of one id and different texts are kept apart.
@@ -315,7 +323,7 @@ class _Gathered:
                 del settings["template"]
             method = told["method"] or names.get(apart, _UNNAMED)
             asked = (
-                Asked(prompt_id, of.prompt, tuple(of.responses), of.failures, of.empty)
+                PromptGroup(prompt_id, of.prompt, tuple(of.responses), of.failures, of.empty)
                 for prompt_id, of in prompts.items()
             )
             groups.append(Group(method, told["model"], tuple(asked), settings))

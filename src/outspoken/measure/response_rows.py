@@ -12,7 +12,7 @@ from outspoken.batch.source_formats import listed
 from outspoken.measure.values import Response
 from outspoken.parsing.probabilities import number
 
-__all__ = ["KINDS", "Found", "RowReader", "Trials", "UnfitError", "is_counts", "said"]
+__all__ = ["KINDS", "ResponseRowError", "RowReader", "RowResponses", "Trials", "is_counts", "said"]
 
 _LONGEST = 40
 _MAX_COUNTED = 1_000_000
@@ -20,12 +20,12 @@ _COUNTS_ID = "counts"
 _UNREAD_STARTS = ("{", "[", "```")
 
 
-class UnfitError(Exception):
+class ResponseRowError(Exception):
     """Why a row cannot be used."""
 
 
 @dataclass(slots=True)
-class Found:
+class RowResponses:
     """What one row holds. `left_out` says which of its values could not be used."""
 
     prompt_id: str | None
@@ -41,7 +41,7 @@ class Found:
             self.failures += 1
             return
         if isinstance(text, bool) or not isinstance(text, (str, int, float)):
-            raise UnfitError(f"the text must be text, not {repr(text)[:_LONGEST]}")
+            raise ResponseRowError(f"the text must be text, not {repr(text)[:_LONGEST]}")
         if not str(text).strip():
             self.empty += 1
         else:
@@ -74,7 +74,7 @@ def _prompt(row: Mapping[str, Any]) -> str:
     value = row.get("prompt")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     if not said(value) or not text.strip():
-        raise UnfitError("no prompt")
+        raise ResponseRowError("no prompt")
     return text
 
 
@@ -85,13 +85,13 @@ def _identifier(value: Any) -> str | None:
 class RowReader:
     """A response a row."""
 
-    def __call__(self, row: dict[str, Any]) -> Found:
-        found = Found(_identifier(row.get("prompt_id")), _prompt(row))
+    def __call__(self, row: dict[str, Any]) -> RowResponses:
+        found = RowResponses(_identifier(row.get("prompt_id")), _prompt(row))
         if said(row.get("error")):
             found.failures = 1
             return found
         if "text" not in row:
-            raise UnfitError(f"no text: the columns are {listed(row)}")
+            raise ResponseRowError(f"no text: the columns are {listed(row)}")
         found.add(
             row["text"],
             probability=found.number(row, "probability", lambda value: value >= 0),
@@ -110,11 +110,11 @@ class RowReader:
 class _Generations(RowReader):
     """A prompt a row: NoveltyBench (github.com/novelty-bench/novelty-bench, `inference.py` and `partition.py`)."""
 
-    def __call__(self, row: dict[str, Any]) -> Found:
-        found = Found(_identifier(row.get("id")), _prompt(row))
+    def __call__(self, row: dict[str, Any]) -> RowResponses:
+        found = RowResponses(_identifier(row.get("id")), _prompt(row))
         texts = row.get("generations")
         if not isinstance(texts, list):
-            raise UnfitError("generations is not a list")
+            raise ResponseRowError("generations is not a list")
         columns: dict[str, list[Any]] = {}
         for name in ("partition", "generation_scores"):
             values = row.get(name)
@@ -140,11 +140,11 @@ class _Calls(RowReader):
         self._call, self._asked = -1, ""
         self._nothing = self._unread = self._scales = 0
 
-    def __call__(self, row: dict[str, Any]) -> Found:
-        found = Found(None, _prompt(row))
+    def __call__(self, row: dict[str, Any]) -> RowResponses:
+        found = RowResponses(None, _prompt(row))
         entries = row.get("responses")
         if not isinstance(entries, list):
-            raise UnfitError("responses is not a list")
+            raise ResponseRowError("responses is not a list")
         self._call += not self._goes_on(entries, found.prompt)
         self._asked = found.prompt
         given = list(_given(entries))
@@ -171,7 +171,7 @@ class _Calls(RowReader):
         return later and prompt == self._asked
 
     @staticmethod
-    def _stated(raw: Any, found: Found) -> float | None:
+    def _stated(raw: Any, found: RowResponses) -> float | None:
         value, percent = number(raw)
         if value is None and said(raw):
             found.left_out.append(f"probability {repr(raw)[:_LONGEST]}")
@@ -221,17 +221,17 @@ class Trials(RowReader):
     def __init__(self) -> None:
         self._call, self._total = -1, 0.0
 
-    def __call__(self, row: dict[str, Any]) -> Found:
+    def __call__(self, row: dict[str, Any]) -> RowResponses:
         if not is_counts(row):
-            raise UnfitError("not an object of answers and their counts")
+            raise ResponseRowError("not an object of answers and their counts")
         if not all(0 <= count <= _MAX_COUNTED for count in row.values()):
-            raise UnfitError(f"a count outside 0 to {_MAX_COUNTED:,}: a reference is named with --reference")
+            raise ResponseRowError(f"a count outside 0 to {_MAX_COUNTED:,}: a reference is named with --reference")
         counts = {answer: float(count) for answer, count in row.items()}
         self._call += 1
         self._total += sum(counts.values())
         if self._total > _MAX_COUNTED:
-            raise UnfitError(f"more than {_MAX_COUNTED:,} answers: a reference is named with --reference")
-        found = Found(_COUNTS_ID, "")
+            raise ResponseRowError(f"more than {_MAX_COUNTED:,} answers: a reference is named with --reference")
+        found = RowResponses(_COUNTS_ID, "")
         whole = all(count.is_integer() for count in counts.values())
         for answer, count in counts.items():
             for _ in range(int(count) if whole else 1):

@@ -15,7 +15,7 @@ from outspoken.same_text import text_key
 __all__ = [
     "answer_weights",
     "distinct_k",
-    "effective_number",
+    "effective_size",
     "entropy",
     "first_of_class",
     "partition",
@@ -199,7 +199,7 @@ def entropy(weights: Iterable[float]) -> float:
     return max(0.0, -float(shares @ np.log(shares)))
 
 
-def effective_number(weights: Iterable[float]) -> float:
+def effective_size(weights: Iterable[float]) -> float:
     """exp of the entropy: how many equally likely answers would be as diverse (Hill number of order 1, Hill 1973,
     Ecology 54). From 1 to the number of weights above 0."""
     return math.exp(entropy(weights))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Asked", "Group", "Response"]
+__all__ = ["Group", "PromptGroup", "Response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PromptGroup:
     """A prompt and what came of it. `failures` are answers that never came, `empty` those without any text;
     neither is among `responses`."""
 
@@ -45,5 +45,5 @@ class Group:
 
     method: str
     model: str
-    prompts: tuple[Asked, ...]
+    prompts: tuple[PromptGroup, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -23,8 +23,8 @@ __all__ = [
     "at_provider",
     "at_url",
     "default_name",
+    "get_model",
     "openai_compatible",
-    "resolve",
 ]
 
 DEFAULT = "local/smollm2"
@@ -37,7 +37,7 @@ def default_name() -> str:
     return os.environ.get("OUTSPOKEN_MODEL") or DEFAULT
 
 
-def resolve(name: str) -> Model:
+def get_model(name: str) -> Model:
     """The model behind a name such as `local/smollm2`, `openai/gpt-4.1` or `http://localhost:8000/v1#model`.
 
     A local model takes its settings after a question mark: `local/smollm2?context=8192&slots=2&threads=4`.

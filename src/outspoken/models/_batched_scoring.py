@@ -18,7 +18,7 @@ from outspoken.errors import ProviderError, StoppedError, UsageError
 
 torch = need("torch", "scoring a text in this process", "torch")
 
-__all__ = ["Passes", "Piece", "cache_argument"]
+__all__ = ["BatchedScorer", "TokenSpan", "cache_argument"]
 
 # A step of this many tokens keeps two to sixteen cores busy; padding may cost this share of it.
 _TOKENS_A_STEP = 1024
@@ -51,7 +51,7 @@ def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TokenSpan:
     """A text as token ids; those from `start` on (at least 1) are asked about."""
 
     ids: tuple[int, ...]
@@ -64,14 +64,14 @@ class _Group:
 
     shared: int
     places: tuple[int, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TokenSpan, ...]
 
     @property
     def longest(self) -> int:
         return max(len(piece.ids) for piece in self.pieces) - self.shared
 
 
-class Passes:
+class BatchedScorer:
     """Runs one loaded model. Not safe to use from two threads at once."""
 
     def __init__(self, model: Any, new_cache: Callable[[], Any]) -> None:
@@ -84,7 +84,7 @@ class Passes:
             self._apart = self._head_is_plain()
 
     def logprobs(
-        self, pieces: Sequence[Piece], stopped: Callable[[], bool] = lambda: False
+        self, pieces: Sequence[TokenSpan], stopped: Callable[[], bool] = lambda: False
     ) -> list[tuple[float, ...]]:
         """Natural log-probabilities of the tokens asked about, in the order of `pieces`.
 
@@ -186,7 +186,7 @@ def _of_logits(logits: Any, wanted: Any) -> list[float]:
     return found
 
 
-def _groups(pieces: Sequence[Piece], *, share: bool) -> Iterator[_Group]:
+def _groups(pieces: Sequence[TokenSpan], *, share: bool) -> Iterator[_Group]:
     """Texts that begin alike together: neighbours in sorted order that share most of what is not asked about."""
     order = sorted(range(len(pieces)), key=lambda place: pieces[place].ids)
     while order:

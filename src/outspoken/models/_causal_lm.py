@@ -18,35 +18,35 @@ from typing import Any
 from outspoken._extras import need
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.models import weight_files
-from outspoken.models._batched_scoring import Passes, Piece
+from outspoken.models._batched_scoring import BatchedScorer, TokenSpan
 from outspoken.models._gguf_header import check_file
 
 torch = need("torch", "scoring a text in this process", "torch")
 hf = need("transformers", "scoring a text in this process", "torch")
 
-__all__ = ["Causal", "Read", "fingerprint", "folder_of", "load", "quiet", "sound_threads"]
+__all__ = ["CausalLM", "TokenLogprobs", "fingerprint", "folder_of", "load", "quiet", "sound_threads"]
 
 _CONVERTED = "converted"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class TokenLogprobs:
     """A prompt and its continuation as one text of tokens: those of the continuation, and how they were told."""
 
-    piece: Piece
+    piece: TokenSpan
     tokens: tuple[str, ...]
     joined: bool
 
 
-class Causal:
+class CausalLM:
     """A model, its tokenizer and the length of its context."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._limit: int | None = getattr(model.config, "max_position_embeddings", None)
-        self.passes = Passes(model, lambda: hf.DynamicCache(config=model.config))
+        self.passes = BatchedScorer(model, lambda: hf.DynamicCache(config=model.config))
 
-    def read(self, prompt: str, continuation: str, context: int | None) -> Read | UsageError:
+    def read(self, prompt: str, continuation: str, context: int | None) -> TokenLogprobs | UsageError:
         """Both as one text, tokenised together; every token that holds a character of the continuation is its."""
         if not continuation:
             return UsageError("the continuation is empty: there is nothing to score")
@@ -71,7 +71,7 @@ class Causal:
         if start >= end:
             return UsageError("the continuation has no token of its own: the model's tokenizer leaves it out")
         tokens = tuple(text[slice(*span)] for span in spans[start:end])
-        return Read(Piece(tuple(ids[:end]), start), tokens, spans[start][0] < len(prompt))
+        return TokenLogprobs(TokenSpan(tuple(ids[:end]), start), tokens, spans[start][0] < len(prompt))
 
     def chat_text(self, prompt: str, name: str) -> str:
         """The prompt as the model's chat template puts it, up to where the answer begins."""
@@ -83,7 +83,7 @@ class Causal:
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
-def load(source: str, dtype: str, *, offline: bool) -> Causal:
+def load(source: str, dtype: str, *, offline: bool) -> CausalLM:
     """Raises `UsageError` for what is no causal language model, and `ProviderError` where the hub fails."""
     folder = folder_of(source, dtype, offline=offline)
     try:
@@ -102,7 +102,7 @@ def load(source: str, dtype: str, *, offline: bool) -> Causal:
         )
     sound_threads()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Causal(model.to(device).eval(), tokenizer)
+    return CausalLM(model.to(device).eval(), tokenizer)
 
 
 def folder_of(source: str, dtype: str, *, offline: bool) -> str:

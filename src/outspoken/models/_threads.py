@@ -10,12 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-__all__ = ["Workers"]
+__all__ = ["ModelThreads"]
 
 _SECONDS_TO_END = 1.0
 
 
-class Workers:
+class ModelThreads:
     """Threads that run calls, started as needed.
 
     They are daemons, unlike those of an executor, for which the interpreter waits at its end before anyone can

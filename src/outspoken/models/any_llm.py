@@ -11,7 +11,7 @@ from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
 from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Model
-from outspoken.models.openai_errors import Fault, Peer, fault_of, one_line, retry_after
+from outspoken.models.openai_errors import ErrorContext, ErrorDetails, fault_of, one_line, retry_after
 from outspoken.models.openai_wire import StreamedReply, chat_body, offering, optional, read_reply
 from outspoken.models.providers import Provider
 
@@ -33,7 +33,7 @@ class AnyLLM(Model):
         self._model = model
         self._timeout = timeout
         self._key = provider.key()
-        self._peer = Peer(provider.name, provider.key_variable, (self._key,) if self._key else ())
+        self._peer = ErrorContext(provider.name, provider.key_variable, (self._key,) if self._key else ())
         try:
             missing = self._library.AnyLLM.get_provider_class(self._provider).MISSING_PACKAGES_ERROR
         except ImportError as error:
@@ -99,7 +99,7 @@ class AnyLLM(Model):
             what = f"{self._provider} did not answer: {told}"
             return ProviderError(what, retryable=not ours, original=cause)
         headers = getattr(getattr(cause, "response", None), "headers", None) or {}
-        return self._peer.error(fault_of(body) or Fault(told), status=status, wait=retry_after(headers))
+        return self._peer.error(fault_of(body) or ErrorDetails(told), status=status, wait=retry_after(headers))
 
     def _client(self) -> Any:
         return self._library.AnyLLM.create(

@@ -28,7 +28,7 @@ from outspoken.models import weight_files
 from outspoken.models._gguf_header import check_file, has_chat_template, is_embedder, trained_context
 from outspoken.models._grammar import Grammars, check_build
 from outspoken.models._llama_embeddings import embedded
-from outspoken.models._threads import Workers
+from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
 from outspoken.models.transformers import Transformers
 
@@ -101,7 +101,7 @@ class Local(Model):
         self._scorer = Transformers(self._source, name=self.name, offline=offline)
         self.context = context
         self._slots, self._longest, self._threads, self._offline = slots, context, threads, offline
-        self._workers = Workers(slots)
+        self._workers = ModelThreads(slots)
         self._closed = threading.Event()
         self._process = os.getpid()
         self._load_lock = threading.Lock()

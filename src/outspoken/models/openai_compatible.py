@@ -15,7 +15,7 @@ from outspoken.models._per_loop import PerLoop
 from outspoken.models._prompt_logprobs import echo_body, read_echo
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among, under
-from outspoken.models.openai_errors import Peer
+from outspoken.models.openai_errors import ErrorContext
 from outspoken.models.openai_wire import (
     EventReader,
     StreamedReply,
@@ -77,7 +77,7 @@ class OpenAICompatible(Model):
         self._headers = headers_for(api_key, headers or {}, key_variable)
         self._proxy = proxy_for(base)
         secrets = [(api_key or "").strip(), *(headers or {}).values(), base.query_string, *base.query.values()]
-        self._peer = Peer(self._shown, key_variable, secrets_among(secrets))
+        self._peer = ErrorContext(self._shown, key_variable, secrets_among(secrets))
         self._sessions = PerLoop(self._session, aiohttp.ClientSession.close)
         self._single_use = PerLoop(lambda: self._session(force_close=True), aiohttp.ClientSession.close)
 

@@ -16,7 +16,7 @@ import jiter
 
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError
 
-__all__ = ["RETRYABLE", "Fault", "Peer", "fault_of", "one_line", "retry_after"]
+__all__ = ["RETRYABLE", "ErrorContext", "ErrorDetails", "fault_of", "one_line", "retry_after"]
 
 RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 # The codes of OpenAI and of llama.cpp, and what vLLM names as the parameter at fault.
@@ -32,7 +32,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorDetails:
     """The error object of a server: its message, and the codes and names that may be relied upon."""
 
     message: str
@@ -40,7 +40,7 @@ class Fault:
     status: int | None = None
 
 
-def fault_of(payload: Any) -> Fault | None:
+def fault_of(payload: Any) -> ErrorDetails | None:
     """The error object in a decoded body (some servers put it in a list), or None."""
     if isinstance(payload, list) and payload:
         payload = payload[0]
@@ -48,18 +48,18 @@ def fault_of(payload: Any) -> Fault | None:
     return _fault(error, payload) if error else None
 
 
-def _fault(said: Any, around: Mapping[str, Any]) -> Fault:
+def _fault(said: Any, around: Mapping[str, Any]) -> ErrorDetails:
     source = said if isinstance(said, Mapping) else around
     if isinstance(said, Mapping):
         said = said.get("message") or said
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
     code = source.get("code")
     status = code if type(code) is int and 400 <= code < 600 else None
-    return Fault(text, frozenset(str(source.get(name)) for name in ("code", "type", "param")), status)
+    return ErrorDetails(text, frozenset(str(source.get(name)) for name in ("code", "type", "param")), status)
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class ErrorContext:
     """The server at the other end, as errors tell of it.
 
     `url` is without credentials or query, `key_variable` the environment variable that holds its key, `secrets`
@@ -71,7 +71,7 @@ class Peer:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def error(
-        self, fault: Fault, *, status: int | None = None, wait: float | None = None
+        self, fault: ErrorDetails, *, status: int | None = None, wait: float | None = None
     ) -> PromptTooLongError | ProviderError:
         """The error for a fault that the server told, under `status` or inside a reply that began well."""
         message = one_line(fault.message, self.secrets)
@@ -99,11 +99,11 @@ class Peer:
         except ValueError:
             if status in (404, 405):
                 return self.foreign(body, status=status)
-            return self.error(Fault(_excerpt(body, self.secrets)), status=status, wait=wait)
+            return self.error(ErrorDetails(_excerpt(body, self.secrets)), status=status, wait=wait)
         fault = fault_of(payload)
         if fault is None and isinstance(payload, Mapping):
             fault = _fault(payload.get("detail") or payload.get("message") or payload, payload)
-        return self.error(fault or Fault(str(payload)), status=status, wait=wait)
+        return self.error(fault or ErrorDetails(str(payload)), status=status, wait=wait)
 
     def foreign(self, body: bytes, *, status: int | None = None, retryable: bool = False) -> ProviderError:
         """The error for an answer that no such server gives: a web page, plain text, nothing."""

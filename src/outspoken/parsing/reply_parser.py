@@ -10,16 +10,16 @@ from jiter import from_json
 from outspoken.distribution import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.field_names import LISTS, plain
-from outspoken.parsing.json_candidates import Found, decode, interpret
+from outspoken.parsing.json_candidates import FoundCandidates, decode, interpret
 from outspoken.parsing.json_finder import decoded, first_json, lone_value, read_json
 from outspoken.parsing.lists import first_marker, read_lists
 from outspoken.parsing.markup import first_tag, read_xml
-from outspoken.parsing.parsed_reply import Reading
-from outspoken.parsing.probabilities import Item, weigh
+from outspoken.parsing.parsed_reply import ParsedReply
+from outspoken.parsing.probabilities import RawCandidate, weigh
 from outspoken.parsing.reasoning import take_thoughts
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["Reader", "parse"]
+__all__ = ["ReplyParser", "parse"]
 
 _INSIDE = re.compile(r'["\\]')
 _OUTSIDE = re.compile(r'["{}\[\]]')
@@ -31,8 +31,8 @@ _LONGEST_TAG = 16
 _LONGEST_KEY = 64
 
 
-class Reader:
-    """Reads a reply piece by piece; `close` gives the same `Reading` as `parse` on the whole.
+class ReplyParser:
+    """Reads a reply piece by piece; `close` gives the same `ParsedReply` as `parse` on the whole.
 
     JSON (the items of a list, or objects in a row) and XML come out early; what only the end can decide (lines of
     text, damaged parts, drafts that a later answer replaces) waits for `close`. An early candidate's `stated` is
@@ -57,7 +57,7 @@ class Reader:
             return []
         return [entry for item in self._scan.feed(piece) for entry in weigh([item], self._shape)]
 
-    def close(self) -> Reading:
+    def close(self) -> ParsedReply:
         """The whole reading. Raises `ReplyError` as `parse` does."""
         return parse("".join(self._pieces), self._shape)
 
@@ -93,8 +93,8 @@ class _XmlScan:
         self.parts: list[str] = []
         self.carry = ""
 
-    def feed(self, piece: str) -> list[Item]:
-        items: list[Item] = []
+    def feed(self, piece: str) -> list[RawCandidate]:
+        items: list[RawCandidate] = []
         window = self.carry + piece
         start = len(self.carry)
         done = 0
@@ -103,7 +103,7 @@ class _XmlScan:
             done = end.end()
             element = "".join(self.parts)
             if element.rfind("<![CDATA[") <= element.rfind("]]>"):
-                found = Found()
+                found = FoundCandidates()
                 read_xml(element, self.shape, found)
                 items += found.items
             self.parts.clear()
@@ -125,8 +125,8 @@ class _JsonScan:
         self.level = 0
         self.strings = shape is None or shape.kind in ("strings", "list")
 
-    def feed(self, piece: str) -> list[Item]:
-        items: list[Item] = []
+    def feed(self, piece: str) -> list[RawCandidate]:
+        items: list[RawCandidate] = []
         at = taken = 0
         while at < len(piece):
             if self.escaped:
@@ -187,8 +187,8 @@ class _JsonScan:
             self.stack.pop()
         return len(self.stack) == self.level
 
-    def read(self, text: str) -> list[Item]:
-        found = Found()
+    def read(self, text: str) -> list[RawCandidate]:
+        found = FoundCandidates()
         value = decode(text)
         interpret(value if not self.level else [value], self.shape, found)
         return found.items
@@ -200,7 +200,7 @@ _NO_META = Verbalized("").meta
 _FENCE = re.compile(r"```[\w-]{0,20}[ \t]*+(?:\n|\Z)|~~~[\w-]{0,20}\s*+")
 
 
-def parse(text: str, shape: ReplyShape | None = None) -> Reading:
+def parse(text: str, shape: ReplyShape | None = None) -> ParsedReply:
     """Read a whole reply into candidates, in the order in which they stand.
 
     `shape` is what was asked for; without it everything is detected. Raises `ReplyError` (with the reply) for an
@@ -216,7 +216,7 @@ def parse(text: str, shape: ReplyShape | None = None) -> Reading:
     return reading or _read(text, shape)
 
 
-def _quick(text: str, key: str, k: int) -> Reading | None:
+def _quick(text: str, key: str, k: int) -> ParsedReply | None:
     """The reply that was asked for, without a flaw; None for every other.
 
     An object whose key comes twice hides a candidate, which costs time to notice and can only be so where there
@@ -235,28 +235,28 @@ def _quick(text: str, key: str, k: int) -> Reading | None:
         return None
     if not candidates or len(candidates) < k or len(value) != 1:
         return None
-    return Reading(tuple(candidates))
+    return ParsedReply(tuple(candidates))
 
 
-def _single(text: str, shape: ReplyShape) -> Reading:
+def _single(text: str, shape: ReplyShape) -> ParsedReply:
     text, repairs = _whole_characters(text)
     thoughts, body, taken = take_thoughts(text, anchored=False)
     body = body.strip()
     if not body:
         raise _empty(text, thoughts)
     if shape.value_schema is None:
-        return Reading((Verbalized(body),), thoughts, (*repairs, *taken))
+        return ParsedReply((Verbalized(body),), thoughts, (*repairs, *taken))
     content, value, mended = lone_value(body, shape)
-    return Reading((Verbalized(content, repairs=mended, value=value),), thoughts, (*repairs, *taken))
+    return ParsedReply((Verbalized(content, repairs=mended, value=value),), thoughts, (*repairs, *taken))
 
 
-def _read(text: str, shape: ReplyShape | None) -> Reading:
+def _read(text: str, shape: ReplyShape | None) -> ParsedReply:
     original = text
     text, repairs = _whole_characters(text)
-    found = Found()
+    found = FoundCandidates()
     thoughts = body = ""
     if not (text.lstrip()[:1] in ("{", "[", '"') and decoded(text.strip(), shape, found) and found.items):
-        found = Found()
+        found = FoundCandidates()
         thoughts, body, taken = take_thoughts(text)
         if not body.strip():
             raise _empty(original, thoughts)
@@ -265,10 +265,10 @@ def _read(text: str, shape: ReplyShape | None) -> Reading:
     if not found.items:
         raise _nothing(original, found, body)
     reasoning = "\n\n".join(part for part in (thoughts, *found.reasoning) if part)
-    return Reading(weigh(found.items, shape), reasoning, tuple(dict.fromkeys((*repairs, *found.repairs))))
+    return ParsedReply(weigh(found.items, shape), reasoning, tuple(dict.fromkeys((*repairs, *found.repairs))))
 
 
-def _search(body: str, shape: ReplyShape | None, found: Found, *, last_only: bool) -> None:
+def _search(body: str, shape: ReplyShape | None, found: FoundCandidates, *, last_only: bool) -> None:
     """Try the ways of writing candidates, the one that begins first and is surest before the others."""
     sure, weak = first_json(body)
     tag = first_tag(body)
@@ -292,7 +292,7 @@ def _search(body: str, shape: ReplyShape | None, found: Found, *, last_only: boo
             return
 
 
-def _marked(way: str, body: str, shape: ReplyShape | None, found: Found, last_only: bool) -> None:
+def _marked(way: str, body: str, shape: ReplyShape | None, found: FoundCandidates, last_only: bool) -> None:
     if way == "json":
         span = read_json(body, shape, found, last_only=last_only)
     else:
@@ -330,7 +330,7 @@ def _empty(text: str, thoughts: str) -> ReplyError:
     return ReplyError("the reply is empty: ask again, or raise max_tokens", text=text)
 
 
-def _nothing(text: str, found: Found, body: str) -> ReplyError:
+def _nothing(text: str, found: FoundCandidates, body: str) -> ReplyError:
     start = " ".join(text.split())[:80]
     if found.listed:
         return ReplyError(f"the reply's list holds no candidates: ask again ({start!r})", text=text)

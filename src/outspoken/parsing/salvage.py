@@ -7,18 +7,18 @@ import re
 from typing import Any
 
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.json_candidates import Found, decode, interpret
-from outspoken.parsing.lenient_json import Relaxed, relax, unescape
+from outspoken.parsing.json_candidates import FoundCandidates, decode, interpret
+from outspoken.parsing.lenient_json import LenientValue, relax, unescape
 from outspoken.parsing.probabilities import figure
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["Ration", "mend"]
+__all__ = ["RepairBudget", "mend"]
 
 _WHOLE = 1_000_000
 _PIECE = 200_000
 
 
-class Ration:
+class RepairBudget:
     """How much work guessing may still cost in this reply.
 
     `json_repair` takes quadratic time on nested openings, so its cost is estimated as the length times the number
@@ -51,7 +51,7 @@ _BETWEEN = re.compile(r"[\"'”]\s*+,\s*+[\"'“]")
 _KNOWN = TEXTS.keys() | WEIGHTS.keys()
 
 
-def mend(text: str, shape: ReplyShape | None, found: Found) -> bool:
+def mend(text: str, shape: ReplyShape | None, found: FoundCandidates) -> bool:
     """Add the candidates of a damaged region that begins with a bracket. False where there are none.
 
     Each candidate carries the repairs it needed; the last one those of a cut end. Linear in the length: what is
@@ -59,7 +59,7 @@ def mend(text: str, shape: ReplyShape | None, found: Found) -> bool:
     """
     starts = _openings(text)
     before = len(found.items)
-    ration = Ration()
+    ration = RepairBudget()
     for at, start in enumerate(starts):
         final = at + 1 == len(starts)
         _piece(text[start : None if final else starts[at + 1]], final, shape, found, ration)
@@ -102,7 +102,9 @@ def _structural(text: str, at: int) -> bool:
     return before < at - 1 if sign in _QUOTES else sign in "[{(,}])%" or sign.isdigit()
 
 
-def _piece(piece: str, final: bool, shape: ReplyShape | None, found: Found, ration: Ration) -> None:
+def _piece(
+    piece: str, final: bool, shape: ReplyShape | None, found: FoundCandidates, ration: RepairBudget
+) -> None:
     relaxed = relax(piece, cut=final)
     if relaxed is not None and not (relaxed.partial and "}" in relaxed.partial):
         _keep(relaxed, shape, found)
@@ -115,12 +117,12 @@ def _piece(piece: str, final: bool, shape: ReplyShape | None, found: Found, rati
         if isinstance(value, list):
             value = next((entry for entry in value if isinstance(entry, dict)), None)
         if isinstance(value, dict) and value:
-            states = [Relaxed(value, 0, ["guessed"])]
+            states = [LenientValue(value, 0, ["guessed"])]
     for state in states:
         _keep(state, shape, found)
 
 
-def _keep(state: Relaxed, shape: ReplyShape | None, found: Found) -> None:
+def _keep(state: LenientValue, shape: ReplyShape | None, found: FoundCandidates) -> None:
     """Interpret one piece and write its repairs on its candidates."""
     before = len(found.items)
     value = state.value
@@ -131,7 +133,7 @@ def _keep(state: Relaxed, shape: ReplyShape | None, found: Found) -> None:
         mark_cut(state, found)
 
 
-def mark_cut(state: Relaxed, found: Found) -> None:
+def mark_cut(state: LenientValue, found: FoundCandidates) -> None:
     """Say on the reply, and on the last candidate where it is the one, that the end is missing."""
     if state.cut:
         found.repairs.append("truncated")
@@ -141,18 +143,18 @@ def mark_cut(state: Relaxed, found: Found) -> None:
         last.repairs.append("truncated" if cut else "unclosed")
 
 
-def _fields(piece: str, final: bool) -> list[Relaxed]:
+def _fields(piece: str, final: bool) -> list[LenientValue]:
     """Read flat objects by their keys alone: what stands between two keys is the value of the first.
 
     A text key that comes again begins the next object.
     """
     keys = _keys(piece)
-    states: list[Relaxed] = []
+    states: list[LenientValue] = []
     for at, match in enumerate(keys):
         name = match[1] or match[2]
         last = at + 1 == len(keys)
         if not states or (name in states[-1].value and plain(name) in TEXTS):
-            states.append(Relaxed({}, 0, ["missing-brace"] if states else []))
+            states.append(LenientValue({}, 0, ["missing-brace"] if states else []))
         state = states[-1]
         value, ended = _value(piece[match.end() : None if last else keys[at + 1].start()], last, state.repairs)
         if ended or plain(name) not in WEIGHTS:
@@ -199,7 +201,7 @@ def _value(raw: str, last: bool, repairs: list[str]) -> tuple[Any, bool]:
     return unescape(body, repairs), closed or not last
 
 
-def _unsplit(text: str, shape: ReplyShape | None, found: Found, ration: Ration) -> None:
+def _unsplit(text: str, shape: ReplyShape | None, found: FoundCandidates, ration: RepairBudget) -> None:
     """A region without objects: a list of strings, or an object of texts and weights."""
     before = len(found.items)
     relaxed = relax(text, cut=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Cell", "Column", "Row", "Table"]
+__all__ = ["Column", "Table", "TableCell", "TableRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """`sort` is what a page orders by, None for nothing (always last). `arm` is the arm's place among all arms.
 
     `mark` is an arrow where a difference from the baseline is shown, `verdict` whether that is good or bad.
@@ -36,10 +36,10 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """`keys` are what a page can filter by."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +49,6 @@ class Table:
 
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()

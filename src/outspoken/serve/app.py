@@ -16,17 +16,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from outspoken._version import __version__
 from outspoken.methods import steps
 from outspoken.serve.backend import Backend
-from outspoken.serve.http.middleware import Front
+from outspoken.serve.http.middleware import Middleware
 from outspoken.serve.http.responses import body_of, json_answer
 from outspoken.serve.keys import Keys
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 from outspoken.serve.metrics import CONTENT_TYPE
 from outspoken.serve.openai.fields import RequestError
 from outspoken.serve.pool.store import PoolStore
 from outspoken.serve.routes import openapi
 from outspoken.serve.routes.chat import chat_completion
 from outspoken.serve.routes.distributions import distribution, known_distribution
-from outspoken.serve.routes.measures import Measuring
+from outspoken.serve.routes.measures import MeasureRequests
 from outspoken.serve.service import Service
 from outspoken.serve.site.pages import pages
 from outspoken.settings import Settings
@@ -39,8 +39,8 @@ _ANY = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
 def create_app(
     backend: Backend,
     *,
-    defaults: Settings = Settings(),  # noqa: B008  (frozen)
-    bounds: Bounds = Bounds(),  # noqa: B008  (frozen)
+    defaults: Settings = Settings(),
+    bounds: ServerLimits = ServerLimits(),
     keys: Keys | None = None,
     store: PoolStore | None = None,
     reports: Path | None = None,
@@ -54,7 +54,7 @@ def create_app(
     whose pages may ask. The application closes `backend` and `store` when it is shut down.
     """
     service = Service.made(backend, bounds=bounds, defaults=defaults, store=store, log_prompts=log_prompts)
-    measuring = Measuring()
+    measuring = MeasureRequests()
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncGenerator[None]:
@@ -64,7 +64,7 @@ def create_app(
 
     routes = [*_api(service, measuring, about=_about(service, keys, reports)), *pages(reports)]
     router = Router(routes, redirect_slashes=False, lifespan=lifespan)
-    front: ASGIApp = Front(router, keys=keys, origins=origins, bounds=bounds, metrics=service.metrics)
+    front: ASGIApp = Middleware(router, keys=keys, origins=origins, bounds=bounds, metrics=service.metrics)
     if origins:
         front = CORSMiddleware(
             front, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], max_age=600
@@ -73,7 +73,7 @@ def create_app(
 
 
 class _Address:
-    """An endpoint without what starlette wraps around a function: `Front` answers what is raised."""
+    """An endpoint without what starlette wraps around a function: `Middleware` answers what is raised."""
 
     def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
         self._answer = answer
@@ -83,7 +83,7 @@ class _Address:
         await response(scope, receive, send)
 
 
-def _api(service: Service, measuring: Measuring, about: dict[str, Any]) -> list[Route]:
+def _api(service: Service, measuring: MeasureRequests, about: dict[str, Any]) -> list[Route]:
     way = service.backend.way
     document = openapi.document()
 

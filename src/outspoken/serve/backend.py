@@ -11,7 +11,7 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.models import Model, at_url, openai_compatible
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
-from outspoken.serve.http.proxy import Passthrough
+from outspoken.serve.http.proxy import Proxy
 from outspoken.serve.openai.chat_request import SUFFIXES
 from outspoken.serve.openai.fields import RequestError
 
@@ -23,7 +23,7 @@ _STARTED = int(time.time())
 class Backend(ABC):
     """The models that can be asked by name. `way` forwards what is not verbalized, where there is an upstream."""
 
-    way: Passthrough | None = None
+    way: Proxy | None = None
     about: str
     """What is served, for a person."""
     example: str
@@ -89,10 +89,10 @@ class OneModel(Backend):
 class Upstream(Backend):
     """A server that speaks OpenAI's protocol: all its models can be verbalized, and all else passes through."""
 
-    def __init__(self, model: OpenAICompatible, way: Passthrough) -> None:
+    def __init__(self, model: OpenAICompatible, way: Proxy) -> None:
         """`model` is any of the upstream's: the others are reached through the same connections."""
         self._model = model
-        self.way: Passthrough = way
+        self.way: Proxy = way
         self.about, self.example = model.url, "MODEL"
 
     @classmethod
@@ -102,14 +102,12 @@ class Upstream(Backend):
         if place.startswith(("http://", "https://")):
             if "#" in place:
                 raise UsageError("an upstream is a base URL without a model: its clients name the models")
-            return cls(
-                at_url(place), Passthrough(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds)
-            )
+            return cls(at_url(place), Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds))
         spoken = [name for name, row in PROVIDERS.items() if row.any_llm is None]
         if place not in spoken:
             raise UnknownNameError("upstream", place, spoken, see="or the base URL of a server")
         row = PROVIDERS[place]
-        way = Passthrough(
+        way = Proxy(
             os.environ.get(row.base_url_variable) or row.base_url,
             row.key(),
             key_variable=row.key_variable or URL_KEY_VARIABLE,

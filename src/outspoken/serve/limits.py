@@ -10,11 +10,11 @@ from typing import TypeVar
 from outspoken.errors import ProviderError, UsageError
 from outspoken.settings import MAX_K, option
 
-__all__ = ["Bounds", "in_time"]
+__all__ = ["ServerLimits", "in_time"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
+class ServerLimits:
     """The bounds of one server. Raises `UsageError` for one that is not above 0."""
 
     max_k: int = option(100, "Most candidates of one distribution.")

@@ -10,27 +10,27 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from outspoken.serve.backend import Backend
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.openai.chat_request import ChatCall, read_chat
-from outspoken.serve.pool.pools import PoolKey, Pools, Want, pool_key
-from outspoken.serve.pool.refill import Filling
+from outspoken.serve.pool.pools import PoolKey, PoolRequest, Pools, pool_key
+from outspoken.serve.pool.refill import PoolFiller
 from outspoken.serve.pool.store import PoolStore
 from outspoken.settings import Settings
 
-__all__ = ["Asked", "Service"]
+__all__ = ["ReceivedChat", "Service"]
 
 _MOST_KEPT = 1024
 _LARGEST_KEPT = 16_384  # bytes
 _logger = logging.getLogger("outspoken.serve")
 
 
-class Asked(NamedTuple):
+class ReceivedChat(NamedTuple):
     """A call, the key of the pool that it draws from, and what fills that pool."""
 
     call: ChatCall
     key: PoolKey
-    want: Want
+    want: PoolRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,20 @@ class Service:
     begin; `log_prompts` says that what is asked may stand in the log."""
 
     backend: Backend
-    bounds: Bounds
+    bounds: ServerLimits
     defaults: Settings
     metrics: Metrics
     places: asyncio.Semaphore
     pools: Pools
     log_prompts: bool = False
-    _recent: OrderedDict[bytes, Asked] = field(default_factory=OrderedDict)
+    _recent: OrderedDict[bytes, ReceivedChat] = field(default_factory=OrderedDict)
 
     @classmethod
     def made(
         cls,
         backend: Backend,
         *,
-        bounds: Bounds,
+        bounds: ServerLimits,
         defaults: Settings,
         store: PoolStore | None = None,
         log_prompts: bool = False,
@@ -60,7 +60,7 @@ class Service:
         """With pools that are restored from `store`, where there is one."""
         metrics, places = Metrics(), asyncio.Semaphore(bounds.max_calls)
         pools = Pools(
-            Filling(backend.model, metrics, places),
+            PoolFiller(backend.model, metrics, places),
             most_pools=bounds.max_pools,
             most_candidates=bounds.max_texts,
             most_bytes=int(bounds.max_pool_mb * 1_000_000),
@@ -78,13 +78,13 @@ class Service:
         self.heard(call)
         return call
 
-    async def pool_of(self, call: ChatCall) -> Asked:
+    async def pool_of(self, call: ChatCall) -> ReceivedChat:
         """The pool that a call draws from. Raises `RequestError` for a model that is not there."""
         model = self.backend.model(call.model)
         key = pool_key(await model.identity(), call.messages, call.settings, call.structured)
-        return Asked(call, key, Want(call.messages, call.settings, call.model, call.structured))
+        return ReceivedChat(call, key, PoolRequest(call.messages, call.settings, call.model, call.structured))
 
-    def known(self, body: bytes) -> Asked | None:
+    def known(self, body: bytes) -> ReceivedChat | None:
         """What `keep` kept: who asks the same a thousand times is read once."""
         asked = self._recent.get(body)
         if asked is not None:
@@ -92,7 +92,7 @@ class Service:
             self.heard(asked.call)
         return asked
 
-    def keep(self, body: bytes, asked: Asked) -> None:
+    def keep(self, body: bytes, asked: ReceivedChat) -> None:
         """Remember what a body asks, among the latest."""
         if len(body) <= _LARGEST_KEPT:
             self._recent[body] = asked

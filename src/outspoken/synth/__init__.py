@@ -12,14 +12,14 @@ from outspoken._lazy import attach
 if TYPE_CHECKING:
     from outspoken.synth.dedup.search import near_duplicates
     from outspoken.synth.pipeline import Pipeline, synthesize
-    from outspoken.synth.spec import Spec, load
+    from outspoken.synth.spec import PipelineSpec, load
 
 _HOMES = {
     "dedup.search": ("near_duplicates",),
     "pipeline": ("Pipeline", "synthesize"),
-    "spec": ("Spec", "load"),
+    "spec": ("PipelineSpec", "load"),
 }
 
-__all__ = ["Pipeline", "Spec", "load", "near_duplicates", "synthesize"]
+__all__ = ["Pipeline", "PipelineSpec", "load", "near_duplicates", "synthesize"]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.batch.source_formats import CutOffError, Unreadable, listed, open_source
-from outspoken.batch.sources import Reader
+from outspoken.batch.sources import SourceReader
 from outspoken.errors import UsageError
 
-__all__ = ["COLUMNS", "Question", "read"]
+__all__ = ["COLUMNS", "BenchmarkQuestion", "read"]
 
 COLUMNS = ("question", "problem", "prompt", "text")
 """Where a question stands, where nobody says: GSM8K's column, MATH's, and two common ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BenchmarkQuestion:
     """What a benchmark asks, and where it stands: the name of the `file` and "test.jsonl:12"."""
 
     text: str
@@ -27,7 +27,7 @@ class Question:
     where: str
 
 
-def read(paths: Sequence[str], column: str = "") -> tuple[Question, ...]:
+def read(paths: Sequence[str], column: str = "") -> tuple[BenchmarkQuestion, ...]:
     """The questions of these files, from `column` or the first of `COLUMNS` that a file has.
 
     The suffix tells the format: .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet, else a question a line;
@@ -37,7 +37,7 @@ def read(paths: Sequence[str], column: str = "") -> tuple[Question, ...]:
     asks nothing: what is not read cannot be looked for.
     """
     paths = list(dict.fromkeys(paths))
-    questions: list[Question] = []
+    questions: list[BenchmarkQuestion] = []
     for path, name in zip(paths, _names(paths), strict=True):
         found = list(_questions(path, name, column))
         if not found:
@@ -46,7 +46,7 @@ def read(paths: Sequence[str], column: str = "") -> tuple[Question, ...]:
     return tuple(questions)
 
 
-class _Source(Reader):
+class _Source(SourceReader):
     """Tells the formats what a file is called, and keeps its columns."""
 
     def __init__(self, path: str, name: str) -> None:
@@ -58,7 +58,7 @@ class _Source(Reader):
         self.columns = list(names)
 
 
-def _questions(path: str, name: str, column: str) -> Iterator[Question]:
+def _questions(path: str, name: str, column: str) -> Iterator[BenchmarkQuestion]:
     if Path(path).is_dir():
         raise UsageError(f"the benchmark {path} is a folder: name the files in it")
     source = _Source(path, name)
@@ -76,7 +76,7 @@ def _questions(path: str, name: str, column: str) -> Iterator[Question]:
                 if not text.strip():
                     what = f"no text in the column {chosen!r}" if chosen else "no text"
                     raise UsageError(f"{where}: {what}; mend that row, or remove it")
-                yield Question(text, name, f"{name}{source.between}{position}")
+                yield BenchmarkQuestion(text, name, f"{name}{source.between}{position}")
         except CutOffError as error:
             raise UsageError(f"the benchmark {path} cannot be read to its end: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from outspoken.batch.sources import BadRow, read
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.synth.records import Writer, batches, pa, with_columns
+from outspoken.synth.records import RecordWriter, batches, pa, with_columns
 
 __all__ = ["bring"]
 
@@ -38,7 +38,7 @@ def _parquet(source: Path, text: str, out: Path) -> list[str]:
     ids: set[str] = set()
     number = 0
     left_out: list[str] = []
-    with Writer(out) as writer:
+    with RecordWriter(out) as writer:
         for table in batches(source):
             if text not in table.column_names:
                 raise UnknownNameError(f"column for text in {source.name}:", text, table.column_names)
@@ -76,7 +76,7 @@ def _pairs(table: Any) -> Iterator[tuple[str | None, str | None]]:
 def _rows(source: Path, text: str, out: Path) -> list[str]:
     rows = read(source, prompt_column=text, remedy='say which one holds the text with text = "COLUMN"')
     left_out: list[str] = []
-    with Writer(out, _SCHEMA) as writer:
+    with RecordWriter(out, _SCHEMA) as writer:
         while some := list(islice(rows, _ROWS)):
             columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
             for row in some:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clustering", "Spread", "nearest", "shares", "spread"]
+__all__ = ["Clustering", "Representatives", "nearest", "shares", "spread"]
 
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -113,7 +113,7 @@ def shares(sizes: Ints, total: int) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Representatives:
     """The numbers of the vectors `taken`, in their order; for each vector the nearest of them, which `stands_for`
     it (a taken one: itself), and the `cosines` of both."""
 
@@ -122,7 +122,7 @@ class Spread:
     cosines: NDArray[np.float64]
 
 
-def spread(vectors: Vectors, centre: Any, wanted: int) -> Spread:
+def spread(vectors: Vectors, centre: Any, wanted: int) -> Representatives:
     """`wanted` of these unit vectors, far from each other: the one nearest to the `centre`, then ever the one that
     is farthest from all that were taken (Gonzalez 1985)."""
     taken = [int((vectors @ centre).argmax())]
@@ -139,7 +139,7 @@ def spread(vectors: Vectors, centre: Any, wanted: int) -> Spread:
         stands_for[closer], cosines[closer] = at, found[closer]
     # Of equal vectors each that is taken stands for itself.
     stands_for[taken], cosines[taken] = taken, 1.0
-    return Spread(taken, stands_for, np.clip(cosines.astype(np.float64), -1, 1))
+    return Representatives(taken, stands_for, np.clip(cosines.astype(np.float64), -1, 1))
 
 
 def _distances(vectors: Vectors, points: Vectors) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import replace
-from outspoken.synth.spec import Planned, Spec
+from outspoken.synth.spec import PipelineSpec, PlannedStep
 from outspoken.synth.steps.base import Step
 
 __all__ = ["finished", "in_folder", "key_of", "read", "write"]
@@ -20,7 +20,7 @@ _FORMAT = 1
 _KEYS = {"step", "key", "files", "kept", "records", "removed", "figures", "warnings", "partly", "seconds"}
 
 
-def key_of(planned: Planned, spec: Spec, before: Mapping[str, Any] | None) -> str:
+def key_of(planned: PlannedStep, spec: PipelineSpec, before: Mapping[str, Any] | None) -> str:
     """A digest of all that the step's records depend on: its settings, the files they name, the step before it."""
     settings = planned.settings()
     hashed = {
@@ -36,7 +36,7 @@ def key_of(planned: Planned, spec: Spec, before: Mapping[str, Any] | None) -> st
     return hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _files(planned: Planned, spec: Spec) -> list[str]:
+def _files(planned: PlannedStep, spec: PipelineSpec) -> list[str]:
     if planned.is_own:
         return [planned.do.rpartition(":")[0]]
     names: list[str] = [] if planned.number > 1 or spec.input is None else [str(spec.input)]

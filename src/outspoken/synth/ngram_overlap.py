@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from outspoken.measure.tokenization import words
 
-__all__ = ["Index", "Match"]
+__all__ = ["Match", "NgramIndex"]
 
 COMMON = 10
 """A run of words in more questions than this is a phrase of the benchmark, as in Brown et al. 2020, appendix C."""
@@ -28,7 +28,7 @@ class Match:
     passage: str
 
 
-class Index:
+class NgramIndex:
     """Finds among many questions the one that shares most runs of `size` words with a text.
 
     Words are those of `outspoken.measure.tokenization` (folded, no punctuation, a character of Chinese is one);

@@ -19,13 +19,13 @@ from outspoken.batch.ray.cluster import connected
 from outspoken.engine import run as wait
 from outspoken.errors import NothingLeftError, OutputError, UnknownNameError, UsageError
 from outspoken.io.atomic import replace, why
-from outspoken.models import default_name, resolve
+from outspoken.models import default_name, get_model
 from outspoken.synth import manifest
 from outspoken.synth.input_records import bring
 from outspoken.synth.records import check_room, count, names_in
-from outspoken.synth.spec import Planned, Spec, load
+from outspoken.synth.spec import PipelineSpec, PlannedStep, load
 from outspoken.synth.steps import custom_step
-from outspoken.synth.steps.base import Engine, Outcome, Step, Watch
+from outspoken.synth.steps.base import ExecutionEngine, Step, StepOutcome, StepProgress
 
 __all__ = ["Pipeline", "synthesize"]
 
@@ -50,13 +50,18 @@ class Pipeline:
     """
 
     def __init__(
-        self, spec: Spec, folder: Path, *, engine: Engine | None = None, watch: Watch | None = None
+        self,
+        spec: PipelineSpec,
+        folder: Path,
+        *,
+        engine: ExecutionEngine | None = None,
+        watch: StepProgress | None = None,
     ) -> None:
         self.spec = spec
         self.folder = folder
-        self.watch = watch or Watch()
-        self.at: Planned | None = None
-        self._engine = engine or Engine()
+        self.watch = watch or StepProgress()
+        self.at: PlannedStep | None = None
+        self._engine = engine or ExecutionEngine()
         self._lock = _claimed(spec, folder)
 
     def close(self) -> None:
@@ -145,7 +150,7 @@ class Pipeline:
             "report": write,
         }
 
-    def _step(self, planned: Planned, before: Mapping[str, Any] | None) -> Step:
+    def _step(self, planned: PlannedStep, before: Mapping[str, Any] | None) -> Step:
         source = None if before is None else self.folder / f"{before['step']}.parquet"
         if before is None and self.spec.input is not None and planned.do != "generate":
             source = self.folder / "00-input.parquet"
@@ -153,7 +158,7 @@ class Pipeline:
         model = self.spec.model if hasattr(planned.options, "model") else _public(self.spec.model)
         return Step(planned.name, self.folder, source, self.spec.seed, model, self._engine, self.watch)
 
-    async def _do(self, planned: Planned, step: Step, key: str) -> dict[str, Any]:
+    async def _do(self, planned: PlannedStep, step: Step, key: str) -> dict[str, Any]:
         begun, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         problems: tuple[str, ...] = ()
         if step.source is not None and step.source.name.startswith("00-"):
@@ -166,7 +171,7 @@ class Pipeline:
         for path in (step.out, step.removed, self.folder / f"{step.name}.json"):
             path.unlink(missing_ok=True)
         if planned.is_own:
-            outcome: Outcome = await custom_step.run(planned.do, step)
+            outcome: StepOutcome = await custom_step.run(planned.do, step)
         else:
             outcome = await import_module(f"{__package__}.steps.{planned.do}").run(planned.options, step)
         done = {
@@ -204,7 +209,7 @@ class Pipeline:
             except UsageError as error:
                 raise UsageError(f"step {planned.number} ({planned.do}): {error}") from error
 
-    def _checked(self, planned: Planned, known: set[str] | None) -> set[str] | None:
+    def _checked(self, planned: PlannedStep, known: set[str] | None) -> set[str] | None:
         """The names of the fields that records have after the step, None where nobody can know."""
         if planned.is_own:
             custom_step.function_of(planned.do)
@@ -239,7 +244,7 @@ class Pipeline:
         for name in {done["step"] for done in manifest.in_folder(self.folder)} - custom_step:
             (self.folder / f"{name}.json").unlink()
 
-    def _forget_after(self, planned: Planned) -> None:
+    def _forget_after(self, planned: PlannedStep) -> None:
         """A step done anew leaves no manifest behind it that speaks of other records."""
         for later in self.spec.steps:
             if later.number > planned.number:
@@ -272,14 +277,15 @@ class Pipeline:
 
 
 def synthesize(
-    spec: str | Spec,
+    spec: str | PipelineSpec,
     *,
     out: str | os.PathLike[str] | None = None,
     model: str | None = None,
     count: int | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
-    """Do what a spec says: a shipped one by its name, one's own by its path, or a `Spec`; returns the summary.
+    """Do what a spec says: a shipped one by its name, one's own by its path, or a `PipelineSpec`; returns the
+    summary.
 
     `out` is the folder (default: ./NAME-synth); `model`, `count` and `seed` stand in the place of the spec's. The
     same call goes on where an earlier one stopped. Raises what `Pipeline` and its `run` raise.
@@ -295,7 +301,7 @@ def synthesize(
 
 def _public(model: str | None) -> str | None:
     """A model's name as it may be told: without the query of its URL, where some write a key."""
-    return resolve(model).name if model and "://" in model else model
+    return get_model(model).name if model and "://" in model else model
 
 
 def _nothing(manifests: list[dict[str, Any]]) -> str:
@@ -310,7 +316,7 @@ def _nothing(manifests: list[dict[str, Any]]) -> str:
     return f"no record is left after {last}: {', '.join(parts)}; change that step, those before it stay done"
 
 
-def _claimed(spec: Spec, folder: Path) -> sqlite3.Connection:
+def _claimed(spec: PipelineSpec, folder: Path) -> sqlite3.Connection:
     """Make `folder` the place of this pipeline, or see that it is, and keep other processes from it."""
     mark = folder / _MARK
     if mark.is_file():

@@ -19,7 +19,7 @@ pa = need("pyarrow", "synthetic data", "synth")
 pq = need("pyarrow.parquet", "synthetic data", "synth")
 
 __all__ = [
-    "Writer",
+    "RecordWriter",
     "batches",
     "check_room",
     "count",
@@ -90,7 +90,7 @@ def with_columns(table: Any, columns: Mapping[str, Any]) -> Any:
     return table
 
 
-class Writer:
+class RecordWriter:
     """Writes tables into one Parquet file, which is there when the block ends without an error, and not before.
 
     Without any table there is a file only where a `schema` was given. Raises `OutputError` where it cannot write.
@@ -109,7 +109,7 @@ class Writer:
             self._writer.write_table(table.select(self._schema.names).cast(self._schema))
         self.rows += table.num_rows
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> RecordWriter:
         return self
 
     def __exit__(

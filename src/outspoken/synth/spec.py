@@ -17,16 +17,26 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.measure.embedding import embedder
 
-__all__ = ["STEPS", "Planned", "Report", "Spec", "load", "names", "options_of", "spec_text", "without_folders"]
+__all__ = [
+    "STEPS",
+    "PipelineSpec",
+    "PlannedStep",
+    "ReportOptions",
+    "load",
+    "names",
+    "options_of",
+    "spec_text",
+    "without_folders",
+]
 
 STEPS: Mapping[str, str] = {
-    "generate": "Generate",
-    "deduplicate": "Deduplicate",
-    "decontaminate": "Decontaminate",
-    "answer": "Answer",
-    "verify": "Verify",
-    "balance": "Balance",
-    "export": "Export",
+    "generate": "GenerateOptions",
+    "deduplicate": "DeduplicateOptions",
+    "decontaminate": "DecontaminateOptions",
+    "answer": "AnswerOptions",
+    "verify": "VerifyOptions",
+    "balance": "BalanceOptions",
+    "export": "ExportOptions",
 }
 """The steps, each a module of this package, and the class of its options."""
 
@@ -35,7 +45,7 @@ _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportOptions:
     """What the report measures: on how many records of each step, embedded by what (`none`: no embeddings)."""
 
     embedder: str = "minilm"
@@ -49,7 +59,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedStep:
     """One step as the spec has it: `do` is its name, or FILE.py:FUNCTION of the user's own, without `options`."""
 
     number: int
@@ -73,7 +83,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class PipelineSpec:
     """A pipeline: its steps in their order. `input` is a file of records for one that generates none, `text` the
     column that holds what they say, `folder` where the spec stands."""
 
@@ -83,19 +93,21 @@ class Spec:
     seed: int = 0
     input: Path | None = None
     text: str = "text"
-    report: Report = Report()
-    steps: tuple[Planned, ...] = ()
+    report: ReportOptions = ReportOptions()
+    steps: tuple[PlannedStep, ...] = ()
     folder: Path = field(default_factory=Path)
     source: str = ""
 
-    def step(self, name: str) -> Planned:
+    def step(self, name: str) -> PlannedStep:
         """The step of this name, with its number or without. Raises `UnknownNameError`."""
         for planned in self.steps:
             if name in (planned.name, planned.name.partition("-")[2], str(planned.number)):
                 return planned
         raise UnknownNameError("step", name, [planned.name for planned in self.steps])
 
-    def changed(self, *, model: str | None = None, count: int | None = None, seed: int | None = None) -> Spec:
+    def changed(
+        self, *, model: str | None = None, count: int | None = None, seed: int | None = None
+    ) -> PipelineSpec:
         """With another model for the steps that name none, another number of records, another seed."""
         spec = replace(self, model=model or self.model, seed=self.seed if seed is None else seed)
         if count is None:
@@ -119,7 +131,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
-def load(name: str) -> Spec:
+def load(name: str) -> PipelineSpec:
     """A shipped spec by its name, or a user's by its path, which ends in .toml.
 
     Paths in the file are relative to it. Raises `UsageError` where the file is not there, and for whatever in it
@@ -138,7 +150,7 @@ def load(name: str) -> Spec:
     return read(text, where=name, stem=path.stem, folder=path.parent)
 
 
-def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()) -> Spec:
+def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()) -> PipelineSpec:
     """A spec from its text; `where` names it in errors, `stem` where it has no name."""
     try:
         table = tomllib.loads(text)
@@ -151,7 +163,7 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
     report = table.pop("report", {})
     if not isinstance(report, dict):
         raise UsageError(f"{where}: [report] must be a table, not {report!r}")
-    hints = get_type_hints(Spec)
+    hints = get_type_hints(PipelineSpec)
     values = {
         key: _fitting(value, hints[key], f"{where}: {key}") for key, value in table.items() if key != "input"
     }
@@ -173,8 +185,8 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
             f"{where}: the first step, {steps[0].do}, needs records: put a step generate before it, or name a "
             'file with input = "records.jsonl"'
         )
-    made = _options(Report, report, f"[report] of {where}", folder)
-    return Spec(**values, report=made, steps=tuple(steps), folder=folder, source=text)
+    made = _options(ReportOptions, report, f"[report] of {where}", folder)
+    return PipelineSpec(**values, report=made, steps=tuple(steps), folder=folder, source=text)
 
 
 def options_of(do: str) -> type[Any]:
@@ -184,7 +196,7 @@ def options_of(do: str) -> type[Any]:
     return getattr(importlib.import_module(f"{__package__}.steps.{do}"), STEPS[do])  # type: ignore[no-any-return]
 
 
-def _planned(number: int, entry: Any, where: str, folder: Path) -> Planned:
+def _planned(number: int, entry: Any, where: str, folder: Path) -> PlannedStep:
     if not isinstance(entry, dict) or not isinstance(entry.get("do"), str):
         raise UsageError(f'{where}: step {number} must say what to do: do = "deduplicate"')
     do = entry["do"]
@@ -198,8 +210,8 @@ def _planned(number: int, entry: Any, where: str, folder: Path) -> Planned:
             raise UsageError(f"{place}: there is no file {folder / file}")
         if not function.isidentifier():
             raise UsageError(f"{place}: write the file and the function in it: mine.py:function")
-        return Planned(number, f"{folder / file}:{function}")
-    return Planned(number, do, _options(options_of(do), rest, place, folder))
+        return PlannedStep(number, f"{folder / file}:{function}")
+    return PlannedStep(number, do, _options(options_of(do), rest, place, folder))
 
 
 def _options(kind: type[Any], given: Mapping[str, Any], place: str, folder: Path) -> Any:
@@ -257,7 +269,7 @@ def _known(given: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
             raise UnknownNameError(kind, key, known)
 
 
-def _own(planned: Planned) -> tuple[Field[Any], ...]:
+def _own(planned: PlannedStep) -> tuple[Field[Any], ...]:
     return fields(planned.options)
 
 

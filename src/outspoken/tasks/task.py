@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from outspoken.batch.sources import Row, read
+from outspoken.batch.sources import PromptRow, read
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_sets import load as read_answers
@@ -19,7 +19,7 @@ from outspoken.measure.measures import MEASURES
 from outspoken.tasks.normalise import Normalise
 
 if TYPE_CHECKING:
-    from outspoken.measure.values import Asked
+    from outspoken.measure.values import PromptGroup
 
 __all__ = ["Task", "TaskPrompt", "load", "names"]
 
@@ -106,7 +106,7 @@ class Task:
             raise UsageError(f"the answers of {self.name} cannot be listed, so it takes no reference")
         return replace(self, expected=_counts_in(Path(file), self.normalise.key))
 
-    def answers_for(self, asked: Asked) -> Answers:
+    def answers_for(self, asked: PromptGroup) -> Answers:
         """How the answers to this prompt are told apart, and what is known of them."""
         own = next((each.expected for each in self.prompts if each.expected and each.prompt == asked.prompt), None)
         return own or self.expected or Answers.free(normalise=self.normalise.key)
@@ -253,7 +253,7 @@ def _prompts_in(file: Path, key: Key) -> Iterator[TaskPrompt]:
             yield TaskPrompt(str(number), question, expected)
         return
     for row in read(file):
-        if not isinstance(row, Row):
+        if not isinstance(row, PromptRow):
             raise UsageError(f"{row.where} cannot be asked: {row.reason}")
         if len(row.messages) != 1:
             raise UsageError(f"{row.where}: a task's prompt must be one text, not a conversation")

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
     from outspoken.theory.gamma_result import Gamma, Point
     from outspoken.theory.level_simulation import Levels, simulate_levels
     from outspoken.theory.preference_simulation import simulate_preferences
-    from outspoken.theory.preferences import Pair, Preferences, read_preferences
-    from outspoken.theory.sharpening import effective_size, entropy, gamma_of, optimum, sharpen, tilt
+    from outspoken.theory.preferences import PreferencePair, Preferences, read_preferences
+    from outspoken.theory.sharpening import (
+        aligned_optimum,
+        apply_reward,
+        effective_size,
+        entropy,
+        gamma_of,
+        sharpen,
+    )
     from outspoken.theory.sharpening_exponent import gamma_from_counts, gamma_from_logprobs
-    from outspoken.theory.typicality import Scored, Typicality, estimate
+    from outspoken.theory.typicality import ScoredPair, Typicality, estimate_alpha
 
 _HOMES = {
     "sharpening_exponent": ("gamma_from_counts", "gamma_from_logprobs"),
@@ -31,35 +38,35 @@ _HOMES = {
     "level_simulation": ("Levels", "simulate_levels"),
     "answer_likelihoods": ("Likelihoods", "likelihoods"),
     "api": ("atypicality_bias", "typicality_bias"),
-    "preferences": ("Pair", "Preferences", "read_preferences"),
-    "sharpening": ("effective_size", "entropy", "gamma_of", "optimum", "sharpen", "tilt"),
+    "preferences": ("PreferencePair", "Preferences", "read_preferences"),
+    "sharpening": ("effective_size", "entropy", "gamma_of", "aligned_optimum", "sharpen", "apply_reward"),
     "preference_simulation": ("simulate_preferences",),
-    "typicality": ("Scored", "Typicality", "estimate"),
+    "typicality": ("ScoredPair", "Typicality", "estimate_alpha"),
 }
 
 __all__ = [
     "Gamma",
     "Levels",
     "Likelihoods",
-    "Pair",
     "Point",
+    "PreferencePair",
     "Preferences",
-    "Scored",
+    "ScoredPair",
     "Typicality",
+    "aligned_optimum",
+    "apply_reward",
     "atypicality_bias",
     "effective_size",
     "entropy",
-    "estimate",
+    "estimate_alpha",
     "gamma_from_counts",
     "gamma_from_logprobs",
     "gamma_of",
     "likelihoods",
-    "optimum",
     "read_preferences",
     "sharpen",
     "simulate_levels",
     "simulate_preferences",
-    "tilt",
     "typicality_bias",
 ]
 

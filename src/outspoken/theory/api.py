@@ -12,9 +12,9 @@ from typing import Any
 from outspoken.engine import run, score_all
 from outspoken.errors import PromptTooLongError, UndefinedError, UsageError
 from outspoken.ledger import Ledger
-from outspoken.models import resolve
+from outspoken.models import get_model
 from outspoken.models.base import Model, Score
-from outspoken.theory.controls import Scored
+from outspoken.theory.controls import ScoredPair
 from outspoken.theory.preferences import PUBLISHED, Preferences, read_preferences
 from outspoken.theory.typicality import Typicality, typicality
 
@@ -53,10 +53,10 @@ async def atypicality_bias(
     """
     if not isinstance(preferences, Preferences):
         preferences = read_preferences(preferences, text_format=text_format, limit=limit, seed=seed)
-    models = [resolve(each) if isinstance(each, str) else each for each in _listed(base)]
+    models = [get_model(each) if isinstance(each, str) else each for each in _listed(base)]
     if len({model.name for model in models}) < len(models):
         raise UsageError("a base model is named twice: name each once")
-    scored: dict[str, list[Scored]] = {}
+    scored: dict[str, list[ScoredPair]] = {}
     skipped: dict[str, dict[str, int]] = {}
     with Ledger(ledger) if ledger is not None else nullcontext() as kept:
         for model in models:
@@ -67,7 +67,7 @@ async def atypicality_bias(
 
 async def _scored(
     preferences: Preferences, model: Model, ledger: Ledger | None, progress: Progress | None
-) -> tuple[list[Scored], dict[str, int]]:
+) -> tuple[list[ScoredPair], dict[str, int]]:
     """The pairs that the model scored, and why it could not score the others."""
     texts = [
         (preferences.text_of(pair.prompt), text)
@@ -80,12 +80,12 @@ async def _scored(
             progress(f"scoring with {model.name}", done, total)
 
     found = await score_all(model, texts, ledger=ledger, progress=show)
-    scored: list[Scored] = []
+    scored: list[ScoredPair] = []
     skipped: Counter[str] = Counter()
     failure: UsageError | None = None
     for pair, first, second in zip(preferences.pairs, found[::2], found[1::2], strict=True):
         if isinstance(first, Score) and isinstance(second, Score):
-            scored.append(Scored(pair, first, second))
+            scored.append(ScoredPair(pair, first, second))
             continue
         failure = first if isinstance(first, UsageError) else second if isinstance(second, UsageError) else failure
         skipped["longer than the context" if isinstance(failure, PromptTooLongError) else str(failure)] += 1

@@ -14,9 +14,9 @@ from outspoken.errors import UndefinedError
 from outspoken.models.base import Score
 from outspoken.theory.effect_sizes import Control, Effect, odds_ratio
 from outspoken.theory.logistic import Fit, fit, fit_many
-from outspoken.theory.preference_formats import Pair
+from outspoken.theory.preference_formats import PreferencePair
 
-__all__ = ["Sample", "Scored", "alpha_of", "controls", "curve", "permutation_null"]
+__all__ = ["PairSample", "ScoredPair", "alpha_of", "controls", "curve", "permutation_null"]
 
 _PERMUTATIONS = 2_000
 _BLOCK = 4_000_000  # coins held at once
@@ -29,16 +29,16 @@ _MEAN = "the difference of mean log-likelihood"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredPair:
     """A pair with the scores of its two responses under a base model."""
 
-    pair: Pair
+    pair: PreferencePair
     first: Score
     second: Score
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PairSample:
     """Scored pairs as columns of n rows, each the first response minus the second.
 
     `preferred`: 1 where the first was preferred. `mean`: nats a token, `total`: nats, `tokens`: their number,
@@ -55,7 +55,7 @@ class Sample:
     ordered: bool
 
     @classmethod
-    def of(cls, items: Sequence[Scored], *, ordered: bool) -> Sample:
+    def of(cls, items: Sequence[ScoredPair], *, ordered: bool) -> PairSample:
         """The columns of these pairs."""
         codes: dict[str, int] = {}
         rows = [
@@ -81,13 +81,13 @@ class Sample:
         """How many different prompts there are."""
         return len(np.unique(self.prompt))
 
-    def where(self, kept: NDArray[np.bool_]) -> Sample:
+    def where(self, kept: NDArray[np.bool_]) -> PairSample:
         """The rows that are kept."""
         columns = (self.preferred, self.mean, self.total, self.tokens, self.gap, self.prompt)
         preferred, mean, total, tokens, gap, prompt = (column[kept] for column in columns)
-        return Sample(preferred, mean, total, tokens, gap, prompt, self.ordered)  # type: ignore[arg-type]
+        return PairSample(preferred, mean, total, tokens, gap, prompt, self.ordered)  # type: ignore[arg-type]
 
-    def turned(self, seed: int) -> Sample:
+    def turned(self, seed: int) -> PairSample:
         """The same pairs, each turned round or not by a fair coin."""
         sign = np.random.default_rng((seed, 0)).choice([-1.0, 1.0], len(self))
         preferred = np.where(sign > 0, self.preferred, 1 - self.preferred)
@@ -101,7 +101,7 @@ class Sample:
         return float(np.sqrt(np.mean(column**2)))
 
 
-def alpha_of(sample: Sample, beside: str = "", of: str = "mean") -> Fit:
+def alpha_of(sample: PairSample, beside: str = "", of: str = "mean") -> Fit:
     """The coefficient of the difference `of` (mean or total) comes first; `beside` it may stand tokens or gap.
 
     Bradley-Terry, P(first preferred) = sigmoid(alpha difference), with an intercept where the sample is ordered.
@@ -117,7 +117,7 @@ def alpha_of(sample: Sample, beside: str = "", of: str = "mean") -> Fit:
     )
 
 
-def controls(main: Sample, everything: Sample, seed: int) -> tuple[dict[str, Control], list[str]]:
+def controls(main: PairSample, everything: PairSample, seed: int) -> tuple[dict[str, Control], list[str]]:
     """The controls by name, and a sentence for each that does not exist for these pairs or is doubtful.
 
     `main` holds the pairs of the estimate, `everything` all of them: where these are more, the ratings of
@@ -127,7 +127,7 @@ def controls(main: Sample, everything: Sample, seed: int) -> tuple[dict[str, Con
     notes: list[str] = []
     penalised: list[str] = []
 
-    def put(name: str, title: str, about: str, sample: Sample, beside: str = "", of: str = "mean") -> None:
+    def put(name: str, title: str, about: str, sample: PairSample, beside: str = "", of: str = "mean") -> None:
         try:
             fitted = alpha_of(sample, beside, of)
         except UndefinedError as error:
@@ -166,7 +166,7 @@ _ABOUT = {
 }
 
 
-def permutation_null(sample: Sample, seed: int, permutations: int = _PERMUTATIONS) -> Effect:
+def permutation_null(sample: PairSample, seed: int, permutations: int = _PERMUTATIONS) -> Effect:
     """What the estimate gives where there is no effect: preferences reversed for whole prompts, by fair coins.
 
     `value` is the mean of the estimates, `low` and `high` their 2.5 and 97.5 percentiles, `se` their standard
@@ -195,7 +195,7 @@ def permutation_null(sample: Sample, seed: int, permutations: int = _PERMUTATION
     return Effect(float(null.mean()), float(low), float(high), float(null.std(ddof=1)), p)
 
 
-def curve(sample: Sample, alpha: float, seed: int) -> dict[str, list[dict[str, float | int]]]:
+def curve(sample: PairSample, alpha: float, seed: int) -> dict[str, list[dict[str, float | int]]]:
     """The share preferred over the difference of mean log-likelihood: bins of equal counts with Wilson's interval,
     and the fitted line sigmoid(alpha x). Each pair is oriented by a fair coin, so there is no effect of order."""
     turned = sample.turned(seed)

@@ -20,7 +20,7 @@ from outspoken.measure.divergence import shares
 from outspoken.measure.statistics import Estimate, plugin_estimate
 from outspoken.theory.sharpening import log_weights
 
-__all__ = ["DRAWS", "LEVELS", "Arm", "Levels", "simulate_levels"]
+__all__ = ["DRAWS", "LEVELS", "AskingLevel", "Levels", "simulate_levels"]
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _MOST = 20_000_000  # replies x answers that are held at once: 160 MB a level
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class AskingLevel:
     """One level of asking. `tv` is the total variation between its answers and the base, `kl` is
     KL(its answers || base) in nats, `distinct` how many different answers `DRAWS` draws hold on average;
     `shares` are the answers' shares, in the order of the base."""
@@ -56,7 +56,7 @@ class Levels:
     replies: int
     error: float
     seed: int
-    arms: tuple[Arm, ...]
+    arms: tuple[AskingLevel, ...]
     floor: float
 
     @property
@@ -176,7 +176,7 @@ def _named(logs: Floats, k: int, replies: int, random: np.random.Generator) -> N
     return np.argpartition(-keys, k - 1, axis=1)[:, :k]
 
 
-def _arm(level: str, drawn: Floats, row: Floats, seed: int) -> Arm:
+def _arm(level: str, drawn: Floats, row: Floats, seed: int) -> AskingLevel:
     def estimate(statistic: Any) -> Estimate:
         def resampled(counts: NDArray[np.int32]) -> Floats:
             return np.asarray(statistic(counts.astype(np.float64) @ drawn / len(drawn)))
@@ -184,7 +184,7 @@ def _arm(level: str, drawn: Floats, row: Floats, seed: int) -> Arm:
         found = plugin_estimate(resampled, len(drawn), resamples=_RESAMPLES, seed=seed, unit="reply")
         return replace(found, note="")  # `Levels.warnings` says it of all levels together
 
-    return Arm(
+    return AskingLevel(
         level,
         tv=estimate(lambda pooled: np.abs(pooled - row).sum(axis=1) / 2),
         kl=estimate(lambda pooled: kl_div(pooled, row).sum(axis=1)),

@@ -10,7 +10,15 @@ from typing import Any
 from outspoken.batch.source_formats import listed
 from outspoken.errors import UsageError
 
-__all__ = ["LAYOUTS", "Layout", "Pair", "Rated", "Skipped", "UnfitError", "layout_of"]
+__all__ = [
+    "LAYOUTS",
+    "PreferenceFormat",
+    "PreferencePair",
+    "PreferenceRowError",
+    "RatedResponse",
+    "SkippedPair",
+    "layout_of",
+]
 
 _PROMPTS = ("prompt", "question", "instruction")
 _RATINGS = ("helpfulness", "rating", "score")
@@ -21,7 +29,7 @@ _LONGEST = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PreferencePair:
     """Two responses to a prompt. `preferred`: the first one was preferred. `gap`: the correctness of the first
     minus that of the second, None without ratings of it. `row` is where the pair (its first response) stood."""
 
@@ -34,7 +42,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class RatedResponse:
     """One response with its rating; pairs are made of those to the same prompt."""
 
     prompt: str
@@ -45,14 +53,14 @@ class Rated:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedPair:
     """One response of a row that cannot be used: `reason` is what it is counted by, `detail` what stood there."""
 
     reason: str
     detail: str = ""
 
 
-class UnfitError(Exception):
+class PreferenceRowError(Exception):
     """Why a whole row cannot be used."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -60,11 +68,11 @@ class UnfitError(Exception):
         self.reason, self.detail = reason, detail
 
 
-Items = Iterator[Pair | Rated | Skipped]
+Items = Iterator[PreferencePair | RatedResponse | SkippedPair]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PreferenceFormat:
     """A layout by its name. `columns` is what it is told by, `ordered` whether the order within its pairs means
     anything; `items` reads a row."""
 
@@ -75,7 +83,7 @@ class Layout:
     items: Callable[[Mapping[str, Any], int], Items]
 
 
-def layout_of(name: str, columns: Sequence[str], first: Mapping[str, Any]) -> Layout:
+def layout_of(name: str, columns: Sequence[str], first: Mapping[str, Any]) -> PreferenceFormat:
     """The layout that the columns and the first row of the file `name` have.
 
     Raises `UsageError` that lists the layouts where none fits.
@@ -100,10 +108,10 @@ def _dialogues(row: Mapping[str, Any], position: int) -> Items:
     parting = (at for at, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b)
     shared = chosen.rfind(_TURN, 0, next(parting, min(len(chosen), len(rejected))))
     if shared < 0:
-        raise UnfitError("no shared prompt", "the dialogues share no turn that ends in 'Assistant:'")
+        raise PreferenceRowError("no shared prompt", "the dialogues share no turn that ends in 'Assistant:'")
     end = shared + len(_TURN)
     if any(turn in text[end:] for text in (chosen, rejected) for turn in (_TURN, _HUMAN)):
-        raise UnfitError("no shared prompt", "the dialogues part before their last answer")
+        raise PreferenceRowError("no shared prompt", "the dialogues part before their last answer")
     yield _pair(chosen[:end], chosen[end:], rejected[end:], True, position)
 
 
@@ -111,7 +119,7 @@ def _chats(row: Mapping[str, Any], position: int) -> Items:
     """chosen and rejected as lists of messages; those before the last one are the prompt."""
     (before, chosen), (before_other, rejected) = (_chat(row.get(name)) for name in ("chosen", "rejected"))
     if before != before_other:
-        raise UnfitError("no shared prompt", "the chats part before their last answer")
+        raise PreferenceRowError("no shared prompt", "the chats part before their last answer")
     yield _pair(_prompt(row, before), chosen, rejected, True, position)
 
 
@@ -149,16 +157,16 @@ def _summaries(row: Mapping[str, Any], position: int) -> Items:
     info = {name: _said(given.get(name)) for name in _INFO} if isinstance(given, Mapping) else {}
     post = info.get("post") or info.get("article")
     if not post:
-        raise UnfitError("no prompt", "info holds neither a post nor an article")
+        raise PreferenceRowError("no prompt", "info holds neither a post nor an article")
     head = [label + info[name] for name, label in _INFO.items() if label and info[name]]
     prompt = "\n\n".join([*head, f"POST: {post}" if head else post, "TL;DR:"])
     summaries = _list(row.get("summaries"), "summaries")
     if len(summaries) != 2:
-        raise UnfitError("not two summaries", f"{len(summaries)} of them")
+        raise PreferenceRowError("not two summaries", f"{len(summaries)} of them")
     texts = [entry.get("text") if isinstance(entry, Mapping) else entry for entry in summaries]
     choice = row.get("choice")
     if isinstance(choice, bool) or choice not in (0, 1, "0", "1"):
-        raise UnfitError("choice out of range", _shown(choice))
+        raise PreferenceRowError("choice out of range", _shown(choice))
     yield _pair(prompt, texts[0], texts[1], int(choice) == 0, position)
 
 
@@ -175,42 +183,50 @@ def _are_chats(columns: Sequence[str], first: Mapping[str, Any]) -> bool:
 
 
 LAYOUTS = (
-    Layout("ultrafeedback", "instruction, completions", True, _has("instruction", "completions"), _completions),
-    Layout("tldr", "info, summaries, choice", True, _has("info", "summaries", "choice"), _summaries),
-    Layout("responses", "prompt, responses", True, _has_prompt("responses"), _responses),
-    Layout("chats", "chosen and rejected as lists of messages, perhaps prompt", False, _are_chats, _chats),
-    Layout("pairs", "prompt, chosen, rejected", False, _has_prompt("chosen", "rejected"), _published_pair),
-    Layout("hh-rlhf", "chosen and rejected as whole dialogues", False, _has("chosen", "rejected"), _dialogues),
-    Layout(
+    PreferenceFormat(
+        "ultrafeedback", "instruction, completions", True, _has("instruction", "completions"), _completions
+    ),
+    PreferenceFormat("tldr", "info, summaries, choice", True, _has("info", "summaries", "choice"), _summaries),
+    PreferenceFormat("responses", "prompt, responses", True, _has_prompt("responses"), _responses),
+    PreferenceFormat(
+        "chats", "chosen and rejected as lists of messages, perhaps prompt", False, _are_chats, _chats
+    ),
+    PreferenceFormat(
+        "pairs", "prompt, chosen, rejected", False, _has_prompt("chosen", "rejected"), _published_pair
+    ),
+    PreferenceFormat(
+        "hh-rlhf", "chosen and rejected as whole dialogues", False, _has("chosen", "rejected"), _dialogues
+    ),
+    PreferenceFormat(
         "helpsteer", "prompt, response, helpfulness", True, _has_prompt("response", "helpfulness"), _rating_a_row
     ),
 )
 """The layouts, the more particular first. In pairs of chosen and rejected the order means nothing."""
 
 
-def _pair(prompt: str, first: Any, second: Any, preferred: bool, position: int) -> Pair:
+def _pair(prompt: str, first: Any, second: Any, preferred: bool, position: int) -> PreferencePair:
     first, second = _text(first), _text(second)
     if first.strip() == second.strip():
-        raise UnfitError("equal texts")
-    return Pair(prompt, first, second, preferred, None, position)
+        raise PreferenceRowError("equal texts")
+    return PreferencePair(prompt, first, second, preferred, None, position)
 
 
-def _rated(prompt: str, entry: Any, position: int) -> Rated | Skipped:
+def _rated(prompt: str, entry: Any, position: int) -> RatedResponse | SkippedPair:
     """A response with its rating, or why this one cannot be used while others of the row may be."""
     if not isinstance(entry, Mapping):
-        return Skipped("response that is no text", _shown(entry))
+        return SkippedPair("response that is no text", _shown(entry))
     try:
         text = _text(next((entry[name] for name in _TEXTS if name in entry), None))
-    except UnfitError as error:
-        return Skipped(error.reason, error.detail)
+    except PreferenceRowError as error:
+        return SkippedPair(error.reason, error.detail)
     given = next((entry[name] for name in _RATINGS if name in entry), None)
     rating, correctness = _number(given), entry.get("correctness")
     if rating is None:
-        return Skipped("rating that is no number", _shown(given))
+        return SkippedPair("rating that is no number", _shown(given))
     known = None if correctness is None else _number(correctness)
     if correctness is not None and known is None:
-        return Skipped("rating that is no number", f"correctness {_shown(correctness)}")
-    return Rated(prompt, text, rating, known, position)
+        return SkippedPair("rating that is no number", f"correctness {_shown(correctness)}")
+    return RatedResponse(prompt, text, rating, known, position)
 
 
 def _prompt(row: Mapping[str, Any], before: Sequence[tuple[str, str]] = ()) -> str:
@@ -224,7 +240,7 @@ def _prompt(row: Mapping[str, Any], before: Sequence[tuple[str, str]] = ()) -> s
     else:
         text = _said(given)
     if not text.strip():
-        raise UnfitError("no prompt")
+        raise PreferenceRowError("no prompt")
     return text
 
 
@@ -232,29 +248,29 @@ def _chat(value: Any) -> tuple[list[tuple[str, str]], str]:
     """The messages before the last one, and the last one's text, which must be the assistant's."""
     messages = [_message(message) for message in _list(value, "messages")]
     if not messages or messages[-1][0] not in ("assistant", "gpt"):
-        raise UnfitError("chat without an answer", "its last message is not the assistant's")
+        raise PreferenceRowError("chat without an answer", "its last message is not the assistant's")
     return messages[:-1], messages[-1][1]
 
 
 def _message(value: Any) -> tuple[str, str]:
     if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
-        raise UnfitError("message that is no text", _shown(value))
+        raise PreferenceRowError("message that is no text", _shown(value))
     return str(value.get("role", "user")), value["content"]
 
 
 def _list(value: Any, what: str) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)):
-        raise UnfitError("responses that are no list", f"{what}: {_shown(value)}")
+        raise PreferenceRowError("responses that are no list", f"{what}: {_shown(value)}")
     return value
 
 
 def _text(value: Any) -> str:
     if value is None or value == "":
-        raise UnfitError("empty response")
+        raise PreferenceRowError("empty response")
     if not isinstance(value, str):
-        raise UnfitError("response that is no text", _shown(value))
+        raise PreferenceRowError("response that is no text", _shown(value))
     if not value.strip():
-        raise UnfitError("empty response")
+        raise PreferenceRowError("empty response")
     return value
 
 

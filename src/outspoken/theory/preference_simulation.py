@@ -9,8 +9,8 @@ from scipy.special import expit, ndtr
 
 from outspoken.errors import UsageError
 from outspoken.models.base import Score
-from outspoken.theory.controls import Scored
-from outspoken.theory.preference_formats import Pair
+from outspoken.theory.controls import ScoredPair
+from outspoken.theory.preference_formats import PreferencePair
 
 __all__ = ["simulate_preferences"]
 
@@ -25,7 +25,7 @@ _ALIKE = 0.5  # correlation of the noise of two pairs of one prompt, and of thei
 
 def simulate_preferences(
     alpha: float, *, prompts: int, pairs_per_prompt: int, length: float = 0.0, seed: int = 0
-) -> list[Scored]:
+) -> list[ScoredPair]:
     """Scored pairs with P(first preferred) = sigmoid(alpha d_mean + length d_tokens), d being first minus second.
 
     `alpha` is the typicality bias per nat a token, `length` a preference for longer responses per token. Longer
@@ -57,8 +57,10 @@ def simulate_preferences(
     chance = expit(alpha * (means[0] - means[1]) + length * (tokens[0] - tokens[1]))
     preferred = ndtr(alike()) < chance
     return [
-        Scored(
-            Pair(f"prompt {at}", "first", "second", bool(preferred[at, of]), None, at * pairs_per_prompt + of + 1),
+        ScoredPair(
+            PreferencePair(
+                f"prompt {at}", "first", "second", bool(preferred[at, of]), None, at * pairs_per_prompt + of + 1
+            ),
             *(Score((float(means[side, at, of]),) * int(tokens[side, at, of])) for side in (0, 1)),
         )
         for at in range(prompts)

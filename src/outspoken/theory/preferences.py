@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 
 from outspoken.batch.source_formats import CutOffError, Unreadable, open_source
-from outspoken.batch.sources import Reader
+from outspoken.batch.sources import SourceReader
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.theory.preference_formats import Layout, Pair, Rated, Skipped, UnfitError, layout_of
+from outspoken.theory.preference_formats import (
+    PreferenceFormat,
+    PreferencePair,
+    PreferenceRowError,
+    RatedResponse,
+    SkippedPair,
+    layout_of,
+)
 
-__all__ = ["CUES", "PUBLISHED", "Pair", "Preferences", "read_preferences"]
+__all__ = ["CUES", "PUBLISHED", "PreferencePair", "Preferences", "read_preferences"]
 
 PUBLISHED = "{prompt}\n\n    Response: "
 """What stands before a response, as published: Verbalized Sampling (arXiv 2510.01171) and its code."""
@@ -37,7 +44,7 @@ class Preferences:
     `format` is what the prompt is put into.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PreferencePair, ...]
     layout: str
     ordered: bool
     rows: int
@@ -117,7 +124,7 @@ def read_preferences(
     )
 
 
-class _Source(Reader):
+class _Source(SourceReader):
     """Tells the formats what a file is called, and keeps its columns."""
 
     def __init__(self, path: str) -> None:
@@ -132,18 +139,18 @@ class _Source(Reader):
 class _Gathered:
     """What the rows of one file held."""
 
-    layout: Layout
+    layout: PreferenceFormat
 
     def __init__(self, source: _Source) -> None:
         self._source = source
         self.rows = self.ties = 0
         self.skipped: dict[str, int] = {}
         self.examples: list[str] = []
-        self._pairs: list[Pair] = []
-        self._rated: dict[str, list[Rated]] = {}
+        self._pairs: list[PreferencePair] = []
+        self._rated: dict[str, list[RatedResponse]] = {}
 
     def read(self) -> None:
-        layout: Layout | None = None
+        layout: PreferenceFormat | None = None
         position = 0
         with ExitStack() as stack:
             try:
@@ -163,25 +170,25 @@ class _Gathered:
             raise UsageError(f"{self._source.name} holds no preference that can be read{why}")
         self.layout = layout
 
-    def _take(self, layout: Layout, position: int, row: dict[str, Any]) -> None:
+    def _take(self, layout: PreferenceFormat, position: int, row: dict[str, Any]) -> None:
         try:
             for item in layout.items(row, position):
-                if isinstance(item, Pair):
+                if isinstance(item, PreferencePair):
                     self._pairs.append(item)
-                elif isinstance(item, Skipped):
+                elif isinstance(item, SkippedPair):
                     self._skip(item.reason, position, item.detail)
                 else:
                     self._rated.setdefault(item.prompt, []).append(item)
-        except UnfitError as error:
+        except PreferenceRowError as error:
             self._skip(error.reason, position, error.detail)
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[PreferencePair]:
         """The pairs as they stand, and those of the ratings within each prompt."""
         for responses in self._rated.values():
             self._pairs += self._within(responses)
         return self._pairs
 
-    def _within(self, responses: list[Rated]) -> Iterator[Pair]:
+    def _within(self, responses: list[RatedResponse]) -> Iterator[PreferencePair]:
         for at, first in enumerate(responses):
             for second in responses[at + 1 :]:
                 if first.rating == second.rating:
@@ -192,7 +199,9 @@ class _Gathered:
                     gap = None
                     if first.correctness is not None and second.correctness is not None:
                         gap = first.correctness - second.correctness
-                    yield Pair(first.prompt, first.text, second.text, first.rating > second.rating, gap, first.row)
+                    yield PreferencePair(
+                        first.prompt, first.text, second.text, first.rating > second.rating, gap, first.row
+                    )
 
     def _skip(self, reason: str, position: int, detail: str = "") -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1

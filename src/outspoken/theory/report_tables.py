@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from outspoken.report.tables import Cell, Column, Row, Table
+from outspoken.report.tables import Column, Table, TableCell, TableRow
 from outspoken.theory.report_text import asked, chance, digits, written
 from outspoken.theory.typicality_charts import estimates
 
@@ -26,7 +26,7 @@ def skipped(document: Mapping[str, Any]) -> Table:
     bases = [document, *document["others"]]
     parts = [("the file", document["data"]["skipped"]), *((fields["base"], fields["skipped"]) for fields in bases)]
     rows = [
-        Row((_text(reason), _text(where), Cell(f"{count:,}", count)))
+        TableRow((_text(reason), _text(where), TableCell(f"{count:,}", count)))
         for where, reasons in parts
         for reason, count in reasons.items()
     ]
@@ -52,16 +52,16 @@ def _typicality(document: Mapping[str, Any]) -> list[Table]:
             main = name == "main"
             ratio = entry["odds_ratio"]
             rows.append(
-                Row(
+                TableRow(
                     (
                         _text(title),
                         _figure(entry),
                         _number(entry["se"]),
                         _chance(entry["p"]),
-                        _chance(entry["p_holm"]) if main else Cell(""),
-                        Cell("–") if ratio is None else _figure(ratio),
-                        _figure(fields["change"], 100) if main else Cell(""),
-                        _figure(fields["rate"], 100, " %") if main else Cell(""),
+                        _chance(entry["p_holm"]) if main else TableCell(""),
+                        TableCell("–") if ratio is None else _figure(ratio),
+                        _figure(fields["change"], 100) if main else TableCell(""),
+                        _figure(fields["rate"], 100, " %") if main else TableCell(""),
                     )
                 )
             )
@@ -73,7 +73,8 @@ def _typicality(document: Mapping[str, Any]) -> list[Table]:
 def _sharpen(document: Mapping[str, Any]) -> list[Table]:
     answers = document["answers"]
     rows = [
-        Row((_text(entry["text"]), _share(entry["before"]), _share(entry["after"]))) for entry in answers[:MOST]
+        TableRow((_text(entry["text"]), _share(entry["before"]), _share(entry["after"])))
+        for entry in answers[:MOST]
     ]
     shares = Table(
         _first("Answers", answers), (Column("answer", text=True), Column("before"), Column("after")), tuple(rows)
@@ -86,14 +87,14 @@ def _sharpen(document: Mapping[str, Any]) -> list[Table]:
         "distinct_10": "different in 10 draws",
         "distinct_100": "different in 100 draws",
     }
-    lines = (Row(tuple(_number(entry[name]) for name in names)) for entry in document["curve"])
+    lines = (TableRow(tuple(_number(entry[name]) for name in names)) for entry in document["curve"])
     return [shares, Table("Over gamma", tuple(map(Column, names.values())), tuple(lines))]
 
 
 def _gamma(document: Mapping[str, Any]) -> list[Table]:
     about = document.get("about", {})
     fit = (
-        Row((_text(name), _number(value), _text(about.get(name, ""))))
+        TableRow((_text(name), _number(value), _text(about.get(name, ""))))
         for name, value in document["fit"].items()
         if value is None or isinstance(value, (int, float))
     )
@@ -102,7 +103,7 @@ def _gamma(document: Mapping[str, Any]) -> list[Table]:
     points = sorted(document["points"], key=lambda point: -point["base"])
     texts = ["answer", "prompt"] if document["prompts"] > 1 else ["answer"]
     rows = (
-        Row((*(_text(point[name]) for name in texts), *(cell(point[name]) for name in _SIDES)))
+        TableRow((*(_text(point[name]) for name in texts), *(cell(point[name]) for name in _SIDES)))
         for point in points[:MOST]
     )
     what = "share" if counts else "log-probability"
@@ -129,10 +130,10 @@ def _levels(document: Mapping[str, Any]) -> list[Table]:
     }
     arms = document["arms"]
     rows = (
-        Row(
+        TableRow(
             (
                 _text(asked(arm["level"])),
-                *(Cell("–") if arm[name] is None else _figure(arm[name]) for name in names),
+                *(TableCell("–") if arm[name] is None else _figure(arm[name]) for name in names),
             )
         )
         for arm in arms
@@ -140,7 +141,7 @@ def _levels(document: Mapping[str, Any]) -> list[Table]:
     levels = [arm["level"] for arm in arms]
     answers = sorted(document["answers"], key=lambda answer: -answer["base"])
     shares = (
-        Row((_text(answer["text"]), *(_share(answer[name]) for name in ("base", *levels))))
+        TableRow((_text(answer["text"]), *(_share(answer[name]) for name in ("base", *levels))))
         for answer in answers[:MOST]
     )
     return [
@@ -157,24 +158,28 @@ def _first(caption: str, entries: Sequence[Any]) -> str:
     return caption if len(entries) <= MOST else f"{caption}: the first {MOST} of {len(entries):,}"
 
 
-def _text(text: str) -> Cell:
-    return Cell(text, text)
+def _text(text: str) -> TableCell:
+    return TableCell(text, text)
 
 
-def _number(value: float | None) -> Cell:
+def _number(value: float | None) -> TableCell:
     if value is None:
-        return Cell("–")
-    return Cell(f"{value:,}" if isinstance(value, int) else digits(value, abs(value)), value)
+        return TableCell("–")
+    return TableCell(f"{value:,}" if isinstance(value, int) else digits(value, abs(value)), value)
 
 
-def _share(value: float | None) -> Cell:
-    return Cell("–") if value is None else Cell(f"{value:.2%}" if value >= 5e-5 or not value else "< 0.01%", value)
+def _share(value: float | None) -> TableCell:
+    return (
+        TableCell("–")
+        if value is None
+        else TableCell(f"{value:.2%}" if value >= 5e-5 or not value else "< 0.01%", value)
+    )
 
 
-def _chance(p: float | None) -> Cell:
-    return Cell(chance(p), p)
+def _chance(p: float | None) -> TableCell:
+    return TableCell(chance(p), p)
 
 
-def _figure(figure: Mapping[str, Any], scale: float = 1, unit: str = "") -> Cell:
+def _figure(figure: Mapping[str, Any], scale: float = 1, unit: str = "") -> TableCell:
     value, within = written(figure, scale)
-    return Cell("–") if figure["value"] is None else Cell(value + unit, figure["value"], within)
+    return TableCell("–") if figure["value"] is None else TableCell(value + unit, figure["value"], within)

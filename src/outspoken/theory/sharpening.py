@@ -22,7 +22,9 @@ from outspoken.measure import sets
 from outspoken.measure.divergence import shares
 
 __all__ = [
-    "Spread",
+    "SharpenedVariety",
+    "aligned_optimum",
+    "apply_reward",
     "curve",
     "draws_to_new",
     "effective_size",
@@ -31,9 +33,7 @@ __all__ = [
     "gamma_of",
     "log_weights",
     "objective",
-    "optimum",
     "sharpen",
-    "tilt",
 ]
 
 Floats = NDArray[np.float64]
@@ -67,18 +67,18 @@ def sharpen(p: Same, gamma: float) -> Same:
     return _like(p, log_weights(_rows(p), gamma))
 
 
-def tilt(p: Same, reward: Mapping[str, float] | ArrayLike, beta: float) -> Same:
+def apply_reward(p: Same, reward: Mapping[str, float] | ArrayLike, beta: float) -> Same:
     """p exp(reward / beta) / Z: the optimum for a reward without typicality bias.
 
     `reward` has one finite number for each answer of `p`: by its text, or in the order of a row.
     """
-    return optimum(p, reward, 0.0, beta)
+    return aligned_optimum(p, reward, 0.0, beta)
 
 
-def optimum(p: Same, reward: Mapping[str, float] | ArrayLike | None, alpha: float, beta: float) -> Same:
+def aligned_optimum(p: Same, reward: Mapping[str, float] | ArrayLike | None, alpha: float, beta: float) -> Same:
     """pi* = p^gamma exp(reward / beta) / Z, gamma = 1 + alpha / beta: what maximises `objective`, in closed form.
 
-    Source: arXiv 2510.01171, equation 3. `reward` as in `tilt`; None is a flat one.
+    Source: arXiv 2510.01171, equation 3. `reward` as in `apply_reward`; None is a flat one.
     """
     rewards = None if reward is None else _rewards(p, reward)
     return _like(p, log_weights(_rows(p), gamma_of(alpha, beta), rewards, beta))
@@ -125,7 +125,7 @@ def entropy(p: Answers) -> float:
 
 def effective_size(p: Answers) -> float:
     """exp of the entropy: how many equally likely answers would be as various."""
-    return sets.effective_number(_row(p))
+    return sets.effective_size(_row(p))
 
 
 def expected_distinct(p: Answers, n: int) -> float:
@@ -148,7 +148,7 @@ def draws_to_new(p: Answers) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class SharpenedVariety:
     """How various a distribution is after sharpening by `gamma` (1: as it is). Entropy is in nats; `distinct_10`
     and `distinct_100` are the different answers expected in so many draws."""
 
@@ -160,7 +160,7 @@ class Spread:
     distinct_100: float
 
     @classmethod
-    def of(cls, p: Answers, gamma: float = 1.0) -> Spread:
+    def of(cls, p: Answers, gamma: float = 1.0) -> SharpenedVariety:
         """The figures of p^gamma."""
         row = sharpen(_row(p), gamma)
         many = (expected_distinct(row, 10), expected_distinct(row, 100))
@@ -171,10 +171,10 @@ class Spread:
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
-def curve(p: Answers, gammas: Iterable[float]) -> tuple[Spread, ...]:
+def curve(p: Answers, gammas: Iterable[float]) -> tuple[SharpenedVariety, ...]:
     """The figures of p^gamma for each gamma."""
     row = _row(p)
-    return tuple(Spread.of(row, gamma) for gamma in gammas)
+    return tuple(SharpenedVariety.of(row, gamma) for gamma in gammas)
 
 
 def _rows(p: Answers) -> Floats:

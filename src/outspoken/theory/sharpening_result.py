@@ -12,7 +12,7 @@ import numpy as np
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import shares
-from outspoken.theory.sharpening import Spread, curve, gamma_of, sharpen
+from outspoken.theory.sharpening import SharpenedVariety, curve, gamma_of, sharpen
 
 __all__ = ["Sharpened"]
 
@@ -56,7 +56,7 @@ class Sharpened:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What happens to the distribution, for one who has not read the paper."""
-        first, last = Spread.of(self.before), Spread.of(self.before, self.gamma)
+        first, last = SharpenedVariety.of(self.before), SharpenedVariety.of(self.before, self.gamma)
         top, share = self.before.argmax(), sharpen(np.array(self.before.probabilities), self.gamma)[0]
         how = "" if self.alpha is None else f" (1 + {self.alpha:g} / {self.beta:g})"
         later, before = (
@@ -84,7 +84,7 @@ class Sharpened:
     def to_dict(self) -> dict[str, Any]:
         """The document of kind "sharpen"."""
         row = np.array(self.before.probabilities)
-        ends = [Spread.of(row, gamma).to_dict() for gamma in (1.0, self.gamma)]
+        ends = [SharpenedVariety.of(row, gamma).to_dict() for gamma in (1.0, self.gamma)]
         pairs = zip(self.before, row.tolist(), sharpen(row, self.gamma).tolist(), strict=True)
         return {
             "kind": "sharpen",

@@ -16,12 +16,12 @@ import numpy as np
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.statistics import Estimate, holm, mean_estimate
-from outspoken.theory.controls import Sample, Scored, alpha_of, controls, curve
+from outspoken.theory.controls import PairSample, ScoredPair, alpha_of, controls, curve
 from outspoken.theory.effect_sizes import Control, Effect, Range, change, odds_ratio
 from outspoken.theory.preferences import Preferences
-from outspoken.theory.verdict import FEW, Verdict, verdict
+from outspoken.theory.verdict import FEW, BiasVerdict, verdict
 
-__all__ = ["BaseModel", "Scored", "Typicality", "estimate", "typicality"]
+__all__ = ["BaseModel", "ScoredPair", "Typicality", "estimate_alpha", "typicality"]
 
 _FEW_PROMPTS = 10
 _QUANTILE = 1.96
@@ -56,7 +56,7 @@ class BaseModel:
     notes: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> BiasVerdict:
         """What the figures allow to conclude, in words."""
         return verdict(self)
 
@@ -117,7 +117,7 @@ class Typicality:
 
 def typicality(
     preferences: Preferences,
-    scored: Mapping[str, Sequence[Scored]],
+    scored: Mapping[str, Sequence[ScoredPair]],
     *,
     skipped: Mapping[str, Mapping[str, int]] | None = None,
     seed: int = 0,
@@ -130,7 +130,7 @@ def typicality(
     if not scored:
         raise UndefinedError("no base model has scored these pairs: name at least one")
     models = [
-        estimate(base, items, ordered=preferences.ordered, skipped=(skipped or {}).get(base), seed=seed)
+        estimate_alpha(base, items, ordered=preferences.ordered, skipped=(skipped or {}).get(base), seed=seed)
         for base, items in scored.items()
     ]
     adjusted = holm([model.alpha.p for model in models])
@@ -142,9 +142,9 @@ def typicality(
     return Typicality(preferences, tuple(models), tuple(warnings))
 
 
-def estimate(
+def estimate_alpha(
     base: str,
-    items: Sequence[Scored],
+    items: Sequence[ScoredPair],
     *,
     ordered: bool,
     skipped: Mapping[str, int] | None = None,
@@ -163,7 +163,7 @@ def estimate(
         counts["log-likelihood that is not finite"] = len(items) - len(finite)
     if not finite:
         raise UndefinedError(f"there is no pair that {base} has scored: alpha does not exist")
-    everything = Sample.of(finite, ordered=ordered)
+    everything = PairSample.of(finite, ordered=ordered)
     correctness = bool(np.isfinite(everything.gap).any())
     main = everything.where(everything.gap == 0) if correctness else everything
     sorted_by_rating = ordered and len(main) > 0 and np.ptp(main.preferred) == 0
@@ -203,11 +203,11 @@ def estimate(
     )
 
 
-def _finite(item: Scored) -> bool:
+def _finite(item: ScoredPair) -> bool:
     return all(len(score) and math.isfinite(score.total) for score in (item.first, item.second))
 
 
-def _rate(sample: Sample) -> Estimate:
+def _rate(sample: PairSample) -> Estimate:
     likelier = np.where(sample.mean == 0, 0.5, (sample.mean > 0) == (sample.preferred == 1))
     sums = np.bincount(sample.prompt, likelier)
     counts = np.bincount(sample.prompt)
@@ -220,7 +220,7 @@ def _rate(sample: Sample) -> Estimate:
     return found
 
 
-def _notes(main: Sample, alpha: Effect, penalised: bool, skipped: Mapping[str, int]) -> list[str]:
+def _notes(main: PairSample, alpha: Effect, penalised: bool, skipped: Mapping[str, int]) -> list[str]:
     pairs, prompts = f"{len(main):,} pair{'s' * (len(main) > 1)}", main.prompts
     notes = []
     if lost := sum(skipped.values()):

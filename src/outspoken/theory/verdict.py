@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from outspoken.theory.effect_sizes import Effect
     from outspoken.theory.typicality import BaseModel
 
-__all__ = ["FEW", "Verdict", "verdict"]
+__all__ = ["FEW", "BiasVerdict", "verdict"]
 
 _PART = 0.8  # what is left of alpha with length held equal, below which length is said to have a part in it
 
@@ -18,7 +18,7 @@ FEW = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BiasVerdict:
     """`lead` is the finding in a sentence or two; `may` and `may_not` are what it does and does not allow to
     conclude."""
 
@@ -54,7 +54,7 @@ _LEADS = {
 }
 
 
-def verdict(model: BaseModel) -> Verdict:
+def verdict(model: BaseModel) -> BiasVerdict:
     """The verdict that the figures of one base model give."""
     raw = _direction(model.alpha)
     length = model.controls.get("length")
@@ -67,7 +67,7 @@ def verdict(model: BaseModel) -> Verdict:
     lead += f" alpha, the typicality bias, is {_interval(model.alpha)}; 0 would be none."
     if model.pairs < FEW:
         lead += f" All of this rests on {_pairs(model.pairs)} only: take it for a trial, not for a finding."
-    return Verdict(lead, tuple(_may(model, raw, held)), tuple(_may_not(model, raw, held)))
+    return BiasVerdict(lead, tuple(_may(model, raw, held)), tuple(_may_not(model, raw, held)))
 
 
 def _may(model: BaseModel, raw: int, held: int) -> list[str]:

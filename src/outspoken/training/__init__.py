@@ -8,16 +8,16 @@ from outspoken._lazy import attach
 
 if TYPE_CHECKING:
     from outspoken.training.evaluation import evaluate
-    from outspoken.training.fitting import Trained, train
+    from outspoken.training.fitting import TrainedStudent, train
     from outspoken.training.settings import EvalSettings, TrainSettings
 
-__all__ = ["EvalSettings", "TrainSettings", "Trained", "evaluate", "train"]
+__all__ = ["EvalSettings", "TrainSettings", "TrainedStudent", "evaluate", "train"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "evaluation": ["evaluate"],
         "settings": ["EvalSettings", "TrainSettings"],
-        "fitting": ["Trained", "train"],
+        "fitting": ["TrainedStudent", "train"],
     },
 )

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError
 from outspoken.measure.statistics import FEW, compare, holm
-from outspoken.training.grading import Marks
+from outspoken.training.grading import Grades
 
 __all__ = [
     "ArmScore",
@@ -174,7 +174,7 @@ def _joined(terms: Sequence[tuple[float, int]]) -> tuple[float, float]:
 
 
 def compared(
-    papers: Sequence[str], marks: Mapping[str, list[Marks]], arms: Mapping[str, list[str]], *, sampled: bool
+    papers: Sequence[str], marks: Mapping[str, list[Grades]], arms: Mapping[str, list[str]], *, sampled: bool
 ) -> dict[str, Any]:
     """The figures of arms, and the comparisons of every two of what can be compared."""
     in_arms = {name for names in arms.values() for name in names}
@@ -208,7 +208,7 @@ def compared(
     return {"arms": told, "comparisons": comparisons}
 
 
-def _figures(marks: Marks, measure: str) -> Floats:
+def _figures(marks: Grades, measure: str) -> Floats:
     return marks.right() if measure == "greedy" else marks.shares()
 
 

@@ -13,14 +13,14 @@ from typing import IO, Any
 
 from outspoken.io import atomic
 
-__all__ = ["GREEDY", "Answer", "Answers"]
+__all__ = ["GREEDY", "AnswerFile", "StudentAnswer"]
 
 GREEDY = -1
 """The number of the answer that was not sampled."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StudentAnswer:
     """What a student answered to the question `key`. `sample` numbers its sampled answers from 0, and is `GREEDY`
     for the other; `finish` is "length" where it was cut off."""
 
@@ -31,7 +31,7 @@ class Answer:
     finish: str
 
 
-class Answers:
+class AnswerFile:
     """A file of JSON lines that grows. A line that a killed process left half is dropped, and asked for again."""
 
     def __init__(self, path: Path) -> None:
@@ -39,10 +39,10 @@ class Answers:
         self._known = {(each.key, each.sample): each for each in _read(path)}
         self._file: IO[bytes] | None = None
 
-    def get(self, key: str, sample: int) -> Answer | None:
+    def get(self, key: str, sample: int) -> StudentAnswer | None:
         return self._known.get((key, sample))
 
-    def add(self, answers: Iterable[Answer]) -> None:
+    def add(self, answers: Iterable[StudentAnswer]) -> None:
         """Keep these, safe from a killed process once this returns. Raises `OutputError`."""
         with atomic.writing(self.path):
             if self._file is None:
@@ -56,7 +56,7 @@ class Answers:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> AnswerFile:
         return self
 
     def __exit__(
@@ -67,7 +67,7 @@ class Answers:
             self._file = None
 
 
-def _read(path: Path) -> Iterator[Answer]:
+def _read(path: Path) -> Iterator[StudentAnswer]:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("rb"))
@@ -78,10 +78,10 @@ def _read(path: Path) -> Iterator[Answer]:
                 yield answer
 
 
-def _answer(line: bytes) -> Answer | None:
+def _answer(line: bytes) -> StudentAnswer | None:
     try:
         entry: dict[str, Any] = json.loads(line)
-        return Answer(**{name: entry[name] for name in Answer.__dataclass_fields__})
+        return StudentAnswer(**{name: entry[name] for name in StudentAnswer.__dataclass_fields__})
     except (ValueError, KeyError, TypeError):
         return None
 

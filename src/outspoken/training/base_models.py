@@ -17,7 +17,7 @@ from outspoken.models import weight_files
 __all__ = [
     "MODEL",
     "TRAINING",
-    "Base",
+    "BaseWeights",
     "computed_in",
     "device",
     "find",
@@ -38,7 +38,7 @@ _LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets")
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseWeights:
     """A causal language model: the `name` it was asked for by, what `transformers` loads (a folder, or a `local`
     False name of the hub), and the `fingerprint` that tells its weights from others."""
 
@@ -48,7 +48,7 @@ class Base:
     local: bool
 
 
-def find(name: str | os.PathLike[str], *, offline: bool = False) -> Base:
+def find(name: str | os.PathLike[str], *, offline: bool = False) -> BaseWeights:
     """The model of this name: `local/smollm2`, a GGUF file, a folder that transformers reads or that `train`
     wrote, or a name of the hub. What is not unpacked or fetched yet is, once.
 
@@ -76,10 +76,10 @@ def find(name: str | os.PathLike[str], *, offline: bool = False) -> Base:
         if not (folder / "config.json").is_file():
             raise UsageError(f"{folder} holds no model (no config.json): give a folder that transformers reads")
     found = _causal_lm.folder_of(source, "bfloat16", offline=offline)
-    return Base(name, found, _causal_lm.fingerprint(source, offline=offline), Path(found).is_dir())
+    return BaseWeights(name, found, _causal_lm.fingerprint(source, offline=offline), Path(found).is_dir())
 
 
-def load_tokenizer(base: Base, chat_template: str | None = None) -> Any:
+def load_tokenizer(base: BaseWeights, chat_template: str | None = None) -> Any:
     """Its tokenizer, with a token for padding and, where one is given, with another chat template."""
     tokenizer = _loaded(base, "AutoTokenizer")
     if tokenizer.eos_token is None:
@@ -91,7 +91,7 @@ def load_tokenizer(base: Base, chat_template: str | None = None) -> Any:
     return tokenizer
 
 
-def load_model(base: Base, dtype: str) -> Any:
+def load_model(base: BaseWeights, dtype: str) -> Any:
     """Its weights in this dtype, on the device where it is fastest."""
     torch = need_torch()
     return _loaded(base, "AutoModelForCausalLM", dtype=getattr(torch, dtype)).to(device())
@@ -156,7 +156,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _loaded(base: Base, kind: str, **options: Any) -> Any:
+def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
     from outspoken.models import _causal_lm
 
     hf = need("transformers", "training and evaluating", "train")
@@ -172,7 +172,7 @@ def _loaded(base: Base, kind: str, **options: Any) -> Any:
 
 
 @contextmanager
-def hub(base: Base) -> Iterator[None]:
+def hub(base: BaseWeights) -> Iterator[None]:
     """The hub's library tells nobody what is done here, and asks nobody where the model is local."""
     constants = need("huggingface_hub.constants", "training and evaluating", "train")
     wanted = {"HF_HUB_DISABLE_TELEMETRY": True, **({"HF_HUB_OFFLINE": True} if base.local else {})}

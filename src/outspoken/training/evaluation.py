@@ -16,9 +16,9 @@ from outspoken.errors import StoppedError, UsageError
 from outspoken.io import atomic
 from outspoken.training import base_models, questions
 from outspoken.training.accuracy import compared
-from outspoken.training.answer_files import GREEDY, Answers
+from outspoken.training.answer_files import GREEDY, AnswerFile
 from outspoken.training.folder import claimed
-from outspoken.training.grading import Mark, Marks, mark
+from outspoken.training.grading import Grade, Grades, mark
 from outspoken.training.library_noise import interrupts
 from outspoken.training.settings import EvalSettings, read
 from outspoken.training.students import Student, Wanted, file_of, find
@@ -112,7 +112,7 @@ class _Work:
         self,
         folder: Path,
         settings: EvalSettings,
-        papers: Sequence[questions.Paper],
+        papers: Sequence[questions.QuestionFile],
         progress: Progress,
         stopped: Callable[[], bool],
     ) -> None:
@@ -121,7 +121,7 @@ class _Work:
         self._progress, self._stopped = progress, stopped
         self._failed: dict[str, int] = {}
 
-    def marks(self, student: Student) -> list[Marks]:
+    def marks(self, student: Student) -> list[Grades]:
         """Its marks on each file of questions."""
         samples = self.settings.samples
         everything = [question for paper in self.papers for question in paper.questions]
@@ -133,13 +133,13 @@ class _Work:
             }.values()
         )
         with (
-            Answers(file_of(self.folder / _ANSWERS, student, self.settings, sampled=False)) as greedy,
-            Answers(file_of(self.folder / _ANSWERS, student, self.settings, sampled=True)) as sampled,
+            AnswerFile(file_of(self.folder / _ANSWERS, student, self.settings, sampled=False)) as greedy,
+            AnswerFile(file_of(self.folder / _ANSWERS, student, self.settings, sampled=True)) as sampled,
         ):
             self._ask(student, wanted, greedy, sampled)
             marked = self._marked(student, wanted, greedy, sampled)
         return [
-            Marks(
+            Grades(
                 paper.questions,
                 [marked.get((question.key, GREEDY)) for question in paper.questions],
                 [
@@ -156,7 +156,7 @@ class _Work:
             for name, count in self._failed.items()
         ]
 
-    def _ask(self, student: Student, wanted: Sequence[Wanted], greedy: Answers, sampled: Answers) -> None:
+    def _ask(self, student: Student, wanted: Sequence[Wanted], greedy: AnswerFile, sampled: AnswerFile) -> None:
         missing = [
             (question, sample)
             for question, sample in wanted
@@ -183,8 +183,8 @@ class _Work:
             self.unanswered += len(wanted) - done
 
     def _marked(
-        self, student: Student, wanted: Sequence[Wanted], greedy: Answers, sampled: Answers
-    ) -> dict[tuple[str, int], Mark]:
+        self, student: Student, wanted: Sequence[Wanted], greedy: AnswerFile, sampled: AnswerFile
+    ) -> dict[tuple[str, int], Grade]:
         found = {}
         for at, (question, sample) in enumerate(wanted):
             if at % 100 == 0:
@@ -197,7 +197,7 @@ class _Work:
         return found
 
 
-def _whole(marks: list[Mark | None]) -> list[Mark] | None:
+def _whole(marks: list[Grade | None]) -> list[Grade] | None:
     known = [each for each in marks if each is not None]
     return known if known and len(known) == len(marks) else None
 

@@ -15,19 +15,19 @@ from outspoken.errors import StoppedError, UsageError
 from outspoken.io import atomic
 from outspoken.models import DEFAULT
 from outspoken.training import base_models, training_data
-from outspoken.training.folder import KIND, Folder, check_room, claimed, differing
+from outspoken.training.folder import KIND, TrainingFolder, check_room, claimed, differing
 from outspoken.training.library_noise import explained, hushed, interrupts
-from outspoken.training.prompt_tokens import Wording
+from outspoken.training.prompt_tokens import PromptTokenizer
 from outspoken.training.settings import TrainSettings, read
 
-__all__ = ["Progress", "Trained", "train"]
+__all__ = ["Progress", "TrainedStudent", "train"]
 
 Progress = Callable[[int, int, float | None], None]
 """Called with the step, how many there are, and the loss of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedStudent:
     """A student: the folder of its `model`, and the `document` that stands in `training.json`. `before` says that
     it had been trained earlier, and nothing was done now."""
 
@@ -55,7 +55,7 @@ def train(
     progress: Progress | None = None,
     stopped: Callable[[], bool] | None = None,
     **options: Any,
-) -> Trained:
+) -> TrainedStudent:
     """Fine-tune a causal language model on the examples of a file; `options` are those of `TrainSettings`.
 
     `data` is a file of JSON lines or Parquet, or a folder that synth exported; each row has the shape
@@ -72,7 +72,7 @@ def train(
     in `out` (without `overwrite`), and `OutputError` where the disk is too small.
     """
     settings = read(TrainSettings, options)
-    folder = Folder(Path(out))
+    folder = TrainingFolder(Path(out))
     with claimed(folder.path, "training"):
         earlier = folder.earlier()
         work = _Work(folder, settings, Path(data), model, chat_template, offline)
@@ -84,7 +84,7 @@ def train(
                     "--out, or start over with --overwrite"
                 )
             if earlier["finished"] and folder.model.is_dir():
-                return Trained(folder.model, earlier, before=True)
+                return TrainedStudent(folder.model, earlier, before=True)
         return work.run(progress or (lambda *_: None), stopped)
 
 
@@ -93,7 +93,7 @@ class _Work:
 
     def __init__(
         self,
-        folder: Folder,
+        folder: TrainingFolder,
         settings: TrainSettings,
         data: Path,
         model: str | os.PathLike[str],
@@ -117,12 +117,12 @@ class _Work:
             "versions": base_models.versions(),
         }
 
-    def run(self, progress: Progress, stopped: Callable[[], bool] | None) -> Trained:
+    def run(self, progress: Progress, stopped: Callable[[], bool] | None) -> TrainedStudent:
         from outspoken.training.trainers import losses, make
 
         document, folder, settings = self.document, self.folder, self.settings
         tokenizer = base_models.load_tokenizer(self.base, self.chat_template)
-        wording = Wording(tokenizer, self.base.name)
+        wording = PromptTokenizer(tokenizer, self.base.name)
         found = training_data.read(self.files, wording, settings.method, settings.max_length)
         document["data"] |= found.to_dict()
         # Weights that learn stay in float32: a step is often smaller than what bfloat16 can tell apart.
@@ -174,14 +174,14 @@ class _Work:
             shutil.rmtree(self.folder.model, ignore_errors=True)
             os.replace(made, self.folder.model)
 
-    def _finish(self) -> Trained:
+    def _finish(self) -> TrainedStudent:
         from outspoken.training import curve
 
         curve.write(self.document, self.folder.path)
         self.document["finished"] = _now()
         self.folder.write(self.document)
         self.folder.drop_checkpoints()
-        return Trained(self.folder.model, self.document)
+        return TrainedStudent(self.folder.model, self.document)
 
 
 def _now() -> str:

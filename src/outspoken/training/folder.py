@@ -14,7 +14,7 @@ from outspoken.errors import OutputError, UsageError
 from outspoken.io import atomic
 from outspoken.training.base_models import MODEL, TRAINING
 
-__all__ = ["KIND", "Folder", "check_room", "claimed", "differing"]
+__all__ = ["KIND", "TrainingFolder", "check_room", "claimed", "differing"]
 
 KIND = "training"
 """What `training.json` calls itself."""
@@ -55,7 +55,7 @@ def claimed(path: Path, doing: str) -> Iterator[None]:
             path.rmdir()
 
 
-class Folder:
+class TrainingFolder:
     """OUT of a training: `training.json` says what it is, `checkpoints/` where it stands, `model/` what it
     gave."""
 

@@ -17,11 +17,11 @@ from outspoken.models._batched_scoring import cache_argument
 torch = need("torch", "evaluating a model in this process", "train")
 hf = need("transformers", "evaluating a model in this process", "train")
 
-__all__ = ["Asked", "Decoder", "Made"]
+__all__ = ["Decoder", "GeneratedAnswer", "TokenPrompt"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TokenPrompt:
     """A prompt as tokens. `draw` names what is drawn for it: the same name is answered alike, whatever it is
     computed together with. None takes the likeliest token each time."""
 
@@ -30,7 +30,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class GeneratedAnswer:
     """An answer: its text, how many tokens it has, and whether it ended ("stop") or was cut off ("length")."""
 
     text: str
@@ -43,7 +43,7 @@ class _Row:
     """An answer while it is made."""
 
     at: int
-    asked: Asked
+    asked: TokenPrompt
     dice: Any
     room: int
     ids: list[int] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Decoder:
         ends = [ends] if isinstance(ends, int) else ends or []
         self._ends = {*ends, tokenizer.eos_token_id}
 
-    def answers(self, asked: Sequence[Asked]) -> Iterator[list[tuple[int, Made]]]:
+    def answers(self, asked: Sequence[TokenPrompt]) -> Iterator[list[tuple[int, GeneratedAnswer]]]:
         """The answers batch by batch, each with the place of its prompt in `asked`; the longest prompts first.
 
         Raises `UsageError` for a prompt that fills the model's context.
@@ -91,7 +91,7 @@ class Decoder:
             rows = [self._row(at, asked[at]) for at in order[start : start + self._batch_size]]
             yield list(self._batch(rows))
 
-    def _batch(self, rows: list[_Row]) -> Iterator[tuple[int, Made]]:
+    def _batch(self, rows: list[_Row]) -> Iterator[tuple[int, GeneratedAnswer]]:
         longest = max(len(row.asked.ids) for row in rows)
         pads = [longest - len(row.asked.ids) for row in rows]
         device = self._model.device
@@ -155,22 +155,22 @@ class Decoder:
             best[at] = token
         return best
 
-    def _grown(self, row: _Row, token: int) -> Made | None:
+    def _grown(self, row: _Row, token: int) -> GeneratedAnswer | None:
         """The answer with this token; None where it goes on."""
         if token in self._ends:
-            return Made(self._text(row.ids), len(row.ids) + 1, "stop")
+            return GeneratedAnswer(self._text(row.ids), len(row.ids) + 1, "stop")
         row.ids.append(token)
         if self._stop:
             text = self._text(row.ids)
             ends = [text.find(stop) for stop in self._stop if stop in text]
             if ends:
-                return Made(text[: min(ends)], len(row.ids), "stop")
-        return Made(self._text(row.ids), len(row.ids), "length") if len(row.ids) >= row.room else None
+                return GeneratedAnswer(text[: min(ends)], len(row.ids), "stop")
+        return GeneratedAnswer(self._text(row.ids), len(row.ids), "length") if len(row.ids) >= row.room else None
 
     def _text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _row(self, at: int, asked: Asked) -> _Row:
+    def _row(self, at: int, asked: TokenPrompt) -> _Row:
         dice = None
         if asked.draw is not None:
             word = hashlib.sha256(asked.draw.encode("utf-8", "surrogatepass")).digest()

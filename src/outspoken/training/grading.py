@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from outspoken.checking.final_answer import find_final
 from outspoken.checking.maths import groups, same_answer
 from outspoken.measure.statistics import Estimate, mean_estimate, wilson
-from outspoken.training.answer_files import Answer
-from outspoken.training.questions import Question
+from outspoken.training.answer_files import StudentAnswer
+from outspoken.training.questions import EvalQuestion
 
-__all__ = ["Mark", "Marks", "mark"]
+__all__ = ["Grade", "Grades", "mark"]
 
 Floats = NDArray[np.float64]
 _SURE = ("boxed", "####", "stated")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Grade:
     """Of one answer: its final answer (None where there is none), and whether that is right."""
 
     final: str | None
@@ -32,13 +32,13 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Marks:
+class Grades:
     """Those of one student on one file of questions: `greedy` a mark a question, `sampled` a list of them; None
     where there is no answer yet."""
 
-    questions: Sequence[Question]
-    greedy: list[Mark | None]
-    sampled: list[list[Mark] | None]
+    questions: Sequence[EvalQuestion]
+    greedy: list[Grade | None]
+    sampled: list[list[Grade] | None]
 
     def right(self) -> Floats:
         """1 and 0 for the greedy answer to each question, nan where there is none."""
@@ -67,11 +67,11 @@ class Marks:
             }
         return entry
 
-    def _of_sampled(self, figure: Callable[[list[Mark]], float]) -> Floats:
+    def _of_sampled(self, figure: Callable[[list[Grade]], float]) -> Floats:
         return np.array([np.nan if marks is None else figure(marks) for marks in self.sampled], dtype=np.float64)
 
 
-def mark(question: Question, answer: Answer) -> Mark:
+def mark(question: EvalQuestion, answer: StudentAnswer) -> Grade:
     r"""Compare the final answer of a text with the right one.
 
     An answer that was cut off counts only where it had already said its final answer (`\boxed{}`, `####`, "the
@@ -81,12 +81,12 @@ def mark(question: Question, answer: Answer) -> Mark:
     found = find_final(answer.text)
     cut_off = answer.finish == "length"
     if found is None or (cut_off and found.how not in _SURE):
-        return Mark(None, False, cut_off)
+        return Grade(None, False, cut_off)
     same = same_answer(question.answer, found.text)
-    return Mark(found.text, bool(same), cut_off, late=same is None)
+    return Grade(found.text, bool(same), cut_off, late=same is None)
 
 
-def _majority(marks: list[Mark]) -> float:
+def _majority(marks: list[Grade]) -> float:
     """Whether the most frequent final answer is right; of several that are equally frequent, the share that
     are."""
     given = [each for each in marks if each.final is not None]
@@ -105,7 +105,7 @@ def _mean(values: Floats) -> dict[str, Any]:
     return mean_estimate(values[~np.isnan(values)], unit="question").to_dict()
 
 
-def _counts(marks: Sequence[Mark]) -> dict[str, int]:
+def _counts(marks: Sequence[Grade]) -> dict[str, int]:
     return {
         "answers": len(marks),
         "right": sum(each.right for each in marks),

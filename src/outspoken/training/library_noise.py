@@ -12,7 +12,7 @@ from pathlib import Path
 
 from outspoken._extras import need
 from outspoken.errors import OutputError, OutspokenError, UsageError
-from outspoken.training.base_models import Base, hub
+from outspoken.training.base_models import BaseWeights, hub
 
 __all__ = ["explained", "hushed", "interrupts"]
 
@@ -20,7 +20,7 @@ _LOUD = ("trl", "accelerate", "peft", "datasets")
 
 
 @contextmanager
-def hushed(base: Base) -> Iterator[None]:
+def hushed(base: BaseWeights) -> Iterator[None]:
     """The libraries say nothing of their own deprecations and draw no bars."""
     from outspoken.models import _causal_lm
 

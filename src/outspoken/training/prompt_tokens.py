@@ -7,14 +7,14 @@ from typing import Any
 
 from outspoken.errors import UsageError
 
-__all__ = ["Chat", "Said", "Wording"]
+__all__ = ["Chat", "PromptTokenizer", "Said"]
 
 Chat = Sequence[Mapping[str, str]]
 Said = str | Chat
 """Plain text, or messages that the chat template puts into words."""
 
 
-class Wording:
+class PromptTokenizer:
     """Turns what is said into tokens with a model's tokenizer. `name` is the model's, for errors.
 
     Prompt and answer are tokenised apart, so that a student is trained on exactly the tokens that it is asked

@@ -14,13 +14,13 @@ from outspoken.checking.final_answer import find_final
 from outspoken.errors import UsageError
 from outspoken.training.training_data import digest, rows_of
 
-__all__ = ["Paper", "Question", "read"]
+__all__ = ["EvalQuestion", "QuestionFile", "read"]
 
 _ASKED = ("question", "problem", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EvalQuestion:
     """What is asked, and the right answer. `key` tells it from all others, wherever they stand."""
 
     key: str
@@ -30,21 +30,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class QuestionFile:
     """A file of questions. `name` is what it is called for short; `total` counts those that the file holds."""
 
     name: str
     path: Path
     sha256: str
     total: int
-    questions: tuple[Question, ...]
+    questions: tuple[EvalQuestion, ...]
 
     def to_dict(self) -> dict[str, Any]:
         told = {"name": self.name, "source": str(self.path), "sha256": self.sha256}
         return {**told, "questions": len(self.questions), "of": self.total}
 
 
-def read(paths: list[Path], *, limit: int | None = None, seed: int | None = None) -> list[Paper]:
+def read(paths: list[Path], *, limit: int | None = None, seed: int | None = None) -> list[QuestionFile]:
     """The questions of these files; with `limit` the first of each, with a `seed` as many at random, in their
     order.
 
@@ -59,18 +59,18 @@ def read(paths: list[Path], *, limit: int | None = None, seed: int | None = None
         chosen = questions[:limit]
         if seed is not None and limit is not None and limit < len(questions):
             chosen = [questions[at] for at in sorted(random.Random(seed).sample(range(len(questions)), limit))]
-        papers.append(Paper(name, path, digest([path]), len(questions), tuple(chosen)))
+        papers.append(QuestionFile(name, path, digest([path]), len(questions), tuple(chosen)))
     return papers
 
 
-def _questions(path: Path) -> list[Question]:
+def _questions(path: Path) -> list[EvalQuestion]:
     seen: Counter[str] = Counter()
     found = []
     for where, value in rows_of(path):
         text, answer = _row(where, value)
         seen[text] += 1
         key = hashlib.sha256(f"{seen[text]}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        found.append(Question(key, text, answer, where))
+        found.append(EvalQuestion(key, text, answer, where))
     if not found:
         raise UsageError(f"{path} holds no questions: name the right file")
     return found

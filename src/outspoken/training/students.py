@@ -13,38 +13,38 @@ from typing import Any
 from outspoken.chat import Sampling
 from outspoken.errors import ProviderError
 from outspoken.training import base_models
-from outspoken.training.answer_files import GREEDY, Answer
-from outspoken.training.prompt_tokens import Said, Wording
-from outspoken.training.questions import Question
+from outspoken.training.answer_files import GREEDY, StudentAnswer
+from outspoken.training.prompt_tokens import PromptTokenizer, Said
+from outspoken.training.questions import EvalQuestion
 from outspoken.training.settings import EvalSettings
 
-__all__ = ["Here", "Remote", "Student", "Wanted", "find"]
+__all__ = ["LocalStudent", "RemoteStudent", "Student", "Wanted", "find"]
 
-Wanted = tuple[Question, int]
+Wanted = tuple[EvalQuestion, int]
 """A question, and the number of the answer that is wanted to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class LocalStudent:
     """A student whose weights are computed in this process."""
 
     name: str
-    base: base_models.Base
+    base: base_models.BaseWeights
     dtype: str
 
     @property
     def identity(self) -> str:
         return f"{self.base.fingerprint}?dtype={self.dtype}"
 
-    def answers(self, wanted: Sequence[Wanted], settings: EvalSettings, _: Path) -> Generator[list[Answer]]:
+    def answers(self, wanted: Sequence[Wanted], settings: EvalSettings, _: Path) -> Generator[list[StudentAnswer]]:
         """The answers, some at a time. The same question is answered alike in every run with the same settings."""
-        from outspoken.training.generation import Asked, Decoder
+        from outspoken.training.generation import Decoder, TokenPrompt
         from outspoken.training.library_noise import explained
 
         tokenizer = base_models.load_tokenizer(self.base)
-        wording = Wording(tokenizer, self.base.name)
+        wording = PromptTokenizer(tokenizer, self.base.name)
         asked = [
-            Asked(
+            TokenPrompt(
                 tuple(wording.prompt(said(question, settings))),
                 None if sample == GREEDY else f"{question.key} {sample}",
             )
@@ -68,13 +68,13 @@ class Here:
                 if batch is None:
                     return
                 yield [
-                    Answer(wanted[at][0].key, wanted[at][1], made.text, made.tokens, made.finish)
+                    StudentAnswer(wanted[at][0].key, wanted[at][1], made.text, made.tokens, made.finish)
                     for at, made in batch
                 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
+class RemoteStudent:
     """A student that is asked through Outspoken's models; what it answered is in the ledger too."""
 
     name: str
@@ -84,12 +84,14 @@ class Remote:
     def identity(self) -> str:
         return self.model
 
-    def answers(self, wanted: Sequence[Wanted], settings: EvalSettings, ledger: Path) -> Generator[list[Answer]]:
+    def answers(
+        self, wanted: Sequence[Wanted], settings: EvalSettings, ledger: Path
+    ) -> Generator[list[StudentAnswer]]:
         """The answers as they come. Raises what made everything fail; what failed here and there is left out."""
         from outspoken.batch.memory import run
-        from outspoken.models import resolve
+        from outspoken.models import get_model
 
-        model = resolve(self.model)
+        model = get_model(self.model)
         for greedy in (True, False):
             chosen = [each for each in wanted if (each[1] == GREEDY) is greedy]
             by_id = {f"{question.key} {sample}": (question, sample) for question, sample in chosen}
@@ -111,12 +113,12 @@ class Remote:
                 first = found[0]
                 finish = "length" if "truncated" in first.repairs else "stop"
                 tokens = found.provenance.usage.completion_tokens
-                yield [Answer(question.key, sample, first.text, tokens, finish)]
+                yield [StudentAnswer(question.key, sample, first.text, tokens, finish)]
             if running.failures and len(running.failures) >= len(prompts):
                 raise ProviderError(f"{self.model} answered nothing: {running.failures[0].message}")
 
 
-Student = Here | Remote
+Student = LocalStudent | RemoteStudent
 
 
 def find(name: str, source: str, settings: EvalSettings, *, offline: bool = False) -> Student:
@@ -130,14 +132,14 @@ def find(name: str, source: str, settings: EvalSettings, *, offline: bool = Fals
     provider = source.partition("/")[0]
     is_remote = source.startswith(("http://", "https://")) or provider in (*PROVIDERS, "replay")
     if is_remote and not Path(source).expanduser().exists():
-        from outspoken.models import resolve
+        from outspoken.models import get_model
 
-        resolve(source)
-        return Remote(name, source)
-    return Here(name, base_models.find(source, offline=offline), base_models.computed_in(settings.dtype))
+        get_model(source)
+        return RemoteStudent(name, source)
+    return LocalStudent(name, base_models.find(source, offline=offline), base_models.computed_in(settings.dtype))
 
 
-def said(question: Question, settings: EvalSettings) -> Said:
+def said(question: EvalQuestion, settings: EvalSettings) -> Said:
     """What a student is told: a text as it stands, or a chat."""
     text = question.text if settings.instruction is None else f"{question.text}\n{settings.instruction}"
     if settings.template is not None:

@@ -13,7 +13,7 @@ from outspoken._extras import need
 from outspoken.errors import UsageError
 from outspoken.training.base_models import device
 from outspoken.training.settings import TrainSettings
-from outspoken.training.training_data import Examples
+from outspoken.training.training_data import TrainingData
 
 torch = need("torch", "training", "train")
 hf = need("transformers", "training", "train")
@@ -21,14 +21,14 @@ trl = need("trl", "training", "train")
 peft = need("peft", "training", "train")
 datasets = need("datasets", "training", "train")
 
-__all__ = ["Moment", "losses", "make"]
+__all__ = ["TrainingProgress", "losses", "make"]
 
 _SAVE_SECONDS = 600.0
 _IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TrainingProgress:
     """How training goes: `step` of `steps` are done; `loss` is that of the last one, None before the first."""
 
     step: int
@@ -39,13 +39,15 @@ class Moment:
 class _Watcher(hf.TrainerCallback):  # type: ignore[misc, name-defined]
     """Tells after each step how it goes, saves from time to time, and ends it in good order when told to."""
 
-    def __init__(self, tell: Callable[[Moment], None], stopped: Callable[[], bool], every: int | None) -> None:
+    def __init__(
+        self, tell: Callable[[TrainingProgress], None], stopped: Callable[[], bool], every: int | None
+    ) -> None:
         self._tell, self._stopped, self._every = tell, stopped, every
         self._saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
-        self._tell(Moment(state.global_step, state.max_steps, None))
+        self._tell(TrainingProgress(state.global_step, state.max_steps, None))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         last = state.global_step >= state.max_steps
@@ -69,7 +71,7 @@ class _Watcher(hf.TrainerCallback):  # type: ignore[misc, name-defined]
                     f"the loss is no number any more at step {state.global_step}: start over with a lower "
                     "--learning-rate (--overwrite)"
                 )
-            self._tell(Moment(state.global_step, state.max_steps, loss))
+            self._tell(TrainingProgress(state.global_step, state.max_steps, loss))
 
 
 class _Counting:
@@ -126,11 +128,11 @@ def make(
     settings: TrainSettings,
     model: Any,
     tokenizer: Any,
-    examples: Examples,
+    examples: TrainingData,
     *,
     folder: Path,
     dtype: str,
-    tell: Callable[[Moment], None],
+    tell: Callable[[TrainingProgress], None],
     stopped: Callable[[], bool],
 ) -> Any:
     """The trainer of these settings, whose checkpoints go into `folder`."""
@@ -206,7 +208,7 @@ def _adapters(settings: TrainSettings) -> Any:
     )
 
 
-def _lessons(examples: Examples) -> Any:
+def _lessons(examples: TrainingData) -> Any:
     rows = examples.rows
     return datasets.Dataset.from_dict(
         {
@@ -216,6 +218,6 @@ def _lessons(examples: Examples) -> Any:
     )
 
 
-def _pairs(examples: Examples) -> Any:
+def _pairs(examples: TrainingData) -> Any:
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     return datasets.Dataset.from_dict({name: [row[name] for row in examples.rows] for name in names})

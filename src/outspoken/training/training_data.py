@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.batch.source_formats import CutOffError, Unreadable, listed, open_source
-from outspoken.batch.sources import Reader
+from outspoken.batch.sources import SourceReader
 from outspoken.errors import UsageError
-from outspoken.training.prompt_tokens import Said, Wording
+from outspoken.training.prompt_tokens import PromptTokenizer, Said
 
-__all__ = ["SHAPES", "Examples", "Skipped", "digest", "files_of", "read", "rows_of"]
+__all__ = ["SHAPES", "SkippedRow", "TrainingData", "digest", "files_of", "read", "rows_of"]
 
 SHAPES = {
     "sft": '{"messages": [...]}, {"prompt", "completion"} or {"question", "answer"}',
@@ -30,7 +30,7 @@ _FIRST = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedRow:
     """A row that is not learned from: where it stands, and why."""
 
     where: str
@@ -38,19 +38,19 @@ class Skipped:
 
 
 @dataclass(slots=True)
-class Examples:
+class TrainingData:
     """What is learned from. `rows` are tokens: `prompt_ids`, and `answer_ids` or `chosen_ids` and
     `rejected_ids`."""
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    first_skipped: list[Skipped] = field(default_factory=list)
+    first_skipped: list[SkippedRow] = field(default_factory=list)
 
     def skip(self, where: str, reason: str, kind: str) -> None:
         self.skipped[kind] += 1
         if len(self.first_skipped) < _FIRST:
-            self.first_skipped.append(Skipped(where, reason))
+            self.first_skipped.append(SkippedRow(where, reason))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -104,7 +104,7 @@ def digest(files: Iterable[Path]) -> str:
     return whole.hexdigest()
 
 
-class _Source(Reader):
+class _Source(SourceReader):
     """Tells the formats what a file is called; which columns it has matters row by row."""
 
     def __init__(self, path: Path) -> None:
@@ -131,14 +131,14 @@ def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path.name}, its end", Unreadable(f"cannot be read from here on: {error}")
 
 
-def read(files: Iterable[Path], wording: Wording, method: str, max_length: int) -> Examples:
+def read(files: Iterable[Path], wording: PromptTokenizer, method: str, max_length: int) -> TrainingData:
     """All examples as tokens. Rows that cannot be used are counted, the first of them named.
 
     The loss is on `answer_ids` alone (`chosen_ids`, `rejected_ids`): in a chat what the assistant says last, else
     the completion or the answer, each with the token that ends it. Raises `UsageError` where no row can be used,
     or where messages or questions meet a model without a chat template.
     """
-    found = Examples()
+    found = TrainingData()
     shaped: Callable[[Any], Mapping[str, Said]] = _pair if method == "dpo" else _lesson
     for path in files:
         for where, value in rows_of(path):
@@ -153,7 +153,7 @@ def read(files: Iterable[Path], wording: Wording, method: str, max_length: int) 
     return found
 
 
-def _tokens(said: Mapping[str, Said], wording: Wording, max_length: int) -> dict[str, list[int]]:
+def _tokens(said: Mapping[str, Said], wording: PromptTokenizer, max_length: int) -> dict[str, list[int]]:
     row: dict[str, list[int]] = {}
     for name in said:
         if name != "prompt":
@@ -237,7 +237,7 @@ def _columns(value: Any) -> dict[str, Any]:
     return value
 
 
-def _why_none(found: Examples, method: str) -> str:
+def _why_none(found: TrainingData, method: str) -> str:
     if not found.read:
         return "the data hold no rows: give at least one example"
     first = found.first_skipped[0]

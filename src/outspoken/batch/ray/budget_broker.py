@@ -12,17 +12,17 @@ from typing import Any
 from outspoken._extras import need
 from outspoken.batch.prices import Price
 from outspoken.chat import Usage
-from outspoken.engine import Budget, Meter
+from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import LedgerError, OutputError, OutspokenError, ProviderError, ReplyError, UsageError
 
 __all__ = [
-    "Board",
-    "Failure",
+    "BudgetBroker",
     "Figures",
     "News",
-    "Result",
+    "ShardResult",
     "Spent",
-    "Tally",
+    "WorkerFailure",
+    "WorkerTotals",
     "added",
     "asked",
     "flat",
@@ -43,7 +43,7 @@ _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 _FAILURES = "failures."
 
 Figures = dict[str, int]
-"""A `Meter` laid flat, so that those of many workers add up."""
+"""A `RunMetrics` laid flat, so that those of many workers add up."""
 
 News = dict[str, tuple[int, Figures, int]]
 """By attempt: its shard, its figures, and how many requests are under way."""
@@ -61,7 +61,7 @@ def added(one: Spent, other: Spent, times: int = 1) -> Spent:
     return one[0] + times * other[0], one[1] + times * other[1]
 
 
-def flat(meter: Meter) -> Figures:
+def flat(meter: RunMetrics) -> Figures:
     return {
         **{name: getattr(meter, name) for name in (*_PAID, *_DONE)},
         **{f"{usage}.{name}": getattr(getattr(meter, usage), name) for usage in _USAGES for name in _TOKENS},
@@ -73,7 +73,7 @@ def _is_paid(name: str) -> bool:
     return name in _PAID or name.startswith("usage.")
 
 
-class Tally:
+class WorkerTotals:
     """The sum of what all workers tell.
 
     A shard may take several attempts: what was paid counts for each of them, what was done for the last.
@@ -104,7 +104,7 @@ class Tally:
         if is_newest:
             self._under_way[shard] = under_way
 
-    def show(self, meter: Meter, price: Price | None) -> None:
+    def show(self, meter: RunMetrics, price: Price | None) -> None:
         """Set the meter to the sum."""
         total = self._total
         for name in (*_PAID, *_DONE):
@@ -117,7 +117,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class WorkerFailure:
     """An error of ours on its way to the driver. `broken`: it is only that everything fails for one reason."""
 
     kind: str
@@ -125,7 +125,7 @@ class Failure:
     broken: bool
 
     @classmethod
-    def of(cls, error: OutspokenError, message: str, *, broken: bool) -> Failure:
+    def of(cls, error: OutspokenError, message: str, *, broken: bool) -> WorkerFailure:
         kind = next(kind for kind in _KINDS if isinstance(error, kind))
         return cls(kind.__name__, message, broken)
 
@@ -134,7 +134,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ShardResult:
     """What came of an attempt at a shard.
 
     `written` are the parts that stand on disk, `counts` the sum of their figures; `complete` says that nothing in
@@ -148,16 +148,16 @@ class Result:
     complete: bool
     counts: dict[str, int]
     stopped: str
-    failure: Failure | None
+    failure: WorkerFailure | None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Result:
+    def from_json(cls, text: str) -> ShardResult:
         said = json.loads(text)
         failure = said.pop("failure")
-        return cls(**said, failure=failure and Failure(**failure))
+        return cls(**said, failure=failure and WorkerFailure(**failure))
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class _Lease:
         return max(self.granted[0], self.spent[0]), max(self.granted[1], self.spent[1])
 
 
-class Board:
+class BudgetBroker:
     """The actor through which workers tell their figures, hear of a stop, and share the budget.
 
     Nothing depends on its memory: the driver tells it everything anew with each `poll`. Until the first one
@@ -246,7 +246,7 @@ def start_board(ray: Any) -> Any:
     """The board's actor, on the machine of the driver, for it is to live as long."""
     here = ray.get_runtime_context().get_node_id()
     near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
-    return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=near)(Board).remote()
+    return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=near)(BudgetBroker).remote()
 
 
 async def asked(method: Any, *arguments: Any) -> Any:

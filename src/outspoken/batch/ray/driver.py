@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from outspoken import models
-from outspoken.batch.file import Job, file_size, ledger_beside
+from outspoken.batch.file import BatchJob, file_size, ledger_beside
 from outspoken.batch.output import FailureFile, Output
 from outspoken.batch.partition_writer import count_recorded, mark_of, summed
-from outspoken.batch.ray.budget_broker import News, Result, Tally, asked, spent_on, start_board
+from outspoken.batch.ray.budget_broker import News, ShardResult, WorkerTotals, asked, spent_on, start_board
 from outspoken.batch.ray.cluster import connected, first_line
-from outspoken.batch.ray.shards import Layout, Shards, Source
-from outspoken.batch.ray.worker import Task, answered
-from outspoken.engine import Meter
+from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
+from outspoken.batch.ray.worker import ShardTask, answered
+from outspoken.engine import RunMetrics
 from outspoken.errors import ProviderError, UsageError
 from outspoken.ledger import PartRecord
-from outspoken.models._threads import Workers
+from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
 
 __all__ = ["RayRun"]
@@ -40,7 +40,7 @@ _NEVER, _AFTER_ALL = 10, 20
 
 
 class RayRun:
-    """The execution of one `Job` on a Ray cluster; used as `FileRun` is.
+    """The execution of one `BatchJob` on a Ray cluster; used as `FileRun` is.
 
     `address` is the cluster's (default: $RAY_ADDRESS, else a cluster on this machine; where Ray runs in this
     process already, that one is used), `workers` how many there are (default: one for each machine). The model
@@ -50,7 +50,7 @@ class RayRun:
     name does not give, prompts that changed since they were cut, a cluster that cannot be reached.
     """
 
-    def __init__(self, job: Job, *, address: str | None, workers: int | None) -> None:
+    def __init__(self, job: BatchJob, *, address: str | None, workers: int | None) -> None:
         if workers is not None and workers < 1:
             raise UsageError(f"workers must be at least 1, not {workers}")
         if job.ledger is not None:
@@ -59,12 +59,12 @@ class RayRun:
             raise UsageError("over Ray the prompts are read again to resume: write standard input to a file first")
         _check_name(job.plan.model)
         self.job = job
-        self.meter = Meter()
+        self.meter = RunMetrics()
         self.output = Output(job.out)
         self.workers = workers or 0
         self.meter.usd = None if job.plan.price is None else 0.0
-        self._tally = Tally()
-        self._results: dict[int, Result] = {}
+        self._tally = WorkerTotals()
+        self._results: dict[int, ShardResult] = {}
         self._stopped = ""
         self._cancelled = False
         self._hopeless = False
@@ -78,7 +78,7 @@ class RayRun:
             self._check_ledger()
             self._failures = self._held.enter_context(FailureFile(self.output.path))
             self._shards = Shards(self.output.path.absolute())
-            self._source = Source.of(Path(job.source), job.prompt_column, job.id_column)
+            self._source = ShardSource.of(Path(job.source), job.prompt_column, job.id_column)
             self._cut = self._is_cut()
             self._finished = self._cut and self._was_finished()
             if not self._finished:
@@ -174,7 +174,7 @@ class RayRun:
     def _cut_shards(self) -> None:
         job, layout = self.job, self._shards.layout
         if layout is None:
-            layout = Layout.of(job.rows(), self.workers)
+            layout = ShardLayout.of(job.rows(), self.workers)
         self._shards.cut(self._rows, layout, self._source, lambda: not (self._stopped or self._cancelled))
 
     # While it runs.
@@ -186,7 +186,7 @@ class RayRun:
         """
         self._board = start_board(self._ray)
         loop = asyncio.get_running_loop()
-        task = Task.of(self.job.plan, self.output.path, self.workers)
+        task = ShardTask.of(self.job.plan, self.output.path, self.workers)
 
         def work() -> None:
             for result in answered(task, self._shards.count, self._board, self.workers):
@@ -194,7 +194,7 @@ class RayRun:
 
         seconds = self.job.plan.run.max_seconds
         timer = loop.call_later(seconds or 1e9, self.stop, f"the time of {seconds} s is used up")
-        working = asyncio.wrap_future(Workers(1).submit(work))
+        working = asyncio.wrap_future(ModelThreads(1).submit(work))
         try:
             while not working.done() and not self._is_silent():
                 await asyncio.wait({working}, timeout=_SECONDS_A_POLL)
@@ -248,7 +248,7 @@ class RayRun:
             self._hopeless = True
             self.stop(f"everything fails for the same reason: {next(iter(meter.failures))}")
 
-    def _take(self, result: Result) -> None:
+    def _take(self, result: ShardResult) -> None:
         """A shard has ended."""
         self._results[result.shard] = result
         self._tally.take(result.attempt, result.shard, result.figures, 0)
@@ -291,7 +291,7 @@ class RayRun:
 def _check_name(model: Model) -> None:
     """Raise `UsageError` for a model that the workers could not make anew from its name."""
     try:
-        found = models.resolve(model.name)
+        found = models.get_model(model.name)
     except UsageError:
         found = None
     if found is not model and not (type(found) is type(model) and model.name.startswith(_MADE_ANEW)):

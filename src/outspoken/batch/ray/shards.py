@@ -22,12 +22,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from outspoken.batch.sources import BadRow, Row
+from outspoken.batch.sources import BadRow, PromptRow
 from outspoken.chat import Message
 from outspoken.errors import OutputError, UsageError
 from outspoken.io.atomic import put_in_place, temporary_name, why
 
-__all__ = ["Layout", "Shards", "Source", "shards_beside"]
+__all__ = ["ShardLayout", "ShardSource", "Shards", "shards_beside"]
 
 MOST_ROWS_A_PART = 1000
 MOST_PARTS_A_SHARD = 10
@@ -37,14 +37,14 @@ _CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ShardLayout:
     """How rows are cut: so many rows of the input to a part of the output, so many parts to a shard."""
 
     rows_a_part: int
     parts_a_shard: int
 
     @classmethod
-    def of(cls, rows: Iterable[object], workers: int) -> Layout:
+    def of(cls, rows: Iterable[object], workers: int) -> ShardLayout:
         """A few shards for each worker while there are few rows, shards of 10,000 rows where there are many.
 
         Takes only as many rows as it needs to tell.
@@ -60,7 +60,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ShardSource:
     """What the prompts were read from: the file's size and digest, its suffixes, the columns that were named."""
 
     bytes: int
@@ -72,7 +72,7 @@ class Source:
     @classmethod
     def of(
         cls, path: Path, prompt_column: str | None, id_column: str | None, *, most: int | None = None
-    ) -> Source:
+    ) -> ShardSource:
         """Of the first `most` bytes of a file, or of all. Raises `UsageError` where it cannot be read."""
         digest, size = hashlib.blake2b(digest_size=16), 0
         try:
@@ -94,8 +94,8 @@ class Shards:
 
     def __init__(self, out: Path) -> None:
         self.folder = shards_beside(out)
-        self.layout: Layout | None = None
-        self.source: Source | None = None
+        self.layout: ShardLayout | None = None
+        self.source: ShardSource | None = None
         self.count = 0
         self.finished: dict[str, Any] | None = None
         self._manifest = self.folder / "manifest.json"
@@ -104,7 +104,7 @@ class Shards:
     def path(self, shard: int, suffix: str = "") -> Path:
         return self.folder / f"shard-{shard:05d}{suffix}"
 
-    def agrees(self, path: Path, source: Source) -> bool:
+    def agrees(self, path: Path, source: ShardSource) -> bool:
         """Whether `source`, read from `path`, is what was cut; raises `UsageError` where it is something else.
 
         A file that has only grown since is to be cut again, and is neither.
@@ -124,7 +124,13 @@ class Shards:
             "another output, or start over with --overwrite (prompts that stay in their shard keep their replies)"
         )
 
-    def cut(self, rows: Iterator[Row | BadRow], layout: Layout, source: Source, go_on: Callable[[], bool]) -> None:
+    def cut(
+        self,
+        rows: Iterator[PromptRow | BadRow],
+        layout: ShardLayout,
+        source: ShardSource,
+        go_on: Callable[[], bool],
+    ) -> None:
         """Write the rows as shards, in place of earlier ones; the ledgers stay. Ends early where `go_on` says so.
 
         Raises `UsageError` for a value that cannot be carried, `OutputError` where the disk takes nothing.
@@ -150,7 +156,7 @@ class Shards:
         except OSError as error:
             raise OutputError(f"the shards in {self.folder} cannot be written: {why(error)}") from error
 
-    def rows(self, shard: int) -> Iterator[Row | BadRow]:
+    def rows(self, shard: int) -> Iterator[PromptRow | BadRow]:
         """The rows of a shard exactly as they were read."""
         with self.path(shard, ".jsonl").open("rb") as file:
             for line in file:
@@ -180,20 +186,20 @@ class Shards:
             undo.pop_all()
             return contextlib.closing(lock)
 
-    def _begins(self, path: Path, old: Source) -> bool:
+    def _begins(self, path: Path, old: ShardSource) -> bool:
         """Whether the file's beginning is all that it was, and ends with a line."""
         with path.open("rb") as file:
             file.seek(max(old.bytes - 1, 0))
             ended = file.read(1) == b"\n"
-        return ended and Source.of(path, old.prompt_column, old.id_column, most=old.bytes) == old
+        return ended and ShardSource.of(path, old.prompt_column, old.id_column, most=old.bytes) == old
 
     def _read_manifest(self) -> None:
         try:
             said = json.loads(self._manifest.read_bytes())
             if said["version"] > _VERSION:
                 raise UsageError(f"{self._manifest} was written by a newer version of outspoken: upgrade")
-            self.layout = Layout(**said["layout"])
-            self.source = said["source"] and Source(**said["source"])
+            self.layout = ShardLayout(**said["layout"])
+            self.source = said["source"] and ShardSource(**said["source"])
             self.count, self.finished = int(said["shards"]), said["finished"]
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -241,7 +247,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 _TAG = "\0"
 
 
-def _line(row: Row | BadRow) -> bytes:
+def _line(row: PromptRow | BadRow) -> bytes:
     if isinstance(row, BadRow):
         value: list[Any] = [row.number, row.where, row.reason]
     else:
@@ -255,13 +261,13 @@ def _line(row: Row | BadRow) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _row(line: bytes) -> Row | BadRow:
+def _row(line: bytes) -> PromptRow | BadRow:
     value = json.loads(line.decode("utf-8", "surrogatepass"))
     if len(value) == 3:
         return BadRow(*value)
     number, where, identifier, messages, columns, occurrence = value
     columns = {name: _unpacked(entry) for name, entry in columns.items()}
-    return Row(number, where, identifier, tuple(Message(*each) for each in messages), columns, occurrence)
+    return PromptRow(number, where, identifier, tuple(Message(*each) for each in messages), columns, occurrence)
 
 
 def _packed(value: Any) -> Any:

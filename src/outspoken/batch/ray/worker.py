@@ -17,21 +17,21 @@ from outspoken._extras import need
 from outspoken._version import __version__
 from outspoken.api import validator
 from outspoken.batch.output import FailureFile, Output
-from outspoken.batch.partition_writer import PartWriter, fingerprint, summed
-from outspoken.batch.plan import Plan
+from outspoken.batch.partition_writer import PartitionWriter, fingerprint, summed
+from outspoken.batch.plan import RunPlan
 from outspoken.batch.prices import Price
-from outspoken.batch.ray.budget_broker import Failure, Result, Spent, added, asked, flat, spent_on
+from outspoken.batch.ray.budget_broker import ShardResult, Spent, WorkerFailure, added, asked, flat, spent_on
 from outspoken.batch.ray.shards import Shards
 from outspoken.batch.settings import RunSettings
 from outspoken.chat import ChatReply, ChatRequest, Usage
-from outspoken.engine import Meter, expected_usage
+from outspoken.engine import RunMetrics, expected_usage
 from outspoken.errors import OutputError, OutspokenError, StoppedError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.models.base import Model
 from outspoken.settings import Settings
 from outspoken.templates import Template
 
-__all__ = ["Task", "answered"]
+__all__ = ["ShardTask", "answered"]
 
 # So little that those of a machine that is gone find room on any other: a worker mostly waits for answers.
 _CPUS_A_WORKER = 0.1
@@ -41,7 +41,7 @@ _SECONDS_FOR_A_LOCK = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ShardTask:
     """What a worker has to know, beside the shards."""
 
     version: str
@@ -56,7 +56,7 @@ class Task:
     seconds_a_report: float
 
     @classmethod
-    def of(cls, plan: Plan, out: Path, workers: int) -> Task:
+    def of(cls, plan: RunPlan, out: Path, workers: int) -> ShardTask:
         """For one of `workers`, which has its share of the pace; what it may spend the board tells."""
         run = plan.run
         share = replace(
@@ -82,7 +82,7 @@ class Task:
         )
 
 
-def answered(task: Task, shards: int, board: Any, workers: int) -> Iterator[Result]:
+def answered(task: ShardTask, shards: int, board: Any, workers: int) -> Iterator[ShardResult]:
     """Have so many shards answered by so many workers; yields what came of each, in the order in which they end.
 
     Raises Ray's errors.
@@ -100,13 +100,13 @@ def answered(task: Task, shards: int, board: Any, workers: int) -> Iterator[Resu
         fn_constructor_args=(task, board),
     )
     for row in done.iter_rows():
-        yield Result.from_json(row["result"])
+        yield ShardResult.from_json(row["result"])
 
 
 class Worker:
     """The actor that answers shards, one after the other."""
 
-    def __init__(self, task: Task, board: Any) -> None:
+    def __init__(self, task: ShardTask, board: Any) -> None:
         self._task = task
         self._board = board
         self._runner = asyncio.Runner()
@@ -119,19 +119,19 @@ class Worker:
 class _Attempt:
     """One attempt at one shard."""
 
-    def __init__(self, task: Task, board: Any, shard: int) -> None:
+    def __init__(self, task: ShardTask, board: Any, shard: int) -> None:
         self._task = task
         self._board = board
         self._shard = shard
         self._shards = Shards(task.out)
         self._name = uuid.uuid4().hex
-        self._meter = Meter()
-        self._writer: PartWriter | None = None
+        self._meter = RunMetrics()
+        self._writer: PartitionWriter | None = None
         self._work: asyncio.Task[None] | None = None
         self._stopped = ""
-        self._failure: Failure | None = None
+        self._failure: WorkerFailure | None = None
 
-    async def result(self) -> Result:
+    async def result(self) -> ShardResult:
         """What came of it. Errors of ours are in it, others are raised."""
         await self._report()
         try:
@@ -143,7 +143,7 @@ class _Attempt:
             self._fail(error)
         await self._report(final=True)
         records = self._writer.written if self._writer else {}
-        return Result(
+        return ShardResult(
             shard=self._shard,
             attempt=self._name,
             figures=flat(self._meter),
@@ -156,7 +156,7 @@ class _Attempt:
 
     def _fail(self, error: OutspokenError, *, broken: bool = False) -> None:
         message = f"on {platform.node()}: {error}"
-        self._failure = Failure.of(error, message, broken=broken)
+        self._failure = WorkerFailure.of(error, message, broken=broken)
         self._stopped = self._stopped or message
 
     async def _answer(self) -> None:
@@ -172,7 +172,7 @@ class _Attempt:
                 output = Output(task.out)
                 ledger.note_run(__version__, {**fingerprint(plan), "out": output.path.name})
                 size = shards.layout.rows_a_part
-                writer = self._writer = PartWriter(plan, output, ledger, failures, self._meter, size=size)
+                writer = self._writer = PartitionWriter(plan, output, ledger, failures, self._meter, size=size)
                 if self._stopped:
                     writer.runner.stop(self._stopped)
                 await self._watched(writer.run(shards.rows(self._shard)))
@@ -181,12 +181,12 @@ class _Attempt:
         if writer.runner.caller.broken is not None:
             self._fail(writer.runner.caller.broken, broken=True)
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> RunPlan:
         task = self._task
-        model = models.resolve(task.model)
+        model = models.get_model(task.model)
         if task.budgeted:
             model = _Leased(model, self._lease, task.price)
-        return Plan(model, task.settings, task.run, task.template, *validator(task.schema), task.price)
+        return RunPlan(model, task.settings, task.run, task.template, *validator(task.schema), task.price)
 
     @asynccontextmanager
     async def _lock(self) -> AsyncGenerator[None]:

@@ -24,11 +24,11 @@ from outspoken.errors import (
 )
 from outspoken.serve.http.responses import ClientLeftError, failure
 from outspoken.serve.keys import Keys
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.openai.fields import RequestError
 
-__all__ = ["Front", "OneLine", "is_loopback"]
+__all__ = ["Middleware", "OneLine", "is_loopback"]
 
 _OPEN = ("/", "/healthz", "/about.json", "/openapi.json", "/favicon.ico", "/reports-frame")
 _OPEN_BELOW = "/site/"
@@ -52,7 +52,7 @@ class OneLine(logging.Formatter):
         return super().format(record)
 
 
-class Front:
+class Middleware:
     """An ASGI application before another.
 
     Without `keys` only this machine may ask: a request must name it as the host (a foreign name that leads here is
@@ -60,7 +60,7 @@ class Front:
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: Keys | None, origins: Collection[str], bounds: Bounds, metrics: Metrics
+        self, app: ASGIApp, *, keys: Keys | None, origins: Collection[str], bounds: ServerLimits, metrics: Metrics
     ) -> None:
         self._app = app
         self._keys = keys

@@ -24,12 +24,12 @@ from starlette.types import Receive, Scope, Send
 
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
-from outspoken.models.openai_errors import Peer
+from outspoken.models.openai_errors import ErrorContext
 from outspoken.serve.http.responses import json_answer
 from outspoken.serve.openai.chat_response import error_body, error_event, error_headers
 from outspoken.serve.openai.fields import RequestError
 
-__all__ = ["Passthrough"]
+__all__ = ["Proxy"]
 
 PREFIX = "/v1"
 _SENT = frozenset(
@@ -67,7 +67,7 @@ class _Ask:
     body: bytes
 
 
-class Passthrough:
+class Proxy:
     """The way to one upstream; belongs to one event loop.
 
     `base_url` stands in for `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
@@ -95,7 +95,7 @@ class Passthrough:
         if key := headers_for(api_key, {}, key_variable).get("Authorization"):
             self._own["Authorization"] = key
         self._secrets = secrets_among([(api_key or "").strip(), base.query_string, *base.query.values()])
-        self._peer = Peer(str(base.with_query(None)), key_variable, self._secrets)
+        self._peer = ErrorContext(str(base.with_query(None)), key_variable, self._secrets)
         self._timeout = aiohttp.ClientTimeout(
             total=total_seconds, sock_connect=connect_seconds, sock_read=idle_seconds
         )
@@ -253,7 +253,7 @@ class Passthrough:
 class _Forwarded(Response):
     """The upstream's answer, asked for when it is sent, and no longer than the client waits for it."""
 
-    def __init__(self, way: Passthrough, ask: _Ask) -> None:
+    def __init__(self, way: Proxy, ask: _Ask) -> None:
         super().__init__()
         self._way = way
         self._ask = ask

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 from outspoken.serve.openai.chat_response import as_json, error_body, error_headers
 from outspoken.serve.openai.fields import RequestError
 
@@ -27,7 +27,7 @@ class ClientLeftError(Exception):
     """The client hung up, or takes nothing any more: there is nobody to answer."""
 
 
-async def body_of(request: Request, bounds: Bounds) -> bytes:
+async def body_of(request: Request, bounds: ServerLimits) -> bytes:
     """The whole body of a request. Raises `RequestError` where it is too large; a slow one the server ends."""
     for name, value in request.scope["headers"]:
         if name == b"content-length" and int(value) > bounds.max_body:
@@ -45,7 +45,7 @@ async def body_of(request: Request, bounds: Bounds) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(bounds: Bounds) -> RequestError:
+def _too_large(bounds: ServerLimits) -> RequestError:
     return RequestError(
         f"the body is larger than {bounds.max_body_mb:g} MB: send less, or ask the operator for --max-body-mb",
         status=413,

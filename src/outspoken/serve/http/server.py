@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from outspoken.errors import UsageError
 from outspoken.serve.http.responses import refusal
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 
 __all__ = ["Server", "listen", "protocol"]
 
@@ -48,7 +48,7 @@ def listen(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """One application on one socket. `stop` lets requests under way end; called again, it does not wait."""
 
-    def __init__(self, app: ASGIApp, bounds: Bounds, ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: ASGIApp, bounds: ServerLimits, ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -119,7 +119,7 @@ def verbalizes(payload: Mapping[str, Any]) -> bool:
 def read_chat(
     body: bytes | Mapping[str, Any],
     *,
-    defaults: Settings = Settings(),  # noqa: B008  (frozen)
+    defaults: Settings = Settings(),
     most_k: int = MAX_K,
     most_n: int = MAX_N,
     always: bool = False,

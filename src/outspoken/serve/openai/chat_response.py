@@ -35,7 +35,7 @@ from outspoken.serve.pool.values import ExhaustedError
 
 __all__ = [
     "DONE",
-    "Answer",
+    "ChatResponse",
     "Chunks",
     "Drawn",
     "as_json",
@@ -79,7 +79,7 @@ class Drawn(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChatResponse:
     """The content of one choice that was not drawn: a reply of the model, or its refusal."""
 
     text: str
@@ -88,14 +88,14 @@ class Answer:
     declined: bool = False
 
 
-def replied(reply: ChatReply) -> Answer:
+def replied(reply: ChatReply) -> ChatResponse:
     """A reply as it is, for a call that is not verbalized."""
     if reply.refusal:
-        return Answer("", "stop", reply.refusal)
-    return Answer(reply.text, reply.finish if reply.finish in ("length", "content_filter") else "stop")
+        return ChatResponse("", "stop", reply.refusal)
+    return ChatResponse(reply.text, reply.finish if reply.finish in ("length", "content_filter") else "stop")
 
 
-def declined(error: ReplyError) -> Answer | None:
+def declined(error: ReplyError) -> ChatResponse | None:
     """What the model answered instead of candidates, as the answer that it is: a refusal, or a text that does not
     even begin to be a list of them. None where candidates came damaged or cut off."""
     reply = error.reply
@@ -114,7 +114,7 @@ def new_id() -> str:
 
 def completion(
     call: ChatCall,
-    draws: Iterable[Drawn | Answer],
+    draws: Iterable[Drawn | ChatResponse],
     *,
     id: str,  # noqa: A002  (the protocol's name)
     created: int,
@@ -178,7 +178,7 @@ class Chunks:
         told = {**self._head, "choices": [], "usage": _usage(usage)}
         return (_event(told) if self._call.include_usage else b"") + DONE
 
-    def whole(self, index: int, draw: Drawn | Answer) -> bytes:
+    def whole(self, index: int, draw: Drawn | ChatResponse) -> bytes:
         """A choice that is there as a whole."""
         answer, about = _content(self._call, draw)
         field, text = ("content", answer.text) if answer.refusal is None else ("refusal", answer.refusal)
@@ -193,16 +193,16 @@ class Chunks:
         return _event({**self._head, "choices": [choice], **self._tail})
 
 
-def _content(call: ChatCall, draw: Drawn | Answer) -> tuple[Answer, dict[str, Any]]:
+def _content(call: ChatCall, draw: Drawn | ChatResponse) -> tuple[ChatResponse, dict[str, Any]]:
     """What a choice says, cut at the first of the call's stops, and its extra field."""
     about: dict[str, Any] = {}
-    if isinstance(draw, Answer):
+    if isinstance(draw, ChatResponse):
         answer = draw
         if draw.declined:
             about["outspoken"] = {"verbalized": False}
     else:
         candidate = draw.candidate
-        answer = Answer(candidate.text, "length" if "truncated" in candidate.repairs else "stop")
+        answer = ChatResponse(candidate.text, "length" if "truncated" in candidate.repairs else "stop")
         about["outspoken"] = {
             "probability": candidate.probability,
             "distribution": draw.distribution,

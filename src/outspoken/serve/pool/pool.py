@@ -18,13 +18,13 @@ from outspoken.serve.pool.values import (
     Draw,
     ExhaustedError,
     Fill,
-    Filled,
     Hear,
     PooledFill,
+    PoolFill,
     PoolKey,
     PoolRecord,
+    PoolRequest,
     Waiting,
-    Want,
     digest_of,
     distribution_id,
     written,
@@ -97,7 +97,7 @@ class Pool:
 
     # Drawing.
 
-    async def draw(self, want: Want, n: int, *, recycle: bool = False) -> list[Draw]:
+    async def draw(self, want: PoolRequest, n: int, *, recycle: bool = False) -> list[Draw]:
         """Hand out `n` candidates that were not handed out before; waits for fills where too few are left.
 
         Raises what a fill raised that it waited for, and `ExhaustedError`; nothing is taken from the pool then.
@@ -140,7 +140,7 @@ class Pool:
             "ask for fewer, with fresh, with recycle, or for something else"
         )
 
-    async def draw_seeded(self, want: Want, n: int, seed: int) -> list[Draw]:
+    async def draw_seeded(self, want: PoolRequest, n: int, seed: int) -> list[Draw]:
         """Draw `n` different candidates of the first distribution: the same ones for the same seed.
 
         Takes nothing from the pool. Raises `UsageError` where the distribution holds fewer.
@@ -154,7 +154,7 @@ class Pool:
             for number, (one, (waits, usage)) in enumerate(zip(drawn, cost, strict=True), 1)
         ]
 
-    async def whole(self, want: Want, hear: Hear | None = None) -> Distribution:
+    async def whole(self, want: PoolRequest, hear: Hear | None = None) -> Distribution:
         """The equal mixture of the first distribution and the latest: as many as make about 1,000 candidates.
 
         Where the model must be asked first, `hear` is told of each candidate as it comes.
@@ -174,7 +174,7 @@ class Pool:
             return self._whole[1]
         return next((distribution for _, known, distribution in self._shown if known == name), None)
 
-    async def _until_filled(self, want: Want, hear: Hear | None = None) -> tuple[int, Usage]:
+    async def _until_filled(self, want: PoolRequest, hear: Hear | None = None) -> tuple[int, Usage]:
         waits, usage = 0, _NO_USAGE
         while not self._shown:
             usage += await self._filled(want, hear)
@@ -192,13 +192,13 @@ class Pool:
 
     # Filling.
 
-    def _look_ahead(self, want: Want) -> None:
+    def _look_ahead(self, want: PoolRequest) -> None:
         """Ask for more before it is needed; after a failure only once somebody needs it."""
         few = len(self._waiting) < self._ahead * want.settings.k
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
             self._start(want)
 
-    async def _filled(self, want: Want, hear: Hear | None = None) -> Usage:
+    async def _filled(self, want: PoolRequest, hear: Hear | None = None) -> Usage:
         """Wait for the fill under way, or for a new one, whose usage it returns then. Who stops waiting does not
         stop the fill."""
         began = self._filling is None
@@ -217,7 +217,7 @@ class Pool:
         usage = task.result()
         return usage if began else _NO_USAGE
 
-    def _start(self, want: Want, *, streamed: bool = False) -> asyncio.Task[Usage]:
+    def _start(self, want: PoolRequest, *, streamed: bool = False) -> asyncio.Task[Usage]:
         if self._closed:
             raise StoppedError("the server stops: ask again later")
         self._heard = []
@@ -238,12 +238,12 @@ class Pool:
         if self._failed and not task.cancelled() and self.users == 0:
             _logger.warning("asking ahead of need failed: %s", task.exception())
 
-    async def _refill(self, want: Want, hear: Hear | None) -> Usage:
+    async def _refill(self, want: PoolRequest, hear: Hear | None) -> Usage:
         filled = await in_time(self._fill(want, self._history, hear), self._seconds, "fewer candidates")
         self._merge(filled)
         return filled.distribution.provenance.usage
 
-    def _merge(self, filled: Filled) -> None:
+    def _merge(self, filled: PoolFill) -> None:
         """Pool what is new in a distribution, and put all that waits into a new order.
 
         A candidate of probability 0 is never drawn, so it is not pooled.

@@ -14,9 +14,9 @@ from outspoken.errors import StoppedError, UsageError
 from outspoken.serve.pool.pool import Pool
 from outspoken.serve.pool.saver import PoolSaver
 from outspoken.serve.pool.store import PoolStore
-from outspoken.serve.pool.values import Draw, ExhaustedError, Fill, Filled, Hear, PoolKey, Want, pool_key
+from outspoken.serve.pool.values import Draw, ExhaustedError, Fill, Hear, PoolFill, PoolKey, PoolRequest, pool_key
 
-__all__ = ["Draw", "ExhaustedError", "Fill", "Filled", "Hear", "PoolKey", "Pools", "Want", "pool_key"]
+__all__ = ["Draw", "ExhaustedError", "Fill", "Hear", "PoolFill", "PoolKey", "PoolRequest", "Pools", "pool_key"]
 
 MOST_DRAWS = 10_000
 _logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Pools:
     async def draw(
         self,
         key: PoolKey,
-        want: Want,
+        want: PoolRequest,
         n: int = 1,
         *,
         seed: int | None = None,
@@ -106,7 +106,7 @@ class Pools:
         return pool is not None and pool.waiting >= n
 
     async def distribution(
-        self, key: PoolKey, want: Want, *, fresh: bool = False, hear: Hear | None = None
+        self, key: PoolKey, want: PoolRequest, *, fresh: bool = False, hear: Hear | None = None
     ) -> Distribution:
         """All that is known for a request, handed out or not, of the first distribution and the latest ones (about
         1,000 candidates); asks the model where nothing is, and tells `hear` of each candidate as it comes then.

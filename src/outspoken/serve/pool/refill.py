@@ -14,16 +14,16 @@ from outspoken.errors import PromptTooLongError
 from outspoken.methods import steps
 from outspoken.models import Model
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.pool.values import Filled, Hear, Want
+from outspoken.serve.pool.values import Hear, PoolFill, PoolRequest
 
-__all__ = ["Counted", "Filling"]
+__all__ = ["MeteredModel", "PoolFiller"]
 
 MOST_BYTES = 24_000
 _BYTES_A_TOKEN = 2  # of a context: English takes half of it then, Chinese all
 _KEEP_NO_CONVERSATION = ("direct", "direct-cot")
 
 
-class Filling:
+class PoolFiller:
     """Asks the models of `model_of` for distributions, as soon as one of `places` is free.
 
     A conversation keeps its opening and as many of its latest turns as fit into `MOST_BYTES` of text (less for a
@@ -35,8 +35,10 @@ class Filling:
         self._metrics = metrics
         self._places = places
 
-    async def __call__(self, want: Want, history: tuple[Message, ...], hear: Hear | None = None) -> Filled:
-        model = Counted(self._model_of(want.model), self._metrics, "fill")
+    async def __call__(
+        self, want: PoolRequest, history: tuple[Message, ...], hear: Hear | None = None
+    ) -> PoolFill:
+        model = MeteredModel(self._model_of(want.model), self._metrics, "fill")
         enforce = model.capabilities.schema if want.structured is None else want.structured
         ask = steps.Ask(want.messages, want.settings, templates.load(want.settings.template), model.name, enforce)
         talk = Conversation(history, ask, most_bytes=_most_bytes(model.model))
@@ -49,12 +51,12 @@ class Filling:
                     if not talk.shorten():
                         raise
         if want.settings.method in _KEEP_NO_CONVERSATION or model.last is None:
-            return Filled(distribution, ())
+            return PoolFill(distribution, ())
         request, reply = model.last
-        return Filled(distribution, (*request.messages, Message("assistant", reply.text)))
+        return PoolFill(distribution, (*request.messages, Message("assistant", reply.text)))
 
 
-class Counted(Model):
+class MeteredModel(Model):
     """A model whose calls are counted, and whose last exchange is remembered."""
 
     def __init__(self, model: Model, metrics: Metrics, kind: str) -> None:

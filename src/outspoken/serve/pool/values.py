@@ -19,13 +19,13 @@ __all__ = [
     "Draw",
     "ExhaustedError",
     "Fill",
-    "Filled",
     "Hear",
+    "PoolFill",
     "PoolKey",
     "PoolRecord",
+    "PoolRequest",
     "PooledFill",
     "Waiting",
-    "Want",
     "digest_of",
     "distribution_id",
     "pool_key",
@@ -45,7 +45,7 @@ class ExhaustedError(UsageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class PoolRequest:
     """What a fill needs to ask the model. `structured` says whether the decoder enforces the shape of a reply
     (None: where it can)."""
 
@@ -56,7 +56,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class PoolFill:
     """What a fill brought: a distribution, and the conversation so far, which the next fill of the pool goes on
     with. The fill keeps the conversation as short as its model needs it."""
 
@@ -67,7 +67,7 @@ class Filled:
 Hear = Callable[[Verbalized], None]
 """Is told of each candidate as it is verbalized."""
 
-Fill = Callable[[Want, tuple[Message, ...], Hear | None], Awaitable[Filled]]
+Fill = Callable[[PoolRequest, tuple[Message, ...], Hear | None], Awaitable[PoolFill]]
 """Asks the model for a distribution, in the conversation given: () begins one. Where somebody listens, the
 reply is streamed."""
 

@@ -17,10 +17,18 @@ from outspoken.models import Model
 from outspoken.serve.http.responses import Events, body_of, json_answer, while_there
 from outspoken.serve.limits import in_time
 from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, read_json, verbalizes
-from outspoken.serve.openai.chat_response import Answer, Chunks, completion, declined, error_event, new_id, replied
+from outspoken.serve.openai.chat_response import (
+    ChatResponse,
+    Chunks,
+    completion,
+    declined,
+    error_event,
+    new_id,
+    replied,
+)
 from outspoken.serve.pool.pools import Draw
-from outspoken.serve.pool.refill import Counted
-from outspoken.serve.service import Asked, Service
+from outspoken.serve.pool.refill import MeteredModel
+from outspoken.serve.service import ReceivedChat, Service
 
 __all__ = ["chat_completion"]
 
@@ -39,15 +47,15 @@ async def chat_completion(service: Service, request: Request) -> Response:
     if call.verbalized:
         service.keep(body, asked := await service.pool_of(call))
         return await _drawn(service, request, asked)
-    model = Counted(service.backend.model(call.model), service.metrics, "direct")
+    model = MeteredModel(service.backend.model(call.model), service.metrics, "direct")
     if call.stream:
         return await Events.begun(request, _streamed(service, model, call))
     return await while_there(request, _answered(service, model, call))
 
 
-async def _drawn(service: Service, request: Request, asked: Asked) -> Response:
+async def _drawn(service: Service, request: Request, asked: ReceivedChat) -> Response:
     call = asked.call
-    draws: Sequence[Draw | Answer]
+    draws: Sequence[Draw | ChatResponse]
     drawing = service.pools.draw(
         asked.key,
         asked.want,

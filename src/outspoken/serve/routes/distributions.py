@@ -17,7 +17,7 @@ from outspoken.serve.http.responses import Events, body_of, event, json_answer, 
 from outspoken.serve.openai.chat_response import error_body, without_addresses
 from outspoken.serve.openai.fields import RequestError
 from outspoken.serve.pool.values import distribution_id
-from outspoken.serve.service import Asked, Service
+from outspoken.serve.service import ReceivedChat, Service
 
 __all__ = ["distribution", "known_distribution"]
 
@@ -58,7 +58,7 @@ def _told(found: Distribution, asked: str) -> dict[str, Any]:
     return {**about, **found.to_dict(), **told}
 
 
-async def _streamed(service: Service, asked: Asked) -> AsyncGenerator[bytes, None]:
+async def _streamed(service: Service, asked: ReceivedChat) -> AsyncGenerator[bytes, None]:
     """An event for each candidate as it comes, then one for the whole; for that alone where it is there already.
     What fails before the first event is raised."""
     queue = asyncio.Queue[Verbalized | None]()

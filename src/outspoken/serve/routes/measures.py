@@ -12,28 +12,28 @@ from outspoken._extras import need
 from outspoken.errors import OutspokenError
 from outspoken.same_text import text_key
 from outspoken.serve.http.responses import body_of, json_answer, while_there
-from outspoken.serve.limits import Bounds
+from outspoken.serve.limits import ServerLimits
 from outspoken.serve.openai.chat_request import read_json
 from outspoken.serve.openai.fields import RequestError
 
 if TYPE_CHECKING:
     from outspoken.models.local import Local
 
-__all__ = ["Measuring"]
+__all__ = ["MeasureRequests"]
 
 _MOST_TEXTS = 200
 _LONGEST_TEXT = 20_000
 _AS_MUCH_AS_IS_READ = 2_500  # characters: the embedder reads 512 tokens
 
 
-class Measuring:
+class MeasureRequests:
     """Counts different texts, and embeds them where an embedder is here; nothing is fetched for that."""
 
     def __init__(self) -> None:
         self._embedder: Local | None = None
         self._one = asyncio.Lock()
 
-    async def answer(self, request: Request, bounds: Bounds) -> Response:
+    async def answer(self, request: Request, bounds: ServerLimits) -> Response:
         """Raises `RequestError` for a body that holds no texts."""
         texts = read_json(await body_of(request, bounds)).get("texts")
         if (

@@ -22,7 +22,7 @@ from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.greedy import Decisions, decide
 from outspoken.synth.dedup.minhash import Bands, bands_for, sign
-from outspoken.synth.dedup.search import KEPT, Edges, Found, Ints, Tell, companions, firsts, pieces
+from outspoken.synth.dedup.search import KEPT, Edges, Ints, NearDuplicates, Tell, companions, firsts, pieces
 from outspoken.synth.dedup.text_file import TextFile
 
 __all__ = ["Cluster", "cluster_at"]
@@ -62,7 +62,7 @@ class Cluster:
         self._ray = ray
         self.workers = workers
 
-    def find(self, texts: TextFile, exact: bool, similarity: float | None, tell: Tell) -> Found:
+    def find(self, texts: TextFile, exact: bool, similarity: float | None, tell: Tell) -> NearDuplicates:
         """As `near.find`."""
         bands = None if similarity is None else bands_for(similarity)
         count, path = len(texts), texts.path.absolute()
@@ -71,7 +71,7 @@ class Cluster:
         tasks: list[partial[Any]] = [partial(_sign, __version__, path, groups, exact, bands) for groups in blocks]
         signed = self._all(tasks, 2 + columns, partial(tell, "reading"))
         marks, lengths = ([self._ray.get(refs[which]) for refs in signed] for which in (0, 1))
-        found = Found.of(firsts(np.concatenate(marks)) if exact and count else np.arange(count))
+        found = NearDuplicates.of(firsts(np.concatenate(marks)) if exact and count else np.arange(count))
         if similarity is None or not count:
             return found
         alive = np.flatnonzero(found.by == KEPT)

@@ -21,8 +21,8 @@ __all__ = [
     "NEAR",
     "SAME",
     "Edges",
-    "Found",
     "Ints",
+    "NearDuplicates",
     "Tell",
     "Texts",
     "companions",
@@ -57,7 +57,7 @@ class Texts(Protocol):
 
 
 @dataclass(slots=True)
-class Found:
+class NearDuplicates:
     """For each record: which one stands for it (itself where it is kept), how similar the two are, and by what.
 
     `first` is the first record with its text. Until `follow` only those first ones are settled. `crowded` is how
@@ -71,7 +71,7 @@ class Found:
     crowded: int = 0
 
     @classmethod
-    def of(cls, first: Ints) -> Found:
+    def of(cls, first: Ints) -> NearDuplicates:
         """Where each record is like the first one with its text."""
         by = np.where(first == np.arange(len(first)), KEPT, SAME).astype(np.int8)
         return cls(first, first.copy(), np.ones(len(first)), by)
@@ -122,7 +122,7 @@ def near_duplicates(texts: Sequence[str], similarity: float = 0.9) -> Ints:
     return found.stands_for
 
 
-def find(texts: Texts, *, exact: bool, similarity: float | None, tell: Tell) -> Found:
+def find(texts: Texts, *, exact: bool, similarity: float | None, tell: Tell) -> NearDuplicates:
     """Which records stand for which others: of the same text where `exact`, and of a similar one (None: not)."""
     count = len(texts)
     bands = None if similarity is None else bands_for(similarity)
@@ -135,7 +135,7 @@ def find(texts: Texts, *, exact: bool, similarity: float | None, tell: Tell) -> 
         here = slice(start, start + len(signed.lengths))
         marks[here], banded[:, here], lengths[here] = signed.marks, signed.banded, signed.lengths
         start = here.stop
-    found = Found.of(firsts(marks) if exact else np.arange(count))
+    found = NearDuplicates.of(firsts(marks) if exact else np.arange(count))
     if similarity is None:
         return found
     alive = np.flatnonzero(found.by == KEPT)

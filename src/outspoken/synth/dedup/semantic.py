@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from outspoken.measure.embedding import Embedder
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.minhash import jaccards
-from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, Found, Ints, Tell, Texts
+from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, Ints, NearDuplicates, Tell, Texts
 
 __all__ = ["by_meaning"]
 
@@ -20,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 async def by_meaning(
-    texts: Texts, found: Found, embedder: Embedder, cosine: float, near: float | None, tell: Tell
+    texts: Texts, found: NearDuplicates, embedder: Embedder, cosine: float, near: float | None, tell: Tell
 ) -> None:
     """Remove, of the records that `found` keeps, those whose cosine with an earlier kept one is at least `cosine`.
 
@@ -77,7 +77,7 @@ class _Vectors:
 class _Greedy:
     """One passage over the records in order, with the vectors that are there."""
 
-    def __init__(self, found: Found, vectors: _Vectors, cosine: float, near: float | None) -> None:
+    def __init__(self, found: NearDuplicates, vectors: _Vectors, cosine: float, near: float | None) -> None:
         self._found, self._vectors = found, vectors
         self._cosine, self._near = cosine - _ROUNDING, near
         self._kept = np.array([], dtype=np.int64)

@@ -20,7 +20,7 @@ from outspoken.synth.report.samples import KEPT, LOST, Row, cut
 
 __all__ = [
     "LEAST",
-    "Plane",
+    "Projection",
     "clusters",
     "how_many",
     "made",
@@ -38,14 +38,14 @@ _LONGEST_TERM = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
+class Projection:
     """`points` (n, 2), and the shares of the variance that lie along its two axes."""
 
     points: Floats
     explained: tuple[float, float]
 
 
-def plane(vectors: NDArray[np.floating]) -> Plane:
+def plane(vectors: NDArray[np.floating]) -> Projection:
     """The vectors (n, d) on the plane of their first two principal components, n at least 1.
 
     Each component's greatest entry is positive, so the same vectors always give the same picture.
@@ -59,7 +59,7 @@ def plane(vectors: NDArray[np.floating]) -> Plane:
     points[:, : axes.shape[1]] = centred @ axes
     whole = float(values.clip(0).sum())
     first, second = (float(share) / whole if whole > 0 else 0.0 for share in (*values[::-1].clip(0), 0.0)[:2])
-    return Plane(points, (first, second))
+    return Projection(points, (first, second))
 
 
 def how_many(records: int) -> int:

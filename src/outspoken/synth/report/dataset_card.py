@@ -16,7 +16,7 @@ from outspoken.synth.spec import spec_text, without_folders
 from outspoken.synth.steps.base import Step
 from outspoken.synth.steps.export_files import FORMATS, PAIRS
 
-__all__ = ["Contents", "card", "steps_before"]
+__all__ = ["ExportContents", "card", "steps_before"]
 
 Manifest = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ExportContents:
     """What was exported: how many records to train on and held out, the `rows` of each file, how many records come
     from each (method, model), the `columns` of the tables, and those that are `renamed` there."""
 
@@ -74,7 +74,7 @@ def steps_before(step: Step) -> list[dict[str, Any]]:
     return list(found.values())[::-1]
 
 
-def card(step: Step, before: Sequence[Manifest], settings: Mapping[str, Any], contents: Contents) -> str:
+def card(step: Step, before: Sequence[Manifest], settings: Mapping[str, Any], contents: ExportContents) -> str:
     """README.md of a data set: YAML that the Hugging Face hub reads, and Markdown for people.
 
     `settings` are those of the step export itself, which has no manifest yet.
@@ -119,7 +119,7 @@ def _author(before: Sequence[Manifest]) -> str:
     return "The records came as a file; who wrote them is not known here."
 
 
-def _front(name: str, licence: str, contents: Contents, *, is_synthetic: bool) -> list[str]:
+def _front(name: str, licence: str, contents: ExportContents, *, is_synthetic: bool) -> list[str]:
     """What the hub reads. Texts are quoted as in JSON, which is YAML."""
     known = (licence or "unknown").lower()
     lines = ["---", f"pretty_name: {_quoted(name)}"]
@@ -145,7 +145,7 @@ def _front(name: str, licence: str, contents: Contents, *, is_synthetic: bool) -
     return [*lines, "---"]
 
 
-def _parts(contents: Contents) -> dict[str, dict[str, str]]:
+def _parts(contents: ExportContents) -> dict[str, dict[str, str]]:
     """The parts of the data set, each with its files by split; all of one kind, as `datasets` wants."""
     for default, pairs in _KINDS:
         found = {}
@@ -158,7 +158,7 @@ def _parts(contents: Contents) -> dict[str, dict[str, str]]:
     return {}
 
 
-def _inside(settings: Mapping[str, Any], contents: Contents) -> Iterator[str]:
+def _inside(settings: Mapping[str, Any], contents: ExportContents) -> Iterator[str]:
     yield f"{contents.train:,} records to train on, {contents.test:,} held out (chosen by a hash of their text)."
     yield ""
     yield from _table(("file", "rows"), ((f"`{file}`", f"{rows:,}") for file, rows in contents.rows.items()))
@@ -193,7 +193,7 @@ def _made(before: Sequence[Manifest]) -> Iterator[str]:
             )
 
 
-def _models(before: Sequence[Manifest], contents: Contents) -> Iterator[str]:
+def _models(before: Sequence[Manifest], contents: ExportContents) -> Iterator[str]:
     rows = []
     for manifest in before:
         if figures := _asked(manifest):
@@ -218,7 +218,7 @@ def _asked(manifest: Manifest) -> Mapping[str, Any]:
     return figures if "requests" in figures else {}
 
 
-def _licence(licence: str, before: Sequence[Manifest], contents: Contents) -> Iterator[str]:
+def _licence(licence: str, before: Sequence[Manifest], contents: ExportContents) -> Iterator[str]:
     yield f"Of this data: {_inline(licence)}." if licence else "Of this data: unknown, none was stated."
     known = {f"local/{row.name}": f"{row.licence} {row.licence_url}".strip() for row in weight_files.listing()}
     asked = (str(manifest["model"]) for manifest in before if manifest.get("model") and _asked(manifest))

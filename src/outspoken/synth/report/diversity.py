@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from outspoken.errors import UndefinedError
 from outspoken.measure import lexical, sets
 from outspoken.same_text import text_key
-from outspoken.synth.steps.base import Watch
+from outspoken.synth.steps.base import StepProgress
 
-__all__ = ["CHOICES", "MEASURES", "Measure", "Pool", "diversity", "size_of"]
+__all__ = ["CHOICES", "MEASURES", "DiversityMeasure", "TextPool", "diversity", "size_of"]
 
 CHOICES = 19
 """How many random choices of n records a step is measured on that has more than n."""
@@ -27,7 +27,7 @@ Vectors = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class DiversityMeasure:
     """A measure of a set of texts, and of their vectors where it is one `of_vectors`."""
 
     name: str
@@ -40,7 +40,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class TextPool:
     """The texts of a step's records, or of a sample of them; `kept` is how many records there are."""
 
     step: str
@@ -54,7 +54,7 @@ def _distinct(texts: Sequence[str]) -> float:
 
 
 MEASURES = (
-    Measure(
+    DiversityMeasure(
         "semantic_diversity",
         "Difference in meaning",
         "higher",
@@ -64,7 +64,7 @@ MEASURES = (
         True,
         100,
     ),
-    Measure(
+    DiversityMeasure(
         "vendi",
         "Vendi score",
         "higher",
@@ -73,7 +73,7 @@ MEASURES = (
         sets.vendi,
         True,
     ),
-    Measure(
+    DiversityMeasure(
         "distinct",
         "Distinct texts",
         "higher",
@@ -82,7 +82,7 @@ MEASURES = (
         _distinct,
         scale=100,
     ),
-    Measure(
+    DiversityMeasure(
         "distinct_2",
         "Distinct pairs of words",
         "higher",
@@ -91,7 +91,7 @@ MEASURES = (
         lambda texts: lexical.distinct_n(texts, 2),
         scale=100,
     ),
-    Measure(
+    DiversityMeasure(
         "self_bleu",
         "Self-BLEU",
         "lower",
@@ -99,7 +99,7 @@ MEASURES = (
         lexical.self_bleu,
         scale=100,
     ),
-    Measure(
+    DiversityMeasure(
         "compression_ratio",
         "Compression ratio",
         "lower",
@@ -109,7 +109,7 @@ MEASURES = (
 )
 
 
-def size_of(pools: Sequence[Pool], sample: int) -> int:
+def size_of(pools: Sequence[TextPool], sample: int) -> int:
     """On how many records each step is measured: the smallest step's, at most `sample`; 0 where none has two.
 
     A step of fewer than ten would leave the others too few, and is left out unless all are so small.
@@ -120,7 +120,11 @@ def size_of(pools: Sequence[Pool], sample: int) -> int:
 
 
 async def diversity(
-    pools: Sequence[Pool], n: int, vectors: Callable[[Sequence[str]], Vectors] | None, seed: int, watch: Watch
+    pools: Sequence[TextPool],
+    n: int,
+    vectors: Callable[[Sequence[str]], Vectors] | None,
+    seed: int,
+    watch: StepProgress,
 ) -> list[dict[str, Any]]:
     """The measures of each step on n of its records: mean, least and greatest of `CHOICES` random choices where it
     has more than n, and one figure where it has n.

@@ -23,8 +23,8 @@ from outspoken.report import charts, html
 from outspoken.report.format import number
 from outspoken.synth.report import charts as report_charts
 from outspoken.synth.report import coverage_map, diversity, samples, step_summaries, tables, text
-from outspoken.synth.report.samples import Look
-from outspoken.synth.steps.base import Watch
+from outspoken.synth.report.samples import FolderScan
+from outspoken.synth.steps.base import StepProgress
 
 __all__ = ["FORMAT", "measure", "render", "write"]
 
@@ -38,7 +38,7 @@ async def measure(
     embedder: str = "minilm",
     sample: int = 2000,
     seed: int = 0,
-    watch: Watch | None = None,
+    watch: StepProgress | None = None,
     name: str = "",
     planned: Sequence[str] = (),
     key: str = "",
@@ -53,13 +53,13 @@ async def measure(
     Raises `UsageError` where there is no finished step or a manifest cannot be read, and for an embedder that
     means nothing. Files of records that are missing and an embedder that fails are warnings in the document.
     """
-    folder, watch = Path(folder), watch or Watch()
+    folder, watch = Path(folder), watch or StepProgress()
     if sample < 2:
         raise UsageError(f"sample must be at least 2, not {sample}")
     embeds = None if embedder == "none" else embedder_named(embedder)
     made, missing = step_summaries.manifests(folder, planned)
     told = step_summaries.entries(made)
-    look = Look(made, told, sample, seed)
+    look = FolderScan(made, told, sample, seed)
     await look.read(watch)
     vectors, without = await _embedded(look, embeds, watch)
     drawn, clusters = await _map(look, told, vectors, seed, watch)
@@ -95,7 +95,7 @@ async def measure(
     return document
 
 
-async def _embedded(look: Look, embeds: Embedder | None, watch: Watch) -> tuple[_Vectors | None, str]:
+async def _embedded(look: FolderScan, embeds: Embedder | None, watch: StepProgress) -> tuple[_Vectors | None, str]:
     """The vectors of what was sampled, by text; None, and why, where there are none."""
     if embeds is None:
         return None, "embedder: none"
@@ -116,7 +116,9 @@ async def _embedded(look: Look, embeds: Embedder | None, watch: Watch) -> tuple[
     return vectors, ""
 
 
-async def _diversity(look: Look, vectors: _Vectors | None, sample: int, seed: int, watch: Watch) -> dict[str, Any]:
+async def _diversity(
+    look: FolderScan, vectors: _Vectors | None, sample: int, seed: int, watch: StepProgress
+) -> dict[str, Any]:
     n = diversity.size_of(look.pools, sample)
     known = vectors
     rows = await diversity.diversity(
@@ -131,7 +133,7 @@ async def _diversity(look: Look, vectors: _Vectors | None, sample: int, seed: in
 
 
 async def _map(
-    look: Look, told: Sequence[dict[str, Any]], vectors: _Vectors | None, seed: int, watch: Watch
+    look: FolderScan, told: Sequence[dict[str, Any]], vectors: _Vectors | None, seed: int, watch: StepProgress
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The map of the records that the first step began with, and its clusters; None where there is none."""
     if vectors is None or len(look.rows) < coverage_map.LEAST:

@@ -15,17 +15,17 @@ from outspoken._extras import need
 from outspoken.errors import UsageError
 from outspoken.measure.tokenization import words
 from outspoken.synth.records import batches, fields_of
-from outspoken.synth.report.diversity import Pool
-from outspoken.synth.report.step_summaries import Made
-from outspoken.synth.steps.base import Watch
+from outspoken.synth.report.diversity import TextPool
+from outspoken.synth.report.step_summaries import FinishedStep
+from outspoken.synth.steps.base import StepProgress
 
 __all__ = [
     "ALSO",
     "KEPT",
     "LOST",
-    "Look",
+    "FolderScan",
+    "RecordSample",
     "Row",
-    "Sample",
     "cut",
     "example",
     "number",
@@ -48,7 +48,7 @@ LONGEST = 20_000
 Row = Mapping[str, Any]
 
 
-class Sample:
+class RecordSample:
     """The `size` rows that come first in an order that the seed and the ids alone decide.
 
     So it is a random sample, the same at every run, and a record that several files hold is in all samples or none
@@ -97,7 +97,7 @@ async def walk(path: Path, wanted: Sequence[str], visit: Callable[[Row], None]) 
         await asyncio.to_thread(see, table)
 
 
-async def texts_of(ids: Collection[str], step: Made) -> dict[str, str]:
+async def texts_of(ids: Collection[str], step: FinishedStep) -> dict[str, str]:
     """The texts of these records, as far as the step kept or removed them."""
     found: dict[str, str] = {}
 
@@ -150,7 +150,7 @@ _MOST_REASONS = 12
 _Visit = Callable[[Row], None]
 
 
-class Look:
+class FolderScan:
     """What is read of the records; `told` are the entries of the steps.
 
     After `read`: `pools` are the texts of each step, before them those of the input where there was one; `rows` a
@@ -158,24 +158,26 @@ class Look:
     of files that are missing.
     """
 
-    def __init__(self, made: Sequence[Made], told: Sequence[Mapping[str, Any]], sample: int, seed: int) -> None:
+    def __init__(
+        self, made: Sequence[FinishedStep], told: Sequence[Mapping[str, Any]], sample: int, seed: int
+    ) -> None:
         self.warnings: list[str] = []
-        self.pools: list[Pool] = []
+        self.pools: list[TextPool] = []
         self.rows: list[Row] = []
         self.fates: dict[str, str] = {}
         self._made, self._told = made, told
         self._sample, self._seed = sample, seed
         self._came: dict[str, Counter[str]] = {name: Counter() for name in _COVERED}
         self._stayed: dict[str, Counter[str]] = {name: Counter() for name in _COVERED}
-        self._kept = Sample(_KEPT_EXAMPLES, seed)
-        self._gone: list[dict[str, Sample]] = [{} for _ in made]
+        self._kept = RecordSample(_KEPT_EXAMPLES, seed)
+        self._gone: list[dict[str, RecordSample]] = [{} for _ in made]
 
-    async def read(self, watch: Watch) -> None:
+    async def read(self, watch: StepProgress) -> None:
         """Go through all files."""
-        base = Sample(self._sample, self._seed)
+        base = RecordSample(self._sample, self._seed)
         for at, (step, entry) in enumerate(zip(self._made, self._told, strict=True)):
             watch.tell("reading records", at, len(self._made))
-            sample = Sample(self._sample, self._seed)
+            sample = RecordSample(self._sample, self._seed)
             seen = [_with_text(sample.offer)]
             if at == 0:
                 begun = [_with_text(base.offer), tally(self._came)]
@@ -183,11 +185,11 @@ class Look:
                 seen += begun
             await self._walk(step.out, ("text", *_COVERED), seen, needed=entry["kept"] > 0)
             texts = tuple(row["text"] for row in sample.rows if words(row["text"]))
-            self.pools.append(Pool(step.name, entry["label"], entry["kept"], texts))
+            self.pools.append(TextPool(step.name, entry["label"], entry["kept"], texts))
         self.rows = base.rows
         if self._told[0]["source"]:
             read = tuple(row["text"] for row in self.rows if words(row["text"]))
-            self.pools.insert(0, Pool("", "the input", self._told[0]["records"], read))
+            self.pools.insert(0, TextPool("", "the input", self._told[0]["records"], read))
         self.fates = {str(row["id"]): LOST for row in self.rows}
         for at, (step, entry) in enumerate(zip(self._made, self._told, strict=True)):
             wanted = ("text", "reason", "because_of", "similarity", *ALSO)
@@ -200,7 +202,7 @@ class Look:
         out = set(texts)
         self.rows = [row for row in self.rows if row["text"] not in out]
         self.pools = [
-            Pool(pool.step, pool.label, pool.kept, tuple(text for text in pool.texts if text not in out))
+            TextPool(pool.step, pool.label, pool.kept, tuple(text for text in pool.texts if text not in out))
             for pool in self.pools
         ]
 
@@ -248,7 +250,7 @@ class Look:
                 self.fates[str(row["id"])] = self._told[at]["label"]
             gone, reason = self._gone[at], str(row.get("reason") or "no reason given")
             if reason in gone or len(gone) < _MOST_REASONS:
-                gone.setdefault(reason, Sample(_REMOVED_EXAMPLES, self._seed)).offer(row)
+                gone.setdefault(reason, RecordSample(_REMOVED_EXAMPLES, self._seed)).offer(row)
 
         return see
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from outspoken.errors import UsageError
 
-__all__ = ["Made", "cost", "entries", "manifests", "mismatches", "unfinished"]
+__all__ = ["FinishedStep", "cost", "entries", "manifests", "mismatches", "unfinished"]
 
 _NAME = re.compile(r"(\d+)-(.+)")
 _COUNTS = ("requests", "from_ledger", "tokens", "failures")
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class FinishedStep:
     """A step that has a manifest, and the files of its records."""
 
     name: str
@@ -35,7 +35,7 @@ class Made:
         return self.folder / f"{self.name}.removed.parquet"
 
 
-def manifests(folder: Path, planned: Sequence[str] = ()) -> tuple[list[Made], list[str]]:
+def manifests(folder: Path, planned: Sequence[str] = ()) -> tuple[list[FinishedStep], list[str]]:
     """The steps that are there, in their order, and the names of those that are not.
 
     `planned` are the names of all steps. What stands behind a missing step is of an earlier run, and counts as
@@ -56,10 +56,10 @@ def manifests(folder: Path, planned: Sequence[str] = ()) -> tuple[list[Made], li
         raise UsageError(
             f"{folder} holds no finished step of a pipeline: run `outspoken synth` with --out {folder}"
         )
-    return [Made(name, folder, _read(found[name])) for name in names[:there]], names[there:]
+    return [FinishedStep(name, folder, _read(found[name])) for name in names[:there]], names[there:]
 
 
-def entries(made: Sequence[Made]) -> list[dict[str, Any]]:
+def entries(made: Sequence[FinishedStep]) -> list[dict[str, Any]]:
     """What the report says of each step; `label` names it in few words, `yield` is kept over records, and
     `cumulative` kept over what the first step began with."""
     names = [_do(step) for step in made]
@@ -138,7 +138,7 @@ def _order(name: str) -> tuple[int, str]:
     return int(number), rest
 
 
-def _do(step: Made) -> str:
+def _do(step: FinishedStep) -> str:
     return str(step.manifest.get("do") or step.name.partition("-")[2]).rpartition(":")[2]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outspoken.report.format import number
-from outspoken.report.tables import Cell, Column, Row, Table
+from outspoken.report.tables import Column, Table, TableCell, TableRow
 from outspoken.synth.report.text import count, dollars, duration, share
 
 __all__ = ["covered", "diversity", "reasons", "steps"]
@@ -34,16 +34,16 @@ def steps(document: Document) -> Table:
     for entry in document["steps"]:
         cost = entry["cost"] or {}
         rows.append(
-            Row(
+            TableRow(
                 (
-                    Cell(entry["step"], entry["step"], "not finished" if entry["partly"] else ""),
+                    TableCell(entry["step"], entry["step"], "not finished" if entry["partly"] else ""),
                     _count(entry["records"]),
                     _count(entry["kept"]),
-                    Cell(share(entry["kept"], entry["records"]), entry["yield"]),
-                    Cell(share(entry["kept"], document["generated"]), entry["cumulative"]),
-                    Cell("–" if entry["seconds"] is None else duration(entry["seconds"]), entry["seconds"]),
+                    TableCell(share(entry["kept"], entry["records"]), entry["yield"]),
+                    TableCell(share(entry["kept"], document["generated"]), entry["cumulative"]),
+                    TableCell("–" if entry["seconds"] is None else duration(entry["seconds"]), entry["seconds"]),
                     *(_count(cost.get(name)) for name in ("requests", "from_ledger", "failures", "tokens")),
-                    Cell("–" if cost.get("usd") is None else dollars(cost["usd"]), cost.get("usd")),
+                    TableCell("–" if cost.get("usd") is None else dollars(cost["usd"]), cost.get("usd")),
                     _text(entry["model"] if cost and entry["model"] else "–"),
                 )
             )
@@ -54,7 +54,9 @@ def steps(document: Document) -> Table:
 def reasons(document: Document) -> Table:
     """Why records were removed."""
     rows = [
-        Row((_text(entry["step"]), _text(reason), _count(lost), Cell(share(lost, entry["records"]), lost)))
+        TableRow(
+            (_text(entry["step"]), _text(reason), _count(lost), TableCell(share(lost, entry["records"]), lost))
+        )
         for entry in document["steps"]
         for reason, lost in entry["removed"].items()
     ]
@@ -80,11 +82,11 @@ def diversity(document: Document) -> Table:
         ),
     )
     rows = [
-        Row(
+        TableRow(
             (
                 _text(row["label"]),
                 _count(row["kept"]),
-                Cell(f"{count(row['n'])} of {count(row['of'])}" if row["n"] else "–", row["n"]),
+                TableCell(f"{count(row['n'])} of {count(row['of'])}" if row["n"] else "–", row["n"]),
                 *(_figure(row, measure) for measure in found["measures"]),
             )
         )
@@ -99,12 +101,12 @@ def diversity(document: Document) -> Table:
 def covered(name: str, found: Document) -> Table:
     """How many records of each topic or persona there were and stayed."""
     rows = [
-        Row(
+        TableRow(
             (
                 _text(entry["value"]),
                 _count(entry["generated"]),
                 _count(entry["kept"]),
-                Cell(
+                TableCell(
                     share(entry["kept"], entry["generated"]),
                     entry["kept"] / entry["generated"] if entry["generated"] else None,
                 ),
@@ -118,18 +120,18 @@ def covered(name: str, found: Document) -> Table:
     return Table(title, (Column(name, text=True), Column("began"), Column("kept"), Column("share")), tuple(rows))
 
 
-def _figure(row: Document, measure: Document) -> Cell:
+def _figure(row: Document, measure: Document) -> TableCell:
     figure = row["measures"].get(measure["name"])
     if figure is None:
-        return Cell("–")
+        return TableCell("–")
     value, *ends = (measure["scale"] * figure[k] for k in ("value", "low", "high") if figure[k] is not None)
     within = " to ".join(number(end, like=value) for end in ends)
-    return Cell(number(value), value, within)
+    return TableCell(number(value), value, within)
 
 
-def _text(text: str) -> Cell:
-    return Cell(text, text)
+def _text(text: str) -> TableCell:
+    return TableCell(text, text)
 
 
-def _count(value: int | None) -> Cell:
-    return Cell("–") if value is None else Cell(count(value), value)
+def _count(value: int | None) -> TableCell:
+    return TableCell("–") if value is None else TableCell(count(value), value)

@@ -10,16 +10,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from outspoken.batch.plan import Plan
+from outspoken.batch.plan import RunPlan
 from outspoken.checking.maths import Checker, final_answer
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.same_text import text_key
 from outspoken.settings import option
-from outspoken.synth.records import Writer, batches, fields_of, fill, pa, rows_in, with_columns
-from outspoken.synth.steps.base import Outcome, Step
-from outspoken.synth.steps.batch_requests import ASKING, Asking
+from outspoken.synth.records import RecordWriter, batches, fields_of, fill, pa, rows_in, with_columns
+from outspoken.synth.steps.base import Step, StepOutcome
+from outspoken.synth.steps.batch_requests import ASKING, BatchRequests
 
-__all__ = ["Answer", "run"]
+__all__ = ["AnswerOptions", "run"]
 
 _FINAL = ("none", "maths", "text")
 _DISAGREES = "the teacher disagrees with itself"
@@ -36,7 +36,7 @@ _NEGATIVES = pa.list_(pa.string())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class AnswerOptions:
     """Have a teacher answer each record. With several `samples` the answer that most of them agree on is taken."""
 
     ASKING = ASKING
@@ -76,21 +76,21 @@ class Answer:
         """The templates of its options that are filled, by their name."""
         return {"prompt": self.prompt} | ({"negatives_prompt": self.negatives_prompt} if self.negatives else {})
 
-    def plan(self, model: str | None) -> Plan:
+    def plan(self, model: str | None) -> RunPlan:
         """What each record is asked. Raises `UsageError` for what cannot be."""
         options = {"method": "direct", **self.asking, "k": 1, "n": self.samples}
-        made = Plan.make(self.model or model, None, options)
+        made = RunPlan.make(self.model or model, None, options)
         if made.settings.method not in ("direct", "direct-cot"):
             raise UsageError(f"{made.settings.method} gives several answers in one: take direct or direct-cot")
         return made
 
 
-async def run(options: Answer, step: Step) -> Outcome:
+async def run(options: AnswerOptions, step: Step) -> StepOutcome:
     """Ask, then keep what the samples agree on; with `negatives` ask once more for wrong ones."""
     source = step.needed()
     plan = options.plan(step.model)
     step.watch.tell("asking the teacher", 0)
-    asking = Asking(step)
+    asking = BatchRequests(step)
     answers = await asking.ask("answers", _prompts(source, options.prompt, options.system), plan)
     chosen = step.folder / step.name / "chosen.parquet" if options.negatives else step.out
     async with Checker() as checker:
@@ -102,7 +102,7 @@ async def run(options: Answer, step: Step) -> Outcome:
         figures["negatives"] = found
     if checker.timeouts:
         figures["comparisons that took too long"] = checker.timeouts
-    return Outcome(kept, removed, figures, asking.problems, partly=asking.partly)
+    return StepOutcome(kept, removed, figures, asking.problems, partly=asking.partly)
 
 
 def _prompts(source: Path, template: str, system: str = "") -> Iterator[dict[str, Any]]:
@@ -117,12 +117,12 @@ def _prompts(source: Path, template: str, system: str = "") -> Iterator[dict[str
 
 
 async def _choose(
-    options: Answer, step: Step, asking: Asking, answers: Path, out: Path, checker: Checker
+    options: AnswerOptions, step: Step, asking: BatchRequests, answers: Path, out: Path, checker: Checker
 ) -> tuple[int, Counter[str]]:
     """Write the records with their answers to `out`, but for those without one; how many, and why not the rest."""
     source, removed, done = step.needed(), Counter[str](), 0
     by_record = _Grouped(answers)
-    with Writer(out) as kept, Writer(step.removed) as gone:
+    with RecordWriter(out) as kept, RecordWriter(step.removed) as gone:
         for table in batches(source, rows=256):
             columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
             reasons: list[str | None] = []
@@ -146,7 +146,9 @@ async def _choose(
     return kept.rows, removed
 
 
-async def _agreed(options: Answer, texts: Sequence[str], checker: Checker) -> tuple[dict[str, Any], str | None]:
+async def _agreed(
+    options: AnswerOptions, texts: Sequence[str], checker: Checker
+) -> tuple[dict[str, Any], str | None]:
     """The columns of one record, and why it is removed (None: it is not)."""
     if not texts:
         return {}, _SILENT
@@ -168,16 +170,16 @@ async def _agreed(options: Answer, texts: Sequence[str], checker: Checker) -> tu
 
 
 async def _negatives(
-    options: Answer, step: Step, asking: Asking, chosen: Path, plan: Plan, checker: Checker
+    options: AnswerOptions, step: Step, asking: BatchRequests, chosen: Path, plan: RunPlan, checker: Checker
 ) -> int:
     """Ask for wrong answers, unless it was stopped, and add those that really are wrong; how many there are."""
     answers: Path | None = None
     if not asking.stopped:
-        wrong = Plan.make(plan.model, None, {**options.asking, "method": "vs-standard", "k": options.negatives})
+        wrong = RunPlan.make(plan.model, None, {**options.asking, "method": "vs-standard", "k": options.negatives})
         step.watch.tell("asking for wrong answers", 0)
         answers = await asking.ask("negatives", _prompts(chosen, options.negatives_prompt), wrong)
     by_record, total, done = _Grouped(answers), 0, 0
-    with Writer(step.out) as writer:
+    with RecordWriter(step.out) as writer:
         for table in batches(chosen, rows=256):
             column = []
             for right in table["final"].to_pylist():
@@ -192,11 +194,11 @@ async def _negatives(
     return total
 
 
-def _final(options: Answer, text: str) -> str | None:
+def _final(options: AnswerOptions, text: str) -> str | None:
     return final_answer(text) if options.final == "maths" else text.strip()
 
 
-async def _is_same(options: Answer, one: str, other: str, checker: Checker) -> bool:
+async def _is_same(options: AnswerOptions, one: str, other: str, checker: Checker) -> bool:
     if options.final == "text":
         return text_key(one) == text_key(other)
     return await checker.same(one, other) is not False

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
-from outspoken.measure.sets import effective_number
+from outspoken.measure.sets import effective_size
 from outspoken.settings import option
 from outspoken.synth.kmeans import Clustering, shares, spread
-from outspoken.synth.records import Writer, batches, count, pa, with_columns
-from outspoken.synth.steps.base import Outcome, Step
+from outspoken.synth.records import RecordWriter, batches, count, pa, with_columns
+from outspoken.synth.steps.base import Step, StepOutcome
 
-__all__ = ["Balance", "run"]
+__all__ = ["BalanceOptions", "run"]
 
 FULL = "its cluster is full"
 NO_TEXT = "no text to embed"
@@ -31,7 +31,7 @@ _ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class Balance:
+class BalanceOptions:
     """Keep as many records of each cluster, so that what the model likes to write does not crowd out the rest.
 
     Clusters are those of k-means on embeddings of length 1, from the pipeline's seed. Those kept of a cluster are
@@ -60,7 +60,7 @@ class Balance:
         embedder(self.embedder, cache=None)
 
 
-async def run(options: Balance, step: Step) -> Outcome:
+async def run(options: BalanceOptions, step: Step) -> StepOutcome:
     """Embed, cluster, choose; 4 bytes a dimension and record are held (1.5 GB for a million by minilm)."""
     source = step.needed()
     made = embedder(options.embedder)
@@ -83,15 +83,15 @@ async def run(options: Balance, step: Step) -> Outcome:
         "clusters": len(centres),
         "sizes_before": before.tolist(),
         "sizes_after": quota.tolist(),
-        "effective_before": effective_number(before) if found else 0.0,
-        "effective_after": effective_number(quota) if found else 0.0,
+        "effective_before": effective_size(before) if found else 0.0,
+        "effective_after": effective_size(quota) if found else 0.0,
         "examples": await asyncio.to_thread(_texts, source, chosen.central),
     }
     warnings = [*made.warnings, *_warnings(options, found, len(centres))]
-    return Outcome(kept, removed, figures, tuple(warnings))
+    return StepOutcome(kept, removed, figures, tuple(warnings))
 
 
-def _warnings(options: Balance, found: int, clusters: int) -> Iterator[str]:
+def _warnings(options: BalanceOptions, found: int, clusters: int) -> Iterator[str]:
     if options.clusters and clusters < options.clusters:
         yield f"the records have only {clusters:,} different embeddings: so many clusters there are"
     if options.total is not None and options.total >= found:
@@ -172,7 +172,7 @@ async def _choose(vectors: Any, centres: Any, quota: Any, chosen: _Chosen, step:
 
 async def _write(step: Step, chosen: _Chosen) -> tuple[int, dict[str, int]]:
     at = 0
-    with Writer(step.out) as kept, Writer(step.removed) as gone:
+    with RecordWriter(step.out) as kept, RecordWriter(step.removed) as gone:
         for table in batches(step.needed()):
             step.watch.tell("writing", at, len(chosen.ids))
             await asyncio.sleep(0)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from outspoken.batch.file import FileRun
     from outspoken.batch.ray.driver import RayRun
 
-__all__ = ["Engine", "Outcome", "Step", "Watch"]
+__all__ = ["ExecutionEngine", "Step", "StepOutcome", "StepProgress"]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ExecutionEngine:
     """Where a step's work is done: on this machine, or over a Ray cluster."""
 
     kind: Literal["local", "ray"] = "local"
@@ -25,7 +25,7 @@ class Engine:
     workers: int | None = None
 
 
-class Watch:
+class StepProgress:
     """How a step is going, for whoever looks on, and the way to stop it.
 
     A step that asks a model puts its run into `running`: stopping ends that in good order, and nothing that came
@@ -62,8 +62,8 @@ class Step:
     source: Path | None = None
     seed: int = 0
     model: str | None = None
-    engine: Engine = Engine()
-    watch: Watch = field(default_factory=Watch)
+    engine: ExecutionEngine = ExecutionEngine()
+    watch: StepProgress = field(default_factory=StepProgress)
 
     @property
     def out(self) -> Path:
@@ -91,7 +91,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepOutcome:
     """What came of a step: how many records it `kept` and, by reason, `removed`; `figures` of its own; `warnings`
     for the reader. `partly` says why it is not finished ("" where it is): its records stand, and it is run again.
     """

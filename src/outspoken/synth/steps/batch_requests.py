@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from outspoken.batch.file import FileRun, Job
-from outspoken.batch.plan import Plan
+from outspoken.batch.file import BatchJob, FileRun
+from outspoken.batch.plan import RunPlan
 from outspoken.batch.settings import RunSettings
 from outspoken.errors import OutspokenError, StoppedError, UsageError
 from outspoken.io import atomic
 from outspoken.settings import Settings
 from outspoken.synth.steps.base import Step
 
-__all__ = ["ASKING", "Asking", "Spent"]
+__all__ = ["ASKING", "BatchRequests", "StepCost"]
 
 _OF_THE_STEP = ("n", "until_distinct", "max_calls", "on_short")
 ASKING = tuple(
@@ -32,7 +32,7 @@ _PROBLEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class StepCost:
     """What replies took, whenever they were paid for: `from_ledger` of the `requests` were there before."""
 
     requests: int = 0
@@ -41,9 +41,9 @@ class Spent:
     usd: float | None = 0.0
     failures: int = 0
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: StepCost) -> StepCost:
         known = self.usd is not None and other.usd is not None
-        return Spent(
+        return StepCost(
             self.requests + other.requests,
             self.from_ledger + other.from_ledger,
             self.tokens + other.tokens,
@@ -52,7 +52,7 @@ class Spent:
         )
 
 
-class Asking:
+class BatchRequests:
     """All that one step asks, in one or several runs under one budget.
 
     `spent` is what its replies took, in earlier executions too; `stopped` why not all were asked ("" where all
@@ -61,7 +61,7 @@ class Asking:
     """
 
     def __init__(self, step: Step) -> None:
-        self.spent = Spent()
+        self.spent = StepCost()
         self.stopped = ""
         self.failed: set[str] = set()
         self._problems: dict[str, None] = {}
@@ -79,7 +79,7 @@ class Asking:
             return self.stopped
         return f"{len(self.failed):,} requests failed: the same command makes them again"
 
-    async def ask(self, name: str, prompts: Iterable[Mapping[str, Any]], plan: Plan) -> Path:
+    async def ask(self, name: str, prompts: Iterable[Mapping[str, Any]], plan: RunPlan) -> Path:
         """Ask `prompts` (rows with `prompt`, `id`, `draw`) and write the responses to the step's folder as `name`.
 
         What the ledger holds is not asked again; a file that is whole is not even read. The file may be missing
@@ -91,13 +91,13 @@ class Asking:
             folder.mkdir(parents=True, exist_ok=True)
         source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
         changed = await _written(source, prompts)
-        before, told_all = (Spent(), False) if changed else _earlier(told)
+        before, told_all = (StepCost(), False) if changed else _earlier(told)
         left, self.stopped = _within(plan, self.spent + before, time.monotonic() - self._begun)
         if self.stopped:
             self.spent += before
             return out
         over_ray = step.engine.kind == "ray"
-        job = Job(
+        job = BatchJob(
             source,
             out,
             left,
@@ -172,7 +172,7 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
     return changed
 
 
-def _within(plan: Plan, spent: Spent, seconds: float) -> tuple[Plan, str]:
+def _within(plan: RunPlan, spent: StepCost, seconds: float) -> tuple[RunPlan, str]:
     """The plan with what is left of its budget, and why nothing is ("" where something is)."""
     run = plan.run
     budgets = (
@@ -191,7 +191,7 @@ def _within(plan: Plan, spent: Spent, seconds: float) -> tuple[Plan, str]:
     return replace(plan, run=replace(run, **left)), ""
 
 
-def _of_the_spec(stopped: str, plan: Plan) -> str:
+def _of_the_spec(stopped: str, plan: RunPlan) -> str:
     """Why it stopped, with the budget that the spec gives: the run had only what was left of it."""
     run = plan.run
     for mark, told in (
@@ -203,21 +203,21 @@ def _of_the_spec(stopped: str, plan: Plan) -> str:
     return f"the time of {run.max_seconds:g} s is used up" if stopped.startswith("the time of") else stopped
 
 
-def _earlier(told: Path) -> tuple[Spent, bool]:
+def _earlier(told: Path) -> tuple[StepCost, bool]:
     """What earlier executions spent, and whether that is all: one that was killed had no time to tell."""
     try:
         known = json.loads(told.read_bytes())
         whole = bool(known.pop("whole"))
-        return Spent(**known), whole
+        return StepCost(**known), whole
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Spent(), False
+        return StepCost(), False
 
 
-def _tell(told: Path, spent: Spent, *, whole: bool) -> None:
+def _tell(told: Path, spent: StepCost, *, whole: bool) -> None:
     atomic.replace(told, lambda file: file.write(json.dumps({**asdict(spent), "whole": whole}).encode()))
 
 
-def _added(before: Spent, meter: Any, plan: Plan, *, told_all: bool) -> Spent:
+def _added(before: StepCost, meter: Any, plan: RunPlan, *, told_all: bool) -> StepCost:
     """What these responses took in this execution and in those `before` it.
 
     Where they did not tell all, what the ledger held counts in the place of what they told, if that is more.
@@ -225,6 +225,6 @@ def _added(before: Spent, meter: Any, plan: Plan, *, told_all: bool) -> Spent:
     price = plan.price
     if not told_all and meter.from_ledger > before.requests:
         usd = None if price is None else price.cost(meter.usage_from_ledger)
-        before = Spent(meter.from_ledger, meter.from_ledger, meter.usage_from_ledger.total_tokens, usd)
+        before = StepCost(meter.from_ledger, meter.from_ledger, meter.usage_from_ledger.total_tokens, usd)
     usd = None if price is None else price.cost(meter.usage)
-    return before + Spent(meter.requests, 0, meter.usage.total_tokens, usd)
+    return before + StepCost(meter.requests, 0, meter.usage.total_tokens, usd)

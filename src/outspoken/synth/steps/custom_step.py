@@ -14,8 +14,8 @@ from typing import Any
 
 from outspoken.batch.table_columns import array_of
 from outspoken.errors import StoppedError, UsageError
-from outspoken.synth.records import Writer, pa, rows_in
-from outspoken.synth.steps.base import Outcome, Step
+from outspoken.synth.records import RecordWriter, pa, rows_in
+from outspoken.synth.steps.base import Step, StepOutcome
 
 __all__ = ["function_of", "run"]
 
@@ -49,7 +49,7 @@ def function_of(named: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-async def run(named: str, step: Step) -> Outcome:
+async def run(named: str, step: Step) -> StepOutcome:
     """Give the function an iterator of the records (dicts), and write those that it gives back.
 
     A record keeps its `id`; one without gets a new one. Those whose id does not come back are removed. What the
@@ -85,15 +85,15 @@ async def run(named: str, step: Step) -> Outcome:
     finally:
         ended.set()
     table = _table(made, named, step.name)
-    with Writer(step.out, table.schema) as writer:
+    with RecordWriter(step.out, table.schema) as writer:
         writer.write(table)
     there = {row["id"] for row in made}
     gone = [row for row in rows_in(source) if row["id"] not in there]
     if gone:
         removed = pa.Table.from_pylist(gone)
-        with Writer(step.removed) as writer:
+        with RecordWriter(step.removed) as writer:
             writer.write(removed.append_column("reason", pa.array([_LEFT_OUT] * len(gone))))
-    return Outcome(table.num_rows, {_LEFT_OUT: len(gone)} if gone else {})
+    return StepOutcome(table.num_rows, {_LEFT_OUT: len(gone)} if gone else {})
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:

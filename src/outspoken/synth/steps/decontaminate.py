@@ -13,12 +13,12 @@ import numpy as np
 from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.settings import option
-from outspoken.synth.benchmark_files import Question, read
-from outspoken.synth.ngram_overlap import Index
-from outspoken.synth.records import Writer, batches, count, pa, with_columns
-from outspoken.synth.steps.base import Outcome, Step
+from outspoken.synth.benchmark_files import BenchmarkQuestion, read
+from outspoken.synth.ngram_overlap import NgramIndex
+from outspoken.synth.records import RecordWriter, batches, count, pa, with_columns
+from outspoken.synth.steps.base import Step, StepOutcome
 
-__all__ = ["Decontaminate", "check", "run"]
+__all__ = ["DecontaminateOptions", "check", "run"]
 
 BY_WORDS = "shares words with a benchmark"
 BY_MEANING = "means the same as a benchmark question"
@@ -27,7 +27,7 @@ _TEXTS_A_SLICE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decontaminate:
+class DecontaminateOptions:
     """Remove records that a benchmark asks, so that a model trained on the rest can be evaluated on it.
 
     Words: GPT-3 was cleaned by runs of 13 words, which a tenth of the questions of MATH do not have; later
@@ -81,26 +81,26 @@ class Decontaminate:
             embedder(self.embedder, cache=None)
 
 
-def check(options: Decontaminate) -> tuple[Question, ...]:
+def check(options: DecontaminateOptions) -> tuple[BenchmarkQuestion, ...]:
     """The questions of the benchmarks. Raises `UsageError` for a file that is not one, before anything is done."""
     return read(options.against, options.column)
 
 
-async def run(options: Decontaminate, step: Step) -> Outcome:
+async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
     """Compare each record with all questions; the kept ones go on in their order."""
     source = step.needed()
     next(batches(source, ("text",), rows=1))  # raises where there is no such column
     step.watch.tell("reading benchmarks", 0)
     questions = await asyncio.to_thread(check, options)
     texts = [question.text for question in questions]
-    index = await asyncio.to_thread(Index, texts, options.ngram, numbers=options.numbers)
+    index = await asyncio.to_thread(NgramIndex, texts, options.ngram, numbers=options.numbers)
     meanings = None
     if options.meaning is not None:
         meanings = _Meanings(embedder(options.embedder), options.meaning)
         await meanings.learn(texts, step)
     total, done = count(source), 0
     removed, per_file, met = Counter[str](), Counter[str](), set[int]()
-    with Writer(step.out) as kept, Writer(step.removed) as gone:
+    with RecordWriter(step.out) as kept, RecordWriter(step.removed) as gone:
         for table in batches(source):
             step.watch.tell("comparing with benchmarks", done, total)
             found = await _found(table.column("text").to_pylist(), index, options.overlap, meanings)
@@ -127,7 +127,7 @@ async def run(options: Decontaminate, step: Step) -> Outcome:
             f"{index.short:,} of {len(questions):,} questions have fewer than {options.ngram} words: by its words "
             "only a record that asks just the same is found"
         )
-    return Outcome(kept.rows, dict(removed), figures, tuple(warnings))
+    return StepOutcome(kept.rows, dict(removed), figures, tuple(warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class _Meanings:
 
 
 async def _found(
-    texts: Sequence[str | None], index: Index, least: float, meanings: _Meanings | None
+    texts: Sequence[str | None], index: NgramIndex, least: float, meanings: _Meanings | None
 ) -> list[_Hit | None]:
     """For each text the question that it repeats; meanings are compared only where words say nothing."""
     found: list[_Hit | None] = []
@@ -184,14 +184,14 @@ async def _found(
     return found
 
 
-def _by_words(texts: Sequence[str | None], index: Index, least: float) -> list[_Hit | None]:
+def _by_words(texts: Sequence[str | None], index: NgramIndex, least: float) -> list[_Hit | None]:
     matches = (index.find(text or "", least) for text in texts)
     return [
         None if match is None else _Hit(match.question, BY_WORDS, match.share, match.passage) for match in matches
     ]
 
 
-def _columns(hits: Sequence[_Hit], questions: Sequence[Question]) -> dict[str, Any]:
+def _columns(hits: Sequence[_Hit], questions: Sequence[BenchmarkQuestion]) -> dict[str, Any]:
     return {
         "reason": pa.array([hit.reason for hit in hits], pa.string()),
         "because_of": pa.array([questions[hit.question].where for hit in hits], pa.string()),

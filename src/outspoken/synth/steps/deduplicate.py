@@ -17,14 +17,14 @@ from outspoken.settings import option
 from outspoken.synth import records
 from outspoken.synth.dedup.greedy import COMPARED
 from outspoken.synth.dedup.minhash import bands_for, check_similarity
-from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, Found, Tell, find
+from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, NearDuplicates, Tell, find
 from outspoken.synth.dedup.text_file import TextFile
-from outspoken.synth.steps.base import Outcome, Step, Watch
+from outspoken.synth.steps.base import Step, StepOutcome, StepProgress
 
 pa = need("pyarrow", "synthetic data", "synth")
 pq = need("pyarrow.parquet", "synthetic data", "synth")
 
-__all__ = ["REASONS", "Deduplicate", "run"]
+__all__ = ["REASONS", "DeduplicateOptions", "run"]
 
 REASONS = {SAME: "the same text", NEAR: "nearly the same text", MEANING: "the same meaning"}
 
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deduplicate:
+class DeduplicateOptions:
     """What counts as said before. Raises `UsageError` for what cannot be."""
 
     exact: bool = option(
@@ -55,7 +55,7 @@ class Deduplicate:
             raise UsageError("exact, near and meaning are all off: switch one on, or leave the step out")
 
 
-def check(options: Deduplicate) -> None:
+def check(options: DeduplicateOptions) -> None:
     """Raise `UsageError` for an embedder that is none."""
     if options.meaning:
         from outspoken.measure.embedding import embedder
@@ -63,7 +63,7 @@ def check(options: Deduplicate) -> None:
         embedder(options.embedder)
 
 
-async def run(options: Deduplicate, step: Step) -> Outcome:
+async def run(options: DeduplicateOptions, step: Step) -> StepOutcome:
     """Keep the first of the records that are the same; each that is removed names the kept one that stands for it.
 
     `similarity` is 1 for the same text, the Jaccard similarity for nearly the same one, the cosine for the same
@@ -89,7 +89,9 @@ async def run(options: Deduplicate, step: Step) -> Outcome:
     return _outcome(options, found, warnings)
 
 
-async def _by_meaning(options: Deduplicate, cosine: float, step: Step, texts: TextFile, found: Found) -> list[str]:
+async def _by_meaning(
+    options: DeduplicateOptions, cosine: float, step: Step, texts: TextFile, found: NearDuplicates
+) -> list[str]:
     from outspoken.measure.embedding import embedder
     from outspoken.synth.dedup.semantic import by_meaning
 
@@ -101,7 +103,7 @@ async def _by_meaning(options: Deduplicate, cosine: float, step: Step, texts: Te
     return list(made.warnings)
 
 
-async def _in_thread(watch: Watch, work: Callable[[Tell], _T]) -> _T:
+async def _in_thread(watch: StepProgress, work: Callable[[Tell], _T]) -> _T:
     """Do the work beside the event loop; cancelled, it ends where it next tells how far it is."""
     ended = threading.Event()
 
@@ -124,7 +126,7 @@ class _EndedError(Exception):
     """The work was cancelled."""
 
 
-def _write(texts: TextFile, found: Found, step: Step, tell: Tell) -> None:
+def _write(texts: TextFile, found: NearDuplicates, step: Step, tell: Tell) -> None:
     """Write the two files."""
     schema = pq.read_schema(texts.path)
     gone = found.by != KEPT
@@ -132,7 +134,7 @@ def _write(texts: TextFile, found: Found, step: Step, tell: Tell) -> None:
     standing = np.unique(found.stands_for[gone])
     ids = pa.array([str(name) for name in texts.column_at("id", standing)], pa.string())
     start = 0
-    with records.Writer(step.out, schema) as kept, records.Writer(step.removed) as removed:
+    with records.RecordWriter(step.out, schema) as kept, records.RecordWriter(step.removed) as removed:
         for table in records.batches(texts.path):
             tell("writing", start, len(texts))
             here = slice(start, start + table.num_rows)
@@ -149,7 +151,7 @@ def _write(texts: TextFile, found: Found, step: Step, tell: Tell) -> None:
                 removed.write(records.with_columns(table.filter(pa.array(where)), more))
 
 
-def _outcome(options: Deduplicate, found: Found, warnings: list[str]) -> Outcome:
+def _outcome(options: DeduplicateOptions, found: NearDuplicates, warnings: list[str]) -> StepOutcome:
     counts = {name: int((found.by == by).sum()) for by, name in REASONS.items()}
     figures: dict[str, Any] = {}
     gone = found.stands_for[found.by != KEPT]
@@ -177,4 +179,4 @@ def _outcome(options: Deduplicate, found: Found, warnings: list[str]) -> Outcome
             "it hardly sees a negation or another number, so read some of the removed ones"
         )
     kept = int((found.by == KEPT).sum())
-    return Outcome(kept, {name: count for name, count in counts.items() if count}, figures, tuple(warnings))
+    return StepOutcome(kept, {name: count for name, count in counts.items() if count}, figures, tuple(warnings))

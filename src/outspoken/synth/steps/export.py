@@ -16,7 +16,7 @@ from outspoken.io.atomic import replace, writing
 from outspoken.same_text import text_key
 from outspoken.settings import option
 from outspoken.synth.records import (
-    Writer,
+    RecordWriter,
     batches,
     check_room,
     count,
@@ -27,11 +27,11 @@ from outspoken.synth.records import (
     pq,
     with_columns,
 )
-from outspoken.synth.report.dataset_card import Contents, card, steps_before
-from outspoken.synth.steps.base import Outcome, Step
-from outspoken.synth.steps.export_files import FORMATS, Example, Files
+from outspoken.synth.report.dataset_card import ExportContents, card, steps_before
+from outspoken.synth.steps.base import Step, StepOutcome
+from outspoken.synth.steps.export_files import FORMATS, Example, ExportFiles
 
-__all__ = ["Export", "run"]
+__all__ = ["ExportOptions", "run"]
 
 NO_PROMPT = "its prompt is empty or lacks a field"
 NO_COMPLETION = "its completion is empty or lacks a field"
@@ -41,7 +41,7 @@ _ROOM_FOR_EACH = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class ExportOptions:
     """Write the folder `export`: train.jsonl (chats), preferences.jsonl (pairs for DPO, from the wrong answers
     that the step answer makes), train.parquet, and data/ with a data set that `datasets.load_dataset` and the
     Hugging Face hub read; what is held out is in test.jsonl and so on. README.md is the card of them all.
@@ -84,7 +84,7 @@ class Export:
         return {"prompt": self.prompt, "completion": self.completion}
 
 
-async def run(options: Export, step: Step) -> Outcome:
+async def run(options: ExportOptions, step: Step) -> StepOutcome:
     """Write all files, and pass the records on; nothing is written where a template names no field."""
     source = step.needed()
     before = steps_before(step)
@@ -96,8 +96,8 @@ async def run(options: Export, step: Step) -> Outcome:
     total, done = count(source), 0
     removed, origins = Counter[str](), Counter[tuple[str, str]]()
     with ExitStack() as stack:
-        kept, gone = stack.enter_context(Writer(step.out)), stack.enter_context(Writer(step.removed))
-        files = stack.enter_context(Files(folder, options.formats))
+        kept, gone = stack.enter_context(RecordWriter(step.out)), stack.enter_context(RecordWriter(step.removed))
+        files = stack.enter_context(ExportFiles(folder, options.formats))
         for table in batches(source, rows=_ROWS_AT_ONCE):
             step.watch.tell("exporting", done, total)
             found = await asyncio.to_thread(_examples, options, step.seed, table)
@@ -111,7 +111,7 @@ async def run(options: Export, step: Step) -> Outcome:
                 gone.write(with_columns(out, {"reason": pa.array(reasons, pa.string())}))
                 removed.update(reasons)
             done += table.num_rows
-    contents = Contents(
+    contents = ExportContents(
         files.train, files.test, files.rows, dict(origins), files.columns, files.renamed, files.digest
     )
     text = card(step, before, asdict(options), contents)
@@ -123,17 +123,17 @@ async def run(options: Export, step: Step) -> Outcome:
         "test": files.test,
         "pairs": files.pairs,
     }
-    return Outcome(kept.rows, dict(removed), figures, tuple(_warnings(options, files)))
+    return StepOutcome(kept.rows, dict(removed), figures, tuple(_warnings(options, files)))
 
 
-def _finish(folder: Path, text: str, files: Files) -> None:
+def _finish(folder: Path, text: str, files: ExportFiles) -> None:
     with writing(folder):
         folder.mkdir(exist_ok=True)
     replace(folder / "README.md", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
     files.forget_others()
 
 
-def _check(options: Export, source: Path) -> None:
+def _check(options: ExportOptions, source: Path) -> None:
     """Raise `UnknownNameError` where a template names what is in no record, `UsageError` without wrong answers."""
     columns = pq.read_schema(source).names
     if "preferences" in options.formats and "negatives" not in columns:
@@ -163,7 +163,7 @@ def _check(options: Export, source: Path) -> None:
             raise UnknownNameError(kind, name, known, see=see)
 
 
-def _examples(options: Export, seed: int, table: Any) -> list[Example | str]:
+def _examples(options: ExportOptions, seed: int, table: Any) -> list[Example | str]:
     return [_example(options, seed, row) for row in table.to_pylist()]
 
 
@@ -174,7 +174,7 @@ def _origins(table: Any) -> Iterator[tuple[str, str]]:
         yield str(row.get("method") or ""), str(row.get("model") or "")
 
 
-def _example(options: Export, seed: int, row: Mapping[str, Any]) -> Example | str:
+def _example(options: ExportOptions, seed: int, row: Mapping[str, Any]) -> Example | str:
     """One record as a chat, or why it is none."""
     fields = fields_of(row)
     prompt = _filled(options.prompt, fields)
@@ -207,7 +207,7 @@ def _place(seed: int, text: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _warnings(options: Export, files: Files) -> list[str]:
+def _warnings(options: ExportOptions, files: ExportFiles) -> list[str]:
     told = []
     if options.test_share and not files.test and files.train:
         told.append(f"no record fell into the {options.test_share:.0%} to hold out: there is no test set")

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from outspoken.io.atomic import put_in_place, temporary_name, writing
-from outspoken.synth.records import Writer, pa, table_of, with_columns
+from outspoken.synth.records import RecordWriter, pa, table_of, with_columns
 
-__all__ = ["FORMATS", "PAIRS", "Example", "Files"]
+__all__ = ["FORMATS", "PAIRS", "Example", "ExportFiles"]
 
 FORMATS: Mapping[str, tuple[str, str]] = {
     "chat": ("train.jsonl", "test.jsonl"),
@@ -64,7 +64,7 @@ class Example:
         ]
 
 
-class Files:
+class ExportFiles:
     """Writes examples in several formats at once; only a file into which something goes is made.
 
     `rows` says how many are in each file, `columns` what the tables hold, and `renamed` which of their columns had
@@ -77,7 +77,7 @@ class Files:
         self.renamed: dict[str, str] = {}
         self._folder = folder
         self._formats = tuple(name for name in FORMATS if name in formats)
-        self._open: dict[str, Writer | _Lines] = {}
+        self._open: dict[str, RecordWriter | _Lines] = {}
         self._stack = ExitStack()
         self._hashed = hashlib.blake2b(digest_size=12)
 
@@ -90,7 +90,7 @@ class Files:
         """Of all that is written: what tells this export from another one of as many rows."""
         return self._hashed.hexdigest()
 
-    def __enter__(self) -> Files:
+    def __enter__(self) -> ExportFiles:
         return self
 
     def __exit__(
@@ -157,10 +157,10 @@ class Files:
             file = self._open[name] = self._stack.enter_context(_Lines(self._folder / name))
         return file
 
-    def _parquet(self, name: str) -> Writer:
+    def _parquet(self, name: str) -> RecordWriter:
         file = self._open.get(name)
-        if not isinstance(file, Writer):
-            file = self._open[name] = self._stack.enter_context(Writer(self._folder / name))
+        if not isinstance(file, RecordWriter):
+            file = self._open[name] = self._stack.enter_context(RecordWriter(self._folder / name))
         return file
 
 

@@ -14,18 +14,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from outspoken.batch.plan import Plan
-from outspoken.batch.sources import Row
+from outspoken.batch.plan import RunPlan
+from outspoken.batch.sources import PromptRow
 from outspoken.batch.sources import read as read_prompts
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.same_text import text_key
 from outspoken.settings import option
 from outspoken.synth.record_shape import schema_of, subject_of
-from outspoken.synth.records import Writer, batches, fill, names_in, pa, with_columns
-from outspoken.synth.steps.base import Outcome, Step
-from outspoken.synth.steps.batch_requests import ASKING, Asking
+from outspoken.synth.records import RecordWriter, batches, fill, names_in, pa, with_columns
+from outspoken.synth.steps.base import Step, StepOutcome
+from outspoken.synth.steps.batch_requests import ASKING, BatchRequests
 
-__all__ = ["Asks", "Generate", "check", "run"]
+__all__ = ["GenerateOptions", "GenerationPrompts", "check", "run"]
 
 _INDEPENDENT = ("direct", "direct-cot")
 _AGAIN = "made before"
@@ -34,7 +34,7 @@ _EXCERPT, _QUOTABLE = 300, 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate:
+class GenerateOptions:
     """Ask a model for records until there are `count` different ones. Raises `UsageError` for what cannot be."""
 
     ASKING = ASKING
@@ -114,24 +114,24 @@ class Generate:
         """The names of the fields of its records."""
         return (*_SCHEMA.names, *(self.record or {}).get("properties", ()))
 
-    def plan(self, model: str | None) -> Plan:
+    def plan(self, model: str | None) -> RunPlan:
         """What each prompt is asked: one call, or k of them for the methods whose calls give one response."""
         # What a call does not bring, the next round makes up for.
-        made = Plan.make(self.model or model, self.record, {**self.asking, "max_calls": 1})
+        made = RunPlan.make(self.model or model, self.record, {**self.asking, "max_calls": 1})
         if made.settings.method in _INDEPENDENT:
             k = made.settings.k
-            made = Plan.make(made.model, self.record, {**self.asking, "n": k, "max_calls": k})
+            made = RunPlan.make(made.model, self.record, {**self.asking, "n": k, "max_calls": k})
         return made
 
 
-async def run(options: Generate, step: Step) -> Outcome:
+async def run(options: GenerateOptions, step: Step) -> StepOutcome:
     """Ask in rounds; every round is a run of its own, whose files stay in the step's folder."""
     plan = options.plan(step.model)
     made = _Made(options.count, options.distinct)
-    asks = Asks(options, step.seed)
+    asks = GenerationPrompts(options, step.seed)
     a_call = plan.settings.k * (plan.settings.turns if plan.settings.method == "vs-multi" else 1)
     size = asks.kinds if options.count is None else -(-options.count // a_call)
-    asking, rounds = Asking(step), list[Path]()
+    asking, rounds = BatchRequests(step), list[Path]()
     poor, partly = 0, ""
     size = min(size, _FIRST_ASKS)
     while size:
@@ -170,12 +170,12 @@ async def run(options: Generate, step: Step) -> Outcome:
         what = "different records" if options.distinct else "records"
         why = asking.partly or "no reply held a record"
         partly = f"{why}: {made.found:,} of {options.count:,} {what}"
-    return Outcome(kept, {_AGAIN: again} if again else {}, figures, asking.problems, partly)
+    return StepOutcome(kept, {_AGAIN: again} if again else {}, figures, asking.problems, partly)
 
 
-def check(options: Generate) -> None:
+def check(options: GenerateOptions) -> None:
     """Raise `UsageError` for a file of topics, personas or seeds that cannot be read."""
-    Asks(options, 0)
+    GenerationPrompts(options, 0)
 
 
 class _Made:
@@ -242,13 +242,13 @@ _SCHEMA = pa.schema(
 )
 
 
-def _write(options: Generate, step: Step, rounds: list[Path], made: _Made) -> tuple[int, int]:
+def _write(options: GenerateOptions, step: Step, rounds: list[Path], made: _Made) -> tuple[int, int]:
     """The responses as records, in the order in which they were asked for, up to the one that makes `count`.
 
     Where different ones are wanted, those that say what an earlier one said are removed. How many of both.
     """
     start = 0
-    with Writer(step.out, _SCHEMA) as kept, Writer(step.removed) as gone:
+    with RecordWriter(step.out, _SCHEMA) as kept, RecordWriter(step.removed) as gone:
         for number, path in enumerate(rounds, 1):
             for table in batches(path):
                 table = table.slice(0, made.used - start)
@@ -286,10 +286,10 @@ def _field(value: str, subject: str) -> str:
     return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
-class Asks:
+class GenerationPrompts:
     """The prompts in their order; topics and personas take turns, so that each has its share."""
 
-    def __init__(self, options: Generate, seed: int) -> None:
+    def __init__(self, options: GenerateOptions, seed: int) -> None:
         self._options = options
         self._seed = seed
         topics = list(options.topics) or _lines("topics_file", options.topics_file)
@@ -340,7 +340,7 @@ def _lines(name: str, path: str, column: str = "") -> list[str]:
         rows = [*read_prompts(path, prompt_column=column or None, remedy=remedy)]
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
-    texts = [row.messages[-1].content for row in rows if isinstance(row, Row)]
+    texts = [row.messages[-1].content for row in rows if isinstance(row, PromptRow)]
     if not texts:
         raise UsageError(f"{name}: {path} holds no text: write one a line")
     return texts

@@ -18,20 +18,20 @@ from outspoken.checking.unit_tests import check_program
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
-from outspoken.measure.judge import Item, Judge, Verdict
+from outspoken.measure.judge import Judge, JudgedItem, JudgeScore
 from outspoken.settings import option
-from outspoken.synth.records import Writer, batches, count, fields_of, fill, names_in, pa, pq, with_columns
-from outspoken.synth.steps.base import Outcome, Step, Watch
+from outspoken.synth.records import RecordWriter, batches, count, fields_of, fill, names_in, pa, pq, with_columns
+from outspoken.synth.steps.base import Step, StepOutcome, StepProgress
 from outspoken.synth.steps.custom_step import function_of
 
-__all__ = ["LACKS", "WAYS", "Found", "Verify", "Way", "check", "rubric_of", "run"]
+__all__ = ["LACKS", "WAYS", "Found", "Verifier", "VerifyOptions", "check", "rubric_of", "run"]
 
 _KEEP = ("right", "all")
 _ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify:
+class VerifyOptions:
     """Check each record, and remove those that are wrong."""
 
     by: str = option("maths", "How: maths, tests (in a sandbox), judge, or function.")
@@ -69,7 +69,7 @@ class Verify:
             raise UsageError('name the rubric of the judge: rubric = "mine.toml" (see docs/judging.md)')
 
 
-def check(options: Verify) -> None:
+def check(options: VerifyOptions) -> None:
     """Raise `UsageError` for what would end the step: no sandbox, no function, no rubric."""
     if options.by == "tests":
         require_sandbox()
@@ -79,7 +79,7 @@ def check(options: Verify) -> None:
         rubrics.load(rubric_of(options))
 
 
-async def run(options: Verify, step: Step) -> Outcome:
+async def run(options: VerifyOptions, step: Step) -> StepOutcome:
     """Check the records, some hundreds at a time; adds `verified` and `verdict`."""
     source = step.needed()
     total = count(source)
@@ -89,7 +89,7 @@ async def run(options: Verify, step: Step) -> Outcome:
     done, fields = 0, dict[str, Any]()
     schema = _verified(pq.read_schema(source).empty_table(), []).schema
     async with WAYS[options.by](options, step) as way:
-        with Writer(step.out, schema) as kept, Writer(step.removed) as removed:
+        with RecordWriter(step.out, schema) as kept, RecordWriter(step.removed) as removed:
             for table in batches(source, rows=_ROWS):
                 rows = [fields_of(row) for row in table.to_pylist()]
                 found = await way.check(rows)
@@ -110,7 +110,9 @@ async def run(options: Verify, step: Step) -> Outcome:
             _no_field_anywhere(reasons, done, fields)
         figures = {"right": done - reasons.total(), "wrong": dict(reasons.most_common()), **way.figures()}
         warnings = way.warnings()
-    return Outcome(kept.rows, dict(reasons.most_common()) if options.keep == "right" else {}, figures, warnings)
+    return StepOutcome(
+        kept.rows, dict(reasons.most_common()) if options.keep == "right" else {}, figures, warnings
+    )
 
 
 def _no_field_anywhere(reasons: Counter[str], done: int, fields: Mapping[str, Any]) -> None:
@@ -137,7 +139,7 @@ _RIGHT: Found = ("", "right")
 
 
 @dataclass
-class Way:
+class Verifier:
     """A way to verify, at work: `check` says what it finds of each of several records, `figures` and `warnings`
     what is to be told of it in the end."""
 
@@ -147,7 +149,7 @@ class Way:
 
 
 @asynccontextmanager
-async def _maths(options: Verify, step: Step) -> AsyncIterator[Way]:
+async def _maths(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
     async with Checker(seconds=options.seconds) as checker:
 
         async def one(fields: Mapping[str, Any]) -> Found:
@@ -165,27 +167,27 @@ async def _maths(options: Verify, step: Step) -> AsyncIterator[Way]:
         def figures() -> dict[str, Any]:
             return {"comparisons that took too long": checker.timeouts} if checker.timeouts else {}
 
-        yield Way(_each(one, step.watch), figures)
+        yield Verifier(_each(one, step.watch), figures)
 
 
 @asynccontextmanager
-async def _tests(options: Verify, step: Step) -> AsyncIterator[Way]:
+async def _tests(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
     async with Sandbox(seconds=options.seconds, memory=options.memory * MIB) as sandbox:
 
         async def one(fields: Mapping[str, Any]) -> Found:
             verdict = await check_program(sandbox, *_filled(fields, options.solution, options.tests))
             return verdict.reason, str(verdict)
 
-        yield Way(_each(one, step.watch))
+        yield Verifier(_each(one, step.watch))
 
 
 @asynccontextmanager
-async def _judge(options: Verify, step: Step) -> AsyncIterator[Way]:
+async def _judge(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
     with Ledger(step.ledger) as ledger:
         judge = Judge(
             options.model or step.model or models.default_name(), rubric_of(options), ledger=ledger, seed=step.seed
         )
-        failed: list[Verdict] = []
+        failed: list[JudgeScore] = []
 
         async def check_all(rows: Sequence[Mapping[str, Any]]) -> list[Found]:
             found: dict[int, Found] = {}
@@ -193,7 +195,7 @@ async def _judge(options: Verify, step: Step) -> AsyncIterator[Way]:
             for at, fields in enumerate(rows):
                 try:
                     prompt, text = _filled(fields, options.question, options.response)
-                    items.append(Item(prompt, text, str(at)))
+                    items.append(JudgedItem(prompt, text, str(at)))
                 except _LacksError as lack:
                     found[at] = (str(lack), str(lack))
             before = step.watch.done
@@ -217,11 +219,11 @@ async def _judge(options: Verify, step: Step) -> AsyncIterator[Way]:
             spent = {name: told[name] for name in ("requests", "from_ledger", "tokens", "usd")}
             return {**spent, "failures": len(failed)}
 
-        yield Way(check_all, figures)
+        yield Verifier(check_all, figures)
 
 
 @asynccontextmanager
-async def _function(options: Verify, step: Step) -> AsyncIterator[Way]:
+async def _function(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
     function = function_of(options.function)
     raised: list[str] = []
     calls = 0
@@ -251,10 +253,10 @@ async def _function(options: Verify, step: Step) -> AsyncIterator[Way]:
         every = raised and len(raised) == calls
         return (f"{options.function} raised on every record: {_short(raised[0])}",) if every else ()
 
-    yield Way(one_after_another, warnings=warnings)
+    yield Verifier(one_after_another, warnings=warnings)
 
 
-WAYS: Mapping[str, Callable[[Verify, Step], AbstractAsyncContextManager[Way]]] = {
+WAYS: Mapping[str, Callable[[VerifyOptions, Step], AbstractAsyncContextManager[Verifier]]] = {
     "maths": _maths,
     "tests": _tests,
     "judge": _judge,
@@ -266,7 +268,7 @@ class _LacksError(Exception):
     """A record has nothing in a field that is asked for."""
 
 
-def rubric_of(options: Verify) -> str:
+def rubric_of(options: VerifyOptions) -> str:
     """A path as it is; of a shipped name, to which the folder of the spec was added as to any file, the name."""
     return options.rubric if options.rubric.endswith(".toml") else Path(options.rubric).name
 
@@ -280,7 +282,7 @@ def _filled(fields: Mapping[str, Any], *templates: str) -> list[str]:
 
 
 def _each(
-    one: Callable[[Mapping[str, Any]], Awaitable[Found]], watch: Watch
+    one: Callable[[Mapping[str, Any]], Awaitable[Found]], watch: StepProgress
 ) -> Callable[[Sequence[Mapping[str, Any]]], Awaitable[list[Found]]]:
     async def safe(fields: Mapping[str, Any]) -> Found:
         try:

@@ -1,0 +1,87 @@
+"""Keeping other processes out of a file or a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+from outspoken.errors import UsageError
+from outspoken.io.atomic import why
+
+__all__ = ["FolderLock"]
+
+_ATTEMPTS = 10
+
+
+class FolderLock:
+    """An exclusive lock on a folder, held until `release` or until the process ends, however it ends.
+
+    The folder is made where it does not exist, and removed again by `release` where it was made here and is still
+    empty. The lock is an exclusive transaction on the empty SQLite database `name` in the folder; `what` names in
+    errors what is locked (default: the folder). Raises `UsageError` where another process holds the lock, or the
+    folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, name: str = ".lock", what: str | Path | None = None) -> None:
+        self.folder, self.file = folder, folder / name
+        self._what = what or folder
+        self._made = not folder.exists()
+        self._connection: sqlite3.Connection | None = self._take()
+
+    def release(self) -> None:
+        """Let other processes in. Calling it twice is harmless."""
+        if self._connection is None:
+            return
+        # Removed while it is held: a process that opens the file afterwards makes a new one, see `_take`.
+        with contextlib.suppress(OSError):
+            self.file.unlink()
+        self._connection.close()
+        self._connection = None
+        if self._made:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _take(self) -> sqlite3.Connection:
+        reason = "other processes keep locking and releasing it"
+        for _ in range(_ATTEMPTS):
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.file.touch()
+                before = self.file.stat()
+                connection = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
+            except FileNotFoundError:
+                continue
+            except FileExistsError as error:
+                raise UsageError(f"{self.folder} is a file, and a folder is needed") from error
+            except (OSError, sqlite3.Error) as error:
+                raise UsageError(f"{self.folder} cannot be written: {why(error)}") from error
+            with contextlib.ExitStack() as undo:
+                undo.callback(connection.close)
+                try:
+                    connection.execute("PRAGMA journal_mode = MEMORY")
+                    # The system ends the transaction when the process ends.
+                    connection.execute("BEGIN EXCLUSIVE")
+                    # The previous holder may have removed the file between our opening it and our locking it.
+                    if os.path.samestat(before, self.file.stat()):
+                        undo.pop_all()
+                        return connection
+                except FileNotFoundError:
+                    continue
+                except sqlite3.Error as error:
+                    reason, code = str(error), error.sqlite_errorcode & 0xFF
+                    if code == sqlite3.SQLITE_BUSY:
+                        raise UsageError(
+                            f"another process is writing {self._what}: wait for it, or choose another output"
+                        ) from error
+                    # The folder may be removed, too, before SQLite opens the file.
+                    if code != sqlite3.SQLITE_CANTOPEN:
+                        break
+        raise UsageError(f"{self.file} cannot be locked: {reason}")

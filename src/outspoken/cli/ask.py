@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import (
-    Debug,
-    Json,
-    ModelName,
-    Offline,
-    command,
-    console,
-    note,
-    note_default,
-    print_json,
-    read_json,
-    with_settings,
-)
+from outspoken.cli.common import command, console, note, note_default, print_json, read_json, with_settings
+from outspoken.cli.options import Debug, Json, ModelName, Offline
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
 

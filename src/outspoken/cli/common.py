@@ -7,8 +7,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from outspoken._extras import missing_extra
+from outspoken.cli.options import DEBUG, QUIET
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
 from outspoken.templates import METHODS, names
 
@@ -23,52 +23,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
-    "Address",
-    "Debug",
-    "Json",
-    "ModelName",
-    "Offline",
-    "Workers",
     "as_json",
     "check_engine",
     "command",
     "console",
-    "interrupts",
     "note",
     "note_default",
     "print_json",
     "read_json",
     "with_settings",
-]
-
-_DEBUG = "OUTSPOKEN_DEBUG"
-
-
-def _set_debug(value: bool) -> None:
-    if value:
-        os.environ[_DEBUG] = "1"
-
-
-def _set_offline(value: bool) -> None:
-    if value:
-        os.environ["OUTSPOKEN_OFFLINE"] = "1"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
-Offline = Annotated[bool, typer.Option("--offline", callback=_set_offline, help="Never download a model.")]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model", help="provider/name, or the URL of a server. Default: $OUTSPOKEN_MODEL, else local/smollm2."
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(help="The Ray cluster's address. Default: $RAY_ADDRESS, else one on this machine."),
-]
-Workers = Annotated[
-    int | None, typer.Option(help="Workers on the Ray cluster. Default: one for each of its machines.")
 ]
 
 
@@ -83,11 +46,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             except ModuleNotFoundError as error:
                 raise missing_extra(error) or error from error
         except OutspokenError as error:
-            if os.environ.get(_DEBUG):
+            if os.environ.get(DEBUG):
                 raise
-            note(f"error: {_one_line(str(error))}", style="red")
+            note(f"error: {_one_line(str(error))}", style="red", error=True)
             if isinstance(error, ReplyError) and error.text.strip():
-                note(f"the model wrote: {_one_line(error.text, 300)}")
+                note(f"the model wrote: {_one_line(error.text, 300)}", error=True)
             raise typer.Exit(error.exit_code) from error
         except (KeyboardInterrupt, typer.Abort):
             note("interrupted")
@@ -99,7 +62,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except typer.Exit:
             raise
         except Exception as error:
-            if os.environ.get(_DEBUG):
+            if os.environ.get(DEBUG):
                 raise
             note(f"error: this is a fault in outspoken itself ({type(error).__name__}: {_one_line(str(error))})")
             note("please report it, with what --debug prints")
@@ -182,9 +145,10 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def note(text: str, style: str | None = None) -> None:
-    """A line for the person, on standard error."""
-    console(stderr=True).print(text, style=style, soft_wrap=True)
+def note(text: str, style: str | None = None, *, error: bool = False) -> None:
+    """A line for the user on standard error; with --quiet only an `error` is shown."""
+    if error or not os.environ.get(QUIET):
+        console(stderr=True).print(text, style=style, soft_wrap=True)
 
 
 def note_default() -> None:
@@ -229,21 +193,3 @@ def read_json(path: Path) -> Any:
 def _one_line(text: str, most: int = 1000) -> str:
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-@contextmanager
-def interrupts(handle: Callable[[], None]) -> Iterator[None]:
-    """Call `handle` in the running loop for each SIGINT and SIGTERM."""
-    import asyncio
-    import signal
-
-    loop = asyncio.get_running_loop()
-    earlier = {
-        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle) and None)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import (
-    Debug,
-    Json,
-    ModelName,
-    Offline,
-    command,
-    console,
-    note_default,
-    print_json,
-    with_settings,
-)
+from outspoken.cli.common import command, console, note_default, print_json, with_settings
+from outspoken.cli.options import Debug, Json, ModelName, Offline
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from outspoken._version import __version__
-from outspoken.cli.common import Debug, Json, ModelName, Offline, command, console, print_json
+from outspoken.cli.common import command, console, print_json
+from outspoken.cli.options import Debug, Json, ModelName, Offline
 from outspoken.errors import OutspokenError
 
 __all__ = ["doctor"]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, interrupts, note, note_default
+from outspoken.cli.common import command, note, note_default
 from outspoken.cli.experiment_view import ExperimentProgress, show, show_estimate, show_list, show_results
+from outspoken.cli.interrupts import signals
+from outspoken.cli.options import Debug, Json, Offline
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ def _in_loop(work: Callable[[ExperimentProgress], Awaitable[T]], running: GridRu
                 task.cancel()
             pressed = True
 
-        with interrupts(interrupt):
+        with signals(interrupt):
             showing = asyncio.create_task(show(watch))
             try:
                 return await task, pressed

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, command, console, note, print_json
+from outspoken.cli.common import command, console, note, print_json
+from outspoken.cli.options import Debug, Json
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:

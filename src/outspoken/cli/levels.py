@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, command, console
+from outspoken.cli.common import command, console
+from outspoken.cli.options import Debug, Json
 from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, read_distribution, right_aligned
 
 __all__ = ["levels"]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, note, print_json
+from outspoken.cli.common import command, note, print_json
+from outspoken.cli.options import Debug, Json, Offline
 from outspoken.errors import UsageError
 
 __all__ = ["measure"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from outspoken.cli.common import Debug, Json, command, console, print_json
+from outspoken.cli.common import command, console, print_json
+from outspoken.cli.options import Debug, Json
 
 __all__ = ["methods"]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json
+from outspoken.cli.common import command, console, note, print_json
+from outspoken.cli.options import Debug, Json, Offline
 
 if TYPE_CHECKING:
     from outspoken.models.weight_files import WeightFile

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from outspoken.cli.common import Debug, Json, command, console, note, print_json
+from outspoken.cli.common import command, console, note, print_json
+from outspoken.cli.options import Debug, Json
 from outspoken.errors import UsageError
 
 __all__ = ["parse"]

@@ -9,22 +9,17 @@ import typer
 
 from outspoken.batch.settings import RunSettings
 from outspoken.cli.common import (
-    Address,
-    Debug,
-    Json,
-    ModelName,
-    Offline,
-    Workers,
     check_engine,
     command,
     console,
-    interrupts,
     note,
     note_default,
     print_json,
     read_json,
     with_settings,
 )
+from outspoken.cli.interrupts import signals
+from outspoken.cli.options import Address, Debug, Json, ModelName, Offline, Workers
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,7 +123,7 @@ async def _watched(running: FileRun | RayRun) -> tuple[dict[str, Any], int]:
         else:
             work.cancel()
 
-    with interrupts(interrupt):
+    with signals(interrupt):
         from outspoken.cli.progress import show
 
         showing = asyncio.create_task(show(running))

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json
+from outspoken.cli.common import command, console, note, print_json
+from outspoken.cli.options import Debug, Json, Offline
 from outspoken.cli.theory_output import right_aligned
 from outspoken.errors import UsageError
 

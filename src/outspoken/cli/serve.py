@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken import templates
-from outspoken.cli.common import Debug, ModelName, Offline, command, interrupts, note, with_settings
+from outspoken.cli.common import command, note, with_settings
+from outspoken.cli.interrupts import signals
+from outspoken.cli.options import Debug, ModelName, Offline
 from outspoken.errors import UsageError
 from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Settings
@@ -137,7 +139,7 @@ async def _run(backend: Backend, made: Callable[[], Server], listening: socket) 
         stopped = True
         server.stop()
 
-    with interrupts(stop):
+    with signals(stop):
         await server.serve([listening])
 
 

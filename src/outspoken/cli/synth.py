@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import (
-    Address,
-    Debug,
-    Json,
-    ModelName,
-    Offline,
-    Workers,
-    check_engine,
-    command,
-    console,
-    interrupts,
-    note,
-    note_default,
-    print_json,
-)
+from outspoken.cli.common import check_engine, command, console, note, note_default, print_json
+from outspoken.cli.interrupts import signals
+from outspoken.cli.options import Address, Debug, Json, ModelName, Offline, Workers
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +110,7 @@ def _in_loop(running: Pipeline, first: str | None, only: str | None) -> tuple[di
             else:
                 work.cancel()
 
-        with interrupts(interrupt):
+        with signals(interrupt):
             from outspoken.cli.progress import live
 
             showing = asyncio.create_task(live(lambda: _line(running)))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from outspoken.cli.common import Debug, Json, command, console, print_json
+from outspoken.cli.common import command, console, print_json
+from outspoken.cli.options import Debug, Json
 
 __all__ = ["templates"]
 

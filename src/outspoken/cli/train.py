@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, console, note, print_json, with_settings
+from outspoken.cli.common import command, console, note, print_json, with_settings
+from outspoken.cli.options import Debug, Json, Offline
 from outspoken.errors import StoppedError, UsageError
 from outspoken.models import DEFAULT
 from outspoken.training.settings import TrainSettings

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import Debug, Json, Offline, command, console, note
+from outspoken.cli.common import command, console, note
+from outspoken.cli.options import Debug, Json, Offline
 from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, right_aligned
 
 if TYPE_CHECKING:

@@ -1,0 +1,71 @@
+"""Ctrl-C, in one way for every long command: the first press ends the work in good order, the second at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from outspoken.cli.common import note
+
+__all__ = ["INTERRUPTED", "run_interruptibly", "signals"]
+
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted."""
+
+T = TypeVar("T")
+
+
+@contextmanager
+def signals(handle: Callable[[], None]) -> Iterator[None]:
+    """Call `handle` in the running loop for each SIGINT and SIGTERM."""
+    loop = asyncio.get_running_loop()
+    earlier = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle) and None)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def run_interruptibly(
+    work: Callable[[], Awaitable[T]],
+    stop: Callable[[], bool],
+    show: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> tuple[T | None, bool]:
+    """Run `work` in an event loop of its own; returns its result and whether it was interrupted.
+
+    The first Ctrl-C calls `stop`, which asks the work to end after what is under way and returns whether there is
+    something to wait for. A second one, or the first where there is nothing to wait for, cancels the work, and the
+    result is None. `show` displays the progress meanwhile.
+    """
+
+    async def watched() -> tuple[T | None, bool]:
+        task = asyncio.ensure_future(work())
+        pressed = False
+
+        def press() -> None:
+            nonlocal pressed
+            if not pressed and stop():
+                note("finishing what is under way; Ctrl-C again stops at once (nothing that came back is lost)")
+            else:
+                task.cancel()
+            pressed = True
+
+        with signals(press):
+            showing = None if show is None else asyncio.create_task(show())
+            try:
+                return await task, pressed
+            except asyncio.CancelledError:
+                return None, True
+            finally:
+                if showing is not None:
+                    showing.cancel()
+                    await asyncio.gather(showing, return_exceptions=True)
+
+    return asyncio.run(watched())

@@ -23,8 +23,7 @@ from outspoken.measure.tokenization import words
 from outspoken.models.local import Local
 from outspoken.synth.records import rows_in
 from outspoken.synth.report import charts, coverage_map, diversity
-from outspoken.synth.report import document as report_measure
-from outspoken.synth.report import document as write
+from outspoken.synth.report import document as report_document
 from outspoken.synth.report import text as report_text
 from outspoken.synth.report.diversity import TextPool, size_of
 from outspoken.synth.report.samples import RecordSample
@@ -61,14 +60,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Document:
-    return asyncio.run(write.measure(folder, embedder="none", planned=STEPS))
+    return asyncio.run(report_document.measure(folder, embedder="none", planned=STEPS))
 
 
 @pytest.fixture(scope="module")
 def mapped(folder: Path) -> Document:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_measure, "embedder_named", lambda name: ByTopic(folder))
-        return asyncio.run(write.measure(folder, name="Fractions & <b>more</b>", planned=STEPS))
+        patch.setattr(report_document, "embedder_named", lambda name: ByTopic(folder))
+        return asyncio.run(report_document.measure(folder, name="Fractions & <b>more</b>", planned=STEPS))
 
 
 def texts_in(folder: Path, name: str) -> list[str]:
@@ -108,12 +107,12 @@ def test_an_accepted_record_bears_the_cost_of_all_steps(plain: Document) -> None
 
 
 def test_the_document_is_in_the_folder_and_draws_the_same_page(folder: Path, tmp_path: Path) -> None:
-    document = asyncio.run(write.measure(folder, embedder="none"))
+    document = asyncio.run(report_document.measure(folder, embedder="none"))
     read = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert read == document
-    page = write.write(read, tmp_path)
+    page = report_document.write(read, tmp_path)
     assert page == tmp_path / "report.html"
-    assert page.read_text(encoding="utf-8") == write.render(document)
+    assert page.read_text(encoding="utf-8") == report_document.render(document)
 
 
 # Diversity.
@@ -172,11 +171,11 @@ def test_a_tiny_step_does_not_decide_for_all(sizes: tuple[int, ...], sample: int
 def test_what_is_undefined_is_said(tmp_path: Path) -> None:
     rows = [{"id": str(at), "text": text} for at, text in enumerate(["猫", "犬", "鳥", "魚"])]
     step(tmp_path, "01-generate", rows)
-    document = asyncio.run(write.measure(tmp_path, embedder="none"))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
     (entry,) = document["diversity"]["steps"]
     assert "distinct_2" in entry["undefined"]
     assert "distinct_2" not in entry["measures"]
-    assert "What is undefined here" in write.render(document)
+    assert "What is undefined here" in report_document.render(document)
 
 
 # The map.
@@ -271,7 +270,7 @@ def test_a_sample_hangs_on_seed_and_ids_alone() -> None:
 
 
 def test_only_a_sample_is_looked_at(folder: Path) -> None:
-    document = asyncio.run(write.measure(folder, embedder="none", sample=40, seed=-1))
+    document = asyncio.run(report_document.measure(folder, embedder="none", sample=40, seed=-1))
     # A record without a word has no place in a measure of words.
     assert {row["of"] for row in document["diversity"]["steps"]} <= {37, 38, 39, 40}
     assert document["diversity"]["n"] <= 40
@@ -289,7 +288,7 @@ def test_topics_are_counted_and_one_that_never_came_is_named(folder: Path, plain
     assert {name: (entry["generated"], entry["kept"]) for name, entry in found.items()} == {
         name: (came[name], kept[name]) for name in TOPICS
     }
-    assert "5 of 6 topics have a record that was kept" in write.render(plain)
+    assert "5 of 6 topics have a record that was kept" in report_document.render(plain)
 
 
 def test_every_reason_has_examples_and_what_stands_for_them(folder: Path, plain: Document) -> None:
@@ -318,7 +317,7 @@ def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path
     ]
     removed = [{**row, "reason": "the same text"} for row in rows[1::2]]
     step(tmp_path, "01-deduplicate", rows[::2], removed, before=30, source="00-input.parquet")
-    document = asyncio.run(write.measure(tmp_path, embedder="none"))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
     first, last = document["diversity"]["steps"]
     assert (first["label"], first["kept"], last["kept"]) == ("the input", 30, 15)
     assert first["measures"]["distinct"]["high"] < last["measures"]["distinct"]["value"] == 1
@@ -329,7 +328,7 @@ def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path
     }
     assert topics == {f"主题{at}": (10, 5) for at in range(3)}
     assert document["examples"]["removed"][0]["records"][0]["also"]["topic"].startswith("主题")
-    assert "主题0" in write.render(document)
+    assert "主题0" in report_document.render(document)
 
 
 # What is not finished, empty or broken.
@@ -337,8 +336,8 @@ def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path
 
 def test_a_step_that_is_partly_done_is_told(tmp_path: Path) -> None:
     pipeline(tmp_path, 60, partly="the budget is spent")
-    document = asyncio.run(write.measure(tmp_path, embedder="none", planned=[*STEPS, "08-mine"]))
-    html = main_part(write.render(document))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none", planned=[*STEPS, "08-mine"]))
+    html = main_part(report_document.render(document))
     assert "07-export is only partly done: the budget is spent." in html
     assert "08-mine was not finished" in html
 
@@ -346,11 +345,11 @@ def test_a_step_that_is_partly_done_is_told(tmp_path: Path) -> None:
 def test_what_stands_behind_a_missing_step_is_of_an_earlier_run(tmp_path: Path) -> None:
     pipeline(tmp_path, 60)
     (tmp_path / "04-answer.json").unlink()
-    document = asyncio.run(write.measure(tmp_path, embedder="none", planned=STEPS))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none", planned=STEPS))
     assert [entry["step"] for entry in document["steps"]] == list(STEPS[:3])
     assert document["missing"] == list(STEPS[3:])
-    assert "04-answer, 05-verify, 06-balance, 07-export were not finished" in write.render(document)
-    alone = asyncio.run(write.measure(tmp_path, embedder="none"))
+    assert "04-answer, 05-verify, 06-balance, 07-export were not finished" in report_document.render(document)
+    alone = asyncio.run(report_document.measure(tmp_path, embedder="none"))
     assert alone["missing"] == ["04-answer"]
     assert any("05-verify read" in warning and "03-decontaminate kept" in warning for warning in alone["warnings"])
 
@@ -361,20 +360,20 @@ def test_nothing_left_says_which_step_removed_what(tmp_path: Path) -> None:
     step(tmp_path, "02-deduplicate", rows[:18], [{**r, "reason": "the same text"} for r in rows[18:]], before=30)
     gone = [{**r, "reason": "wrong" if at < 10 else "no answer"} for at, r in enumerate(rows[:18])]
     step(tmp_path, "03-verify", [], gone, before=18)
-    document = asyncio.run(write.measure(tmp_path, embedder="none"))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
     lead = report_text.lead(document)
     assert lead == (
         "30 generated, none kept: deduplicate removed 12 (the same text), verify removed 18 (wrong: 10)."
     )
-    assert lead in write.render(document)
+    assert lead in report_document.render(document)
     assert document["cost"]["per_record"]["seconds"] is None
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": "1", "text": ARABIC}], [{"id": "1", "text": ""}, {"id": "2"}]])
 def test_next_to_nothing_is_drawn_too(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     step(tmp_path, "01-generate", rows)
-    document = asyncio.run(write.measure(tmp_path, embedder="none"))
-    html = main_part(write.render(document))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
+    html = main_part(report_document.render(document))
     assert "No step kept two records" in html
     assert ("Nothing was generated" in html) == (not rows)
 
@@ -383,11 +382,11 @@ def test_a_file_that_is_missing_or_damaged_is_a_warning(tmp_path: Path) -> None:
     pipeline(tmp_path, 60)
     (tmp_path / "02-deduplicate.removed.parquet").unlink()
     (tmp_path / "06-balance.parquet").write_bytes(b"PAR1 no more")
-    document = asyncio.run(write.measure(tmp_path, embedder="none"))
+    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
     assert any("02-deduplicate.removed.parquet is missing" in warning for warning in document["warnings"])
     assert sum("06-balance.parquet" in warning for warning in document["warnings"]) == 1
     assert "balance" in report_text.few(document["diversity"])
-    assert "2 warnings" not in write.render(document)
+    assert "2 warnings" not in report_document.render(document)
 
 
 @pytest.mark.parametrize(
@@ -399,24 +398,24 @@ def test_what_is_no_pipeline_is_refused(name: str | None, text: str, match: str,
     if name:
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=match):
-        asyncio.run(write.measure(tmp_path, embedder="none"))
+        asyncio.run(report_document.measure(tmp_path, embedder="none"))
 
 
 def test_an_embedder_that_means_nothing_is_refused_and_one_that_fails_is_not(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UnknownNameError, match="minilm"):
-        asyncio.run(write.measure(folder, embedder="minilmm"))
+        asyncio.run(report_document.measure(folder, embedder="minilmm"))
 
     class Failing(ByTopic):
         async def embed(self, texts: list[str], progress: Any = None) -> np.ndarray[Any, Any]:
             raise ProviderError("the server is away")
 
-    monkeypatch.setattr(report_measure, "embedder_named", lambda name: Failing(folder))
-    document = asyncio.run(write.measure(folder))
+    monkeypatch.setattr(report_document, "embedder_named", lambda name: Failing(folder))
+    document = asyncio.run(report_document.measure(folder))
     assert document["map"] is None
     assert any("the server is away" in warning for warning in document["warnings"])
-    assert "the server is away" in main_part(write.render(document)).split('id="map"')[1]
+    assert "the server is away" in main_part(report_document.render(document)).split('id="map"')[1]
 
 
 def test_a_text_without_a_vector_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,8 +425,8 @@ def test_a_text_without_a_vector_is_left_out(folder: Path, monkeypatch: pytest.M
             found[[ARABIC in text for text in texts]] = 0
             return found
 
-    monkeypatch.setattr(report_measure, "embedder_named", lambda name: Blind(folder))
-    document = asyncio.run(write.measure(folder))
+    monkeypatch.setattr(report_document, "embedder_named", lambda name: Blind(folder))
+    document = asyncio.run(report_document.measure(folder))
     assert any("1 of the texts mean nothing to by-topic" in warning for warning in document["warnings"])
     assert all(point["text"] != ARABIC for point in document["map"]["points"])
 
@@ -442,14 +441,14 @@ async def test_measuring_tells_where_it_is_and_can_be_cancelled(folder: Path) ->
     told: dict[str, int | None] = {}
     before = (folder / "report.json").read_bytes()
     with pytest.raises(asyncio.CancelledError):
-        await write.measure(folder, embedder="none", watch=Noting(), seed=99)
+        await report_document.measure(folder, embedder="none", watch=Noting(), seed=99)
     assert told == {"reading records": 7, "measuring diversity": 7}
     assert (folder / "report.json").read_bytes() == before
 
 
 async def test_the_embedded_model_draws_the_map(minilm: Local, tmp_path: Path) -> None:
     pipeline(tmp_path, 40)
-    document = await write.measure(tmp_path)
+    document = await report_document.measure(tmp_path)
     assert document["settings"]["embedder"] == "minilm"
     assert len(document["map"]["points"]) == 40
     semantic = document["diversity"]["steps"][-1]["measures"]["semantic_diversity"]["value"]
@@ -499,7 +498,7 @@ def test_what_models_wrote_is_text_and_nothing_else(mapped: Document) -> None:
     first = {"id": "1", "text": EVIL, "also": {"answer": EVIL, "topic": "\ud83d\x00"}}
     examples = {**mapped["examples"], "kept": [first]}
     warnings = [*mapped["warnings"], EVIL]
-    html = write.render(_document(mapped, examples=examples, warnings=warnings, unfinished=[EVIL]))
+    html = report_document.render(_document(mapped, examples=examples, warnings=warnings, unfinished=[EVIL]))
     assert EVIL not in html
     assert "&lt;script&gt;window.pwned" in main_part(html)
     assert "<b>more</b>" not in html
@@ -518,4 +517,4 @@ def test_every_chart_is_valid_vega_lite(mapped: Document) -> None:
 @pytest.mark.parametrize("document", [{}, {"kind": "gamma"}, {"kind": "synth", "format": 0}])
 def test_what_is_no_report_is_refused(document: Document) -> None:
     with pytest.raises(UsageError, match="no report of a pipeline"):
-        write.render(document)
+        report_document.render(document)

@@ -251,7 +251,7 @@ class Pipeline:
                 (self.folder / f"{later.name}.json").unlink(missing_ok=True)
 
     async def _report(self, manifests: list[dict[str, Any]], worked: bool) -> str:
-        from outspoken.synth.report import document as write
+        from outspoken.synth.report import document as report_document
 
         path, options = self.folder / "report.html", self.spec.report
         told = json.dumps([[done["key"] for done in manifests], str(options)])
@@ -262,7 +262,7 @@ class Pipeline:
                 if json.loads(document.read_bytes()).get("key") == key:
                     return str(path)
         self.watch.tell("measuring for the report", 0)
-        made = await write.measure(
+        made = await report_document.measure(
             self.folder,
             embedder=options.embedder,
             sample=options.sample,
@@ -272,7 +272,7 @@ class Pipeline:
             planned=[planned.name for planned in self.spec.steps],
             key=key,
         )
-        write.write(made, self.folder)
+        report_document.write(made, self.folder)
         return str(path)
 
 

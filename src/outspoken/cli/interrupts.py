@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from outspoken.cli.common import note
+from outspoken.io.signals import on_interrupt
 
 __all__ = ["INTERRUPTED", "run_interruptibly", "signals"]
 
@@ -22,15 +22,8 @@ T = TypeVar("T")
 def signals(handle: Callable[[], None]) -> Iterator[None]:
     """Call `handle` in the running loop for each SIGINT and SIGTERM."""
     loop = asyncio.get_running_loop()
-    earlier = {
-        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle) and None)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with on_interrupt(lambda: loop.call_soon_threadsafe(handle)):
         yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 def run_interruptibly(

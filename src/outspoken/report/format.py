@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "NONE",
+    "alike",
     "count",
     "dollars",
     "duration",
@@ -33,7 +34,7 @@ def number(value: float, *, like: float | None = None) -> str:
     if value == 0 and like is None:
         return "0"
     size = abs(value if like is None else like)
-    if size >= 1e9:
+    if size >= 1e9 or abs(value) >= 1e9:
         text = f"{value:.3g}"
     elif 0 < size < 0.001:
         text = f"{value:.1e}"
@@ -58,14 +59,32 @@ def interval(low: float | None, high: float | None, *, like: float | None = None
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, *, plus: bool = False) -> str:
-    """`value [low, high]`, all with the decimals of the value; with `plus` as differences are written."""
+    """`value [low, high]`, all with the same decimals; with `plus` as differences are written."""
     if value is None:
         return NONE
-    write = signed if plus else number
     if low is None or high is None:
-        return write(value)
-    like = value or max(abs(low), abs(high))
-    return f"{write(value, like=like)} [{write(low, like=like)}, {write(high, like=like)}]"
+        return (signed if plus else number)(value)
+    text, *ends = alike(value, low, high, plus=plus)
+    return f"{text} [{', '.join(ends)}]"
+
+
+def alike(value: float, *others: float, plus: bool = False) -> list[str]:
+    """Numbers that are read together, such as a figure and the ends of its interval, with the same decimals.
+
+    They are those that suit the first number, or the largest where the first is less than a tenth of it.
+    """
+    largest = max(map(abs, others), default=0.0)
+    like = value if abs(value) >= largest / 10 else largest
+    small = 0.001 <= abs(like) < 0.01  # `number` would leave one significant digit
+    return [
+        _small(each, plus) if small else (signed if plus else number)(each, like=like) for each in (value, *others)
+    ]
+
+
+def _small(value: float, plus: bool) -> str:
+    text = f"{value:.4f}"
+    text = text.lstrip("-") if float(text) == 0 else text.replace("-", _MINUS)
+    return f"+{text}" if plus and value > 0 else text
 
 
 def p_value(p: float | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from outspoken.report.charts import altair, pictures, span, spec
+from outspoken.report.charts import altair, span, spec, write_pictures
 
 __all__ = ["Figure", "by_told", "draw", "figure"]
 
@@ -118,7 +118,7 @@ def draw(found: Mapping[str, Any], folder: Path) -> None:
             y=alt.Y("value:Q", axis=percent, title="right answers of this kind")
         ),
     )
-    pictures(
+    write_pictures(
         [
             ("accuracy", "Same number of records, same training", spec(accuracy, 460, 240)),
             ("learned", "What is told is learned", spec(learned, 460, 220)),

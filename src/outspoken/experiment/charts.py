@@ -8,7 +8,7 @@ from typing import Any
 from outspoken.experiment.pareto import hypervolume, pareto_front
 from outspoken.experiment.report_text import SOURCES
 from outspoken.experiment.results_view import DisplayedFigure, ResultsView
-from outspoken.report.charts import Figure, altair, bars, folded, layered, named, over, span
+from outspoken.report.charts import Figure, altair, bars, chart_of, fold_others, label_layers, layer_charts, span
 from outspoken.report.format import number
 
 __all__ = [
@@ -74,19 +74,21 @@ def plane(results: Mapping[str, Any], task: str, model: str) -> Any:
     )
     how = "step-before" if view.sign(view.primary) > 0 else "step-after"
     layers = [
-        over(steps).mark_line(interpolate=how, strokeDash=[5, 4], strokeWidth=1.6, style="quiet").encode(x=x, y=y),
-        over([row for row in rows if row["x_low"] is not None])
+        chart_of(steps)
+        .mark_line(interpolate=how, strokeDash=[5, 4], strokeWidth=1.6, style="quiet")
+        .encode(x=x, y=y),
+        chart_of([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.55)
         .encode(x=alt.X("x_low:Q"), x2="x_high:Q", y="y:Q", color=_colour(view)),
-        over([row for row in rows if row["y_low"] is not None])
+        chart_of([row for row in rows if row["y_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.55)
         .encode(x="x:Q", y="y_low:Q", y2="y_high:Q", color=_colour(view)),
-        over(rows)
+        chart_of(rows)
         .mark_point(filled=True, size=110, opacity=1)
         .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip(alt, "x", "y")),
-        *named(rows),
+        *label_layers(rows),
     ]
-    return layered(layers, f"{_place(task, model)}: {view.title(view.primary)} and quality of each arm", 360)
+    return layer_charts(layers, f"{_place(task, model)}: {view.title(view.primary)} and quality of each arm", 360)
 
 
 def dots(results: Mapping[str, Any], task: str, model: str) -> Any:
@@ -101,15 +103,15 @@ def dots(results: Mapping[str, Any], task: str, model: str) -> Any:
     x = alt.X("x:Q", title=_axis_title(view, view.primary), scale=alt.Scale(zero=False, padding=20))
     y = alt.Y("label:N", title=None, sort=[row["label"] for row in rows])
     layers = [
-        over(base).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
-        over([row for row in rows if row["x_low"] is not None])
+        chart_of(base).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
+        chart_of([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=2)
         .encode(x="x_low:Q", x2="x_high:Q", y=y, color=_colour(view)),
-        over(rows)
+        chart_of(rows)
         .mark_point(filled=True, size=110, opacity=1)
         .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip(alt, "x")),
     ]
-    return layered(layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", 34 * len(rows))
+    return layer_charts(layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", 34 * len(rows))
 
 
 def along(results: Mapping[str, Any], task: str, model: str, name: str) -> Any:
@@ -127,25 +129,25 @@ def along(results: Mapping[str, Any], task: str, model: str, name: str) -> Any:
     y = alt.Y("y:Q", title=_axis_title(view, name), scale=alt.Scale(zero=False, padding=16))
     spans = [row for row in rows if row["y_low"] is not None]
     tooltip = [*_tooltip(alt, "y"), alt.Tooltip("at:N", title=view.axis)]
-    points = over(rows).mark_point(filled=True, size=80, opacity=1)
+    points = chart_of(rows).mark_point(filled=True, size=80, opacity=1)
     if all(isinstance(row["at"], (int, float)) for row in rows):
         x = _numbers_axis(alt, view, sorted({row["at"] for row in rows}))
         layers = [
-            over(spans).mark_area(opacity=0.16).encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
-            over(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(view)),
+            chart_of(spans).mark_area(opacity=0.16).encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
+            chart_of(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(view)),
             points.encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=tooltip),
         ]
     else:
         x = alt.X("at:N", title=view.axis, sort=None, axis=alt.Axis(labelAngle=-35))
         offset = alt.XOffset("arm:N", sort=view.arms)
         layers = [
-            over(spans)
+            chart_of(spans)
             .mark_rule(strokeWidth=2)
             .encode(x=x, xOffset=offset, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
             points.encode(x=x, xOffset=offset, y=y, color=_colour(view), shape=_shape(view), tooltip=tooltip),
         ]
-    layers.append(over(flat).mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(y=y, color=_colour(view)))
-    return layered(layers, f"{_place(task, model)}: {view.title(name)} over {view.axis}", 320)
+    layers.append(chart_of(flat).mark_rule(strokeDash=[5, 4], strokeWidth=1.5).encode(y=y, color=_colour(view)))
+    return layer_charts(layers, f"{_place(task, model)}: {view.title(name)} over {view.axis}", 320)
 
 
 def answers(results: Mapping[str, Any], distribution: Mapping[str, Any], group_id: str) -> Any:
@@ -158,10 +160,12 @@ def answers(results: Mapping[str, Any], distribution: Mapping[str, Any], group_i
     shares = distribution["groups"][group_id]
     reference = distribution["reference"]
     top = _top_answers(distribution)
-    most = max(max(folded(each, top).values()) for each in _all_shares(distribution)) or 1.0
+    most = max(max(fold_others(each, top).values()) for each in _all_shares(distribution)) or 1.0
     group = view.by_id[group_id]
-    rows = [{"answer": key, "share": share, "arm": group["arm"]} for key, share in folded(shares, top).items()]
-    behind = folded(reference, top) if reference else {}
+    rows = [
+        {"answer": key, "share": share, "arm": group["arm"]} for key, share in fold_others(shares, top).items()
+    ]
+    behind = fold_others(reference, top) if reference else {}
     return bars(rows, behind, most, f"Answers of {view.label(group)}", color=_colour(view, legend=None))
 
 
@@ -206,15 +210,15 @@ def reliability(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
         alt.Tooltip("count:Q", title="answers"),
     ]
     layers = [
-        over([{"stated": end, "observed": end} for end in (0, most)])
+        chart_of([{"stated": end, "observed": end} for end in (0, most)])
         .mark_line(strokeDash=[5, 4], strokeWidth=1.6, style="quiet")
         .encode(x=x, y=y),
-        over(rows).mark_line(strokeWidth=1.5, opacity=0.55).encode(x=x, y=y, color=_colour(view)),
-        over(rows)
+        chart_of(rows).mark_line(strokeWidth=1.5, opacity=0.55).encode(x=x, y=y, color=_colour(view)),
+        chart_of(rows)
         .mark_point(filled=True, opacity=0.85)
         .encode(x=x, y=y, size=size, color=_colour(view), shape=_shape(view), tooltip=tooltip),
     ]
-    return layered(layers, "Stated and observed probabilities of each arm", 240)
+    return layer_charts(layers, "Stated and observed probabilities of each arm", 240)
 
 
 def _place(task: str, model: str) -> str:

@@ -14,7 +14,7 @@ from outspoken.experiment.results_view import ResultsView
 from outspoken.io.atomic import put
 from outspoken.report import charts as drawing
 from outspoken.report import html
-from outspoken.report.charts import placed
+from outspoken.report.charts import add_chart
 
 __all__ = ["render", "write"]
 
@@ -32,7 +32,7 @@ def write(results: Mapping[str, Any], folder: Path, *, pictures: bool = True) ->
     page = folder / "report.html"
     put(page, render(results).encode())
     if pictures:
-        drawing.pictures(_drawn(html.printable(results)), folder / "charts")
+        drawing.write_pictures(_drawn(html.printable(results)), folder / "charts")
     return page
 
 
@@ -52,9 +52,11 @@ def render(results: Mapping[str, Any]) -> str:
         signed=signed,
         interval=interval,
         by_model=lambda keys: _by_model(view, keys),
-        figures=[(placed(specs, figure.chart), figure) for figure in charts.figures(results)],
+        figures=[(add_chart(specs, figure.chart), figure) for figure in charts.figures(results)],
         distributions=_distributions(view, specs),
-        reliabilities=[(placed(specs, figure.chart, _SQUARE), figure) for figure in charts.reliabilities(results)],
+        reliabilities=[
+            (add_chart(specs, figure.chart, _SQUARE), figure) for figure in charts.reliabilities(results)
+        ],
         calibration=report_tables.calibration(view),
         stating={view.by_id[entry["group"]]["arm"] for entry in results.get("calibration") or ()},
         samples=samples(view),
@@ -71,7 +73,7 @@ def _distributions(view: ResultsView, specs: dict[str, Any]) -> list[dict[str, A
             "task": entry["task"],
             "prompt": entry["prompt"],
             "reference": bool(entry["reference"]),
-            "charts": {key: placed(specs, charts.answers(view.results, entry, key)) for key in entry["groups"]},
+            "charts": {key: add_chart(specs, charts.answers(view.results, entry, key)) for key in entry["groups"]},
         }
         for entry in view.results.get("distributions", ())
         if entry["groups"]

@@ -17,18 +17,18 @@ from outspoken.report.theme import theme
 __all__ = [
     "OTHERS",
     "Figure",
+    "add_chart",
     "altair",
     "bars",
-    "folded",
+    "chart_of",
+    "fold_others",
+    "label_layers",
     "label_places",
-    "layered",
-    "library",
-    "named",
-    "over",
-    "pictures",
-    "placed",
+    "layer_charts",
     "span",
     "spec",
+    "vega_script",
+    "write_pictures",
 ]
 
 _WHAT = "drawing charts"
@@ -49,7 +49,7 @@ def altair() -> Any:
     return need("altair", _WHAT, "measure")
 
 
-def over(rows: list[dict[str, Any]]) -> Any:
+def chart_of(rows: list[dict[str, Any]]) -> Any:
     """A chart of these rows, still without a mark."""
     alt = altair()
     return alt.Chart(alt.InlineData(values=rows))
@@ -63,7 +63,7 @@ def span(
     return {axis: value, f"{axis}_low": low, f"{axis}_high": high, f"{axis}_text": write(value) + within}
 
 
-def layered(layers: Iterable[Any], description: str, height: int) -> Any:
+def layer_charts(layers: Iterable[Any], description: str, height: int) -> Any:
     """One chart of the layers that have something to show."""
     shown = [layer for layer in layers if layer.data["values"]]
     return altair().layer(*shown).properties(description=description, height=height)
@@ -76,14 +76,14 @@ def spec(chart: Any, width: int | str, height: int | None = None) -> dict[str, A
     return {**made, "width": width, **({"height": height} if height else {})}
 
 
-def placed(specs: dict[str, Any], chart: Any, square: int | None = None) -> str:
+def add_chart(specs: dict[str, Any], chart: Any, square: int | None = None) -> str:
     """Put the chart among those that the page draws, as wide as its place or a square; the name of its place."""
     name = f"chart-{len(specs)}"
     specs[name] = spec(chart, square or "container", square)
     return name
 
 
-def pictures(drawn: Iterable[tuple[str, str, Mapping[str, Any]]], folder: Path) -> None:
+def write_pictures(drawn: Iterable[tuple[str, str, Mapping[str, Any]]], folder: Path) -> None:
     """Write each chart (its name, its title and `spec`) as SVG and as PNG, numbered in this order."""
     convert = need("vl_convert", _WHAT, "measure")
     for at, (name, title, made) in enumerate(drawn, start=1):
@@ -95,7 +95,7 @@ def pictures(drawn: Iterable[tuple[str, str, Mapping[str, Any]]], folder: Path) 
 
 
 @cache
-def library() -> str:
+def vega_script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that nothing in it can end."""
     convert = need("vl_convert", _WHAT, "measure")
     bundle: str = convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_vega_lite())
@@ -111,10 +111,10 @@ def _vega_lite() -> str:
 OTHERS = "all others"
 
 
-def folded(shares: Mapping[str, float], top: Sequence[str]) -> dict[str, float]:
+def fold_others(shares: Mapping[str, float], top: Sequence[str]) -> dict[str, float]:
     """The shares of the top answers, and what is left of 1 for all others."""
-    named = {key: shares.get(key, 0.0) for key in top}
-    return {**named, OTHERS: max(0.0, 1 - sum(named.values()))}
+    label_layers = {key: shares.get(key, 0.0) for key in top}
+    return {**label_layers, OTHERS: max(0.0, 1 - sum(label_layers.values()))}
 
 
 def bars(
@@ -135,10 +135,10 @@ def bars(
     tooltip = [alt.Tooltip("answer:N"), alt.Tooltip("share:Q", format=".2%")]
     wide = [{"answer": key, "share": share} for key, share in behind.items()]
     layers = [
-        over(wide).mark_bar(size=15, style="reference").encode(x=x, y=y, tooltip=tooltip),
-        over(rows).mark_bar(size=7 if wide else 12).encode(x=x, y=y, tooltip=tooltip, **encodings),
+        chart_of(wide).mark_bar(size=15, style="reference").encode(x=x, y=y, tooltip=tooltip),
+        chart_of(rows).mark_bar(size=7 if wide else 12).encode(x=x, y=y, tooltip=tooltip, **encodings),
     ]
-    return layered(layers, description, 19 * len(rows))
+    return layer_charts(layers, description, 19 * len(rows))
 
 
 Box = tuple[float, float, float, float]
@@ -161,8 +161,8 @@ _LETTER, _LINE = 6.6, 13.0
 _TOUCHING = 0.2
 
 
-def named(rows: Sequence[Mapping[str, Any]], spots: Sequence[Mapping[str, Any]] | None = None) -> list[Any]:
-    """The names of the points as layers of a chart; `placed` says what a row has, and which name is left out.
+def label_layers(rows: Sequence[Mapping[str, Any]], spots: Sequence[Mapping[str, Any]] | None = None) -> list[Any]:
+    """The names of the points as layers of a chart; `add_chart` says what a row has, and which name is left out.
 
     `spots` are the rows with their values as the axes space them, where the axes are not linear.
     """
@@ -171,7 +171,7 @@ def named(rows: Sequence[Mapping[str, Any]], spots: Sequence[Mapping[str, Any]] 
         if place is None or not row["label"]:
             continue
         dx, dy, align = place
-        text = over([dict(row)]).mark_text(dx=dx, dy=dy, align=align, baseline="middle")
+        text = chart_of([dict(row)]).mark_text(dx=dx, dy=dy, align=align, baseline="middle")
         made.append(text.encode(x="x:Q", y="y:Q", text="label:N"))
     return made
 

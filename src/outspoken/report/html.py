@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from outspoken._extras import need
-from outspoken.report.charts import library
+from outspoken.report.charts import vega_script
 from outspoken.report.theme import DARK, LIGHT, theme
 
 __all__ = ["printable", "render"]
@@ -57,9 +57,9 @@ def render(folder: Traversable, name: str, specs: Mapping[str, Any], **values: A
         "charts": {"specs": specs, "light": theme(legend=False), "dark": theme(True, legend=False)},
         "colours": list(zip(LIGHT, DARK, strict=True)),
         "style": style,
-        "library": library(),
+        "vega_script": vega_script(),
         "script": script,
-        "hashes": [_hash(library()), _hash(script)],
+        "hashes": [_hash(vega_script()), _hash(script)],
     }
     return str(environment.get_template(name).render(**values, **shared))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, bars, folded, layered, over, span
+from outspoken.report.charts import Figure, altair, bars, chart_of, fold_others, layer_charts, span
 from outspoken.report.format import number
 from outspoken.theory import gamma_charts, typicality_charts
 from outspoken.theory.report_text import asked
@@ -80,14 +80,14 @@ def _along(document: Mapping[str, Any], name: str, title: str, log: bool) -> Any
     y = alt.Y("y:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5, **({"format": "~s"} if log else {})))
     tooltip = [alt.Tooltip("gamma:Q", format=".2f"), alt.Tooltip("text:N", title=title)]
     layers = [
-        over(rows).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y),
-        over([here]).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
-        over([here])
+        chart_of(rows).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y),
+        chart_of([here]).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
+        chart_of([here])
         .mark_point(filled=True, size=110, opacity=1, style="accent")
         .encode(x=x, y=y, tooltip=tooltip),
-        over([here]).mark_text(align="left", dx=9, dy=-9, style="ink").encode(x=x, y=y, text="text:N"),
+        chart_of([here]).mark_text(align="left", dx=9, dy=-9, style="ink").encode(x=x, y=y, text="text:N"),
     ]
-    return layered(layers, f"{title} over gamma", 240)
+    return layer_charts(layers, f"{title} over gamma", 240)
 
 
 def _levels(document: Mapping[str, Any]) -> list[Figure]:
@@ -98,7 +98,7 @@ def _levels(document: Mapping[str, Any]) -> list[Figure]:
         for arm in document["arms"]
     }
     top = sorted(base, key=lambda text: -base[text])[:_TOP]
-    most = max(max(folded(each, top).values()) for each in (base, *shares.values())) or 1.0
+    most = max(max(fold_others(each, top).values()) for each in (base, *shares.values())) or 1.0
     colour = altair().Color("level:N", scale=altair().Scale(domain=["", *names]), legend=None)
     caption = (
         "0 is the base distribution itself, 1 has nothing in common with it. The line through a point is "
@@ -108,8 +108,10 @@ def _levels(document: Mapping[str, Any]) -> list[Figure]:
         caption += "The dashed line is how far as many draws from the base itself lie, by chance."
     made = [Figure("distance", "How far from the base distribution", caption, _distance(document, names, colour))]
     for name in names:
-        rows = [{"answer": key, "share": share, "level": name} for key, share in folded(shares[name], top).items()]
-        chart = bars(rows, folded(base, top), most, f"Answers when asked for {name}", color=colour)
+        rows = [
+            {"answer": key, "share": share, "level": name} for key, share in fold_others(shares[name], top).items()
+        ]
+        chart = bars(rows, fold_others(base, top), most, f"Answers when asked for {name}", color=colour)
         made.append(Figure("answers", f"Asked for {name}", "", chart))
     return made
 
@@ -129,10 +131,12 @@ def _distance(document: Mapping[str, Any], names: list[str], colour: Any) -> Any
     y = alt.Y("level:N", title=None, sort=names)
     tooltip = [alt.Tooltip("level:N"), alt.Tooltip("x_text:N", title="total variation (95 %)")]
     layers = [
-        over([{"x": floor}] if floor else []).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
-        over([row for row in rows if row["x_low"] is not None])
+        chart_of([{"x": floor}] if floor else []).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
+        chart_of([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=2)
         .encode(x="x_low:Q", x2="x_high:Q", y=y, color=colour),
-        over(rows).mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour, tooltip=tooltip),
+        chart_of(rows)
+        .mark_point(filled=True, size=110, opacity=1)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip),
     ]
-    return layered(layers, "Total variation of each level from the base distribution", 44 * len(rows))
+    return layer_charts(layers, "Total variation of each level from the base distribution", 44 * len(rows))

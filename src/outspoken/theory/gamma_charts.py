@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, layered, named, over
+from outspoken.report.charts import Figure, altair, chart_of, label_layers, layer_charts
 
 __all__ = ["figures"]
 
@@ -53,16 +53,16 @@ def _counts(document: Mapping[str, Any]) -> Any:
     ]
     seen, never = ([row for row in rows if row["seen"] == there] for there in (True, False))
     fitted = [{"x": p["base"], "y": p["fitted"]} for p in points if p["fitted"]]
-    return layered(
+    return layer_charts(
         [
-            over([{"x": end, "y": end} for end in (low, high)])
+            chart_of([{"x": end, "y": end} for end in (low, high)])
             .mark_line(strokeDash=[5, 4], strokeWidth=1.6, style="quiet", clip=True)
             .encode(x=x, y=y),
-            over(fitted).mark_line(strokeWidth=2, style="accent", clip=True).encode(x=x, y=y),
-            over(never)
+            chart_of(fitted).mark_line(strokeWidth=2, style="accent", clip=True).encode(x=x, y=y),
+            chart_of(never)
             .mark_point(shape="triangle-down", size=60, opacity=0.8, style="quiet")
             .encode(x=x, y=y, tooltip=tooltip),
-            over(seen)
+            chart_of(seen)
             .mark_point(filled=True, size=70, opacity=0.9, style="accent")
             .encode(x=x, y=y, tooltip=tooltip),
             *_names(rows),
@@ -100,15 +100,15 @@ def _logs(document: Mapping[str, Any]) -> Any:
         alt.Tooltip("prompt:N"),
         *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("base", "aligned", "fitted")),
     ]
-    return layered(
+    return layer_charts(
         [
-            over([{"x": row["x"], "y": middle[1] + row["x"] - middle[0]} for row in ends])
+            chart_of([{"x": row["x"], "y": middle[1] + row["x"] - middle[0]} for row in ends])
             .mark_line(strokeDash=[5, 4], strokeWidth=1.6, style="quiet")
             .encode(x=x, y=y),
-            over([{"x": row["x"], "y": row["line"]} for row in ends])
+            chart_of([{"x": row["x"], "y": row["line"]} for row in ends])
             .mark_line(strokeWidth=2, style="accent")
             .encode(x=x, y=y),
-            over(rows)
+            chart_of(rows)
             .mark_point(filled=True, size=60, opacity=0.8, style="accent")
             .encode(x=x, y=y, tooltip=tooltip),
         ],
@@ -126,4 +126,4 @@ def _names(rows: list[_Row]) -> list[Any]:
         {"label": label, "x": math.log(row["x"]), "y": math.log(row["y"]), **nowhere}
         for label, row in zip(labels, most, strict=True)
     ]
-    return named([{**row, "label": label} for label, row in zip(labels, most, strict=True)], spots)
+    return label_layers([{**row, "label": label} for label, row in zip(labels, most, strict=True)], spots)

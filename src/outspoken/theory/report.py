@@ -32,7 +32,7 @@ def write(document: Mapping[str, Any], folder: Path, *, pictures: bool = True) -
     if pictures:
         made = charts.figures(html.printable(document))
         drawn = ((figure.name, figure.title, drawing.spec(figure.chart, _WIDTH)) for figure in made)
-        drawing.pictures(drawn, folder / "charts")
+        drawing.write_pictures(drawn, folder / "charts")
     return page
 
 
@@ -51,7 +51,7 @@ def render(document: Mapping[str, Any]) -> str:
         document=document,
         version=document.get("version", ""),
         key_figures=tiles(document),
-        figures=[(drawing.placed(specs, figure.chart), figure) for figure in charts.figures(document)],
+        figures=[(drawing.add_chart(specs, figure.chart), figure) for figure in charts.figures(document)],
         tables=report_tables.tables(document),
         glossary=GLOSSARY,
         settings=json.dumps(document.get("settings", {}), ensure_ascii=False, indent=2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outspoken.report.charts import altair, over
+from outspoken.report.charts import altair, chart_of
 
 __all__ = ["sliders"]
 
@@ -59,7 +59,7 @@ def sliders(document: Mapping[str, Any]) -> Any:
         *_readings(alt),
     ]
     described = "Shares of the answers before and after sharpening, with sliders for alpha and beta"
-    chart = _sharpened(alt.layer(*layers, data=over(rows).data)).add_params(*_params(alt, document))
+    chart = _sharpened(alt.layer(*layers, data=chart_of(rows).data)).add_params(*_params(alt, document))
     height = 19 * len(order)
     return chart.properties(
         description=described, height=height, padding={"left": 5, "top": 5, "right": 5, "bottom": 5}

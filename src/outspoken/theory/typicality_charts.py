@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, layered, over, span
+from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
 
 __all__ = ["ENDS", "estimates", "figures"]
 
@@ -77,19 +77,19 @@ def _forest(bases: Sequence[Mapping[str, Any]]) -> Any:
     tooltip = [alt.Tooltip("base:N"), alt.Tooltip("x_text:N", title="odds ratio (95 %)")]
     chance, rest = ([row for row in spans if (row["kind"] == "null") == null] for null in (True, False))
     layers = [
-        over([{"x": 1}]).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
-        over(chance)
+        chart_of([{"x": 1}]).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
+        chart_of(chance)
         .mark_rule(strokeWidth=12, style="reference")
         .encode(x="x_low:Q", x2="x_high:Q", y=y, tooltip=tooltip),
-        over(rest).mark_rule(strokeWidth=2).encode(x="x_low:Q", x2="x_high:Q", y=y, color=colour),
-        over([row for row in rows if row["kind"] == "main"])
+        chart_of(rest).mark_rule(strokeWidth=2).encode(x="x_low:Q", x2="x_high:Q", y=y, color=colour),
+        chart_of([row for row in rows if row["kind"] == "main"])
         .mark_point(filled=True, size=150, opacity=1, shape="diamond")
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
-        over([row for row in rows if row["kind"] == "control"])
+        chart_of([row for row in rows if row["kind"] == "control"])
         .mark_point(filled=True, size=70, opacity=1)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
     ]
-    return layered(
+    return layer_charts(
         layers, "Odds ratios per standard deviation, of the main estimate and its controls", 38 * len(shown)
     )
 
@@ -126,14 +126,16 @@ def _curve(fields: Mapping[str, Any]) -> Any:
         alt.Tooltip("pairs:Q"),
     ]
     layers = [
-        over([{"y": 0.5}]).mark_rule(strokeDash=[4, 4], style="quiet").encode(y=y),
-        over([row for row in rows if row["y_low"] is not None])
+        chart_of([{"y": 0.5}]).mark_rule(strokeDash=[4, 4], style="quiet").encode(y=y),
+        chart_of([row for row in rows if row["y_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.6, style="accent")
         .encode(x=x, y="y_low:Q", y2="y_high:Q"),
-        over(list(fields["curve"]["line"])).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y),
-        over(rows).mark_point(filled=True, opacity=1, style="accent").encode(x=x, y=y, size=size, tooltip=tooltip),
+        chart_of(list(fields["curve"]["line"])).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y),
+        chart_of(rows)
+        .mark_point(filled=True, opacity=1, style="accent")
+        .encode(x=x, y=y, size=size, tooltip=tooltip),
     ]
-    return layered(layers, f"Share preferred over the difference of log-likelihood, {fields['base']}", 300)
+    return layer_charts(layers, f"Share preferred over the difference of log-likelihood, {fields['base']}", 300)
 
 
 def estimates(fields: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:

@@ -46,7 +46,7 @@ def render(document: Mapping[str, Any]) -> str:
         title="Training loss",
         about=f"{document['base']['name']} on {document['data']['examples']:,} examples, {len(losses):,} steps.",
         lead=f"The loss went from {number(losses[0]['loss'])} to {number(_smoothed(losses)[-1])} nats a token.",
-        figures=[(charts.placed(specs, figure.chart), figure) for figure in _figures(document)],
+        figures=[(charts.add_chart(specs, figure.chart), figure) for figure in _figures(document)],
         settings=json.dumps(kept, ensure_ascii=False, indent=2),
     )
 
@@ -63,14 +63,16 @@ def _figures(document: Mapping[str, Any]) -> list[charts.Figure]:
     )
     y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
     tooltip = [alt.Tooltip("step:Q"), alt.Tooltip("loss:Q", format=".4f")]
-    each = charts.over(rows).mark_circle(size=14, opacity=0.35, style="quiet").encode(x=x, y=y, tooltip=tooltip)
-    line = charts.over(rows).mark_line(style="accent").encode(x=x, y=alt.Y("smooth:Q"))
+    each = (
+        charts.chart_of(rows).mark_circle(size=14, opacity=0.35, style="quiet").encode(x=x, y=y, tooltip=tooltip)
+    )
+    line = charts.chart_of(rows).mark_line(style="accent").encode(x=x, y=alt.Y("smooth:Q"))
     what = (
         "The loss of direct preference optimisation."
         if document["settings"]["method"] == "dpo"
         else "The mean negative log-likelihood of the answers' tokens, in nats."
     )
-    chart = charts.layered([each, line], f"Training loss over {len(losses)} steps", 320)
+    chart = charts.layer_charts([each, line], f"Training loss over {len(losses)} steps", 320)
     caption = f"{what} Points are single steps, the line their exponential mean (weight {_weight(losses):.2g})."
     return [charts.Figure("loss", "Training loss", caption, chart)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, layered, over, span
+from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
 from outspoken.report.format import number
 from outspoken.synth.report.samples import KEPT, LOST
 from outspoken.synth.report.text import count, share
@@ -49,7 +49,7 @@ def funnel(document: Document) -> Any:
     y = alt.Y("step:N", title=None, sort=order, axis=None, scale=alt.Scale(domain=order, padding=0))
     x = alt.X("records:Q", title=None, axis=None, stack="zero")
     layers = [
-        over(rows)
+        chart_of(rows)
         .mark_bar(size=12, yOffset=9)
         .encode(
             x=x,
@@ -63,11 +63,11 @@ def funnel(document: Document) -> Any:
                 alt.Tooltip("why:N", title="reasons"),
             ],
         ),
-        over(labels)
+        chart_of(labels)
         .mark_text(align="left", baseline="middle", dy=-7, fontSize=13, limit=alt.ExprRef("width"))
         .encode(x=alt.value(0), y=y, text="text:N"),
     ]
-    return layered(layers, "How many records each step kept and removed", 44 * len(order))
+    return layer_charts(layers, "How many records each step kept and removed", 44 * len(order))
 
 
 def measured(diversity: Document, measure: Document) -> Any:
@@ -93,12 +93,14 @@ def measured(diversity: Document, measure: Document) -> Any:
     )
     tooltip = [alt.Tooltip("step:N"), alt.Tooltip("x_text:N", title=measure["title"])]
     layers = [
-        over([row for row in rows if row["x_low"] is not None])
+        chart_of([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=2, style="accent")
         .encode(x="x_low:Q", x2="x_high:Q", y=y, tooltip=tooltip),
-        over(rows).mark_point(filled=True, size=80, opacity=1, style="accent").encode(x=x, y=y, tooltip=tooltip),
+        chart_of(rows)
+        .mark_point(filled=True, size=80, opacity=1, style="accent")
+        .encode(x=x, y=y, tooltip=tooltip),
     ]
-    return layered(layers, f"{measure['title']} after each step", 26 * len(rows))
+    return layer_charts(layers, f"{measure['title']} after each step", 26 * len(rows))
 
 
 def plane(document: Document) -> Any:
@@ -134,7 +136,7 @@ def plane(document: Document) -> Any:
         alt.Tooltip("kept:N"),
     ]
     layers = [
-        over(points)
+        chart_of(points)
         .mark_point(filled=True, size=size, opacity=0.75)
         .encode(
             x=x,
@@ -143,12 +145,12 @@ def plane(document: Document) -> Any:
             shape=alt.Shape("fate:N", scale=alt.Scale(domain=domain)),
             tooltip=tooltip,
         ),
-        over(centres)
+        chart_of(centres)
         .mark_point(filled=True, size=420, opacity=0.9, style="reference")
         .encode(x=x, y=y, tooltip=about),
-        over(centres).mark_text(fontSize=13, fontWeight=700).encode(x=x, y=y, text="number:N", tooltip=about),
+        chart_of(centres).mark_text(fontSize=13, fontWeight=700).encode(x=x, y=y, text="number:N", tooltip=about),
     ]
-    return layered(layers, "The records by their embeddings, and what became of each", 440)
+    return layer_charts(layers, "The records by their embeddings, and what became of each", 440)
 
 
 def fates(document: Document) -> list[str]:

@@ -167,7 +167,7 @@ def render(document: Mapping[str, Any]) -> str:
         )
     document = html.printable(document)
     specs: dict[str, Any] = {}
-    figures = [(charts.placed(specs, figure.chart), figure) for figure in report_charts.figures(document)]
+    figures = [(charts.add_chart(specs, figure.chart), figure) for figure in report_charts.figures(document)]
     diversity = document["diversity"]
     return html.render(
         resources.files("outspoken.synth.report") / "page",

@@ -20,7 +20,7 @@ pa = pytest.importorskip("pyarrow", reason="extra `synth` is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.errors import OutputError, UnknownNameError, UsageError  # noqa: E402
-from outspoken.synth.report.dataset_card import ExportContents, card  # noqa: E402
+from outspoken.synth.steps.dataset_card import ExportContents, card  # noqa: E402
 from outspoken.synth.spec import spec_text  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
 from outspoken.synth.steps.export import NO_COMPLETION, NO_PROMPT, ExportOptions, run  # noqa: E402
@@ -390,7 +390,7 @@ def test_any_settings_come_back_from_the_spec(name: str, settings: dict[str, Any
 @given(names)
 def test_any_name_is_yaml(name: str) -> None:
     yaml = pytest.importorskip("yaml")
-    from outspoken.synth.report.dataset_card import _quoted
+    from outspoken.synth.steps.dataset_card import _quoted
 
     assert yaml.safe_load(f"name: {_quoted(name)}") == {"name": name}
 

@@ -18,7 +18,7 @@ from outspoken.synth import records
 from outspoken.synth.dedup.greedy import COMPARED
 from outspoken.synth.dedup.minhash import bands_for, check_similarity
 from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, NearDuplicates, Tell, find
-from outspoken.synth.dedup.text_file import TextFile
+from outspoken.synth.dedup.texts import TextFile
 from outspoken.synth.steps.base import Step, StepOutcome, StepProgress
 
 pa = need("pyarrow", "synthetic data", "synth")
@@ -73,9 +73,9 @@ async def run(options: DeduplicateOptions, step: Step) -> StepOutcome:
     next(records.batches(texts.path, ["id", "text"], 1), None)
     near = options.near or None
     if step.engine.kind == "ray":
-        from outspoken.synth.dedup import over_ray
+        from outspoken.synth.dedup import ray_search
 
-        with over_ray.cluster_at(step.engine.address, step.engine.workers) as cluster:
+        with ray_search.cluster_at(step.engine.address, step.engine.workers) as cluster:
             found = await _in_thread(step.watch, lambda tell: cluster.find(texts, options.exact, near, tell))
     else:
         found = await _in_thread(

@@ -27,7 +27,7 @@ from outspoken.synth.records import (
     pq,
     with_columns,
 )
-from outspoken.synth.report.dataset_card import ExportContents, card, steps_before
+from outspoken.synth.steps.dataset_card import ExportContents, card, steps_before
 from outspoken.synth.steps.base import Step, StepOutcome
 from outspoken.synth.steps.export_files import FORMATS, Example, ExportFiles
 

@@ -23,7 +23,7 @@ from outspoken.same_text import text_key
 from outspoken.synth.dedup.greedy import Decisions, decide
 from outspoken.synth.dedup.minhash import Bands, bands_for, sign
 from outspoken.synth.dedup.search import KEPT, Edges, Ints, NearDuplicates, Tell, companions, firsts, pieces
-from outspoken.synth.dedup.text_file import TextFile
+from outspoken.synth.dedup.texts import TextFile
 
 __all__ = ["Cluster", "cluster_at"]
 

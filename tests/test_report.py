@@ -16,7 +16,7 @@ from outspoken.errors import OutputError, UsageError
 from outspoken.experiment import charts, report, report_tables
 from outspoken.experiment.report_text import answer
 from outspoken.experiment.results_view import ResultsView
-from outspoken.report.charts import OTHERS, label_places
+from outspoken.report.charts import OTHERS, LabelledPoint, label_places
 from outspoken.report.format import number
 from outspoken.report.theme import DARK, LIGHT, SHAPES
 
@@ -430,11 +430,8 @@ def test_a_column_has_one_number_of_decimals(values: tuple[float, ...], texts: l
 
 
 def test_labels_cover_no_point_and_no_other_label() -> None:
-    rows = [
-        {"label": "vs-standard", "x": x, "x_low": None, "x_high": None, "y": y, "y_low": None, "y_high": None}
-        for x, y in ((0, 0), (1, 1), (1.01, 1.0), (0.5, 0.2), (1.0, 0.98), (1.02, 1.02), (0.99, 1.01))
-    ]
-    places = label_places(rows)
+    spots = ((0, 0), (1, 1), (1.01, 1.0), (0.5, 0.2), (1.0, 0.98), (1.02, 1.02), (0.99, 1.01))
+    places = label_places([LabelledPoint("vs-standard", x, y) for x, y in spots])
     assert places[0] is not None
     assert None in places, "five points on one spot cannot all be named"
 

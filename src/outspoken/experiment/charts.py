@@ -8,7 +8,17 @@ from typing import Any
 from outspoken.experiment.pareto import hypervolume, pareto_front
 from outspoken.experiment.report_text import SOURCES
 from outspoken.experiment.results_view import DisplayedFigure, ResultsView
-from outspoken.report.charts import Figure, altair, bars, chart_of, fold_others, label_layers, layer_charts, span
+from outspoken.report.charts import (
+    Figure,
+    LabelledPoint,
+    altair,
+    bars,
+    chart_of,
+    fold_others,
+    label_layers,
+    layer_charts,
+    span,
+)
 from outspoken.report.format import number
 
 __all__ = [
@@ -86,7 +96,12 @@ def plane(results: Mapping[str, Any], task: str, model: str) -> Any:
         chart_of(rows)
         .mark_point(filled=True, size=110, opacity=1)
         .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip(alt, "x", "y")),
-        *label_layers(rows),
+        *label_layers(
+            [
+                LabelledPoint(view.label(view.by_id[key]), x.value, y.value, x.low, x.high, y.low, y.high)
+                for key, (x, y) in points.items()
+            ]
+        ),
     ]
     return layer_charts(layers, f"{_place(task, model)}: {view.title(view.primary)} and quality of each arm", 360)
 

@@ -1,4 +1,4 @@
-"""Charts: how they are put together, how a page shows them, and pictures of them."""
+"""Charts: building them, adding them to a page, and writing them as pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from outspoken.report.theme import theme
 __all__ = [
     "OTHERS",
     "Figure",
+    "LabelledPoint",
     "add_chart",
     "altair",
     "bars",
@@ -31,12 +32,17 @@ __all__ = [
     "write_pictures",
 ]
 
+Row = Mapping[str, object]
+"""One row of a chart's data: its values by name."""
+Spec = dict[str, object]
+"""A chart in Vega-Lite's JSON."""
+
 _WHAT = "drawing charts"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart, what it shows in a line, and what must be known to read it."""
+    """A chart with a short `name`, a one-line `title`, and a `caption` that explains how to read it."""
 
     name: str
     title: str
@@ -45,65 +51,71 @@ class Figure:
 
 
 def altair() -> Any:
-    """The library that charts are written with. Raises `MissingExtraError` where it is absent."""
+    """The charting library, imported when it is needed. Raises `MissingExtraError` if it is not installed."""
     return need("altair", _WHAT, "measure")
 
 
-def chart_of(rows: list[dict[str, Any]]) -> Any:
-    """A chart of these rows, still without a mark."""
+def chart_of(rows: Sequence[Row]) -> Any:
+    """A chart of these rows, to which the caller adds a mark."""
     alt = altair()
     return alt.Chart(alt.InlineData(values=rows))
 
 
 def span(
     axis: str, value: float, low: float | None, high: float | None, *, write: Callable[[float], str] = number
-) -> dict[str, Any]:
-    """A figure and its interval as a chart's row has them; for the axis "x": `x`, `x_low`, `x_high`, `x_text`."""
-    within = "" if low is None or high is None else f" ({write(low)} to {write(high)})"
-    return {axis: value, f"{axis}_low": low, f"{axis}_high": high, f"{axis}_text": write(value) + within}
+) -> dict[str, float | str | None]:
+    """The columns of a value with its interval: for the axis "x" these are `x`, `x_low`, `x_high` and `x_text`."""
+    limits = "" if low is None or high is None else f" ({write(low)} to {write(high)})"
+    return {axis: value, f"{axis}_low": low, f"{axis}_high": high, f"{axis}_text": write(value) + limits}
 
 
 def layer_charts(layers: Iterable[Any], description: str, height: int) -> Any:
-    """One chart of the layers that have something to show."""
+    """One chart of the layers that have data."""
     shown = [layer for layer in layers if layer.data["values"]]
     return altair().layer(*shown).properties(description=description, height=height)
 
 
-def spec(chart: Any, width: int | str, height: int | None = None) -> dict[str, Any]:
-    """Vega-Lite as JSON. Its `config` is left to the theme. It was made by us, so it is not validated again."""
-    made: dict[str, Any] = chart.to_dict(validate=False)
-    made.pop("config", None)
-    return {**made, "width": width, **({"height": height} if height else {})}
+def spec(chart: Any, width: int | str, height: int | None = None) -> Spec:
+    """The chart in Vega-Lite's JSON, without `config`, which the theme provides.
+
+    It is not validated against Vega-Lite's schema, because that is slow and only this package builds charts.
+    """
+    document: Spec = chart.to_dict(validate=False)
+    document.pop("config", None)
+    return {**document, "width": width, **({"height": height} if height else {})}
 
 
-def add_chart(specs: dict[str, Any], chart: Any, square: int | None = None) -> str:
-    """Put the chart among those that the page draws, as wide as its place or a square; the name of its place."""
+def add_chart(specs: dict[str, Spec], chart: Any, square: int | None = None) -> str:
+    """Add the chart to the `specs` that a page draws, and return the id of its HTML element.
+
+    The chart takes the width of its element, or is a square of `square` pixels.
+    """
     name = f"chart-{len(specs)}"
     specs[name] = spec(chart, square or "container", square)
     return name
 
 
-def write_pictures(drawn: Iterable[tuple[str, str, Mapping[str, Any]]], folder: Path) -> None:
-    """Write each chart (its name, its title and `spec`) as SVG and as PNG, numbered in this order."""
+def write_pictures(drawn: Iterable[tuple[str, str, Spec]], folder: Path) -> None:
+    """Write charts, each a name, a title and its `spec`, as SVG and PNG; the files are numbered in this order."""
     convert = need("vl_convert", _WHAT, "measure")
-    for at, (name, title, made) in enumerate(drawn, start=1):
+    for index, (name, title, document) in enumerate(drawn, start=1):
         words = re.findall(r"[\w.]+", f"{name} {title}")
-        stem = f"{at:02d}-{'-'.join(words)}"[:60].rstrip("-.")
-        svg = convert.vegalite_to_svg({**made, "title": title}, vl_version=_vega_lite(), config=theme())
+        stem = f"{index:02d}-{'-'.join(words)}"[:60].rstrip("-.")
+        svg = convert.vegalite_to_svg({**document, "title": title}, vl_version=_vega_lite(), config=theme())
         put(folder / f"{stem}.svg", svg.encode())
         put(folder / f"{stem}.png", convert.svg_to_png(svg, scale=2))
 
 
 @cache
 def vega_script() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that nothing in it can end."""
+    """Vega, Vega-Lite and Vega-Embed as one script, escaped so that it can stand inside a script element."""
     convert = need("vl_convert", _WHAT, "measure")
     bundle: str = convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_vega_lite())
     return re.sub(r"</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE)
 
 
 def _vega_lite() -> str:
-    """The version that the charts are written in, as `vl_convert` names it: `6.4`."""
+    """The version of Vega-Lite that the charts use, in the form of `vl_convert`: `6.4`."""
     version: str = altair().SCHEMA_VERSION
     return ".".join(version.removeprefix("v").split(".")[:2])
 
@@ -112,17 +124,16 @@ OTHERS = "all others"
 
 
 def fold_others(shares: Mapping[str, float], top: Sequence[str]) -> dict[str, float]:
-    """The shares of the top answers, and what is left of 1 for all others."""
-    label_layers = {key: shares.get(key, 0.0) for key in top}
-    return {**label_layers, OTHERS: max(0.0, 1 - sum(label_layers.values()))}
+    """The shares of the `top` answers, and the rest of 1 under `OTHERS`."""
+    kept = {key: shares.get(key, 0.0) for key in top}
+    return {**kept, OTHERS: max(0.0, 1 - sum(kept.values()))}
 
 
-def bars(
-    rows: list[dict[str, Any]], behind: Mapping[str, float], most: float, description: str, **encodings: Any
-) -> Any:
-    """A bar for each row (`answer`, `share`, and what `encodings` need), in their order, on a scale up to `most`.
+def bars(rows: Sequence[Row], behind: Mapping[str, float], most: float, description: str, **encodings: Any) -> Any:
+    """A bar for each row, in the order of the rows, on a scale from 0 to `most`.
 
-    `behind` are the shares of the wide bars, empty for none.
+    A row has `answer`, `share` and the columns that `encodings` use. `behind` holds the shares of the wide bars
+    behind them; it may be empty.
     """
     alt = altair()
     x = alt.X("share:Q", title=None, axis=alt.Axis(format="%", tickCount=4), scale=alt.Scale(domain=[0, most]))
@@ -141,10 +152,23 @@ def bars(
     return layer_charts(layers, description, 19 * len(rows))
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledPoint:
+    """A point with the ends of its intervals, if it has any, and its label ("": none)."""
+
+    label: str
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+
+
 Box = tuple[float, float, float, float]
 Place = tuple[int, int, str]
 
-# Where a label may stand beside its point: horizontal and vertical shift in pixels, and alignment.
+# Positions of a label beside its point: horizontal and vertical shift in pixels, and alignment.
 _PLACES: tuple[Place, ...] = (
     (7, -11, "left"),
     (-7, -11, "right"),
@@ -155,73 +179,81 @@ _PLACES: tuple[Place, ...] = (
     (7, 25, "left"),
     (-7, 25, "right"),
 )
-# How large a chart is drawn is not known here. What does not touch in a narrow one does not in a wide one.
+# The size of the drawn chart is unknown here. Labels that do not overlap in a narrow chart do not in a wide one.
 _WIDTH, _HEIGHT = 280.0, 300.0
-_LETTER, _LINE = 6.6, 13.0
-_TOUCHING = 0.2
+_LETTER_WIDTH, _LINE_HEIGHT = 6.6, 13.0
+_MAX_OVERLAP = 0.2
 
 
-def label_layers(rows: Sequence[Mapping[str, Any]], spots: Sequence[Mapping[str, Any]] | None = None) -> list[Any]:
-    """The names of the points as layers of a chart; `add_chart` says what a row has, and which name is left out.
+def label_layers(points: Sequence[LabelledPoint], positions: Sequence[LabelledPoint] | None = None) -> list[Any]:
+    """The labels of the points as layers of a chart; `label_places` decides which are left out.
 
-    `spots` are the rows with their values as the axes space them, where the axes are not linear.
+    `positions` are the same points in the spacing of the axes, where these are not linear.
     """
-    made = []
-    for row, place in zip(rows, label_places(spots or rows), strict=True):
-        if place is None or not row["label"]:
+    layers = []
+    for point, place in zip(points, label_places(positions or points), strict=True):
+        if place is None or not point.label:
             continue
         dx, dy, align = place
-        text = chart_of([dict(row)]).mark_text(dx=dx, dy=dy, align=align, baseline="middle")
-        made.append(text.encode(x="x:Q", y="y:Q", text="label:N"))
-    return made
+        text = chart_of([{"x": point.x, "y": point.y, "label": point.label}])
+        mark = text.mark_text(dx=dx, dy=dy, align=align, baseline="middle")
+        layers.append(mark.encode(x="x:Q", y="y:Q", text="label:N"))
+    return layers
 
 
-def label_places(rows: Sequence[Mapping[str, Any]]) -> list[Place | None]:
-    """Where the label of each row's point stands: shift to the right and down in pixels, and alignment.
+def label_places(points: Sequence[LabelledPoint]) -> list[Place | None]:
+    """The position of each label beside its point: shift to the right and down in pixels, and alignment.
 
-    A row has `label`, `x`, `y` and their ends `x_low`, `x_high`, `y_low`, `y_high` (or None). A label of which a
-    fifth would cover a point, an interval or an earlier label is left out: its place is None.
+    A label is left out (None) if at least a fifth of it would cover points, intervals or earlier labels.
     """
-    spots = _pixels(rows, "x", "y")
-    starts, ends = _pixels(rows, "x_low", "y_low"), _pixels(rows, "x_high", "y_high")
+    centres = _to_pixels(points, [(point.x, point.y) for point in points])
+    starts = _to_pixels(points, [(point.x_low, point.y_low) for point in points])
+    ends = _to_pixels(points, [(point.x_high, point.y_high) for point in points])
     taken: list[Box] = []
-    for (x, y), (left, bottom), (right, top) in zip(spots, starts, ends, strict=True):
+    for (x, y), (left, bottom), (right, top) in zip(centres, starts, ends, strict=True):
         taken += [(x - 6, y - 6, x + 6, y + 6), (left, y - 1, right, y + 1), (x - 1, top, x + 1, bottom)]
     places: list[Place | None] = []
-    for row, (x, y) in zip(rows, spots, strict=True):
-        width = _LETTER * len(row["label"])
-        boxes = [_box(x, y, width, place) for place in _PLACES]
-        costs = [_cost(box, taken) for box in boxes]
-        at = costs.index(min(costs))
-        if costs[at] > _TOUCHING * width * _LINE:
+    for point, (x, y) in zip(points, centres, strict=True):
+        width = _LETTER_WIDTH * len(point.label)
+        boxes = [_label_box(x, y, width, place) for place in _PLACES]
+        overlaps = [_overlap(box, taken) for box in boxes]
+        best = overlaps.index(min(overlaps))
+        if overlaps[best] > _MAX_OVERLAP * width * _LINE_HEIGHT:
             places.append(None)
         else:
-            taken.append(boxes[at])
-            places.append(_PLACES[at])
+            taken.append(boxes[best])
+            places.append(_PLACES[best])
     return places
 
 
-def _box(x: float, y: float, width: float, place: Place) -> Box:
+def _label_box(x: float, y: float, width: float, place: Place) -> Box:
     left = x + place[0] - (width if place[2] == "right" else 0)
-    return (left, y + place[1] - _LINE / 2, left + width, y + place[1] + _LINE / 2)
+    return (left, y + place[1] - _LINE_HEIGHT / 2, left + width, y + place[1] + _LINE_HEIGHT / 2)
 
 
-def _pixels(rows: Sequence[Mapping[str, Any]], *names: str) -> list[tuple[float, float]]:
-    """Where the rows' values of x and y fall; an end that there is not falls on the point."""
-    sides = []
-    for axis, name, size in zip("xy", names, (_WIDTH, _HEIGHT), strict=True):
-        ends = [row[key] for row in rows for key in (f"{axis}_low", axis, f"{axis}_high") if row[key] is not None]
-        low, high = min(ends), max(ends)
-        values = [row[axis] if row[name] is None else row[name] for row in rows]
-        sides.append([(value - low) / ((high - low) or 1) * size for value in values])
-    return [(x, _HEIGHT - y) for x, y in zip(*sides, strict=True)]
+def _to_pixels(
+    points: Sequence[LabelledPoint], values: Sequence[tuple[float | None, float | None]]
+) -> list[tuple[float, float]]:
+    """The `values` of x and y, one pair a point, as pixels; a missing one is replaced by the point's own."""
+    widths = _scaled([(p.x, p.x_low, p.x_high) for p in points], [value for value, _ in values], _WIDTH)
+    heights = _scaled([(p.y, p.y_low, p.y_high) for p in points], [value for _, value in values], _HEIGHT)
+    return [(x, _HEIGHT - y) for x, y in zip(widths, heights, strict=True)]
 
 
-def _cost(box: Box, taken: Sequence[Box]) -> float:
-    """The area that is already taken, and what sticks out of the chart in its whole height."""
-    out = max(0.0, -box[0]) + max(0.0, box[2] - _WIDTH)
-    both = (
+def _scaled(
+    extents: Sequence[tuple[float, float | None, float | None]], values: Sequence[float | None], size: float
+) -> list[float]:
+    ends = [end for values_of_point in extents for end in values_of_point if end is not None]
+    low, extent = min(ends), (max(ends) - min(ends)) or 1
+    filled = [own[0] if value is None else value for own, value in zip(extents, values, strict=True)]
+    return [(value - low) / extent * size for value in filled]
+
+
+def _overlap(box: Box, taken: Sequence[Box]) -> float:
+    """The area of the box that is already taken, plus what lies outside of the chart."""
+    outside = max(0.0, -box[0]) + max(0.0, box[2] - _WIDTH)
+    shared = (
         max(0.0, min(box[2], b[2]) - max(box[0], b[0])) * max(0.0, min(box[3], b[3]) - max(box[1], b[1]))
         for b in taken
     )
-    return sum(both) + _LINE * out
+    return sum(shared) + _LINE_HEIGHT * outside

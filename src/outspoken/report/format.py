@@ -16,6 +16,7 @@ __all__ = [
     "percent",
     "share",
     "signed",
+    "times",
     "with_interval",
 ]
 
@@ -97,6 +98,11 @@ def p_equation(p: float | None) -> str:
     if p is None:
         return "no p"
     return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+
+
+def times(ratio: float) -> str:
+    """How many times as much, with two significant digits or more: `0.51 times`, `5.4 times`, `120 times`."""
+    return f"{ratio:,.{0 if ratio >= 100 else 1 if ratio >= 1 else 2}f} times"
 
 
 def percent(value: float | None, *, decimals: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""A page as one HTML file that needs nothing else: its styles, scripts and charts are inside."""
+"""A page as one self-contained HTML file: styles, scripts and charts are inside."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from outspoken._extras import need
-from outspoken.report.charts import vega_script
+from outspoken.report.charts import Spec, vega_script
 from outspoken.report.theme import DARK, LIGHT, theme
 
 __all__ = ["printable", "render"]
 
-# What neither HTML nor SVG can hold; a model may write it all the same.
+# Neither HTML nor SVG can hold these characters, but a model may write them.
 _UNPRINTABLE = dict.fromkeys(
     (*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}"
 )
 
 
 def printable(value: Any) -> Any:
-    """The same JSON value; what cannot stand in a page is a replacement character in its texts."""
+    """The same JSON value, with a replacement character for each character that a page cannot hold."""
     if isinstance(value, str):
         return value.translate(_UNPRINTABLE)
     if isinstance(value, Mapping):
@@ -30,12 +30,12 @@ def printable(value: Any) -> Any:
     return [printable(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
-def render(folder: Traversable, name: str, specs: Mapping[str, Any], **values: Any) -> str:
-    """The page of the template `name` in `folder`, with the charts of `specs` (see `drawing.placed`).
+def render(folder: Traversable, name: str, specs: Mapping[str, Spec], **values: Any) -> str:
+    """Render the template `name` in `folder` with `values` and the charts in `specs` (see `charts.add_chart`).
 
-    The template extends `base.html` and may import `parts.html`; a style sheet and a script that lie beside it and
-    share its stem follow the base's. Every text of `values` is text in the page and nothing else, and the page's
-    policy runs no script but its own.
+    The template extends `base.html` and may import `parts.html`. A style sheet and a script beside it, with the
+    same stem, are appended to those of the base. All `values` are escaped, and the page's content security policy
+    allows no script but its own.
     """
     jinja = need("jinja2", "an HTML page", "measure")
     base = resources.files("outspoken.report")

@@ -1,4 +1,4 @@
-"""The tables of a page, as cells that it can sort."""
+"""Tables of a page, which its reader can sort."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Column", "Table", "TableCell", "TableRow"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`under` and `badge` stand below the title, `about` explains it; `text` columns sort as words."""
+    """A column. `under` and `badge` stand below the title, `about` explains it; a `text` column sorts as words."""
 
     title: str
     about: str = ""
@@ -21,9 +21,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """`sort` is what a page orders by, None for nothing (always last). `arm` is the arm's place among all arms.
+    """A cell. The page sorts by `sort`, with None always last. `arm` is the index of an arm, for its colour.
 
-    `mark` is an arrow where a difference from the baseline is shown, `verdict` whether that is good or bad.
+    `mark` is an arrow if the difference from the baseline is shown, and `verdict` says whether that is "good" or
+    "bad". `notes` are 1-based indices into `Table.notes`.
     """
 
     text: str
@@ -37,7 +38,7 @@ class TableCell:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """`keys` are what a page can filter by."""
+    """A row. The page can filter by `keys`."""
 
     cells: tuple[TableCell, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The cells' `notes` are places in `notes`, counted from 1; `absent` says what has no column, and why."""
+    """A table. `absent` lists the measures without a column, with the reasons."""
 
     caption: str
     columns: tuple[Column, ...]

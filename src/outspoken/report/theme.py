@@ -1,13 +1,11 @@
-"""How the charts look: one colour and one shape an arm, in the light and in the dark."""
+"""The look of the charts: a colour and a shape for each arm, in a light and a dark version."""
 
 from __future__ import annotations
 
-from typing import Any
-
 __all__ = ["DARK", "LIGHT", "SHAPES", "theme"]
 
-# Okabe & Ito's colours (distinct for the colour-blind), each moved until it stands 3 to 1 against its background;
-# the first, grey, is the baseline's.
+# The colours of Okabe & Ito, which colour-blind readers can distinguish, each adjusted to a contrast of at least
+# 3 to 1 with its background. The first, grey, is for the baseline.
 LIGHT = ("#6b7078", "#0072b2", "#d55e00", "#00875f", "#b85c93", "#a97400", "#2b8cc4", "#7a4fa3")
 DARK = ("#a3a9b3", "#4aa3df", "#f0803c", "#2fc096", "#e39bc6", "#e6b040", "#8fd0f5", "#b693dc")
 SHAPES = (
@@ -22,10 +20,10 @@ SHAPES = (
 )
 
 
-def theme(dark: bool = False, *, legend: bool = True) -> dict[str, Any]:
-    """A Vega configuration: one colour and one shape an arm, in the order of the arms, baseline first.
+def theme(dark: bool = False, *, legend: bool = True) -> dict[str, object]:
+    """A Vega configuration with a colour and a shape for each arm, in the order of the arms, baseline first.
 
-    With a `legend` for pictures that stand alone, on white; without one for a page that has its own.
+    With a `legend`, for pictures on white; without one, for a page that has its own.
     """
     colours = DARK if dark else LIGHT
     ink, soft, line = ("#e8e6e1", "#a9adb5", "#2b2f36") if dark else ("#22252a", "#5c626b", "#dfe1e4")

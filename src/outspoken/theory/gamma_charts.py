@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, chart_of, label_layers, layer_charts
+from outspoken.report.charts import Figure, LabelledPoint, altair, chart_of, label_layers, layer_charts
 
 __all__ = ["figures"]
 
@@ -121,9 +121,8 @@ def _names(rows: list[_Row]) -> list[Any]:
     """The names of the most frequent answers, on logarithmic axes."""
     most = sorted(rows, key=lambda row: -row["y"])[:_NEAR]
     labels = [row["answer"][:18] if at < _TOP and row["seen"] else "" for at, row in enumerate(most)]
-    nowhere = dict.fromkeys(("x_low", "x_high", "y_low", "y_high"))
-    spots = [
-        {"label": label, "x": math.log(row["x"]), "y": math.log(row["y"]), **nowhere}
-        for label, row in zip(labels, most, strict=True)
-    ]
-    return label_layers([{**row, "label": label} for label, row in zip(labels, most, strict=True)], spots)
+    labelled = list(zip(labels, most, strict=True))
+    return label_layers(
+        [LabelledPoint(label, row["x"], row["y"]) for label, row in labelled],
+        [LabelledPoint(label, math.log(row["x"]), math.log(row["y"])) for label, row in labelled],
+    )

@@ -3,7 +3,7 @@
 from outspoken.engine.background_loop import iterate, run
 from outspoken.engine.budget import CHARACTERS_A_TOKEN, Budget, expected_usage
 from outspoken.engine.method_driver import drive, drive_stream
-from outspoken.engine.metrics import RunMetrics, cause_of
+from outspoken.engine.metrics import RunMetrics, RunSummary, cause_of
 from outspoken.engine.prompt_runner import (
     CallResult,
     PromptResult,
@@ -29,6 +29,7 @@ __all__ = [
     "ResponseGoal",
     "RetryPolicy",
     "RunMetrics",
+    "RunSummary",
     "cause_of",
     "drive",
     "drive_stream",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from outspoken.chat import Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, ReplyError
+from outspoken.io.text import one_line
 
-__all__ = ["RunMetrics", "cause_of"]
+__all__ = ["RunMetrics", "RunSummary", "cause_of"]
 
 
 @dataclass(slots=True)
@@ -48,43 +49,76 @@ class RunMetrics:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def to_dict(self) -> dict[str, Any]:
-        """The summary of a run; `tokens` and `usd` are those of this run, `seconds` its duration."""
-        return {
-            "prompts": self.prompts,
-            "responses": self.responses,
-            "distinct": self.distinct,
-            "requests": self.requests,
-            "from_ledger": self.from_ledger,
-            "failures": self.failed,
-            "tokens": self.usage.total_tokens,
-            "seconds": round(self.seconds, 3),
-            "prompt_tokens": self.usage.prompt_tokens,
-            "completion_tokens": self.usage.completion_tokens,
-            "cached_tokens": self.usage.cached_tokens,
-            "tokens_from_ledger": self.usage_from_ledger.total_tokens,
-            "usd": self.usd,
-            "unmetered": self.unmetered,
-            "attempts_failed": self.attempts_failed,
-            "short": self.short,
-            "bad_rows": self.bad_rows,
-            "causes": dict(self.failures.most_common()),
-        }
+    def summary(self, stopped: str = "") -> RunSummary:
+        """The figures at this moment; `stopped` is why the run ended early."""
+        return RunSummary(
+            prompts=self.prompts,
+            responses=self.responses,
+            distinct=self.distinct,
+            requests=self.requests,
+            from_ledger=self.from_ledger,
+            failures=self.failed,
+            tokens=self.usage.total_tokens,
+            seconds=round(self.seconds, 3),
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            cached_tokens=self.usage.cached_tokens,
+            tokens_from_ledger=self.usage_from_ledger.total_tokens,
+            usd=self.usd,
+            unmetered=self.unmetered,
+            attempts_failed=self.attempts_failed,
+            short=self.short,
+            bad_rows=self.bad_rows,
+            causes=dict(self.failures.most_common()),
+            stopped=stopped,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        return self.summary().to_dict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """The figures of a run at one moment; the names are those of `RunMetrics`.
+
+    `failures` is the number of prompts that failed, `causes` the same by cause, most frequent first. `tokens` and
+    `usd` were spent by this run, `tokens_from_ledger` by earlier ones. `seconds` is the duration, `stopped` the
+    reason why the run ended early ("" if it did not).
+    """
+
+    prompts: int
+    responses: int
+    distinct: int
+    requests: int
+    from_ledger: int
+    failures: int
+    tokens: int
+    seconds: float
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    tokens_from_ledger: int
+    usd: float | None
+    unmetered: int
+    attempts_failed: int
+    short: int
+    bad_rows: int
+    causes: Mapping[str, int]
+    stopped: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """The figures as a JSON object."""
+        return asdict(self)
 
 
 def cause_of(error: BaseException) -> str:
     """A failure in a few words that are the same for all of its kind."""
     if isinstance(error, ProviderError):
-        return _short(f"HTTP {error.status}" if error.status else str(error))
+        return one_line(f"HTTP {error.status}" if error.status else str(error))
     if isinstance(error, PromptTooLongError):
         return "the prompt is too long"
     if isinstance(error, ReplyError):
-        return _short(str(error).partition(":")[0])
+        return one_line(str(error).partition(":")[0])
     if isinstance(error, OutspokenError):
-        return _short(str(error))
-    return _short(f"{type(error).__name__}: {error}")
-
-
-def _short(text: str, most: int = 120) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+        return one_line(str(error))
+    return one_line(f"{type(error).__name__}: {error}")

@@ -27,7 +27,7 @@ from outspoken.cli import experiment as cli
 from outspoken.experiment import results
 from outspoken.experiment.cells import CellResult
 from outspoken.experiment.grid import Grid
-from outspoken.experiment.runner import GridRun, foretell
+from outspoken.experiment.runner import GridRun, estimate_grid
 from outspoken.experiment.spec import ExperimentSpec, load
 from outspoken.ledger import Ledger
 from outspoken.models.local import Local
@@ -295,7 +295,7 @@ async def test_where_every_cell_fails_it_is_said_of_what(tmp_path: Path, task: s
 async def test_the_estimate_asks_and_writes_nothing(tmp_path: Path, task: str) -> None:
     async with faulty(SOUND) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m"))
-        found = foretell(made, tmp_path / "out")
+        found = estimate_grid(made, tmp_path / "out")
         assert server.log == []
     assert (found["cells"], found["requests"]) == (3, 24 + 8 + 8)
     assert found["usd"] is None
@@ -442,9 +442,9 @@ def test_recorded_prompts_that_the_task_does_not_know_are_told_of(tmp_path: Path
 async def test_a_task_without_a_rubric_is_told_of_where_others_are_judged(tmp_path: Path) -> None:
     file = tmp_path / "responses.jsonl"
     file.write_text('{"prompt": "州", "text": "Texas"}\n{"prompt": "州", "text": "Ohio"}\n', encoding="utf-8")
-    subjects, _ = results.recorded(tasks.load("us-states"), [file])
+    subjects, _ = results.groups_of_recordings(tasks.load("us-states"), [file])
     judged = load("creative").changed(tasks=("jokes", "us-states"), judge=f"replay/{file}", embedder="none")
-    document = await results.conclude(judged, subjects, tmp_path, command="")
+    document = await results.measure_groups(judged, subjects, tmp_path, command="")
     assert any(line.startswith("us-states: it has no rubric") for line in document["warnings"])
     assert document["quality"] is None
 

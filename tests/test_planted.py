@@ -12,7 +12,7 @@ from proofs import repetitions, within
 from scipy.special import betaln
 
 from outspoken.measure import Answers, Response
-from outspoken.measure.measures import MEASURES, MeasureInput, figure
+from outspoken.measure.measures import MEASURES, MeasureInput, compute
 from outspoken.measure.statistics import compare, mean_estimate
 
 pytestmark = pytest.mark.proof
@@ -44,7 +44,7 @@ def measured(generator: np.random.Generator, concentration: float) -> dict[str, 
         # Different answers stand at right angles, so their cosine distance is 1.
         material = MeasureInput(responses, Answers.free(), np.eye(len(ANSWERS))[drawn])
         for name in NAMES:
-            found[name].append(figure(MEASURES[name], material))
+            found[name].append(compute(MEASURES[name], material))
     return {name: np.array(pairs).T for name, pairs in found.items()}
 
 

@@ -20,7 +20,7 @@ arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.measure import sets  # noqa: E402
-from outspoken.measure.response_files import Records, of_rows, read, read_all  # noqa: E402
+from outspoken.measure.response_files import Records, from_rows, read, read_all  # noqa: E402
 from outspoken.measure.values import Response  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -360,16 +360,16 @@ def test_equal_groups_of_several_files_are_merged(tmp_path: Path) -> None:
 
 def test_rows_in_memory(tmp_path: Path) -> None:
     given = [*ROWS, row("", "a"), row(TEA, "\ud800"), row(TEA, None, method="direct", model="m")]
-    records = of_rows(given)
+    records = from_rows(given)
     assert records.groups[0] == read(lines(tmp_path / "r.jsonl", *ROWS)).groups[0]
     assert records.groups[1].prompts[1].failures == 1
     assert records.problems[0] == "responses: row 5: no prompt"
     assert records.problems[1].startswith("responses: row 6: lone surrogate")
     assert given[-1] == row(TEA, None, method="direct", model="m")
-    assert len(of_rows([{"东京": 2, "大阪": 1}]).groups[0].prompts[0].responses) == 3
+    assert len(from_rows([{"东京": 2, "大阪": 1}]).groups[0].prompts[0].responses) == 3
     for rows, message in (([], "responses holds no rows"), ([{"text": "a"}], "responses has no column 'prompt'")):
         with pytest.raises(UsageError, match=message):
-            of_rows(rows)
+            from_rows(rows)
 
 
 def test_columns_tell_groups_apart(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from results_sample import EVIL, ablation, sample
 
 from outspoken.errors import OutputError, UsageError
 from outspoken.experiment import charts, report, report_tables
-from outspoken.experiment.report_text import answer
+from outspoken.experiment.report_text import conclude
 from outspoken.experiment.results_view import ResultsView
 from outspoken.report.charts import OTHERS, LabelledPoint, label_places
 from outspoken.report.format import number
@@ -47,7 +47,7 @@ def with_direct(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_the_answer_names_arm_difference_certainty_and_price() -> None:
-    lead = answer(ResultsView(only(sample(), "jokes", "openai/gpt-4.1"))).lead
+    lead = conclude(ResultsView(only(sample(), "jokes", "openai/gpt-4.1"))).lead
     assert re.fullmatch(
         r"vs-multi leads: semantic diversity 29\.\d against 10\.\d for direct, 1[89]\.\d more or 2\.\d times as much "
         r"\(95 % interval of the difference 1\d\.\d to 2\d\.\d\)\. "
@@ -59,7 +59,7 @@ def test_the_answer_names_arm_difference_certainty_and_price() -> None:
 
 
 def test_nothing_wins_where_nothing_is_shown() -> None:
-    made = answer(ResultsView(only(sample(), "jokes", "local/smollm2")))
+    made = conclude(ResultsView(only(sample(), "jokes", "local/smollm2")))
     assert not made.verdicts[0].shown
     assert made.lead.startswith(
         "No arm is shown to have a higher semantic diversity than direct. The best of the others is vs-cot: 1"
@@ -69,7 +69,7 @@ def test_nothing_wins_where_nothing_is_shown() -> None:
 
 
 def test_several_tasks_and_models_are_counted() -> None:
-    lead = answer(ResultsView(sample())).lead
+    lead = conclude(ResultsView(sample())).lead
     assert lead.startswith(
         "Of 4 combinations of task and model, vs-multi leads in 3, with a semantic diversity shown to be higher than "
         "that of direct; in 1 no arm is shown to beat direct. Where it leads, vs-multi lies 7."
@@ -81,7 +81,7 @@ def test_nothing_shown_anywhere_says_why() -> None:
     results = sample()
     for entry in results["comparisons"]:
         entry["units"] = 2
-    assert answer(ResultsView(results)).lead == (
+    assert conclude(ResultsView(results)).lead == (
         "In none of 4 combinations of task and model is there an arm with a semantic diversity shown to be higher "
         "than that of direct, as 2 prompts cannot show a difference, it takes 6."
     )
@@ -101,7 +101,7 @@ def test_a_difference_is_not_shown_for_each_single_reason(change: dict[str, Any]
     results = only(sample(), "jokes", "openai/gpt-4.1")
     for entry in with_direct(results):
         entry.update(change)
-    made = answer(ResultsView(results))
+    made = conclude(ResultsView(results))
     assert not made.verdicts[0].shown
     assert f"not shown, as {why}" in made.lead
 
@@ -112,7 +112,7 @@ def test_calls_of_one_prompt_are_shown_by_their_interval_alone() -> None:
         entry["p"] = entry["p_holm"] = None
     for group in results["groups"]:
         group["measures"][results["primary"]]["unit"] = "call"
-    made = answer(ResultsView(results))
+    made = conclude(ResultsView(results))
     assert made.verdicts[0].shown
     assert "shown by the interval alone, over" in " ".join((made.lead, *made.verdicts[0].sentences))
     assert "p <" not in made.lead
@@ -122,7 +122,7 @@ def test_a_difference_too_small_to_be_seen_is_no_0_less() -> None:
     results = only(sample(), "jokes", "local/smollm2")
     for entry in with_direct(results):
         entry.update(difference=-0.0001)
-    assert re.search(r": 1\d\.\d, the same to these digits \(95 % interval", answer(ResultsView(results)).lead)
+    assert re.search(r": 1\d\.\d, the same to these digits \(95 % interval", conclude(ResultsView(results)).lead)
 
 
 def test_the_order_in_which_a_pair_was_compared_does_not_matter() -> None:
@@ -133,17 +133,17 @@ def test_the_order_in_which_a_pair_was_compared_does_not_matter() -> None:
             a=entry["b"], b=entry["a"], difference=-entry["difference"], low=-entry["high"], high=-entry["low"]
         )
         entry["effect"] = -entry["effect"]
-    assert answer(ResultsView(turned)).lead == answer(ResultsView(results)).lead
+    assert conclude(ResultsView(turned)).lead == conclude(ResultsView(results)).lead
 
 
 def test_where_less_is_better_the_lowest_wins_and_the_higher_is_worse() -> None:
     results = {**only(sample(), "states", "openai/gpt-4.1"), "primary": "rouge_l", "quality": None}
-    made = answer(ResultsView(results))
+    made = conclude(ResultsView(results))
     assert made.lead.startswith(
         "vs-multi leads: ROUGE-L 30.0 against 49.0 for direct, 19.0 less or 0.61 times as much"
     )
     worse = {**results, "measures": [{**m, "better": "higher"} for m in results["measures"]]}
-    sentences = answer(ResultsView(worse)).verdicts[0].sentences
+    sentences = conclude(ResultsView(worse)).verdicts[0].sentences
     assert sentences[-1].startswith("Shown to be worse than direct: sequence, multi-turn, vs-standard")
 
 
@@ -151,7 +151,7 @@ def test_a_better_figure_that_is_not_shown_is_told() -> None:
     results = only(sample(), "jokes", "openai/gpt-4.1")
     (entry,) = (e for e in with_direct(results) if e["a"] == "g7")
     entry["p_holm"] = 0.2
-    sentences = answer(ResultsView(results)).verdicts[0].sentences
+    sentences = conclude(ResultsView(results)).verdicts[0].sentences
     assert sentences[0].startswith("vs-cot leads")
     assert "Not shown, though with a better figure: vs-multi." in sentences
 
@@ -161,12 +161,12 @@ def test_nothing_to_compare_says_why() -> None:
     for group in results["groups"]:
         group["measures"] = {}
         group["undefined"] = {"semantic_diversity": "one response a prompt"}
-    assert answer(ResultsView(results)).lead == (
+    assert conclude(ResultsView(results)).lead == (
         "There is nothing to compare: semantic diversity is undefined for direct (one response a prompt)."
     )
     assert charts.figures(results) == []
     assert "There is nothing to draw" in report.render(results)
-    assert "no group" in answer(ResultsView({**results, "groups": []})).lead
+    assert "no group" in conclude(ResultsView({**results, "groups": []})).lead
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_recordings_of_several_models_are_seen_together() -> None:
     ]
     results["comparisons"] = [e for e in results["comparisons"] if {e["a"], e["b"]} <= set(keep)]
     results["baseline"] = "curated"
-    made = answer(ResultsView(results))
+    made = conclude(ResultsView(results))
     assert [verdict.task for verdict in made.verdicts] == ["jokes"]
     assert made.lead.startswith(
         "curated of claude leads: semantic diversity 29.7 against 10.8 for curated of people"
@@ -215,7 +215,7 @@ def test_one_arm_over_an_axis_is_compared_with_its_first_value() -> None:
     spread = results["comparisons"][-1]
     results["comparisons"] = [{**spread, "a": each, "b": first} for each in rest]
     results["baseline"] = "vs-standard"
-    lead = answer(ResultsView(results)).lead
+    lead = conclude(ResultsView(results)).lead
     assert lead.startswith(
         "vs-standard at k = 20 leads: semantic diversity 26.0 against 14.0 for vs-standard at k = 1"
     )
@@ -245,7 +245,7 @@ def test_what_is_resampled_is_named() -> None:
     results = only(sample(), "states", "openai/gpt-4.1")
     for group in results["groups"]:
         group["measures"]["semantic_diversity"]["unit"] = "call"
-    assert "over 40 calls" in answer(ResultsView(results)).lead
+    assert "over 40 calls" in conclude(ResultsView(results)).lead
 
 
 # The page as text.

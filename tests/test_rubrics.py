@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from outspoken.chat import ChatReply
 from outspoken.errors import ReplyError, UnknownNameError, UsageError
 from outspoken.measure.judge_replies import read_choice, read_scores
-from outspoken.measure.rubrics import Criterion, Rubric, load, name_key, names, orders, scores_schema, told
+from outspoken.measure.rubrics import (
+    Criterion,
+    Rubric,
+    judge_instructions,
+    load,
+    name_key,
+    names,
+    orders,
+    scores_schema,
+)
 
 JOKE = load("joke")
 HALF = Rubric(
@@ -62,7 +71,7 @@ def test_a_rubric_of_ones_own(tmp_path: Path) -> None:
     )
     rubric = load(str(file))
     assert rubric == Rubric("slogans", "", "你是评审。", (Criterion("顺口", "念起来 👍", 1.0, 7.0),))
-    assert "- 顺口 (1 to 7): 念起来 👍" in told(rubric, rubric.criteria)
+    assert "- 顺口 (1 to 7): 念起来 👍" in judge_instructions(rubric, rubric.criteria)
     file.write_text(file.read_text(encoding="utf-8-sig").replace("high = 7", "high = 8"), encoding="utf-8")
     assert load(str(file)).hash != rubric.hash
     assert Rubric("other name", "other words", rubric.prompt, rubric.criteria).hash == rubric.hash

@@ -16,7 +16,7 @@ from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
     from outspoken.experiment.grid import Grid
-    from outspoken.experiment.results import MeasuredGroup
+    from outspoken.experiment.results import ArmResponses
     from outspoken.experiment.runner import GridRun
     from outspoken.experiment.spec import ExperimentSpec
 
@@ -86,7 +86,7 @@ def experiment(
         raise UsageError("--recorded asks nothing, so there is nothing to estimate: leave --dry-run out")
     from outspoken.experiment import results
     from outspoken.experiment.grid import Grid
-    from outspoken.experiment.runner import foretell
+    from outspoken.experiment.runner import estimate_grid
     from outspoken.experiment.spec import load
 
     spec = load(name)
@@ -113,9 +113,9 @@ def experiment(
         show_results(document, folder, problems, as_json=json)
         return
     grid = Grid.make(spec, concurrency=concurrency)
-    results.check(grid.spec, grid.tasks)
+    results.check_measuring(grid.spec, grid.tasks)
     if dry_run:
-        show_estimate(foretell(grid, folder), as_json=json)
+        show_estimate(estimate_grid(grid, folder), as_json=json)
         return
     _run(grid, folder, overwrite=overwrite, as_json=json, model_named=bool(model or spec.models))
 
@@ -133,7 +133,7 @@ def _run(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool, model_name
         came = await running.run(watch.step)
         if not came:
             return None
-        subjects = results.of_grid(grid.spec, came)
+        subjects = results.groups_of_grid(grid.spec, came)
         return await _conclude(grid.spec, subjects, folder, running.problems, watch)
 
     document, interrupted = _in_loop(work, running)
@@ -147,25 +147,25 @@ def _run(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool, model_name
 
 def _recorded(
     spec: ExperimentSpec, files: list[Path], folder: Path, *, overwrite: bool
-) -> tuple[list[MeasuredGroup], tuple[str, ...]]:
+) -> tuple[list[ArmResponses], tuple[str, ...]]:
     from dataclasses import replace
 
     from outspoken.experiment import results
     from outspoken.experiment.grid import tasks_of
-    from outspoken.experiment.runner import claim
+    from outspoken.experiment.runner import claim_folder
 
     tasks = tasks_of(replace(spec, prompts=None))  # how many to ask says nothing of what was recorded
     if len(tasks) != 1:
         raise UsageError("recorded responses belong to one task: say which with --task")
-    results.check(spec, tasks)
-    subjects, problems = results.recorded(tasks[0], files)
+    results.check_measuring(spec, tasks)
+    subjects, problems = results.groups_of_recordings(tasks[0], files)
     asked = {"recorded": [str(file.resolve()) for file in files], "tasks": [tasks[0].name]}
-    claim(folder, asked, overwrite=overwrite)
+    claim_folder(folder, asked, overwrite=overwrite)
     return subjects, problems
 
 
 async def _conclude(
-    spec: ExperimentSpec, subjects: list[MeasuredGroup], folder: Path, problems: Any, watch: ExperimentProgress
+    spec: ExperimentSpec, subjects: list[ArmResponses], folder: Path, problems: Any, watch: ExperimentProgress
 ) -> dict[str, Any]:
     """Measure, and write the results and the report."""
     import asyncio
@@ -175,7 +175,9 @@ async def _conclude(
     from outspoken.experiment import report, results
 
     said = shlex.join(["outspoken", *sys.argv[1:]])
-    document = await results.conclude(spec, subjects, folder, command=said, problems=problems, progress=watch.step)
+    document = await results.measure_groups(
+        spec, subjects, folder, command=said, problems=problems, progress=watch.step
+    )
     results.write(document, folder)
     watch.step("drawing the report", 0, 0)
     await asyncio.to_thread(report.write, document, folder)

@@ -12,7 +12,7 @@ from outspoken.cli.common import console, note
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from outspoken.measure.analysis import Analysis, Compared, Measured
+    from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
     from outspoken.measure.statistics import Estimate
 
 __all__ = ["label", "show", "working"]
@@ -22,7 +22,7 @@ _PAIRS_SHOWN = 3
 _PLAIN_SECONDS = 10.0
 
 
-def label(measured: Measured, all_groups: Sequence[Measured]) -> str:
+def label(measured: MeasuredGroup, all_groups: Sequence[MeasuredGroup]) -> str:
     """What tells a group apart from the others."""
     group = measured.group
     models = {other.group.model for other in all_groups}
@@ -50,7 +50,7 @@ def show(analysis: Analysis, *, every: bool = False) -> None:
         note(f"note: {text}", style="yellow")
 
 
-def _undefined(groups: Sequence[Measured]) -> Iterator[str]:
+def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
     """Why a figure is missing for a group or for some of its prompts, unless nobody has what it needs."""
     from outspoken.measure.measures import MEASURES
 
@@ -62,7 +62,7 @@ def _undefined(groups: Sequence[Measured]) -> Iterator[str]:
                 yield f"{label(measured, groups)}: {measure.title}: {measured.undefined[name]}"
 
 
-def _figures(screen: Console, groups: Sequence[Measured], *, every: bool) -> None:
+def _figures(screen: Console, groups: Sequence[MeasuredGroup], *, every: bool) -> None:
     from rich.table import Table
 
     from outspoken.measure.measures import MEASURES
@@ -101,7 +101,7 @@ def _number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
-def _costs(screen: Console, groups: Sequence[Measured]) -> None:
+def _costs(screen: Console, groups: Sequence[MeasuredGroup]) -> None:
     for measured in groups:
         if measured.cost is None:
             continue
@@ -122,7 +122,7 @@ def _comparisons(screen: Console, analysis: Analysis, *, every: bool) -> None:
     from outspoken.measure.measures import MEASURES
 
     rows = [found for found in analysis.comparisons if every or MEASURES[found.measure].kind == "headline"]
-    pairs: dict[tuple[int, int], list[Compared]] = {}
+    pairs: dict[tuple[int, int], list[GroupComparison]] = {}
     for found in rows:
         pairs.setdefault((found.a, found.b), []).append(found)
     if every or len(pairs) <= _PAIRS_SHOWN:
@@ -140,11 +140,11 @@ def _comparisons(screen: Console, analysis: Analysis, *, every: bool) -> None:
         note(f"note: {text}", style="yellow")
 
 
-def _pair(analysis: Analysis, found: Compared) -> str:
+def _pair(analysis: Analysis, found: GroupComparison) -> str:
     return " − ".join(label(analysis.groups[at], analysis.groups) for at in (found.a, found.b))
 
 
-def _table_of(screen: Console, title: str, rows: Mapping[str, Compared]) -> None:
+def _table_of(screen: Console, title: str, rows: Mapping[str, GroupComparison]) -> None:
     from rich.table import Table
 
     from outspoken.measure.measures import MEASURES

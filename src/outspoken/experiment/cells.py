@@ -16,7 +16,7 @@ from outspoken.measure.comparing import responses_of
 from outspoken.measure.cost import Cost
 from outspoken.measure.values import Group, PromptGroup
 
-__all__ = ["CellCost", "CellResult", "came_of", "cut_to"]
+__all__ = ["CellCost", "CellResult", "limit_tokens", "read_cell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class _Walker(ModelCaller):
         return CellCost()
 
 
-async def came_of(cell: GridCell, source: Path, ledger: Ledger, wanted: int | None = None) -> CellResult:
+async def read_cell(cell: GridCell, source: Path, ledger: Ledger, wanted: int | None = None) -> CellResult:
     """The responses to the prompts in `source`, as a run of the cell's plan writes them, with what they took.
 
     A run's file of responses does not tell of replies that gave none; the ledger does. Nothing is asked.
@@ -107,7 +107,7 @@ async def came_of(cell: GridCell, source: Path, ledger: Ledger, wanted: int | No
     return CellResult(cell, tuple(prompts), calls)
 
 
-def cut_to(came: CellResult, tokens: Mapping[str, int]) -> CellResult:
+def limit_tokens(came: CellResult, tokens: Mapping[str, int]) -> CellResult:
     """Only what fits the completion tokens that each prompt may use: its responses in the order of their calls.
 
     The tokens of a call are shared alike among its responses; a call that is begun is paid for.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.experiment import charts, report_tables
-from outspoken.experiment.report_text import answer, interval, samples, signed
+from outspoken.experiment.report_text import conclude, interval, samples_per_prompt, signed
 from outspoken.experiment.results_view import ResultsView
 from outspoken.io.atomic import put
 from outspoken.report import charts as drawing
@@ -48,7 +48,7 @@ def render(results: Mapping[str, Any]) -> str:
         version=results["version"],
         view=view,
         results=results,
-        answer=answer(view),
+        answer=conclude(view),
         signed=signed,
         interval=interval,
         by_model=lambda keys: _by_model(view, keys),
@@ -59,7 +59,7 @@ def render(results: Mapping[str, Any]) -> str:
         ],
         calibration=report_tables.calibration(view),
         stating={view.by_id[entry["group"]]["arm"] for entry in results.get("calibration") or ()},
-        samples=samples(view),
+        samples=samples_per_prompt(view),
         tables=[report_tables.figures(view, task, model) for task, model in view.panels],
         comparisons=report_tables.comparisons(view),
         costs=report_tables.costs(view),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.experiment.report_text import SOURCES, chance, interval, signed
-from outspoken.experiment.results_view import DisplayedDifference, DisplayedFigure, ResultsView, shown
+from outspoken.experiment.results_view import DisplayedDifference, DisplayedFigure, ResultsView, displayed
 from outspoken.report.format import number
 from outspoken.report.tables import Column, Table, TableCell, TableRow
 
@@ -140,13 +140,13 @@ def calibration(view: ResultsView) -> Table:
     )
     entries = [entry for entries in view.calibrations().values() for entry in entries]
     names = ("total_variation", "ece", "rank_correlation")
-    likes = {name: _like(shown(entry[name]) for entry in entries) for name in names}
+    likes = {name: _like(displayed(entry[name]) for entry in entries) for name in names}
     notes = _Notes()
     rows = []
     for entry in entries:
         group = view.by_id[entry["group"]]
         source = SOURCES[entry["against"]]
-        figures = [(shown(entry[name]), likes[name]) for name in names]
+        figures = [(displayed(entry[name]), likes[name]) for name in names]
         cells = (
             _name(view, group),
             TableCell(source, source),
@@ -180,7 +180,9 @@ def comparisons(view: ResultsView) -> Table:
         Column("comparison", "The difference is the first minus the second, on the same prompts.", text=True),
         Column("difference", "With its 95 % interval."),
         Column(
-            "shown", "The interval excludes 0, p after Holm is at most 0.05, and six prompts or more.", text=True
+            "shown",
+            "The interval excludes 0, p after Holm is at most 0.05, and six prompts or more.",
+            text=True,
         ),
         Column("p", "Of a paired permutation test."),
         Column(

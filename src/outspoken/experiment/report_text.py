@@ -12,7 +12,16 @@ from outspoken.experiment.results_view import DisplayedDifference, DisplayedFigu
 from outspoken.measure.statistics import FEW
 from outspoken.report.format import number
 
-__all__ = ["SOURCES", "Conclusion", "TaskConclusion", "answer", "chance", "interval", "samples", "signed"]
+__all__ = [
+    "SOURCES",
+    "Conclusion",
+    "TaskConclusion",
+    "chance",
+    "conclude",
+    "interval",
+    "samples_per_prompt",
+    "signed",
+]
 
 # What stated probabilities are held against.
 SOURCES = {"direct": "direct answers", "reference": "the reference"}
@@ -42,7 +51,7 @@ def chance(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def samples(view: ResultsView) -> str:
+def samples_per_prompt(view: ResultsView) -> str:
     """How many direct answers there are to a prompt where stated probabilities are held against them (`60`, or
     `58 to 60`); empty where they are not."""
     pairs = {(task, model) for task, model, _, source in view.calibrations() if source == "direct"}
@@ -75,7 +84,7 @@ class Conclusion:
     verdicts: tuple[TaskConclusion, ...]
 
 
-def answer(view: ResultsView) -> Conclusion:
+def conclude(view: ResultsView) -> Conclusion:
     """Which arm, by how much over the baseline, how sure, and at what price.
 
     An arm is shown to be better only where its difference from the baseline goes the better way, the interval

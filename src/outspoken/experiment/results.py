@@ -26,12 +26,12 @@ from outspoken.measure.analysis import Analysis, analyse
 from outspoken.measure.cost import Cost
 from outspoken.measure.embedding import Embedder, embedder
 from outspoken.measure.judge import Judge
-from outspoken.measure.judging import Quality, quality_of
+from outspoken.measure.judging import Quality, judge_quality
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.values import Group
 from outspoken.tasks import Task
 
-__all__ = ["MeasuredGroup", "check", "conclude", "of_grid", "recorded", "write"]
+__all__ = ["ArmResponses", "check_measuring", "groups_of_grid", "groups_of_recordings", "measure_groups", "write"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -41,7 +41,7 @@ _EXAMPLE_PROMPTS, _EXAMPLE_TEXTS, _EXAMPLE_LENGTH = 3, 5, 1200
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredGroup:
+class ArmResponses:
     """What is measured as one: a group of responses to a task, the arm that it belongs to, and what it cost."""
 
     task: Task
@@ -51,7 +51,7 @@ class MeasuredGroup:
     cost: Cost | None = None
 
 
-def check(spec: ExperimentSpec, tasks: Iterable[Task]) -> None:
+def check_measuring(spec: ExperimentSpec, tasks: Iterable[Task]) -> None:
     """Raise `UsageError` for a measure, an embedder, a judge or a rubric that cannot be; nothing is sent."""
     if spec.primary and spec.primary not in MEASURES:
         raise UnknownNameError("measure", spec.primary, MEASURES)
@@ -72,15 +72,15 @@ def _embedder(spec: ExperimentSpec, *, cache: bool = True) -> Embedder | None:
     return None if spec.embedder == "none" else embedder(spec.embedder or _DEFAULT_EMBEDDER, cache=cache)
 
 
-def of_grid(spec: ExperimentSpec, came: Iterable[CellResult]) -> list[MeasuredGroup]:
+def groups_of_grid(spec: ExperimentSpec, came: Iterable[CellResult]) -> list[ArmResponses]:
     """The cells of a grid."""
     return [
-        MeasuredGroup(one.cell.task, one.cell.arm.name, one.cell.arm.method, one.group(spec.axis), one.cost())
+        ArmResponses(one.cell.task, one.cell.arm.name, one.cell.arm.method, one.group(spec.axis), one.cost())
         for one in came
     ]
 
 
-def recorded(task: Task, files: Sequence[Path]) -> tuple[list[MeasuredGroup], tuple[str, ...]]:
+def groups_of_recordings(task: Task, files: Sequence[Path]) -> tuple[list[ArmResponses], tuple[str, ...]]:
     """Recorded responses to one task, and what is to be told of their files.
 
     A group is called by its method; by its model and settings too, where that alone does not tell it apart.
@@ -93,12 +93,12 @@ def recorded(task: Task, files: Sequence[Path]) -> tuple[list[MeasuredGroup], tu
             for group in found.groups
         ]
     subjects = [
-        MeasuredGroup(task, name, group.method, group) for name, group in zip(names, found.groups, strict=True)
+        ArmResponses(task, name, group.method, group) for name, group in zip(names, found.groups, strict=True)
     ]
     return subjects, (*found.problems, *_unknown_prompts(task, subjects))
 
 
-def _unknown_prompts(task: Task, subjects: Sequence[MeasuredGroup]) -> Iterable[str]:
+def _unknown_prompts(task: Task, subjects: Sequence[ArmResponses]) -> Iterable[str]:
     """What is to be said of prompts whose answers the task does not have."""
     if task.expected is not None or not any(prompt.expected for prompt in task.prompts):
         return
@@ -111,9 +111,9 @@ def _unknown_prompts(task: Task, subjects: Sequence[MeasuredGroup]) -> Iterable[
         )
 
 
-async def conclude(
+async def measure_groups(
     spec: ExperimentSpec,
-    subjects: Sequence[MeasuredGroup],
+    subjects: Sequence[ArmResponses],
     folder: Path,
     *,
     command: str,
@@ -157,7 +157,7 @@ def write(document: Mapping[str, Any], folder: Path) -> None:
 
 
 def _opening(
-    spec: ExperimentSpec, subjects: Sequence[MeasuredGroup], command: str, embedder_name: str
+    spec: ExperimentSpec, subjects: Sequence[ArmResponses], command: str, embedder_name: str
 ) -> dict[str, Any]:
     """The document before anything is measured."""
     if not subjects:
@@ -202,7 +202,7 @@ def _opening(
 
 
 async def _quality(
-    spec: ExperimentSpec, task: Task, subjects: Sequence[MeasuredGroup], folder: Path, progress: Progress | None
+    spec: ExperimentSpec, task: Task, subjects: Sequence[ArmResponses], folder: Path, progress: Progress | None
 ) -> tuple[Quality, tuple[str, ...]]:
     """The judge's values by subject and prompt, and what is to be told of its verdicts."""
     rubric = spec.rubric or task.rubric
@@ -217,13 +217,13 @@ async def _quality(
 
     with Ledger(folder / LEDGER) as ledger:
         judge = Judge(spec.judge, rubric, ledger=ledger, seed=spec.seed or 0)
-        return await quality_of([subject.group for subject in subjects], judge, show)
+        return await judge_quality([subject.group for subject in subjects], judge, show)
 
 
 async def _measured(
     spec: ExperimentSpec,
     task: Task,
-    subjects: Sequence[MeasuredGroup],
+    subjects: Sequence[ArmResponses],
     named: Embedder | None,
     quality: Mapping[tuple[int, str], Sequence[float]],
     progress: Progress | None,
@@ -244,7 +244,7 @@ async def _measured(
     )
 
 
-def _pairs(spec: ExperimentSpec, subjects: Sequence[MeasuredGroup]) -> list[tuple[int, int]]:
+def _pairs(spec: ExperimentSpec, subjects: Sequence[ArmResponses]) -> list[tuple[int, int]]:
     """Each subject with the baseline of the same model and at the same value of the axis, where there is one, and
     all others of that model and value with each other.
 
@@ -269,7 +269,7 @@ def _baseline(spec: ExperimentSpec, arms: Sequence[str]) -> str:
     return spec.baseline if spec.baseline in arms else arms[0]
 
 
-def _group(identifier: str, subject: MeasuredGroup, measured: dict[str, Any]) -> dict[str, Any]:
+def _group(identifier: str, subject: ArmResponses, measured: dict[str, Any]) -> dict[str, Any]:
     of = {"id": identifier, "task": subject.task.name, "arm": subject.arm}
     return of | measured | {"method": subject.method}
 
@@ -277,7 +277,7 @@ def _group(identifier: str, subject: MeasuredGroup, measured: dict[str, Any]) ->
 def _add(
     document: dict[str, Any],
     task: Task,
-    subjects: Sequence[MeasuredGroup],
+    subjects: Sequence[ArmResponses],
     analysis: Analysis,
     groups: Sequence[Mapping[str, Any]],
 ) -> None:

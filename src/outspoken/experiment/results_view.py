@@ -9,7 +9,7 @@ from typing import Any
 from outspoken.errors import UsageError
 from outspoken.measure.statistics import FEW
 
-__all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "shown"]
+__all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "displayed"]
 
 LEVEL = 0.05
 
@@ -72,7 +72,7 @@ class DisplayedDifference:
         return ""
 
 
-def shown(estimate: Mapping[str, Any] | None, scale: float = 1) -> DisplayedFigure | None:
+def displayed(estimate: Mapping[str, Any] | None, scale: float = 1) -> DisplayedFigure | None:
     """An estimate of the results times its scale, None where it has no value."""
     if not estimate or estimate.get("value") is None:
         return None
@@ -146,7 +146,7 @@ class ResultsView:
 
     def figure(self, group: Mapping[str, Any], name: str | None) -> DisplayedFigure | None:
         """None where the figure does not exist for this group."""
-        return shown(group["measures"].get(name), self.measures[name]["scale"]) if name else None
+        return displayed(group["measures"].get(name), self.measures[name]["scale"]) if name else None
 
     def calibrations(self) -> dict[tuple[str, str, Any, str], list[Mapping[str, Any]]]:
         """How stated probabilities compare, by task, model, place on the axis and what they are held against.

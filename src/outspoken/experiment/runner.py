@@ -13,12 +13,12 @@ from typing import Any
 from outspoken.batch.estimate import estimate
 from outspoken.batch.file import BatchJob, FileRun
 from outspoken.errors import LedgerError, OutputError, OutspokenError, UsageError
-from outspoken.experiment.cells import CellResult, came_of, cut_to
+from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
 from outspoken.experiment.grid import Grid, GridCell
 from outspoken.io.atomic import replace as write_whole
 from outspoken.ledger import Ledger
 
-__all__ = ["GridRun", "claim", "foretell"]
+__all__ = ["GridRun", "claim_folder", "estimate_grid"]
 
 LEDGER = "ledger.sqlite"
 _SPEC = "spec.json"
@@ -48,7 +48,7 @@ class GridRun:
         self._wanted: dict[str, int] = {}
         self._heard: set[str] = set()
         self._silent: dict[str, OutspokenError] = {}
-        claim(folder, grid.asked(), overwrite=overwrite)
+        claim_folder(folder, grid.asked(), overwrite=overwrite)
         for name, text in _prompt_files(grid).items():
             (folder / "prompts").mkdir(exist_ok=True)
             _write(folder / "prompts" / name, text)
@@ -131,7 +131,7 @@ class GridRun:
                 return
             self._wanted[cell.id] = wanted
             with Ledger(self.ledger_path) as ledger:
-                came = await came_of(cell, self._source(cell), ledger, wanted)
+                came = await read_cell(cell, self._source(cell), ledger, wanted)
             used = {prompt: came.completion_tokens(prompt) for prompt in budget}
             short = max((budget[prompt] / max(1, used[prompt]) for prompt in budget), default=0.0)
             if short <= 1:
@@ -142,19 +142,19 @@ class GridRun:
     async def _budget(self, cell: GridCell) -> Mapping[str, int]:
         matched = self.grid.matched(cell)
         with Ledger(self.ledger_path) as ledger:
-            came = await came_of(matched, self._source(matched), ledger)
+            came = await read_cell(matched, self._source(matched), ledger)
         return {asked.prompt_id: came.completion_tokens(asked.prompt_id) for asked in came.prompts}
 
     async def _came(self, cell: GridCell) -> CellResult:
         with Ledger(self.ledger_path) as ledger:
-            came = await came_of(cell, self._source(cell), ledger, self._wanted.get(cell.id))
-        return cut_to(came, await self._budget(cell)) if cell.arm.token_match else came
+            came = await read_cell(cell, self._source(cell), ledger, self._wanted.get(cell.id))
+        return limit_tokens(came, await self._budget(cell)) if cell.arm.token_match else came
 
     def _source(self, cell: GridCell) -> Path:
         return self.folder / "prompts" / _file_of(cell)
 
 
-def claim(folder: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
+def claim_folder(folder: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
     """Make `folder` the place of the experiment that `asked` describes, or see that it is.
 
     Raises `UsageError` where it holds something else.
@@ -182,7 +182,7 @@ def claim(folder: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
     _write(record, json.dumps({"format": 1, "asked": asked}, ensure_ascii=False, indent=2) + "\n")
 
 
-def foretell(grid: Grid, folder: Path) -> dict[str, Any]:
+def estimate_grid(grid: Grid, folder: Path) -> dict[str, Any]:
     """Requests, tokens and cost of the whole grid, as `outspoken.batch.estimate` guesses them; nothing is sent."""
     totals: dict[str, Any] = {"cells": len(grid.cells), "requests": 0, "from_ledger": 0, "tokens": 0, "usd": 0.0}
     assumptions: dict[str, None] = {}

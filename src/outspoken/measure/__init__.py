@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken._lazy import attach
 
 need("numpy", "measuring", "measure")

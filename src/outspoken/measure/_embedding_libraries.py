@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import UsageError
 from outspoken.models.base import Embeddings
 

@@ -15,9 +15,9 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure import sets
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_shares import distributions
-from outspoken.measure.calibration import Calibrated, calibrate
+from outspoken.measure.calibration import GroupCalibration, calibrate
 from outspoken.measure.cost import Cost
-from outspoken.measure.measures import MEASURES, MeasureDefinition, MeasureInput, NotGivenError, figure
+from outspoken.measure.measures import MEASURES, MeasureDefinition, MeasureInput, NotGivenError, compute
 from outspoken.measure.statistics import (
     Comparison,
     Estimate,
@@ -31,7 +31,7 @@ from outspoken.measure.values import Group, PromptGroup, Response
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder
 
-__all__ = ["Analysis", "Compared", "Measured", "analyse"]
+__all__ = ["Analysis", "GroupComparison", "MeasuredGroup", "analyse"]
 
 Floats = NDArray[np.floating]
 Progress = Callable[[str, int, int], None]
@@ -49,7 +49,7 @@ _BLIND_NOTE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredGroup:
     """A group and its figures. `undefined` says why a measure has none; where what it needs was not given (a
     reference, embeddings, a judge), it is in `not_given`. `sums` holds each prompt's part in a figure, a sum and
     its weight, by the prompt's id."""
@@ -83,7 +83,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class GroupComparison:
     """One measure of two groups, by their places in `Analysis.groups`: a minus b."""
 
     measure: str
@@ -100,11 +100,11 @@ class Analysis:
     """What came of `analyse`. `distributions` holds, where answers can be listed, the share of each answer;
     `calibration` how the stated probabilities of each group compare with what there is to compare them with."""
 
-    groups: tuple[Measured, ...]
-    comparisons: tuple[Compared, ...]
+    groups: tuple[MeasuredGroup, ...]
+    comparisons: tuple[GroupComparison, ...]
     warnings: tuple[str, ...]
     distributions: tuple[dict[str, Any], ...] = ()
-    calibration: tuple[Calibrated, ...] = ()
+    calibration: tuple[GroupCalibration, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -142,7 +142,7 @@ async def analyse(
     if not any(asked.responses for group in groups for asked in group.prompts):
         raise UsageError("there is no response to measure")
     embeddings = await _embedded(groups, embedder, progress)
-    made: list[Measured] = []
+    made: list[MeasuredGroup] = []
     total = sum(len(group.prompts) for group in groups)
     done = 0
     materials: list[dict[str, MeasureInput]] = []
@@ -189,7 +189,7 @@ async def _embedded(
 
 def _measured(
     group: Group, materials: Mapping[str, MeasureInput], cost: Cost | None, seed: int, resamples: int
-) -> Measured:
+) -> MeasuredGroup:
     figures: dict[str, Estimate] = {}
     undefined: dict[str, str] = {}
     sums: dict[str, dict[str, tuple[float, float]]] = {}
@@ -199,7 +199,7 @@ def _measured(
         reasons: dict[str, int] = {}
         for prompt_id, material in materials.items():
             try:
-                found[prompt_id] = figure(measure, material)
+                found[prompt_id] = compute(measure, material)
             except UndefinedError as error:
                 if isinstance(error, NotGivenError):
                     not_given.add(measure.name)
@@ -211,7 +211,7 @@ def _measured(
         if found:
             sums[measure.name] = found
             figures[measure.name] = _estimate(measure, found, materials, seed, resamples)
-    return Measured(group, figures, undefined, sums, cost, frozenset(not_given))
+    return MeasuredGroup(group, figures, undefined, sums, cost, frozenset(not_given))
 
 
 def _estimate(
@@ -281,27 +281,27 @@ def _total(parts: Sequence[Mapping[str, float]], times: Iterable[int]) -> dict[s
 
 
 def _comparisons(
-    made: Sequence[Measured],
+    made: Sequence[MeasuredGroup],
     pairs: Sequence[tuple[int, int]],
     seed: int,
     resamples: int,
     progress: Progress | None,
-) -> tuple[Compared, ...]:
-    every: list[Compared] = []
+) -> tuple[GroupComparison, ...]:
+    every: list[GroupComparison] = []
     for done, name in enumerate(MEASURES, 1):
-        family: list[Compared] = []
+        family: list[GroupComparison] = []
         for a, b in pairs:
             comparison = _compared(name, made[a], made[b], seed, resamples)
             if comparison is not None:
-                family.append(Compared(name, a, b, comparison))
+                family.append(GroupComparison(name, a, b, comparison))
         holm = corrected([compared.comparison for compared in family])
-        every += [Compared(old.measure, old.a, old.b, new) for old, new in zip(family, holm, strict=True)]
+        every += [GroupComparison(old.measure, old.a, old.b, new) for old, new in zip(family, holm, strict=True)]
         if progress:
             progress("comparing", done, len(MEASURES))
     return tuple(every)
 
 
-def _compared(name: str, one: Measured, other: Measured, seed: int, resamples: int) -> Comparison | None:
+def _compared(name: str, one: MeasuredGroup, other: MeasuredGroup, seed: int, resamples: int) -> Comparison | None:
     a, b = one.sums.get(name, {}), other.sums.get(name, {})
     shared = sorted(a.keys() & b.keys())
     if not shared:
@@ -329,7 +329,7 @@ def _of_calls(a: Estimate, b: Estimate) -> Comparison:
     return Comparison(difference, low, high, None, None, None, min(a.units, b.units), None, note)
 
 
-def _warnings(made: Sequence[Measured]) -> Iterable[str]:
+def _warnings(made: Sequence[MeasuredGroup]) -> Iterable[str]:
     for measured in made:
         group = measured.group
         name = " ".join(part for part in (group.model, group.method) if part) or "the responses"
@@ -365,7 +365,7 @@ def _warnings(made: Sequence[Measured]) -> Iterable[str]:
         yield f"the groups differ in their prompts: comparisons use what both have ({len(common):,} are in all)"
 
 
-def _lacking(made: Sequence[Measured]) -> int:
+def _lacking(made: Sequence[MeasuredGroup]) -> int:
     """How many calls have a probability for some of their responses and not for others."""
     some: dict[tuple[int, str, int | None], set[bool]] = {}
     for at, measured in enumerate(made):

@@ -19,7 +19,7 @@ from outspoken.measure.answer_sets import Answers, load
 from outspoken.measure.comparing import ask
 from outspoken.measure.cost import Cost, cost_of
 from outspoken.measure.judge import Judge
-from outspoken.measure.judging import Quality, quality_of
+from outspoken.measure.judging import Quality, judge_quality
 from outspoken.measure.rubrics import Rubric
 from outspoken.measure.values import Group, PromptGroup
 from outspoken.models.base import Model
@@ -70,7 +70,7 @@ async def ameasure(
         raise UsageError(
             "responses are paths of files, or mappings with prompt and text; not both, and nothing else"
         )
-    found = response_files.of_rows(sources, by=by) if in_memory else response_files.read_all(sources, by=by)
+    found = response_files.from_rows(sources, by=by) if in_memory else response_files.read_all(sources, by=by)
     groups = found.groups
     if per_prompt is not None:
         groups = tuple(_first(group, per_prompt) for group in groups)
@@ -137,7 +137,7 @@ async def _judged(
         if progress:
             progress("judging", done, total)
 
-    return await quality_of(groups, judge, show)
+    return await judge_quality(groups, judge, show)
 
 
 async def _analysed(groups: Sequence[Group], embedder: str | None, **more: Any) -> Analysis:

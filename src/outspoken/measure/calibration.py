@@ -19,8 +19,8 @@ from outspoken.measure.values import Group, PromptGroup, Response
 
 __all__ = [
     "Bin",
-    "Calibrated",
     "Calibration",
+    "GroupCalibration",
     "against",
     "against_logprobs",
     "calibrate",
@@ -158,7 +158,7 @@ def _rank_correlation(stated: Sequence[float], observed: Sequence[float]) -> flo
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
+class GroupCalibration:
     """The calibration of the group at `group` against `source`: the answers of the "direct" group of the same
     model, or the "reference". Figures are means over prompts, `bins` the reliability curve of all answers;
     `undefined` counts the prompts that cannot be calibrated: those with one answer in all, and those where nothing
@@ -191,7 +191,7 @@ def calibrate(
     *,
     seed: int = 0,
     resamples: int = 10_000,
-) -> tuple[Calibrated, ...]:
+) -> tuple[GroupCalibration, ...]:
     """Every group with stated probabilities, against whatever there is to hold them against."""
     known = answers or (lambda asked: Answers.free())
     found = []
@@ -245,7 +245,7 @@ def _calibrated(
     known: Callable[[PromptGroup], Answers],
     seed: int,
     resamples: int,
-) -> Calibrated | None:
+) -> GroupCalibration | None:
     made: list[Calibration] = []
     pairs: list[tuple[float, float]] = []
     undefined = 0
@@ -272,7 +272,7 @@ def _calibrated(
 
     ranks = [found.rank_correlation for found in made if found.rank_correlation is not None]
     said, observed_shares = zip(*pairs, strict=True)
-    return Calibrated(
+    return GroupCalibration(
         at,
         source,
         mean([found.total_variation for found in made]),

@@ -20,10 +20,18 @@ from outspoken.errors import OutspokenError, ReplyError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
 from outspoken.measure.judge_replies import read_choice, read_scores
-from outspoken.measure.rubrics import AGAIN, CHOICE_SCHEMA, CHOICES, Rubric, choice_question, score_question, told
+from outspoken.measure.rubrics import (
+    AGAIN,
+    CHOICE_SCHEMA,
+    CHOICES,
+    Rubric,
+    choice_question,
+    judge_instructions,
+    score_question,
+)
 from outspoken.models.base import Model
 
-__all__ = ["Judge", "JudgeScore", "Judged", "JudgedItem", "Preference", "ResponsePair"]
+__all__ = ["Judge", "JudgeScore", "JudgeSummary", "JudgedItem", "Preference", "ResponsePair"]
 
 R = TypeVar("R", bound="JudgeScore | Preference")
 V = TypeVar("V")
@@ -109,7 +117,7 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged(Generic[R]):
+class JudgeSummary(Generic[R]):
     """What came of judging: how many verdicts are `unreadable`, how many were `retried` for being so, `failures`
     (the unreadable among them) by cause, preferences that were `inconsistent`; and of all that the judge was asked
     so far the requests that were paid for, those answered `from_ledger`, the usage and the US dollars (None: the
@@ -206,10 +214,10 @@ class Judge:
         found = await self._each([(pair.prompt, pair.a, pair.b) for pair in pairs], self._compare, progress)
         return [replace(preference, id=pair.id) for preference, pair in zip(found, pairs, strict=True)]
 
-    def summary(self, verdicts: Iterable[R]) -> Judged[R]:
+    def summary(self, verdicts: Iterable[R]) -> JudgeSummary[R]:
         """What came of `verdicts`, and what all that this judge was asked so far has cost."""
         kept, meter = tuple(verdicts), self.meter
-        return Judged(
+        return JudgeSummary(
             kept,
             sum(verdict.unreadable for verdict in kept),
             sum(verdict.retried for verdict in kept),
@@ -272,7 +280,7 @@ class Judge:
         if not text.strip():
             return JudgeScore(None, None, 0, shown, draw.position, error=_BLANK, cause=_BLANK)
         question = score_question(draw.tag, prompt, text, order)
-        messages = (Message("system", told(self.rubric, order)), Message("user", question))
+        messages = (Message("system", judge_instructions(self.rubric, order)), Message("user", question))
         said = await self._ask(caller, messages, schema, lambda reply: read_scores(reply, self.rubric))
         caller.ended(said.error)
         value = None if said.value is None else self.rubric.value(said.value)
@@ -286,7 +294,7 @@ class Judge:
             return Preference(None, None, None, None, 0, shown, draw.position, error=_BLANK, cause=_BLANK)
         if a == b:
             return Preference("tie", True, None, None, 0, shown, draw.position)
-        system = Message("system", told(self.rubric, order))
+        system = Message("system", judge_instructions(self.rubric, order))
         answers: list[str | None] = []
         said: list[_Said[str]] = []
         for texts, meaning in (((a, b), ("a", "b", "tie")), ((b, a), ("b", "a", "tie"))):

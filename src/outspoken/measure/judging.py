@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from outspoken.measure.judge import Judge, JudgedItem
 from outspoken.measure.values import Group
 
-__all__ = ["Quality", "quality_of"]
+__all__ = ["Quality", "judge_quality"]
 
 Quality = dict[tuple[int, str], list[float]]
 
 
-async def quality_of(
+async def judge_quality(
     groups: Sequence[Group], judge: Judge, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Quality, tuple[str, ...]]:
     """A judge's values by (group, prompt id), as `analyse` takes them, and what is to be told of the verdicts.

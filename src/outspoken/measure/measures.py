@@ -16,7 +16,7 @@ from outspoken.measure.answer_sets import Answers
 from outspoken.measure.tokenization import words
 from outspoken.measure.values import Response
 
-__all__ = ["MEASURES", "MeasureDefinition", "MeasureInput", "NotGivenError", "figure"]
+__all__ = ["MEASURES", "MeasureDefinition", "MeasureInput", "NotGivenError", "compute"]
 
 Floats = NDArray[np.floating]
 
@@ -381,7 +381,7 @@ _ROWS = (
 MEASURES: dict[str, MeasureDefinition] = {row.name: row for row in _ROWS}
 
 
-def figure(measure: MeasureDefinition, material: MeasureInput) -> _Made:
+def compute(measure: MeasureDefinition, material: MeasureInput) -> _Made:
     """The sum and the weight of a measure for one prompt. Raises `UndefinedError` where it has none."""
     if not material.responses:
         raise UndefinedError("no response came")

@@ -32,12 +32,12 @@ from outspoken.measure.response_rows import (
     RowReader,
     RowResponses,
     Trials,
+    has_value,
     is_counts,
-    said,
 )
 from outspoken.measure.values import Group, PromptGroup, Response
 
-__all__ = ["Records", "of_rows", "read", "read_all"]
+__all__ = ["Records", "from_rows", "read", "read_all"]
 
 Source = str | PathLike[str]
 
@@ -94,7 +94,7 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
     return gathered.finished(files)
 
 
-def of_rows(
+def from_rows(
     rows: Iterable[Mapping[str, Any]], *, method: str = "", model: str = "", by: Sequence[str] = ()
 ) -> Records:
     """The responses of rows in memory, with the fields of a file that `read_all` reads.
@@ -270,7 +270,7 @@ class _Gathered:
 
     def add(self, row: Mapping[str, Any], found: RowResponses, file: int) -> None:
         told = {
-            name: str(row[name]) if said(row.get(name)) else self._defaults.get(name, "")
+            name: str(row[name]) if has_value(row.get(name)) else self._defaults.get(name, "")
             for name in ("method", "model", "template")
         }
         settings = {name: _plain(row.get(name)) for name in self.by}

@@ -12,7 +12,7 @@ from outspoken.batch.source_formats import listed
 from outspoken.measure.values import Response
 from outspoken.parsing.probabilities import number
 
-__all__ = ["KINDS", "ResponseRowError", "RowReader", "RowResponses", "Trials", "is_counts", "said"]
+__all__ = ["KINDS", "ResponseRowError", "RowReader", "RowResponses", "Trials", "has_value", "is_counts"]
 
 _LONGEST = 40
 _MAX_COUNTED = 1_000_000
@@ -37,7 +37,7 @@ class RowResponses:
 
     def add(self, text: Any, **values: Any) -> None:
         """A response, a failure (no text) or an empty one (a text of blanks)."""
-        if not said(text) and text != "":
+        if not has_value(text) and text != "":
             self.failures += 1
             return
         if isinstance(text, bool) or not isinstance(text, (str, int, float)):
@@ -49,7 +49,7 @@ class RowResponses:
 
     def number(self, row: Mapping[str, Any], name: str, fits: Callable[[float], bool] = math.isfinite) -> Any:
         value = row.get(name)
-        if value is None or not said(value):
+        if value is None or not has_value(value):
             return None
         try:
             found = math.nan if isinstance(value, bool) else float(value)
@@ -66,20 +66,20 @@ class RowResponses:
         return None if found is None else int(found)
 
 
-def said(value: Any) -> bool:
+def has_value(value: Any) -> bool:
     return value is not None and value != "" and value == value
 
 
 def _prompt(row: Mapping[str, Any]) -> str:
     value = row.get("prompt")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    if not said(value) or not text.strip():
+    if not has_value(value) or not text.strip():
         raise ResponseRowError("no prompt")
     return text
 
 
 def _identifier(value: Any) -> str | None:
-    return str(value) if said(value) else None
+    return str(value) if has_value(value) else None
 
 
 class RowReader:
@@ -87,7 +87,7 @@ class RowReader:
 
     def __call__(self, row: dict[str, Any]) -> RowResponses:
         found = RowResponses(_identifier(row.get("prompt_id")), _prompt(row))
-        if said(row.get("error")):
+        if has_value(row.get("error")):
             found.failures = 1
             return found
         if "text" not in row:
@@ -148,7 +148,7 @@ class _Calls(RowReader):
         self._call += not self._goes_on(entries, found.prompt)
         self._asked = found.prompt
         given = list(_given(entries))
-        if not any(said(text) and str(text).strip() for text, _ in given):
+        if not any(has_value(text) and str(text).strip() for text, _ in given):
             self._nothing += 1
             found.failures = 1
             return found
@@ -173,7 +173,7 @@ class _Calls(RowReader):
     @staticmethod
     def _stated(raw: Any, found: RowResponses) -> float | None:
         value, percent = number(raw)
-        if value is None and said(raw):
+        if value is None and has_value(raw):
             found.left_out.append(f"probability {repr(raw)[:_LONGEST]}")
         return value / 100 if value is not None and percent else value
 

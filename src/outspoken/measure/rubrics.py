@@ -25,6 +25,7 @@ __all__ = [
     "Criterion",
     "Rubric",
     "choice_question",
+    "judge_instructions",
     "load",
     "name_key",
     "names",
@@ -32,7 +33,6 @@ __all__ = [
     "score_question",
     "scores_schema",
     "source",
-    "told",
 ]
 
 CHOICES = ("first", "second", "tie")
@@ -203,7 +203,7 @@ def scores_schema(order: tuple[Criterion, ...]) -> dict[str, Any]:
     }
 
 
-def told(rubric: Rubric, order: tuple[Criterion, ...]) -> str:
+def judge_instructions(rubric: Rubric, order: tuple[Criterion, ...]) -> str:
     criteria = "\n".join(f"- {entry.name} ({entry.range}): {entry.about}" for entry in order)
     return f"{rubric.prompt}\n\nThe criteria, in no particular order:\n{criteria}"
 

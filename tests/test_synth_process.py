@@ -134,7 +134,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["no.toml"], "cannot read the spec no.toml"),
+        (["no.toml"], "cannot read the pipeline no.toml"),
         (["qestions"], "did you mean 'questions'"),
         (["mine.toml", "--engine", "rya"], "did you mean 'ray'"),
         (["mine.toml", "--workers", "2"], "belong to --engine ray"),

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.batch.table_columns import COLUMNS, agree, join, json_lines, merge, renamed, write_table
 from outspoken.errors import OutputError, UsageError
-from outspoken.io.atomic import put_in_place, replace, temporary_name, why, writing
+from outspoken.io.atomic import put_in_place, write_file, temporary_name, reason_of, output_errors
 
 __all__ = ["FailureFile", "Output"]
 
@@ -69,7 +69,7 @@ class Output:
             self._clear(resume=resume, overwrite=overwrite)
         except OSError as error:
             self.release()
-            raise UsageError(f"the old output {self.path} cannot be removed: {why(error)}") from error
+            raise UsageError(f"the old output {self.path} cannot be removed: {reason_of(error)}") from error
         except BaseException:
             self.release()
             raise
@@ -89,8 +89,8 @@ class Output:
             raise ValueError(f"the columns of a part must be of one length, not of {sorted(lengths)}")
         target = self._part(number)
         if self.format == "jsonl":
-            return replace(target, lambda file: file.writelines(json_lines(every)))
-        return replace(target, lambda file: write_table(every, file))
+            return write_file(target, lambda file: file.writelines(json_lines(every)))
+        return write_file(target, lambda file: write_table(every, file))
 
     def size(self, number: int) -> int | None:
         """The part's size in bytes, None where there is none."""
@@ -114,9 +114,9 @@ class Output:
         if self._is_folder:
             agree(paths)
         elif self.format == "jsonl":
-            replace(self.path, lambda file: join(paths, file))
+            write_file(self.path, lambda file: join(paths, file))
         else:
-            replace(self.path, lambda file: merge(paths, file))
+            write_file(self.path, lambda file: merge(paths, file))
         if finished:
             self._remove_parts(but=set(paths) if self._is_folder else set())
             if not self._is_folder:
@@ -152,7 +152,7 @@ class Output:
                     path.unlink()
         except OSError as error:
             raise OutputError(
-                f"{self.path} is complete, but its parts in {self.parts} cannot be removed: {why(error)}"
+                f"{self.path} is complete, but its parts in {self.parts} cannot be removed: {reason_of(error)}"
             ) from error
 
     def _try_to_write(self) -> None:
@@ -170,7 +170,7 @@ class Output:
         except FileExistsError as error:
             raise UsageError(f"{self.parts} is a file, and the parts need a folder of that name") from error
         except OSError as error:
-            raise UsageError(f"nothing can be written to {self.path}: {why(error)}") from error
+            raise UsageError(f"nothing can be written to {self.path}: {reason_of(error)}") from error
 
     def _take_lock(self) -> None:
         """An exclusive transaction on an empty database: the system ends it when the process ends, however."""
@@ -184,7 +184,7 @@ class Output:
             except FileNotFoundError:
                 continue
             except (OSError, sqlite3.Error) as error:
-                raise UsageError(f"{self._lock_file} cannot be locked: {why(error)}") from error
+                raise UsageError(f"{self._lock_file} cannot be locked: {reason_of(error)}") from error
             with contextlib.ExitStack() as undo:
                 undo.callback(lock.close)
                 try:
@@ -257,7 +257,7 @@ class FailureFile:
         self.passing += passing
         if len(self.first) < _SHOWN:
             self.first.append(line)
-        with writing(self.path):
+        with output_errors(self.path):
             if self._file is None:
                 self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -267,7 +267,7 @@ class FailureFile:
         if self._file is None:
             self.path.unlink(missing_ok=True)
             return
-        with writing(self.path):
+        with output_errors(self.path):
             put_in_place(self._file, self.path)
         self._file = None
 

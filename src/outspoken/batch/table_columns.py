@@ -14,9 +14,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import OutputError
-from outspoken.io.atomic import replace, why
+from outspoken.io.atomic import write_file, reason_of
 
 __all__ = ["COLUMNS", "agree", "array_of", "join", "json_lines", "merge", "renamed", "write_table"]
 
@@ -190,7 +190,7 @@ def _unified(paths: list[Path], as_text: set[str]) -> Any:
             schema = parquet.read_schema(path)
         except (OSError, arrow.ArrowException) as error:
             raise OutputError(
-                f"the part {path} cannot be read ({why(error)}): delete it and run again with --resume"
+                f"the part {path} cannot be read ({reason_of(error)}): delete it and run again with --resume"
             ) from error
         for field in schema:
             # Reading adds Parquet's own marks.
@@ -291,7 +291,7 @@ def agree(paths: list[Path]) -> None:
         try:
             for path in paths:
                 if not _same(parquet.read_schema(path), schema):
-                    replace(path, partial(_merge_as, schema, [path]))
+                    write_file(path, partial(_merge_as, schema, [path]))
             return
         except _MisfitError as error:
             as_text.add(str(error))

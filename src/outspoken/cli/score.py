@@ -86,8 +86,8 @@ def _write(path: Path, shares: Mapping[str, float]) -> None:
 
     from outspoken.io import atomic
 
-    with atomic.writing(path):
-        atomic.replace(path, lambda file: file.write(json.dumps(shares, ensure_ascii=False, indent=1).encode()))
+    with atomic.output_errors(path):
+        atomic.write_file(path, lambda file: file.write(json.dumps(shares, ensure_ascii=False, indent=1).encode()))
     note(f"the distribution: {path}")
 
 

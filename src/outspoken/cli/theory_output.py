@@ -67,10 +67,10 @@ def deliver(
     for warning in document["warnings"]:
         note(f"note: {warning}", style="yellow")
     if out is not None:
-        from outspoken.io.atomic import put
+        from outspoken.io.atomic import write_bytes
         from outspoken.theory.report import write
 
-        put(out / "results.json", as_json(document))
+        write_bytes(out / "results.json", as_json(document))
         note(f"the report: {write(document, out)}")
 
 

@@ -69,7 +69,7 @@ def typicality(
     folder = out or Path(f"{stem}-typicality")
     claim(folder, "typicality", str(preferences))
     models = [get_model(name) for name in base]
-    with atomic.writing(folder):
+    with atomic.output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")
     try:

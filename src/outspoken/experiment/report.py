@@ -11,7 +11,7 @@ from typing import Any
 from outspoken.experiment import charts, report_tables
 from outspoken.experiment.report_text import conclude, interval, samples_per_prompt, signed
 from outspoken.experiment.results_view import ResultsView
-from outspoken.io.atomic import put
+from outspoken.io.atomic import write_bytes
 from outspoken.report import charts as drawing
 from outspoken.report import html
 from outspoken.report.charts import add_chart
@@ -30,7 +30,7 @@ def write(results: Mapping[str, Any], folder: Path, *, pictures: bool = True) ->
     where `results` is not a results document, `OutputError` where the folder cannot be written.
     """
     page = folder / "report.html"
-    put(page, render(results).encode())
+    write_bytes(page, render(results).encode())
     if pictures:
         drawing.write_pictures(_drawn(html.printable(results)), folder / "charts")
     return page

@@ -19,7 +19,7 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.experiment.cells import CellResult
 from outspoken.experiment.runner import LEDGER
 from outspoken.experiment.spec import ExperimentSpec
-from outspoken.io.atomic import replace as write_whole
+from outspoken.io.atomic import write_file as write_whole
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, analyse

@@ -15,7 +15,7 @@ from outspoken.batch.file import BatchJob, FileRun
 from outspoken.errors import LedgerError, OutputError, OutspokenError, UsageError
 from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
 from outspoken.experiment.grid import Grid, GridCell
-from outspoken.io.atomic import replace as write_whole
+from outspoken.io.atomic import write_file as write_whole
 from outspoken.ledger import Ledger
 
 __all__ = ["GridRun", "claim_folder", "estimate_grid"]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.toml_library import TomlFile, TomlLibrary
 from outspoken.settings import Settings
 from outspoken.templates import METHODS
 
 __all__ = ["AXES", "Arm", "ExperimentSpec", "load", "names"]
+
+_LIBRARY = TomlLibrary("experiment", __package__)
 
 _VERBALIZED = tuple(method for method in METHODS if method.startswith("vs-"))
 AXES: Mapping[str, tuple[str, ...]] = {
@@ -229,8 +230,7 @@ class ExperimentSpec:
 
 def names() -> tuple[str, ...]:
     """The names of the experiments that ship with the package."""
-    files = (resources.files(__package__) / "library").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    return _LIBRARY.names()
 
 
 def load(name: str) -> ExperimentSpec:
@@ -239,17 +239,7 @@ def load(name: str) -> ExperimentSpec:
     Paths in the file are relative to it. Raises `UsageError` where the file is not there or says something that no
     experiment has.
     """
-    if not name.endswith(".toml"):
-        if name not in names():
-            raise UnknownNameError("experiment", name, names(), see="or give a file: ./mine.toml")
-        text = (resources.files(__package__) / "library" / f"{name}.toml").read_text(encoding="utf-8")
-        return _read(f"experiment {name}", text, name, Path())
-    path = Path(name)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the experiment {name}: {error}") from error
-    return _read(name, text, path.stem, path.parent)
+    return _read(_LIBRARY.find(name))
 
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -263,17 +253,14 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def _read(where: str, text: str, stem: str, folder: Path) -> ExperimentSpec:
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} is not TOML: {error}") from error
+def _read(file: TomlFile) -> ExperimentSpec:
+    where, folder, table = file.where, file.folder, file.table()
     for key, value in table.items():
         if key not in _TYPES:
             raise UnknownNameError(f"key in {where}:", key, _TYPES)
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             raise UsageError(f"{where}: {key} has the wrong kind of value: {value!r}")
-    table.setdefault("name", stem)
+    table.setdefault("name", file.stem)
     quality = table.pop("quality", {})
     for key in quality:
         if key not in ("model", "rubric"):

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,48 +11,69 @@ from typing import IO, Any
 
 from outspoken.errors import OutputError, OutspokenError
 
-__all__ = ["put", "put_in_place", "replace", "temporary_name", "why", "writing"]
+__all__ = [
+    "output_errors",
+    "put_in_place",
+    "reason_of",
+    "replacing",
+    "temporary_name",
+    "write_bytes",
+    "write_file",
+]
 
 
-def replace(target: Path, write: Callable[[Any], object]) -> int:
-    """Write `target` whole or not at all, safe from a power cut once this returns; its size in bytes."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the content of a file, and create its folder if necessary. Raises `OutputError`."""
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, lambda file: file.write(content))
+
+
+def write_file(target: Path, write: Callable[[Any], object]) -> int:
+    """Replace a file by what `write` writes into the binary file it is given; returns the size in bytes.
+
+    See `replacing`.
+    """
+    with replacing(target) as file:
+        write(file)
+        return file.tell()
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """A binary file that replaces `target` at the end of the block, and then survives a power failure.
+
+    An error in the block leaves `target` as it was. Raises `OutputError` if the file cannot be written.
+    """
     temporary = temporary_name(target)
     try:
-        with writing(target), temporary.open("wb") as file:
-            write(file)
-            size = file.tell()
+        with output_errors(target), temporary.open("wb") as file:
+            yield file
             put_in_place(file, target)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    return size
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write the file, and its folder where there is none. Raises `OutputError` where that cannot be."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda file: file.write(content))
-
-
-def temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name}.tmp")
 
 
 @contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """What goes wrong meanwhile is an `OutputError` that names `target`."""
+def output_errors(target: Path) -> Iterator[None]:
+    """Turn errors of the system in the block into an `OutputError` that names `target`."""
     try:
         yield
     except OutspokenError:
         raise
     except (OSError, ValueError, TypeError) as error:
-        raise OutputError(f"{target} cannot be written: {why(error)}") from error
+        raise OutputError(f"{target} cannot be written: {reason_of(error)}") from error
+
+
+def temporary_name(target: Path) -> Path:
+    """The name under which `target` is written before `put_in_place` renames it."""
+    return target.with_name(f".{target.name}.tmp")
 
 
 def put_in_place(file: IO[Any], target: Path) -> None:
-    """Flush and close the `file` under `temporary_name(target)`, and rename it; safe from a power cut then."""
+    """Flush, close and rename the `file` that was opened under `temporary_name(target)`."""
     with file:
         file.flush()
         os.fsync(file.fileno())
@@ -61,6 +82,7 @@ def put_in_place(file: IO[Any], target: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
+    """Write the new name itself to the disk; on Windows folders cannot be opened."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -70,8 +92,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def why(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full: make room, then give the same command again (run: with --resume)"
+def reason_of(error: BaseException) -> str:
+    """The reason for an error of the system, without the names of files; for a full disk also the remedy."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full: make room, then give the same command again"
     return getattr(error, "strerror", None) or str(error)

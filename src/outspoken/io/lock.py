@@ -1,4 +1,4 @@
-"""Keeping other processes out of a file or a folder."""
+"""Keeping other processes out of a folder."""
 
 from __future__ import annotations
 
@@ -8,38 +8,48 @@ import sqlite3
 from pathlib import Path
 
 from outspoken.errors import UsageError
-from outspoken.io.atomic import why
+from outspoken.io.atomic import reason_of
 
-__all__ = ["FolderLock"]
+__all__ = ["FolderInUseError", "FolderLock"]
 
 _ATTEMPTS = 10
+
+
+class FolderInUseError(UsageError):
+    """Another process holds the lock."""
 
 
 class FolderLock:
     """An exclusive lock on a folder, held until `release` or until the process ends, however it ends.
 
-    The folder is made where it does not exist, and removed again by `release` where it was made here and is still
-    empty. The lock is an exclusive transaction on the empty SQLite database `name` in the folder; `what` names in
-    errors what is locked (default: the folder). Raises `UsageError` where another process holds the lock, or the
-    folder cannot be written.
+    The folder is created if necessary; `release` removes a folder that was created here and is still empty. The
+    lock is an exclusive transaction on the empty SQLite database `name` in the folder; `what` names in errors what
+    is locked (default: the folder). With `keep` the file stays after `release`: on a network disk a removed file
+    may look present to other machines for some seconds.
+
+    Raises `FolderInUseError` if another process holds the lock, `UsageError` if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, name: str = ".lock", what: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, name: str = ".lock", what: str | Path | None = None, keep: bool = False
+    ) -> None:
         self.folder, self.file = folder, folder / name
         self._what = what or folder
-        self._made = not folder.exists()
+        self._keep = keep
+        self._created = not folder.exists()
         self._connection: sqlite3.Connection | None = self._take()
 
     def release(self) -> None:
         """Let other processes in. Calling it twice is harmless."""
         if self._connection is None:
             return
-        # Removed while it is held: a process that opens the file afterwards makes a new one, see `_take`.
-        with contextlib.suppress(OSError):
-            self.file.unlink()
+        if not self._keep:
+            # Removed while it is held: a process that opens the file afterwards creates a new one, see `_take`.
+            with contextlib.suppress(OSError):
+                self.file.unlink()
         self._connection.close()
         self._connection = None
-        if self._made:
+        if self._created:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
 
@@ -62,7 +72,7 @@ class FolderLock:
             except FileExistsError as error:
                 raise UsageError(f"{self.folder} is a file, and a folder is needed") from error
             except (OSError, sqlite3.Error) as error:
-                raise UsageError(f"{self.folder} cannot be written: {why(error)}") from error
+                raise UsageError(f"{self.folder} cannot be written: {reason_of(error)}") from error
             with contextlib.ExitStack() as undo:
                 undo.callback(connection.close)
                 try:
@@ -78,7 +88,7 @@ class FolderLock:
                 except sqlite3.Error as error:
                     reason, code = str(error), error.sqlite_errorcode & 0xFF
                     if code == sqlite3.SQLITE_BUSY:
-                        raise UsageError(
+                        raise FolderInUseError(
                             f"another process is writing {self._what}: wait for it, or choose another output"
                         ) from error
                     # The folder may be removed, too, before SQLite opens the file.

@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.toml_library import TomlLibrary
 
 __all__ = [
     "AGAIN",
@@ -47,7 +46,7 @@ CHOICE_SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 
-_FOLDER = "rubric"
+_LIBRARY = TomlLibrary("rubric", __package__, "rubric")
 _TABLES = "a list of tables, [[criteria]]"
 _KINDS: Mapping[str, type | tuple[type, ...]] = {"text": str, "a number": (int, float), _TABLES: list}
 _TOP = {"name": "text", "about": "text", "prompt": "text", "criteria": _TABLES}
@@ -130,20 +129,12 @@ def name_key(name: str) -> str:
 
 def names() -> tuple[str, ...]:
     """The names of the rubrics that ship with the package."""
-    files = resources.files(__package__).joinpath(_FOLDER).iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    return _LIBRARY.names()
 
 
 def source(name: str) -> str:
     """The text of a rubric's file: a shipped name, or a path that ends in .toml."""
-    if name.endswith(".toml"):
-        try:
-            return Path(name).read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the rubric {name}: {error}") from error
-    if name not in names():
-        raise UnknownNameError("rubric", name, names(), see="or give a file: ./mine.toml")
-    return resources.files(__package__).joinpath(_FOLDER, f"{name}.toml").read_text(encoding="utf-8")
+    return _LIBRARY.find(name).text
 
 
 def load(name: str) -> Rubric:
@@ -153,10 +144,7 @@ def load(name: str) -> Rubric:
     and perhaps `name` (otherwise the file's own) and `about`. Raises `UsageError` where the file is not there,
     is not TOML, or says something that no rubric has.
     """
-    try:
-        table = tomllib.loads(source(name))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the rubric {name} is not TOML: {error}") from error
+    table = _LIBRARY.find(name).table()
     _check(name, "the file", table, _TOP, needed=("prompt", "criteria"))
     criteria = []
     for at, entry in enumerate(table["criteria"], 1):

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
-from outspoken.io.atomic import put
+from outspoken._imports import need
+from outspoken.io.atomic import write_bytes
 from outspoken.report.format import number
 from outspoken.report.theme import theme
 
@@ -102,8 +102,8 @@ def write_pictures(drawn: Iterable[tuple[str, str, Spec]], folder: Path) -> None
         words = re.findall(r"[\w.]+", f"{name} {title}")
         stem = f"{index:02d}-{'-'.join(words)}"[:60].rstrip("-.")
         svg = convert.vegalite_to_svg({**document, "title": title}, vl_version=_vega_lite(), config=theme())
-        put(folder / f"{stem}.svg", svg.encode())
-        put(folder / f"{stem}.png", convert.svg_to_png(svg, scale=2))
+        write_bytes(folder / f"{stem}.svg", svg.encode())
+        write_bytes(folder / f"{stem}.png", convert.svg_to_png(svg, scale=2))
 
 
 @cache

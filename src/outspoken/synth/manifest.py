@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.io.atomic import replace
+from outspoken.io.atomic import write_file
 from outspoken.synth.spec import PipelineSpec, PlannedStep
 from outspoken.synth.steps.base import Step
 
@@ -91,7 +91,7 @@ def files_of(step: Step, folder: str | None = None) -> dict[str, int]:
 
 def write(step: Step, manifest: Mapping[str, Any]) -> None:
     text = json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n"
-    replace(step.folder / f"{step.name}.json", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
+    write_file(step.folder / f"{step.name}.json", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
 
 
 def in_folder(folder: Path) -> list[dict[str, Any]]:

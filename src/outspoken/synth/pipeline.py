@@ -18,7 +18,7 @@ from outspoken._version import __version__
 from outspoken.batch.ray.cluster import connected
 from outspoken.engine import run as wait
 from outspoken.errors import NothingLeftError, OutputError, UnknownNameError, UsageError
-from outspoken.io.atomic import replace, why
+from outspoken.io.atomic import write_file, reason_of
 from outspoken.models import default_name, get_model
 from outspoken.synth import manifest
 from outspoken.synth.input_records import bring
@@ -308,9 +308,9 @@ def _nothing(manifests: list[dict[str, Any]]) -> str:
     """Which step removed what."""
     parts = []
     for done in manifests:
-        why = [f"{count:,} {reason}" for reason, count in done["removed"].items()]
-        why += [done["partly"]] if done["partly"] else []
-        told = f" ({'; '.join(why)})" if why else ""
+        reason_of = [f"{count:,} {reason}" for reason, count in done["removed"].items()]
+        reason_of += [done["partly"]] if done["partly"] else []
+        told = f" ({'; '.join(reason_of)})" if reason_of else ""
         parts.append(f"{done['step']} kept {done['kept']:,} of {done['records']:,}{told}")
     last = manifests[-1]["step"]
     return f"no record is left after {last}: {', '.join(parts)}; change that step, those before it stay done"
@@ -332,14 +332,14 @@ def _claimed(spec: PipelineSpec, folder: Path) -> sqlite3.Connection:
         folder.mkdir(parents=True, exist_ok=True)
         lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise OutputError(f"{folder} cannot be made or written: {why(error)}") from error
+        raise OutputError(f"{folder} cannot be made or written: {reason_of(error)}") from error
     try:
         # The system ends the transaction when the process ends, however it does.
         lock.execute("PRAGMA journal_mode = MEMORY")
         lock.execute("BEGIN EXCLUSIVE")
         written = {"format": 1, "name": spec.name, "version": __version__, "spec": spec.source}
         text = json.dumps(written, ensure_ascii=False, indent=2) + "\n"
-        replace(mark, lambda file: file.write(text.encode()))
+        write_file(mark, lambda file: file.write(text.encode()))
     except sqlite3.Error as error:
         lock.close()
         raise UsageError(f"another process works in {folder}: wait for it, or name another with --out") from error

@@ -6,15 +6,14 @@ import importlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.toml_library import TomlLibrary, parse
 from outspoken.measure.embedding import embedder
 
 __all__ = [
@@ -28,6 +27,8 @@ __all__ = [
     "spec_text",
     "without_folders",
 ]
+
+_LIBRARY = TomlLibrary("pipeline", __package__)
 
 STEPS: Mapping[str, str] = {
     "generate": "GenerateOptions",
@@ -127,8 +128,7 @@ class PipelineSpec:
 
 def names() -> tuple[str, ...]:
     """The names of the specs that ship with the package."""
-    files = (resources.files(__package__) / "library").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    return _LIBRARY.names()
 
 
 def load(name: str) -> PipelineSpec:
@@ -137,25 +137,13 @@ def load(name: str) -> PipelineSpec:
     Paths in the file are relative to it. Raises `UsageError` where the file is not there, and for whatever in it
     means nothing: an unknown key is told with the nearest one that there is.
     """
-    if not name.endswith(".toml"):
-        if name not in names():
-            raise UnknownNameError("pipeline", name, names(), see="or give a file: ./mine.toml")
-        text = (resources.files(__package__) / "library" / f"{name}.toml").read_text(encoding="utf-8")
-        return read(text, where=f"pipeline {name}", stem=name)
-    path = Path(name)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the spec {name}: {error}") from error
-    return read(text, where=name, stem=path.stem, folder=path.parent)
+    file = _LIBRARY.find(name)
+    return read(file.text, where=file.where, stem=file.stem, folder=file.folder)
 
 
 def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()) -> PipelineSpec:
     """A spec from its text; `where` names it in errors, `stem` where it has no name."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} is not TOML: {error}") from error
+    table = parse(text, where)
     _known(table, _KEYS, f"key in {where}:")
     given = table.pop("step", None)
     if not isinstance(given, list) or not given:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outspoken.batch.sources import PromptRow, read
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.toml_library import TomlFile, TomlLibrary
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_sets import load as read_answers
 from outspoken.measure.measures import MEASURES
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from outspoken.measure.values import PromptGroup
 
 __all__ = ["Task", "TaskPrompt", "load", "names"]
+
+_LIBRARY = TomlLibrary("task", __package__)
 
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
@@ -114,8 +115,7 @@ class Task:
 
 def names() -> tuple[str, ...]:
     """The names of the tasks that ship with the package."""
-    files = (resources.files(__package__) / "library").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    return _LIBRARY.names()
 
 
 def load(name: str | Path) -> Task:
@@ -127,25 +127,11 @@ def load(name: str | Path) -> Task:
 
     Raises `UsageError` where a file is not there or says something that no task has.
     """
-    where = str(name)
-    if where.endswith(".toml"):
-        path = Path(where)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the task {where}: {error}") from error
-        return _read(where, text, path.parent, path.stem)
-    if where not in names():
-        raise UnknownNameError("task", where, names(), see="or give a file: ./mine.toml")
-    file = resources.files(__package__) / "library" / f"{where}.toml"
-    return _read(f"task {where}", file.read_text(encoding="utf-8"), Path(), where)
+    return _read(_LIBRARY.find(name))
 
 
-def _read(where: str, text: str, folder: Path, stem: str) -> Task:
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} is not TOML: {error}") from error
+def _read(file: TomlFile) -> Task:
+    where, folder, table = file.where, file.folder, file.table()
     _check(where, table)
     if "prompts" in table and "prompts_file" in table:
         raise UsageError(f"{where} has both prompts and prompts_file: keep one of them")
@@ -154,8 +140,8 @@ def _read(where: str, text: str, folder: Path, stem: str) -> Task:
         prompts = tuple(_listed(where, table.pop("prompts", []), normalise.key))
         known = table.pop("known", None)
         expected = None if known is None else Answers.listed(known, normalise=normalise.key)
-    if file := table.pop("prompts_file", ""):
-        prompts = tuple(_prompts_in(folder / file, normalise.key))
+    if prompts_file := table.pop("prompts_file", ""):
+        prompts = tuple(_prompts_in(folder / prompts_file, normalise.key))
     if "reference" in table:
         expected = _reference(where, table.pop("reference"), folder, normalise.key)
     listed = expected is not None or any(prompt.expected for prompt in prompts)
@@ -163,7 +149,7 @@ def _read(where: str, text: str, folder: Path, stem: str) -> Task:
         raise UsageError(f'{where} lists answers: write answers = "listed"')
     if table.get("rubric", "").endswith(".toml"):
         table["rubric"] = str(folder / table["rubric"])
-    name = table.pop("name", stem)
+    name = table.pop("name", file.stem)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(
             f"{where}: the name {name!r} becomes a file's: use letters and digits, and dots and hyphens after them"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.io.atomic import put
+from outspoken.io.atomic import write_bytes
 from outspoken.report import charts as drawing
 from outspoken.report import html
 from outspoken.theory import charts, report_tables
@@ -28,7 +28,7 @@ def write(document: Mapping[str, Any], folder: Path, *, pictures: bool = True) -
     Raises `UsageError` where `document` is something else, `OutputError` where the folder cannot be written.
     """
     page = folder / "report.html"
-    put(page, render(document).encode())
+    write_bytes(page, render(document).encode())
     if pictures:
         made = charts.figures(html.printable(document))
         drawn = ((figure.name, figure.title, drawing.spec(figure.chart, _WIDTH)) for figure in made)

@@ -44,7 +44,7 @@ class AnswerFile:
 
     def add(self, answers: Iterable[StudentAnswer]) -> None:
         """Keep these, safe from a killed process once this returns. Raises `OutputError`."""
-        with atomic.writing(self.path):
+        with atomic.output_errors(self.path):
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 _mend(self.path)

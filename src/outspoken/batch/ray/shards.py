@@ -25,7 +25,7 @@ from typing import IO, Any
 from outspoken.batch.sources import BadRow, PromptRow
 from outspoken.chat import Message
 from outspoken.errors import OutputError, UsageError
-from outspoken.io.atomic import put_in_place, temporary_name, why
+from outspoken.io.atomic import put_in_place, temporary_name, reason_of
 
 __all__ = ["ShardLayout", "ShardSource", "Shards", "shards_beside"]
 
@@ -154,7 +154,7 @@ class Shards:
             self.source = source
             self._write_manifest()
         except OSError as error:
-            raise OutputError(f"the shards in {self.folder} cannot be written: {why(error)}") from error
+            raise OutputError(f"the shards in {self.folder} cannot be written: {reason_of(error)}") from error
 
     def rows(self, shard: int) -> Iterator[PromptRow | BadRow]:
         """The rows of a shard exactly as they were read."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from outspoken._version import __version__
 from outspoken.errors import MissingExtraError, ProviderError, ReplyError, UsageError
-from outspoken.io.atomic import put
+from outspoken.io.atomic import write_bytes
 from outspoken.measure.embedding import Embedder
 from outspoken.measure.embedding import embedder as embedder_named
 from outspoken.report import charts, html
@@ -88,7 +88,7 @@ async def measure(
         ],
         "settings": {"embedder": embedder, "sample": sample, "seed": seed},
     }
-    put(
+    write_bytes(
         folder / "report.json",
         json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace"),
     )
@@ -155,7 +155,7 @@ def write(document: Mapping[str, Any], folder: Path) -> Path:
     else, `OutputError` where the folder cannot be written.
     """
     page = folder / "report.html"
-    put(page, render(document).encode())
+    write_bytes(page, render(document).encode())
     return page
 
 

@@ -87,7 +87,7 @@ class BatchRequests:
         """
         step = self._step
         folder = step.folder / step.name
-        with atomic.writing(folder):
+        with atomic.output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
         changed = await _written(source, prompts)
@@ -166,7 +166,7 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
     """Write the prompts; whether that changed a file that was there."""
     lines = (json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
     fresh = path.with_name(path.name + ".new")
-    atomic.replace(fresh, lambda file: file.writelines(lines))
+    atomic.write_file(fresh, lambda file: file.writelines(lines))
     changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)
     fresh.replace(path)
     return changed
@@ -214,7 +214,7 @@ def _earlier(told: Path) -> tuple[StepCost, bool]:
 
 
 def _tell(told: Path, spent: StepCost, *, whole: bool) -> None:
-    atomic.replace(told, lambda file: file.write(json.dumps({**asdict(spent), "whole": whole}).encode()))
+    atomic.write_file(told, lambda file: file.write(json.dumps({**asdict(spent), "whole": whole}).encode()))
 
 
 def _added(before: StepCost, meter: Any, plan: RunPlan, *, told_all: bool) -> StepCost:

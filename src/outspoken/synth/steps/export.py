@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.io.atomic import replace, writing
+from outspoken.io.atomic import write_file, output_errors
 from outspoken.same_text import text_key
 from outspoken.settings import option
 from outspoken.synth.records import (
@@ -127,9 +127,9 @@ async def run(options: ExportOptions, step: Step) -> StepOutcome:
 
 
 def _finish(folder: Path, text: str, files: ExportFiles) -> None:
-    with writing(folder):
+    with output_errors(folder):
         folder.mkdir(exist_ok=True)
-    replace(folder / "README.md", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
+    write_file(folder / "README.md", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
     files.forget_others()
 
 

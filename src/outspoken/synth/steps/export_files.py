@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from outspoken.io.atomic import put_in_place, temporary_name, writing
+from outspoken.io.atomic import put_in_place, temporary_name, output_errors
 from outspoken.synth.records import RecordWriter, pa, table_of, with_columns
 
 __all__ = ["FORMATS", "PAIRS", "Example", "ExportFiles"]
@@ -135,7 +135,7 @@ class ExportFiles:
         """Remove the files of an earlier export that this one did not write."""
         for name in itertools.chain(*FORMATS.values(), PAIRS):
             if name not in self._open:
-                with writing(self._folder / name):
+                with output_errors(self._folder / name):
                     (self._folder / name).unlink(missing_ok=True)
 
     def _table(self, records: Any, examples: Sequence[Example]) -> Any:
@@ -172,13 +172,13 @@ class _Lines:
         self.rows = 0
 
     def __enter__(self) -> _Lines:
-        with writing(self.path):
+        with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = temporary_name(self.path).open("wb")
         return self
 
     def write(self, values: Sequence[Mapping[str, Any]]) -> None:
-        with writing(self.path):
+        with output_errors(self.path):
             self._file.writelines(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
         self.rows += len(values)
 
@@ -186,7 +186,7 @@ class _Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            with writing(self.path):
+            with output_errors(self.path):
                 put_in_place(self._file, self.path)
             return
         self._file.close()

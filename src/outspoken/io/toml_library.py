@@ -1,0 +1,70 @@
+"""TOML files that ship with the package, and files of the same kind that users write."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from outspoken.errors import UnknownNameError, UsageError
+
+__all__ = ["TomlFile", "TomlLibrary", "TomlTable", "parse"]
+
+TomlTable = dict[str, Any]
+"""The top level of a TOML file."""
+
+
+@dataclass(frozen=True, slots=True)
+class TomlFile:
+    """The text of a file. `where` names it in errors, `stem` is its name without the suffix, and paths in it are
+    relative to `folder`."""
+
+    where: str
+    stem: str
+    text: str
+    folder: Path
+
+    def table(self) -> TomlTable:
+        """What the file says. Raises `UsageError` if it is not TOML."""
+        return parse(self.text, self.where)
+
+
+class TomlLibrary:
+    """The TOML files in a folder of a package; `kind` says in errors what they are ("task")."""
+
+    def __init__(self, kind: str, package: str, folder: str = "library") -> None:
+        self._kind = kind
+        self._folder = resources.files(package) / folder
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the shipped files."""
+        files = (file.name for file in self._folder.iterdir())
+        return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
+
+    def find(self, name: str | Path) -> TomlFile:
+        """A shipped file by its name, or a user's by its path, which ends in .toml.
+
+        Raises `UsageError` for a file that cannot be read, and for an unknown name, with the closest match.
+        """
+        where = str(name)
+        if where.endswith(".toml"):
+            path = Path(where)
+            try:
+                text = path.read_text(encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"cannot read the {self._kind} {where}: {error}") from error
+            return TomlFile(where, path.stem, text, path.parent)
+        if where not in self.names():
+            raise UnknownNameError(self._kind, where, self.names(), see="or give a file: ./mine.toml")
+        text = (self._folder / f"{where}.toml").read_text(encoding="utf-8")
+        return TomlFile(f"{self._kind} {where}", where, text, Path())
+
+
+def parse(text: str, where: str) -> TomlTable:
+    """The table in a text, which `where` names. Raises `UsageError` if it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where} is not TOML: {error}") from error

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from outspoken._extras import missing_extra
+from outspoken._imports import missing_extra
 from outspoken.cli.options import DEBUG, QUIET
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
+from outspoken.io.text import one_line
 from outspoken.templates import METHODS, names
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except OutspokenError as error:
             if os.environ.get(DEBUG):
                 raise
-            note(f"error: {_one_line(str(error))}", style="red", error=True)
+            note(f"error: {one_line(str(error), 1000)}", style="red", error=True)
             if isinstance(error, ReplyError) and error.text.strip():
-                note(f"the model wrote: {_one_line(error.text, 300)}", error=True)
+                note(f"the model wrote: {one_line(error.text, 300)}", error=True)
             raise typer.Exit(error.exit_code) from error
         except (KeyboardInterrupt, typer.Abort):
             note("interrupted")
@@ -64,7 +65,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if os.environ.get(DEBUG):
                 raise
-            note(f"error: this is a fault in outspoken itself ({type(error).__name__}: {_one_line(str(error))})")
+            note(f"error: this is a fault in outspoken itself ({type(error).__name__}: {one_line(str(error), 1000)})")
             note("please report it, with what --debug prints")
             raise typer.Exit(1) from error
 
@@ -188,8 +189,3 @@ def read_json(path: Path) -> Any:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
-
-
-def _one_line(text: str, most: int = 1000) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"

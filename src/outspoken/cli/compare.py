@@ -10,6 +10,7 @@ import typer
 from outspoken.cli.common import command, console, note_default, print_json, with_settings
 from outspoken.cli.options import Debug, Json, ModelName, Offline
 from outspoken.errors import UsageError
+from outspoken.io.text import shorten
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def _answers(screen: Console, groups: list[Group], at: int) -> None:
         weights = sorted(answer_weights(responses, text_key).items(), key=lambda item: -item[1])
         table = Table(group.method, "", "", box=None, header_style="dim", padding=(0, 1, 0, 2))
         for key, weight in weights[:_ANSWERS_SHOWN]:
-            text = first[key]
-            shown = text if len(text) <= _TEXT_WIDTH else text[: _TEXT_WIDTH - 1] + "…"
-            table.add_row(shown, f"{weight:.0%}", "█" * max(1, round(weight * _BAR_WIDTH)), style=None)
+            table.add_row(shorten(first[key], _TEXT_WIDTH), f"{weight:.0%}", "█" * max(1, round(weight * _BAR_WIDTH)), style=None)
         if len(weights) > _ANSWERS_SHOWN:
             rest = sum(weight for _, weight in weights[_ANSWERS_SHOWN:])
             table.add_row(f"{len(weights) - _ANSWERS_SHOWN:,} more", f"{rest:.0%}", style="dim")

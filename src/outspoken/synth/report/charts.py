@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from outspoken.io.text import shorten
 from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
 from outspoken.report.format import number
 from outspoken.synth.report.samples import KEPT, LOST
@@ -41,7 +42,7 @@ def funnel(document: Document) -> Any:
         for at, what, many, tip in ((0, "kept", entry["kept"], "–"), (1, "removed", gone, why)):
             if many:
                 rows.append({"step": entry["step"], "what": what, "at": at, "records": many, "why": tip})
-        text = f"{_short(entry['label'])}: {count(entry['kept'])}"
+        text = f"{shorten(entry['label'], _LONGEST)}: {count(entry['kept'])}"
         if entry["records"] and entry["kept"] != entry["records"]:
             text += f" of {count(entry['records'])} ({share(entry['kept'], entry['records'])})"
         labels.append({"step": entry["step"], "text": text + (", not finished" if entry["partly"] else "")})
@@ -78,7 +79,7 @@ def measured(diversity: Document, measure: Document) -> Any:
     for row in diversity["steps"]:
         if found := row["measures"].get(name):
             value, low, high = (None if found[k] is None else scale * found[k] for k in ("value", "low", "high"))
-            rows.append({"step": _short(row["label"], 16), **span("x", value or 0.0, low, high)})
+            rows.append({"step": shorten(row["label"], 16), **span("x", value or 0.0, low, high)})
     x = alt.X(
         "x:Q",
         title=None,
@@ -172,7 +173,3 @@ def lines(document: Document) -> list[tuple[int, str, int]]:
 def axes(document: Document) -> str:
     first, second = (number(100 * value) for value in document["map"]["explained"])
     return f"{first} % and {second} %"
-
-
-def _short(text: str, longest: int = _LONGEST) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -25,7 +25,8 @@ from importlib.metadata import version
 from typing import Any
 
 from outspoken import averbalize
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import ReplyError
 from outspoken.models.base import Model
 from outspoken.models.local import Local, _body

@@ -25,7 +25,8 @@ import aiohttp
 import openai
 
 import outspoken
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.openai_wire import chat_body, optional

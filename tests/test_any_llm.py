@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from servers import Handler, answering, serving, streaming
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage, as_messages
+from outspoken.chat import ChatRequest, Message, Sampling, as_messages
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import MissingExtraError, MissingKeyError, PromptTooLongError, ProviderError, UsageError
 from outspoken.models import at_provider, openai_wire
 from outspoken.models.base import Model

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
+from outspoken.chat import ChatRequest, Message, Sampling
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.ledger import Ledger, PartRecord, entry_of
 
 SCHEMA = {"title": "茶", "type": "object"}

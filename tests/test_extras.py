@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from outspoken._extras import missing_extra
+from outspoken._imports import missing_extra
 from outspoken.cli.app import app
 from outspoken.errors import MissingExtraError
 

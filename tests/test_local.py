@@ -16,7 +16,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling
+from outspoken.chat import ChatRequest, Message, Sampling
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import MissingExtraError, PromptTooLongError, UnknownNameError, UsageError
 from outspoken.models import weight_files
 from outspoken.models._grammar import check_build

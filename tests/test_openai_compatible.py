@@ -15,7 +15,8 @@ import pytest
 from aiohttp import web
 from servers import COMPLETION, Handler, Served, answering, events, serving, streaming
 
-from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage, as_messages
+from outspoken.chat import ChatRequest, Sampling, as_messages
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import MissingKeyError, PromptTooLongError, ProviderError, UnknownNameError, UsageError
 from outspoken.models import at_provider, at_url, openai_wire
 from outspoken.models.http import FAILURES, TELLING, error_for

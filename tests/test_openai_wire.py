@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import COMPLETION, events
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
+from outspoken.chat import ChatRequest, Message, Sampling
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, UsageError
 from outspoken.models.openai_errors import ErrorContext, one_line, retry_after
 from outspoken.models.openai_wire import (

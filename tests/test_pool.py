@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from outspoken.chat import ChatReply, Message
+from outspoken.chat import Message
+from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import ProviderError, ReplyError, StoppedError, UsageError
 from outspoken.serve.pool.pools import Draw, ExhaustedError, Hear, PoolFill, PoolRequest, Pools, pool_key

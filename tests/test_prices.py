@@ -7,7 +7,7 @@ import pytest
 
 from outspoken import UsageError
 from outspoken.batch.prices import Price, price_of
-from outspoken.chat import Usage
+from outspoken.chat_reply import Usage
 
 
 def put(folder: Path, text: str | bytes) -> Path:

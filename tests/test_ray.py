@@ -27,7 +27,8 @@ from proofs import PROOFS
 from outspoken.batch.file import BatchJob, FileRun
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.ray.driver import RayRun
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling
+from outspoken.chat import ChatRequest, Message, Sampling
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import ProviderError, UsageError
 from outspoken.models.base import Model
 from outspoken.models.openai_wire import chat_body, encode

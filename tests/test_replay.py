@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage, as_messages
+from outspoken.chat import ChatRequest, Message, Sampling, as_messages
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import ProviderError, UsageError
 from outspoken.models.base import Capabilities, Model, Score
 from outspoken.models.replay import Recorder, Replay

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from outspoken.chat import ChatReply
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import ReplyError, UnknownNameError, UsageError
 from outspoken.measure.judge_replies import read_choice, read_scores
 from outspoken.measure.rubrics import (

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from typer.testing import CliRunner
 
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.cli.app import app
 from outspoken.engine import score_all
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError

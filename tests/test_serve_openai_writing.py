@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.chat import ChatReply, Usage
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.distribution import Candidate
 from outspoken.errors import (
     LedgerError,

@@ -89,7 +89,7 @@ def test_copies_are_one_response_and_orthogonal_ones_are_n(n: int, d: int) -> No
     [
         (math.nan, "embedding 3 holds NaN"),
         (math.inf, "embedding 3 holds infinity"),
-        (0, "embedding 3 has no length"),
+        (0, "embedding 3 is zero"),
     ],
 )
 def test_an_embedding_that_has_no_direction_is_named(value: float, message: str) -> None:

@@ -15,7 +15,8 @@ from outspoken.batch.prices import Price
 from outspoken.batch.ray.budget_broker import BudgetBroker, WorkerTotals, flat
 from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
 from outspoken.batch.sources import BadRow, PromptRow, read
-from outspoken.chat import Message, Usage
+from outspoken.chat import Message
+from outspoken.chat_reply import Usage
 from outspoken.engine import RunMetrics
 from outspoken.errors import OutputError, UsageError
 

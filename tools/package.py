@@ -32,7 +32,7 @@ IMPORTS = """
 import importlib, sys
 from pathlib import Path
 import outspoken
-from outspoken._extras import missing_extra
+from outspoken._imports import missing_extra
 from outspoken.errors import MissingExtraError
 installed, wrong, needing = set(sys.argv[1:]), [], {}
 root = Path(outspoken.__file__).parent

@@ -1,4 +1,8 @@
-"""Candidates with weights that sum to 1, and what can be done with them."""
+"""Candidates with weights that sum to 1, and the operations on them.
+
+Stated probabilities become weights in `weights_from_stated`; `outspoken.parsing.probabilities` reads the stated
+probabilities from the reply.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,27 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from outspoken.chat import Usage
-from outspoken.errors import UsageError
+from outspoken import display
+from outspoken._imports import need
+from outspoken.chat_reply import ChatReply, Usage
+from outspoken.errors import ReplyError, UsageError
 from outspoken.provenance import Provenance
 from outspoken.same_text import text_key
 
 if TYPE_CHECKING:
     import polars
+    from rich.console import Group
 
-__all__ = ["Candidate", "Distribution", "Verbalized"]
+__all__ = ["Candidate", "Distribution", "ShortReplyError", "Verbalized", "weights_from_stated"]
 
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_META: Mapping[str, object] = MappingProxyType({})
 
 
 class Verbalized(NamedTuple):
-    """A candidate as it was read from a reply, before its weight among the others is known.
+    """A candidate as read from a reply, before it has a weight among the others.
 
     `log_stated` is the natural logarithm of `stated`, kept because the negative log-likelihood of a long text
-    underflows as a probability. Both are None where nothing readable was stated. `value` is the JSON value of a
+    underflows as a probability. Both are None if nothing readable was stated. `value` is the JSON value of a
     structured candidate.
     """
 
@@ -37,21 +43,22 @@ class Verbalized(NamedTuple):
     log_stated: float | None = None
     repairs: tuple[str, ...] = ()
     value: Any = None
-    meta: Mapping[str, Any] = _NOTHING
+    meta: Mapping[str, object] = _NO_META
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One response. `probability` is the weight for drawing; `stated` is what the model said, or None.
+    """One response: `probability` is its weight for drawing, `stated` the probability stated by the model, or
+    None.
 
-    `repairs` lists what was mended while reading it; `value` is the validated value of a structured candidate.
+    `repairs` names what was repaired while reading it; `value` is the validated value of a structured candidate.
     """
 
     text: str
     probability: float
     stated: float | None = None
     repairs: tuple[str, ...] = ()
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
     value: Any = None
 
     def __str__(self) -> str:
@@ -87,10 +94,10 @@ class Candidate:
 class Distribution(Sequence[Candidate]):
     """The candidates of one prompt, most probable first, with probabilities that sum to 1.
 
-    `mass` is the sum of the stated probabilities before normalising (None where none was stated), `missing` how
-    many of the candidates asked for did not come. `set_aside` keeps candidates that were read and are not part
-    of the distribution; the last of their `repairs` says why. `reasoning` is what the model thought aloud, one
-    entry a reply. `stopped` is the error, if any, that kept further candidates from being asked for.
+    `mass` is the sum of the stated probabilities before normalising (None if none was stated), `missing` the
+    number of requested candidates that are missing. `set_aside` holds candidates that were read but are not part
+    of the distribution; the last of their `repairs` says why. `reasoning` is the model's reasoning, one entry a
+    reply. `stopped` is the message of the error, if any, that prevented further requests.
     """
 
     candidates: tuple[Candidate, ...]
@@ -121,26 +128,21 @@ class Distribution(Sequence[Candidate]):
         stopped: str = "",
         provenance: Provenance | None = None,
     ) -> Distribution:
-        """Turn what was read into weights.
+        """Weigh the candidates of a reply, see `weights_from_stated`.
 
-        Stated values are divided by their sum; candidates without one share what is left of 1 (nothing, where
-        the stated ones already reach 1); all weigh the same where none is stated or all are zero. Equal texts
-        (see `text_key`) become one candidate whose weights add up.
+        Equal texts (see `text_key`) become one candidate whose weights add up.
         """
-        read = tuple(verbalized)
-        stated = [entry.stated for entry in read if entry.stated is not None]
-        whole = cls(
-            tuple(map(_weighed, read, _weights(read))),
+        entries = tuple(verbalized)
+        stated = [entry.stated for entry in entries if entry.stated is not None]
+        return cls(
+            tuple(map(_candidate, entries, weights_from_stated(entries))),
             math.fsum(stated) if stated else None,
             missing,
-            tuple(_weighed(entry, 0.0) for entry in set_aside),
+            tuple(_candidate(entry, 0.0) for entry in set_aside),
             tuple(reasoning),
             stopped,
             provenance or Provenance(),
-        )
-        return whole.dedupe()
-
-    # The sequence of candidates.
+        ).dedupe()
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -163,8 +165,6 @@ class Distribution(Sequence[Candidate]):
     def probabilities(self) -> tuple[float, ...]:
         return tuple(candidate.probability for candidate in self.candidates)
 
-    # Drawing.
-
     @overload
     def draw(self, n: None = None, *, seed: int | None = None, replace: bool = True) -> Candidate: ...
     @overload
@@ -174,35 +174,37 @@ class Distribution(Sequence[Candidate]):
     ) -> Candidate | list[Candidate]:
         """Draw by probability: one candidate, or a list of `n`.
 
-        The same `seed` draws the same. Without replacement each draw renormalises what is left (successive
-        sampling), so `n` may not exceed the number of candidates with a probability above 0.
+        The same `seed` gives the same draws. Without replacement, the remaining probabilities are renormalised
+        after each draw (successive sampling), so `n` may not exceed the number of candidates with a probability
+        above 0. Raises `UsageError` if it does.
         """
         generator = random.Random(seed)
         if n is None:
             return generator.choices(self.candidates, self.probabilities)[0]
         if n < 0:
-            raise UsageError(f"cannot draw {n} candidates")
+            raise UsageError(f"cannot draw {n} candidates: n must be at least 0")
         if replace:
             return generator.choices(self.candidates, self.probabilities, k=n)
-        left = [candidate for candidate in self.candidates if candidate.probability > 0]
-        if n > len(left):
+        remaining = [candidate for candidate in self.candidates if candidate.probability > 0]
+        if n > len(remaining):
             raise UsageError(
-                f"cannot draw {n} different candidates from {len(left)}: raise k or draw with replacement"
+                f"cannot draw {n} different candidates from {len(remaining)}: raise k or draw with replacement"
             )
         drawn = []
         for _ in range(n):
-            at = generator.choices(range(len(left)), [c.probability for c in left])[0]
-            drawn.append(left.pop(at))
+            index = generator.choices(range(len(remaining)), [c.probability for c in remaining])[0]
+            drawn.append(remaining.pop(index))
         return drawn
 
     def argmax(self) -> Candidate:
-        """The most probable candidate; of equals the one that was stated first."""
+        """The most probable candidate; the first stated one of equals."""
         return self.candidates[0]
 
-    # Other distributions made from this one.
-
     def tail(self, tau: float) -> Distribution:
-        """Only the candidates stated below `tau` (where nothing was stated, those whose probability is)."""
+        """The candidates whose stated probability (or, if none was stated, weight) is below `tau`.
+
+        Raises `UsageError` if there are none.
+        """
         if not 0 < tau < 1:
             raise UsageError(f"tau must be between 0 and 1, not {tau:g}")
 
@@ -211,7 +213,9 @@ class Distribution(Sequence[Candidate]):
 
         inside = [candidate for candidate in self.candidates if level(candidate) < tau]
         if not inside:
-            raise UsageError(f"no candidate lies below {tau:g}; the lowest is {min(map(level, self)):g}")
+            raise UsageError(
+                f"no candidate lies below {tau:g}, the lowest is {min(map(level, self)):g}: raise tau"
+            )
         total = math.fsum(candidate.probability for candidate in inside)
         share = 1 / len(inside)
         return self._with(inside, [c.probability / total if total > 0 else share for c in inside])
@@ -219,7 +223,7 @@ class Distribution(Sequence[Candidate]):
     def merge(self, *others: Distribution) -> Distribution:
         """The equal mixture of this distribution and others; equal texts become one candidate.
 
-        `mass` is the mean of those that state one; usage and requests add up.
+        `mass` is the mean over the distributions that have one; usage and requests add up.
         """
         parts = (self, *others)
         weighted = [
@@ -228,10 +232,8 @@ class Distribution(Sequence[Candidate]):
             for candidate in part
         ]
         masses = [part.mass for part in parts if part.mass is not None]
-        usage = Usage()
-        for part in parts:
-            usage += part.provenance.usage
-        made = replace(self.provenance, usage=usage, requests=sum(part.provenance.requests for part in parts))
+        usage = sum((part.provenance.usage for part in parts), Usage())
+        requests = sum(part.provenance.requests for part in parts)
         return Distribution(
             tuple(weighted),
             math.fsum(masses) / len(masses) if masses else None,
@@ -239,14 +241,14 @@ class Distribution(Sequence[Candidate]):
             tuple(candidate for part in parts for candidate in part.set_aside),
             tuple(thought for part in parts for thought in part.reasoning),
             "; ".join(part.stopped for part in parts if part.stopped),
-            made,
+            replace(self.provenance, usage=usage, requests=requests),
         ).dedupe()
 
     def dedupe(self, key: Callable[[str], Hashable] | None = None) -> Distribution:
-        """Make one candidate of all whose texts have the same `key` (default: `text_key`).
+        """Merge candidates whose texts have the same `key` (default: `text_key`).
 
-        The first, most probable text stands for the others; probabilities and stated values add up, and a repair
-        says how many were merged.
+        The most probable text represents the others; probabilities and stated values add up, and a repair says how
+        many were merged.
         """
         groups: dict[Hashable, list[Candidate]] = {}
         for candidate in self.candidates:
@@ -258,15 +260,13 @@ class Distribution(Sequence[Candidate]):
     def tempered(self, t: float) -> Distribution:
         """Raise every probability to the power 1/t and normalise: t > 1 flattens, t < 1 sharpens."""
         if not t > 0:
-            raise UsageError(f"the temperature must be above 0, not {t:g}")
+            raise UsageError(f"the temperature t must be above 0, not {t:g}")
         logs = [math.log(p) / t if p > 0 else -math.inf for p in self.probabilities]
         return self._with(self.candidates, _softmax(logs))
 
     def _with(self, candidates: Sequence[Candidate], weights: Sequence[float]) -> Distribution:
         pairs = zip(candidates, weights, strict=True)
         return replace(self, candidates=tuple(replace(c, probability=weight) for c, weight in pairs))
-
-    # Figures.
 
     def entropy(self) -> float:
         """Shannon entropy of the probabilities, in nats: -sum p ln p."""
@@ -276,10 +276,8 @@ class Distribution(Sequence[Candidate]):
         """exp(entropy): the number of equally likely candidates with the same entropy (Hill number, order 1)."""
         return math.exp(self.entropy())
 
-    # Other forms.
-
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary: the provenance's fields, then the candidates."""
+        """A dictionary for JSON: the fields of the provenance, then the candidates."""
         return {
             **self.provenance.to_dict(),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
@@ -294,7 +292,7 @@ class Distribution(Sequence[Candidate]):
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Distribution:
-        """Read what `to_dict` wrote. Raises `UsageError` where it is something else."""
+        """The distribution that `to_dict` wrote. Raises `UsageError` for anything else."""
         try:
             return cls(
                 tuple(map(Candidate.from_dict, entry["candidates"])),
@@ -306,7 +304,7 @@ class Distribution(Sequence[Candidate]):
                 Provenance.from_dict(entry),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"this is not a distribution: {error!r}") from error
+            raise UsageError(f"not a distribution ({error!r}): pass what `to_dict` returned") from error
 
     def to_json(self, *, indent: int | None = None) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
@@ -316,66 +314,67 @@ class Distribution(Sequence[Candidate]):
         try:
             entry = json.loads(text)
         except ValueError as error:
-            raise UsageError(f"this is not JSON: {error}") from error
+            raise UsageError(f"not JSON ({error}): pass what `to_json` returned") from error
         if not isinstance(entry, dict):
-            raise UsageError("this is not a distribution: a JSON object is wanted")
+            raise UsageError("not a distribution (not a JSON object): pass what `to_json` returned")
         return cls.from_dict(entry)
 
     def to_polars(self) -> polars.DataFrame:
-        """A table, one row a candidate, with prompt, method and model beside it (extra `tables`)."""
-        from outspoken._extras import need
-
+        """A table with one row a candidate and its prompt, method and model. Needs the extra `tables`."""
         frame = need("polars", "Distribution.to_polars()", "tables")
-        made = self.provenance
-        prompt = made.prompt if isinstance(made.prompt, str) else json.dumps(made.prompt, ensure_ascii=False)
+        source = self.provenance
+        prompt = source.prompt if isinstance(source.prompt, str) else json.dumps(source.prompt, ensure_ascii=False)
         table: polars.DataFrame = frame.DataFrame(
             {
                 "prompt": [prompt] * len(self),
-                "method": [made.method] * len(self),
-                "model": [made.model] * len(self),
+                "method": [source.method] * len(self),
+                "model": [source.model] * len(self),
                 "rank": range(1, len(self) + 1),
                 "text": self.texts,
                 "probability": self.probabilities,
                 "stated": [candidate.stated for candidate in self],
                 "repairs": [list(candidate.repairs) for candidate in self],
             },
-            schema_overrides={
-                "stated": frame.Float64,
-                "repairs": frame.List(frame.String),
-                "rank": frame.Int64,
-            },
+            schema_overrides={"stated": frame.Float64, "repairs": frame.List(frame.String), "rank": frame.Int64},
         )
         return table
 
     def __str__(self) -> str:
-        from outspoken.display import plain
+        return display.plain(self)
 
-        return plain(self)
-
-    def __rich__(self) -> Any:
-        from outspoken.display import table
-
-        return table(self)
+    def __rich__(self) -> Group:
+        return display.table(self)
 
     def _repr_html_(self) -> str:
-        from outspoken.display import html
-
-        return html(self)
+        return display.html(self)
 
 
-def _weighed(entry: Verbalized, probability: float) -> Candidate:
-    return Candidate(entry.text, probability, entry.stated, entry.repairs, entry.meta, entry.value)
+class ShortReplyError(ReplyError):
+    """Fewer candidates than requested, with `on_short="raise"`. `distribution` holds the candidates received."""
+
+    def __init__(self, message: str, *, distribution: Distribution, reply: ChatReply | None = None) -> None:
+        super().__init__(message, reply=reply)
+        self.distribution = distribution
 
 
-def _weights(read: Sequence[Verbalized]) -> list[float]:
-    logs = [entry.log_stated for entry in read if entry.log_stated is not None]
+def weights_from_stated(verbalized: Sequence[Verbalized]) -> list[float]:
+    """The weights of a reply's candidates: this is where stated probabilities become weights that sum to 1.
+
+    Stated probabilities are divided by their sum. Candidates without one share the rest of 1 equally (nothing, if
+    the stated ones already sum to 1 or more). If none is stated, or all are zero, all weights are equal.
+    """
+    logs = [entry.log_stated for entry in verbalized if entry.log_stated is not None]
     if not logs or max(logs) == -math.inf:
-        return [1 / len(read)] * len(read) if read else []
+        return [1 / len(verbalized)] * len(verbalized) if verbalized else []
     total = math.fsum(math.exp(min(log, 700.0)) for log in logs)
-    unstated = len(read) - len(logs)
-    left = max(0.0, 1.0 - total) if unstated else 0.0
+    unstated = len(verbalized) - len(logs)
+    rest = max(0.0, 1.0 - total) if unstated else 0.0
     shares = iter(_softmax(logs))
-    return [left / unstated if entry.log_stated is None else (1 - left) * next(shares) for entry in read]
+    return [rest / unstated if entry.log_stated is None else (1 - rest) * next(shares) for entry in verbalized]
+
+
+def _candidate(entry: Verbalized, probability: float) -> Candidate:
+    return Candidate(entry.text, probability, entry.stated, entry.repairs, entry.meta, entry.value)
 
 
 def _softmax(logs: Sequence[float]) -> list[float]:

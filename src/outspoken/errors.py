@@ -1,8 +1,8 @@
 """The tree of errors: one branch for each party that can be at fault.
 
-`UsageError` is the caller's, `ReplyError` the model's, `ProviderError` the server's or the network's,
-`LedgerError` and `OutputError` the disk's, `StoppedError` nobody's. Every message says what to do next, and no
-message carries a key.
+`UsageError`: the caller. `ReplyError`: the model (`ShortReplyError`, in `outspoken.distribution`, is one of them).
+`ProviderError`: the server or the network. `LedgerError` and `OutputError`: the disk. `StoppedError`: nobody.
+Every message says what happened and what to do next, and none contains a key.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from outspoken.chat import ChatReply
-    from outspoken.distribution import Distribution
+    from outspoken.chat_reply import ChatReply
 
 __all__ = [
     "LedgerError",
@@ -25,7 +24,6 @@ __all__ = [
     "PromptTooLongError",
     "ProviderError",
     "ReplyError",
-    "ShortReplyError",
     "StoppedError",
     "TailError",
     "UndefinedError",
@@ -35,36 +33,36 @@ __all__ = [
 
 
 class OutspokenError(Exception):
-    """Root of everything this package raises on purpose.
+    """Base of every error that this package raises on purpose.
 
-    `exit_code` is what the command line ends with: 2 where the caller asked wrongly, 1 where the work failed.
+    `exit_code` is the exit code of the command line: 2 if the request was invalid, 1 if the work failed.
     """
 
     exit_code = 1
 
 
 class UsageError(OutspokenError, ValueError):
-    """The caller asked for something that cannot be: nothing was sent, nothing was paid for."""
+    """The request is invalid. Nothing was sent and nothing was paid for."""
 
     exit_code = 2
 
 
 class UnknownNameError(UsageError):
-    """A name that is not in the list, with the nearest ones that are."""
+    """An unknown name, reported with the closest match among the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+        matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(names)}"
         super().__init__(f"unknown {kind} {name!r}: {hint}" + (f" ({see})" if see else ""))
 
 
 class UndefinedError(UsageError):
-    """A figure that does not exist for what was given: the diversity of one response, the share of nothing."""
+    """A figure that is not defined for these data, such as the diversity of one response."""
 
 
 class MissingExtraError(UsageError):
-    """An optional dependency is not installed; `extra` is the extra of this package that brings it."""
+    """An optional dependency is not installed; `extra` is the extra of this package that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
         self.extra = extra
@@ -72,21 +70,20 @@ class MissingExtraError(UsageError):
 
 
 class MissingKeyError(UsageError):
-    """No API key in the environment; names the variable, never a value."""
+    """The environment holds no API key. The message names the variable, never a value."""
 
     def __init__(self, provider: str, variable: str) -> None:
-        super().__init__(f"no key for {provider}: set the environment variable {variable}")
+        super().__init__(f"no API key for {provider}: set the environment variable {variable}")
 
 
 class PromptTooLongError(UsageError):
-    """The prompt and the wanted answer do not fit the model's context."""
+    """The prompt and the requested answer do not fit in the model's context."""
 
 
 class ReplyError(OutspokenError):
-    """The model answered, and the answer cannot be used.
+    """The model replied, but the reply cannot be used.
 
-    `reply` is the whole `ChatReply` where one exists (nothing that was paid for is thrown away) and `text` is
-    what the model wrote.
+    `reply` is the `ChatReply` if there is one (nothing that was paid for is lost); `text` is what the model wrote.
     """
 
     def __init__(self, message: str, *, text: str = "", reply: ChatReply | None = None) -> None:
@@ -96,25 +93,14 @@ class ReplyError(OutspokenError):
 
 
 class TailError(ReplyError):
-    """Every candidate that came lies outside the tail that was asked for."""
-
-
-class ShortReplyError(ReplyError):
-    """Fewer candidates than asked for, raised because the caller chose `on_short="raise"`.
-
-    `distribution` holds those that came.
-    """
-
-    def __init__(self, message: str, *, distribution: Distribution, reply: ChatReply | None = None) -> None:
-        super().__init__(message, reply=reply)
-        self.distribution = distribution
+    """All candidates of the reply lie outside the requested tail."""
 
 
 class ProviderError(OutspokenError):
     """The server, the network or the quota failed.
 
-    `status` is the HTTP status (None where no response came), `retry_after` the seconds the server asked us to
-    wait, `retryable` whether the same request may succeed later, `original` the exception underneath.
+    `status` is the HTTP status (None without a response), `retry_after` the seconds that the server asked us to
+    wait, `retryable` whether the same request may succeed later, `original` the underlying exception.
     """
 
     def __init__(
@@ -134,19 +120,19 @@ class ProviderError(OutspokenError):
 
 
 class StoppedError(OutspokenError):
-    """The run was told to end before this request was sent: nothing was paid for it.
+    """The run was stopped before this request was sent, so nothing was paid for it.
 
-    The message says what ended it: an interrupt, a budget, a time limit, or the same failure again and again.
+    The message names the reason: an interrupt, a budget, a time limit, or the same failure many times in a row.
     """
 
 
 class NothingLeftError(OutspokenError):
-    """Every record was removed; the message says which step removed what."""
+    """Every record was removed; the message lists how many each step removed."""
 
 
 class LedgerError(OutspokenError):
-    """The ledger's file cannot be used."""
+    """The ledger file cannot be used."""
 
 
 class OutputError(OutspokenError):
-    """Responses cannot be written to where they should go; every reply is still in the ledger."""
+    """The responses cannot be written to the output; every reply is still in the ledger."""

@@ -1,23 +1,23 @@
-"""How a distribution came to be."""
+"""How a distribution was produced."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from outspoken.chat import Usage
+from outspoken.chat_reply import Usage
 
 __all__ = ["Provenance"]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a distribution came to be: enough to make it again.
+    """How a distribution was produced, in enough detail to produce it again.
 
-    `prompt` is the caller's text, or the list of messages; `prompt_id` its name in a run over many.
-    `template_hash` pins the wording behind the template's name. `structured` tells whether the model's decoder
-    enforced the shape of every reply.
+    `prompt` is the user's text or list of messages, `prompt_id` its name in a run over many prompts.
+    `template_hash` identifies the exact wording behind the template's name. `structured` is true if the model's
+    decoder enforced the shape of every reply.
     """
 
     prompt: str | tuple[Mapping[str, str], ...] = ""
@@ -30,7 +30,7 @@ class Provenance:
     turns: int = 1
     tau: float | None = None
     words: int | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, object] = field(default_factory=dict)
     structured: bool = False
     usage: Usage = Usage()
     requests: int = 0
@@ -38,7 +38,8 @@ class Provenance:
 
     @property
     def seed(self) -> int | None:
-        return self.sampling.get("seed")
+        seed = self.sampling.get("seed")
+        return seed if isinstance(seed, int) else None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -62,13 +63,10 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Provenance:
-        prompt = entry.get("prompt", "")
-        usage = entry.get("usage", {})
-        counts = ("prompt_tokens", "completion_tokens", "cached_tokens")
-        plain = "model method template template_hash k turns tau words sampling structured requests version"
+        """The provenance that `to_dict` wrote; unknown keys are ignored and missing ones get their defaults."""
+        known = {each.name: entry[each.name] for each in fields(cls) if each.name in entry}
+        prompt, usage = entry.get("prompt", ""), entry.get("usage", {})
+        counts = {each.name: usage.get(each.name, 0) for each in fields(Usage)}
         return cls(
-            prompt=prompt if isinstance(prompt, str) else tuple(prompt),
-            prompt_id=entry.get("prompt_id", ""),
-            usage=Usage(*(usage.get(name, 0) for name in counts)),
-            **{name: entry[name] for name in plain.split() if name in entry},
+            **known | {"prompt": prompt if isinstance(prompt, str) else tuple(prompt), "usage": Usage(**counts)}
         )

@@ -14,11 +14,11 @@ _CLOSING = frozenset(("Pe", "Pi", "Pf"))
 
 
 def text_key(text: str) -> str:
-    """What two texts must share to count as the same response.
+    """The normalised form of a text: two texts with the same key count as the same response.
 
-    Unicode compatibility form (NFKC), case folded, blanks made single, quotes and brackets trimmed on both sides
-    and sentence punctuation at the end. Signs that carry meaning stay: "C#", "-5" and ".NET" are themselves. A
-    text of nothing but punctuation is its own key.
+    The text in Unicode compatibility form (NFKC) and case-folded, with single spaces, without quotes and brackets
+    on both sides or sentence punctuation at the end. Signs that carry meaning stay, as in "C#", "-5" and ".NET". A
+    text that consists of punctuation is its own key.
     """
     return _cached(text) if len(text) <= _CACHED_LENGTH else _key(text)
 
@@ -37,6 +37,6 @@ def _key(text: str) -> str:
     return folded[start:end] or folded
 
 
-# A candidate's key is asked for again soon: while it is placed, while equal ones are merged, while it is drawn.
+# The key of a candidate is computed several times in a row: when it is placed, merged with equal ones and drawn.
 _CACHED_LENGTH = 2_000
 _cached = lru_cache(maxsize=1024)(_key)

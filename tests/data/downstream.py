@@ -1,4 +1,9 @@
-"""What a user of the library writes. mypy --strict and pyright check it against the installed wheel; it is not run."""
+"""What a user of the library writes. mypy --strict and pyright check it against the installed wheel; it is not run.
+
+Each line that ignores an error is a mistake of the user: both report it if the line has no such error.
+"""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=error
 
 from __future__ import annotations
 
@@ -6,7 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import outspoken
-from outspoken import Candidate, Distribution, Message, OutspokenError, ReplyError
+import outspoken.serve
+import outspoken.synth
+from outspoken import (
+    Candidate,
+    Distribution,
+    Distributon,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    Message,
+    OutspokenError,
+    ReplyError,
+)
 
 
 def names(prompt: str, count: int) -> list[str]:
@@ -51,3 +65,12 @@ def careful(prompt: str) -> Distribution | None:
 
 def read(text: str) -> list[str]:
     return [candidate.text for candidate in outspoken.parse(text).candidates]
+
+
+def misspelt() -> None:
+    print(Distributon)
+    print(outspoken.verbalise("x"))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.measure.self_blue)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.theory.sharpn)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.synth.synthesise)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.serve.make_app)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -48,7 +48,8 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def _change(local: Any, file: Path) -> None:
-    from outspoken.chat import ChatReply, ChatRequest, Usage
+    from outspoken.chat import ChatRequest
+    from outspoken.chat_reply import ChatReply, Usage
 
     complete, stream = local.complete, local.stream
     given: Counter[str] = Counter()

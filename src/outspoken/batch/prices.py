@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
-from outspoken.chat import Usage
+from outspoken._imports import need
+from outspoken.chat_reply import Usage
 from outspoken.errors import MissingExtraError, UsageError
 
 __all__ = ["Price", "price_of"]

@@ -77,7 +77,7 @@ def serve(
     """
     import asyncio
 
-    from outspoken._extras import need
+    from outspoken._imports import need
 
     for module in ("starlette", "uvicorn", "httptools", "orjson", "prometheus_client"):
         need(module, "the server", "serve")

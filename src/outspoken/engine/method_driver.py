@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.methods.steps import Steps

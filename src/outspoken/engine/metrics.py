@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from outspoken.chat import Usage
+from outspoken.chat_reply import Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, ReplyError
 from outspoken.io.text import one_line
 

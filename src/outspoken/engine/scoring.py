@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from outspoken.chat import ChatReply, Usage
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.engine.retry import OVERLOADED
 from outspoken.errors import LedgerError, ProviderError, UsageError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outspoken.chat import ChatReply, Usage
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import LedgerError, OutputError, UnknownNameError, UsageError
 from outspoken.ledger.keys import KEY_VERSION, key_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of

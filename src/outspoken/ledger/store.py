@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outspoken.chat import ChatReply
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
 from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from outspoken.chat import ChatReply
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import ReplyError
 from outspoken.measure.rubrics import CHOICES, Criterion, Rubric, name_key
 from outspoken.parsing.json_finder import balanced

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import ProviderError, StoppedError, UsageError
 
 torch = need("torch", "scoring a text in this process", "torch")

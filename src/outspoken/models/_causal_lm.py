@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.models import weight_files
 from outspoken.models._batched_scoring import BatchedScorer, TokenSpan

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from outspoken._extras import need
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken._imports import need
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
 from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Model

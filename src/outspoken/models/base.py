@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
 
 __all__ = ["Capabilities", "Embeddings", "Model", "Score", "check_texts"]

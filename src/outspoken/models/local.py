@@ -21,8 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
-from outspoken.chat import ChatReply, ChatRequest, Message, Usage
+from outspoken._imports import need
+from outspoken.chat import ChatRequest, Message
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import PromptTooLongError, ProviderError, UnknownNameError, UsageError
 from outspoken.models import weight_files
 from outspoken.models._gguf_header import check_file, has_chat_template, is_embedder, trained_context

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 
 gguf = need("gguf", "converting minilm", "measure")
 np = need("numpy", "converting minilm", "measure")

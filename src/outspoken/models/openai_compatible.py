@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import aiohttp
 import yarl
 
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.models._per_loop import PerLoop
 from outspoken.models._prompt_logprobs import echo_body, read_echo

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import jiter
 
-from outspoken.chat import ChatReply, ChatRequest, Usage
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import ProviderError, UsageError
 from outspoken.models.openai_errors import ErrorContext, fault_of
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Usage, as_messages
+from outspoken.chat import ChatRequest, Message, as_messages
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import UsageError
 from outspoken.models.base import Capabilities, Embeddings, Model, Score
 

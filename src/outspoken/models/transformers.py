@@ -14,7 +14,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from outspoken.chat import ChatReply, ChatRequest
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Capabilities, Model, Score

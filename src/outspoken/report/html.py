@@ -9,7 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.report.charts import Spec, vega_script
 from outspoken.report.theme import DARK, LIGHT, theme
 

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from outspoken._lazy import attach
-
-if TYPE_CHECKING:
-    from outspoken.serve.app import create_app
-    from outspoken.serve.backend import Backend, OneModel, Upstream
-    from outspoken.serve.keys import Keys, Limits
-    from outspoken.serve.limits import ServerLimits
-    from outspoken.serve.pool.pools import Pools
-    from outspoken.serve.pool.store import PoolStore
+from outspoken._imports import attach
 
 _HOMES = {
     "app": ("create_app",),
@@ -23,6 +13,4 @@ _HOMES = {
     "pool.store": ("PoolStore",),
 }
 
-__all__ = ["Backend", "Keys", "Limits", "OneModel", "PoolStore", "Pools", "ServerLimits", "Upstream", "create_app"]
-
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__getattr__, __dir__, __all__ = attach(__name__, _HOMES)

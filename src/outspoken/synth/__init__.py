@@ -5,14 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from outspoken._lazy import attach
-
-if TYPE_CHECKING:
-    from outspoken.synth.dedup.search import near_duplicates
-    from outspoken.synth.pipeline import Pipeline, synthesize
-    from outspoken.synth.spec import PipelineSpec, load
+from outspoken._imports import attach
 
 _HOMES = {
     "dedup.search": ("near_duplicates",),
@@ -20,6 +13,4 @@ _HOMES = {
     "spec": ("PipelineSpec", "load"),
 }
 
-__all__ = ["Pipeline", "PipelineSpec", "load", "near_duplicates", "synthesize"]
-
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__getattr__, __dir__, __all__ = attach(__name__, _HOMES)

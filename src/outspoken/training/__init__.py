@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from outspoken._imports import attach
 
-from outspoken._lazy import attach
+_HOMES = {
+    "evaluation": ("evaluate",),
+    "fitting": ("TrainedStudent", "train"),
+    "settings": ("EvalSettings", "TrainSettings"),
+}
 
-if TYPE_CHECKING:
-    from outspoken.training.evaluation import evaluate
-    from outspoken.training.fitting import TrainedStudent, train
-    from outspoken.training.settings import EvalSettings, TrainSettings
-
-__all__ = ["EvalSettings", "TrainSettings", "TrainedStudent", "evaluate", "train"]
-
-__getattr__, __dir__ = attach(
-    __name__,
-    {
-        "evaluation": ["evaluate"],
-        "settings": ["EvalSettings", "TrainSettings"],
-        "fitting": ["TrainedStudent", "train"],
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import UsageError
 from outspoken.models._batched_scoring import cache_argument
 

@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.batch.prices import Price
-from outspoken.chat import Usage
+from outspoken.chat_reply import Usage
 from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import LedgerError, OutputError, OutspokenError, ProviderError, ReplyError, UsageError
 

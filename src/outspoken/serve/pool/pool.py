@@ -9,7 +9,8 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from outspoken.chat import Message, Usage
+from outspoken.chat import Message
+from outspoken.chat_reply import Usage
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import StoppedError
 from outspoken.serve.limits import in_time

@@ -11,7 +11,8 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outspoken.chat import ChatReply, ChatRequest, Sampling, Usage
+from outspoken.chat import ChatRequest, Sampling
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import OutspokenError, ReplyError
 from outspoken.models import Model
 from outspoken.serve.http.responses import Events, body_of, json_answer, while_there

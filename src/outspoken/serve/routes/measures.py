@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import OutspokenError
 from outspoken.same_text import text_key
 from outspoken.serve.http.responses import body_of, json_answer, while_there

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import UsageError
 from outspoken.same_text import text_key
 

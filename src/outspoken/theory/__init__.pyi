@@ -1,0 +1,24 @@
+# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+from outspoken.theory.answer_likelihoods import Likelihoods as Likelihoods
+from outspoken.theory.answer_likelihoods import likelihoods as likelihoods
+from outspoken.theory.api import atypicality_bias as atypicality_bias
+from outspoken.theory.api import typicality_bias as typicality_bias
+from outspoken.theory.gamma_result import Gamma as Gamma
+from outspoken.theory.gamma_result import Point as Point
+from outspoken.theory.level_simulation import Levels as Levels
+from outspoken.theory.level_simulation import simulate_levels as simulate_levels
+from outspoken.theory.preference_simulation import simulate_preferences as simulate_preferences
+from outspoken.theory.preferences import PreferencePair as PreferencePair
+from outspoken.theory.preferences import Preferences as Preferences
+from outspoken.theory.preferences import read_preferences as read_preferences
+from outspoken.theory.sharpening import aligned_optimum as aligned_optimum
+from outspoken.theory.sharpening import apply_reward as apply_reward
+from outspoken.theory.sharpening import effective_size as effective_size
+from outspoken.theory.sharpening import entropy as entropy
+from outspoken.theory.sharpening import gamma_of as gamma_of
+from outspoken.theory.sharpening import sharpen as sharpen
+from outspoken.theory.sharpening_exponent import gamma_from_counts as gamma_from_counts
+from outspoken.theory.sharpening_exponent import gamma_from_logprobs as gamma_from_logprobs
+from outspoken.theory.typicality import ScoredPair as ScoredPair
+from outspoken.theory.typicality import Typicality as Typicality
+from outspoken.theory.typicality import estimate_alpha as estimate_alpha

@@ -1,0 +1,6 @@
+# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+from outspoken.training.evaluation import evaluate as evaluate
+from outspoken.training.fitting import TrainedStudent as TrainedStudent
+from outspoken.training.fitting import train as train
+from outspoken.training.settings import EvalSettings as EvalSettings
+from outspoken.training.settings import TrainSettings as TrainSettings

@@ -97,7 +97,7 @@ async def test_failures_and_empty_answers_are_counted_and_never_measured():
     (entry,) = analysis.to_dict()["groups"]
     assert (entry["responses"], entry["failures"], entry["empty"]) == (2, 3, 2)
     assert entry["measures"]["distinct_answers"]["value"] == 2
-    assert any("3 answers never came" in warning for warning in analysis.warnings)
+    assert any("3 responses are missing" in warning for warning in analysis.warnings)
     assert any("2 responses are empty" in warning for warning in analysis.warnings)
     with pytest.raises(UsageError, match="no response to measure"):
         await analyse([Group("direct", "m", (PromptGroup("p", "?", (), failures=4),))])
@@ -148,11 +148,11 @@ async def test_one_prompt_with_known_answers_is_resampled_by_its_calls():
     assert found.p is None
     assert found.low < found.difference < found.high  # type: ignore[operator]
     (shown,) = analysis.distributions
-    assert shown["reference"] == pytest.approx({"Texas": 0.6, "Ohio": 0.2, "茶州": 0.2})
-    assert shown["groups"][0] == pytest.approx({"Texas": 0.75, "Ohio": 0.25})
+    assert shown.reference == pytest.approx({"Texas": 0.6, "Ohio": 0.2, "茶州": 0.2})
+    assert shown.groups[0] == pytest.approx({"Texas": 0.75, "Ohio": 0.25})
     # 30 and 10 and 0 of 40 against 24, 8 and 8.
-    assert shown["chi_square"][0]["statistic"] == pytest.approx(36 / 24 + 4 / 8 + 8)
-    assert shown["chi_square"][0]["dof"] == 2
+    assert shown.chi_square[0].statistic == pytest.approx(36 / 24 + 4 / 8 + 8)
+    assert shown.chi_square[0].dof == 2
     assert "ks" not in one.figures
     assert "numbers" in one.undefined["ks"]
 
@@ -164,7 +164,7 @@ async def test_numbers_have_a_kolmogorov_smirnov_distance_and_lists_no_chi_squar
     analysis = await analyse([rolls, listed], answers=lambda asked: die, resamples=100)
     assert analysis.groups[0].figures["ks"].value == pytest.approx(3 / 4 - 2 / 6)
     assert analysis.groups[1].figures["ks"].value == pytest.approx(2 / 6)
-    assert set(analysis.distributions[0]["chi_square"]) == {0}
+    assert set(analysis.distributions[0].chi_square) == {0}
 
 
 async def test_quality_and_cost_stand_beside_the_rest():

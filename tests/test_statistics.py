@@ -329,7 +329,7 @@ def test_resamples_without_a_figure_are_counted() -> None:
 
         return plugin_estimate(statistic, 40, resamples=1000)
 
-    assert lost(0.05).note == "50 of 1,000 resamples left out, which have no such figure"
+    assert lost(0.05).note == "50 of 1,000 resamples left out, for which the figure is undefined"
     assert lost(0.05).low < 19.5 < lost(0.05).high
     assert (lost(0.051).low, lost(0.051).high) == (None, None)
     assert lost(0.051).note == "no interval: 51 of 1,000 resamples have no such figure"
@@ -349,8 +349,8 @@ def test_a_figure_that_resampling_moves_says_so() -> None:
         ([1, 2], [1, math.nan], r"weights\[1\] is nan"),
         ([1, 0], [1, 0], r"weights\[1\] is 0: leave out"),
         ([1, 0], [1, -2], r"weights\[1\] is -2"),
-        ([1, 2], [1], "one weight a value"),
-        ([[1, 2]], None, "a row of numbers"),
+        ([1, 2], [1], "one weight per value"),
+        ([[1, 2]], None, "a flat list of numbers"),
         (["咖啡"], None, "must be numbers"),
     ],
 )
@@ -370,7 +370,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
         compare([], [])
     with pytest.raises(UndefinedError, match="nan"):
         plugin_estimate(lambda counts: np.full(len(counts), np.nan), 3)
-    with pytest.raises(UsageError, match="one figure a row"):
+    with pytest.raises(UsageError, match="not one figure each"):
         plugin_estimate(lambda counts: counts, 3)
     with pytest.raises(UsageError, match="a has 2 prompts and b 3"):
         compare([1, 2], [1, 2, 3])

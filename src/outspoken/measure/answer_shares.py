@@ -3,46 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from outspoken.errors import UndefinedError
 from outspoken.measure.divergence import Significance, chi_square
 from outspoken.measure.measures import MeasureInput
 from outspoken.measure.values import Group
 
-__all__ = ["distributions"]
+__all__ = ["AnswerShares", "answer_shares"]
 
-# So many answers a distribution shows; the rest is summed up under this name.
-_SHOWN_ANSWERS = 60
+_MAX_ANSWERS = 60
 
 
-def distributions(
-    groups: Sequence[Group], materials: Sequence[Mapping[str, MeasureInput]]
-) -> Iterable[dict[str, Any]]:
-    """The share of each answer, for the prompts whose answers are known."""
-    prompts = {asked.prompt_id: asked.prompt for group in groups for asked in group.prompts}
-    for prompt_id, prompt in prompts.items():
-        of_prompt = {at: of_group[prompt_id] for at, of_group in enumerate(materials) if prompt_id in of_group}
-        answers = next(iter(of_prompt.values())).answers
-        if not answers.known:
-            continue
-        yield {
-            "prompt_id": prompt_id,
-            "prompt": prompt,
-            "reference": _largest(answers.reference) if answers.reference else None,
-            "groups": {at: _largest(material.found) for at, material in of_prompt.items() if material.responses},
-            "chi_square": {
-                at: found.to_dict() for at, material in of_prompt.items() if (found := _fit(material)) is not None
-            },
+@dataclass(frozen=True, slots=True)
+class AnswerShares:
+    """The share of each answer to one prompt, the 60 largest at most, by the index of the group.
+
+    `reference` holds the shares that the answers ought to have, None if it is unknown. `chi_square` tests the
+    responses of a group against it, for groups whose responses are independent.
+    """
+
+    prompt_id: str
+    prompt: str
+    reference: Mapping[str, float] | None
+    groups: Mapping[int, Mapping[str, float]]
+    chi_square: Mapping[int, Significance]
+
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary."""
+        return {
+            "prompt_id": self.prompt_id,
+            "prompt": self.prompt,
+            "reference": self.reference,
+            "groups": self.groups,
+            "chi_square": {index: test.to_dict() for index, test in self.chi_square.items()},
         }
 
 
-def _fit(material: MeasureInput) -> Significance | None:
-    """Chi-square of the known answers against the reference; None where the responses are not independent (several
-    came from one call), or there is no reference."""
-    calls = [response.call for response in material.responses]
-    reference = {answer: share for answer, share in (material.answers.reference or {}).items() if share}
-    counts = {answer: count for answer, count in material.counts.items() if answer in reference}
+def answer_shares(groups: Sequence[Group], inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterable[AnswerShares]:
+    """The shares for each prompt whose answers are known. `inputs` holds those of each group, by prompt id."""
+    prompts = {prompt.prompt_id: prompt.prompt for group in groups for prompt in group.prompts}
+    for prompt_id, text in prompts.items():
+        by_group = {index: own[prompt_id] for index, own in enumerate(inputs) if prompt_id in own}
+        answers = next(iter(by_group.values())).answers
+        if not answers.known:
+            continue
+        tests = {index: _fit(one) for index, one in by_group.items()}
+        yield AnswerShares(
+            prompt_id,
+            text,
+            _largest(answers.reference) if answers.reference else None,
+            {index: _largest(one.weights) for index, one in by_group.items() if one.responses},
+            {index: test for index, test in tests.items() if test is not None},
+        )
+
+
+def _fit(inputs: MeasureInput) -> Significance | None:
+    """Chi-square of the known answers against the reference. None without a reference, and if the responses are
+    not independent because several came from one call."""
+    calls = [response.call for response in inputs.responses]
+    reference = {answer: share for answer, share in (inputs.answers.reference or {}).items() if share}
+    counts = {answer: count for answer, count in inputs.counts.items() if answer in reference}
     if None in calls or len(set(calls)) < len(calls) or not counts:
         return None
     try:
@@ -53,4 +74,4 @@ def _fit(material: MeasureInput) -> Significance | None:
 
 def _largest(weights: Mapping[str, float]) -> dict[str, float]:
     ranked = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
-    return dict(ranked[:_SHOWN_ANSWERS])
+    return dict(ranked[:_MAX_ANSWERS])

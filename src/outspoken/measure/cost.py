@@ -1,28 +1,28 @@
-"""What responses cost: requests, tokens, money and seconds, for each response and for each different one."""
+"""The cost of responses: requests, tokens, money and seconds, for each response and each distinct one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from outspoken.chat import Usage
+from outspoken.chat_reply import Usage
 from outspoken.ledger.keys import reply_of
 from outspoken.ledger.reader import LedgerReader
 
-__all__ = ["Cost", "cost_of"]
+__all__ = ["Cost", "CostShare", "CostSummary", "cost_of"]
 
-_AT_ONCE = 500
+_KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """The price of a group of responses.
 
-    `tokens` are those of prompts and replies together, `seconds` how long the requests took, added up (for
-    `compare` the time on the clock), `usd` US dollars (None: nobody knows the price).
+    `tokens` are those of prompts and replies together. `seconds` is the sum of the durations of all requests (for
+    `compare` the elapsed time), `usd` the price in US dollars, None if it is unknown.
     """
 
     requests: int
@@ -30,32 +30,62 @@ class Cost:
     seconds: float
     usd: float | None = None
 
-    def to_dict(self, responses: int, distinct: int) -> dict[str, Any]:
-        """The cost, and the share of it that one response and one different response bears (None of none)."""
-        whole = {"tokens": self.tokens, "usd": self.usd, "seconds": self.seconds}
+    def per(self, count: int) -> CostShare:
+        """The cost divided by a number of responses."""
+        if not count:
+            return CostShare()
+        usd = None if self.usd is None else self.usd / count
+        return CostShare(self.tokens / count, usd, self.seconds / count)
 
-        def share(count: int) -> dict[str, float | None]:
-            return {name: value / count if count and value is not None else None for name, value in whole.items()}
+    def summary(self, responses: int, distinct: int) -> CostSummary:
+        """The cost, with the shares of one of the `responses` and of one of the `distinct` ones."""
+        shares = self.per(responses), self.per(distinct)
+        return CostSummary(self.requests, self.tokens, self.usd, self.seconds, *shares)
 
-        return {
-            "requests": self.requests,
-            **whole,
-            "per_response": share(responses),
-            "per_distinct": share(distinct),
-        }
+
+@dataclass(frozen=True, slots=True)
+class CostShare:
+    """What one response costs; a figure is None if it is unknown, and all are if there is no response."""
+
+    tokens: float | None = None
+    usd: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostSummary:
+    """The `Cost` of a group of responses, for each response, and for each distinct response."""
+
+    requests: int
+    tokens: int
+    usd: float | None
+    seconds: float
+    per_response: CostShare
+    per_distinct: CostShare
+
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> CostSummary:
+        """The inverse of `to_dict`."""
+        shares = {name: CostShare(**entry[name]) for name in ("per_response", "per_distinct")}
+        return cls(**{**entry, **shares})
 
 
 def cost_of(ledger: Path, requests: Iterable[str], dollars: Callable[[Usage], float] | None = None) -> Cost:
-    """The cost of the replies under these keys of a ledger, each counted once.
+    """The cost of the replies with these keys in a ledger, each counted once; `dollars` gives the price of a
+    usage.
 
-    Raises `UsageError` where there is no ledger, `LedgerError` where it cannot be read.
+    Raises `UsageError` if there is no such ledger, and `LedgerError` if it cannot be read.
     """
     keys = iter(dict.fromkeys(key for key in requests if key))
     count, seconds, usage = 0, 0.0, Usage()
     with LedgerReader(ledger) as reader:
-        while some := list(islice(keys, _AT_ONCE)):
-            marks = ", ".join("?" * len(some))
-            for row in reader.rows(f"SELECT reply, seconds FROM reply WHERE key IN ({marks})", *some):
+        while batch := list(islice(keys, _KEYS_PER_QUERY)):
+            marks = ", ".join("?" * len(batch))
+            for row in reader.rows(f"SELECT reply, seconds FROM reply WHERE key IN ({marks})", *batch):
                 count += 1
                 seconds += row["seconds"]
                 usage += reply_of(row["reply"]).usage

@@ -1,4 +1,4 @@
-"""How different the responses of one set are: by their embeddings, by classes of equal ones, and by weights."""
+"""The diversity of a set of responses: by their embeddings, by classes of equal ones, and by their weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def semantic_pairs(embeddings: ArrayLike) -> Floats:
     """
     rows = _unit_rows(embeddings)
     if len(rows) < 2:
-        raise UndefinedError("one response has no diversity: two are the least")
+        raise UndefinedError("one response has no diversity: at least two are needed")
     cosines = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
     return 1.0 - np.clip(cosines, 0.0, 1.0)
 
@@ -55,15 +55,16 @@ def semantic_diversity(embeddings: ArrayLike) -> float:
 def vendi(embeddings: ArrayLike) -> float:
     """The Vendi score of the n rows, from 1 (all alike) to n (all orthogonal); 1 for a single row.
 
-    exp(-sum l ln l) over the eigenvalues l of K / n, K the cosines of all pairs: Friedman and Dieng 2023, arXiv
-    2210.02410, definition 3.1. X X^T and X^T X have the same eigenvalues above zero, so the smaller one is taken.
+    exp(-sum l ln l) over the eigenvalues l of K / n, where K holds the cosines of all pairs: Friedman and Dieng
+    2023, arXiv 2210.02410, definition 3.1. X X^T and X^T X have the same positive eigenvalues, so the smaller one
+    is decomposed.
 
     Raises `UndefinedError` for no rows, `UsageError` for a row that is zero or holds NaN or infinity.
     """
     rows = _unit_rows(embeddings)
     count, width = rows.shape
     if count == 0:
-        raise UndefinedError("no response has no diversity")
+        raise UndefinedError("without responses there is no diversity")
     kernel = rows.T @ rows if count > width else rows @ rows.T
     values = np.linalg.eigvalsh(kernel) / count
     values = values[values > 0]
@@ -73,7 +74,7 @@ def vendi(embeddings: ArrayLike) -> float:
 def partition(texts: Iterable[str], same: Callable[[str], Hashable] = text_key) -> tuple[int, ...]:
     """The class of each text, numbered from 0 by first appearance: texts with the same key are one class.
 
-    The rule is `same`; without one, texts are equal that `outspoken.same_text.text_key` makes equal.
+    `same` returns the key of a text; the default is `outspoken.same_text.text_key`.
     """
     numbers: dict[Hashable, int] = {}
     return tuple(numbers.setdefault(same(text), len(numbers)) for text in texts)
@@ -82,25 +83,25 @@ def partition(texts: Iterable[str], same: Callable[[str], Hashable] = text_key) 
 def partition_by_similarity(embeddings: ArrayLike, threshold: float) -> tuple[int, ...]:
     """The class of each row, numbered from 0 by first appearance, by cosines of at least `threshold`.
 
-    Each row is compared with the first row of every class in order and joins the first class that is near enough,
-    as NoveltyBench (arXiv 2504.05228) goes through its generations; it asks a trained classifier where this asks
-    the cosine, so the classes depend on the embedder, the threshold and the order.
+    Each row is compared with the first row of every class in order, and joins the first class that is similar
+    enough, as in NoveltyBench (arXiv 2504.05228). NoveltyBench uses a trained classifier instead of the cosine, so
+    here the classes depend on the embedder, the threshold and the order.
 
-    Raises `UsageError` for a threshold that is no cosine, and for a row that is zero or holds NaN or infinity.
+    Raises `UsageError` for a threshold outside -1 to 1, and for a row that is zero or holds NaN or infinity.
     """
     if not -1 <= threshold <= 1:
         raise UsageError(f"the threshold must be a cosine from -1 to 1, not {threshold:g}")
     rows = _unit_rows(embeddings)
     firsts: list[int] = []
     classes: list[int] = []
-    for at, row in enumerate(rows):
+    for index, row in enumerate(rows):
         # The cosine of a row with its own copy may be rounded to less than 1.
-        near = np.flatnonzero(rows[firsts] @ row >= threshold - _ROUNDING)
-        if len(near):
-            classes.append(int(near[0]))
+        similar = np.flatnonzero(rows[firsts] @ row >= threshold - _ROUNDING)
+        if len(similar):
+            classes.append(int(similar[0]))
         else:
             classes.append(len(firsts))
-            firsts.append(at)
+            firsts.append(index)
     return tuple(classes)
 
 
@@ -113,9 +114,12 @@ def distinct_k(classes: Iterable[Hashable]) -> int:
 
 
 def first_of_class(classes: Sequence[Hashable], scores: Sequence[float]) -> tuple[float, ...]:
-    """The scores with 0 for each response whose class was seen before. Raises `UsageError` for unequal lengths."""
+    """The scores, with 0 for each response whose class appeared before. Raises `UsageError` for unequal
+    lengths."""
     if len(classes) != len(scores):
-        raise UsageError(f"{len(classes)} classes and {len(scores)} scores: each response needs one of both")
+        raise UsageError(
+            f"{len(classes)} classes and {len(scores)} scores: give one class and one score for each response"
+        )
     seen: set[Hashable] = set()
     kept: list[float] = []
     for number, score in zip(classes, scores, strict=True):
@@ -127,8 +131,8 @@ def first_of_class(classes: Sequence[Hashable], scores: Sequence[float]) -> tupl
 def utility_k(scores: Sequence[float], patience: float = 0.8) -> float:
     """(1-p) / (1-p^k) * sum over i from 0 of p^i s_i: NoveltyBench, arXiv 2504.05228.
 
-    `scores` are those of the k responses in their order, 0 for one whose class was seen before (`first_of_class`);
-    p is the `patience` of a reader who goes on with that probability. The unit is that of the scores.
+    `scores` are those of the k responses in their order, 0 for one whose class appeared before (`first_of_class`).
+    p is the `patience`: the probability that a reader reads one more response. The unit is that of the scores.
 
     Raises `UndefinedError` for no scores, `UsageError` for one that is not finite or a patience outside 0 to 1.
     """
@@ -136,45 +140,44 @@ def utility_k(scores: Sequence[float], patience: float = 0.8) -> float:
         raise UsageError(f"the patience must be a probability from 0 to 1, not {patience:g}")
     values = np.asarray(scores, dtype=np.float64)
     if not len(values):
-        raise UndefinedError("no response has no utility")
+        raise UndefinedError("without responses there is no utility")
     if not np.isfinite(values).all():
         raise UsageError(f"score {int(np.flatnonzero(~np.isfinite(values))[0])} is not a finite number")
-    # The factor in front is one over the sum of the weights, also where p is 1.
+    # The factor (1-p) / (1-p^k) is one over the sum of the weights, also for p = 1.
     weights = patience ** np.arange(len(values))
     return float(weights @ values / weights.sum())
 
 
 def weights_of(responses: Sequence[Response]) -> Floats:
-    """The weight of each response in the distribution that one draws from; they sum to 1.
+    """The weight of each response in the distribution that a user draws from; the weights sum to 1.
 
-    A call is a distribution over its responses: their probabilities, normalised, where all of them carry one that
-    is not zero throughout, else equal shares. The calls are averaged, for one draws by asking anew. Responses
-    without a call are one call together.
+    A call is a distribution over its responses: their normalised probabilities, if all of them have one and not
+    all are zero, else equal shares. The calls are averaged, because a user who draws calls the model again.
+    Responses without a call form one call together.
 
     Raises `UndefinedError` for no responses, `UsageError` for a probability that is negative or not finite.
     """
     if not responses:
-        raise UndefinedError("no response came, so there is nothing to draw from")
+        raise UndefinedError("there is no response to draw from")
     calls: dict[int | None, list[int]] = {}
-    for at, response in enumerate(responses):
-        calls.setdefault(response.call, []).append(at)
+    for index, response in enumerate(responses):
+        calls.setdefault(response.call, []).append(index)
     weights = np.empty(len(responses))
-    for places in calls.values():
-        stated = [responses[at].probability for at in places]
-        given = [value for value in stated if value is not None]
-        if any(not 0 <= value < math.inf for value in given):
-            raise UsageError("a probability must be a finite number from 0 up")
-        most = max(given, default=0)
-        if len(given) < len(stated) or most == 0:
-            given = [1.0] * len(places)
-            most = 1.0
-        scaled = np.array(given) / most
-        weights[places] = scaled / (scaled.sum() * len(calls))
+    for indices in calls.values():
+        values = [value for index in indices if (value := responses[index].probability) is not None]
+        if any(not 0 <= value < math.inf for value in values):
+            raise UsageError("a probability must be a finite number of at least 0")
+        largest = max(values, default=0)
+        if len(values) < len(indices) or largest == 0:
+            values, largest = [1.0] * len(indices), 1.0
+        scaled = np.array(values) / largest
+        weights[indices] = scaled / (scaled.sum() * len(calls))
     return weights
 
 
 def answer_weights(responses: Sequence[Response], label: Callable[[str], str]) -> dict[str, float]:
-    """The weight of each answer, by first appearance: `weights_of`, added up over the responses with one label."""
+    """The weight of each answer, in order of appearance: the sum of `weights_of` over the responses with its
+    label."""
     weights: dict[str, float] = {}
     for response, weight in zip(responses, weights_of(responses), strict=True):
         answer = label(response.text)
@@ -189,7 +192,7 @@ def entropy(weights: Iterable[float]) -> float:
     """
     values = np.array(list(weights), dtype=np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
-        raise UsageError("a weight must be a finite number from 0 up")
+        raise UsageError("a weight must be a finite number of at least 0")
     values = values[values > 0]
     if not len(values):
         raise UndefinedError("weights that sum to 0 have no entropy")
@@ -200,8 +203,10 @@ def entropy(weights: Iterable[float]) -> float:
 
 
 def effective_size(weights: Iterable[float]) -> float:
-    """exp of the entropy: how many equally likely answers would be as diverse (Hill number of order 1, Hill 1973,
-    Ecology 54). From 1 to the number of weights above 0."""
+    """exp of the entropy of the weights: as many equally likely answers would have the same entropy.
+
+    From 1 to the number of positive weights. Source: the Hill number of order 1, Hill 1973, Ecology 54.
+    """
     return math.exp(entropy(weights))
 
 
@@ -209,18 +214,18 @@ def _unit_rows(embeddings: ArrayLike) -> Floats:
     try:
         rows = np.asarray(embeddings, dtype=np.float64)
     except (TypeError, ValueError):
-        raise UsageError("embeddings must be rows of as many numbers each") from None
+        raise UsageError("embeddings must be rows with the same number of numbers") from None
     if rows.ndim != 2:
         raise UsageError(f"embeddings must be a table of (responses, dimensions), not of shape {rows.shape}")
     with np.errstate(over="ignore"):
         squares = np.einsum("ij,ij->i", rows, rows)
     bad = np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))
     if len(bad):
-        at = int(bad[0])
-        row = rows[at]
-        what = "holds NaN" if np.isnan(row).any() else "holds infinity" if np.isinf(row).any() else "has no length"
-        if what == "has no length" and row.any():
+        index = int(bad[0])
+        row = rows[index]
+        what = "holds NaN" if np.isnan(row).any() else "holds infinity" if np.isinf(row).any() else "is zero"
+        if what == "is zero" and row.any():
             what = "is too long or too short for a cosine"
-        raise UsageError(f"embedding {at} {what}: embed that response again, or leave it out")
+        raise UsageError(f"embedding {index} {what}: embed that response again, or leave it out")
     unit: Floats = rows / np.sqrt(squares)[:, None]
     return unit

@@ -1,13 +1,13 @@
-"""How sure a figure is: intervals, comparisons of methods on the same prompts, and how many prompts are needed.
+"""The uncertainty of figures: intervals, comparisons of methods on the same prompts, and corrected p values.
 
 The prompt is the unit of resampling: responses to one prompt are alike, so thirty of them are not thirty
-independent observations. `unit` only names what is resampled where it is something else.
+independent observations. The argument `unit` names the unit in notes and errors if it is another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 FEW = 6
-"""Below this many units intervals are rough, and no two-sided permutation test reaches 0.05 (2 / 2^5 = 0.0625)."""
+"""With fewer units intervals are rough, and no two-sided permutation test reaches 0.05 (2 / 2^5 = 0.0625)."""
 
-_BLOCK = 1_000_000  # entries of resampling counts that are held and multiplied at once: 4 MB, 8 as floats
+_BLOCK = 1_000_000  # numbers in a block of resampling counts: 4 MB, 8 as floats
 _EXACT = 2**14
 _ROUNDING = 1e-12
 
@@ -46,8 +46,11 @@ _Counts = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its interval. `units` is how many were resampled, `unit` what they are; `note` says what the
-    interval cannot be trusted for. `low` and `high` are None where there is no interval."""
+    """A figure with its interval from `low` to `high`; both are None if there is no interval.
+
+    `units` is the number of units that were resampled, and `unit` what they are. `note` says how far the interval
+    can be trusted.
+    """
 
     value: float
     low: float | None
@@ -57,19 +60,26 @@ class Estimate:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: None for what is not finite, `note` only where there is one."""
+        """A JSON-ready dictionary: None for numbers that are not finite, and `note` only if there is one."""
         entry = _jsonable(asdict(self))
         return entry if self.note else {key: entry[key] for key in entry if key != "note"}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any] | None) -> Estimate | None:
+        """The inverse of `to_dict`; None for None, and for an estimate without a value."""
+        if entry is None or entry["value"] is None:
+            return None
+        return cls(**{name: entry[name] for name in cls.__dataclass_fields__ if name in entry})
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two methods on the same prompts: `difference` is a minus b, with its interval.
 
-    `p` is two-sided, `p_holm` the same after correcting for its family (equal to `p` until `corrected`). `effect`
-    is Cohen's d_z with Hedges' correction. `needed` is how many prompts would show a difference of this size, were
-    it the true one (power 0.8 at 0.05): a plan for the next experiment, no verdict on this one. What does not
-    exist is None.
+    `p` is two-sided, `p_holm` the same after Holm's correction for its family (equal to `p` until `corrected`).
+    `effect` is Cohen's d_z with Hedges' correction. `needed` is the number of prompts that would show a difference
+    of this size with a power of 0.8 at 0.05: a plan for the next experiment, no verdict on this one. Figures that
+    do not exist are None.
     """
 
     difference: float
@@ -83,8 +93,13 @@ class Comparison:
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: None for what is not finite."""
+        """A JSON-ready dictionary: None for numbers that are not finite."""
         return _jsonable(asdict(self))
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Comparison:
+        """The inverse of `to_dict`; other keys of the entry are ignored."""
+        return cls(**{name: entry[name] for name in cls.__dataclass_fields__ if name in entry})
 
 
 def mean_estimate(
@@ -98,19 +113,20 @@ def mean_estimate(
 ) -> Estimate:
     """sum(values) / sum(weights) over units, with an interval from resampling units (cluster bootstrap).
 
-    Without weights it is the mean of one figure a prompt. With them it is the figure pooled over prompts: `values`
-    holds each prompt's sum over its pairs, `weights` its number of pairs.
+    Without weights this is the mean of one figure per prompt. With weights it is the figure pooled over prompts:
+    `values` holds each prompt's sum over its pairs, `weights` its number of pairs.
 
-    The interval is the expanded percentile one of Hesterberg, "What teachers should know about the bootstrap"
-    (2015): each tail is Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) in place of alpha/2, which mends most of what
-    few units make too narrow. The same seed repeats it; the order of units does not matter.
+    The interval is the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap"
+    (2015): each tail is Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) instead of alpha/2, which corrects most of the
+    narrowness of intervals from few units. The same seed gives the same interval, whatever the order of the units.
 
-    Raises `UsageError` for weights that are not above 0 and for what is not finite, `UndefinedError` for no units.
+    Raises `UsageError` for weights that are not positive and numbers that are not finite, `UndefinedError` for no
+    units.
     """
-    _check(level, resamples, seed)
+    _check_arguments(level, resamples, seed)
     table = np.column_stack(_figures(values, weights, "values", "weights"))
     units = len(table)
-    _some(units, unit)
+    _check_units(units, unit)
     table = table[np.lexsort(table.T)]
     value = float(_ratio(table.sum(axis=0)))
     ratios = _ratio(table)
@@ -133,44 +149,46 @@ def plugin_estimate(
     seed: int = 0,
     unit: str = "prompt",
 ) -> Estimate:
-    """A figure that is no mean of units (a divergence, an entropy, a rank correlation), with a bootstrap interval.
+    """A figure that is not a mean of units (a divergence, an entropy, a rank correlation), with its interval.
 
-    `statistic` is given how often each unit was drawn, integers (B, units), and returns B figures; given ones it
-    returns the figure itself. Multiply the counts by floats, not by integers, for speed.
+    `statistic` receives how often each unit was drawn, integers of shape (B, units), and returns B figures; for
+    counts of 1 it returns the figure itself. Multiply the counts by floats, not by integers, for speed.
 
-    The interval is the basic one, value minus the quantiles of (resampled - value), with the tails of
-    `mean_estimate`: divergences rise under resampling, and it takes that bias off where percentiles double it.
-    Simulated for KL(answers, reference) of 100 to 500 answers over 50 categories at 95 %, it covered the truth in
-    79 to 100 % of samples, the bias-corrected percentile in 0 to 87 %, the plain percentile in 0 to 66 %. It may
-    leave the figure itself outside and pass the ends of the figure's range. No resampling knows answers that never
-    came: where most are rare it covered the smoothed KL(reference, answers) in 0 to 12 %, the one on the shared
-    support in 3 to 47 %, the number of distinct answers in none; a total variation of 0 in less than 5 %. The note
-    speaks up where resampling moves the figure by more than its standard error.
+    The interval is the basic bootstrap interval, value minus the quantiles of (resampled - value), with the tails
+    of `mean_estimate`. Divergences rise under resampling: this interval removes that bias, and percentiles double
+    it. In a simulation of KL(answers, reference) with 100 to 500 answers over 50 categories at 95 %, it covered
+    the truth in 79 to 100 % of samples, the bias-corrected percentile in 0 to 87 %, the plain percentile in 0 to
+    66 %. It may exclude the figure itself and exceed the figure's range. No resampling knows answers that never
+    appeared: if most are rare, it covered the smoothed KL(reference, answers) in 0 to 12 %, the one on the shared
+    support in 3 to 47 %, the number of distinct answers in none, and a total variation of 0 in less than 5 %. The
+    note says so if resampling moves the figure by more than its standard error.
 
     Resamples without a finite figure are left out; with more than 5 % of them there is no interval. Raises
-    `UndefinedError` where there are no units or the figure itself is not finite.
+    `UndefinedError` if there are no units or the figure itself is not finite.
     """
-    _check(level, resamples, seed)
-    _some(units, unit)
-    value = float(_asked(statistic, np.ones((1, units), dtype=np.int32))[0])
+    _check_arguments(level, resamples, seed)
+    _check_units(units, unit)
+    value = float(_evaluate(statistic, np.ones((1, units), dtype=np.int32))[0])
     if not math.isfinite(value):
-        raise UndefinedError(f"the figure of these {units} {unit}s is {value:g}: it does not exist for them")
+        raise UndefinedError(f"the figure of these {units} {unit}s is {value:g}, which is not finite")
     if units == 1:
         return Estimate(value, None, None, units, unit, f"one {unit}: nothing to resample")
-    drawn = np.concatenate([_asked(statistic, counts) for counts in _blocks(_counts, units, resamples, seed)])
-    figures = drawn[np.isfinite(drawn)]
-    lost = len(drawn) - len(figures)
-    if lost > 0.05 * len(drawn):
-        note = f"no interval: {lost:,} of {len(drawn):,} resamples have no such figure"
+    resampled = np.concatenate(
+        [_evaluate(statistic, counts) for counts in _blocks(_counts, units, resamples, seed)]
+    )
+    figures = resampled[np.isfinite(resampled)]
+    lost = len(resampled) - len(figures)
+    if lost > 0.05 * len(resampled):
+        note = f"no interval: the figure is undefined for {lost:,} of {len(resampled):,} resamples"
         return Estimate(value, None, None, units, unit, note)
     notes = [f"fewer than {FEW} {unit}s: the interval is a rough guide"] if units < FEW else []
     spread = float(figures.std())
     if spread <= _ROUNDING * abs(value):
         notes.append(f"no variation among {units} {unit}s")
     elif abs(figures.mean() - value) > spread:
-        notes.append(f"biased with so few {unit}s: the interval is a rough guide and may leave the figure outside")
+        notes.append(f"biased with so few {unit}s: the interval is a rough guide and may exclude the figure")
     if lost:
-        notes.append(f"{lost:,} of {len(drawn):,} resamples left out, which have no such figure")
+        notes.append(f"{lost:,} of {len(resampled):,} resamples left out, for which the figure is undefined")
     below, above = _quantiles(figures, units, level)
     return Estimate(value, 2 * value - above, 2 * value - below, units, unit, "; ".join(notes))
 
@@ -188,21 +206,21 @@ def compare(
 ) -> Comparison:
     """Method a minus method b on the same units, in the same order; values and weights as in `mean_estimate`.
 
-    The interval resamples units, the same for both methods. The test swaps the two methods' labels within units,
-    values and weights together: every swap where there are at most 2^14, otherwise `resamples` random ones with
-    p = (b + 1) / (m + 1). `effect` is the mean of the units' differences of values / weights over their standard
-    deviation, times Hedges' exact correction (from 3 units on). `needed` is never below `FEW`.
+    The interval resamples units, the same ones for both methods. The test swaps the labels of the two methods
+    within units, values and weights together: all swaps if there are at most 2^14, otherwise `resamples` random
+    ones with p = (b + 1) / (m + 1). `effect` is the mean of the units' differences of values / weights over their
+    standard deviation, times Hedges' exact correction (from 3 units on). `needed` is at least `FEW`.
 
-    Raises `UsageError` for different numbers of units, weights that are not above 0 and for what is not finite,
-    `UndefinedError` for no units.
+    Raises `UsageError` for different numbers of units, weights that are not positive and numbers that are not
+    finite, `UndefinedError` for no units.
     """
-    _check(level, resamples, seed)
+    _check_arguments(level, resamples, seed)
     a = _figures(a_values, a_weights, "a_values", "a_weights")
     b = _figures(b_values, b_weights, "b_values", "b_weights")
     units = len(a[0])
     if units != len(b[0]):
         raise UsageError(f"a has {units} {unit}s and b {len(b[0])}: compare the {unit}s that both have")
-    _some(units, unit)
+    _check_units(units, unit)
     table = np.column_stack([*a, *b])
     table = table[np.lexsort(table.T)]
     difference = float(_gap(table.sum(axis=0))) + 0.0
@@ -226,7 +244,7 @@ def compare(
 
 
 def corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Copies whose `p_holm` is corrected for all of these comparisons as one family."""
+    """Copies with `p_holm` corrected for all of these comparisons as one family."""
     family = list(comparisons)
     adjusted = holm([comparison.p for comparison in family])
     return [replace(comparison, p_holm=p) for comparison, p in zip(family, adjusted, strict=True)]
@@ -235,23 +253,23 @@ def corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction (1979): in rising order, the running maximum of (m - rank) p, at most 1.
 
-    None is a test that was not made: it stays None and does not count in m. Raises `UsageError` for what is no
-    probability.
+    None stands for a missing test: it stays None and does not count in m. Raises `UsageError` for numbers outside
+    0 to 1.
     """
-    made = [(p, at) for at, p in enumerate(p_values) if p is not None]
-    for p, at in made:
+    tests = [(p, index) for index, p in enumerate(p_values) if p is not None]
+    for p, index in tests:
         if not 0 <= p <= 1:
-            raise UsageError(f"p_values[{at}] is {p:g}: a p-value lies between 0 and 1")
+            raise UsageError(f"p_values[{index}] is {p:g}: a p value lies between 0 and 1")
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
-    for rank, (p, at) in enumerate(sorted(made)):
-        highest = max(highest, min(1.0, (len(made) - rank) * p))
-        adjusted[at] = highest
+    for rank, (p, index) in enumerate(sorted(tests)):
+        highest = max(highest, min(1.0, (len(tests) - rank) * p))
+        adjusted[index] = highest
     return adjusted
 
 
 def _hedges(df: int) -> float:
-    """The exact correction of a standardised mean of few units: Hedges (1981)."""
+    """The exact small-sample correction of a standardised mean: Hedges (1981)."""
     return math.exp(float(gammaln(df / 2) - gammaln((df - 1) / 2)) - 0.5 * math.log(df / 2))
 
 
@@ -275,33 +293,33 @@ def _swap_test(table: _Floats, difference: float, slack: float, resamples: int, 
 
 
 def _blocks(
-    made: Callable[[int, int, int, int], _Counts], units: int, resamples: int, seed: int
+    block: Callable[[int, int, int, int], _Counts], units: int, resamples: int, seed: int
 ) -> Iterator[_Counts]:
     rows = max(1, _BLOCK // units)
     for start in range(0, resamples, rows):
-        yield made(units, min(rows, resamples - start), seed, start)
+        yield block(units, min(rows, resamples - start), seed, start)
 
 
-# A block depends on nothing but these numbers, so every measure of the same prompts shares its resamples.
+# A block depends only on these numbers, so all measures of the same prompts share its resamples.
 @lru_cache(maxsize=16)
 def _counts(units: int, rows: int, seed: int, start: int) -> _Counts:
     drawn = np.random.default_rng((seed, start, 0)).integers(0, units, (rows, units))
     drawn += np.arange(rows)[:, None] * units
     counts = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
-    return _shared(counts)
+    return _read_only(counts)
 
 
 @lru_cache(maxsize=16)
 def _random_swaps(units: int, rows: int, seed: int, start: int) -> _Counts:
-    return _shared(np.random.default_rng((seed, start, 1)).integers(0, 2, (rows, units)))
+    return _read_only(np.random.default_rng((seed, start, 1)).integers(0, 2, (rows, units)))
 
 
 @lru_cache(maxsize=4)
 def _every_swap(units: int) -> _Counts:
-    return _shared(np.arange(2**units)[:, None] >> np.arange(units) & 1)
+    return _read_only(np.arange(2**units)[:, None] >> np.arange(units) & 1)
 
 
-def _shared(block: NDArray[np.int64]) -> _Counts:
+def _read_only(block: NDArray[np.int64]) -> _Counts:
     small = block.astype(np.int32)
     small.setflags(write=False)
     return small
@@ -314,41 +332,43 @@ def _quantiles(figures: _Floats, units: int, level: float) -> tuple[float, float
     return float(low), float(high)
 
 
-def _asked(statistic: Callable[[_Counts], ArrayLike], counts: _Counts) -> _Floats:
+def _evaluate(statistic: Callable[[_Counts], ArrayLike], counts: _Counts) -> _Floats:
     figures = np.asarray(statistic(counts), dtype=np.float64)
     if figures.shape != (len(counts),):
-        raise UsageError(f"the statistic returned {figures.shape} for {len(counts)} resamples: one figure a row")
+        raise UsageError(
+            f"the statistic returned {figures.shape} for {len(counts)} resamples, not one figure each"
+        )
     return figures
 
 
 def _figures(values: ArrayLike, weights: ArrayLike | None, name: str, of: str) -> tuple[_Floats, _Floats]:
     numbers = _numbers(values, name)
-    heavy = np.ones_like(numbers) if weights is None else _numbers(weights, of)
-    if len(numbers) != len(heavy):
-        raise UsageError(f"{name} has {len(numbers)} entries and {of} {len(heavy)}: one weight a value")
-    if (light := np.flatnonzero(heavy <= 0)).size:
-        raise UsageError(f"{of}[{light[0]}] is {heavy[light[0]]:g}: leave out what has no figure")
-    return numbers, heavy
+    divisors = np.ones_like(numbers) if weights is None else _numbers(weights, of)
+    if len(numbers) != len(divisors):
+        raise UsageError(f"{name} has {len(numbers)} entries and {of} {len(divisors)}: give one weight per value")
+    if (bad := np.flatnonzero(divisors <= 0)).size:
+        raise UsageError(f"{of}[{bad[0]}] is {divisors[bad[0]]:g}: leave out units without a figure")
+    return numbers, divisors
 
 
-def _numbers(given: ArrayLike, name: str) -> _Floats:
+def _numbers(values: ArrayLike, name: str) -> _Floats:
     try:
-        numbers = np.asarray(given, dtype=np.float64)
+        numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name} must be numbers: {error}") from error
     if numbers.ndim != 1:
-        raise UsageError(f"{name} must be a row of numbers, not of shape {numbers.shape}")
+        raise UsageError(f"{name} must be a flat list of numbers, not of shape {numbers.shape}")
     if (bad := np.flatnonzero(~np.isfinite(numbers))).size:
-        raise UsageError(f"{name}[{bad[0]}] is {numbers[bad[0]]}: leave out what has no figure")
+        raise UsageError(f"{name}[{bad[0]}] is {numbers[bad[0]]}: leave out units without a figure")
     return numbers
 
 
-def _some(units: int, unit: str) -> None:
+def _check_units(units: int, unit: str) -> None:
     if units < 1:
-        raise UndefinedError(f"there is no {unit} to make a figure of")
+        raise UndefinedError(f"there is no {unit} to compute a figure from")
 
 
-def _check(level: float, resamples: int, seed: int) -> None:
+def _check_arguments(level: float, resamples: int, seed: int) -> None:
     if not 0 < level < 1:
         raise UsageError(f"the level must be between 0 and 1, not {level:g}")
     if resamples < 1 or seed < 0:
@@ -356,14 +376,20 @@ def _check(level: float, resamples: int, seed: int) -> None:
 
 
 def _jsonable(entry: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in entry.items()
+    }
 
 
 def wilson(right: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a share: Wilson, "Probable inference" (1927). It never leaves 0 to 1 and has a width
-    where all or none are right."""
+    """The score interval of the share right / total: Wilson, "Probable inference" (1927).
+
+    It stays within 0 to 1, and has a positive width even if all or none are right. Raises `UndefinedError` for a
+    total of 0.
+    """
     if total < 1:
-        raise UndefinedError("there is no question to make a figure of")
+        raise UndefinedError("there is no question to compute a share from")
     z = float(norm.isf((1 - level) / 2))
     share, spread = right / total, z * z / total
     middle = (share + spread / 2) / (1 + spread)

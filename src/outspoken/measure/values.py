@@ -1,10 +1,9 @@
-"""What is measured: responses, grouped by prompt, and prompts by how they were asked."""
+"""Responses by prompt, and prompts by how they were asked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 __all__ = ["Group", "PromptGroup", "Response"]
 
@@ -13,9 +12,9 @@ __all__ = ["Group", "PromptGroup", "Response"]
 class Response:
     """One response to a prompt.
 
-    `probability` is its weight among the responses of its `call` (the request, or the requests of one execution
-    of a method, that it came from), `stated` what the model said. `partition` and `score` are an equivalence class
-    and a quality that came with a recording. `request` is the ledger's key of its reply.
+    `probability` is its weight among the responses of its `call` (the request, or all requests of one execution of
+    a method, that it came from), `stated` the probability that the model stated. `partition` (an equivalence
+    class) and `score` (a quality) come from recordings that have them. `request` is the ledger key of its reply.
     """
 
     text: str
@@ -29,8 +28,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class PromptGroup:
-    """A prompt and what came of it. `failures` are answers that never came, `empty` those without any text;
-    neither is among `responses`."""
+    """A prompt and its responses. `failures` counts missing responses and `empty` those without text; neither is
+    among `responses`."""
 
     prompt_id: str
     prompt: str
@@ -46,4 +45,4 @@ class Group:
     method: str
     model: str
     prompts: tuple[PromptGroup, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)

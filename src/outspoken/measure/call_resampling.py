@@ -1,0 +1,83 @@
+"""Figures of one prompt with known answers, whose calls are the units of resampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outspoken.errors import UndefinedError
+from outspoken.measure import sets
+from outspoken.measure.measures import MeasureDefinition, MeasureInput
+from outspoken.measure.statistics import Comparison, Estimate, plugin_estimate
+from outspoken.measure.values import Response
+
+__all__ = ["compare_calls", "estimate_from_calls"]
+
+# There are fewer resamples than usual, because the answers are counted again for each.
+_RESAMPLES = 2_000
+
+
+def estimate_from_calls(measure: MeasureDefinition, inputs: MeasureInput, seed: int) -> Estimate | None:
+    """The figure of one prompt, with an interval from resampling its calls; None if there are not several."""
+    calls: dict[int | None, list[Response]] = {}
+    for response in inputs.responses:
+        calls.setdefault(response.call, []).append(response)
+    if len(calls) < 2 or None in calls:
+        return None
+    # What each call adds to the weights of the answers, and how often each answer appears in it.
+    weights = [sets.answer_weights(call, inputs.answers.label) for call in calls.values()]
+    counts = [MeasureInput(tuple(call), inputs.answers).counts for call in calls.values()]
+
+    def statistic(resampled: NDArray[np.integer]) -> NDArray[np.floating]:
+        figures = np.empty(len(resampled))
+        for row, times in enumerate(resampled):
+            try:
+                value, weight = measure.formula(_Resample(inputs, _total(weights, times), _total(counts, times)))
+                figures[row] = value / weight
+            except UndefinedError:
+                figures[row] = math.nan
+        return figures
+
+    estimate = plugin_estimate(statistic, len(calls), resamples=_RESAMPLES, seed=seed, unit="call")
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    low, high = (min(max(end, 0.0), measure.maximum) for end in (estimate.low, estimate.high))
+    return replace(estimate, low=low, high=high)
+
+
+class _Resample(MeasureInput):
+    """The same prompt with a resample of its calls."""
+
+    def __init__(self, inputs: MeasureInput, weights: Mapping[str, float], counts: Mapping[str, float]) -> None:
+        super().__init__(inputs.responses, inputs.answers)
+        self.weights = weights
+        self.counts = counts
+
+
+def _total(parts: Sequence[Mapping[str, float]], times: Iterable[int]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part, count in zip(parts, times, strict=True):
+        if count:
+            for name, value in part.items():
+                total[name] = total.get(name, 0.0) + int(count) * value
+    return total
+
+
+def compare_calls(a: Estimate, b: Estimate) -> Comparison:
+    """Compare two figures of one prompt, each with an interval from its own calls.
+
+    The interval of the difference follows from the two intervals by Zou and Donner (2008, Statistics in Medicine
+    27). There is no test, because nothing is paired, and the calls of two methods are not exchangeable.
+    """
+    difference = a.value - b.value
+    low = high = None
+    if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
+        # An interval that corrects for bias may leave its figure outside.
+        low = difference - math.hypot(max(a.value - a.low, 0), max(b.high - b.value, 0))
+        high = difference + math.hypot(max(a.high - a.value, 0), max(b.value - b.low, 0))
+    note = "one prompt: the interval is from the calls of each group, and there is no test"
+    return Comparison(difference, low, high, None, None, None, min(a.units, b.units), None, note)

@@ -23,9 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken import MissingExtraError, OutputError, UsageError
-from outspoken.batch import table_columns as module
+from outspoken.batch import output_formats as module
 from outspoken.batch.output import Output
-from outspoken.batch.table_columns import COLUMNS
+from outspoken.batch.output_formats import COLUMNS
 
 WORLD = ["你好，世界", "日本語テキスト", "مرحبا بالعالم", "שלום", "👩‍👩‍👧‍👦🎉", 'a\u2028b\x85"\\\n\t', "\x00"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from outspoken._imports import need
-from outspoken.batch.table_columns import COLUMNS, agree, join, json_lines, merge, renamed, write_table
+from outspoken.batch.output_formats import COLUMNS, unify_schemas, join_lines, json_lines, merge_parquet, rename_carried, write_parquet
 from outspoken.errors import OutputError, UsageError
 from outspoken.io.atomic import put_in_place, write_file, temporary_name, reason_of, output_errors
 
@@ -83,14 +83,14 @@ class Output:
         """
         if columns.keys() != COLUMNS.keys():
             raise ValueError(f"a part has the columns {', '.join(COLUMNS)}, not {', '.join(columns)}")
-        every = {**{name: columns[name] for name in COLUMNS}, **renamed(carried)}
+        every = {**{name: columns[name] for name in COLUMNS}, **rename_carried(carried)}
         lengths = {len(values) for values in every.values()}
         if len(lengths) > 1:
             raise ValueError(f"the columns of a part must be of one length, not of {sorted(lengths)}")
         target = self._part(number)
         if self.format == "jsonl":
             return write_file(target, lambda file: file.writelines(json_lines(every)))
-        return write_file(target, lambda file: write_table(every, file))
+        return write_file(target, lambda file: write_parquet(every, file))
 
     def size(self, number: int) -> int | None:
         """The part's size in bytes, None where there is none."""
@@ -112,11 +112,11 @@ class Output:
             if not path.is_file():
                 raise OutputError(f"the part {path} is not there: run again with --resume to write it anew")
         if self._is_folder:
-            agree(paths)
+            unify_schemas(paths)
         elif self.format == "jsonl":
-            write_file(self.path, lambda file: join(paths, file))
+            write_file(self.path, lambda file: join_lines(paths, file))
         else:
-            write_file(self.path, lambda file: merge(paths, file))
+            write_file(self.path, lambda file: merge_parquet(paths, file))
         if finished:
             self._remove_parts(but=set(paths) if self._is_folder else set())
             if not self._is_folder:

@@ -13,7 +13,7 @@ from typing import Any
 
 from outspoken.batch.output import FailureFile, Output
 from outspoken.batch.plan import RunEngine, RunPlan, in_background, in_turn
-from outspoken.batch.response_rows import ResponseColumns
+from outspoken.batch.response_columns import ResponseColumns
 from outspoken.batch.sources import BadRow, PromptRow
 from outspoken.engine import PromptResult, RunMetrics, cause_of
 from outspoken.errors import LedgerError, OutputError, OutspokenError, ProviderError
@@ -66,7 +66,7 @@ class PartitionWriter:
         size: int,
     ) -> None:
         self.runner = RunEngine(plan, meter, ledger)
-        self.meter = meter
+        self.metrics = meter
         self.written: dict[int, PartRecord] = {}
         self.complete = True
         self._plan = plan
@@ -86,12 +86,12 @@ class PartitionWriter:
         way have come.
         """
         failure: OutspokenError | None = None
-        with _rare_collections():
-            async with aclosing(self.runner.answers(self._to_ask(rows, slow))) as answers:
-                async for answer in answers:
+        with _rare_collections(), self.runner.timed():
+            async with aclosing(self.runner.results(self._to_ask(rows, slow))) as results:
+                async for result in results:
                     try:
-                        if failure is None:
-                            await self._take(answer)
+                        if failure is None and not result.untouched:
+                            await self._take(result)
                     except (OutputError, LedgerError) as error:
                         failure = error
                         self.runner.stop(str(error))
@@ -99,7 +99,7 @@ class PartitionWriter:
             raise failure
         for number in sorted(self._parts):
             await self._write(self._parts.pop(number))
-        if self.runner.gate.stopped:
+        if self.runner.stopped:
             self.complete = False
             self._keep_earlier()
 
@@ -109,7 +109,7 @@ class PartitionWriter:
             mine = record.counts.get("settings") == self._mark
             if number not in self.written and mine and self._output.size(number) == record.size:
                 self.written[number] = record
-                count_recorded(self.meter, record)
+                count_recorded(self.metrics, record)
 
     # Rows on their way in.
 
@@ -117,7 +117,7 @@ class PartitionWriter:
         """The rows of all parts that are not complete yet."""
         held: list[PromptRow] = []
         part: _Part | None = None
-        async for row in (in_background if slow else in_turn)(rows, self.runner.gate.closed):
+        async for row in (in_background if slow else in_turn)(rows, self.runner.closed):
             number = row.number // self._size
             if part is None or part.number != number:
                 for waiting in self._end(part, held):
@@ -125,7 +125,7 @@ class PartitionWriter:
                 held = []
                 part = self._parts[number] = _Part(number, _hasher(self._settings))
             if not isinstance(row, PromptRow):
-                self.meter.bad_rows += 1
+                self.metrics.bad_rows += 1
                 self._failures.add("", row.where, "bad row", row.reason)
                 continue
             part.rows += 1
@@ -134,7 +134,7 @@ class PartitionWriter:
                 held.append(row)  # whether it has to be asked shows when the part has been read
             else:
                 yield row
-        if not self.runner.gate.stopped:
+        if not self.runner.stopped:
             for waiting in self._end(part, held):
                 yield waiting
 
@@ -149,7 +149,7 @@ class PartitionWriter:
         same = record.complete and record.digest == part.hasher.hexdigest()
         if not same or self._output.size(part.number) != record.size:
             return held
-        count_recorded(self.meter, record)
+        count_recorded(self.metrics, record)
         self._done(part.number, record)
         del self._parts[part.number]
         return []
@@ -170,12 +170,12 @@ class PartitionWriter:
             self._failures.add(row.id, row.where, cause_of(error), str(error), isinstance(error, ProviderError))
         responses, distinct = part.responses.add(answer, self._plan.run.goal)
         part.short += answer.short
-        self.meter.responses += responses
-        self.meter.distinct += distinct
+        self.metrics.responses += responses
+        self.metrics.distinct += distinct
 
     async def _write(self, part: _Part) -> None:
         earlier = self._records.get(part.number)
-        if self.runner.gate.stopped and earlier is not None and earlier.counts["prompts"] > part.answered:
+        if self.runner.stopped and earlier is not None and earlier.counts["prompts"] > part.answered:
             return
         await self._ledger.settled()
         responses = part.responses

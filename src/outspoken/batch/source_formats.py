@@ -1,6 +1,6 @@
-"""The formats of prompts: what a file holds, one record after the other.
+"""The formats of files with prompts, read one record at a time.
 
-A record that cannot be read is an `Unreadable` in its place; where nothing behind it can be read, a `CutOffError`.
+A record that cannot be read becomes an `Unreadable`. `CutOffError` is raised if nothing after it can be read.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 from jiter import from_json
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.chat import Message
 from outspoken.errors import UsageError
-
-if TYPE_CHECKING:
-    from outspoken.batch.sources import SourceReader
 
 __all__ = [
     "LONE",
     "CutOffError",
+    "RecordSource",
     "Records",
     "Unreadable",
     "has_lone_surrogate",
@@ -45,34 +43,49 @@ _BATCH = 256
 
 
 class CutOffError(Exception):
-    """Why nothing can be read from here on."""
+    """Nothing can be read from here on; the message says why."""
 
 
 class Unreadable(str):
-    """Stands in the place of a row's value: why there is none."""
+    """Stands for the value of a row that cannot be read: the reason."""
 
     __slots__ = ()
 
 
-# A record is a position (of a line, or of a row in a table), and the row's value: a dict, a str or an Unreadable.
 Records = Iterator[tuple[int, Any]]
+"""Positions (numbers of lines or rows, from 1), each with the value of its row: a dict, a str or an
+`Unreadable`."""
+
 _Lines = Iterator[tuple[int, bytes]]
 _File = IO[bytes] | gzip.GzipFile
 
 
-def open_source(source: str | Path, reader: SourceReader, stack: ExitStack) -> Records:
-    """The records of a source, by its suffix; what is opened is closed with `stack`."""
-    if str(source) == "-":
-        lines = _lines(sys.stdin.buffer, reader.name)
+class RecordSource(Protocol):
+    """A source whose records are read: errors name a record by `name`, `between` and its position."""
+
+    name: str
+    between: str
+
+    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
+        """Receives the names of the columns; `open_ended` if later rows may have others."""
+
+
+def open_source(path: str | Path, source: RecordSource, stack: ExitStack) -> Records:
+    """The records of a file, whose suffix tells the format, or of standard input ("-").
+
+    Opened files are closed with `stack`. Raises `UsageError` for a file that is missing or unreadable.
+    """
+    if str(path) == "-":
+        lines = _lines(sys.stdin.buffer, source.name)
         head = next(((at, line) for at, line in lines if line.strip()), (1, b""))
         parse = _json_lines if head[1].lstrip().startswith(b"{") else _plain_lines
-        return parse(chain([head], lines), reader)
-    path = Path(source)
+        return parse(chain([head], lines), source)
+    path = Path(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if os.path.isdir(path):
         raise UsageError(f"{path} is a folder: name a file of prompts in it")
     if suffixes[-1:] == [".parquet"]:
-        return _parquet(path, reader, stack)
+        return _parquet(path, source, stack)
     packed = suffixes[-1:] == [".gz"]
     try:
         raw = stack.enter_context(path.open("rb"))
@@ -83,8 +96,8 @@ def open_source(source: str | Path, reader: SourceReader, stack: ExitStack) -> R
     file: _File = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
     suffix = next(iter(suffixes[-2 if packed else -1 :]), "")
     if suffix == ".json":
-        return _json_array(file, reader)
-    return _BY_LINES.get(suffix, _plain_lines)(_lines(file, reader.name), reader)
+        return _json_array(file, source)
+    return _BY_LINES.get(suffix, _plain_lines)(_lines(file, source.name), source)
 
 
 def _lines(file: _File, name: str) -> _Lines:
@@ -105,19 +118,19 @@ def _checked_start(data: bytes, name: str) -> bytes:
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def _json_lines(lines: Iterable[tuple[int, bytes]], reader: SourceReader) -> Records:
+def _json_lines(lines: Iterable[tuple[int, bytes]], source: RecordSource) -> Records:
     for number, line in lines:
         if not line.strip():
             continue
         try:
             value = from_json(line.rstrip())
         except ValueError as error:
-            # The parser counts lines too, and knows of this one only.
+            # The parser numbers lines, too, and sees only this one.
             value = Unreadable(why_not_json(line, error).replace(" at line 1 column ", " at column "))
         yield number, value
 
 
-def _plain_lines(lines: Iterable[tuple[int, bytes]], reader: SourceReader) -> Records:
+def _plain_lines(lines: Iterable[tuple[int, bytes]], source: RecordSource) -> Records:
     for number, line in lines:
         try:
             text = line.decode().rstrip("\r\n")
@@ -128,25 +141,25 @@ def _plain_lines(lines: Iterable[tuple[int, bytes]], reader: SourceReader) -> Re
                 yield number, text
 
 
-def _json_array(file: _File, reader: SourceReader) -> Records:
-    reader.between = ": row "
-    name = reader.name
+def _json_array(file: _File, source: RecordSource) -> Records:
+    source.between = ": row "
+    name = source.name
     try:
         data = _checked_start(file.read(_MAX_JSON_ARRAY + 1), name)
     except (OSError, EOFError, zlib.error) as error:
         raise CutOffError(getattr(error, "strerror", None) or str(error)) from error
     if len(data) > _MAX_JSON_ARRAY:
         raise UsageError(
-            f"{name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB, which cannot be read piece by "
-            "piece: make it JSON lines (jq -c '.[]' prompts.json > prompts.jsonl)"
+            f"{name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB, which cannot be streamed: "
+            "make it JSON lines (jq -c '.[]' prompts.json > prompts.jsonl)"
         )
     try:
         values = from_json(data)
     except ValueError as error:
-        # Half a surrogate pair in one entry should not cost the others.
+        # A lone surrogate in one entry does not invalidate the others.
         reason = why_not_json(data, error)
         if reason != LONE:
-            raise UsageError(f"{name} is {reason}; one object a line belongs into a .jsonl file") from error
+            raise UsageError(f"{name} is {reason}; one object per line belongs into a .jsonl file") from error
         values = json.loads(data)
     if not isinstance(values, list):
         raise UsageError(f"{name} must hold a JSON array of objects or strings, not a single value")
@@ -154,21 +167,21 @@ def _json_array(file: _File, reader: SourceReader) -> Records:
         yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
 
 
-def _csv(lines: _Lines, reader: SourceReader, delimiter: str = ",") -> Records:
-    # The limit is the csv module's own and for the whole process; its 128 KiB are too few for a long prompt.
+def _csv(lines: _Lines, source: RecordSource, delimiter: str = ",") -> Records:
+    # The csv module has one limit for the whole process, and its 128 KiB are too few for a long prompt.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD))
-    torn: list[int] = []
-    table = csv.reader(_decoded(lines, torn), delimiter=delimiter, strict=True)
+    undecodable: list[int] = []
+    table = csv.reader(_decoded(lines, undecodable), delimiter=delimiter, strict=True)
     try:
         header = next((cells for cells in table if cells), None)
     except csv.Error as error:
-        raise UsageError(f"{reader.name} is not CSV: {error}") from error
+        raise UsageError(f"{source.name} is not CSV: {error}") from error
     if header is None:
         return
-    if torn:
-        raise UsageError(f"the header of {reader.name} is not UTF-8: convert the file to UTF-8")
-    _refuse_repeated(header, reader)
-    reader.settle(header, open_ended=False)
+    if undecodable:
+        raise UsageError(f"the header of {source.name} is not UTF-8: convert the file to UTF-8")
+    _refuse_repeated(header, source)
+    source.settle(header, open_ended=False)
     while True:
         position = table.line_num + 1
         value: Any
@@ -184,27 +197,27 @@ def _csv(lines: _Lines, reader: SourceReader, delimiter: str = ",") -> Records:
             value = dict(zip(header, cells, strict=False))
             if len(cells) != len(header):
                 value = Unreadable(f"{len(cells)} cells, and the header has {len(header)}")
-        if torn:
-            torn.clear()
+        if undecodable:
+            undecodable.clear()
             value = Unreadable("not UTF-8")
         yield position, value
 
 
-def _tsv(lines: _Lines, reader: SourceReader) -> Records:
-    return _csv(lines, reader, "\t")
+def _tsv(lines: _Lines, source: RecordSource) -> Records:
+    return _csv(lines, source, "\t")
 
 
-def _decoded(lines: _Lines, torn: list[int]) -> Iterator[str]:
+def _decoded(lines: _Lines, undecodable: list[int]) -> Iterator[str]:
     for number, line in lines:
         try:
             yield line.decode()
         except UnicodeDecodeError:
-            torn.append(number)
+            undecodable.append(number)
             yield line.decode(errors="replace")
 
 
-def _parquet(path: Path, reader: SourceReader, stack: ExitStack) -> Records:
-    reader.between = ": row "
+def _parquet(path: Path, source: RecordSource, stack: ExitStack) -> Records:
+    source.between = ": row "
     arrow = need("pyarrow", "reading Parquet", "tables")
     parquet = need("pyarrow.parquet", "reading Parquet", "tables")
     try:
@@ -213,8 +226,8 @@ def _parquet(path: Path, reader: SourceReader, stack: ExitStack) -> Records:
         raise UsageError(f"no such file: {path}") from error
     except (OSError, arrow.ArrowException) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
-    _refuse_repeated(file.schema_arrow.names, reader)
-    reader.settle(file.schema_arrow.names, open_ended=False)
+    _refuse_repeated(file.schema_arrow.names, source)
+    source.settle(file.schema_arrow.names, open_ended=False)
     position = 0
     try:
         for batch in file.iter_batches(batch_size=_BATCH):
@@ -240,7 +253,7 @@ def _values(batch: Any) -> Iterator[Any]:
 
 
 def _in_microseconds(batch: Any, arrow: Any) -> Any:
-    """Times in nanoseconds, which pandas writes and Python's own types cannot hold, in microseconds."""
+    """The batch with its times in microseconds: pandas writes nanoseconds, which Python's types cannot hold."""
     for at, field in enumerate(batch.schema):
         if arrow.types.is_timestamp(field.type) and field.type.unit == "ns":
             kind = arrow.timestamp("us", field.type.tz)
@@ -254,7 +267,7 @@ def _in_microseconds(batch: Any, arrow: Any) -> Any:
     return batch
 
 
-_BY_LINES: dict[str, Callable[[Any, SourceReader], Records]] = {
+_BY_LINES: dict[str, Callable[[Any, RecordSource], Records]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
@@ -262,13 +275,14 @@ _BY_LINES: dict[str, Callable[[Any, SourceReader], Records]] = {
 }
 
 
-def _refuse_repeated(names: list[str], reader: SourceReader) -> None:
+def _refuse_repeated(names: list[str], source: RecordSource) -> None:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
-        raise UsageError(f"{reader.name} has several columns named {listed(repeated)}: rename them")
+        raise UsageError(f"{source.name} has several columns named {listed(repeated)}: rename them")
 
 
 def why_not_json(data: bytes, error: ValueError) -> str:
+    """Why `data` is not JSON, where `error` is the parser's."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -281,6 +295,7 @@ def why_not_json(data: bytes, error: ValueError) -> str:
 
 
 def has_lone_surrogate(value: Any) -> bool:
+    """Whether a text in the value has half of a surrogate pair, which UTF-8 cannot encode."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -295,6 +310,7 @@ def has_lone_surrogate(value: Any) -> bool:
 
 
 def listed(names: Iterable[str]) -> str:
+    """The names for an error message, at most 20 of them."""
     names = list(names)
     shown = ", ".join(names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "none"

@@ -1,8 +1,8 @@
-"""Reading prompts: one row after the other from JSON lines, JSON, CSV, Parquet or plain text.
+"""Reading prompts one row at a time, from JSON lines, JSON, CSV, Parquet or plain text.
 
 A row that cannot be used is a value (`BadRow`), not an error: one broken line does not end a run over a million
-prompts. What spoils the whole file (it is not there, it is empty, no column holds prompts) is a `UsageError`,
-raised before the first good row, so before anything is paid for.
+prompts. A file that cannot be used at all (missing, empty, no column of prompts) raises `UsageError` before the
+first row, and so before anything is paid for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,9 @@ _MISSING = object()
 class PromptRow:
     """One prompt.
 
-    `number` counts the input's rows from 0, bad ones too; `where` is for people ("prompts.jsonl:12"). `columns`
-    are the input's other columns, to be carried through to the output. `occurrence` counts the earlier good rows
-    with the same messages.
+    `number` is the 0-based index of the row in the input, bad rows included; `where` names the row in messages
+    ("prompts.jsonl:12"). `columns` are the other columns of the input, to be copied to the output. `occurrence` is
+    the number of earlier good rows with the same messages.
     """
 
     number: int
@@ -58,7 +59,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be asked, and why; `number` and `where` as in `PromptRow`."""
+    """A row that cannot be used, and the reason; `number` and `where` are as in `PromptRow`."""
 
     number: int
     where: str
@@ -71,22 +72,22 @@ def read(
     prompt_column: str | None = None,
     id_column: str | None = None,
     draw_column: str | None = None,
-    remedy: str = "say which one holds the prompts (--prompt-column)",
+    remedy: str = "name the column of prompts (--prompt-column)",
 ) -> Iterator[PromptRow | BadRow]:
-    """The rows of `source` in their order, read as they are asked for; memory stays bounded.
+    """The rows of `source` in order, read on demand in bounded memory.
 
-    The suffix tells the format: .jsonl or .ndjson (an object or a string a line), .json (an array of these), .csv
-    and .tsv (with a header), .parquet; any other file holds one prompt a line. All but Parquet may be followed by
-    .gz. "-" is standard input: JSON lines where the first line opens an object, else plain lines.
+    The suffix tells the format: .jsonl or .ndjson (an object or a string per line), .json (an array of these),
+    .csv and .tsv (with a header), .parquet; any other file has one prompt per line. All but Parquet may be
+    followed by .gz. "-" is standard input: JSON lines if the first line opens an object, else plain lines.
 
     The prompt is text, or a list of messages in OpenAI's form; it comes from `prompt_column`, else from the column
-    `prompt`, else from `messages` (there also as JSON text). The id comes from `id_column`, else from `id` where
-    there is one, else it is the row's number counted from 1. `draw_column` holds each row's `occurrence`: for
-    prompts that were asked in another file before, and are to have another answer. Without it they are counted.
-    `remedy` is said where the column of the prompts is missing.
+    `prompt`, else from `messages` (there also as JSON text). The id comes from `id_column`, else from `id`, else
+    it is the 1-based number of the row. `draw_column` holds each row's `occurrence`, for prompts that were asked
+    in another file before and need another reply; by default equal prompts are counted. `remedy` ends the message
+    if the column of prompts is missing.
 
-    Raises `UsageError` for a file that is missing, unreadable, empty or UTF-16, and for one that lacks the
-    columns; `OutputError` where the temporary folder is full.
+    Raises `UsageError` for a file that is missing, unreadable, empty or UTF-16, and for missing columns;
+    `OutputError` if the temporary folder is full.
     """
     name = "standard input" if str(source) == "-" else str(source)
     reader = SourceReader(name, prompt_column, id_column, draw_column)
@@ -95,11 +96,11 @@ def read(
     first = next(rows, None)
     if first is None:
         raise UsageError(f"{name} holds no rows: give at least one prompt")
-    return _joined(first, rows)
+    return chain([first], rows)
 
 
 def rows_of(values: Iterable[Any]) -> Iterator[PromptRow | BadRow]:
-    """The rows of prompts in memory: a text, a chat, or a mapping with `prompt` or `messages` and perhaps `id`."""
+    """The rows of prompts in memory: texts, chats, or mappings with `prompt` or `messages` and optionally `id`."""
     reader = SourceReader("prompts", "prompt", None)
     reader.between = ": item "
     reader.settle(("prompt", "id"), open_ended=True)
@@ -116,17 +117,15 @@ def rows_of(values: Iterable[Any]) -> Iterator[PromptRow | BadRow]:
     return reader.rows(records)
 
 
-def _joined(first: PromptRow | BadRow, rest: Iterator[PromptRow | BadRow]) -> Iterator[PromptRow | BadRow]:
-    yield first
-    yield from rest
-
-
-class _UnfitError(Exception):
-    """Why a row cannot be used."""
+class _UnusableError(Exception):
+    """A row cannot be used; the message says why."""
 
 
 class SourceReader:
-    """Turns the records of one source into rows: which columns mean what, and what was seen before."""
+    """Turns the records of one source into rows; knows the meaning of its columns, and earlier ids and prompts.
+
+    `name`, `between` and a position name a record in messages; `remedy` is as in `read`.
+    """
 
     def __init__(
         self, name: str, prompt_column: str | None, id_column: str | None, draw_column: str | None = None
@@ -137,10 +136,11 @@ class SourceReader:
         self.remedy = ""
         self._prompt_column = prompt_column
         self._id_column = id_column
-        self._id_must_be = id_column is not None
+        self._id_required = id_column is not None
         self._settled = False
 
     def rows(self, records: Callable[[ExitStack], Records]) -> Iterator[PromptRow | BadRow]:
+        """The rows of the source, whose records `records` opens; see `read` for the errors."""
         number, position = -1, 0
         with ExitStack() as stack:
             seen = stack.enter_context(closing(_Seen()))
@@ -151,7 +151,7 @@ class SourceReader:
                     row: PromptRow | BadRow
                     try:
                         row = self._row(number, position, value, seen)
-                    except _UnfitError as error:
+                    except _UnusableError as error:
                         row = BadRow(number, self.where(position), str(error))
                     yield row
             except CutOffError as error:
@@ -160,15 +160,19 @@ class SourceReader:
                 yield BadRow(number + 1, self.where(position + 1), f"cannot be read from here on: {error}")
             except sqlite3.Error as error:
                 raise OutputError(
-                    f"the temporary file that tells duplicate rows apart cannot be written ({error}): "
+                    f"the temporary file for finding duplicate rows cannot be written ({error}): "
                     "make room, or name another folder in SQLITE_TMPDIR"
                 ) from error
 
     def where(self, position: int) -> str:
+        """The name of a record in messages."""
         return f"{self.name}{self.between}{position}"
 
     def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        """Decide once which columns hold the prompt and the id; `open_ended` where later rows may have others."""
+        """Decide which columns hold the prompt and the id; `open_ended` if later rows may have further columns.
+
+        Raises `UsageError` if a named column, or any column of prompts, is missing.
+        """
         names = list(names)
         if self._prompt_column is None:
             self._prompt_column = next((name for name in _PROMPT_COLUMNS if name in names), None)
@@ -192,7 +196,7 @@ class SourceReader:
         if type(value) is dict:
             prompt = value.pop(self._prompt_column, _MISSING)
             if prompt is _MISSING:
-                raise _UnfitError(f"no prompt: the columns are {listed(value)}")
+                raise _UnusableError(f"no prompt: the columns are {listed(value)}")
             if self._id_column is not None:
                 identifier = _identifier(value.pop(self._id_column, None), self._id_column)
             if self._prompt_column == "messages" and type(prompt) is str:
@@ -201,24 +205,24 @@ class SourceReader:
         elif type(value) in (str, list, tuple):
             prompt = value
         elif type(value) is Unreadable:
-            raise _UnfitError(str(value))
+            raise _UnusableError(str(value))
         else:
-            raise _UnfitError("neither a JSON object nor a JSON string")
+            raise _UnusableError("neither a JSON object nor a JSON string")
         if prompt is None or (type(prompt) is str and (not prompt or prompt.isspace())):
-            raise _UnfitError("empty prompt")
+            raise _UnusableError("empty prompt")
         try:
             messages = as_messages(prompt)
         except UsageError as error:
-            raise _UnfitError(str(error)) from error
+            raise _UnusableError(str(error)) from error
         if identifier is None:
-            if self._id_must_be:
-                raise _UnfitError(f"no id: the column {self._id_column!r} is empty")
+            if self._id_required:
+                raise _UnusableError(f"no id: the column {self._id_column!r} is empty")
             identifier = str(number + 1)
-        # Ids that we give ourselves can only clash with given ones.
+        # Numbers of rows are unique; they can only clash with ids from a column.
         if self._id_column is not None:
             first = seen.first(identifier, position)
             if first != position:
-                raise _UnfitError(f"duplicate id {identifier!r}, first at {self.where(first)}")
+                raise _UnusableError(f"duplicate id {identifier!r}, first at {self.where(first)}")
         if self._draw_column is None:
             draw = seen.count(messages)
         else:
@@ -227,10 +231,10 @@ class SourceReader:
 
 
 class _Seen:
-    """Ids and prompts met so far, by digest, in a temporary database: what does not fit its cache goes to disk."""
+    """Digests of earlier ids and prompts, in a temporary database that goes to disk when it outgrows its cache."""
 
     def __init__(self) -> None:
-        # The rows may be taken by one worker thread after another, never by two at once.
+        # Rows may be read by different threads, but never by two at the same time.
         self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for statement in (
             "PRAGMA journal_mode = OFF",
@@ -243,18 +247,18 @@ class _Seen:
             self._base.execute(statement)
 
     def first(self, identifier: str, position: int) -> int:
-        """Where this id stood first: `position` itself if it is new."""
+        """The position at which this id occurred first: `position` itself if it is new."""
         digest = hashlib.blake2b(identifier.encode(), digest_size=16).digest()
         if self._base.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (digest, position)).rowcount:
             return position
         return int(self._base.execute("SELECT position FROM ids WHERE digest = ?", (digest,)).fetchone()[0])
 
     def count(self, messages: tuple[Message, ...]) -> int:
-        """How often these messages were counted before."""
+        """The number of earlier calls with the same messages."""
         if len(messages) == 1:
             written = messages[0].content.encode()
         else:
-            # The leading NUL keeps a chat apart from a prompt that reads like its JSON.
+            # The NUL distinguishes a chat from a prompt that is equal to its JSON.
             written = ("\0" + json.dumps([[message.role, message.content] for message in messages])).encode()
         digest = hashlib.blake2b(written, digest_size=16).digest()
         if self._base.execute("INSERT OR IGNORE INTO prompts VALUES (?, 0)", (digest,)).rowcount:
@@ -272,25 +276,25 @@ def _identifier(value: Any, column: str) -> str | None:
     if value is None or value != value:
         return None
     if isinstance(value, (bool, bytes, list, dict)):
-        raise _UnfitError(f"the id in {column!r} must be text or a number")
+        raise _UnusableError(f"the id in {column!r} must be text or a number")
     return str(value)
 
 
 def _draw(value: Any, column: str) -> int:
     if type(value) is not int or value < 0:
-        raise _UnfitError(f"the draw in {column!r} must be a whole number from 0")
+        raise _UnusableError(f"the draw in {column!r} must be a whole number from 0")
     return value
 
 
 def _messages_in(text: str) -> Any:
-    """A list of messages, written as JSON text in a column of its own."""
+    """A list of messages in JSON text, the form it has in a column."""
     if not text or text.isspace():
         return None
     data = text.encode()
     try:
         messages = from_json(data)
     except ValueError as error:
-        raise _UnfitError(f"messages: {why_not_json(data, error)}") from error
+        raise _UnusableError(f"messages: {why_not_json(data, error)}") from error
     if not isinstance(messages, list):
-        raise _UnfitError("messages: not a JSON list of messages")
+        raise _UnusableError("messages: not a JSON list of messages")
     return messages

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.batch.plan import RunEngine, RunPlan
-from outspoken.batch.response_rows import chosen
+from outspoken.batch.response_columns import select_responses
 from outspoken.batch.sources import BadRow, PromptRow, rows_of
 from outspoken.engine import CallResult, PromptResult, RunMetrics
 from outspoken.errors import OutspokenError, UsageError
@@ -69,8 +69,10 @@ async def _asked(
     asked: list[PromptGroup] = []
     error: OutspokenError | None = None
     method, wanted = plan.settings.method, plan.run.n or 0
-    async with aclosing(runner.answers(_each(rows))) as answers:
+    async with aclosing(runner.results(iter(rows))) as answers:
         async for answer in answers:
+            if answer.untouched:
+                continue
             every = responses_of(answer, plan)
             found = tuple(response for response in every if response.text.strip())
             error = error or answer.error
@@ -82,7 +84,7 @@ async def _asked(
     usage = meter.usage + meter.usage_from_ledger
     usd = None if plan.price is None else plan.price.cost(usage)
     cost = Cost(meter.requests + meter.from_ledger, usage.total_tokens, meter.seconds, usd)
-    return Group(method, plan.model.name, tuple(asked), _told(plan)), cost, runner.caller.broken or error
+    return Group(method, plan.model.name, tuple(asked), _told(plan)), cost, runner.broken or error
 
 
 def responses_of(answer: PromptResult[PromptRow], plan: RunPlan) -> tuple[Response, ...]:
@@ -92,7 +94,7 @@ def responses_of(answer: PromptResult[PromptRow], plan: RunPlan) -> tuple[Respon
     """
     made = [
         (call, Response(candidate.text, candidate.probability, candidate.stated, call.number, call.key_of(at)))
-        for call, at in chosen(answer.calls, plan.run.goal)
+        for call, at in select_responses(answer.calls, plan.run.goal)
         for candidate in (call.distribution[at],)
     ]
     if plan.settings.method != "multi-turn":

@@ -1,4 +1,4 @@
-"""The columns of responses as JSON lines and as Parquet: a part of them, and parts made into one."""
+"""The columns of responses as JSON lines and as Parquet: writing a part, and merging parts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,21 @@ from typing import Any
 
 from outspoken._imports import need
 from outspoken.errors import OutputError
-from outspoken.io.atomic import write_file, reason_of
+from outspoken.io.atomic import reason_of, write_file
 
-__all__ = ["COLUMNS", "agree", "array_of", "join", "json_lines", "merge", "renamed", "write_table"]
+__all__ = [
+    "COLUMNS",
+    "arrow_array",
+    "join_lines",
+    "json_lines",
+    "merge_parquet",
+    "rename_carried",
+    "unify_schemas",
+    "write_parquet",
+]
+
+Columns = Mapping[str, list[Any]]
+"""Values by column; all lists have the same length."""
 
 COLUMNS = {
     "prompt_id": "string",
@@ -35,6 +47,7 @@ COLUMNS = {
     "repairs": "list<string>",
     "value": "string",
 }
+"""The columns of every output, with their types in Arrow."""
 
 _JSON_TEXT = {b"outspoken": b"json"}
 _MAX_FIELDS = 256
@@ -43,18 +56,19 @@ _GROUP_ROWS = 20_000
 _GROUP_BYTES = 16 * 2**20
 
 
-def renamed(carried: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    fitting: dict[str, list[Any]] = {}
+def rename_carried(carried: Columns) -> dict[str, list[Any]]:
+    """The columns of the input, with the prefix `input_` if their name is one of `COLUMNS`."""
+    renamed: dict[str, list[Any]] = {}
     for name, values in carried.items():
-        to = name
-        while to in COLUMNS or (to != name and to in carried):
-            to = "input_" + to
-        fitting[to] = values
-    return fitting
+        free = name
+        while free in COLUMNS or (free != name and free in carried):
+            free = "input_" + free
+        renamed[free] = values
+    return renamed
 
 
-def json_lines(columns: Mapping[str, list[Any]]) -> Iterator[bytes]:
-    """An object a line, joined from columns of JSON: several times as fast as a dict for each row."""
+def json_lines(columns: Columns) -> Iterator[bytes]:
+    """One JSON object per row and line, joined column by column: several times as fast as a dict for each row."""
     pieces: list[Iterable[str]] = []
     for name, values in columns.items():
         pieces += [repeat(f"{', ' if pieces else '{'}{_json(name)}: "), _json_column(values)]
@@ -84,7 +98,7 @@ def _json(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null, as most writers have it."""
+    """The value with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, Mapping):
@@ -95,7 +109,7 @@ def _finite(value: Any) -> Any:
 
 
 def _as_json(value: Any) -> str:
-    """What a Parquet file may carry and JSON has no word for."""
+    """Values of Parquet files that JSON has no type for."""
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -106,15 +120,17 @@ def _as_json(value: Any) -> str:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_as_json)
 
 
-def join(paths: list[Path], file: Any) -> None:
+def join_lines(paths: list[Path], file: Any) -> None:
+    """Write the parts as one file of JSON lines."""
     for path in paths:
         with path.open("rb") as part:
             shutil.copyfileobj(part, file, 2**20)
 
 
 def _arrow() -> tuple[Any, Any]:
-    what = "writing Parquet"
-    return need("pyarrow", what, "tables"), need("pyarrow.parquet", what, "tables")
+    """The modules `pyarrow` and `pyarrow.parquet`."""
+    purpose = "writing Parquet"
+    return need("pyarrow", purpose, "tables"), need("pyarrow.parquet", purpose, "tables")
 
 
 def _schema(arrow: Any) -> Any:
@@ -127,11 +143,12 @@ def _schema(arrow: Any) -> Any:
     return arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
 
 
-def write_table(columns: Mapping[str, list[Any]], file: Any) -> None:
+def write_parquet(columns: Columns, file: Any) -> None:
+    """Write the columns as a Parquet file; values without a common type become JSON text."""
     _arrow()[1].write_table(_table(columns), file, compression="zstd")
 
 
-def _table(columns: Mapping[str, list[Any]]) -> Any:
+def _table(columns: Columns) -> Any:
     arrow, _ = _arrow()
     schema = _schema(arrow)
     arrays = []
@@ -149,15 +166,15 @@ def _table(columns: Mapping[str, list[Any]]) -> Any:
     return arrow.Table.from_arrays(arrays, schema=schema)
 
 
-def array_of(values: list[Any]) -> Any:
-    """The values as an array of Arrow's that Parquet can hold: JSON text where they share no type."""
+def arrow_array(values: list[Any]) -> Any:
+    """The values as an Arrow array that Parquet can store: JSON text if they have no common type."""
     arrow, _ = _arrow()
     array = _inferred(values, arrow)
     return _json_text(values, arrow) if array is None else array
 
 
 def _inferred(values: list[Any], arrow: Any) -> Any:
-    """The values in one type of Arrow's, None where they share none that a Parquet file can hold."""
+    """The values as an array of one Arrow type, None if they have no common type that Parquet can store."""
     names = {name for value in values if type(value) is dict for name in value}
     if len(names) > _MAX_FIELDS:
         return None
@@ -169,7 +186,7 @@ def _inferred(values: list[Any], arrow: Any) -> Any:
 
 
 def _storable(kind: Any, arrow: Any) -> bool:
-    """Parquet has no struct without fields; one with very many is a mapping, not a record."""
+    """Whether Parquet can store the type. A struct needs fields; one with very many is a mapping, not a record."""
     if arrow.types.is_struct(kind):
         return 0 < kind.num_fields <= _MAX_FIELDS and all(
             _storable(kind.field(at).type, arrow) for at in range(kind.num_fields)
@@ -182,7 +199,10 @@ def _json_text(values: Iterable[Any], arrow: Any) -> Any:
 
 
 def _unified(paths: list[Path], as_text: set[str]) -> Any:
-    """The schema that all parts fit: our columns, then the carried ones in the order in which they turn up."""
+    """The common schema of all parts: `COLUMNS`, then carried columns in order of appearance.
+
+    The columns `as_text` are JSON text.
+    """
     arrow, parquet = _arrow()
     fields: dict[str, Any] = {field.name: field for field in _schema(arrow)}
     for path in paths:
@@ -190,10 +210,10 @@ def _unified(paths: list[Path], as_text: set[str]) -> Any:
             schema = parquet.read_schema(path)
         except (OSError, arrow.ArrowException) as error:
             raise OutputError(
-                f"the part {path} cannot be read ({reason_of(error)}): delete it and run again with --resume"
+                f"the part {path} cannot be read ({reason_of(error)}): delete it and give the same command again"
             ) from error
         for field in schema:
-            # Reading adds Parquet's own marks.
+            # Reading adds Parquet's own metadata.
             bare = field.with_metadata(_JSON_TEXT if _is_json(field) else None)
             known = fields.setdefault(field.name, bare)
             if not known.equals(bare, check_metadata=True):
@@ -218,11 +238,12 @@ def _is_json(field: Any) -> bool:
     return bool(field.metadata) and _JSON_TEXT.items() <= field.metadata.items()
 
 
-class _MisfitError(Exception):
-    """A value does not fit its column's common type; the column's name."""
+class _ConversionError(Exception):
+    """A value cannot be converted to the common type of its column, whose name is the message."""
 
 
-def _fitted(table: Any, schema: Any) -> Any:
+def _converted(table: Any, schema: Any) -> Any:
+    """The table with the columns of the schema. Raises `_ConversionError`."""
     arrow, _ = _arrow()
     arrays = []
     for field in schema:
@@ -236,19 +257,19 @@ def _fitted(table: Any, schema: Any) -> Any:
             try:
                 column = column.cast(field.type)
             except (arrow.ArrowException, OverflowError) as error:
-                raise _MisfitError(field.name) from error
+                raise _ConversionError(field.name) from error
         arrays.append(column)
     return arrow.Table.from_arrays(arrays, schema=schema)
 
 
-def merge(paths: list[Path], file: Any) -> None:
-    """Write the parts as one Parquet file, a row group at a time in memory."""
+def merge_parquet(paths: list[Path], file: Any) -> None:
+    """Write the parts as one Parquet file, with one row group at a time in memory."""
     as_text: set[str] = set()
     while True:
         try:
             return _merge_as(_unified(paths, as_text), paths, file)
-        except _MisfitError as error:
-            # A whole number that no float holds exactly, say: rare enough to begin again.
+        except _ConversionError as error:
+            # For example an integer that no float represents: rare enough to start again.
             as_text.add(str(error))
             file.seek(0)
             file.truncate()
@@ -257,7 +278,7 @@ def merge(paths: list[Path], file: Any) -> None:
 def _merge_as(schema: Any, paths: list[Path], file: Any) -> None:
     arrow, parquet = _arrow()
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        for tables in _gathered(_fitted(table, schema) for path in paths for table in _row_groups(path)):
+        for tables in _grouped(_converted(table, schema) for path in paths for table in _row_groups(path)):
             writer.write_table(arrow.concat_tables(tables), row_group_size=_GROUP_ROWS)
 
 
@@ -267,23 +288,23 @@ def _row_groups(path: Path) -> Iterator[Any]:
             yield part.read_row_group(at)
 
 
-def _gathered(tables: Iterable[Any]) -> Iterator[list[Any]]:
-    """Small tables by the row group: a file of very many tiny groups is slow to read."""
-    waiting: list[Any] = []
+def _grouped(tables: Iterable[Any]) -> Iterator[list[Any]]:
+    """The tables in lists for one row group each: a file of very many small groups is slow to read."""
+    group: list[Any] = []
     rows = size = 0
     for table in tables:
-        waiting.append(table)
+        group.append(table)
         rows += table.num_rows
         size += table.nbytes
         if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
-            yield waiting
-            waiting, rows, size = [], 0, 0
-    if waiting:
-        yield waiting
+            yield group
+            group, rows, size = [], 0, 0
+    if group:
+        yield group
 
 
-def agree(paths: list[Path]) -> None:
-    """Give all parts of a folder one schema, writing anew those that have another."""
+def unify_schemas(paths: list[Path]) -> None:
+    """Give all parts of a folder the same schema; parts with another one are written again."""
     _, parquet = _arrow()
     as_text: set[str] = set()
     while True:
@@ -293,9 +314,10 @@ def agree(paths: list[Path]) -> None:
                 if not _same(parquet.read_schema(path), schema):
                     write_file(path, partial(_merge_as, schema, [path]))
             return
-        except _MisfitError as error:
+        except _ConversionError as error:
             as_text.add(str(error))
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Whether two schemas are equal, including which columns are JSON text."""
     return bool(one.equals(other)) and [_is_json(field) for field in one] == [_is_json(field) for field in other]

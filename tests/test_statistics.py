@@ -332,7 +332,7 @@ def test_resamples_without_a_figure_are_counted() -> None:
     assert lost(0.05).note == "50 of 1,000 resamples left out, for which the figure is undefined"
     assert lost(0.05).low < 19.5 < lost(0.05).high
     assert (lost(0.051).low, lost(0.051).high) == (None, None)
-    assert lost(0.051).note == "no interval: 51 of 1,000 resamples have no such figure"
+    assert lost(0.051).note == "no interval: the figure is undefined for 51 of 1,000 resamples"
 
 
 def test_a_figure_that_resampling_moves_says_so() -> None:

@@ -1,15 +1,14 @@
-"""How far one distribution over answers lies from another. Logarithms are natural, so divergences are in nats.
+"""Divergences between distributions over answers. Logarithms are natural, so divergences are in nats.
 
-A distribution is a mapping from answers to weights of at least 0, which are divided by their sum: counts,
-percentages and probabilities all do. KL is not symmetric: swap the arguments for the other direction.
+A distribution is a mapping from answers to weights of at least 0, such as counts, percentages or probabilities;
+the weights are divided by their sum. KL is not symmetric: swap the arguments for the other direction.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,23 +39,21 @@ _FEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Significance:
-    """A test's `statistic`, its `p`-value, its degrees of freedom if any, and a `note` where p is doubtful."""
+    """A test's `statistic`, its p value, its degrees of freedom if any, and a `note` if the p value is
+    doubtful."""
 
     statistic: float
     p: float
     dof: int | None = None
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, without what there is not."""
-        entry: dict[str, Any] = {"statistic": self.statistic, "p": self.p}
-        if self.dof is not None:
-            entry["dof"] = self.dof
-        return entry | ({"note": self.note} if self.note else {})
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary, without empty fields."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
 
 def is_weight(value: object) -> bool:
-    """Whether this is a finite number of at least 0; a text, a truth value and None are none."""
+    """Whether the value is a finite number of at least 0; texts, truth values and None are not."""
     if isinstance(value, (bool, str)):
         return False
     try:
@@ -68,50 +65,50 @@ def is_weight(value: object) -> bool:
 def shares(weights: Mapping[str, float]) -> dict[str, float]:
     """The weights divided by their sum.
 
-    Raises `UsageError` for a weight that is negative or no finite number, `UndefinedError` where all are zero or
-    there is none.
+    Raises `UsageError` for a weight that is negative or not a finite number, `UndefinedError` if all are zero or
+    there are none.
     """
     for answer, weight in weights.items():
         if not is_weight(weight):
             raise UsageError(f"the weight of {answer!r} must be a finite number of at least 0, not {weight!r}")
-    top = max(weights.values(), default=0)
-    if not top > 0:
+    largest = max(weights.values(), default=0)
+    if not largest > 0:
         raise UndefinedError("there is no answer with a weight above 0: nothing can be compared")
-    scaled = {answer: weight / top for answer, weight in weights.items()}
+    scaled = {answer: weight / largest for answer, weight in weights.items()}
     total = math.fsum(scaled.values())
     return {answer: weight / total for answer, weight in scaled.items()}
 
 
-def coverage(found: Mapping[str, float], known: Collection[str]) -> float:
-    """Coverage-N, 0 to 1: known answers with a weight above 0 in `found` / known answers.
+def coverage(weights: Mapping[str, float], known: Collection[str]) -> float:
+    """Coverage-N, 0 to 1: known answers with a weight above 0 / known answers.
 
-    Source: Verbalized Sampling (arXiv 2510.01171), open-ended question answering. Raises `UndefinedError` where
-    nothing was found or no answer is known.
+    Source: Verbalized Sampling (arXiv 2510.01171), open-ended question answering. Raises `UndefinedError` if there
+    is no weight or no answer is known.
     """
-    wanted = _known(known)
-    return sum(weight > 0 for answer, weight in shares(found).items() if answer in wanted) / len(wanted)
+    answers = _known(known)
+    return sum(weight > 0 for answer, weight in shares(weights).items() if answer in answers) / len(answers)
 
 
 def precision(weights: Mapping[str, float], known: Collection[str]) -> float:
-    """The share of the weight, 0 to 1, that lies on known answers: of counts, right samples / samples.
+    """The share of the weight, 0 to 1, of the known answers; for counts: correct samples / samples.
 
-    Source: Verbalized Sampling (arXiv 2510.01171), open-ended question answering. Raises `UndefinedError` where
-    there is no weight or no answer is known.
+    Source: Verbalized Sampling (arXiv 2510.01171), open-ended question answering. Raises `UndefinedError` if there
+    is no weight or no answer is known.
     """
-    wanted = _known(known)
-    return min(1.0, math.fsum(weight for answer, weight in shares(weights).items() if answer in wanted))
+    answers = _known(known)
+    return min(1.0, math.fsum(weight for answer, weight in shares(weights).items() if answer in answers))
 
 
 def kl_smoothed(p: Mapping[str, float], q: Mapping[str, float], epsilon: float = 1e-10) -> float:
     """KL(p || q) = sum p ln(p/q) in nats, smoothed as published, the reference being `p`.
 
     Over the union of the answers a missing one is 0; `epsilon` is added to every entry of both, and both are
-    divided by their sums again. Where `q` lacks answers of `p` the figure is about their share in `p` times
-    -ln(epsilon): it measures the constant. `kl_shared` does not depend on one. Source: Verbalized Sampling
-    (arXiv 2510.01171), Table 32 and its code.
+    divided by their sums again. If `q` lacks answers of `p`, the result is about their share in `p` times
+    -ln(epsilon): it measures the constant. `kl_shared` does not depend on one. Source: Verbalized Sampling (arXiv
+    2510.01171), Table 32 and its code.
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
-        raise UsageError(f"epsilon must be above 0, not {epsilon:g}: kl_shared needs no constant")
+        raise UsageError(f"epsilon must be above 0, not {epsilon:g}: use kl_shared for KL without a constant")
     first, second = (side + epsilon for side in _over_union(p, q))
     return _kl(first / first.sum(), second / second.sum())
 
@@ -119,8 +116,8 @@ def kl_smoothed(p: Mapping[str, float], q: Mapping[str, float], epsilon: float =
 def kl_shared(p: Mapping[str, float], q: Mapping[str, float]) -> float:
     """KL(p || q) = sum p ln(p/q) in nats over the answers that both have, each divided by its sum over them.
 
-    Nothing is smoothed; what only one side has is left out, so read it beside `coverage` and `precision`. Raises
-    `UndefinedError` where they share no answer.
+    Nothing is smoothed. Answers that only one side has are left out, so read it beside `coverage` and `precision`.
+    Raises `UndefinedError` if they share no answer.
     """
     first, second = _over_union(p, q)
     both = (first > 0) & (second > 0)
@@ -130,24 +127,24 @@ def kl_shared(p: Mapping[str, float], q: Mapping[str, float]) -> float:
 
 
 def kl_uniform(q: Mapping[str, float], answers: int) -> float:
-    """KL(q || uniform over `answers` answers) = ln N - H(q) in nats, 0 to ln N, N being `answers`.
+    """KL(q || uniform over N answers) = ln N - H(q) in nats, 0 to ln N, where N is `answers`.
 
-    Nothing is smoothed. `q` holds right answers only: leave out the others, whose share `precision` tells. Raises
-    `UsageError` where more than `answers` of them have weight.
+    Nothing is smoothed. `q` must hold correct answers only; `precision` is the share of the others. Raises
+    `UsageError` if more than `answers` of them have weight.
     """
-    given = shares(q)
-    appeared = sum(weight > 0 for weight in given.values())
-    if appeared > answers:
-        raise UsageError(f"{appeared} answers have weight and only {answers} are known: leave out the wrong ones")
-    return max(0.0, math.log(answers) - _entropy(given))
+    appeared = shares(q)
+    count = sum(weight > 0 for weight in appeared.values())
+    if count > answers:
+        raise UsageError(f"{count} answers have weight and only {answers} are known: leave out the wrong ones")
+    return max(0.0, math.log(answers) - _entropy(appeared))
 
 
 def kl_uniform_published(q: Mapping[str, float]) -> float:
     """KL(q || uniform over the answers that appeared) = ln n - H(q) in nats, n the answers with a weight above 0.
 
-    The formula of the published code (Verbalized Sampling, arXiv 2510.01171), which never sees an answer that is
-    missing: a model that always says the same scores 0, a perfect figure. It counts right answers only: give it
-    those. `kl_uniform` is the one that knows how many there are.
+    The formula of the published code (Verbalized Sampling, arXiv 2510.01171), which ignores missing answers: a
+    model that always gives the same answer scores a perfect 0. `q` must hold correct answers only. `kl_uniform`
+    counts the missing ones too.
     """
     appeared = shares(q)
     return max(0.0, math.log(sum(weight > 0 for weight in appeared.values())) - _entropy(appeared))
@@ -173,12 +170,13 @@ def tv(p: Mapping[str, float], q: Mapping[str, float]) -> float:
 def chi_square(counts: Mapping[str, float], p: Mapping[str, float]) -> Significance:
     """Pearson's chi-square of goodness of fit: sum (count - expected)^2 / expected, expected = sum(counts) p.
 
-    `counts` are whole numbers of independent responses; an answer of `p` that is missing counts 0. The degrees of
-    freedom are the answers of `p` less one. The note says so where an expected count is below 5, for which the
-    p-value is rough (Cochran 1954).
+    `counts` are whole numbers of independent responses; a missing answer of `p` counts 0. The degrees of freedom
+    are the number of answers of `p` less one. The note names expected counts below 5, with which the p value is
+    rough (Cochran 1954).
 
-    Raises `UsageError` for a count that is not whole, and for an answer that `p` gives no probability (the
-    statistic would be infinite: leave such answers out); `UndefinedError` for fewer than two answers or no count.
+    Raises `UsageError` for a count that is not whole, and for an answer without a share in `p` (the statistic
+    would be
+    infinite: leave such answers out); `UndefinedError` for fewer than two answers or no count.
     """
     expected, observed = shares(p), shares(counts)
     if impossible := [a for a in {**expected, **observed} if not expected.get(a, 0) > 0]:
@@ -190,28 +188,27 @@ def chi_square(counts: Mapping[str, float], p: Mapping[str, float]) -> Significa
     if len(expected) < 2:
         raise UndefinedError("chi-square needs at least two possible answers")
     total = math.fsum(counts.values())
-    wanted = np.array(list(expected.values())) * total
-    tested = stats.chisquare([counts.get(answer, 0) for answer in expected], wanted)
-    few = int((wanted < _FEW).sum())
-    note = f"{few} of {len(wanted)} expected counts are below {_FEW}: p is rough" if few else ""
-    return Significance(float(tested.statistic), float(tested.pvalue), len(wanted) - 1, note)
+    expected_counts = np.array(list(expected.values())) * total
+    test = stats.chisquare([counts.get(answer, 0) for answer in expected], expected_counts)
+    few = int((expected_counts < _FEW).sum())
+    note = f"{few} of {len(expected_counts)} expected counts are below {_FEW}: p is rough" if few else ""
+    return Significance(float(test.statistic), float(test.pvalue), len(expected_counts) - 1, note)
 
 
 def ks(a: Sequence[float], b: Sequence[float]) -> Significance:
     """Two-sample Kolmogorov-Smirnov test, two-sided: the greatest distance of the two empirical distributions.
 
-    `scipy.stats.ks_2samp` with its choice between the exact and the asymptotic p-value. Raises `UndefinedError`
-    for an empty sample, `UsageError` for a number that is not finite.
+    `scipy.stats.ks_2samp`, which chooses between the exact and the asymptotic p value. Raises `UndefinedError` for
+    an empty sample, `UsageError` for a number that is not finite.
     """
-    first, second = _numbers(a), _numbers(b)
-    tested = stats.ks_2samp(first, second)
-    return Significance(float(tested.statistic), float(tested.pvalue))
+    test = stats.ks_2samp(_numbers(a), _numbers(b))
+    return Significance(float(test.statistic), float(test.pvalue))
 
 
 def ks_distance(p: Mapping[str, float], q: Mapping[str, float]) -> float:
     """The Kolmogorov-Smirnov distance of two distributions over numbers: max |P(X <= x) - Q(X <= x)|, 0 to 1.
 
-    Raises `UndefinedError` where an answer is no number.
+    Raises `UndefinedError` if an answer is not a number.
     """
     try:
         first, second = ({float(answer): share for answer, share in shares(side).items()} for side in (p, q))
@@ -225,18 +222,18 @@ def ks_distance(p: Mapping[str, float], q: Mapping[str, float]) -> float:
 def l1_histogram(
     a: Sequence[float], b: Sequence[float], bins: int = 20, low: float = 0.0, high: float = 2.0
 ) -> float:
-    """The L1 distance of two density histograms x the width of a bin: 0 (equal) to 2 (no bin shared).
+    """The L1 distance of two density histograms times the width of a bin: 0 (equal) to 2 (no bin shared).
 
     The defaults are those of the published code for donations in dollars (Verbalized Sampling, arXiv 2510.01171;
     the text describes another distance). Raises `UsageError` for a number outside `low` to `high`, which the
-    published code drops without a word; `UndefinedError` for an empty sample.
+    published code silently drops; `UndefinedError` for an empty sample.
     """
     if bins < 1 or not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError(f"{bins} bins from {low:g} to {high:g} are no histogram: take bins >= 1 and low < high")
+        raise UsageError(f"{bins} bins from {low:g} to {high:g} are no histogram: use bins >= 1 and low < high")
     heights = []
     for values in (_numbers(a), _numbers(b)):
         if outside := values[(values < low) | (values > high)].tolist():
-            raise UsageError(f"{outside[0]:g} lies outside {low:g} to {high:g}: widen the range or leave it out")
+            raise UsageError(f"{outside[0]:g} lies outside {low:g} to {high:g}: widen the range, or leave it out")
         counts, _ = np.histogram(values, bins, (low, high))
         heights.append(counts / len(values))
     return float(np.abs(heights[0] - heights[1]).sum())
@@ -258,7 +255,7 @@ def _over_union(p: Mapping[str, float], q: Mapping[str, float]) -> tuple[NDArray
 
 
 def _kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    # p ln(p/q) - p + q: the same sum, as both add up to 1, and no entry falls below 0 by rounding.
+    # p ln(p/q) - p + q has the same sum, because both add up to 1, and no term is negative by rounding.
     return float(special.kl_div(p, q).sum())
 
 
@@ -272,7 +269,7 @@ def _numbers(values: Sequence[float]) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise UsageError(f"a sample must be a flat list of numbers: {error}") from error
     if numbers.ndim != 1:
-        raise UsageError(f"a sample must be a flat list of numbers, not one of {numbers.ndim} dimensions")
+        raise UsageError(f"a sample must be a flat list of numbers, not of {numbers.ndim} dimensions")
     if not numbers.size:
         raise UndefinedError("a sample is empty: nothing can be compared")
     if not np.isfinite(numbers).all():

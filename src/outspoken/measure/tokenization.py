@@ -1,4 +1,4 @@
-"""What a word is, for the measures that count words."""
+"""Splitting texts into words, for the measures that count words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["blanks", "words"]
 
 
 def blanks(text: str) -> list[str]:
-    """What stands between blanks: `text.split()`, as the paper and most published figures have it.
+    """The text split at white space, `text.split()`, as in the paper and most published figures.
 
     Case and punctuation count, and a text in Chinese, Japanese or Thai is one word, or a few.
     """
@@ -21,39 +21,40 @@ def blanks(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """The words of a text in any script, case folded and in Unicode's compatibility form (NFKC).
 
-    - Words are those of UAX 29 (Unicode text segmentation): letters with their marks, digits, and what stands
-      between them inside a word ("don't", "3.14", "snake_case", Hebrew's quotation mark of abbreviations).
-      Korean is written with blanks and splits there. Two departures: a colon parts words, as in CLDR, and
-      underscores count only between letters or digits.
-    - Scripts written without blanks between words (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar and those
-      like them) and Tibetan, whose dots part syllables: each grapheme cluster is one word. This is how ROUGE is
-      computed for Chinese, needs no dictionary, and is no segmentation into words. Their digits are numbers.
-    - A pictograph is one word, however many code points it is made of (families, skin tones, flags).
-    - Punctuation, blanks and other signs are no words.
+    - Words are those of UAX 29 (Unicode text segmentation): letters with their marks, digits, and the characters
+      that connect them inside a word ("don't", "3.14", "snake_case", Hebrew's quotation mark of abbreviations).
+      Korean is written with spaces and splits there. There are two exceptions: a colon separates words, as in
+      CLDR, and underscores only count between letters or digits.
+    - In scripts written without spaces between words (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar and
+    similar
+      ones) and in Tibetan, whose dots separate syllables, each grapheme cluster is one word. ROUGE is computed so
+      for Chinese. It needs no dictionary, but is no segmentation into words. Digits of these scripts form numbers.
+    - A pictograph is one word, however many code points it consists of (families, skin tones, flags).
+    - Punctuation, white space and other signs are no words.
 
-    Curly apostrophes are taken for straight ones; soft hyphens, marks of direction and variation selectors
-    are left out, so words that look the same are the same.
+    Curly apostrophes count as straight ones; soft hyphens, marks of direction and variation selectors are removed,
+    so words that look the same are the same.
     """
     folded = text.lower() if text.isascii() else _folded(text)
     if _PLAIN_TEXT.fullmatch(folded):
         return _PLAIN.findall(folded)
-    found: list[str] = _UNICODE.findall(folded)
-    return found
+    result: list[str] = _UNICODE.findall(folded)
+    return result
 
 
 def _folded(text: str) -> str:
     normal = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    folded: str = _UNSEEN.sub("", normal)
-    for parts, whole in _MENDED:
-        folded = folded.replace(parts, whole)
+    folded: str = _INVISIBLE.sub("", normal)
+    for sequence, character in _REPLACED:
+        folded = folded.replace(sequence, character)
     return folded
 
 
 def _grammar(letter: str, mark: str, digit: str, link: str, in_letters: str, in_digits: str) -> str:
-    """The pattern of one word, from the patterns of what it is made of; it never backtracks.
+    """The pattern of one word, built from the patterns of its parts; it never backtracks.
 
-    Letters and digits may follow each other (UAX 29, WB5 to WB10), `in_letters` stands between two letters (WB6,
-    WB7), `in_digits` between two digits (WB11, WB12), `link` (the underscore) between any (WB13a, WB13b).
+    Letters and digits may follow each other (UAX 29, WB5 to WB10). `in_letters` matches between two letters (WB6,
+    WB7), `in_digits` between two digits (WB11, WB12), and `link` (the underscore) between any (WB13a, WB13b).
     """
     letters = f"{letter}{mark}(?:(?:{in_letters}{mark})?{letter}{mark})*"
     digits = f"{digit}{mark}(?:(?:{in_digits}{mark})?{digit}{mark})*"
@@ -61,18 +62,19 @@ def _grammar(letter: str, mark: str, digit: str, link: str, in_letters: str, in_
     return f"{run}(?:(?:{link}{mark})+{run})*"
 
 
-# What this says of plain Latin, Greek and Cyrillic, the pattern at the end says of all scripts, five times slower.
+# For plain Latin, Greek and Cyrillic; the pattern at the end covers all scripts and is five times slower.
 _PLAIN_LETTERS = "a-zß-öø-ɏά-ώа-ѿ"
 _PLAIN_TEXT = re.compile(rf"[\x00-\x7f¡-¶¸-¿×÷–—“”„•{_PLAIN_LETTERS}]*")
 _PLAIN = re.compile(_grammar(f"[{_PLAIN_LETTERS}]", "", "[0-9]", "_", "['.]", "['.,;]"))
 
-# Joiners shape letters and pictographs, tags spell flags and the zero-width space parts words: these stay.
-_UNSEEN = regex.compile(r"(?V1)[[\p{Cf}\p{Variation_Selector}]--[\u200b-\u200d\U000E0020-\U000E007F]]")
+# Joiners shape letters and pictographs, tags spell flags, and the zero-width space separates words: these are
+# kept.
+_INVISIBLE = regex.compile(r"(?V1)[[\p{Cf}\p{Variation_Selector}]--[\u200b-\u200d\U000E0020-\U000E007F]]")
 
-# NFKC takes the Thai and Lao vowel "am" apart, which would make two clusters of one.
-_MENDED = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"), ("‘", "'"), ("’", "'"))
+# NFKC splits the Thai and Lao vowel "am", which would turn one cluster into two.
+_REPLACED = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"), ("‘", "'"), ("’", "'"))
 
-# UAX 29 leaves letters of most scripts without blanks out of ALetter. These it counts among them.
+# UAX 29 excludes letters of most scripts without spaces from ALetter, but includes these.
 _SYLLABIC = r"\p{Tibetan}\p{Yi}\p{Balinese}\p{Javanese}"
 _LETTER = rf"[[\p{{WB=ALetter}}\p{{WB=Hebrew_Letter}}]--[{_SYLLABIC}]]"
 _MARK = r"[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]*"
@@ -85,6 +87,6 @@ _WORD = _grammar(
     rf"(?:[[\p{{WB=MidLetter}}\p{{WB=MidNumLet}}']--[:]]|{_HEBREW_QUOTE})",
     r"[\p{WB=MidNum}\p{WB=MidNumLet}']",
 )
-# A Burmese vowel sign can be a cluster of its own, hence Line_Break=SA beside the letters.
+# A Burmese vowel sign can be a separate cluster, hence Line_Break=SA beside the letters.
 _CLUSTER = r"(?=[\p{L}\p{Nl}\p{LB=SA}\p{Regional_Indicator}[\p{Extended_Pictographic}--[©®]]])\X"
 _UNICODE = regex.compile(rf"(?V1){_WORD}|{_CLUSTER}")

@@ -10,8 +10,9 @@ import pytest
 
 from outspoken import ChatReply, ChatRequest, Distribution, ReplyError, Settings, ShortReplyError, Usage
 from outspoken.chat import Message, as_messages
-from outspoken.methods.steps import ABOUT, Ask, steps
-from outspoken.templates import METHODS, load
+from outspoken.methods.steps import MethodCall, start
+from outspoken.methods.table import METHODS
+from outspoken.templates import load
 
 pytestmark = pytest.mark.core
 
@@ -26,8 +27,8 @@ def walk(
     """Answer a method's requests with the replies, in order."""
     extra = {name: options.pop(name) for name in ("schema", "validate", "enforce") if name in options}
     settings = Settings.read(options)
-    ask = Ask(as_messages(prompt), settings, load(settings.template), "test/model", **extra)
-    running = steps(ask)
+    ask = MethodCall(as_messages(prompt), settings, load(settings.template), "test/model", **extra)
+    running = start(ask)
     requests: list[ChatRequest] = []
     left = list(replies)
     try:
@@ -279,4 +280,4 @@ def test_structured_candidates_are_validated_and_invalid_ones_asked_for_again() 
 
 
 def test_every_method_is_described() -> None:
-    assert tuple(ABOUT) == METHODS
+    assert all(method.name == name and method.about for name, method in METHODS.items())

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from outspoken import UsageError
-from outspoken.templates import METHODS, load, names, source
+from outspoken.methods.table import METHODS
+from outspoken.templates import load, names, source
 
 pytestmark = pytest.mark.core
 

@@ -10,7 +10,7 @@ from outspoken.chat import Message, as_messages
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.engine import drive, drive_stream, iterate, run
 from outspoken.errors import UsageError
-from outspoken.methods import steps as methods
+from outspoken.methods.steps import MethodCall, Steps, start
 from outspoken.models.base import Model
 from outspoken.settings import Options, Settings
 
@@ -34,10 +34,26 @@ def verbalize(
     `prompt` is text, or a chat in OpenAI's form that ends with the user's turn. `model` is a name such as
     `openai/gpt-4.1` or `http://localhost:8000/v1#name`, or a `Model`; without one it is `$OUTSPOKEN_MODEL`, else
     the small model that runs in this process. `schema`, a pydantic model or a JSON schema, makes the candidates
-    structured: each one's `value` is validated against it. The other options are those of `Settings`.
+    structured: each one's `value` is validated against it.
 
-    Works in a script, in a thread and in a notebook. Raises `UsageError` (asked wrongly), `ProviderError` (the
-    server or the network failed) or `ReplyError` (the model's answer holds no candidate).
+    Works in a script, in a thread and in a notebook. Raises `UsageError` (invalid arguments), `ProviderError` (the
+    server or the network failed) or `ReplyError` (the reply holds no candidate).
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
     """
     return run(averbalize(prompt, model=model, schema=schema, **options))
 
@@ -49,7 +65,24 @@ async def averbalize(
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> Distribution:
-    """`verbalize` for asynchronous code; many may run at once."""
+    """`verbalize` for asynchronous code; many may run at once.
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+    """
     steps, resolved = _prepare(prompt, model, schema, options)
     return await drive(steps, resolved)
 
@@ -61,7 +94,24 @@ def stream(
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> Stream:
-    """`verbalize`, giving each candidate as soon as the model has written it; see `Stream`."""
+    """`verbalize` that yields each candidate as soon as the model has written it; see `Stream`.
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+    """
     return Stream(*_prepare(prompt, model, schema, options))
 
 
@@ -72,7 +122,24 @@ def astream(
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> AsyncStream:
-    """`stream` for asynchronous code."""
+    """`stream` for asynchronous code.
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+    """
     return AsyncStream(*_prepare(prompt, model, schema, options))
 
 
@@ -84,7 +151,7 @@ class AsyncStream(AsyncIterator[Candidate]):
     cleared of candidates outside the tail.
     """
 
-    def __init__(self, steps: methods.Steps, model: Model) -> None:
+    def __init__(self, steps: Steps, model: Model) -> None:
         self._items: AsyncGenerator[Verbalized | Distribution, None] = drive_stream(steps, model)
         self._read: list[Verbalized] = []
         self._final: Distribution | None = None
@@ -121,7 +188,7 @@ class AsyncStream(AsyncIterator[Candidate]):
 class Stream(Iterator[Candidate]):
     """`AsyncStream` for synchronous code."""
 
-    def __init__(self, steps: methods.Steps, model: Model) -> None:
+    def __init__(self, steps: Steps, model: Model) -> None:
         self._stream = AsyncStream(steps, model)
         self._items = iterate(self._generate())
 
@@ -153,13 +220,13 @@ def _prepare(
     model: str | Model | None,
     schema: type[BaseModel] | Mapping[str, Any] | None,
     options: Options,
-) -> tuple[methods.Steps, Model]:
+) -> tuple[Steps, Model]:
     settings = Settings.read(options)
     messages = as_messages(prompt)
     template = templates.load(settings.template)
     json_schema, validate = validator(schema)
     resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
-    ask = methods.Ask(
+    call = MethodCall(
         messages,
         settings,
         template,
@@ -168,7 +235,7 @@ def _prepare(
         json_schema,
         validate,
     )
-    return methods.steps(ask), resolved
+    return start(call), resolved
 
 
 def validator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from outspoken.api import Prompt
 from outspoken.batch.plan import RunEngine, RunPlan, in_background
 from outspoken.batch.settings import RunOptions
-from outspoken.batch.sources import PromptRow, read, rows_of
+from outspoken.batch.sources import BadRow, PromptRow, read, rows_of
 from outspoken.distribution import Distribution
 from outspoken.engine import RunMetrics, cause_of, iterate
 from outspoken.errors import OutspokenError, UsageError
@@ -30,7 +31,7 @@ Prompts = Iterable[Prompt | Mapping[str, Any]] | Path
 
 @dataclass(frozen=True, slots=True)
 class PromptFailure:
-    """A prompt that lacks responses: its id, where it stands, the short name of its failure, the whole message."""
+    """A prompt that lacks responses: its id, its place in the input, the short cause, the whole message."""
 
     id: str
     where: str
@@ -49,6 +50,38 @@ def run(
     """`arun` for synchronous code: iterate over what it returns.
 
     `for distribution in outspoken.run(prompts, n=10, ledger="run.sqlite"): …`
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        n: Responses per prompt, in as many calls as needed. Default: those of one call.
+        until_distinct: Continue until a prompt has this many different responses, or --max-calls is reached.
+            Default: None.
+        max_calls: Most calls for one prompt. Default: twice what --n needs plus one; ten times for
+            --until-distinct.
+        concurrency: Most requests at once; fewer while the server is overloaded. Default: 256, or what a local
+            model decodes in parallel.
+        requests_per_minute: Most requests in a minute. Default: None.
+        tokens_per_minute: Most tokens in a minute. Default: None.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request, not counting those that an overloaded server refuses. Default: 6.
+        budget_tokens: Stop before more tokens than this are used. Default: None.
+        budget_usd: Stop before more US dollars than this are spent. Default: None.
+        max_seconds: Stop asking after this many seconds. Default: None.
+        prices: A TOML file of prices; docs/runs.md shows one. Default: None.
     """
     return Run(arun(prompts, model=model, schema=schema, ledger=ledger, **options))
 
@@ -65,9 +98,41 @@ def arun(
 
     `prompts` is an iterable, of any length, of prompts as `verbalize` takes them, or of mappings with `prompt` (or
     `messages`) and perhaps an `id`; or the `Path` of a file of them (see `outspoken.batch.sources.read`). Memory
-    stays bounded. With a `ledger`, the path of a file, nothing that was answered is ever asked again. `options`
-    are those of `Settings` and `RunSettings`. Raises `UsageError` or `LedgerError` before anything is sent; a
-    prompt that fails does not end the run, but stands in the run's `failures`.
+    stays bounded. With a `ledger`, the path of a file, nothing that was answered is asked again. Raises
+    `UsageError` or `LedgerError` before anything is sent. Failures of single prompts are returned in the run's
+    `failures`, not raised.
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        n: Responses per prompt, in as many calls as needed. Default: those of one call.
+        until_distinct: Continue until a prompt has this many different responses, or --max-calls is reached.
+            Default: None.
+        max_calls: Most calls for one prompt. Default: twice what --n needs plus one; ten times for
+            --until-distinct.
+        concurrency: Most requests at once; fewer while the server is overloaded. Default: 256, or what a local
+            model decodes in parallel.
+        requests_per_minute: Most requests in a minute. Default: None.
+        tokens_per_minute: Most tokens in a minute. Default: None.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request, not counting those that an overloaded server refuses. Default: 6.
+        budget_tokens: Stop before more tokens than this are used. Default: None.
+        budget_usd: Stop before more US dollars than this are spent. Default: None.
+        max_seconds: Stop asking after this many seconds. Default: None.
+        prices: A TOML file of prices; docs/runs.md shows one. Default: None.
     """
     return AsyncRun(prompts, RunPlan.make(model, schema, options), ledger)
 
@@ -81,58 +146,76 @@ class AsyncRun(AsyncIterator[Distribution]):
 
     def __init__(self, prompts: Prompts, plan: RunPlan, ledger: str | os.PathLike[str] | None) -> None:
         self.failures: list[PromptFailure] = []
-        self._meter = RunMetrics()
+        self._metrics = RunMetrics()
         self._ledger = None if ledger is None else Ledger(ledger)
-        self._runner = RunEngine(plan, self._meter, self._ledger)
-        self._rows = read(prompts) if isinstance(prompts, Path) else rows_of(prompts)
-        self._items = self._go()
+        self._engine = RunEngine(plan, self._metrics, self._ledger)
+        rows = read(prompts) if isinstance(prompts, Path) else rows_of(prompts)
+        # A list cannot block, unlike a file, a pipe or a generator.
+        at_hand = isinstance(prompts, list | tuple)
+        self._rows = self._sound(rows) if at_hand else self._sound_in_background(rows)
+        self._items = self._distributions()
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The figures so far; see `RunMetrics.to_dict`. `stopped` says why it ended early ("" where it did
-        not)."""
-        return {**self._meter.to_dict(), "stopped": self._runner.gate.stopped}
+        """The figures so far, see `RunMetrics.to_dict`; `stopped` says why the run ended early ("" if not)."""
+        return {**self._metrics.to_dict(), "stopped": self._engine.stopped}
 
     async def __anext__(self) -> Distribution:
         return await anext(self._items)
 
     def stop(self, reason: str = "stopped by the caller") -> None:
-        """Send nothing more; what is under way still comes."""
-        self._runner.stop(reason)
+        """Send nothing more; results of requests under way still come."""
+        self._engine.stop(reason)
 
     async def aclose(self) -> None:
-        """Stop at once. What came back is in the ledger."""
+        """Stop at once. Replies that came are in the ledger."""
         await self._items.aclose()
         if self._ledger is not None:
             self._ledger.close()
 
-    async def _go(self) -> AsyncGenerator[Distribution]:
-        runner, meter = self._runner, self._meter
+    async def _distributions(self) -> AsyncGenerator[Distribution]:
+        metrics = self._metrics
         try:
-            async for answer in runner.answers(self._good()):
-                if answer.error is not None:
-                    self._fail(answer.prompt.id, answer.prompt.where, answer.error)
-                if answer.calls:
-                    first, *others = (call.distribution for call in answer.calls)
-                    meter.responses += sum(len(call.distribution) for call in answer.calls)
-                    merged = first.merge(*others) if others else first
-                    meter.distinct += len(merged)
-                    yield merged
-            if runner.caller.broken is not None:
-                raise runner.caller.broken
+            with self._engine.timed():
+                async with aclosing(self._engine.results(self._rows)) as results:
+                    async for result in results:
+                        if result.error is not None and not result.untouched:
+                            self._add_failure(result.prompt.id, result.prompt.where, result.error)
+                        if result.calls:
+                            parts = [call.distribution for call in result.calls]
+                            merged = parts[0].merge(*parts[1:]) if len(parts) > 1 else parts[0]
+                            metrics.responses += sum([len(part.candidates) for part in parts])
+                            metrics.distinct += len(merged.candidates)
+                            yield merged
+            if self._engine.broken is not None:
+                raise self._engine.broken
         finally:
             if self._ledger is not None:
                 self._ledger.close()
 
-    async def _good(self) -> AsyncGenerator[PromptRow]:
-        async for row in in_background(self._rows, self._runner.gate.closed):
+    def _sound(self, rows: Iterator[PromptRow | BadRow]) -> Iterator[PromptRow]:
+        """The rows that can be asked; the others are counted and recorded."""
+        closed = self._engine.closed
+        for row in rows:
+            if closed.is_set():
+                return
             if isinstance(row, PromptRow):
                 yield row
             else:
-                self._meter.bad_rows += 1
-                self._fail("", row.where, UsageError(row.reason))
+                self._add_bad_row(row)
 
-    def _fail(self, prompt_id: str, where: str, error: OutspokenError) -> None:
+    async def _sound_in_background(self, rows: Iterator[PromptRow | BadRow]) -> AsyncGenerator[PromptRow]:
+        async for row in in_background(rows, self._engine.closed):
+            if isinstance(row, PromptRow):
+                yield row
+            else:
+                self._add_bad_row(row)
+
+    def _add_bad_row(self, row: BadRow) -> None:
+        self._metrics.bad_rows += 1
+        self._add_failure("", row.where, UsageError(row.reason))
+
+    def _add_failure(self, prompt_id: str, where: str, error: OutspokenError) -> None:
         if len(self.failures) < _FAILURES_KEPT:
             self.failures.append(PromptFailure(prompt_id, where, cause_of(error), str(error)))
 

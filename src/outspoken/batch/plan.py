@@ -1,11 +1,11 @@
-"""The machinery that a run in memory and a run over files share."""
+"""What a run asks of which model, and the engine that runs in memory and over files share."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from outspoken.batch.prices import Price, price_of
 from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
 from outspoken.batch.sources import PromptRow
 from outspoken.engine import ModelCaller, PromptResult, PromptRunner, RateLimiter, RunMetrics, cause_of, ordered
-from outspoken.errors import StoppedError, UsageError
+from outspoken.errors import OutspokenError, StoppedError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
@@ -29,8 +29,8 @@ __all__ = ["RunEngine", "RunPlan", "in_background", "in_turn"]
 
 T = TypeVar("T")
 
-_ROWS_AT_ONCE = 64
-_A_WHILE = 0.05
+_ITEMS_PER_BATCH = 64
+_BATCH_SECONDS = 0.05
 _WINDOW = 8
 
 
@@ -51,105 +51,121 @@ class RunPlan:
         cls,
         model: str | Model | None,
         schema: type[BaseModel] | Mapping[str, Any] | None,
-        options: RunOptions | dict[str, Any],
+        options: RunOptions | Mapping[str, object],
     ) -> RunPlan:
-        """Raises `UsageError` for what cannot be, before anything is sent."""
-        settings, of_run = split(options)
-        json_schema, validate = validator(schema)
+        """Raises `UsageError` for invalid arguments, before anything is sent."""
+        settings, run = split(options)
+        json_schema, validate = (None, None) if schema is None else validator(schema)
         resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
-        price = price_of(resolved.name, of_run.prices)
-        if of_run.budget_usd is not None and price is None:
+        price = price_of(resolved.name, run.prices)
+        if run.budget_usd is not None and price is None:
             raise UsageError(
                 f"no price is known for {resolved.name}: name it in a file of prices (--prices), or install "
                 "'outspoken[prices]' for those of the large providers"
             )
         template = templates.load(settings.template)
-        return cls(resolved, settings, of_run, template, json_schema, validate, price)
+        return cls(resolved, settings, run, template, json_schema, validate, price)
 
 
 class RunEngine:
-    """The machinery of one run: answers rows, counts what is done, and stops in good order."""
+    """Answers the prompts of one run, counts what is done, and stops it in good order."""
 
-    def __init__(self, plan: RunPlan, meter: RunMetrics, ledger: Ledger | None) -> None:
+    def __init__(self, plan: RunPlan, metrics: RunMetrics, ledger: Ledger | None) -> None:
         parallel = plan.model.capabilities.parallel
         most = plan.run.concurrency or parallel or DEFAULT_CONCURRENCY
+        goal, retry_policy, budget = plan.run.limits
         self.plan = plan
-        self.meter = meter
-        self.gate = RateLimiter(
+        self.metrics = metrics
+        self._limiter = RateLimiter(
             most if parallel is None else min(most, parallel),
             steady=parallel is not None,
             requests_per_minute=plan.run.requests_per_minute,
             tokens_per_minute=plan.run.tokens_per_minute,
         )
-        self.caller = ModelCaller(
+        self.closed = self._limiter.closed
+        """Set when the run is stopped."""
+        self._caller = ModelCaller(
             plan.model,
-            self.gate,
-            meter,
+            self._limiter,
+            metrics,
             ledger=ledger,
-            patience=plan.run.patience,
-            budget=plan.run.budget,
+            retry_policy=retry_policy,
+            budget=budget,
             dollars=None if plan.price is None else plan.price.cost,
         )
-        self.asker = PromptRunner(
-            self.caller,
-            plan.settings,
-            plan.template,
-            plan.run.goal,
-            schema=plan.schema,
-            validate=plan.validate,
+        self._identified = False
+        self._identifying = asyncio.Lock()
+        self.runner = PromptRunner(
+            self._caller, plan.settings, plan.template, goal, schema=plan.schema, validate=plan.validate
         )
+
+    @property
+    def stopped(self) -> str:
+        """Why nothing more is sent; "" while the run goes on."""
+        return self._limiter.stopped
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are under way."""
+        return self._limiter.active
+
+    @property
+    def broken(self) -> OutspokenError | None:
+        """The error for which everything fails, if the run was stopped for that."""
+        return self._caller.broken
 
     def stop(self, reason: str) -> None:
-        """Send nothing more. What is under way is waited for and kept."""
-        self.gate.shut(reason)
+        """Send nothing more. What is under way is awaited and kept."""
+        self._limiter.stop(reason)
 
-    async def answers(self, rows: AsyncIterator[PromptRow]) -> AsyncGenerator[PromptResult[PromptRow]]:
-        """The answers in the order of the rows; those of the prompts that it was stopped before are missing."""
-        first = await anext(rows, None)
-        if first is None:
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Stop the run when its time is used up."""
+        seconds = self.plan.run.max_seconds
+        if seconds is None:
+            yield
             return
-        self.caller.identity = await self.plan.model.identity()
-        # A few more prompts than requests: the next one is ready when a place at the gate comes free.
-        tasks, seconds = self.gate.most + 1 + self.gate.most // 4, self.plan.run.max_seconds
-        timer = asyncio.get_running_loop().call_later(
-            seconds or 1e9, self.stop, f"the time of {seconds} s is used up"
-        )
-        found = ordered(_chained(first, rows), self._answer, tasks=tasks, window=_WINDOW * tasks)
+        timer = asyncio.get_running_loop().call_later(seconds, self.stop, f"the time of {seconds} s is used up")
         try:
-            async with aclosing(found):
-                async for answer in found:
-                    if not _untouched(answer):
-                        yield answer
+            yield
         finally:
             timer.cancel()
 
+    def results(
+        self, rows: AsyncIterator[PromptRow] | Iterator[PromptRow]
+    ) -> AsyncGenerator[PromptResult[PromptRow]]:
+        """The results in the order of the rows; to be iterated within `timed`.
+
+        Results of prompts that were not asked because the run was stopped are `untouched`.
+        """
+        # A few more prompts than requests: the next one is ready when a request ends.
+        tasks = self._limiter.most + 1 + self._limiter.most // 4
+        return ordered(rows, self._answer, tasks=tasks, window=_WINDOW * tasks)
+
     async def _answer(self, row: PromptRow) -> PromptResult[PromptRow]:
-        answer = await self.asker.answer(row)
-        if not _untouched(answer):
-            self.meter.prompts += 1
-            if answer.error is None:
-                self.meter.short += answer.short
-            elif not isinstance(answer.error, StoppedError):
-                self.meter.failures[cause_of(answer.error)] += 1
-        return answer
+        if not self._identified:
+            await self._identify()
+        result = await self.runner.answer(row)
+        if not result.untouched:
+            self.metrics.prompts += 1
+            if result.error is None:
+                self.metrics.short += result.short
+            elif not isinstance(result.error, StoppedError):
+                self.metrics.failures[cause_of(result.error)] += 1
+        return result
 
-
-def _untouched(answer: PromptResult[PromptRow]) -> bool:
-    """Whether the run was stopped before anything came of this prompt."""
-    return isinstance(answer.error, StoppedError) and not answer.calls
-
-
-async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncGenerator[T]:
-    yield first
-    async for item in rest:
-        yield item
+    async def _identify(self) -> None:
+        """Ask the model for its name in the ledger, before the first prompt."""
+        async with self._identifying:
+            if not self._identified:
+                self._caller.identity = await self.plan.model.identity()
+                self._identified = True
 
 
 async def in_turn(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:
-    """The items of an iterator that never keeps one waiting, until `closed` is set.
+    """The items of an iterator that does not block, until `closed` is set.
 
-    A thread for it would cost more than it does: with each lookup in its database it gives up the interpreter's
-    lock, and takes it from the loop again.
+    A thread would cost more than it gains: it gives up the interpreter's lock at each lookup in its database.
     """
     for item in items:
         if closed.is_set():
@@ -158,12 +174,12 @@ async def in_turn(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T
 
 
 async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:
-    """The items of an iterator that may block, taken by a thread, several at a time, until `closed` is set."""
+    """The items of an iterator that may block, read by a thread, several at a time, until `closed` is set."""
     worker = ModelThreads(1)
     closing = asyncio.ensure_future(closed.wait())
     try:
         while not closed.is_set():
-            taking = asyncio.wrap_future(worker.submit(partial(_some, items)))
+            taking = asyncio.wrap_future(worker.submit(partial(_take_batch, items)))
             await asyncio.wait({taking, closing}, return_when=asyncio.FIRST_COMPLETED)
             if not taking.done():
                 return  # the thread still waits for its source, and ends with the process
@@ -177,12 +193,12 @@ async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGener
         worker.end()
 
 
-def _some(items: Iterator[T]) -> list[T]:
-    """A few items: as many as come in a short while; none at the end."""
+def _take_batch(items: Iterator[T]) -> list[T]:
+    """As many items as come in a short time; none at the end."""
     batch: list[T] = []
     begun = time.monotonic()
     for item in items:
         batch.append(item)
-        if len(batch) >= _ROWS_AT_ONCE or time.monotonic() - begun > _A_WHILE:
+        if len(batch) >= _ITEMS_PER_BATCH or time.monotonic() - begun > _BATCH_SECONDS:
             break
     return batch

@@ -1,61 +1,50 @@
-"""The settings of a run over many prompts, beside those of each call."""
+"""The settings of a run over many prompts, in addition to those of each call."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from outspoken._options import RunOptions
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.settings import Options, Settings, option
+from outspoken.settings import Settings, option
 
 if TYPE_CHECKING:
     from outspoken.engine import Budget, ResponseGoal, RetryPolicy
 
-__all__ = ["RunOptions", "RunSettings", "split"]
+__all__ = ["DEFAULT_CONCURRENCY", "RunOptions", "RunSettings", "split"]
 
 DEFAULT_CONCURRENCY = 256
 
 
-class RunOptions(Options, total=False):
-    """The keyword arguments of `run` and `arun`; see `Settings` and `RunSettings`."""
-
-    n: int | None
-    until_distinct: int | None
-    max_calls: int | None
-    concurrency: int | None
-    requests_per_minute: float | None
-    tokens_per_minute: float | None
-    timeout: float
-    total_timeout: float
-    attempts: int
-    budget_tokens: int | None
-    budget_usd: float | None
-    max_seconds: float | None
-    prices: str | Path | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How a run over many prompts goes. Raises `UsageError` for what cannot be."""
+    """How much a run asks for, how fast, and within what budget. Raises `UsageError` for invalid values."""
 
-    n: int | None = option(None, "Responses per prompt, by as many calls as it takes. Default: one call.")
+    n: int | None = option(
+        None, "Responses per prompt, in as many calls as needed. Default: those of one call.", flags=("--n", "-n")
+    )
     until_distinct: int | None = option(
-        None, "Go on until a prompt has this many different responses, or --max-calls is reached."
+        None, "Continue until a prompt has this many different responses, or --max-calls is reached."
     )
     max_calls: int | None = option(
         None, "Most calls for one prompt. Default: twice what --n needs plus one; ten times for --until-distinct."
     )
     concurrency: int | None = option(
         None,
-        f"Most requests at once; fewer while the server cannot keep up. Default: {DEFAULT_CONCURRENCY}, or what a "
-        "local model decodes together.",
+        f"Most requests at once; fewer while the server is overloaded. Default: {DEFAULT_CONCURRENCY}, or what a "
+        "local model decodes in parallel.",
     )
-    requests_per_minute: float | None = option(None, "Send no more requests than this in a minute.")
-    tokens_per_minute: float | None = option(None, "Use no more tokens than this in a minute.")
+    requests_per_minute: float | None = option(None, "Most requests in a minute.")
+    tokens_per_minute: float | None = option(None, "Most tokens in a minute.")
     timeout: float = option(600.0, "Most seconds for one attempt at a request.")
     total_timeout: float = option(1800.0, "Most seconds for one request, with all its attempts and waits.")
-    attempts: int = option(6, "Most attempts at one request, apart from those that the server was too busy for.")
+    attempts: int = option(
+        6, "Most attempts at one request, not counting those that an overloaded server refuses."
+    )
     budget_tokens: int | None = option(None, "Stop before more tokens than this are used.")
     budget_usd: float | None = option(None, "Stop before more US dollars than this are spent.")
     max_seconds: float | None = option(None, "Stop asking after this many seconds.")
@@ -68,34 +57,30 @@ class RunSettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} must be above 0, not {value:g}")
-        self.goal, self.patience, self.budget  # noqa: B018  (their own checks)
+        self.limits  # noqa: B018  (checks the other fields)
+
+    @cached_property
+    def limits(self) -> tuple[ResponseGoal, RetryPolicy, Budget]:
+        """What these settings mean for the engine."""
+        from outspoken.engine import Budget, ResponseGoal, RetryPolicy
+
+        return (
+            ResponseGoal(self.n, self.until_distinct, self.max_calls),
+            RetryPolicy(self.timeout, self.total_timeout, self.attempts),
+            Budget(self.budget_tokens, self.budget_usd, self.max_seconds),
+        )
 
     @property
     def goal(self) -> ResponseGoal:
-        from outspoken.engine import ResponseGoal
-
-        return ResponseGoal(self.n, self.until_distinct, self.max_calls)
-
-    @property
-    def patience(self) -> RetryPolicy:
-        from outspoken.engine import RetryPolicy
-
-        return RetryPolicy(self.timeout, self.total_timeout, self.attempts)
-
-    @property
-    def budget(self) -> Budget:
-        from outspoken.engine import Budget
-
-        return Budget(self.budget_tokens, self.budget_usd, self.max_seconds)
+        return self.limits[0]
 
 
-def split(options: RunOptions | dict[str, Any]) -> tuple[Settings, RunSettings]:
-    """The settings of a call and those of the run, from keyword arguments; unknown names are a `UsageError`."""
-    own = {field.name for field in fields(RunSettings)}
-    known = [*own, *Settings.__dataclass_fields__]
+def split(options: RunOptions | Mapping[str, object]) -> tuple[Settings, RunSettings]:
+    """The settings of a call and of the run, from keyword arguments. Raises `UsageError` for unknown names."""
+    of_run = {field.name for field in fields(RunSettings)}
+    known = [*of_run, *Settings.__dataclass_fields__]
     for name in options:
         if name not in known:
             raise UnknownNameError("option", name, known)
-    of_run = {name: value for name, value in options.items() if name in own}
-    of_call = {name: value for name, value in options.items() if name not in own}
-    return Settings.read(of_call), RunSettings(**of_run)  # type: ignore[arg-type]
+    run = RunSettings(**{name: value for name, value in options.items() if name in of_run})  # type: ignore[arg-type]
+    return Settings.read({name: value for name, value in options.items() if name not in of_run}), run

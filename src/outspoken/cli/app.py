@@ -1,4 +1,4 @@
-"""The commands put together."""
+"""All commands, in the groups that `outspoken --help` shows."""
 
 from __future__ import annotations
 
@@ -42,27 +42,23 @@ app = typer.Typer(
     help="Ask a language model for a distribution of answers, and draw from it.",
     epilog='Example: outspoken ask "Tell me a joke about coffee"',
 )
-app.command()(ask)
-app.command()(run)
-app.command()(compare)
-app.command()(serve)
-app.command("client-key")(client_key)
-app.command()(measure)
-app.command()(experiment)
-app.command()(synth)
-app.command()(train)
-app.command()(evaluate)
-app.command()(typicality)
-app.command()(sharpen)
-app.command()(gamma)
-app.command()(levels)
-app.command()(score)
-app.command()(parse)
-app.add_typer(models, name="models")
-app.add_typer(ledger, name="ledger")
-app.command()(methods)
-app.command()(templates)
-app.command()(doctor)
+ASK, SERVE, MEASURE = "Ask", "Serve", "Measure"
+DATA, THEORY, LOOK_UP = "Data and students", "Theory", "Look up"
+
+for group, commands in {
+    ASK: (ask, run, compare, parse),
+    SERVE: (serve, client_key),
+    MEASURE: (measure, experiment),
+    DATA: (synth, train, evaluate),
+    THEORY: (typicality, sharpen, gamma, levels, score),
+}.items():
+    for command in commands:
+        app.command(command.__name__.replace("_", "-"), rich_help_panel=group)(command)
+app.add_typer(models, name="models", rich_help_panel=LOOK_UP)
+app.command(rich_help_panel=LOOK_UP)(methods)
+app.command(rich_help_panel=LOOK_UP)(templates)
+app.add_typer(ledger, name="ledger", rich_help_panel=LOOK_UP)
+app.command(rich_help_panel=LOOK_UP)(doctor)
 
 
 def _version(value: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import command, console, note, note_default, print_json, read_json, with_settings
-from outspoken.cli.options import Debug, Json, ModelName, Offline
+from outspoken.cli.options import Debug, Json, ModelName, Offline, Quiet
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
 
@@ -26,13 +26,13 @@ __all__ = ["ask"]
 def ask(
     options: dict[str, Any],
     prompt: Annotated[
-        str | None, typer.Argument(help="What you want responses to; - reads it from standard input.")
+        str | None, typer.Argument(help="The prompt; - reads it from standard input.")
     ] = None,
     messages: Annotated[
         Path | None, typer.Option(help="A whole chat instead: a JSON file of messages with role and content.")
     ] = None,
     model: ModelName = None,
-    draw: Annotated[int | None, typer.Option(help="Draw this many and print only those.")] = None,
+    draw: Annotated[int | None, typer.Option(help="Draw this many responses and print only them.")] = None,
     distinct: Annotated[bool, typer.Option("--distinct", help="Draw without replacement.")] = False,
     schema: Annotated[
         Path | None, typer.Option(help="A JSON schema that the value of each candidate must match.")
@@ -41,10 +41,11 @@ def ask(
         Path | None, typer.Option(help="Append every reply to this file, for --model replay/FILE.")
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Ask for candidates with their probabilities, and watch them come.
+    """Ask one prompt: candidates with their probabilities, shown while they are written.
 
     Example: outspoken ask "Tell me a joke about coffee" -k 5 --draw 1
     """
@@ -62,7 +63,7 @@ def ask(
     distribution = _watch(running, live=not json and draw is None)
     if distribution.missing:
         why = f": {distribution.stopped}" if distribution.stopped else ""
-        note(f"{distribution.missing} of the candidates asked for did not come{why}")
+        note(f"{distribution.missing} of the requested candidates are missing{why}")
     seed = options.get("seed")
     drawn = [] if draw is None else distribution.draw(draw, seed=seed, replace=not distinct)
     if json:
@@ -75,7 +76,7 @@ def ask(
 
 def _chat(prompt: str | None, messages: Path | None) -> Any:
     if (prompt is None) == (messages is None):
-        raise UsageError('say what to ask: outspoken ask "…", or --messages chat.json')
+        raise UsageError('give one prompt: outspoken ask "…", or --messages chat.json')
     if messages is not None:
         return read_json(messages)
     return sys.stdin.buffer.read().decode(errors="replace") if prompt == "-" else prompt
@@ -93,7 +94,7 @@ def _model(name: str | None, record: Path | None) -> Model:
 
 
 def _watch(running: Stream, *, live: bool) -> Distribution:
-    """Draw the table while candidates arrive, where somebody can see it."""
+    """Show the table while candidates arrive, if the output is a terminal."""
     screen = console()
     try:
         if not (live and screen.is_terminal):

@@ -18,7 +18,8 @@ from outspoken._imports import missing_extra
 from outspoken.cli.options import DEBUG, QUIET
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
 from outspoken.io.text import one_line
-from outspoken.templates import METHODS, names
+from outspoken.methods.table import METHODS
+from outspoken.templates import names
 
 if TYPE_CHECKING:
     from rich.console import Console

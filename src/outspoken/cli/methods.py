@@ -1,4 +1,4 @@
-"""`outspoken methods`: what there is to ask with."""
+"""`outspoken methods`: list the methods."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def methods(json: Json = False, debug: Debug = False) -> None:
 
     Example: outspoken methods
     """
-    from outspoken.methods.steps import ABOUT
+    from outspoken.methods.table import METHODS, load_plugins
 
+    load_plugins()
     if json:
-        print_json([{"name": name, "about": about} for name, about in ABOUT.items()])
+        print_json([{"name": name, "about": method.about} for name, method in METHODS.items()])
         return
-    for name, about in ABOUT.items():
-        console().print(f"{name:<12} {about}", soft_wrap=True)
+    for name, method in METHODS.items():
+        console().print(f"{name:<12} {method.about}", soft_wrap=True)

@@ -1,23 +1,22 @@
-"""Drives methods against models: one prompt, or many at once."""
+"""The asynchronous core: drives methods against models, one prompt or many at once.
+
+`retry` sends requests (`rate_limiter`, `budget`, the ledger), `prompt_runner` asks one prompt, `concurrency` many in
+order. It may import methods, models, the ledger and plain values. Anything that sends requests belongs here.
+"""
 
 from outspoken.engine.background_loop import iterate, run
-from outspoken.engine.budget import CHARACTERS_A_TOKEN, Budget, expected_usage
+from outspoken.engine.budget import CHARACTERS_PER_TOKEN, expected_usage
+from outspoken.engine.limits import Budget, ResponseGoal, RetryPolicy
 from outspoken.engine.method_driver import drive, drive_stream
-from outspoken.engine.metrics import RunMetrics, RunSummary, cause_of
-from outspoken.engine.prompt_runner import (
-    CallResult,
-    PromptResult,
-    PromptRunner,
-    PromptTask,
-    ResponseGoal,
-    ordered,
-)
+from outspoken.engine.metrics import RunMetrics, cause_of
+from outspoken.engine.concurrency import ordered
+from outspoken.engine.prompt_runner import CallResult, PromptResult, PromptRunner, PromptTask
 from outspoken.engine.rate_limiter import RateLimiter
-from outspoken.engine.retry import Call, ModelCaller, RetryPolicy
+from outspoken.engine.retry import Call, ModelCaller
 from outspoken.engine.scoring import score_all
 
 __all__ = [
-    "CHARACTERS_A_TOKEN",
+    "CHARACTERS_PER_TOKEN",
     "Budget",
     "Call",
     "CallResult",
@@ -29,7 +28,6 @@ __all__ = [
     "ResponseGoal",
     "RetryPolicy",
     "RunMetrics",
-    "RunSummary",
     "cause_of",
     "drive",
     "drive_stream",

@@ -1,112 +1,88 @@
-"""What a run may spend, and what its next request is expected to."""
+"""The budget of a run: what requests cost, what the next one is expected to cost, and when to stop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from outspoken.chat import ChatReply, ChatRequest, Usage
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply, Usage
+from outspoken.engine.limits import Budget
 from outspoken.engine.metrics import RunMetrics
 from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.errors import StoppedError, UsageError
 
-__all__ = ["CHARACTERS_A_TOKEN", "Budget", "BudgetTracker", "expected_usage"]
+__all__ = ["CHARACTERS_PER_TOKEN", "BudgetTracker", "expected_usage"]
 
-CHARACTERS_A_TOKEN = 3
+CHARACTERS_PER_TOKEN = 3
 _TOKENS_OF_A_REPLY = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a run may spend: tokens, US dollars, seconds."""
-
-    tokens: int | None = None
-    usd: float | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for value in (self.tokens, self.usd, self.seconds):
-            if value is not None and not value > 0:
-                raise UsageError(f"a budget must be above 0, not {value:g}")
-
-    def lack(self, tokens: float, usd: float) -> str:
-        """Why no more can be spent where it would come to so much in all, "" where the budget has room for it."""
-        if self.tokens is not None and tokens > self.tokens:
-            return f"the budget of {self.tokens:,} tokens is used up"
-        if self.usd is not None and usd > self.usd:
-            return f"the budget of {self.usd:g} US dollars is used up"
-        return ""
-
-
 def expected_usage(request: ChatRequest, replies: int, usage: Usage) -> Usage:
-    """What a request will take: the mean of the `replies` so far and their `usage`, at first a guess."""
+    """The expected usage of a request: the mean of the `replies` so far and their `usage`, before that a guess."""
     if replies:
         return Usage(usage.prompt_tokens // replies, usage.completion_tokens // replies)
     characters = sum(len(message.content) for message in request.messages)
-    return Usage(characters // CHARACTERS_A_TOKEN, request.sampling.max_tokens or _TOKENS_OF_A_REPLY)
+    return Usage(characters // CHARACTERS_PER_TOKEN, request.sampling.max_tokens or _TOKENS_OF_A_REPLY)
 
 
 class BudgetTracker:
-    """Books what replies cost, and shuts the gate before a request that the budget has no room for.
+    """Adds up what replies cost, and stops the run before a request that would exceed the budget.
 
-    While others are under way whose cost is not known yet, a request that might pass the budget waits for them.
-    `dollars` is what a usage costs (None: nobody knows).
+    While the cost of requests under way is unknown, a request that might exceed the budget waits for them.
+    `dollars` computes the price of a usage (None: unknown). `bounded` says whether there is a limit at all.
     """
 
     def __init__(
-        self, budget: Budget, meter: RunMetrics, gate: RateLimiter, dollars: Callable[[Usage], float] | None
+        self, budget: Budget, metrics: RunMetrics, limiter: RateLimiter, dollars: Callable[[Usage], float] | None
     ) -> None:
         if budget.usd is not None and dollars is None:
-            raise UsageError("a budget in dollars needs the model's price: name it in a file of prices")
+            raise UsageError("a budget in dollars needs the model's price: add it to a file of prices")
         if dollars is None:
-            meter.usd = None
+            metrics.usd = None
+        self.bounded = budget.tokens is not None or budget.usd is not None
         self._budget = budget
-        self._meter = meter
-        self._gate = gate
+        self._metrics = metrics
+        self._limiter = limiter
         self._dollars = dollars
         self._sent = 0
-        self._change = asyncio.Event()
-        self._bounded = budget.tokens is not None or budget.usd is not None
+        self._changed = asyncio.Event()
 
     def expected(self, request: ChatRequest) -> Usage:
-        """What a request will take, going by those of this run."""
-        return expected_usage(request, self._meter.requests, self._meter.usage)
+        """The expected usage of a request, judging by earlier ones of this run."""
+        return expected_usage(request, self._metrics.requests, self._metrics.usage)
 
     async def begin(self, request: ChatRequest) -> None:
-        """Wait until the budget has room for the request. Raises `StoppedError` where it will have none."""
-        if not self._bounded:
-            return
-        while reason := self._lack(self.expected(request)):
+        """Wait until the budget has room for the request. Raises `StoppedError` if it never will."""
+        while reason := self._exceeded(self.expected(request)):
             if not self._sent:
-                self._gate.shut(reason)
-            if self._gate.stopped:
-                raise StoppedError(self._gate.stopped)
-            self._change.clear()
-            await self._change.wait()
+                self._limiter.stop(reason)
+            if self._limiter.stopped:
+                raise StoppedError(self._limiter.stopped)
+            self._changed.clear()
+            await self._changed.wait()
         self._sent += 1
 
     def end(self) -> None:
         """A request that had begun has ended."""
-        if self._bounded:
-            self._sent -= 1
-            self._change.set()
+        self._sent -= 1
+        self._changed.set()
 
-    def book(self, request: ChatRequest, reply: ChatReply) -> Usage:
-        """Add what a reply cost to the meter; returns its usage, or a guess where the server tells none."""
-        usage, meter = reply.usage, self._meter
-        if not usage.total_tokens:
-            meter.unmetered += 1
+    def add(self, request: ChatRequest, reply: ChatReply) -> Usage:
+        """Add the cost of a reply to the metrics; returns its usage, or an estimate if the server reports none."""
+        usage, metrics = reply.usage, self._metrics
+        if not (usage.prompt_tokens or usage.completion_tokens):
+            metrics.unmetered += 1
             usage = self.expected(request)
-        meter.requests += 1
-        meter.usage += usage
+        metrics.requests += 1
+        metrics.usage += usage
         if self._dollars is not None:
-            meter.usd = (meter.usd or 0.0) + self._dollars(usage)
+            metrics.usd = (metrics.usd or 0.0) + self._dollars(usage)
         return usage
 
-    def _lack(self, expected: Usage) -> str:
-        """What there is not enough of for one more request like this, beside those under way."""
-        meter, count = self._meter, self._sent + 1
-        tokens = meter.usage.total_tokens + expected.total_tokens * count
-        usd = 0.0 if self._dollars is None else (meter.usd or 0.0) + self._dollars(expected) * count
-        return self._budget.lack(tokens, usd)
+    def _exceeded(self, expected: Usage) -> str:
+        """Which limit one more such request would exceed, counting those under way."""
+        metrics, count = self._metrics, self._sent + 1
+        tokens = metrics.usage.total_tokens + expected.total_tokens * count
+        usd = 0.0 if self._dollars is None else (metrics.usd or 0.0) + self._dollars(expected) * count
+        return self._budget.exceeded(tokens, usd)

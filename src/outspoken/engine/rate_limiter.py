@@ -1,4 +1,7 @@
-"""How many requests may be under way at once, and when the next may go."""
+"""How many requests may be under way at once, and when the next one may be sent.
+
+A server's 429 and 503 reach `RateLimiter.overloaded`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _QUICK = 1.0
 
 @dataclass(slots=True)
 class EvenPace:
-    """An even pace of `per_minute` units, without bursts, so that no window of a minute holds more than that."""
+    """An even pace of `per_minute` units, without bursts, so that no period of a minute has more than that."""
 
     per_minute: float
     at: float = 0.0
@@ -28,25 +31,25 @@ class EvenPace:
         if not self.per_minute > 0:
             raise UsageError(f"a limit per minute must be above 0, not {self.per_minute:g}")
 
-    def book(self, units: float, now: float) -> float:
-        """Take a place for `units`; returns the time at which they may go."""
+    def reserve(self, units: float, now: float) -> float:
+        """Reserve a place for `units`; returns the time at which they may be sent."""
         due = max(self.at, now)
         self.at = due + units * 60 / self.per_minute
         return due
 
     def correct(self, units: float) -> None:
-        """Units that turned out to be more, or fewer, than were booked."""
+        """Account for units that turned out to be more, or fewer, than were reserved."""
         self.at += units * 60 / self.per_minute
 
 
 class RateLimiter:
-    """Every request of a run passes here, so whoever is told to slow down, all slow down.
+    """Limits the requests of a whole run, so that one overloaded reply slows all of them down.
 
-    `limit` requests may be under way. With every `limit` answers it doubles, while the server answers more for it,
-    or within a second; then it grows by a sixteenth. It halves where the server says that it has too much (429,
-    503) or does not answer in time, and grows by half until it comes near to where that was. It never passes
-    `most`; with `steady` it stays there. `requests_per_minute` and `tokens_per_minute` pace the requests as well.
-    Once it is `shut`, `closed` is set and `stopped` says why.
+    At most `limit` requests are under way. After each `limit` replies it doubles, as long as the server answers
+    faster for it or within a second; afterwards it grows by a sixteenth. It halves when the server is overloaded
+    (429, 503) or does not answer in time, then grows by half until it comes near that point again. It never
+    exceeds `most`; with `steady` it stays there. `requests_per_minute` and `tokens_per_minute` also pace the
+    requests. After `stop`, `closed` is set and `stopped` holds the reason.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class RateLimiter:
         self.stopped = ""
         self._requests = None if requests_per_minute is None else EvenPace(requests_per_minute)
         self._tokens = None if tokens_per_minute is None else EvenPace(tokens_per_minute)
+        self.paces_tokens = self._tokens is not None
         self._resume = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.closed = asyncio.Event()
@@ -76,12 +80,8 @@ class RateLimiter:
         self._answers = 0
         self._since = time.monotonic()
 
-    @property
-    def counts_tokens(self) -> bool:
-        return self._tokens is not None
-
     async def enter(self, tokens: float = 0.0) -> None:
-        """Wait until one more request, of about `tokens`, may go. Raises `StoppedError` once the gate is shut."""
+        """Wait until one more request, of about `tokens`, may be sent. Raises `StoppedError` after `stop`."""
         self._check()
         if self.active < self.limit and not self._waiting:
             self.active += 1
@@ -92,9 +92,9 @@ class RateLimiter:
             now = time.monotonic()
             due = now
             if self._requests is not None:
-                due = max(due, self._requests.book(1, now))
+                due = max(due, self._requests.reserve(1, now))
             if self._tokens is not None:
-                due = max(due, self._tokens.book(tokens, now))
+                due = max(due, self._tokens.reserve(tokens, now))
             while (wait := max(due, self._resume) - time.monotonic()) > 0:
                 await self.pause(wait)
         except BaseException:
@@ -102,13 +102,13 @@ class RateLimiter:
             raise
 
     def leave(self, *, more_tokens: float = 0.0) -> None:
-        """A request has ended; it took `more_tokens` than it entered with."""
+        """A request has ended; it used `more_tokens` than it entered with."""
         if self._tokens is not None:
             self._tokens.correct(more_tokens)
         self._free()
 
     async def pause(self, seconds: float) -> None:
-        """Sleep. Raises `StoppedError` as soon as the gate is shut."""
+        """Sleep. Raises `StoppedError` as soon as the run is stopped."""
         try:
             async with asyncio.timeout(seconds):
                 await self.closed.wait()
@@ -116,8 +116,8 @@ class RateLimiter:
             return
         self._check()
 
-    def shut(self, reason: str) -> None:
-        """Let nobody in any more; those who wait get a `StoppedError`. What is under way goes on."""
+    def stop(self, reason: str) -> None:
+        """Let no further request start; waiting ones get a `StoppedError`. Those under way continue."""
         if not self.stopped:
             self.stopped = reason
             self.closed.set()
@@ -126,10 +126,10 @@ class RateLimiter:
                     waiting.set_exception(StoppedError(reason))
             self._waiting.clear()
 
-    # What the server's answers say of its strength.
+    # What the replies say about the server's capacity.
 
     def answered(self) -> None:
-        """The server answered soundly."""
+        """The server answered without an error."""
         self._answers += 1
         if self._answers < self.limit or self.limit >= self.most:
             return
@@ -147,9 +147,9 @@ class RateLimiter:
         self._begin_window(rate, now)
 
     def overloaded(self, begun: float, wait: float | None = None) -> None:
-        """The server has too much; it wants to be left alone for `wait` seconds.
+        """The server is overloaded; it asks for a pause of `wait` seconds.
 
-        A request that was `begun` before the last cut says nothing about what came of that cut.
+        A request that was `begun` before the limit was last lowered says nothing about the lower limit.
         """
         now = time.monotonic()
         if wait is not None:
@@ -162,7 +162,7 @@ class RateLimiter:
     def _begin_window(self, rate: float, now: float) -> None:
         self._rate, self._answers, self._since, self._full = rate, 0, now, False
 
-    # Who waits.
+    # The queue.
 
     def _check(self) -> None:
         if self.stopped:
@@ -175,7 +175,7 @@ class RateLimiter:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self._free()  # the place had been given already
+                self._free()  # the place had already been assigned
             raise
 
     def _free(self) -> None:

@@ -1,60 +1,55 @@
-"""The seven methods, as generators without I/O.
+"""How methods ask and read, as generators without I/O.
 
-A method yields each `ChatRequest`, is sent its `ChatReply`, and returns a `Distribution`. It knows nothing of
-threads, sockets or time; `outspoken.engine` drives it, and throws the model's error in where a request failed: a
-method that has candidates by then keeps them.
+A method yields each `ChatRequest`, is sent its `ChatReply`, and returns a `Distribution`. It has no threads,
+sockets or clocks; `outspoken.engine` drives it and raises the model's error inside it if a request fails. A method
+that has candidates by then keeps them.
+
+`MethodRun` holds what all generators share: it writes the messages, reads the replies and builds the distribution.
+A generator of your own can be as short as this::
+
+    def generator(call, history=()):
+        run, k = MethodRun(call), call.settings.k
+        reply = yield run.request(run.opening(k), k)
+        run.read(reply, k)
+        return run.distribution(missing=k - run.distinct)
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from outspoken._version import __version__
-from outspoken.chat import ChatReply, ChatRequest, Message, Usage
-from outspoken.distribution import Distribution, Verbalized
-from outspoken.errors import (
-    PromptTooLongError,
-    ProviderError,
-    ReplyError,
-    ShortReplyError,
-    StoppedError,
-    TailError,
-)
+from outspoken.chat import ChatRequest, Message
+from outspoken.chat_reply import ChatReply, Usage
+from outspoken.distribution import Distribution, ShortReplyError, Verbalized
+from outspoken.errors import PromptTooLongError, ProviderError, ReplyError, StoppedError, TailError
+from outspoken.io.text import one_line
+from outspoken.methods.table import METHODS, Wording
 from outspoken.parsing import parse
 from outspoken.provenance import Provenance
 from outspoken.reply_shape import ReplyShape
 from outspoken.same_text import text_key
 from outspoken.settings import Settings
-from outspoken.templates import Template, Wording
+from outspoken.templates import Template
 
-__all__ = ["ABOUT", "Ask", "Steps", "steps"]
+__all__ = ["MethodCall", "MethodRun", "Steps", "start"]
 
 Steps = Generator[ChatRequest, ChatReply, Distribution]
 
 _OUTSIDE = "outside the tail"
 _FAILURES = (ProviderError, PromptTooLongError, StoppedError)
 
-ABOUT: Mapping[str, str] = {
-    "direct": "the prompt itself; k calls of one candidate each",
-    "direct-cot": "think first, then one answer; k calls of one candidate each",
-    "sequence": "k answers in one call, no probabilities",
-    "multi-turn": "one answer a turn in one conversation, k turns",
-    "vs-standard": "k answers and their probabilities in one call",
-    "vs-cot": "think first, then k answers and their probabilities",
-    "vs-multi": "vs-standard, then k more a turn in the same conversation",
-}
-
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Everything a method needs: the chat, the settings, and what is known of the model.
+class MethodCall:
+    """Everything that one call of a method needs: the chat, the settings, and the model's abilities.
 
-    `enforce` says that the model's decoder takes a JSON schema. `schema` is the caller's JSON schema for
-    structured candidates and `validate` turns a JSON value into the candidate's value or raises `ValueError`.
-    `prompt_id` is the caller's name for the prompt, of which the distribution tells.
+    `enforce` says that the model's decoder can enforce a JSON schema. `schema` is the caller's JSON schema for
+    structured candidates; `validate` turns a JSON value into the candidate's value or raises `ValueError`.
+    `prompt_id` is the caller's name for the prompt, recorded in the distribution's provenance.
     """
 
     messages: tuple[Message, ...]
@@ -67,62 +62,61 @@ class Ask:
     prompt_id: str = ""
 
 
-def steps(ask: Ask, history: tuple[Message, ...] = ()) -> Steps:
-    """The generator of the method that `ask.settings` names.
+def start(call: MethodCall, history: tuple[Message, ...] = ()) -> Steps:
+    """The generator of the method that `call.settings` names.
 
-    With `history`, an earlier conversation of the same `ask` that ends with the model's reply, it goes on there
-    and asks for more; direct and direct-cot have no conversation and begin anew.
+    `history` is an earlier conversation of the same call that ends with the model's reply: the method continues it
+    and asks for more. Methods without a conversation (direct, direct-cot) ignore it and start a new one.
     """
-    settings = ask.settings
-    if settings.method in ("direct", "direct-cot"):
-        return _sample(ask, ())
-    if settings.method == "multi-turn":
-        return _sample(ask, history)
-    turns = settings.turns if settings.method == "vs-multi" else 1
-    return _converse(ask, history, batch=settings.k, goal=settings.k * turns)
+    k, turns = call.settings.k, call.settings.turns
+    method = METHODS[call.settings.method]
+    if method.generator is not None:
+        return method.generator(call, history)
+    if method.candidates_per_request == "one":
+        return _one_per_request(call, history if method.conversation else (), conversation=method.conversation)
+    return _several_per_request(call, history, batch=k, goal=k * turns if method.turns else k)
 
 
-def _sample(ask: Ask, history: tuple[Message, ...]) -> Steps:
-    """k replies of one candidate each; in one conversation for multi-turn, else each on its own.
+def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversation: bool) -> Steps:
+    """k replies of one candidate each, in one conversation or each in its own.
 
-    Equal answers are frequency, which is what one came to see, so nothing is asked anew for them.
+    Repeated answers count as frequency, which is what sampling measures, so they are not asked for again.
     """
-    run = _Run(ask)
-    messages = run.going_on(history, 1) if history else run.opening(1)
-    retries = ask.settings.retries
-    while (wanted := ask.settings.k - len(run.inside)) > 0:
+    run = MethodRun(call)
+    messages = run.ask_for_more(history, 1) if history else run.opening(1)
+    retries = call.settings.retries
+    while (wanted := call.settings.k - len(run.inside)) > 0:
         try:
             reply = yield run.request(messages, 1)
         except _FAILURES as error:
             run.stopped = error
             break
-        readable = run.take(reply, 1)
-        if ask.settings.k - len(run.inside) == wanted:
+        readable = run.read(reply, 1)
+        if call.settings.k - len(run.inside) == wanted:
             if retries == 0 or run.hopeless:
                 break
             retries -= 1
-        if ask.settings.method == "multi-turn":
+        if conversation:
             messages = run.follow_up(messages, reply, 1, readable=readable)
-    return run.finish(missing=wanted)
+    return run.distribution(missing=wanted)
 
 
-def _converse(ask: Ask, history: tuple[Message, ...], batch: int, goal: int) -> Steps:
-    """Calls in one conversation, `batch` candidates each, until there are `goal` different ones.
+def _several_per_request(call: MethodCall, history: tuple[Message, ...], batch: int, goal: int) -> Steps:
+    """Requests in one conversation for `batch` candidates each, until there are `goal` different ones.
 
-    What a reply lacks (too few, unreadable, repeated or outside the tail) is asked for again in the
-    conversation, at most `retries` times in all. An answer that comes again in a later reply adds nothing to
-    what was said of it before and is set aside.
+    What a reply lacks (missing, unreadable, repeated or outside the tail) is asked for again in the conversation,
+    at most `retries` times in all. A text that an earlier reply already had is set aside.
     """
-    run = _Run(ask, unique=True)
-    messages = run.going_on(history, batch) if history else run.opening(batch)
-    retries, target, wanted = ask.settings.retries, batch, batch
+    run = MethodRun(call, unique=True)
+    messages = run.ask_for_more(history, batch) if history else run.opening(batch)
+    retries, target, wanted = call.settings.retries, batch, batch
     while True:
         try:
             reply = yield run.request(messages, wanted)
         except _FAILURES as error:
             run.stopped = error
             break
-        readable = run.take(reply, wanted)
+        readable = run.read(reply, wanted)
         if run.hopeless:
             break
         if run.distinct < target and retries:
@@ -133,37 +127,42 @@ def _converse(ask: Ask, history: tuple[Message, ...], batch: int, goal: int) -> 
             break
         wanted = min(target - run.distinct, batch)
         messages = run.follow_up(messages, reply, wanted, readable=readable)
-    return run.finish(missing=goal - run.distinct)
+    return run.distribution(missing=goal - run.distinct)
 
 
-@dataclass(slots=True)
-class _Run:
-    """What has been asked and read so far in one execution of a method."""
+class MethodRun:
+    """One execution of a method: writes its messages, collects what its replies hold, builds its distribution.
 
-    ask: Ask
-    unique: bool = False
-    inside: list[Verbalized] = field(default_factory=list)
-    aside: list[Verbalized] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
-    reasoning: list[str] = field(default_factory=list)
-    usage: Usage = Usage()
-    requests: int = 0
-    structured: bool = True
-    error: ReplyError | None = None
-    hopeless: bool = False
-    stopped: ProviderError | PromptTooLongError | StoppedError | None = None
+    With `unique`, a text of an earlier reply is set aside if it comes again. `inside` are the candidates so far,
+    `aside` those that were read and do not count, each with the reason; `distinct` is the number of different
+    texts. `hopeless` says that asking again cannot help, `stopped` is the error that ended the requests.
+    """
+
+    def __init__(self, call: MethodCall, *, unique: bool = False) -> None:
+        self.call = call
+        wordings = call.template.wordings
+        method = call.settings.method
+        self.wording: Wording = wordings[method] if method in wordings else call.template.wording(method)
+        self.inside: list[Verbalized] = []
+        self.aside: list[Verbalized] = []
+        self.hopeless = False
+        self.stopped: ProviderError | PromptTooLongError | StoppedError | None = None
+        self._unique = unique
+        self._keys: set[str] = set()
+        self._reasoning: list[str] = []
+        self._usage = Usage()
+        self._requests = 0
+        self._structured = True
+        self._error: ReplyError | None = None
 
     @property
     def distinct(self) -> int:
-        return len(self.keys)
+        return len(self._keys)
 
-    @property
-    def wording(self) -> Wording:
-        return self.ask.template.wordings[self.ask.settings.method]
-
-    # Asking.
+    # Requests.
 
     def shape(self, k: int) -> ReplyShape:
+        """The form of a reply with `k` candidates."""
         wording = self.wording
         return ReplyShape(
             kind=wording.reply,
@@ -171,51 +170,53 @@ class _Run:
             weight=wording.weight_key,
             scale=wording.scale,
             reasoning=wording.reasoning,
-            tau=self.ask.settings.tau,
-            value_schema=self.ask.schema,
+            tau=self.call.settings.tau,
+            value_schema=self.call.schema,
         )
 
     def request(self, messages: tuple[Message, ...], k: int) -> ChatRequest:
-        sampling = self.ask.settings.sampling
+        """A request for `k` candidates."""
+        sampling = self.call.settings.sampling
         if sampling.seed is not None:
-            # Another draw needs another seed: the same one would only repeat the same reply.
-            sampling = replace(sampling, seed=(sampling.seed + self.requests) % 2**32)
+            # The same seed would only repeat the same reply.
+            sampling = replace(sampling, seed=(sampling.seed + self._requests) % 2**32)
         shape = self.shape(k)
-        schema = shape.json_schema() if self.ask.enforce else None
+        schema = shape.json_schema() if self.call.enforce else None
         return ChatRequest(messages, sampling, schema, shape)
 
     def opening(self, k: int) -> tuple[Message, ...]:
-        """The caller's chat, its last turn worded by the template, instructions joined to its system prompt."""
+        """The caller's chat with its last turn worded by the template, and the template's system prompt."""
         wording = self.wording
-        *history, last = self.ask.messages
+        *earlier, last = self.call.messages
         system = self._fill(wording.system, k)
-        if history and history[0].role in ("system", "developer"):
-            own = history.pop(0)
-            # A system prompt that names a value is an instruction; any other is a stand-in for the caller's own.
-            joined = f"{own.content}\n\n{system}" if "{" in wording.system else own.content
-            history.insert(0, Message(own.role, joined))
+        if earlier and earlier[0].role in ("system", "developer"):
+            first = earlier.pop(0)
+            # A system prompt with a placeholder instructs; any other only stands for the one of the caller.
+            joined = f"{first.content}\n\n{system}" if "{" in wording.system else first.content
+            earlier.insert(0, Message(first.role, joined))
         elif system:
-            history.insert(0, Message("system", system))
-        return (*history, Message("user", self._fill(wording.user, k, last.content)))
+            earlier.insert(0, Message("system", system))
+        return (*earlier, Message("user", self._fill(wording.user, k, last.content)))
 
     def follow_up(
         self, messages: tuple[Message, ...], reply: ChatReply, k: int, *, readable: bool
     ) -> tuple[Message, ...]:
-        """The conversation with the reply in it and a turn that asks for `k` more, or for a readable answer."""
+        """The conversation with the reply appended, and a turn that asks for `k` more or for a readable reply."""
         if not reply.text.strip():
             return messages
-        said = (*messages, Message("assistant", reply.text))
+        conversation = (*messages, Message("assistant", reply.text))
         if readable:
-            return self.going_on(said, k)
-        return (*said, Message("user", self._fill(self.ask.template.clauses["unreadable"], k)))
+            return self.ask_for_more(conversation, k)
+        return (*conversation, Message("user", self._fill(self.call.template.clauses["unreadable"], k)))
 
-    def going_on(self, said: tuple[Message, ...], k: int) -> tuple[Message, ...]:
+    def ask_for_more(self, conversation: tuple[Message, ...], k: int) -> tuple[Message, ...]:
         """A conversation that ends with the model's reply, and a turn that asks for `k` more."""
-        return (*said, Message("user", self._fill(self.wording.more, k)))
+        return (*conversation, Message("user", self._fill(self.wording.more, k)))
 
     def _fill(self, text: str, k: int, prompt: str = "") -> str:
-        settings, schema = self.ask.settings, self.ask.schema
-        wording = self.wording
+        if "{" not in text:
+            return text
+        settings, schema, wording = self.call.settings, self.call.schema, self.wording
         values: dict[str, object] = {
             "k": k,
             "total": settings.k * settings.turns,
@@ -230,132 +231,131 @@ class _Run:
             values["tau"] = f"{settings.tau:g}"
         if schema is not None:
             values["schema"] = json.dumps(schema, ensure_ascii=False)
-        return self.ask.template.fill(text, values)
+        return self.call.template.fill(text, values)
 
-    # Reading.
+    # Replies.
 
-    def take(self, reply: ChatReply, wanted: int) -> bool:
-        """Read a reply into candidates; returns whether it could be read."""
-        self.requests += 1
-        self.usage += reply.usage
-        self.structured = self.structured and reply.structured
-        had, readable = len(self.inside), True
+    def read(self, reply: ChatReply, wanted: int) -> bool:
+        """Collect the candidates of a reply to a request for `wanted`; returns whether it could be read."""
+        self._requests += 1
+        self._usage += reply.usage
+        self._structured = self._structured and reply.structured
+        before, readable = len(self.inside), True
         try:
             if reply.refusal:
-                raise ReplyError(f"the model refused: {_short(reply.refusal)}", text=reply.refusal)
-            self._read(reply, self.shape(wanted))
+                raise ReplyError(f"the model refused: {one_line(reply.refusal, 200)}", text=reply.refusal)
+            self._collect(reply, self.shape(wanted))
         except ReplyError as error:
             error.reply = reply
-            self.error = error
+            self._error = error
             readable = False
-            # Asking again would be refused or filtered again.
+            # The same request would be refused or filtered again.
             self.hopeless = bool(reply.refusal) or reply.finish == "content_filter"
-        if len(self.inside) == had and reply.finish == "length":
-            why = "the reply was cut off at the token limit before its first candidate ended: raise max_tokens"
-            self.error = ReplyError(why, reply=reply)
+        if len(self.inside) == before and reply.finish == "length":
+            reason = "the reply was cut off at the token limit before its first candidate ended: raise max_tokens"
+            self._error = ReplyError(reason, reply=reply)
             self.hopeless = True
         return readable
 
-    def _read(self, reply: ChatReply, shape: ReplyShape) -> None:
-        reading = parse(reply.text, shape)
-        reasoning = reading.reasoning or reply.reasoning
+    def _collect(self, reply: ChatReply, shape: ReplyShape) -> None:
+        parsed = parse(reply.text, shape)
+        reasoning = parsed.reasoning or reply.reasoning
         if reasoning and shape.kind != "answer":
-            self.reasoning.append(reasoning)
+            self._reasoning.append(reasoning)
         room = self.distinct + shape.k
-        earlier = frozenset(self.keys) if self.unique else frozenset()
-        meta: dict[str, Any] = {"request": self.requests - 1} if self.requests > 1 else {}
+        earlier = frozenset(self._keys) if self._unique else frozenset()
+        meta: dict[str, object] = {"request": self._requests - 1} if self._requests > 1 else {}
         if shape.kind == "answer" and reasoning:
             meta["reasoning"] = reasoning
-        for entry in reading.candidates:
+        keys = [text_key(candidate.text) for candidate in parsed.candidates]
+        for candidate, key in zip(parsed.candidates, keys, strict=True):
             if meta:
-                entry = entry._replace(meta={**entry.meta, **meta})
+                candidate = candidate._replace(meta={**candidate.meta, **meta})
             if shape.kind == "text" and reply.finish == "length":
-                entry = entry._replace(repairs=(*entry.repairs, "truncated"))
-            elif "truncated" in entry.repairs:
-                self._set_aside(entry, "cut off: the reply ended inside this candidate")
+                candidate = candidate._replace(repairs=(*candidate.repairs, "truncated"))
+            elif "truncated" in candidate.repairs:
+                self._set_aside(candidate, "cut off: the reply ended inside this candidate")
                 continue
             if shape.kind not in ("candidates", "xml"):
-                entry = entry._replace(stated=None, log_stated=None)
-            self._place(entry, room, earlier)
+                candidate = candidate._replace(stated=None, log_stated=None)
+            self._place(candidate, key, room, earlier)
 
-    def _place(self, entry: Verbalized, room: int, earlier: frozenset[str]) -> None:
-        """Put a candidate into the distribution, or aside with the reason."""
-        if self.ask.validate is not None:
+    def _place(self, candidate: Verbalized, key: str, room: int, earlier: frozenset[str]) -> None:
+        """Add a candidate to the distribution, or set it aside with the reason."""
+        if self.call.validate is not None:
             try:
-                value = self.ask.validate(entry.text if entry.value is None else entry.value)
-                entry = entry._replace(value=value)
+                value = self.call.validate(candidate.text if candidate.value is None else candidate.value)
+                candidate = candidate._replace(value=value)
             except ValueError as error:
-                self._set_aside(entry, f"invalid: {_short(str(error))}")
+                self._set_aside(candidate, f"invalid: {one_line(str(error), 200)}")
                 return
-        tau, key = self.ask.settings.tau, text_key(entry.text)
-        if tau is not None and entry.stated is not None and entry.stated >= tau:
-            self._set_aside(entry, f"{_OUTSIDE}: stated at {entry.stated:g}, tau is {tau:g}")
+        tau = self.call.settings.tau
+        if tau is not None and candidate.stated is not None and candidate.stated >= tau:
+            self._set_aside(candidate, f"{_OUTSIDE}: stated at {candidate.stated:g}, tau is {tau:g}")
         elif key in earlier:
-            self._set_aside(entry, "repeated: an earlier reply said it")
-        elif key not in self.keys and self.distinct >= room:
-            self._set_aside(entry, "surplus: more than were asked for")
+            self._set_aside(candidate, "repeated: an earlier reply said it")
+        elif key not in self._keys and self.distinct >= room:
+            self._set_aside(candidate, "surplus: more than were asked for")
         else:
-            self.keys.add(key)
-            self.inside.append(entry)
+            self._keys.add(key)
+            self.inside.append(candidate)
 
-    def _set_aside(self, entry: Verbalized, why: str) -> None:
-        self.aside.append(entry._replace(repairs=(*entry.repairs, why)))
+    def _set_aside(self, candidate: Verbalized, reason: str) -> None:
+        self.aside.append(candidate._replace(repairs=(*candidate.repairs, reason)))
 
-    def finish(self, missing: int) -> Distribution:
-        """The distribution of all that was read.
+    def distribution(self, missing: int) -> Distribution:
+        """The distribution of all candidates that were read; `missing` is how many are lacking.
 
-        Raises `ReplyError`, or the error that stopped it, where that is nothing, and `ShortReplyError` where
-        some is missing and the caller wants to know.
+        Raises `ReplyError`, or the error that ended the requests, if there is no candidate, and `ShortReplyError`
+        if some are missing and the setting `on_short` is "raise".
         """
-        settings = self.ask.settings
+        settings = self.call.settings
         if not self.inside:
-            if self.stopped is not None:
-                raise self.stopped
-            if self.aside and not self.hopeless:
-                outside = all(entry.repairs[-1].startswith(_OUTSIDE) for entry in self.aside)
-                raise (TailError if outside else ReplyError)(
-                    f"none of the {len(self.aside)} candidates can be used; the first is "
-                    f"{self.aside[0].repairs[-1]}" + (": raise tau, or leave it out" if outside else ""),
-                    text="\n".join(entry.text for entry in self.aside),
-                    reply=self.error.reply if self.error else None,
-                )
-            raise self.error or ReplyError("the model gave no candidate")
-        messages = self.ask.messages
-        alone = len(messages) == 1
+            raise self._nothing()
+        messages = self.call.messages
         distribution = Distribution.from_verbalized(
             self.inside,
             missing=missing,
             set_aside=self.aside,
-            reasoning=self.reasoning,
+            reasoning=self._reasoning,
             stopped="" if self.stopped is None else str(self.stopped),
             provenance=Provenance(
-                prompt=messages[0].content if alone else tuple(m.to_dict() for m in messages),
-                prompt_id=self.ask.prompt_id,
-                model=self.ask.model,
+                prompt=messages[0].content if len(messages) == 1 else tuple(m.to_dict() for m in messages),
+                prompt_id=self.call.prompt_id,
+                model=self.call.model,
                 method=settings.method,
-                template=self.ask.template.name,
-                template_hash=self.ask.template.hash,
+                template=self.call.template.name,
+                template_hash=self.call.template.hash,
                 k=settings.k,
-                turns=settings.turns if settings.method == "vs-multi" else 1,
+                turns=settings.turns if METHODS[settings.method].turns else 1,
                 tau=settings.tau,
                 words=settings.words,
                 sampling=settings.sampling.to_dict(),
-                structured=self.structured,
-                usage=self.usage,
-                requests=self.requests,
+                structured=self._structured,
+                usage=self._usage,
+                requests=self._requests,
                 version=__version__,
             ),
         )
         if missing and settings.on_short == "raise":
             raise ShortReplyError(
-                f"{missing} of {missing + len(self.keys)} candidates are missing after {self.requests} requests: "
-                "raise retries, lower k, or take what came",
+                f"{missing} of {missing + self.distinct} candidates are missing after {self._requests} requests: "
+                'raise retries, lower k, or use on_short="return"',
                 distribution=distribution,
-                reply=self.error.reply if self.error else None,
+                reply=self._error.reply if self._error else None,
             ) from self.stopped
         return distribution
 
-
-def _short(text: str, most: int = 200) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    def _nothing(self) -> Exception:
+        """Why there is no candidate."""
+        if self.stopped is not None:
+            return self.stopped
+        if self.aside and not self.hopeless:
+            outside = all(candidate.repairs[-1].startswith(_OUTSIDE) for candidate in self.aside)
+            return (TailError if outside else ReplyError)(
+                f"none of the {len(self.aside)} candidates can be used; the first is "
+                f"{self.aside[0].repairs[-1]}" + (": raise tau, or leave it out" if outside else ""),
+                text="\n".join(candidate.text for candidate in self.aside),
+                reply=self._error.reply if self._error else None,
+            )
+        return self._error or ReplyError("the model gave no candidate")

@@ -1,49 +1,37 @@
-"""The wordings of the methods: TOML files that a user can list, print and replace."""
+"""The wordings of the methods, in TOML files that a user can list, print and replace.
+
+A new template is a new TOML file here. This package may import `methods.table` and plain values.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, get_args
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.toml_library import TomlLibrary
+from outspoken.methods.table import METHODS, Wording
 from outspoken.reply_shape import Kind, Scale
 
-__all__ = ["METHODS", "Template", "Wording", "load", "names", "source"]
-
-METHODS = ("direct", "direct-cot", "sequence", "multi-turn", "vs-standard", "vs-cot", "vs-multi")
+__all__ = ["Template", "Wording", "load", "names", "source"]
 
 _CLAUSES = ("length", "length_of_one", "tail", "full", "value", "value_of_one", "unreadable")
 _WORDING = ("like", "reply", "reasoning", "system", "user", "more", "weight")
 _WEIGHT = ("key", "scale", "definition")
-_TOP = ("about", "base", "system", "weight", "clauses", *METHODS)
+_TOP = ("about", "base", "system", "weight", "clauses")
+_LIBRARY = TomlLibrary("template", __package__, ".")
+_Table = dict[str, Any]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
-    """What one method says: `system` and `user` open the conversation, `more` asks for further responses."""
-
-    reply: Kind
-    system: str
-    user: str
-    more: str
-    reasoning: bool
-    weight_key: str
-    scale: Scale
-    definition: str
-
-
-@dataclass(frozen=True, slots=True)
 class Template:
-    """A named set of wordings, one a method. `hash` changes whenever any word does."""
+    """A named set of wordings, one for each method. `hash` changes whenever any word changes."""
 
     name: str
     about: str
@@ -51,11 +39,18 @@ class Template:
     clauses: Mapping[str, str]
     wordings: Mapping[str, Wording]
 
-    def fill(self, text: str, values: Mapping[str, object]) -> str:
-        """Put clauses and values in the place of their names in braces.
+    def wording(self, method: str) -> Wording:
+        """The wording of a method: the template's, or the one that the method brings itself."""
+        wording = self.wordings.get(method) or METHODS[method].wording
+        if wording is None:
+            raise UsageError(f"the template {self.name} has no wording for {method}")
+        return wording
 
-        A clause whose values are not given is dropped, with its line where it stands alone. What is put in is
-        never read again, so braces in a user's prompt stay as they are.
+    def fill(self, text: str, values: Mapping[str, object]) -> str:
+        """Replace the names in braces by clauses and values.
+
+        A clause without values is removed, with its line if the line holds nothing else. Inserted text is not
+        searched for names again, so braces in a user's prompt stay as they are.
         """
         words, schema, tau = (values.get(name) is not None for name in ("words", "schema", "tau"))
         clauses = self.clauses
@@ -85,27 +80,18 @@ def _with_clauses(text: str, clauses: tuple[tuple[str, str], ...]) -> str:
 
 def names() -> tuple[str, ...]:
     """The names of the templates that ship with the package."""
-    files = resources.files(__package__).iterdir()
-    shipped = sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
-    return tuple(sorted(shipped, key=lambda name: (name != "standard", name != "paper", name)))
+    return tuple(sorted(_LIBRARY.names(), key=lambda name: (name != "standard", name != "paper", name)))
 
 
 def source(name: str) -> str:
-    """The text of a template's file: a shipped name, or a path."""
-    if name.endswith(".toml"):
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the template {name}: {error}") from error
-    if name not in names():
-        raise UnknownNameError("template", name, names(), see="or give a file: ./mine.toml")
-    return resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    """The text of a template's file, by a shipped name or a path that ends in .toml."""
+    return _LIBRARY.find(name).text
 
 
 def load(name: str) -> Template:
-    """Load a shipped template by its name, or a user's by its path, which ends in .toml.
+    """Load a template by a shipped name, or by a path that ends in .toml.
 
-    Raises `UsageError` where the file is not there, is not TOML, or says something that no template has.
+    Raises `UsageError` if the file does not exist, is not TOML, or has a key that no template has.
     """
     return _load_file(name) if name.endswith(".toml") else _load_shipped(name)
 
@@ -119,34 +105,33 @@ def _load_file(name: str) -> Template:
     table = _resolve(name, ())
     digest = hashlib.sha256(json.dumps(table, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
     try:
-        wordings = {method: _wording(table, method) for method in METHODS}
+        wordings = {
+            name: _wording(table, name) for name, method in METHODS.items() if name in table or not method.wording
+        }
         clauses = {clause: table["clauses"][clause] for clause in _CLAUSES}
     except KeyError as error:
-        raise UsageError(f'the template {name} lacks {error}: add it, or start with base = "standard"') from error
+        raise UsageError(f'the template {name} lacks {error}: add it, or begin with base = "standard"') from error
     return Template(name, table.get("about", ""), digest, clauses, wordings)
 
 
-def _resolve(name: str, above: tuple[str, ...]) -> dict[str, Any]:
-    """The table of a template with what its base says put under it."""
+def _resolve(name: str, above: tuple[str, ...]) -> _Table:
+    """The table of a template, completed by the table of its base."""
     if name in above:
         raise UsageError(f"the template {name} is its own base")
-    try:
-        table = tomllib.loads(source(name))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the template {name} is not TOML: {error}") from error
+    table = _LIBRARY.find(name).table()
     _check(name, table)
     base = table.pop("base", None)
     return _overlay(_resolve(base, (*above, name)), table) if base else table
 
 
-def _overlay(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _overlay(under: _Table, over: _Table) -> _Table:
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
         if isinstance(below, dict) and isinstance(value, dict) and "like" not in value:
             value = _overlay(below, value)
         merged[key] = value
-    # A weight that a template states for all methods also replaces the ones its base states for some.
+    # A weight for all methods also replaces the weights that the base has for single methods.
     if "weight" in over:
         for method in METHODS:
             if method in merged and "weight" not in over.get(method, {}):
@@ -154,18 +139,20 @@ def _overlay(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check(name: str, table: Mapping[str, Any]) -> None:
+def _check(name: str, table: _Table) -> None:
     def known(where: str, part: Any, keys: tuple[str, ...]) -> None:
         if not isinstance(part, dict):
             raise UsageError(f"the template {name}: {where} must be a table")
         for key, value in part.items():
             if key not in keys:
                 raise UnknownNameError(f"key in {where} of the template {name}:", key, keys)
-            wanted = bool if key == "reasoning" else dict if key in ("weight", "clauses", *METHODS) else str
+            wanted = (
+                bool if key == "reasoning" else dict if key in ("weight", "clauses") or key in METHODS else str
+            )
             if not isinstance(value, wanted):
                 raise UsageError(f"the template {name}: {key} in {where} must be a {wanted.__name__}")
 
-    known("the file", table, _TOP)
+    known("the file", table, (*_TOP, *METHODS))
     known("[weight]", table.get("weight", {}), _WEIGHT)
     known("[clauses]", table.get("clauses", {}), _CLAUSES)
     for method in METHODS:
@@ -178,7 +165,7 @@ def _check(name: str, table: Mapping[str, Any]) -> None:
             raise UnknownNameError(f"method in [{method}] of the template {name}:", part["like"], METHODS)
 
 
-def _wording(table: Mapping[str, Any], method: str) -> Wording:
+def _wording(table: _Table, method: str) -> Wording:
     part = dict(table[method])
     if "like" in part:
         part = {**table[part.pop("like")], **part}

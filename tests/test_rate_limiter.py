@@ -1,4 +1,4 @@
-"""The gate: how many may be under way, at what pace, and what happens when it is shut."""
+"""The rate limiter: how many may be under way, at what pace, and what happens when it is stopped."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def filled(gate: RateLimiter, waiting: int = 5) -> list[asyncio.Task[None]]:
+async def filled(limiter: RateLimiter, waiting: int = 5) -> list[asyncio.Task[None]]:
     """Enter until nobody gets in any more, with so many left waiting."""
-    tasks = [asyncio.ensure_future(gate.enter()) for _ in range(gate.most + waiting)]
+    tasks = [asyncio.ensure_future(limiter.enter()) for _ in range(limiter.most + waiting)]
     await asyncio.sleep(0)
     return tasks
 
@@ -43,155 +43,155 @@ async def let_go(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def answer(gate: RateLimiter, clock: Clock, seconds: float) -> None:
+def answer(limiter: RateLimiter, clock: Clock, seconds: float) -> None:
     """One window: `limit` answers, the last of them after `seconds`."""
-    count = gate.limit
+    count = limiter.limit
     for _ in range(count - 1):
-        gate.answered()
+        limiter.answered()
     clock.now += seconds
-    gate.answered()
+    limiter.answered()
 
 
 async def test_only_so_many_get_in() -> None:
-    gate = RateLimiter(3, steady=True)
-    tasks = await filled(gate)
-    assert gate.active == 3
+    limiter = RateLimiter(3, steady=True)
+    tasks = await filled(limiter)
+    assert limiter.active == 3
     assert [task.done() for task in tasks] == [True] * 3 + [False] * 5
-    gate.leave()
+    limiter.leave()
     await asyncio.sleep(0)
-    assert (gate.active, tasks[3].done(), tasks[4].done()) == (3, True, False)
+    assert (limiter.active, tasks[3].done(), tasks[4].done()) == (3, True, False)
     await let_go(tasks)
 
 
 async def test_who_gives_up_waiting_takes_no_place() -> None:
-    gate = RateLimiter(1, steady=True)
-    await gate.enter()
-    one, two = (asyncio.ensure_future(gate.enter()) for _ in range(2))
+    limiter = RateLimiter(1, steady=True)
+    await limiter.enter()
+    one, two = (asyncio.ensure_future(limiter.enter()) for _ in range(2))
     await asyncio.sleep(0)
     one.cancel()
-    gate.leave()
+    limiter.leave()
     await asyncio.gather(one, return_exceptions=True)
     await two
-    assert gate.active == 1
+    assert limiter.active == 1
 
 
 async def test_a_place_given_to_one_who_is_cancelled_in_that_moment_is_not_lost() -> None:
-    gate = RateLimiter(1, steady=True)
-    await gate.enter()
-    waiting = asyncio.ensure_future(gate.enter())
+    limiter = RateLimiter(1, steady=True)
+    await limiter.enter()
+    waiting = asyncio.ensure_future(limiter.enter())
     await asyncio.sleep(0)
-    gate.leave()  # hands the place over
+    limiter.leave()  # hands the place over
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert gate.active == 0
+    assert limiter.active == 0
 
 
 async def test_it_doubles_while_the_server_answers_more_for_it(clock: Clock) -> None:
-    gate = RateLimiter(256)
-    tasks = await filled(gate)
+    limiter = RateLimiter(256)
+    tasks = await filled(limiter)
     for limit in (START, 2 * START, 4 * START):
-        assert gate.limit == limit
-        answer(gate, clock, 10.0)  # the same time for twice as many
-        gate._full = True
-    assert gate.limit == 256
+        assert limiter.limit == limit
+        answer(limiter, clock, 10.0)  # the same time for twice as many
+        limiter._full = True
+    assert limiter.limit == 256
     await let_go(tasks)
 
 
 async def test_it_stops_doubling_where_more_at_once_only_takes_longer(clock: Clock) -> None:
-    gate = RateLimiter(4096)
-    tasks = await filled(gate)
-    answer(gate, clock, 10.0)
-    assert gate.limit == 2 * START
-    gate._full = True
-    answer(gate, clock, 20.0)
-    assert gate.limit == 2 * START + 2 * START // 16
-    gate._full = True
-    answer(gate, clock, 22.0)
-    assert gate.limit == 72
+    limiter = RateLimiter(4096)
+    tasks = await filled(limiter)
+    answer(limiter, clock, 10.0)
+    assert limiter.limit == 2 * START
+    limiter._full = True
+    answer(limiter, clock, 20.0)
+    assert limiter.limit == 2 * START + 2 * START // 16
+    limiter._full = True
+    answer(limiter, clock, 22.0)
+    assert limiter.limit == 72
     await let_go(tasks)
 
 
 async def test_it_does_not_grow_while_nobody_waits(clock: Clock) -> None:
-    gate = RateLimiter(256)
+    limiter = RateLimiter(256)
     for _ in range(10 * START):
         clock.now += 1
-        gate.answered()
-    assert gate.limit == START
+        limiter.answered()
+    assert limiter.limit == START
 
 
 async def test_it_halves_once_for_all_that_was_begun_before(clock: Clock) -> None:
-    gate = RateLimiter(256)
+    limiter = RateLimiter(256)
     begun = clock.now
     clock.now += 1
     for _ in range(30):
-        gate.overloaded(begun)
-    assert gate.limit == START // 2
+        limiter.overloaded(begun)
+    assert limiter.limit == START // 2
     clock.now += 1
-    gate.overloaded(clock.now)
-    assert gate.limit == START // 4
+    limiter.overloaded(clock.now)
+    assert limiter.limit == START // 4
 
 
 async def test_after_a_cut_it_comes_back_quickly_and_not_quite(clock: Clock) -> None:
-    gate = RateLimiter(256)
-    tasks = await filled(gate)
-    gate.overloaded(clock.now)
+    limiter = RateLimiter(256)
+    tasks = await filled(limiter)
+    limiter.overloaded(clock.now)
     limits = []
     for _ in range(3):
-        gate._full = True
-        answer(gate, clock, 1.0)
-        limits.append(gate.limit)
+        limiter._full = True
+        answer(limiter, clock, 1.0)
+        limits.append(limiter.limit)
     assert limits == [24, 25, 26]
     await let_go(tasks)
 
 
 async def test_it_never_falls_below_one(clock: Clock) -> None:
-    gate = RateLimiter(2)
+    limiter = RateLimiter(2)
     for _ in range(5):
         clock.now += 1
-        gate.overloaded(clock.now)
-    assert gate.limit == 1
+        limiter.overloaded(clock.now)
+    assert limiter.limit == 1
 
 
 async def test_all_wait_as_long_as_the_server_asks() -> None:
-    gate = RateLimiter(10)
+    limiter = RateLimiter(10)
     loop = asyncio.get_running_loop()
-    gate.overloaded(loop.time(), wait=0.2)
+    limiter.overloaded(loop.time(), wait=0.2)
     begun = loop.time()
-    await asyncio.gather(*(gate.enter() for _ in range(3)))
+    await asyncio.gather(*(limiter.enter() for _ in range(3)))
     assert loop.time() - begun >= 0.19
 
 
 async def test_shutting_turns_away_those_who_wait_and_those_who_come() -> None:
-    gate = RateLimiter(1, steady=True)
-    await gate.enter()
-    gate.overloaded(0, wait=60)
-    waiting = [asyncio.ensure_future(gate.enter()), asyncio.ensure_future(gate.pause(60))]
+    limiter = RateLimiter(1, steady=True)
+    await limiter.enter()
+    limiter.overloaded(0, wait=60)
+    waiting = [asyncio.ensure_future(limiter.enter()), asyncio.ensure_future(limiter.pause(60))]
     await asyncio.sleep(0)
-    gate.shut("enough")
-    gate.shut("too late")
+    limiter.stop("enough")
+    limiter.stop("too late")
     for task in waiting:
         with pytest.raises(StoppedError, match=r"^enough$"):
             await task
     with pytest.raises(StoppedError, match=r"^enough$"):
-        await gate.enter()
-    assert (gate.active, gate.stopped, gate.closed.is_set()) == (1, "enough", True)
+        await limiter.enter()
+    assert (limiter.active, limiter.stopped, limiter.closed.is_set()) == (1, "enough", True)
 
 
 async def test_shutting_reaches_one_who_waits_for_his_turn_at_the_pace() -> None:
-    gate = RateLimiter(5, requests_per_minute=1)
-    await gate.enter()
-    waiting = asyncio.ensure_future(gate.enter())
+    limiter = RateLimiter(5, requests_per_minute=1)
+    await limiter.enter()
+    waiting = asyncio.ensure_future(limiter.enter())
     await asyncio.sleep(0)
-    assert gate.active == 2
-    gate.shut("enough")
+    assert limiter.active == 2
+    limiter.stop("enough")
     with pytest.raises(StoppedError):
         await waiting
-    assert gate.active == 1
+    assert limiter.active == 1
 
 
 def test_no_minute_holds_more_than_the_pace() -> None:
     pace = EvenPace(per_minute=120)
-    at = [pace.book(1, now=10.0) for _ in range(241)]
+    at = [pace.reserve(1, now=10.0) for _ in range(241)]
     assert at[0] == 10.0
     assert at[-1] == pytest.approx(130.0)
     for begin in at:
@@ -200,15 +200,15 @@ def test_no_minute_holds_more_than_the_pace() -> None:
 
 def test_a_pause_is_not_saved_up() -> None:
     pace = EvenPace(per_minute=60)
-    pace.book(1, now=0.0)
-    assert [pace.book(1, now=1000.0) for _ in range(3)] == [1000.0, 1001.0, 1002.0]
+    pace.reserve(1, now=0.0)
+    assert [pace.reserve(1, now=1000.0) for _ in range(3)] == [1000.0, 1001.0, 1002.0]
 
 
 def test_tokens_that_came_on_top_are_waited_for() -> None:
     pace = EvenPace(per_minute=6000)
-    pace.book(100, now=0.0)
+    pace.reserve(100, now=0.0)
     pace.correct(200)
-    assert pace.book(100, now=0.0) == pytest.approx(3.0)
+    assert pace.reserve(100, now=0.0) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(

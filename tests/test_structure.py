@@ -1,0 +1,94 @@
+"""What holds for the package as a whole: names, rooms, and what is generated from the declarations."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import outspoken
+from outspoken.batch.settings import RunSettings
+
+pytestmark = pytest.mark.core
+
+PACKAGE = Path(outspoken.__file__).parent
+PACKAGES = [
+    "outspoken",
+    *(
+        f"outspoken.{each}"
+        for each in (
+            ".".join(path.parent.relative_to(PACKAGE).parts) for path in sorted(PACKAGE.rglob("*/__init__.py"))
+        )
+    ),
+]
+ROOT = Path(__file__).parent.parent
+
+
+def exported(package: str) -> set[str]:
+    """The names in `__all__` of a package, read without importing it: some need an extra."""
+    file = PACKAGE.joinpath(*package.split(".")[1:], "__init__.py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if (
+            isinstance(target, ast.Name)
+            and target.id == "__all__"
+            and isinstance(node.value, ast.List | ast.Tuple)
+        ):
+            return {str(ast.literal_eval(each)) for each in node.value.elts if isinstance(each, ast.Constant)}
+    return set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_bears_the_name_of_something_its_package_exports(package: str) -> None:
+    folder = PACKAGE.joinpath(*package.split(".")[1:])
+    modules = {module.name for module in pkgutil.iter_modules([str(folder)])}
+    assert not {name for name in exported(package) & modules if name not in _public_packages(package)}
+
+
+def _public_packages(package: str) -> set[str]:
+    """Packages that a package offers as such, as `outspoken.measure`."""
+    return {"experiment", "measure", "tasks", "theory"} if package == "outspoken" else set()
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_every_room_says_what_lives_in_it(package: str) -> None:
+    file = PACKAGE.joinpath(*package.split(".")[1:], "__init__.py")
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert text
+    assert len(text) > 60, f"{package}: what lives here, what it may import, where a new thing of its kind goes"
+
+
+def test_class_names_are_unique() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(PACKAGE)))
+    assert not {name: files for name, files in places.items() if len(files) > 1}
+
+
+def test_what_is_generated_is_current() -> None:
+    if not (ROOT / "tools/options.py").is_file() or not (ROOT / "src").is_dir():
+        pytest.skip("needs the source tree")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/options.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["verbalize", "averbalize", "stream", "astream", "run", "arun"])
+def test_help_names_every_option_with_its_default(name: str) -> None:
+    text = inspect.getdoc(getattr(outspoken, name)) or ""
+    settings: list[Any] = [outspoken.Settings, *([RunSettings] if name.endswith("run") else [])]
+    for entry in (entry for each in settings for entry in fields(each)):
+        line = next((line for line in text.splitlines() if line.strip().startswith(f"{entry.name}: ")), None)
+        assert line is not None, f"{name} does not describe {entry.name}"
+    assert text.count("Default") >= sum(len(fields(each)) for each in settings)

@@ -27,8 +27,9 @@ def option(default: Any, about: str, **more: Any) -> Any:
     """A field of a settings class. `about` is its help on the command line and in `help()`.
 
     Further metadata: `flags` are the names on the command line, `cli=False` leaves the option out there; `low`
-    and `high` bound a whole number; `choices` lists the values of a text; `typed` is the type of the keyword
-    argument if it accepts more than the field holds.
+    and `high` bound a number, `above` and `below` exclude the bound itself; `choices` lists the values of a text;
+    `typed` is the type of the keyword argument if it accepts more than the field holds; `request` is the place of
+    the field in a request to the server: its "body", or the object "outspoken" in it.
     """
     return field(default=default, metadata={"help": about, **more})
 
@@ -42,14 +43,30 @@ class Settings:
         "The method; `outspoken methods` lists them.",
         flags=("--method", "-m"),
         typed="MethodName | Method",
+        request="outspoken",
     )
     k: int = option(
-        5, "Candidates per call (direct, direct-cot, multi-turn: in all).", flags=("-k",), low=1, high=MAX_K
+        5,
+        "Candidates per call (direct, direct-cot, multi-turn: in all).",
+        flags=("-k",),
+        low=1,
+        high=MAX_K,
+        request="outspoken",
     )
-    tau: float | None = option(None, "Ask for the tail: candidates with a probability below this (vs-* only).")
-    template: str = option("standard", "The wording: a name from `outspoken templates`, or a .toml file.")
-    words: int | None = option(None, "Target length of a response, in words.", low=1, high=100_000)
-    turns: int = option(2, "Turns of vs-multi, each of k candidates.", low=1, high=MAX_TURNS)
+    tau: float | None = option(
+        None,
+        "Ask for the tail: candidates with a probability below this (vs-* only).",
+        above=0,
+        below=1,
+        request="outspoken",
+    )
+    template: str = option(
+        "standard", "The wording: a name from `outspoken templates`, or a .toml file.", request="outspoken"
+    )
+    words: int | None = option(
+        None, "Target length of a response, in words.", low=1, high=100_000, request="outspoken"
+    )
+    turns: int = option(2, "Turns of vs-multi, each of k candidates.", low=1, high=MAX_TURNS, request="outspoken")
     retries: int = option(
         2, "How often to ask again for candidates that are missing or unreadable.", low=0, high=100
     )
@@ -58,9 +75,15 @@ class Settings:
         "If candidates are still missing then: return the others (and say so) or raise.",
         choices=("return", "raise"),
     )
-    temperature: float | None = option(None, "Sampling temperature of the model.")
-    top_p: float | None = option(None, "Nucleus sampling of the model: the share of probability to sample from.")
-    max_tokens: int | None = option(None, "Most tokens of one reply.")
+    temperature: float | None = option(None, "Sampling temperature of the model.", low=0, high=10, request="body")
+    top_p: float | None = option(
+        None,
+        "Nucleus sampling of the model: the share of probability to sample from.",
+        above=0,
+        high=1,
+        request="body",
+    )
+    max_tokens: int | None = option(None, "Most tokens of one reply.", low=1, request="body")
     seed: int | None = option(None, "Seed of the model's sampling and of the draw.")
     stop: tuple[str, ...] = option((), "Strings at which the model stops.", cli=False)
     extra: dict[str, Any] = field(

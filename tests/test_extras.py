@@ -96,5 +96,5 @@ def test_an_import_that_fails_names_the_extra_of_its_package() -> None:
     found = lacking("serve.app", "no_such_module_anywhere")
     assert found is not None
     assert (found.extra, str(found)) == ("serve", "outspoken.serve needs an extra: pip install 'outspoken[serve]'")
-    assert lacking("parsing.whole", "no_such_module_anywhere") is None  # the core has no extra
+    assert lacking("parsing.lists", "no_such_module_anywhere") is None  # the core has no extra
     assert lacking("serve.app", "outspoken.no_such_module") is None  # a fault of ours

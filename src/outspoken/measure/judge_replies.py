@@ -17,9 +17,9 @@ from typing import Any
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import ReplyError
 from outspoken.measure.rubrics import CHOICES, Criterion, Rubric, name_key
-from outspoken.parsing.json_finder import balanced
+from outspoken.parsing.json_text import balanced
 from outspoken.parsing.lenient_json import relax
-from outspoken.parsing.reasoning import take_thoughts
+from outspoken.parsing.markup import split_reasoning
 
 __all__ = ["read_choice", "read_scores"]
 
@@ -83,7 +83,7 @@ def _answer(reply: ChatReply) -> str:
     """The reply without its thoughts, composed (NFC); the compatibility form would read 4½ as 41⁄2."""
     if reply.refusal:
         raise ReplyError("the judge refused: it said so; ask another one, or reword the rubric", reply=reply)
-    _, body, _ = take_thoughts(reply.text, anchored=False)
+    _, body, _ = split_reasoning(reply.text, anchored=False)
     body = unicodedata.normalize("NFC", body)
     if not body.strip():
         raise _unreadable("the reply is empty: nothing stands outside of its reasoning", reply)

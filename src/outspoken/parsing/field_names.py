@@ -1,4 +1,4 @@
-"""The names by which models call a list of candidates, a candidate's text and its weight, in many languages."""
+"""The names that models give to a list of candidates, a candidate's text and its weight, in many languages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["BOOKKEEPING", "LISTS", "QUESTIONS", "REASONING", "TEXTS", "WEIGHTS",
 
 
 def plain(key: str) -> str:
-    """The form in which keys are looked up: composed, lower case, words joined by an underscore."""
+    """The form in which keys are compared: Unicode NFKC, lower case, words joined by an underscore."""
     if key.isascii() and key.islower() and key.isalpha():
         return key
     folded = unicodedata.normalize("NFKC", key).strip().strip("*_`\"'").casefold()
@@ -43,7 +43,7 @@ WEIGHTS: dict[str, str] = {
     **dict.fromkeys(("perplexity", "ppl"), "perplexity"),
     **dict.fromkeys(_LOGPROB, "logprob"),
 }
-"""The keys under which a weight may stand, and what a number under each means."""
+"""The keys of a weight, and the scale of a number under each."""
 
 TEXTS = {
     name: rank
@@ -56,7 +56,7 @@ TEXTS = {
         )
     )
 }
-"""The keys under which a candidate's text may stand, the surest first."""
+"""The keys of a candidate's text, ranked: the most reliable first."""
 
 LISTS = frozenset(
     _words(
@@ -65,7 +65,7 @@ LISTS = frozenset(
         "poems sentences 回答 回應 回应 候選 候选 答案 応答 응답 antworten réponses respuestas risposte ответы"
     )
 )
-"""The keys under which the list of candidates may stand."""
+"""The keys of a list of candidates."""
 
 REASONING = frozenset(
     _words(
@@ -75,11 +75,11 @@ REASONING = frozenset(
 )
 BOOKKEEPING = frozenset(_words("id index rank number no idx # type role"))
 QUESTIONS = frozenset(_words("question problem prompt input query instruction task 问题 問題 질문 вопрос frage"))
-"""Beside one of these, an answer is a field of a structured candidate and not its whole text."""
+"""Next to one of these keys, an answer is a field of a structured candidate and not its text."""
 
 WEIGHT_LABEL = "|".join(
     re.escape(name).replace("_", r"[\s_-]")
     for name in sorted(WEIGHTS, key=len, reverse=True)
     if name not in ("p", "odds", "chance", "chances", "kans", "信心", "score", "scores", "機會")
 )
-"""A pattern for the words that announce a weight in running text."""
+"""A pattern for the labels of a weight in running text."""

@@ -1,6 +1,6 @@
 """One pass over almost-JSON: Python literals, missing and surplus commas, comments, odd quotes, a missing end.
 
-What needs a guess (quotes inside a text that were not escaped) is refused here; see `pieces`.
+Text that needs a guess (such as unescaped quotes inside a string) is rejected here; `json_text` repairs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from outspoken.parsing.field_names import WEIGHTS, plain
 
 __all__ = ["LenientValue", "relax", "unescape"]
 
-_DEEPEST = 100
+_MAX_DEPTH = 100
 _TOKEN = re.compile(
     r"""(?P<blank>\s++)
     |(?P<comment>//[^\n]*+|\#[^\n]*+|/\*)
@@ -40,15 +40,15 @@ _CONSTANTS |= {"TRUE": True, "FALSE": False, "NULL": None, "undefined": None}
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,400})?(?:[eE][-+]?\d{1,4})?")
 _DECIMAL_COMMA = re.compile(r"(-?\d{1,3},\d{1,20}%?)\s*+(?=[}\n]|,?\s*+\Z|,\s*+[\"'“])")
 _CLOSER = {"{": "}", "[": "]", "(": ")"}
-_WORDS = 60
+_MAX_WORDS_LENGTH = 60
 
 
 @dataclass(slots=True)
 class LenientValue:
-    """A value, the position behind it, what was mended, and where the text was cut off.
+    """A value, the position after it, the repairs, and where the text was cut off.
 
-    `cut` is "" for a value that ended, "string" where the text stopped inside a string, "object" inside an object
-    behind its last string, "list" between the entries of a list. `partial` is the string that was cut.
+    `cut` is "" for a complete value, "string" if the text ended inside a string, "object" inside an object after
+    its last string, "list" between the entries of a list. `partial` is the string that was cut.
     """
 
     value: Any
@@ -58,29 +58,29 @@ class LenientValue:
     partial: str | None = None
 
 
-class _RefusedError(Exception):
-    pass
+class _RejectedError(Exception):
+    """The text is not almost-JSON."""
 
 
 def relax(text: str, start: int = 0, *, cut: bool = False) -> LenientValue | None:
-    """Read the object, list or tuple that opens at `start`; None where it takes more than mending.
+    """Read the object, list or tuple that opens at `start`; None if it is not almost-JSON.
 
-    With `cut` the text may stop before the value ends. Linear in the length of the text.
+    With `cut` the text may end before the value does. Linear in the length of the text.
     """
     builder = _Builder(text, start, cut)
     try:
         return builder.run()
-    except _RefusedError:
+    except _RejectedError:
         return None
 
 
 def unescape(body: str, repairs: list[str]) -> str:
-    """Decode the escapes of JSON and Python; an unknown one stands for itself."""
+    """Decode the escapes of JSON and Python; an unknown escape is left as it is."""
     if "\\" not in body:
         return body
 
-    def one(found: re.Match[str]) -> str:
-        code = found[1]
+    def decoded(match: re.Match[str]) -> str:
+        code = match[1]
         if "\\" in code[1:]:
             return chr(0x10000 + ((int(code[1:5], 16) & 0x3FF) << 10) + (int(code[7:], 16) & 0x3FF))
         if len(code) > 1:
@@ -92,13 +92,16 @@ def unescape(body: str, repairs: list[str]) -> str:
         if code in _SIMPLE:
             return _SIMPLE[code]
         repairs.append("bad-escape")
-        return found[0]
+        return match[0]
 
-    return _ESCAPE.sub(one, body)
+    return _ESCAPE.sub(decoded, body)
 
 
 class _Builder:
-    """The state of one pass: `open` holds the containers around the position with the key that waits in each."""
+    """The state of one pass: `open` holds the containers around the position, `keys` the current key of each.
+
+    `last` is what was read last: "open", "key", "colon", "value" or "comma". `gap` is true after blanks.
+    """
 
     def __init__(self, text: str, start: int, cut: bool) -> None:
         self.text, self.at, self.may_cut = text, start, cut
@@ -115,10 +118,10 @@ class _Builder:
     def run(self) -> LenientValue:
         text, length = self.text, len(self.text)
         while self.at < length:
-            found = _TOKEN.match(text, self.at)
-            if found is None:
-                raise _RefusedError
-            kind, token, self.at = found.lastgroup, found[0], found.end()
+            match = _TOKEN.match(text, self.at)
+            if match is None:
+                raise _RejectedError
+            kind, token, self.at = match.lastgroup, match[0], match.end()
             if kind == "blank":
                 self.gap = True
                 continue
@@ -135,7 +138,7 @@ class _Builder:
             if not self.open:
                 return self.finish()
         if not self.may_cut or not self.open:
-            raise _RefusedError
+            raise _RejectedError
         if not self.result.cut:
             self.result.cut = "list" if self.open[-1][0] != "{" else "object"
         self.note("truncated")
@@ -164,11 +167,11 @@ class _Builder:
         elif self.last == "key":
             self.last = "colon"
         else:
-            raise _RefusedError
+            raise _RejectedError
 
     def comma(self) -> None:
         if self.last == "key":
-            raise _RefusedError
+            raise _RejectedError
         if self.last == "colon":
             self.put(None)
         if self.last in ("comma", "open"):
@@ -176,8 +179,8 @@ class _Builder:
         self.last = "comma" if self.last != "open" else "open"
 
     def push(self, token: str) -> None:
-        if len(self.open) >= _DEEPEST:
-            raise _RefusedError
+        if len(self.open) >= _MAX_DEPTH:
+            raise _RejectedError
         container: Any = {} if token == "{" else []
         if token == "(":
             self.note("python-literal")
@@ -194,11 +197,11 @@ class _Builder:
             self.note("trailing-comma")
         if self.last in ("key", "colon") and self.open[-1][0] == "{":
             if self.last == "key":
-                raise _RefusedError
+                raise _RejectedError
             self.put(None)
         closers = [_CLOSER[entry[0]] for entry in self.open[-3:]]
         if token not in closers:
-            raise _RefusedError
+            raise _RejectedError
         while True:
             top = self.open.pop()
             self.keys.pop()
@@ -214,9 +217,9 @@ class _Builder:
             self.note("missing-comma")
         if self.open[-1][0] == "{":
             if self.last != "colon":
-                raise _RefusedError
+                raise _RejectedError
         elif self.last == "value" and not self.gap:
-            raise _RefusedError
+            raise _RejectedError
 
     def put(self, value: Any) -> None:
         kind, container = self.open[-1]
@@ -228,14 +231,14 @@ class _Builder:
 
     def string(self, quote: str) -> None:
         if not self.open:
-            raise _RefusedError
+            raise _RejectedError
         if len(quote) == 3:
-            body, closed = self.tripled(quote)
+            body, closed = self.triple_quoted(quote)
         else:
-            found = _BODY[quote].match(self.text, self.at)
-            if found is None:
-                raise _RefusedError
-            body, closed, self.at = found[1], bool(found[2]) and found[2] != "\\", found.end()
+            match = _BODY[quote].match(self.text, self.at)
+            if match is None:
+                raise _RejectedError
+            body, closed, self.at = match[1], bool(match[2]) and match[2] != "\\", match.end()
         if quote[0] == "'" or len(quote) == 3:
             self.note("python-literal")
         elif quote != '"':
@@ -244,7 +247,7 @@ class _Builder:
             self.note("raw-newline")
         if not closed:
             if not self.may_cut:
-                raise _RefusedError
+                raise _RejectedError
             body = re.sub(r"\\(?:u[\da-fA-F]{0,3})?\Z", "", body)
         value = unescape(body, self.result.repairs)
         if self.open[-1][0] == "{" and self.last != "colon":
@@ -258,39 +261,39 @@ class _Builder:
                     return
             self.put(value)
 
-    def tripled(self, quote: str) -> tuple[str, bool]:
+    def triple_quoted(self, quote: str) -> tuple[str, bool]:
         if self.text.startswith((",", ":", "}", "]", " ", "\n"), self.at) and quote[0] == '"':
-            raise _RefusedError
+            raise _RejectedError
         end = self.text.find(quote, self.at)
         start, self.at = self.at, len(self.text) if end < 0 else end + 3
         return self.text[start : end if end >= 0 else None], end >= 0
 
     def key(self, name: str) -> None:
         if self.last == "key":
-            raise _RefusedError
+            raise _RejectedError
         if self.last == "value":
             self.note("missing-comma")
         container = self.open[-1][1]
         if name == next(iter(container), None):
-            self.split()
+            self.next_object()
         self.keys[-1] = name
         self.last = "key"
 
-    def split(self) -> None:
-        """The first key again begins the next object of a list whose braces were forgotten."""
+    def next_object(self) -> None:
+        """The first key, repeated, begins the next object of a list whose braces are missing."""
         if len(self.open) < 2 or self.open[-2][0] == "{":
-            raise _RefusedError
-        fresh: dict[str, Any] = {}
-        self.open[-2][1].append(fresh)
-        self.open[-1] = ("{", fresh)
+            raise _RejectedError
+        new: dict[str, object] = {}
+        self.open[-2][1].append(new)
+        self.open[-1] = ("{", new)
         self.note("missing-brace")
 
     def bare(self, token: str) -> None:
         if not self.open:
-            raise _RefusedError
+            raise _RejectedError
         if self.open[-1][0] == "{" and self.last != "colon":
             if not self.text[self.at : self.at + 3].lstrip().startswith((":", "：")):
-                raise _RefusedError
+                raise _RejectedError
             self.note("unquoted")
             self.key(token)
             return
@@ -300,7 +303,7 @@ class _Builder:
             token, self.at = comma[1], comma.end(1)
         self.before_value()
         if self.at == len(self.text):
-            # The digits or the word may go on where the text was cut.
+            # The digits or the word may be incomplete: the text was cut here.
             if self.open[-1][0] == "{":
                 self.last = "colon"
             return
@@ -315,12 +318,12 @@ class _Builder:
 
     def words(self, start: int) -> None:
         """Unquoted words up to the end of the field: "12%", "about 0.1", "1/4"."""
-        stop = re.compile(r"[,}\]\n]").search(self.text, max(self.at, start), start + _WORDS)
+        stop = re.compile(r"[,}\]\n]").search(self.text, max(self.at, start), start + _MAX_WORDS_LENGTH)
         if stop is None or self.open[-1][0] != "{":
-            raise _RefusedError
+            raise _RejectedError
         word = self.text[max(start, 0) : max(stop.start(), self.at)].strip()
         if any(sign in word for sign in "\"'“”{[("):
-            raise _RefusedError
+            raise _RejectedError
         self.note("unquoted")
         self.put(word)
         self.at = max(stop.start(), self.at)

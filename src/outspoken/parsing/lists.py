@@ -6,8 +6,9 @@ import re
 from itertools import pairwise
 
 from outspoken.parsing.field_names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
-from outspoken.parsing.json_candidates import FoundCandidates, payload
-from outspoken.parsing.probabilities import NUMBER, RawCandidate, figure
+from outspoken.parsing.json_values import content_of
+from outspoken.parsing.parsed_reply import CandidateCollection, RawCandidate
+from outspoken.parsing.probabilities import NUMBER, number_or_text
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["first_marker", "read_lists"]
@@ -55,7 +56,7 @@ _LEADING = re.compile(
     rf"\s{{0,3}}(?:[(\[（【]\s{{0,3}}(?P<a>{_SURE})\s{{0,3}}[)\]）】]\s{{0,3}}[:：\-–—]?"
     rf"|(?P<b>{_SURE})\s{{0,3}}[:：\-–—|])\s"
 )
-# A weight in brackets in the middle of a line, and what the next candidate on that line begins with.
+# A weight in brackets in the middle of a line, and the beginning of the next candidate on that line.
 _INLINE = re.compile(
     rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p){_SEPARATOR})?{_SURE}\s{{0,3}}[)\]）】]"
     r"(?:\s{0,3}[,，;；、|]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
@@ -68,53 +69,53 @@ _AFTER = " \t)]）】}*_:："
 _LONGEST = 300
 
 _Row = tuple[str, tuple[str | None, str] | None, str]
-"""An entry's text, its weight with the label it had, and a note that stood behind both."""
+"""The text of an entry, its weight with the label (None for none), and a note after both."""
 
 
 def first_marker(text: str) -> int:
-    """Where a numbered or labelled list begins, or -1."""
-    at = 0
+    """The position at which a numbered or labelled list begins, or -1."""
+    position = 0
     for line in text.splitlines(keepends=True):
         if any(_MARKERS[name].match(line) for name in ("label", "number")) and len(line.strip()) > 3:
-            return at
-        at += len(line)
+            return position
+        position += len(line)
     return -1
 
 
-def read_lists(text: str, shape: ReplyShape | None, found: FoundCandidates) -> bool:
-    """Add the candidates of a list or a table. False where there is none."""
+def read_lists(text: str, shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+    """Add the candidates of a list or a table. False if there is none."""
     lines = [part for line in text.replace("\r\n", "\n").split("\n") for part in _parts(line)]
-    if _table(lines, shape, found):
+    if _read_table(lines, shape, collection):
         return True
     blocks, before = _blocks(lines)
-    rows = [_weighed(block) for block in blocks]
-    if not rows or (len(rows) == 1 and rows[0][1] is None and _kind(lines) == "bullet"):
+    rows = [_row(block) for block in blocks]
+    if not rows or (len(rows) == 1 and rows[0][1] is None and _marker_kind(lines) == "bullet"):
         rows, before = _unmarked(lines), []
     if not rows:
         return False
     if before:
-        found.repairs.append("prefixed")
-        found.reasoning.append("\n".join(before).strip())
+        collection.repairs.append("prefixed")
+        collection.reasoning.append("\n".join(before).strip())
     for content, weight, note in rows:
-        content, value = payload(content, shape)
+        content, value = content_of(content, shape)
         item = RawCandidate(content, value=value)
         if weight is not None:
-            item.key, item.weight, item.stated = weight[0], figure(weight[1]), True
+            item.key, item.weight, item.stated = weight[0], number_or_text(weight[1]), True
         if note:
             item.meta["note"] = note
-        found.add(item)
-    found.repairs.append("as-list")
+        collection.add(item)
+    collection.repairs.append("as-list")
     return True
 
 
 def _parts(line: str) -> list[str]:
-    """The candidates of a line that holds several, each of which ends with its weight in brackets."""
+    """The candidates of a line with several, each of which ends with its weight in brackets."""
     cuts = [0, *(match.end() for match in _INLINE.finditer(line)), len(line)]
     return [line[start:end].rstrip(" \t,，;；、|") for start, end in pairwise(cuts)] if len(cuts) > 2 else [line]
 
 
-def _kind(lines: list[str]) -> str | None:
-    """The kind of the first marker: the entries of a list are marked alike."""
+def _marker_kind(lines: list[str]) -> str | None:
+    """The kind of the first marker: all entries of a list have the same kind."""
     for line in lines:
         for name, pattern in _MARKERS.items():
             if pattern.match(line):
@@ -128,8 +129,8 @@ def _is_weight(line: str) -> bool:
 
 
 def _blocks(lines: list[str]) -> tuple[list[list[str]], list[str]]:
-    """The lines of each entry, its marker taken off, and the lines before the first."""
-    kind = _kind(lines)
+    """The lines of each entry without its marker, and the lines before the first entry."""
+    kind = _marker_kind(lines)
     blocks: list[list[str]] = []
     before: list[str] = []
     indent, stated = 99, False
@@ -155,24 +156,24 @@ def _blocks(lines: list[str]) -> tuple[list[list[str]], list[str]]:
 
 
 def _cut_epilogue(blocks: list[list[str]]) -> None:
-    """Take the prose behind the list off its last entry, where no other entry has a blank line in it."""
+    """Remove the prose after the list from its last entry, if no other entry contains a blank line."""
     if len(blocks) < 2 or any("" in map(str.strip, "\n".join(block).strip().split("\n")) for block in blocks[:-1]):
         return
     last = blocks[-1]
-    blank = next((at for at, line in enumerate(last) if at and not line.strip()), None)
+    blank = next((index for index, line in enumerate(last) if index and not line.strip()), None)
     if blank is not None and not any(_is_weight(line) for line in last[blank:]):
         del last[blank:]
 
 
-def _weighed(lines: list[str]) -> _Row:
-    """Take an entry apart, from its last line with a weight."""
-    for at in range(len(lines) - 1, -1, -1):
-        split = _split(lines[at])
+def _row(lines: list[str]) -> _Row:
+    """Split an entry into text and weight, at its last line with a weight."""
+    for index in range(len(lines) - 1, -1, -1):
+        split = _split(lines[index])
         if split is None:
             continue
         head, key, weight, tail = split
-        above = "\n".join([*lines[:at], head]).strip()
-        below = "\n".join([tail, *lines[at + 1 :]]).strip()
+        above = "\n".join([*lines[:index], head]).strip()
+        below = "\n".join([tail, *lines[index + 1 :]]).strip()
         text, note = (above, below) if above.strip(_OPENERS) else (below, "")
         return _body(text), (key, weight), note
     return _body("\n".join(lines).strip()), None, ""
@@ -185,15 +186,19 @@ def _body(text: str) -> str:
 
 
 def _split(line: str) -> tuple[str, str | None, str, str] | None:
-    """Cut a line at the weight that ends it, begins it, or stands in it in brackets."""
+    """Split a line at the weight at its end, at its beginning, or in brackets: text, label, weight, remainder."""
     line = line.strip()
-    shift = max(0, len(line) - _LONGEST)
-    for found in reversed(list(_LABELLED.finditer(line, shift))):
-        head, tail = line[: found.start()], line[found.end() :]
-        fenced = head.rstrip().endswith(tuple("([（【{")) and tail.lstrip().startswith(tuple(")]）】}"))
-        if fenced or not tail.strip(_CLOSERS) or not head.strip(_OPENERS):
-            return _trim(head), found["key"], found["weight"], tail.lstrip(_AFTER) if tail.strip(_CLOSERS) else ""
-    match = _TRAILING.search(line, shift)
+    start = max(0, len(line) - _LONGEST)
+    for match in reversed(list(_LABELLED.finditer(line, start))):
+        head, tail = line[: match.start()], line[match.end() :]
+        bracketed = head.rstrip().endswith(tuple("([（【{")) and tail.lstrip().startswith(tuple(")]）】}"))
+        if bracketed or not tail.strip(_CLOSERS) or not head.strip(_OPENERS):
+            return _trim(head), match["key"], match["weight"], tail.lstrip(_AFTER) if tail.strip(_CLOSERS) else ""
+    return _split_unlabelled(line, start)
+
+
+def _split_unlabelled(line: str, start: int) -> tuple[str, None, str, str] | None:
+    match = _TRAILING.search(line, start)
     if match is not None and match.start():
         return line[: match.start()].rstrip(), None, match["a"] or match["b"], ""
     match = _LEADING.match(line)
@@ -203,7 +208,7 @@ def _split(line: str) -> tuple[str, str | None, str, str] | None:
 
 
 def _trim(head: str) -> str:
-    """Take off the bracket, dash or comma that led to the weight; the text keeps its own punctuation."""
+    """Remove the bracket, dash or comma before the weight; the text keeps its own punctuation."""
     head = head.rstrip(" \t*_")
     bare = head.rstrip("([（【{")
     if bare != head:
@@ -212,7 +217,7 @@ def _trim(head: str) -> str:
 
 
 def _unmarked(lines: list[str]) -> list[_Row]:
-    """Entries that only their probabilities tell apart: the text above each, or the line that each ends."""
+    """Entries separated by their probabilities alone: the text above each one, or the line that it ends."""
     rows: list[_Row] = []
     above: list[str] = []
     labelled = False
@@ -233,33 +238,33 @@ def _unmarked(lines: list[str]) -> list[_Row]:
     return rows if labelled or len(rows) > 1 else []
 
 
-def _table(lines: list[str], shape: ReplyShape | None, found: FoundCandidates) -> bool:
-    """A Markdown table with a column for texts and one for weights."""
-    rules = (at for at, line in enumerate(lines) if at and "--" in line and "|" in line and _RULE.fullmatch(line))
+def _read_table(lines: list[str], shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+    """A Markdown table with a column of texts and one of weights."""
+    rules = (i for i, line in enumerate(lines) if i and "--" in line and "|" in line and _RULE.fullmatch(line))
     rule = next(rules, None)
     if rule is None:
         return False
     header = [plain(cell) for cell in _cells(lines[rule - 1])]
-    weight = next((at for at, name in enumerate(header) if name in WEIGHTS), None)
-    text = next((at for at, name in enumerate(header) if name in TEXTS or name in LISTS), None)
+    weight = next((i for i, name in enumerate(header) if name in WEIGHTS), None)
+    text = next((i for i, name in enumerate(header) if name in TEXTS or name in LISTS), None)
     if text is None:
-        others = [at for at, name in enumerate(header) if at != weight and name not in ("#", "no", "")]
+        others = [i for i, name in enumerate(header) if i != weight and name not in ("#", "no", "")]
         text = others[-1] if others else None
     if text is None or (weight is None and header[text] not in TEXTS):
         return False
-    before = len(found.items)
+    before = len(collection.items)
     for line in lines[rule + 1 :]:
         cells = _cells(line)
         if "|" not in line or len(cells) <= max(text, weight or 0):
             break
-        content, value = payload(cells[text], shape)
+        content, value = content_of(cells[text], shape)
         item = RawCandidate(content, value=value)
         if weight is not None and cells[weight]:
-            item.weight, item.stated = figure(cells[weight]), True
-        found.add(item)
-    if len(found.items) > before:
-        found.repairs.append("as-table")
-    return len(found.items) > before
+            item.weight, item.stated = number_or_text(cells[weight]), True
+        collection.add(item)
+    if len(collection.items) > before:
+        collection.repairs.append("as-table")
+    return len(collection.items) > before
 
 
 def _cells(line: str) -> list[str]:

@@ -1,15 +1,18 @@
-"""Candidates in XML: elements in any order, attributes, missing end tags, entities, CDATA."""
+"""Tags in a reply: XML elements that hold candidates, and the block of reasoning before an answer."""
 
 from __future__ import annotations
 
 import re
 
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.json_candidates import FoundCandidates, decode, interpret, payload
-from outspoken.parsing.probabilities import RawCandidate, figure
+from outspoken.parsing.json_text import balanced
+from outspoken.parsing.json_values import content_of, decode, read_value
+from outspoken.parsing.lenient_json import relax
+from outspoken.parsing.parsed_reply import CandidateCollection, RawCandidate
+from outspoken.parsing.probabilities import number_or_text
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["first_tag", "read_xml"]
+__all__ = ["first_tag", "read_xml", "split_reasoning"]
 
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>[^\W\d][\w-]{0,40}+)(?P<attributes>(?:\s[^<>]{0,400}+)?)>|<!\[CDATA\[")
 _ATTRIBUTE = re.compile(r"([^\W\d][\w-]{0,40}+)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
@@ -34,18 +37,22 @@ _ITEMS = frozenset(
 
 
 def first_tag(text: str) -> int:
-    """Where an element of ours begins, or -1."""
+    """The position at which an element with a known name begins, or -1."""
     return next((m.start() for m in _TAG.finditer(text) if m["name"] and not m["end"] and _role(m["name"])), -1)
 
 
-def read_xml(text: str, shape: ReplyShape | None, found: FoundCandidates) -> tuple[int, int] | None:
-    """Add the candidates of every element in `text`; the span that they cover, or None where there are none."""
-    reader = _Elements(text, shape, found)
+def read_xml(text: str, shape: ReplyShape | None, collection: CandidateCollection) -> tuple[int, int] | None:
+    """Add the candidates of every element in `text`; returns the span that they cover, or None if there are none.
+
+    Elements may come in any order, with attributes, entities, CDATA or missing end tags.
+    """
+    reader = _ElementReader(text, shape, collection)
     reader.run()
     return reader.span
 
 
 def _role(name: str) -> str:
+    """What an element with this name holds: "weight", "item", "text", "reasoning", "list", or "" if unknown."""
     known = plain(name)
     if known in WEIGHTS:
         return "weight"
@@ -59,61 +66,64 @@ def _role(name: str) -> str:
 
 
 def _unescape(text: str) -> str:
-    """Decode the entities of XML and nothing else: a text may hold HTML."""
+    """Decode the entities of XML alone: a text may contain HTML."""
 
-    def one(found: re.Match[str]) -> str:
-        code = found[1]
+    def decoded(match: re.Match[str]) -> str:
+        code = match[1]
         if code in _NAMED:
             return _NAMED[code]
         point = int(code[2:], 16) if code[1] == "x" else int(code[1:])
         return chr(point) if 0 < point < 0xD800 or 0xDFFF < point < 0x110000 else "\ufffd"
 
-    return _ENTITY.sub(one, text)
+    return _ENTITY.sub(decoded, text)
 
 
-class _Elements:
-    """One pass over the tags that are ours; everything else, other tags too, is text."""
+class _ElementReader:
+    """One pass over the tags with known names; everything else, including other tags, is text.
 
-    def __init__(self, text: str, shape: ReplyShape | None, found: FoundCandidates) -> None:
-        self.text, self.shape, self.found = text, shape, found
+    `item` is the name of the open element of a candidate, `field` that of the open field and `role` its role.
+    """
+
+    def __init__(self, text: str, shape: ReplyShape | None, collection: CandidateCollection) -> None:
+        self.text, self.shape, self.collection = text, shape, collection
         self.span: tuple[int, int] | None = None
         self.item: str | None = None
         self.field: str | None = None
         self.role = ""
-        self.chunks: list[str] = []
-        self.loose: list[str] = []
-        self.draft = RawCandidate("")
+        self.field_text: list[str] = []
+        self.loose_text: list[str] = []
+        self.candidate = RawCandidate("")
         self.has_text = False
 
     def run(self) -> None:
-        at = 0
-        while (tag := _TAG.search(self.text, at)) is not None:
+        position = 0
+        while (tag := _TAG.search(self.text, position)) is not None:
             if tag["name"] is None:
-                self.take(self.text[at : tag.start()])
+                self.add_text(self.text[position : tag.start()])
                 end = self.text.find("]]>", tag.end())
                 end = len(self.text) if end < 0 else end
-                self.sink().append(self.text[tag.end() : end])
-                at = end + 3
+                self.open_text().append(self.text[tag.end() : end])
+                position = end + 3
                 continue
-            if self.known(tag):
-                self.take(self.text[at : tag.start()])
-                self.turn(tag)
+            if self.is_structure(tag):
+                self.add_text(self.text[position : tag.start()])
+                self.read_tag(tag)
             else:
-                self.take(self.text[at : tag.end()])
-            at = tag.end()
-        open_text = self.role in ("text", "item") if self.field is not None else self.item is not None
-        self.take(self.text[at:])
-        self.flush(len(self.text), cut=open_text)
+                self.add_text(self.text[position : tag.end()])
+            position = tag.end()
+        cut = self.role in ("text", "item") if self.field is not None else self.item is not None
+        self.add_text(self.text[position:])
+        self.end_candidate(len(self.text), cut=cut)
 
-    def sink(self) -> list[str]:
-        return self.chunks if self.field is not None else self.loose
+    def open_text(self) -> list[str]:
+        return self.field_text if self.field is not None else self.loose_text
 
-    def take(self, raw: str) -> None:
+    def add_text(self, raw: str) -> None:
         if raw and (self.field is not None or self.item is not None):
-            self.sink().append(_unescape(raw))
+            self.open_text().append(_unescape(raw))
 
-    def known(self, tag: re.Match[str]) -> bool:
-        """Whether a tag is structure here, and not part of a text."""
+    def is_structure(self, tag: re.Match[str]) -> bool:
+        """Whether a tag is structure at this point, and not part of a text."""
         name, role = plain(tag["name"]), _role(tag["name"])
         if tag["end"]:
             return name in (self.field, self.item) or (role == "list" and self.role not in ("text", "item"))
@@ -121,77 +131,125 @@ class _Elements:
             return bool(role)
         return role == "weight" or name == self.field or (role == "item" and name == self.item)
 
-    def turn(self, tag: re.Match[str]) -> None:
+    def read_tag(self, tag: re.Match[str]) -> None:
         name, role = plain(tag["name"]), _role(tag["name"])
         self.end_field()
         if tag["end"]:
             if name == self.item or role == "list":
-                self.flush(tag.end())
+                self.end_candidate(tag.end())
         elif role == "list":
-            self.flush(tag.start())
+            self.end_candidate(tag.start())
             self.span = (self.span[0] if self.span else tag.start(), tag.end())
         elif role == "item" and (self.item is None or name == self.item):
-            self.flush(tag.start())
-            self.begin(tag.start(), name)
-            self.attributes(tag["attributes"])
+            self.end_candidate(tag.start())
+            self.begin_candidate(tag.start(), name)
+            self.read_attributes(tag["attributes"])
         elif not tag["attributes"].endswith("/"):
             if role in ("text", "item") and self.has_text:
-                self.flush(tag.start())
-                self.begin(tag.start(), None)
-            elif role == "weight" and self.item is None and self.has_text and self.draft.stated:
-                self.flush(tag.start())
+                self.end_candidate(tag.start())
+                self.begin_candidate(tag.start(), None)
+            elif role == "weight" and self.item is None and self.has_text and self.candidate.stated:
+                self.end_candidate(tag.start())
             if self.span is None and role != "reasoning":
-                self.begin(tag.start(), None)
-            self.field, self.role, self.chunks = name, role, []
+                self.begin_candidate(tag.start(), None)
+            self.field, self.role, self.field_text = name, role, []
             if role in ("text", "item"):
-                self.attributes(tag["attributes"])
+                self.read_attributes(tag["attributes"])
         else:
-            self.attributes(tag["attributes"])
+            self.read_attributes(tag["attributes"])
 
-    def begin(self, at: int, name: str | None) -> None:
-        self.span = (at, at) if self.span is None else self.span
-        self.item, self.draft, self.loose, self.has_text = name, RawCandidate(""), [], False
+    def begin_candidate(self, start: int, name: str | None) -> None:
+        self.span = (start, start) if self.span is None else self.span
+        self.item, self.candidate, self.loose_text, self.has_text = name, RawCandidate(""), [], False
 
-    def attributes(self, raw: str) -> None:
-        for found in _ATTRIBUTE.finditer(raw):
-            name, value = found[1], found[2] or found[3] or found[4] or ""
+    def read_attributes(self, raw: str) -> None:
+        for match in _ATTRIBUTE.finditer(raw):
+            name, value = match[1], match[2] or match[3] or match[4] or ""
             if _role(name) == "weight":
-                self.weight(name, value)
+                self.set_weight(name, value)
             elif _role(name) == "text" and not self.has_text:
-                self.draft.text, self.has_text = _unescape(value).strip(), True
+                self.candidate.text, self.has_text = _unescape(value).strip(), True
 
-    def weight(self, name: str, value: str) -> None:
-        self.draft.weight, self.draft.key, self.draft.stated = figure(value), name, True
+    def set_weight(self, name: str, value: str) -> None:
+        self.candidate.weight, self.candidate.key, self.candidate.stated = number_or_text(value), name, True
 
     def end_field(self) -> None:
         if self.field is None:
             return
-        content = "".join(self.chunks).strip()
+        content = "".join(self.field_text).strip()
         if self.role == "weight":
             if content:
-                self.weight(self.field, content)
+                self.set_weight(self.field, content)
         elif self.role == "reasoning":
-            self.found.reasoning.append(content)
+            self.collection.reasoning.append(content)
         else:
-            self.draft.text, self.has_text = content, True
+            self.candidate.text, self.has_text = content, True
         self.field, self.role = None, ""
 
-    def flush(self, at: int, *, cut: bool = False) -> None:
-        """Keep the candidate that ends here."""
+    def end_candidate(self, end: int, *, cut: bool = False) -> None:
+        """Add the candidate that ends here, if there is one."""
         self.end_field()
-        draft, loose = self.draft, "".join(self.loose).strip()
-        inside = self.item is not None
-        self.item, self.draft, self.loose, self.has_text, had = None, RawCandidate(""), [], False, self.has_text
+        candidate, loose_text = self.candidate, "".join(self.loose_text).strip()
+        inside, had_text = self.item is not None, self.has_text
+        self.item, self.candidate, self.loose_text, self.has_text = None, RawCandidate(""), [], False
         if self.span is not None:
-            self.span = (self.span[0], at)
-        if not inside and not had and not draft.stated:
+            self.span = (self.span[0], end)
+        if not inside and not had_text and not candidate.stated:
             return
-        draft.text = draft.text if had else loose
-        value = decode(draft.text) if draft.text[:1] in ("{", "[") and not draft.stated else None
-        if isinstance(value, (dict, list)) and interpret(value, self.shape, self.found):
+        text = candidate.text if had_text else loose_text
+        value = decode(text) if text[:1] in ("{", "[") and not candidate.stated else None
+        if isinstance(value, (dict, list)) and read_value(value, self.shape, self.collection):
             return
-        draft.text, draft.value = payload(draft.text, self.shape)
+        candidate.text, candidate.value = content_of(text, self.shape)
         if cut:
-            draft.repairs.append("truncated")
-            self.found.repairs.append("truncated")
-        self.found.add(draft)
+            candidate.repairs.append("truncated")
+            self.collection.repairs.append("truncated")
+        self.collection.add(candidate)
+
+
+_REASONING_START = re.compile(r"<(think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
+_REASONING_END = re.compile(r"</(think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
+_CANDIDATES_START = re.compile(
+    r"[{\[(]\s*+[\"'“{\[]|<(?:responses?|candidates?|text|answer)\b|^\s{0,8}(?:\d{1,3}[.):]|[-*•])\s", re.M | re.I
+)
+
+
+def split_reasoning(text: str, *, anchored: bool = True) -> tuple[str, str, tuple[str, ...]]:
+    """The reasoning, the rest of the reply, and the repairs.
+
+    With `anchored` a block counts only before the candidates, because the tags may also be part of a text. An end
+    tag without a start tag also ends the reasoning, because some chat templates open the block in the prompt. A
+    block that never ends may contain the whole answer: it stays in the rest, without its tag.
+    """
+    blocks: list[str] = []
+    outside: list[str] = []
+    position = 0
+    while (start := _REASONING_START.search(text, position)) is not None:
+        before = text[position : start.start()]
+        if _CANDIDATES_START.search(before) if anchored else before.strip():
+            break
+        outside.append(before)
+        end = _REASONING_END.search(text, start.end())
+        if end is None:
+            if not anchored:
+                return text[start.end() :].strip(), "", ("unclosed-think",)
+            outside.append(text[start.end() :])
+            return "\n\n".join(blocks), "".join(outside), ("unclosed-think",)
+        blocks.append(text[start.end() : end.start()].strip())
+        position = end.end()
+    if position == 0 and start is None:
+        end = _REASONING_END.search(text)
+        if end is not None and not (anchored and _is_in_candidate(text, end.start())):
+            blocks.append(text[: end.start()].strip())
+            position = end.end()
+    return "\n\n".join(blocks), "".join(outside) + text[position:], ("think-block",) if blocks else ()
+
+
+def _is_in_candidate(text: str, position: int) -> bool:
+    """Whether a position is inside a candidate: the last opening before it closes after it."""
+    start = max((match.start() for match in _CANDIDATES_START.finditer(text, 0, position)), default=-1)
+    if start < 0 or text[start] not in "{[":
+        return False
+    end = balanced(text, start)
+    relaxed = relax(text, start) if end is None else None
+    return (relaxed.end if relaxed is not None else end or 0) > position

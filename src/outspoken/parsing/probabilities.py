@@ -1,4 +1,9 @@
-"""What one stated weight says, and what the weights of a whole set mean together."""
+"""Stated probabilities: from the numbers of a reply, as written, to probabilities.
+
+`stated_probabilities` converts the candidates of a whole reply; `number` reads one number. The weights for
+drawing, which sum to 1, are computed from the stated probabilities by
+`outspoken.distribution.weights_from_stated`.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,18 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from outspoken.distribution import Verbalized
 from outspoken.parsing.field_names import WEIGHTS, plain
+from outspoken.parsing.parsed_reply import RawCandidate
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["NUMBER", "RawCandidate", "figure", "number", "weigh"]
+__all__ = ["NUMBER", "number", "number_or_text", "stated_probabilities"]
 
 _FLOAT = r"(?:\d+(?:[.,٫]\d+)?|[.,]\d+)(?:[eE][-+]?\d+)?"
 NUMBER = rf"[-+−]?{_FLOAT}(?:\s?[%٪％]|\s?(?:/|in|out of)\s?\d+(?:[.,]\d+)?)?"
-"""A pattern for a weight as people write it: 0.07, .07, 0,07, 7%, 7 %, 1/14, 1 in 14, 7e-2."""
+"""A pattern for a weight in running text: 0.07, .07, 0,07, 7%, 7 %, 1/14, 1 in 14, 7e-2."""
 
 _WRITTEN = re.compile(
     rf"(?P<sign>[-+−]?)(?P<value>{_FLOAT})"
@@ -29,27 +34,26 @@ _LONGEST = 200
 
 
 @dataclass(slots=True)
-class RawCandidate:
-    """A candidate whose weight is still as written: `weight` under the key `key` (None where unlabelled)."""
+class _Number:
+    """One number, the scale it is on ("none" without a number), and the repairs that reading it took."""
 
-    text: str
-    weight: Any = None
-    key: str | None = None
-    stated: bool = False
-    value: Any = None
-    repairs: list[str] = field(default_factory=list)
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Reading:
     value: float | None
     scale: str
     repairs: tuple[str, ...] = ()
 
 
-def number(raw: Any) -> tuple[float | None, bool]:
-    """The finite number that `raw` states, and whether it carries a percent sign; (None, False) if none does."""
+def stated_probabilities(items: Sequence[RawCandidate], shape: ReplyShape | None) -> tuple[Verbalized, ...]:
+    """The candidates with their stated probabilities, read from the weights as written.
+
+    The meaning of a number without a scale is decided over the whole set, see `_decide_scale`.
+    """
+    numbers = [_read(item, shape) for item in items]
+    _decide_scale([each for each in numbers if each.scale == "probability" and each.value is not None])
+    return tuple(_verbalized(item, each) for item, each in zip(items, numbers, strict=True))
+
+
+def number(raw: object) -> tuple[float | None, bool]:
+    """The finite number that `raw` states, and whether it has a percent sign; (None, False) if there is none."""
     if isinstance(raw, bool) or raw is None:
         return None, False
     if isinstance(raw, (int, float)):
@@ -62,20 +66,20 @@ def number(raw: Any) -> tuple[float | None, bool]:
         return None, False
     written = unicodedata.normalize("NFKC", raw[:_LONGEST])
     written = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in written)
-    found = _WRITTEN.search(written.replace("٫", ".").replace("٪", "%"))
-    if found is None:
+    match = _WRITTEN.search(written.replace("٫", ".").replace("٪", "%"))
+    if match is None:
         return None, False
-    value = _decimal(found["value"])
-    if found["of"]:
-        whole = _decimal(found["of"])
-        value = value / whole if whole else math.nan
-    if found["sign"] in ("-", "−") and value:
+    value = _decimal(match["value"])
+    if match["of"]:
+        denominator = _decimal(match["of"])
+        value = value / denominator if denominator else math.nan
+    if match["sign"] in ("-", "−") and value:
         value = -value
-    return (value, bool(found["percent"])) if math.isfinite(value) else (None, False)
+    return (value, bool(match["percent"])) if math.isfinite(value) else (None, False)
 
 
-def figure(written: str) -> float | str:
-    """A plain number as a number, so that only other ways of writing one count as a repair."""
+def number_or_text(written: str) -> float | str:
+    """A plain number as a float, so that only other ways of writing one count as a repair."""
     return float(written) if _PLAIN.fullmatch(written.strip()) else written
 
 
@@ -86,64 +90,58 @@ def _decimal(written: str) -> float:
     return float(written.replace(",", "."))
 
 
-def weigh(items: Sequence[RawCandidate], shape: ReplyShape | None) -> tuple[Verbalized, ...]:
-    """Turn weights as written into stated probabilities, deciding over the whole set what a bare number means."""
-    readings = [_read(item, shape) for item in items]
-    _settle([r for r in readings if r.scale == "probability" and r.value is not None])
-    return tuple(_verbalized(item, reading) for item, reading in zip(items, readings, strict=True))
-
-
-def _read(item: RawCandidate, shape: ReplyShape | None) -> _Reading:
+def _read(item: RawCandidate, shape: ReplyShape | None) -> _Number:
     if not item.stated:
-        return _Reading(None, "none")
-    value, sign = number(item.weight)
+        return _Number(None, "none")
+    value, percent = number(item.weight)
     if value is None:
-        return _Reading(None, "none", ("unreadable-probability",))
+        return _Number(None, "none", ("unreadable-probability",))
     repairs = ("text-probability",) if isinstance(item.weight, str) and item.key is not None else ()
-    if sign:
-        return _Reading(value, "percent", repairs)
+    if percent:
+        return _Number(value, "percent", repairs)
     if shape is not None and (item.key is None or item.key == shape.weight):
-        return _Reading(value, shape.scale, repairs)
-    return _Reading(value, WEIGHTS.get(plain(item.key or ""), "probability"), repairs)
+        return _Number(value, shape.scale, repairs)
+    return _Number(value, WEIGHTS.get(plain(item.key or ""), "probability"), repairs)
 
 
-def _settle(readings: Sequence[_Reading]) -> None:
-    """Decide what numbers above 1 are where a probability was meant.
+def _decide_scale(numbers: Sequence[_Number]) -> None:
+    """Decide what numbers above 1 mean in place of probabilities.
 
-    Together with fractions below 1 they are slips: percents up to 100, unreadable above. A set of whole or large
-    numbers has one unit: percents where the largest is above 10 and at most 100, else weights to be divided by
-    their sum; a single one is a percent.
+    Among fractions below 1 they are mistakes: percents up to 100, unreadable above. If all numbers are 0 or at
+    least 1 they share a unit: percents if the largest is above 10 and at most 100, otherwise weights to be divided
+    by their sum; a single one is a percent.
     """
-    values = [reading.value or 0.0 for reading in readings]
+    values = [parsed.value or 0.0 for parsed in numbers]
     if not values or max(values) <= 1:
         return
     common = all(value == 0 or value >= 1 for value in values)
     positive = [value for value in values if value > 0]
     weights = common and len(positive) > 1 and not 10 < max(values) <= 100
     total = math.fsum(positive) if weights else 0.0
-    for reading, value in zip(readings, values, strict=True):
+    for parsed, value in zip(numbers, values, strict=True):
         if value < 0:
             continue
         if weights:
-            reading.value = value / total
-            reading.repairs += ("weights",)
+            parsed.value = value / total
+            parsed.repairs += ("weights",)
         elif value > 100:
-            reading.value = None
-            reading.repairs += ("unreadable-probability",)
+            parsed.value = None
+            parsed.repairs += ("unreadable-probability",)
         elif value > 1 or (common and value):
-            reading.scale = "percent"
+            parsed.scale = "percent"
 
 
-def _verbalized(item: RawCandidate, reading: _Reading) -> Verbalized:
-    stated, log, repairs = _convert(reading)
-    named = dict.fromkeys((*item.repairs, *reading.repairs, *repairs))
+def _verbalized(item: RawCandidate, parsed: _Number) -> Verbalized:
+    stated, log, repairs = _probability(parsed)
+    named = dict.fromkeys((*item.repairs, *parsed.repairs, *repairs))
     if stated is None:
         named.pop("text-probability", None)
     return Verbalized(item.text, stated, log, tuple(named), item.value, item.meta)
 
 
-def _convert(reading: _Reading) -> tuple[float | None, float | None, tuple[str, ...]]:
-    value, scale = reading.value, reading.scale
+def _probability(parsed: _Number) -> tuple[float | None, float | None, tuple[str, ...]]:
+    """The probability that a number on its scale means, its logarithm, and the repairs."""
+    value, scale = parsed.value, parsed.scale
     if value is None:
         return None, None, ()
     if scale in ("nll", "logprob"):

@@ -1,4 +1,9 @@
-"""Reading a reply while it arrives: candidates come out as soon as their own end has come."""
+"""Reading a reply: `parse` reads it whole, `ReplyParser` while it streams, with the same result.
+
+`parse` first tries the requested JSON (`_parse_expected`). Anything else goes through `_parse_any`, which removes
+the reasoning and then tries each way of writing candidates, the most reliable first. A `ReplyParser` cuts the
+stream after each complete candidate and reads that piece with the same readers; `close` calls `parse`.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +15,192 @@ from jiter import from_json
 from outspoken.distribution import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.field_names import LISTS, plain
-from outspoken.parsing.json_candidates import FoundCandidates, decode, interpret
-from outspoken.parsing.json_finder import decoded, first_json, lone_value, read_json
+from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
+from outspoken.parsing.json_values import decode, read_value
 from outspoken.parsing.lists import first_marker, read_lists
-from outspoken.parsing.markup import first_tag, read_xml
-from outspoken.parsing.parsed_reply import ParsedReply
-from outspoken.parsing.probabilities import RawCandidate, weigh
-from outspoken.parsing.reasoning import take_thoughts
+from outspoken.parsing.markup import first_tag, read_xml, split_reasoning
+from outspoken.parsing.parsed_reply import CandidateCollection, ParsedReply, RawCandidate
+from outspoken.parsing.probabilities import stated_probabilities
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["ReplyParser", "parse"]
 
-_INSIDE = re.compile(r'["\\]')
-_OUTSIDE = re.compile(r'["{}\[\]]')
-_THOUGHTS = ("<think>", "<thinking>")
-_THOUGHTS_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_FENCE = re.compile(r"```[\w-]{0,20}[ \t]*+(?:\n|\Z)|~~~[\w-]{0,20}\s*+")
+_new = tuple.__new__
+_NO_META = Verbalized("").meta
+
+
+def parse(text: str, shape: ReplyShape | None = None) -> ParsedReply:
+    """Read a whole reply into candidates, in their order in the reply.
+
+    `shape` is the requested shape; without it everything is detected. Raises `ReplyError` (with the reply) for an
+    empty reply, an empty list, prose without candidates, and JSON without candidates. Linear in the length.
+    """
+    if shape is not None and shape.kind == "text":
+        return _parse_text(text, shape)
+    expected = None
+    if shape is None:
+        expected = _parse_expected(text, "probability", 0)
+    elif shape.kind == "candidates" and shape.scale == "probability" and shape.value_schema is None:
+        expected = _parse_expected(text, shape.weight, shape.k)
+    return expected or _parse_any(text, shape)
+
+
+def _parse_expected(text: str, key: str, k: int) -> ParsedReply | None:
+    """A reply in exactly the requested JSON; None for any other.
+
+    A repeated key in an object hides a candidate. Detecting that takes time and is needed only if there are fewer
+    than the `k` requested candidates.
+    """
+    candidates = []
+    try:
+        for item in (value := from_json(text.encode(), catch_duplicate_keys=not k))["responses"]:
+            content, stated = item["text"], item[key]
+            content = content.strip()
+            if not 0.0 < stated < 1.0 or len(item) != 2 or not content:
+                return None
+            # The constructor of Verbalized takes as long as the rest of this loop.
+            candidates.append(_new(Verbalized, (content, stated, log(stated), (), None, _NO_META)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    if not candidates or len(candidates) < k or len(value) != 1:
+        return None
+    return ParsedReply(tuple(candidates))
+
+
+def _parse_text(text: str, shape: ReplyShape) -> ParsedReply:
+    """A reply that is one candidate as a whole."""
+    text, repairs = _valid_unicode(text)
+    reasoning, body, removed = split_reasoning(text, anchored=False)
+    body = body.strip()
+    if not body:
+        raise _empty_reply(text, reasoning)
+    if shape.value_schema is None:
+        return ParsedReply((Verbalized(body),), reasoning, (*repairs, *removed))
+    content, value, own_repairs = lone_value(body, shape)
+    return ParsedReply((Verbalized(content, repairs=own_repairs, value=value),), reasoning, (*repairs, *removed))
+
+
+def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
+    original = text
+    text, repairs = _valid_unicode(text)
+    collection = CandidateCollection()
+    reasoning = body = ""
+    looks_like_json = text.lstrip()[:1] in ("{", "[", '"')
+    if not (looks_like_json and read_valid_json(text.strip(), shape, collection) and collection.items):
+        collection = CandidateCollection()
+        reasoning, body, removed = split_reasoning(text)
+        if not body.strip():
+            raise _empty_reply(original, reasoning)
+        repairs += removed
+        _read_first_format(body, shape, collection, last_only="unclosed-think" in removed)
+    if not collection.items:
+        raise _no_candidates(original, collection, body)
+    return ParsedReply(
+        stated_probabilities(collection.items, shape),
+        "\n\n".join(part for part in (reasoning, *collection.reasoning) if part),
+        tuple(dict.fromkeys((*repairs, *collection.repairs))),
+    )
+
+
+def _read_first_format(
+    body: str, shape: ReplyShape | None, collection: CandidateCollection, *, last_only: bool
+) -> None:
+    """Try each way of writing candidates until one gives some: the most reliable first, then in order of
+    position."""
+    certain, possible = first_json(body)
+    tag = first_tag(body)
+    marker = first_marker(body)
+    formats: list[tuple[int, int, str]] = []
+    if certain >= 0:
+        formats.append((0, certain, "json"))
+    elif possible >= 0:
+        formats.append((1 if marker < 0 or possible < marker else 3, possible, "json"))
+    if tag >= 0:
+        formats.append((0, tag, "xml"))
+    formats.append((2, 0, "lists"))
+    for _, _, name in sorted(formats):
+        if name == "lists" and (collection.list_seen or "empty" in collection.repairs):
+            return
+        if name == "lists":
+            read_lists(_FENCE.sub("", body), shape, collection)
+        else:
+            _read_delimited(name, body, shape, collection, last_only)
+        if collection.items:
+            return
+
+
+def _read_delimited(
+    name: str, body: str, shape: ReplyShape | None, collection: CandidateCollection, last_only: bool
+) -> None:
+    """Read JSON or XML, and record what was before and after it."""
+    if name == "json":
+        span = read_json(body, shape, collection, last_only=last_only)
+    else:
+        span = read_xml(body, shape, collection)
+        if collection.items and (shape is None or shape.kind != "xml"):
+            collection.repairs.append("as-xml")
+    if span is None or not collection.items:
+        return
+    before, after = body[: span[0]], body[span[1] :]
+    if _FENCE.search(before):
+        collection.repairs.insert(0, "fenced")
+    prose = _FENCE.sub("", before).strip()
+    if prose:
+        collection.repairs.insert(0, "prefixed")
+        collection.reasoning.insert(0, prose)
+    if after.replace("```", "").strip(" \n\t\r;,.`~"):
+        collection.repairs.append("suffixed")
+
+
+def _valid_unicode(text: str) -> tuple[str, tuple[str, ...]]:
+    """Join surrogate pairs and replace halves of pairs, which cannot be encoded; remove a byte order mark."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return joined, ("surrogate",) if "\ufffd" in joined else ()
+    return text.removeprefix("\ufeff"), ()
+
+
+def _empty_reply(text: str, reasoning: str) -> ReplyError:
+    if reasoning:
+        return ReplyError(
+            "the reply ends inside its reasoning: raise max_tokens, or ask for less thinking", text=text
+        )
+    return ReplyError("the reply is empty: ask again, or raise max_tokens", text=text)
+
+
+def _no_candidates(text: str, collection: CandidateCollection, body: str) -> ReplyError:
+    start = " ".join(text.split())[:80]
+    if collection.list_seen:
+        message = "the reply's list holds no candidates: ask again"
+    elif body.lstrip()[:1] in ("{", "[") or not body:
+        message = "the reply is JSON without candidates: ask again, or raise max_tokens if it was cut off"
+    else:
+        message = (
+            "the reply is prose without candidates, perhaps a refusal: reword the prompt or ask another model"
+        )
+    return ReplyError(f"{message} ({start!r})", text=text)
+
+
+_INSIDE_STRING = re.compile(r'["\\]')
+_OUTSIDE_STRING = re.compile(r'["{}\[\]]')
+_REASONING_TAGS = ("<think>", "<thinking>")
+_REASONING_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _ELEMENT_END = re.compile(r"</(?:response|candidate|item|option)\s?>", re.IGNORECASE)
-_PLAIN_LISTS = frozenset(("responses", "candidates", "answers"))
+_STRING_LISTS = frozenset(("responses", "candidates", "answers"))
 _LONGEST_TAG = 16
 _LONGEST_KEY = 64
 
 
 class ReplyParser:
-    """Reads a reply piece by piece; `close` gives the same `ParsedReply` as `parse` on the whole.
+    """Reads a reply piece by piece; `close` returns the same `ParsedReply` as `parse` on the whole text.
 
-    JSON (the items of a list, or objects in a row) and XML come out early; what only the end can decide (lines of
-    text, damaged parts, drafts that a later answer replaces) waits for `close`. An early candidate's `stated` is
-    provisional in one case: whether numbers above 1 are percents or weights is decided over the whole set.
+    Candidates in JSON (the entries of a list, or objects in a row) and in XML are returned as soon as they are
+    complete. What only the end can decide (lines of text, damaged parts, drafts that a later answer replaces)
+    waits for `close`. The `stated` of an early candidate is provisional in one case: whether numbers above 1 are
+    percents or weights is decided over the whole set.
     """
 
     def __init__(self, shape: ReplyShape | None = None) -> None:
@@ -44,49 +208,49 @@ class ReplyParser:
         self._pieces: list[str] = []
         self._held = ""
         self._state = "start"
-        self._scan: _JsonScan | _XmlScan = _JsonScan(shape)
+        self._cutter: _JsonCutter | _XmlCutter = _JsonCutter(shape)
 
     def feed(self, piece: str) -> list[Verbalized]:
-        """The candidates that became complete with this piece. Never raises."""
+        """The candidates that this piece completes. Never raises."""
         self._pieces.append(piece)
         if self._shape is not None and self._shape.kind == "text":
             return []
-        if self._state != "scan":
-            piece = self._begin(piece)
+        if self._state != "candidates":
+            piece = self._skip_reasoning(piece)
         if not piece:
             return []
-        return [entry for item in self._scan.feed(piece) for entry in weigh([item], self._shape)]
+        return [entry for item in self._cutter.feed(piece) for entry in stated_probabilities([item], self._shape)]
 
     def close(self) -> ParsedReply:
-        """The whole reading. Raises `ReplyError` as `parse` does."""
+        """The whole result. Raises `ReplyError` as `parse` does."""
         return parse("".join(self._pieces), self._shape)
 
-    def _begin(self, piece: str) -> str:
-        """Skip a block of thoughts at the start; what is left to scan of the pieces so far."""
+    def _skip_reasoning(self, piece: str) -> str:
+        """Skip a block of reasoning at the start; returns the text after it, once it has ended."""
         held = self._held + piece
         if self._state == "start":
             held = held.lstrip("\ufeff \t\r\n")
             head = held[:_LONGEST_TAG].lower()
-            if any(tag.startswith(head) for tag in _THOUGHTS):
+            if any(tag.startswith(head) for tag in _REASONING_TAGS):
                 self._held = held
                 return ""
-            if head.startswith(_THOUGHTS):
-                self._state = "thoughts"
-        if self._state == "thoughts":
-            end = _THOUGHTS_END.search(held)
+            if head.startswith(_REASONING_TAGS):
+                self._state = "reasoning"
+        if self._state == "reasoning":
+            end = _REASONING_END.search(held)
             if end is None:
                 self._held = held[-_LONGEST_TAG:]
                 return ""
             self._held, self._state = "", "start"
-            return self._begin(held[end.end() :])
+            return self._skip_reasoning(held[end.end() :])
         if self._shape is None or self._shape.kind == "xml":
-            self._scan = _XmlScan(self._shape) if held.startswith("<") or self._shape else self._scan
-        self._held, self._state = "", "scan"
+            self._cutter = _XmlCutter(self._shape) if held.startswith("<") or self._shape else self._cutter
+        self._held, self._state = "", "candidates"
         return held
 
 
-class _XmlScan:
-    """Cuts behind the end tag of each element that is a candidate."""
+class _XmlCutter:
+    """Cuts a stream after the end tag of each element that is a candidate."""
 
     def __init__(self, shape: ReplyShape | None) -> None:
         self.shape = shape
@@ -103,17 +267,18 @@ class _XmlScan:
             done = end.end()
             element = "".join(self.parts)
             if element.rfind("<![CDATA[") <= element.rfind("]]>"):
-                found = FoundCandidates()
-                read_xml(element, self.shape, found)
-                items += found.items
+                collection = CandidateCollection()
+                read_xml(element, self.shape, collection)
+                items += collection.items
             self.parts.clear()
         self.parts.append(window[max(start, done) :])
         self.carry = window[max(done, len(window) - _LONGEST_TAG) :]
         return items
 
 
-class _JsonScan:
-    """Follows strings and brackets, and cuts out every object or string that stands where candidates do."""
+class _JsonCutter:
+    """Follows the strings and brackets of a stream, and cuts out each object or string in the place of a
+    candidate."""
 
     def __init__(self, shape: ReplyShape | None) -> None:
         self.shape = shape
@@ -127,51 +292,52 @@ class _JsonScan:
 
     def feed(self, piece: str) -> list[RawCandidate]:
         items: list[RawCandidate] = []
-        at = taken = 0
-        while at < len(piece):
+        position = item_start = 0
+        while position < len(piece):
             if self.escaped:
                 self.escaped = False
-                at += 1
+                position += 1
                 continue
-            found = (_INSIDE if self.in_string else _OUTSIDE).search(piece, at)
-            stop = found.start() if found is not None else len(piece)
+            match = (_INSIDE_STRING if self.in_string else _OUTSIDE_STRING).search(piece, position)
+            stop = match.start() if match is not None else len(piece)
             if self.in_string and len(self.string) < _LONGEST_KEY:
-                self.string += piece[at : min(stop, at + _LONGEST_KEY)]
-            if found is None:
+                self.string += piece[position : min(stop, position + _LONGEST_KEY)]
+            if match is None:
                 break
-            at = found.end()
-            if found[0] == "\\":
+            position = match.end()
+            sign = match[0]
+            if sign == "\\":
                 self.escaped = True
-            elif self.before(found[0]):
-                self.item, taken = [], stop
-            ended = found[0] != "\\" and self.after(found[0])
+            elif self.begins_item(sign):
+                self.item, item_start = [], stop
+            ended = sign != "\\" and self.ends_item(sign)
             if ended and self.item is not None:
-                self.item.append(piece[taken:at])
-                items += self.read("".join(self.item))
+                self.item.append(piece[item_start:position])
+                items += self.read_item("".join(self.item))
                 self.item = None
         if self.item is not None:
-            self.item.append(piece[taken:])
+            self.item.append(piece[item_start:])
         return items
 
-    def before(self, sign: str) -> bool:
+    def begins_item(self, sign: str) -> bool:
         """Whether a candidate begins with this sign; one inside another replaces it."""
         if self.in_string or (self.item is not None and self.level):
             return False
         if sign == "{":
-            begins = not self.stack or self.listing(LISTS)
+            begins = not self.stack or self.in_list(LISTS)
         else:
-            begins = sign == '"' and self.strings and self.listing(_PLAIN_LISTS)
+            begins = sign == '"' and self.strings and self.in_list(_STRING_LISTS)
         if begins:
             self.level = len(self.stack)
         return begins
 
-    def listing(self, names: frozenset[str]) -> bool:
+    def in_list(self, names: frozenset[str]) -> bool:
         """Whether the innermost container is a list of candidates."""
         sign, key = self.stack[-1] if self.stack else ("", "")
         return sign == "[" and (len(self.stack) == 1 or key in names)
 
-    def after(self, sign: str) -> bool:
-        """Take the sign in; whether what began with `before` ends with it."""
+    def ends_item(self, sign: str) -> bool:
+        """Follow the sign; whether the item that `begins_item` began ends with it."""
         if sign == '"':
             if not self.stack:
                 return False
@@ -187,160 +353,8 @@ class _JsonScan:
             self.stack.pop()
         return len(self.stack) == self.level
 
-    def read(self, text: str) -> list[RawCandidate]:
-        found = FoundCandidates()
+    def read_item(self, text: str) -> list[RawCandidate]:
+        collection = CandidateCollection()
         value = decode(text)
-        interpret(value if not self.level else [value], self.shape, found)
-        return found.items
-
-
-_new = tuple.__new__
-_NO_META = Verbalized("").meta
-
-_FENCE = re.compile(r"```[\w-]{0,20}[ \t]*+(?:\n|\Z)|~~~[\w-]{0,20}\s*+")
-
-
-def parse(text: str, shape: ReplyShape | None = None) -> ParsedReply:
-    """Read a whole reply into candidates, in the order in which they stand.
-
-    `shape` is what was asked for; without it everything is detected. Raises `ReplyError` (with the reply) for an
-    empty reply, an empty list, prose without candidates, and JSON without candidates. Linear in the length.
-    """
-    if shape is not None and shape.kind == "text":
-        return _single(text, shape)
-    reading = None
-    if shape is None:
-        reading = _quick(text, "probability", 0)
-    elif shape.kind == "candidates" and shape.scale == "probability" and shape.value_schema is None:
-        reading = _quick(text, shape.weight, shape.k)
-    return reading or _read(text, shape)
-
-
-def _quick(text: str, key: str, k: int) -> ParsedReply | None:
-    """The reply that was asked for, without a flaw; None for every other.
-
-    An object whose key comes twice hides a candidate, which costs time to notice and can only be so where there
-    are fewer than the `k` that were asked for.
-    """
-    candidates = []
-    try:
-        for item in (value := from_json(text.encode(), catch_duplicate_keys=not k))["responses"]:
-            content, stated = item["text"], item[key]
-            content = content.strip()
-            if not 0.0 < stated < 1.0 or len(item) != 2 or not content:
-                return None
-            # Its own constructor takes as long as all the rest of this loop.
-            candidates.append(_new(Verbalized, (content, stated, log(stated), (), None, _NO_META)))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    if not candidates or len(candidates) < k or len(value) != 1:
-        return None
-    return ParsedReply(tuple(candidates))
-
-
-def _single(text: str, shape: ReplyShape) -> ParsedReply:
-    text, repairs = _whole_characters(text)
-    thoughts, body, taken = take_thoughts(text, anchored=False)
-    body = body.strip()
-    if not body:
-        raise _empty(text, thoughts)
-    if shape.value_schema is None:
-        return ParsedReply((Verbalized(body),), thoughts, (*repairs, *taken))
-    content, value, mended = lone_value(body, shape)
-    return ParsedReply((Verbalized(content, repairs=mended, value=value),), thoughts, (*repairs, *taken))
-
-
-def _read(text: str, shape: ReplyShape | None) -> ParsedReply:
-    original = text
-    text, repairs = _whole_characters(text)
-    found = FoundCandidates()
-    thoughts = body = ""
-    if not (text.lstrip()[:1] in ("{", "[", '"') and decoded(text.strip(), shape, found) and found.items):
-        found = FoundCandidates()
-        thoughts, body, taken = take_thoughts(text)
-        if not body.strip():
-            raise _empty(original, thoughts)
-        repairs += taken
-        _search(body, shape, found, last_only="unclosed-think" in taken)
-    if not found.items:
-        raise _nothing(original, found, body)
-    reasoning = "\n\n".join(part for part in (thoughts, *found.reasoning) if part)
-    return ParsedReply(weigh(found.items, shape), reasoning, tuple(dict.fromkeys((*repairs, *found.repairs))))
-
-
-def _search(body: str, shape: ReplyShape | None, found: FoundCandidates, *, last_only: bool) -> None:
-    """Try the ways of writing candidates, the one that begins first and is surest before the others."""
-    sure, weak = first_json(body)
-    tag = first_tag(body)
-    marker = first_marker(body)
-    ways: list[tuple[int, int, str]] = []
-    if sure >= 0:
-        ways.append((0, sure, "json"))
-    elif weak >= 0:
-        ways.append((1 if marker < 0 or weak < marker else 3, weak, "json"))
-    if tag >= 0:
-        ways.append((0, tag, "xml"))
-    ways.append((2, 0, "lists"))
-    for _, _, way in sorted(ways):
-        if way == "lists" and (found.listed or "empty" in found.repairs):
-            return
-        if way == "lists":
-            read_lists(_FENCE.sub("", body), shape, found)
-        else:
-            _marked(way, body, shape, found, last_only)
-        if found.items:
-            return
-
-
-def _marked(way: str, body: str, shape: ReplyShape | None, found: FoundCandidates, last_only: bool) -> None:
-    if way == "json":
-        span = read_json(body, shape, found, last_only=last_only)
-    else:
-        span = read_xml(body, shape, found)
-        if found.items and (shape is None or shape.kind != "xml"):
-            found.repairs.append("as-xml")
-    if span is None or not found.items:
-        return
-    before, after = body[: span[0]], body[span[1] :]
-    if _FENCE.search(before):
-        found.repairs.insert(0, "fenced")
-    prose = _FENCE.sub("", before).strip()
-    if prose:
-        found.repairs.insert(0, "prefixed")
-        found.reasoning.insert(0, prose)
-    if after.replace("```", "").strip(" \n\t\r;,.`~"):
-        found.repairs.append("suffixed")
-
-
-def _whole_characters(text: str) -> tuple[str, tuple[str, ...]]:
-    """Join surrogate pairs and replace halves of them, which no other program would take."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return joined, ("surrogate",) if "\ufffd" in joined else ()
-    return text.removeprefix("\ufeff"), ()
-
-
-def _empty(text: str, thoughts: str) -> ReplyError:
-    if thoughts:
-        return ReplyError(
-            "the reply ends inside its reasoning: raise max_tokens, or ask for less thinking", text=text
-        )
-    return ReplyError("the reply is empty: ask again, or raise max_tokens", text=text)
-
-
-def _nothing(text: str, found: FoundCandidates, body: str) -> ReplyError:
-    start = " ".join(text.split())[:80]
-    if found.listed:
-        return ReplyError(f"the reply's list holds no candidates: ask again ({start!r})", text=text)
-    if body.lstrip()[:1] in ("{", "[") or not body:
-        return ReplyError(
-            f"the reply is JSON without candidates: ask again, or raise max_tokens if it was cut off ({start!r})",
-            text=text,
-        )
-    return ReplyError(
-        "the reply is prose without candidates, perhaps a refusal: reword the prompt or ask another model "
-        f"({start!r})",
-        text=text,
-    )
+        read_value(value if not self.level else [value], self.shape, collection)
+        return collection.items

@@ -46,9 +46,9 @@ def file(tmp_path: Path) -> Path:
             reply = ChatReply(f"مرحبا {number} {STEERING}", usage=Usage(1000, 10), model="served", reasoning="why")
             ledger.put(entry_of(model, _request(number), (0, number, 0)), reply, 1.25)
         ledger.note_run("1.0", {})
-        ledger.put_part("out.parquet", 0, PartRecord("d", 1, True, {}))
-        ledger.put_part("out.parquet", 1, PartRecord("d", 1, False, {}))
-        ledger.put_part("out.parquet", -1, PartRecord("d", 1, True, {}))
+        ledger.put_part("out.parquet", 0, PartRecord("d", 1, True))
+        ledger.put_part("out.parquet", 1, PartRecord("d", 1, False))
+        ledger.put_part("out.parquet", -1, PartRecord("d", 1, True))
     _change(path, "UPDATE reply SET created = created - 30 * 86400 WHERE rowid <= 12")
     return path
 
@@ -106,7 +106,7 @@ def test_a_damaged_reply_is_said_to_be_damaged(file: Path) -> None:
 def test_verify(file: Path) -> None:
     good = outspoken("verify", file)
     assert (good.returncode, good.stderr) == (0, "")
-    assert "20 replies are sound; all is as it was written" in good.stdout
+    assert "20 replies are intact; no problems" in good.stdout
     assert json.loads(outspoken("verify", file, "--json").stdout) == {
         "file": str(file),
         "sound": 20,
@@ -225,7 +225,7 @@ def test_verify_shows_a_bar_on_a_terminal_for_a_large_file(tmp_path: Path) -> No
     command = ["-m", "outspoken", "ledger", "verify", str(path)]
     screen = pexpect.spawn(sys.executable, command, timeout=60, encoding="utf-8", dimensions=(24, 120))
     screen.expect("━")
-    screen.expect_exact("1,000 replies are sound")
+    screen.expect_exact("1,000 replies are intact")
     screen.expect(pexpect.EOF)
     screen.close()
     assert screen.exitstatus == 0
@@ -239,8 +239,8 @@ BAD: list[tuple[list[str], int, str]] = [
     (["prune", "NONE", "--older-than", "1", "--yes"], 2, "there is no ledger"),
     (["show", "FOLDER"], 1, "is a folder"),
     (["verify", "TEXT"], 1, "is not a ledger"),
-    (["show", "FILE", "g"], 2, "is no key"),
-    (["show", "FILE", ""], 2, "is no key"),
+    (["show", "FILE", "g"], 2, "is not a key"),
+    (["show", "FILE", ""], 2, "is not a key"),
     (["show", "FILE", "0" * 32], 2, "no key in"),
     (["export", "FILE", "--model", "openai/gpt-4.2"], 2, "did you mean 'openai/gpt-4.1'"),
     (["prune", "FILE"], 2, "--older-than DAYS, --model M, or both"),

@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
+from outspoken.chat import ChatRequest, Message, Sampling
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
-from outspoken.ledger import Ledger, LedgerEntry, PartRecord, checks, entry_of, reply_of, request_of
+from outspoken.ledger import Ledger, LedgerEntry, PartCounts, PartRecord, checks, entry_of, reply_of, request_of
 from outspoken.ledger.keys import KEY_VERSION, key_of, schema_hash, write_reply
 from outspoken.ledger.reader import LedgerReader, Problem
 from outspoken.models.replay import Replay
@@ -73,7 +74,8 @@ def python(code: str, *arguments: object, **more: Any) -> subprocess.Popen[str]:
     """A process of its own, running `code` after the imports that all of them need."""
     head = """
 import asyncio, os, sys, time
-from outspoken.chat import ChatReply, ChatRequest, Message
+from outspoken.chat import ChatRequest, Message
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
 from outspoken.ledger import Ledger, entry_of
 def entry(text, schema=None):
@@ -329,7 +331,7 @@ def test_schemas_are_stored_once_and_found_by_their_hash(tmp_path: Path) -> None
 
 def test_parts_are_remembered_by_output(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
-    first, second = PartRecord("d1", 10, True, {"prompts": 2, "茶": 1}), PartRecord("d2", 20, False, {})
+    first, second = PartRecord("d1", 10, True, PartCounts(prompts=2), "茶"), PartRecord("d2", 20, False)
     with Ledger(path) as ledger:
         ledger.note_run("1.0", {"out": "a", "path": path})
         ledger.put_part("a.parquet", 0, second)
@@ -558,13 +560,13 @@ def test_where_nothing_can_be_written_it_is_said_at_once_and_still_read(locked: 
     target.chmod(0o555)
     code = """
 from outspoken.ledger import checks
-from outspoken.ledger.reader import Reader
+from outspoken.ledger.reader import LedgerReader
 try:
     Ledger(sys.argv[1])
 except LedgerError as error:
     print(error)
 if sys.argv[2] != "new":
-    with Reader(sys.argv[1]) as reader:
+    with LedgerReader(sys.argv[1]) as reader:
         print(*(row["key"] for row in reader.rows("SELECT key FROM reply ORDER BY rowid")))
         print(checks.verify(reader))
 """
@@ -683,7 +685,7 @@ def test_a_real_disk_that_is_full(small_disk: Path) -> None:
         _fill_up(file)
     for number in range(100):
         ledger.put(entry(number), ChatReply("x" * 3_000), 0.0)
-    with pytest.raises(LedgerError, match="the disk is full: make room and go on with --resume"):
+    with pytest.raises(LedgerError, match="the disk is full: make room, then give the same command again"):
         asyncio.run(ledger.settled())
     ballast.unlink()
     ledger.close()
@@ -705,12 +707,12 @@ def test_a_real_disk_that_is_full(small_disk: Path) -> None:
         ),
         ("UPDATE reply SET request = request || ' ' WHERE rowid = 3", "key", "not canonical"),
         ("UPDATE reply SET request = 5 WHERE rowid = 3", "key", "not canonical"),
-        ("UPDATE reply SET request = x'00ff' WHERE rowid = 3", "key", "no text"),
+        ("UPDATE reply SET request = x'00ff' WHERE rowid = 3", "key", "not text"),
         ("UPDATE reply SET reply = substr(reply, 2) WHERE rowid = 3", "key", "cannot be read"),
-        ('UPDATE reply SET reply = \'{"text":1,"finish":""}\' WHERE rowid = 3', "key", "another form"),
+        ('UPDATE reply SET reply = \'{"text":1,"finish":""}\' WHERE rowid = 3', "key", "wrong form"),
         ("UPDATE reply SET request = CAST(x'ff' AS TEXT) WHERE rowid = 3", "row 3", "UTF-8"),
         ("UPDATE schema SET text = text || ' '", "schema", "its hash is not"),
-        ("DELETE FROM schema", "schema", "is not there, and 10 replies"),
+        ("DELETE FROM schema", "schema", "is missing, and 10 replies"),
     ],
 )
 def test_verify_finds_what_was_changed_and_export_leaves_it_out(
@@ -808,14 +810,14 @@ def test_delete_gives_the_room_back_and_forgets_what_was_made_of_it(tmp_path: Pa
     change(path, "UPDATE reply SET created = created - 10 * 86400 WHERE json_extract(request, '$.model') = 'old'")
     change(path, "UPDATE reply SET request = 'damaged' WHERE rowid = 7")
     with Ledger(path) as ledger:
-        ledger.put_part("out", 0, PartRecord("d", 1, True, {}))
+        ledger.put_part("out", 0, PartRecord("d", 1, True))
     before = path.stat().st_size
     with LedgerReader(path) as reader:
-        assert checks.cut(reader, older_than=11).replies == 0
-        assert checks.cut(reader, older_than=9, model="new").replies == 0
-        assert checks.cut(reader, older_than=9, model="old").replies == 1_999
-        assert checks.cut(reader, model="new").tokens == 100
-        chosen = checks.cut(reader, older_than=9)
+        assert checks.select_for_pruning(reader, older_than=11).replies == 0
+        assert checks.select_for_pruning(reader, older_than=9, model="new").replies == 0
+        assert checks.select_for_pruning(reader, older_than=9, model="old").replies == 1_999
+        assert checks.select_for_pruning(reader, model="new").tokens == 100
+        chosen = checks.select_for_pruning(reader, older_than=9)
     assert (chosen.replies, chosen.tokens) == (2_000, 10_000)
     with Ledger(path) as other:
         assert checks.prune(path, chosen) == 2_000
@@ -845,7 +847,7 @@ def test_what_comes_after_the_question_is_not_deleted(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     fill(path, 3)
     with LedgerReader(path) as reader:
-        chosen = checks.cut(reader, model="m")
+        chosen = checks.select_for_pruning(reader, model="m")
     with Ledger(path) as ledger:
         ledger.put(entry("later"), ChatReply("x"), 0.0)
     assert checks.prune(path, chosen) == 3
@@ -864,4 +866,4 @@ def test_what_comes_after_the_question_is_not_deleted(tmp_path: Path) -> None:
 def test_a_cut_that_says_nothing_sensible_is_refused(conditions: Any, message: str, tmp_path: Path) -> None:
     fill(tmp_path / "l.sqlite", 1)
     with LedgerReader(tmp_path / "l.sqlite") as reader, pytest.raises(UsageError, match=message):
-        checks.cut(reader, **conditions)
+        checks.select_for_pruning(reader, **conditions)

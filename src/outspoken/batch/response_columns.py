@@ -96,7 +96,7 @@ def _drawn(call: CallResult, count: int) -> list[int]:
     if count >= possible:
         return list(range(count))
     places = {id(candidate): at for at, candidate in enumerate(distribution)}
-    drawn = distribution.draw(count, seed=int(call.keys[0], 16), replace=False)
+    drawn = distribution.draw(count, seed=int(call.call.key(0), 16), replace=False)
     return sorted(places[id(candidate)] for candidate in drawn)
 
 

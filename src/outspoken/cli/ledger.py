@@ -1,4 +1,4 @@
-"""`outspoken ledger`: what a ledger holds, whether it is sound, how to get replies out or rid of them."""
+"""`outspoken ledger`: show, verify, export and delete the replies in a ledger."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outspoken.cli.common import command, console, note, print_json
-from outspoken.cli.options import Debug, Json
+from outspoken.cli.options import Debug, Json, Overwrite, Quiet
 from outspoken.errors import UsageError
+from outspoken.report.format import NONE, count, file_size
 
 if TYPE_CHECKING:
-    from outspoken.ledger.checks import LedgerRecord
+    from outspoken.ledger.checks import JsonObject, LedgerOverview, LedgerRecord
     from outspoken.ledger.reader import LedgerReader
 
 __all__ = ["ledger"]
@@ -25,13 +26,11 @@ __all__ = ["ledger"]
 _FAILED, _PARTLY = 1, 3
 _LARGE = 8 * 2**20
 
-ledger = typer.Typer(
-    help="Look into a ledger, check it, export its replies, delete old ones.", no_args_is_help=True
-)
+ledger = typer.Typer(help="Show a ledger, verify it, export its replies, delete old ones.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(help="The ledger: what --ledger named, or OUT.ledger.sqlite beside OUT.")]
 AskedModel = Annotated[
-    str | None, typer.Option("--model", help="Only replies asked of this model, as `ledger show` names it.")
+    str | None, typer.Option("--model", help="Only replies of this model, as `ledger show` names it.")
 ]
 
 
@@ -40,12 +39,12 @@ AskedModel = Annotated[
 def show(
     file: File,
     key: Annotated[
-        str | None, typer.Argument(help="A key, or the beginning of one: show this request and its reply.")
+        str | None, typer.Argument(help="A key, or the beginning of one: show this request with its reply.")
     ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what a ledger holds, or show one request with its reply.
+    """Show the contents of a ledger, or one request with its reply.
 
     Example: outspoken ledger show responses.parquet.ledger.sqlite
     """
@@ -54,38 +53,42 @@ def show(
 
     with LedgerReader(file) as reader:
         if key is None:
-            (print_json if json else _show_overview)(checks.overview(reader))
+            overview = checks.overview(reader)
+            if json:
+                print_json(overview.to_dict())
+            else:
+                _show_overview(overview)
             return
         record, schema = checks.find(reader, key)
     if json:
-        print_json(checks.as_dict(record, schema))
+        print_json(record.to_dict(schema))
     else:
         _show_record(record, schema)
 
 
 @ledger.command("verify")
 @command
-def verify(file: File, json: Json = False, debug: Debug = False) -> None:
-    """Check the file, and derive every key and every schema's hash again. Ends with 1 where something is wrong.
+def verify(file: File, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Check the file, every key and every hash of a schema. The exit code is 1 if something is damaged.
 
     Example: outspoken ledger verify responses.parquet.ledger.sqlite
     """
     from outspoken.ledger import checks
     from outspoken.ledger.reader import LedgerReader
 
-    with LedgerReader(file) as reader, _bar(reader) as progress:
-        sound, problems = checks.verify(reader, progress)
+    with LedgerReader(file) as reader, _bar(reader, quiet=quiet) as progress:
+        intact, problems = checks.verify(reader, progress)
     if json:
-        found = [{"where": problem.where, "reason": problem.reason} for problem in problems]
-        print_json({"file": str(file), "sound": sound, "ok": not problems, "problems": found})
+        damage = [{"where": problem.where, "reason": problem.reason} for problem in problems]
+        print_json({"file": str(file), "sound": intact, "ok": not problems, "problems": damage})
     else:
         screen = console()
         for problem in problems:
             screen.print(_visible(f"{problem.where}: {problem.reason}"), soft_wrap=True)
-        state = f"{len(problems):,} problems" if problems else "all is as it was written"
-        screen.print(f"{sound:,} replies are sound; {state}", soft_wrap=True)
+        state = f"{len(problems):,} problems" if problems else "no problems"
+        screen.print(f"{intact:,} replies are intact; {state}", soft_wrap=True)
     if problems:
-        note("`outspoken ledger export` gets out what can be read")
+        note("`outspoken ledger export` saves what can be read")
         raise typer.Exit(_FAILED)
 
 
@@ -93,12 +96,13 @@ def verify(file: File, json: Json = False, debug: Debug = False) -> None:
 @command
 def export(
     file: File,
-    out: Annotated[Path | None, typer.Option(help="Where the lines go. Default: standard output.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
     model: AskedModel = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write the replies as JSON lines, which --model replay/FILE answers with. Ends with 3 where some are damaged.
+    """Write the replies as JSON lines for --model replay/FILE. The exit code is 3 if some are damaged.
 
     Example: outspoken ledger export run.sqlite --out replies.jsonl
     """
@@ -113,10 +117,9 @@ def export(
                 sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
         else:
-            count = checks.save(lines, out, file, overwrite=overwrite)
-            note(f"{count:,} replies in {out}")
+            note(f"{checks.save(lines, out, file, overwrite=overwrite):,} replies in {out}")
     for problem in problems:
-        note(_visible(f"damaged: {problem.where}: {problem.reason}"))
+        note(_visible(f"damaged: {problem.where}: {problem.reason}"), error=True)
     if problems:
         raise typer.Exit(_PARTLY)
 
@@ -127,11 +130,14 @@ def prune(
     file: File,
     older_than: Annotated[float | None, typer.Option(metavar="DAYS", help="Replies older than this.")] = None,
     model: AskedModel = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Delete replies, and give their room back. They were paid for, and will be asked again where they are needed.
+    """Delete replies and free their room on the disk. They will be asked, and paid for, again when needed.
 
     Example: outspoken ledger prune run.sqlite --older-than 90 --dry-run
     """
@@ -139,10 +145,10 @@ def prune(
     from outspoken.ledger.reader import LedgerReader
 
     with LedgerReader(file) as reader:
-        chosen = checks.cut(reader, older_than=older_than, model=model)
+        selection = checks.select_for_pruning(reader, older_than=older_than, model=model)
         before, total = reader.size, reader.count()
-    paid = f"{chosen.replies:,} of {total:,} replies, paid for with {chosen.tokens:,} tokens"
-    if dry_run or not chosen.replies:
+    paid = f"{selection.replies:,} of {total:,} replies, paid for with {selection.tokens:,} tokens"
+    if dry_run or not selection.replies:
         typer.echo(f"{paid}, would be deleted")
         return
     if not yes:
@@ -151,14 +157,14 @@ def prune(
         if not typer.confirm(f"Delete {paid}?", err=True):
             note("nothing was deleted")
             raise typer.Exit(_FAILED)
-    gone = checks.prune(file, chosen)
+    deleted = checks.prune(file, selection)
     with LedgerReader(file) as reader:
-        typer.echo(f"{gone:,} replies deleted; {_bytes(before)} before, {_bytes(reader.size)} now")
+        typer.echo(f"{deleted:,} replies deleted; {file_size(before)} before, {file_size(reader.size)} now")
 
 
 @contextmanager
-def _bar(reader: LedgerReader) -> Iterator[Callable[[int, int], object]]:
-    """A bar on a terminal, for what takes a while."""
+def _bar(reader: LedgerReader, *, quiet: bool) -> Iterator[Callable[[int, int], object]]:
+    """A progress bar for large ledgers, in a terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -170,41 +176,36 @@ def _bar(reader: LedgerReader) -> Iterator[Callable[[int, int], object]]:
 
     screen = console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    quiet = not screen.is_terminal or reader.size < _LARGE
-    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=quiet) as view:
-        task = view.add_task("the file's structure", total=None)
-
-        def tell(done: int, total: int) -> None:
-            view.update(task, description="replies", completed=done, total=total)
-
-        yield tell
+    hidden = quiet or not screen.is_terminal or reader.size < _LARGE
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=hidden) as view:
+        task = view.add_task("structure of the file", total=None)
+        yield lambda done, total: view.update(task, description="replies", completed=done, total=total)
 
 
-def _show_overview(found: dict[str, Any]) -> None:
+def _show_overview(overview: LedgerOverview) -> None:
     from rich.table import Table
     from rich.text import Text
 
     screen = console()
-    figures = [f"{found['replies']:,} replies", _bytes(found["size"]), f"{found['runs']:,} runs"]
-    figures += [f"{found['schemas']:,} schemas", f"format {found['format']}"]
-    screen.print(_visible(f"{found['file']}: " + " · ".join(figures)), soft_wrap=True)
-    if found["models"]:
+    figures = [f"{overview.replies:,} replies", file_size(overview.size), f"{overview.runs:,} runs"]
+    figures += [f"{overview.schemas:,} schemas", f"format {overview.format}"]
+    screen.print(_visible(f"{overview.file}: " + " · ".join(figures)), soft_wrap=True)
+    if overview.models:
         table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
         table.add_column("model", overflow="fold")
         for name in ("replies", "prompt tokens", "completion tokens"):
             table.add_column(name, justify="right")
         table.add_column("last", no_wrap=True)
-        for row in found["models"]:
-            counts = (row["replies"], row["prompt_tokens"], row["completion_tokens"])
-            model = Text(_visible(str(row["model"] or "(unreadable)")))
-            table.add_row(model, *(f"{count:,}" for count in counts), _time(row["last"]))
+        for row in overview.models:
+            counts = (row.replies, row.prompt_tokens, row.completion_tokens)
+            table.add_row(Text(_visible(row.model or "(unreadable)")), *map(count, counts), _time(row.last))
         screen.print(table)
-    for row in found["outputs"]:
-        line = f"output {row['output']}: {row['parts']:,} parts recorded, {row['complete']:,} complete"
+    for output in overview.outputs:
+        line = f"output {output.output}: {output.parts:,} parts recorded, {output.complete:,} complete"
         screen.print(_visible(line), soft_wrap=True)
 
 
-def _show_record(record: LedgerRecord, schema: dict[str, Any] | None) -> None:
+def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
     screen = console()
     request, reply = record.request, record.reply
     usage = f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens"
@@ -217,7 +218,7 @@ def _show_record(record: LedgerRecord, schema: dict[str, Any] | None) -> None:
         ("key", record.key),
         ("model", request["model"]),
         ("asked", f"{_time(record.created)}, answered in {record.seconds:.1f} s"),
-        ("sampling", sampling if request["sampling"] else "the model's own"),
+        ("sampling", sampling if request["sampling"] else "the model's defaults"),
         ("draw", ", ".join(map(str, request["draw"]))),
     ):
         write(f"{name:<9} {value}")
@@ -231,33 +232,34 @@ def _show_record(record: LedgerRecord, schema: dict[str, Any] | None) -> None:
         if text := getattr(reply, name):
             write(f"\n── {name}", "bold")
             write(text)
-    by = f" · {reply.model}" if reply.model else ""
-    write(f"\n── reply ({reply.finish} · {usage}{by}{' · schema enforced' if reply.structured else ''})", "bold")
+    model = f" · {reply.model}" if reply.model else ""
+    write(
+        f"\n── reply ({reply.finish} · {usage}{model}{' · schema enforced' if reply.structured else ''})", "bold"
+    )
     write(reply.text)
 
 
 def _visible(text: str) -> str:
-    """Nothing in a reply may steer the terminal, and half of a surrogate pair cannot be printed at all."""
+    """The text with control characters, which could change the terminal, and lone surrogates escaped."""
     if text.isprintable():
         return text
-    return "".join(_escaped(sign) if _steers(sign) else sign for sign in text)
+    return "".join(_escaped(character) if _needs_escape(character) else character for character in text)
 
 
-def _steers(sign: str) -> bool:
-    number = ord(sign)
-    return (number < 0x20 and sign not in "\n\t") or 0x7F <= number < 0xA0 or 0xD800 <= number < 0xE000
+def _needs_escape(character: str) -> bool:
+    code = ord(character)
+    return (code < 0x20 and character not in "\n\t") or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
 
 
-def _escaped(sign: str) -> str:
-    return sign.encode("unicode_escape").decode()
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
-def _time(seconds: Any) -> str:
+def _time(seconds: object) -> str:
+    """A Unix time, or what a damaged ledger has in its place."""
+    if not isinstance(seconds, int | float):
+        return NONE if seconds is None else f"{seconds!r}?"
     try:
         return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-    except (TypeError, ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):
         return f"{seconds!r}?"
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"

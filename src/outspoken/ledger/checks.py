@@ -1,42 +1,47 @@
-"""What is in a ledger, whether it is sound, and how to get replies out of it, or rid of them."""
+"""The contents of a ledger: overview, verification, export and deletion of replies."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.errors import LedgerError, OutputError, UnknownNameError, UsageError
-from outspoken.ledger.keys import KEY_VERSION, key_of, reply_of, request_of
+from outspoken.errors import LedgerError, UnknownNameError, UsageError
+from outspoken.io.atomic import replacing
+from outspoken.ledger.keys import KEY_VERSION, StoredRequest, key_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
 from outspoken.ledger.store import Ledger, StoredReply
 
 __all__ = [
+    "LedgerOverview",
     "LedgerReader",
     "LedgerRecord",
+    "ModelFigures",
+    "OutputFigures",
     "Problem",
     "PruneSelection",
-    "as_dict",
-    "cut",
     "export",
     "find",
     "overview",
     "prune",
     "read",
     "save",
+    "select_for_pruning",
     "verify",
 ]
 
 Progress = Callable[[int, int], object]
-"""Is told how many replies are done, and of how many."""
+"""Receives the number of replies that are done, and of all replies."""
 
-_ROWS_A_TELLING = 500
+JsonObject = Mapping[str, object]
+"""An object in JSON, such as a JSON schema."""
+
+_ROWS_PER_UPDATE = 500
 _MODEL = "CASE WHEN json_valid(request) THEN json_extract(request, '$.model') END"
 _PROMPT_TOKENS, _COMPLETION_TOKENS = (
     f"coalesce(sum(CASE WHEN json_valid(reply) THEN json_extract(reply, '$.usage[{at}]') END), 0)" for at in (0, 1)
@@ -45,41 +50,100 @@ _PROMPT_TOKENS, _COMPLETION_TOKENS = (
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """A stored reply with its request, read and found sound. `created` is Unix time."""
+    """A stored reply with its request, read and verified. `created` is Unix time."""
 
     key: str
-    request: dict[str, Any]
+    request: StoredRequest
     reply: ChatReply
     seconds: float
     created: float
 
+    def to_dict(self, schema: JsonObject | None) -> dict[str, object]:
+        """The reply, the request and the `schema` of the request, in the form that `Replay` reads."""
+        request, reply = self.request, self.reply
+        return {
+            "key": self.key,
+            "text": reply.text,
+            "messages": [{"role": role, "content": content} for role, content in request["messages"]],
+            "finish": reply.finish,
+            "usage": reply.usage.to_dict(),
+            "model": reply.model,
+            "reasoning": reply.reasoning,
+            "refusal": reply.refusal,
+            "structured": reply.structured,
+            "asked_model": request["model"],
+            "sampling": request["sampling"],
+            "schema": schema,
+            "draw": request["draw"],
+            "created": self.created,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFigures:
+    """The replies of one model (None: the request is unreadable), and the Unix times of the first and last one."""
+
+    model: str | None
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFigures:
+    """How many parts of an output are recorded, and how many of them are complete."""
+
+    output: str
+    parts: int
+    complete: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOverview:
+    """The contents of a ledger in figures; `models` are those that were asked, most replies first."""
+
+    file: str
+    format: int
+    size: int
+    replies: int
+    models: tuple[ModelFigures, ...]
+    schemas: int
+    runs: int
+    outputs: tuple[OutputFigures, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
 
 def read(stored: StoredReply) -> LedgerRecord:
-    """Read a row. Raises `LedgerError`, saying why, where it is not as it was written."""
+    """Read and verify a row. Raises `LedgerError`, with the reason, if it is damaged."""
     if not (isinstance(stored.request, str) and isinstance(stored.reply, str)):
-        raise LedgerError("the request or the reply is no text")
+        raise LedgerError("the request or the reply is not text")
     request, reply = request_of(stored.request), reply_of(stored.reply)
     if key_of(stored.request) != stored.key:
         raise LedgerError("the key is not that of the stored request")
     try:
-        version, draw, sound = request["v"], request["draw"], _is_request(request)
+        version, draw, valid = request["v"], request["draw"], _is_request(request)
     except KeyError as error:
         raise LedgerError(f"the stored request has no {error}") from error
     if version != KEY_VERSION:
-        raise LedgerError(f"the key is of version {version}, known here {KEY_VERSION}")
-    if not (sound and isinstance(draw, list)):
-        raise LedgerError("the stored request has another form")
+        raise LedgerError(f"the key has version {version}; this program knows {KEY_VERSION}")
+    if not (valid and isinstance(draw, list)):
+        raise LedgerError("the stored request has the wrong form")
     texts = (reply.text, reply.finish, reply.model, reply.reasoning, reply.refusal)
     usage: Usage = reply.usage
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in counts):
-        raise LedgerError("the stored reply has another form")
+        raise LedgerError("the stored reply has the wrong form")
     if not (isinstance(stored.seconds, float) and isinstance(stored.created, float)):
-        raise LedgerError("the stored times are no numbers")
+        raise LedgerError("the stored times are not numbers")
     return LedgerRecord(stored.key, request, reply, stored.seconds, stored.created)
 
 
-def _is_request(request: dict[str, Any]) -> bool:
+def _is_request(request: StoredRequest) -> bool:
     messages = request["messages"]
     return (
         isinstance(request["model"], str)
@@ -94,84 +158,87 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def overview(reader: LedgerReader) -> dict[str, Any]:
-    """What a ledger holds: figures of all and of each model asked, the largest first; times are Unix times."""
+def overview(reader: LedgerReader) -> LedgerOverview:
+    """The contents of a ledger in figures."""
     columns = (
         f"{_MODEL} AS model, count(*) AS replies, {_PROMPT_TOKENS} AS prompt_tokens, "
         f"{_COMPLETION_TOKENS} AS completion_tokens, min(created) AS first, max(created) AS last"
     )
-    models = [dict(row) for row in reader.rows(f"SELECT {columns} FROM reply GROUP BY 1 ORDER BY 2 DESC, 1")]
-    # Whole outputs are recorded beside their parts, under a number below 0.
-    parts = "SELECT output, count(*) AS parts, sum(complete) AS complete FROM part WHERE number >= 0 GROUP BY 1"
-    return {
-        "file": str(reader.path),
-        "format": next(reader.rows("PRAGMA user_version"))[0],
-        "size": reader.size,
-        "replies": sum(row["replies"] for row in models),
-        "models": models,
-        "schemas": next(reader.rows("SELECT count(*) FROM schema"))[0],
-        "runs": next(reader.rows("SELECT count(*) FROM run"))[0],
-        "outputs": [dict(row) for row in reader.rows(parts)],
-    }
+    rows = reader.rows(f"SELECT {columns} FROM reply GROUP BY 1 ORDER BY 2 DESC, 1")
+    models = tuple(ModelFigures(*row) for row in rows)
+    # Finished outputs are recorded with their parts, under a number below 0.
+    parts = "SELECT output, count(*), sum(complete) FROM part WHERE number >= 0 GROUP BY 1"
+    return LedgerOverview(
+        file=str(reader.path),
+        format=next(reader.rows("PRAGMA user_version"))[0],
+        size=reader.size,
+        replies=sum(model.replies for model in models),
+        models=models,
+        schemas=next(reader.rows("SELECT count(*) FROM schema"))[0],
+        runs=next(reader.rows("SELECT count(*) FROM run"))[0],
+        outputs=tuple(OutputFigures(*row) for row in reader.rows(parts)),
+    )
 
 
-def find(reader: LedgerReader, beginning: str) -> tuple[LedgerRecord, dict[str, Any] | None]:
-    """The reply whose key begins so, and the schema that was asked for.
+def find(reader: LedgerReader, beginning: str) -> tuple[LedgerRecord, JsonObject | None]:
+    """The reply whose key has this beginning, and the schema of its request.
 
-    Raises `UsageError` where no key begins so, or several, and `LedgerError` where the reply is damaged.
+    Raises `UsageError` if no key or several keys have it, and `LedgerError` if the reply is damaged.
     """
     start = beginning.strip().lower()
     if not start or set(start) - set("0123456789abcdef"):
-        raise UsageError(f"{beginning!r} is no key: keys are hexadecimal, as in the column request_key")
-    found = list(reader.rows("SELECT * FROM reply WHERE key >= ? AND key < ? || 'g' LIMIT 6", start, start))
-    if not found:
+        raise UsageError(f"{beginning!r} is not a key: keys are hexadecimal, as in the column request_key")
+    rows = list(reader.rows("SELECT * FROM reply WHERE key >= ? AND key < ? || 'g' LIMIT 6", start, start))
+    if not rows:
         raise UsageError(f"no key in {reader.path} begins with {start}: see `outspoken ledger export`")
-    if len(found) > 1:
-        keys = ", ".join(row["key"] for row in found[:5]) + (", …" if len(found) > 5 else "")
-        raise UsageError(f"several keys begin with {start}: {keys}: give more of it")
+    if len(rows) > 1:
+        keys = ", ".join(row["key"] for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+        raise UsageError(f"several keys begin with {start} ({keys}): give more of the key")
     try:
-        record = read(StoredReply(*found[0]))
+        record = read(StoredReply(*rows[0]))
     except LedgerError as error:
         raise LedgerError(
-            f"the reply {found[0]['key']} is damaged: {error}; see `outspoken ledger verify`"
+            f"the reply {rows[0]['key']} is damaged: {error}; see `outspoken ledger verify`"
         ) from error
     hashed = record.request["schema"]
     return record, None if hashed is None else _parsed(reader.schemas()[0].get(hashed))
 
 
 def verify(reader: LedgerReader, progress: Progress = lambda done, total: None) -> tuple[int, list[Problem]]:
-    """Look at everything: the file's structure, every key, schema, reply and part; how many replies are sound, and
-    what is wrong."""
+    """Check the structure of the file, and every key, schema, reply and part.
+
+    Returns the number of intact replies, and the problems.
+    """
     problems: list[Problem] = []
     total = reader.count()
     try:
-        found = [str(line) for (line,) in reader.rows("PRAGMA integrity_check")]
-        problems += [Problem("file", line) for line in found if line != "ok"]
+        lines = [str(line) for (line,) in reader.rows("PRAGMA integrity_check")]
+        problems += [Problem("file", line) for line in lines if line != "ok"]
     except LedgerError as error:
         problems.append(Problem("file", str(error)))
-    sound, missing, done = 0, dict[str, int](), 0
+    intact, used, done = 0, Counter[str](), 0
     for done, item in enumerate(reader.stored(), 1):
-        record = _sound(item, problems)
+        record = _intact(item, problems)
         if record is not None:
-            sound += 1
+            intact += 1
             if (hashed := record.request["schema"]) is not None:
-                missing[hashed] = missing.get(hashed, 0) + 1
-        if done % _ROWS_A_TELLING == 0:
+                used[hashed] += 1
+        if done % _ROWS_PER_UPDATE == 0:
             progress(done, max(done, total))
     progress(done, done)
-    # After the replies: a run that goes on meanwhile stores a schema no later than the first reply to it.
+    # After the replies: a run in progress stores a schema no later than the first reply to it.
     schemas, damaged = reader.schemas()
     problems += damaged
     problems += [
-        Problem(f"schema {hashed}", f"is not there, and {count} replies were asked with it")
-        for hashed, count in missing.items()
+        Problem(f"schema {hashed}", f"is missing, and {count} replies were asked with it")
+        for hashed, count in used.items()
         if hashed not in schemas
     ]
     problems += _bad_parts(reader)
-    return sound, problems
+    return intact, problems
 
 
-def _sound(item: StoredReply | Problem, problems: list[Problem]) -> LedgerRecord | None:
+def _intact(item: StoredReply | Problem, problems: list[Problem]) -> LedgerRecord | None:
     if isinstance(item, Problem):
         problems.append(item)
         return None
@@ -191,7 +258,8 @@ def _bad_parts(reader: LedgerReader) -> Iterator[Problem]:
         yield Problem("parts", str(error))
 
 
-def _parsed(text: Any) -> dict[str, Any] | None:
+def _parsed(text: Any) -> JsonObject | None:
+    """The object in a JSON text, None if it is not one."""
     try:
         value = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -200,10 +268,10 @@ def _parsed(text: Any) -> dict[str, Any] | None:
 
 
 def export(reader: LedgerReader, problems: list[Problem], model: str | None = None) -> Iterator[bytes]:
-    """JSON lines that `Replay` reads, one a reply, in the order of storing; with a `model`, only its own.
+    """JSON lines that `Replay` reads, one per reply, in the order of storing; with a `model`, only its replies.
 
-    What is damaged is left out and added to `problems`; so is a schema that is not there, and its replies come
-    without it. Raises `UnknownNameError` for a model that was never asked.
+    Damaged replies are left out and added to `problems`, and so are missing schemas, whose replies are exported
+    without them. Raises `UnknownNameError` for a model that was never asked.
     """
     schemas, damaged = reader.schemas()
     parsed = {hashed: json.loads(text) for hashed, text in schemas.items()}
@@ -211,7 +279,7 @@ def export(reader: LedgerReader, problems: list[Problem], model: str | None = No
     others: set[str] = set()
     written = 0
     for item in reader.stored():
-        record = _sound(item, problems)
+        record = _intact(item, problems)
         if record is None:
             continue
         if model is not None and record.request["model"] != model:
@@ -219,42 +287,20 @@ def export(reader: LedgerReader, problems: list[Problem], model: str | None = No
             continue
         hashed = record.request["schema"]
         if hashed is not None and hashed not in parsed:
-            problems.append(Problem(record.key, f"its schema {hashed} is not there; it is exported without"))
+            problems.append(Problem(record.key, f"its schema {hashed} is missing; it is exported without"))
         written += 1
-        line = json.dumps(as_dict(record, parsed.get(hashed)), ensure_ascii=False)
-        # Half of a surrogate pair has no UTF-8, and what "backslashreplace" writes is JSON's escape for it.
+        line = json.dumps(record.to_dict(None if hashed is None else parsed.get(hashed)), ensure_ascii=False)
+        # A lone surrogate cannot be encoded in UTF-8; "backslashreplace" writes the JSON escape for it.
         yield line.encode("utf-8", "backslashreplace") + b"\n"
     if model is not None and others and not written:
         raise UnknownNameError("model", model, others, see=f"outspoken ledger show {reader.path}")
 
 
-def as_dict(record: LedgerRecord, schema: dict[str, Any] | None) -> dict[str, Any]:
-    """A reply with its request, in the form that `Replay` reads."""
-    request, reply = record.request, record.reply
-    return {
-        "key": record.key,
-        "text": reply.text,
-        "messages": [{"role": role, "content": content} for role, content in request["messages"]],
-        "finish": reply.finish,
-        "usage": reply.usage.to_dict(),
-        "model": reply.model,
-        "reasoning": reply.reasoning,
-        "refusal": reply.refusal,
-        "structured": reply.structured,
-        "asked_model": request["model"],
-        "sampling": request["sampling"],
-        "schema": schema,
-        "draw": request["draw"],
-        "created": record.created,
-        "seconds": record.seconds,
-    }
-
-
 def save(lines: Iterable[bytes], out: Path, ledger: Path, *, overwrite: bool = False) -> int:
-    """Write the lines to a file, whole or not at all, and return how many they are.
+    """Write the lines to a file, completely or not at all; returns their number.
 
-    Raises `UsageError` for a file that is there already (unless `overwrite`), for what is no file and for the
-    ledger itself, `OutputError` where it cannot be written.
+    Raises `UsageError` if the file exists (unless `overwrite`), if `out` is not a file or is the ledger itself;
+    `OutputError` if it cannot be written.
     """
     if out.exists():
         if not out.is_file():
@@ -263,29 +309,19 @@ def save(lines: Iterable[bytes], out: Path, ledger: Path, *, overwrite: bool = F
             raise UsageError(f"{out} is the ledger itself: name another file for --out")
         if not overwrite:
             raise UsageError(f"{out} exists: name another file, or replace it with --overwrite")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with contextlib.ExitStack() as undo:
-            file = undo.enter_context(temporary.open("xb"))
-            undo.callback(temporary.unlink, missing_ok=True)
-            for line in lines:
-                count += 1
-                file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            if not overwrite and out.exists():
-                raise UsageError(f"{out} was made meanwhile: name another file, or replace it with --overwrite")
-            os.replace(temporary, out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+    with replacing(out) as file:
+        for line in lines:
+            count += 1
+            file.write(line)
+        if not overwrite and out.exists():
+            raise UsageError(f"{out} was created meanwhile: name another file, or replace it with --overwrite")
     return count
 
 
 @dataclass(frozen=True, slots=True)
 class PruneSelection:
-    """Replies to be deleted: an SQL condition with its values, how many it holds for, and the tokens they cost."""
+    """Replies to be deleted: an SQL condition with its values, the number of replies, and the tokens they cost."""
 
     where: str
     values: tuple[Any, ...]
@@ -293,10 +329,12 @@ class PruneSelection:
     tokens: int
 
 
-def cut(reader: LedgerReader, *, older_than: float | None = None, model: str | None = None) -> PruneSelection:
-    """The replies older than so many days and, or, of a model; none that comes later is among them.
+def select_for_pruning(
+    reader: LedgerReader, *, older_than: float | None = None, model: str | None = None
+) -> PruneSelection:
+    """Select the replies that are older than so many days, or those of a model, or both; none that comes later.
 
-    Raises `UsageError` without a condition, for days below 0 and for a model that was never asked.
+    Raises `UsageError` without a condition, for days below 0, and for a model that was never asked.
     """
     if older_than is None and model is None:
         raise UsageError("say which replies: --older-than DAYS, --model M, or both")
@@ -314,7 +352,7 @@ def cut(reader: LedgerReader, *, older_than: float | None = None, model: str | N
     return PruneSelection(where, values, replies, int(spent))
 
 
-def prune(path: Path, of: PruneSelection) -> int:
-    """Delete these replies and give their room back; returns how many. Raises `LedgerError`."""
+def prune(path: Path, selection: PruneSelection) -> int:
+    """Delete these replies and free their room on the disk; returns their number. Raises `LedgerError`."""
     with Ledger(path) as ledger:
-        return ledger.delete(of.where, *of.values)
+        return ledger.delete(selection.where, *selection.values)

@@ -1,4 +1,5 @@
-"""What identifies a reply: a versioned hash of canonical JSON of what changes the answer, and of nothing else."""
+"""The key of a reply: a versioned hash of the canonical JSON of everything that changes the reply, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -6,15 +7,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
-from outspoken.chat import ChatReply, ChatRequest, Usage
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import LedgerError, UsageError
 
 __all__ = [
     "KEY_VERSION",
     "Draw",
     "LedgerEntry",
+    "StoredRequest",
     "entry_of",
     "key_of",
     "reply_of",
@@ -28,8 +31,20 @@ KEY_VERSION = 1
 _KEY_LENGTH = 32  # hexadecimal digits, 128 bits
 
 Draw = tuple[int, ...]
-"""Tells apart requests that say the same and want another answer each: (occurrence of the prompt among equal ones,
-call for this prompt, request of this call), all counted from 0."""
+"""Distinguishes equal requests that need different replies, by three numbers counted from 0: occurrence of the
+prompt among equal prompts, call for this prompt, request of this call."""
+
+
+class StoredRequest(TypedDict):
+    """A request in the JSON of the ledger. `schema` is a hash, the messages are pairs of role and content."""
+
+    v: int
+    model: str
+    messages: list[list[str]]
+    sampling: dict[str, object]
+    schema: str | None
+    draw: list[int]
+
 
 _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
 _plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -37,7 +52,7 @@ _plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A request as the ledger knows it: key, canonical JSON, and its schema's hash and JSON ("" for none)."""
+    """A request in the form of the ledger: key, canonical JSON, and hash and JSON of its schema ("" for none)."""
 
     key: str
     request: str
@@ -46,13 +61,13 @@ class LedgerEntry:
 
 
 def entry_of(model: str, request: ChatRequest, draw: Draw) -> LedgerEntry:
-    """The entry of a request to `model`. Raises `UsageError` for what JSON or UTF-8 cannot hold."""
+    """The entry of a request to `model`. Raises `UsageError` for values that JSON or UTF-8 cannot hold."""
     hashed, schema = ("", "") if request.schema is None else _schema(request.schema)
     sampling = request.sampling.to_dict()
     try:
         if "extra" in sampling:
-            sampling["extra"] = _as_json(sampling["extra"])
-        body: dict[str, Any] = {
+            sampling["extra"] = _as_json(request.sampling.extra)
+        body = {
             "v": KEY_VERSION,
             "model": model,
             "messages": [[message.role, message.content] for message in request.messages],
@@ -67,7 +82,7 @@ def entry_of(model: str, request: ChatRequest, draw: Draw) -> LedgerEntry:
 
 
 def score_entry(model: str, prompt: str, continuation: str) -> LedgerEntry:
-    """The entry of the question how likely `continuation` is after `prompt`: both as messages, and no setting."""
+    """The entry of a request for the likelihood of `continuation` after `prompt`; both are stored as messages."""
     body = {
         "v": KEY_VERSION,
         "model": model,
@@ -81,7 +96,7 @@ def score_entry(model: str, prompt: str, continuation: str) -> LedgerEntry:
 
 
 def _as_json(value: Mapping[str, Any]) -> Any:
-    """The value as it is read again: keys that are numbers have become text, and are sorted as such."""
+    """The value after writing and reading it: keys that are numbers become text, and are sorted as text."""
     return json.loads(_plain(value))
 
 
@@ -90,18 +105,18 @@ def key_of(request: str) -> str:
     return hashlib.sha256(request.encode()).hexdigest()[:_KEY_LENGTH]
 
 
-def request_of(text: str) -> dict[str, Any]:
-    """The request behind its stored JSON. Raises `LedgerError` where the JSON is not the canonical one."""
+def request_of(text: str) -> StoredRequest:
+    """The request in a stored JSON text. Raises `LedgerError` if the text is not canonical JSON."""
     try:
         body = json.loads(text)
         if isinstance(body, dict) and _canonical(body) == text:
-            return body
+            return cast(StoredRequest, body)
     except (ValueError, RecursionError):
         pass
     raise LedgerError("the stored request is not canonical JSON")
 
 
-# Schemas are the same few for a whole run. The schema is held, so that its id stays its own.
+# A run has few schemas. Keeping the object here keeps its id from being used again.
 _schemas: dict[int, tuple[Mapping[str, Any], str, str]] = {}
 
 
@@ -124,9 +139,9 @@ def schema_hash(text: str) -> str:
 
 
 def write_reply(reply: ChatReply) -> str:
-    """A reply as JSON; what is empty is left out."""
+    """A reply as JSON, without its empty fields."""
     usage = reply.usage
-    fields: dict[str, Any] = {"text": reply.text, "finish": reply.finish}
+    fields: dict[str, object] = {"text": reply.text, "finish": reply.finish}
     if usage != _NO_USAGE:
         fields["usage"] = [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens]
     details = {
@@ -137,7 +152,7 @@ def write_reply(reply: ChatReply) -> str:
     }
     fields |= {name: value for name, value in details.items() if value}
     text = _plain(fields)
-    # Half of a surrogate pair has no UTF-8; its JSON escape has.
+    # A lone surrogate cannot be encoded in UTF-8, but as a JSON escape.
     return text if text.isascii() or _encodable(text) else json.dumps(fields, separators=(",", ":"))
 
 
@@ -153,7 +168,7 @@ def _encodable(text: str) -> bool:
 
 
 def reply_of(text: str) -> ChatReply:
-    """Read what `write_reply` wrote. Raises `LedgerError` where it is something else."""
+    """The reply that `write_reply` wrote. Raises `LedgerError` if the text is something else."""
     try:
         fields = json.loads(text)
         return ChatReply(

@@ -1,10 +1,12 @@
-"""A ledger that is only read, as far as it can be: what is behind damage too, and where nothing can be written."""
+"""Reading a ledger without writing: damaged files as far as possible, and files in folders without write
+access."""
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +25,18 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a ledger that is not as it was written: `where` is a key, a schema, rows, or the file."""
+    """Damage in a ledger; `where` is a key, a schema, rows, or the file."""
 
     where: str
     reason: str
 
 
 class LedgerReader:
-    """A ledger that is only read; it is never made, and nothing in it is changed.
+    """A ledger that is only read: it is never created, and nothing in it is changed.
 
-    Where the folder can be written, SQLite keeps its two files beside the ledger for as long as it is open, and
-    takes other processes' writes into account; where it cannot, the file is read as it stands. Raises `UsageError`
-    where there is no file, and `LedgerError` for what is no ledger or cannot be read.
+    If the folder can be written, SQLite keeps its two files beside the ledger while it is open, and sees what
+    other processes write; otherwise the file is read as it is. Raises `UsageError` if the file does not exist, and
+    `LedgerError` if it is not a ledger or cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -49,7 +51,7 @@ class LedgerReader:
 
     @property
     def size(self) -> int:
-        """Bytes on disk, with what waits in the write-ahead log."""
+        """Bytes on disk, including the write-ahead log."""
         return sum(path.stat().st_size for path in (self.path, log_of(self.path)) if path.exists())
 
     def rows(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
@@ -60,7 +62,7 @@ class LedgerReader:
             raise store.failure(self.path, error) from error
 
     def stored(self) -> Iterator[StoredReply | Problem]:
-        """All replies in the order of their storing; where the file is damaged, what is behind the damage too."""
+        """All replies in the order in which they were stored, including those after damaged parts of the file."""
         at, misses, lost = 0, 0, ""
         while True:
             try:
@@ -74,7 +76,7 @@ class LedgerReader:
                 if not _is_damage(error):
                     raise store.failure(self.path, error) from error
                 lost = str(error)
-            # Past the damage by single rows; should it take a large part of the file, by ever larger steps.
+            # Skip the damage by single rows, and by ever larger steps if a large part of the file is damaged.
             step = 1 if misses < _SINGLE_STEPS else misses
             at, misses = at + step, misses + step
             if at > self._last():
@@ -83,34 +85,44 @@ class LedgerReader:
             yield _gap(at - misses + 1, at, lost)
 
     def schemas(self) -> tuple[dict[str, str], list[Problem]]:
-        """The JSON of all schemas by hash, and what is wrong with the others."""
-        sound, problems = {}, []
+        """The JSON of all intact schemas by hash, and the problems of the others."""
+        intact: dict[str, str] = {}
+        problems: list[Problem] = []
         try:
             for hashed, text in self._execute("SELECT hash, text FROM schema"):
                 if isinstance(text, str) and schema_hash(text) == hashed:
-                    sound[hashed] = text
+                    intact[hashed] = text
                 else:
                     problems.append(Problem(f"schema {hashed}", "its hash is not that of its text"))
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise store.failure(self.path, error) from error
             problems.append(Problem("schemas", str(error)))
-        return sound, problems
+        return intact, problems
 
     def count(self) -> int:
-        """How many replies there are; 0 where damage keeps one from counting."""
+        """The number of replies; 0 if the file is too damaged to count them."""
         try:
             return int(next(self.rows("SELECT count(*) FROM reply"))[0])
         except LedgerError:
             return 0
 
+    def last_run(self, output: str) -> Mapping[str, object] | None:
+        """The settings of the last run into this output (see `Ledger.note_run`), None without any."""
+        query = (
+            "SELECT settings FROM run WHERE json_valid(settings) AND json_extract(settings, '$.out') = ? "
+            "ORDER BY rowid DESC LIMIT 1"
+        )
+        row = next(self.rows(query, output), None)
+        return None if row is None else json.loads(row[0])
+
     def _execute(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
         try:
-            # A loop, because `yield from` would close the cursor, which fails after its connection was closed.
+            # Not `yield from`, which would close the cursor, and that fails once the connection is closed.
             for row in self._connection.execute(statement, values):  # noqa: UP028
                 yield row
         except sqlite3.OperationalError as error:
-            # Ctrl-C reaches Python in the progress handler, which can only tell SQLite to stop.
+            # On Ctrl-C Python raises in the progress handler, which can only make SQLite stop.
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise KeyboardInterrupt from None
             raise
@@ -158,7 +170,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only = ON")
-        # Without this SQLite opens no file that was cut off.
+        # Without this SQLite does not open a truncated file.
         connection.execute("PRAGMA writable_schema = ON")
         identity, version = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
@@ -179,7 +191,7 @@ def log_of(path: Path) -> Path:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    # Text that is not UTF-8 is found by Python, which gives no code.
+    # Text that is not UTF-8 is reported by Python, without a code.
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in _DAMAGE
 

@@ -1,26 +1,27 @@
-"""The ledger's file: SQLite in WAL mode, written by one thread in small transactions."""
+"""The file of a ledger: SQLite in WAL mode, written by one thread in small transactions."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, fields
+from operator import add
 from pathlib import Path
 from typing import Any
 
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
+from outspoken.io.disk import free_bytes
 from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
 
-__all__ = ["Ledger", "PartRecord", "StoredReply"]
+__all__ = ["Ledger", "PartCounts", "PartRecord", "StoredReply"]
 
 APPLICATION_ID = 0x4F757473  # "Outs"
 MAGIC = b"SQLite format 3\0"
@@ -56,7 +57,7 @@ CREATE TABLE IF NOT EXISTS run (started REAL NOT NULL, version TEXT NOT NULL, se
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """One row: the key, the request's canonical JSON, the reply's JSON, seconds it took, Unix time it came."""
+    """One row: key, request in canonical JSON, reply in JSON, duration in seconds, Unix time of the reply."""
 
     key: str
     request: str
@@ -66,26 +67,42 @@ class StoredReply:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRecord:
-    """A part of an output that has been written.
+class PartCounts:
+    """The figures of a part of an output: prompts that were asked, and how many of them `failed` or are `short` of
+    responses; responses, and how many are distinct within their prompt; the replies that they were read from."""
 
-    `digest` identifies the prompts and the settings it was made from, `size` its file in bytes; `complete` says
-    that nothing in it is left to ask; `counts` are its figures for the summary.
+    prompts: int = 0
+    responses: int = 0
+    distinct: int = 0
+    short: int = 0
+    replies: int = 0
+    failed: int = 0
+
+    def __add__(self, other: PartCounts) -> PartCounts:
+        return PartCounts(*map(add, astuple(self), astuple(other)))
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """A part of an output that was written.
+
+    `digest` identifies the prompts and the settings that it was made from, `settings` the latter alone; `size` is
+    that of its file in bytes. `complete` says that nothing in it is left to ask.
     """
 
     digest: str
     size: int
     complete: bool
-    counts: dict[str, Any]
+    counts: PartCounts = PartCounts()
+    settings: str = ""
 
 
 class Ledger:
     """Replies by key. `get` looks one up; `put` stores one, in the background and in the order of calls.
 
-    A stored reply survives the death of this process at any moment; a loss of power costs at most what came in
-    the last two seconds. Several processes may use one file. The file is made where it does not exist. Raises
-    `LedgerError`, before anything is paid for, where the file is no ledger, was written by a newer version, or
-    cannot be written.
+    A stored reply survives the death of this process at any moment; a power failure loses at most the replies of
+    the last two seconds. Several processes may use one file, which is created if necessary. Raises `LedgerError`,
+    before anything is paid for, if the file is not a ledger, was written by a newer version, or cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -118,9 +135,9 @@ class Ledger:
         return next(self.rows("SELECT 1 FROM reply LIMIT 1"), None) is None
 
     def put(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
-        """Store a reply; a key that is there already stays as it is.
+        """Store a reply; a reply that is stored under the same key stays as it is.
 
-        Raises `LedgerError` where an earlier one could not be written.
+        Raises `LedgerError` if an earlier reply could not be written.
         """
         with self._lock:
             self._pending.append((entry, write_reply(reply), seconds, time.time()))
@@ -131,27 +148,27 @@ class Ledger:
 
     @property
     def backlog(self) -> bool:
-        """Whether replies come faster than the disk takes them: wait for `settled` before asking for more."""
+        """Whether replies come faster than the disk can write: wait for `settled` before asking for more."""
         return len(self._pending) > _BACKLOG
 
     async def settled(self) -> None:
-        """Wait until all that was put is on disk. Raises `LedgerError` where it cannot be written."""
+        """Wait until all replies are on disk. Raises `LedgerError` if they cannot be written."""
         while (flushing := self._flushing) is not None:
             await asyncio.shield(asyncio.wrap_future(flushing))
         if self._failure is not None:
             raise self._failure
 
     def close(self) -> None:
-        """Write what is left and close the file. Raises `LedgerError` where something could not be written.
+        """Write the remaining replies and close the file; calling it twice is harmless.
 
-        Harmless when done twice.
+        Raises `LedgerError` if they cannot be written.
         """
         if self._closed:
             return
         self._closed = True
         try:
             with self._lock:
-                self._failure = None  # room may have been made since
+                self._failure = None  # there may be room on the disk by now
             self._writer.submit(self._flush).result()
         finally:
             self._writer.submit(self._out.close).result()
@@ -166,10 +183,10 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # In the writer's thread.
+    # In the thread of the writer.
 
     def _flush(self) -> None:
-        """Write all that waits. What cannot be written goes on waiting."""
+        """Write all pending replies. Those that cannot be written stay pending."""
         time.sleep(_SECONDS_TO_GATHER)
         while True:
             with self._lock:
@@ -189,10 +206,10 @@ class Ledger:
 
     def _write(self, batch: list[tuple[LedgerEntry, str, float, float]]) -> None:
         schemas = {entry.schema_hash: entry.schema for entry, *_ in batch if entry.schema_hash}
-        # One statement gives up the interpreter's lock once instead of once a row.
+        # One statement releases the interpreter's lock once instead of once per row.
         values = ",".join(["(?,?,?,?,?)"] * len(batch))
         flat = [field for entry, *rest in batch for field in (entry.key, entry.request, *rest)]
-        # Schemas go with their replies, each time: another process may have deleted both.
+        # Schemas are written with their replies each time: another process may have deleted both.
         with _transaction(self._out, "BEGIN IMMEDIATE"):
             self._out.executemany("INSERT OR IGNORE INTO schema VALUES (?, ?)", schemas.items())
             self._out.execute(f"INSERT OR IGNORE INTO reply VALUES {values}", flat)
@@ -206,29 +223,30 @@ class Ledger:
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
 
-    # Runs and their parts.
+    # Runs and the parts of their outputs.
 
-    def note_run(self, version: str, settings: dict[str, Any]) -> None:
-        """Write down that a run begins, and with what: proof that the file takes what is written to it."""
+    def note_run(self, version: str, settings: Mapping[str, object]) -> None:
+        """Record the beginning of a run and its settings, of which `out` is the name of the output.
+
+        This also proves that the ledger can be written before anything is paid for.
+        """
         text = json.dumps(settings, ensure_ascii=False, sort_keys=True, default=str)
         self._in_writer("INSERT INTO run VALUES (?, ?, ?)", (time.time(), version, text))
 
     def put_part(self, output: str, number: int, part: PartRecord) -> None:
-        values = (output, number, part.digest, part.size, part.complete, json.dumps(part.counts))
+        counts = json.dumps({**asdict(part.counts), "settings": part.settings})
+        values = (output, number, part.digest, part.size, part.complete, counts)
         self._in_writer("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def parts(self, output: str) -> dict[int, PartRecord]:
-        """The parts of an output that were written, by number."""
-        rows = self.rows("SELECT number, digest, bytes, complete, counts FROM part WHERE output = ?", output)
-        return {
-            number: PartRecord(digest, size, bool(complete), json.loads(counts))
-            for number, digest, size, complete, counts in rows
-        }
+        """The recorded parts of an output, by number."""
+        query = "SELECT number, digest, bytes, complete, counts FROM part WHERE output = ?"
+        return {number: _part(*row) for number, *row in self.rows(query, output)}
 
     def forget_parts(self, output: str) -> None:
         self._in_writer("DELETE FROM part WHERE output = ?", (output,))
 
-    # The whole of it.
+    # All replies.
 
     def rows(self, statement: str, *values: Any) -> Iterator[sqlite3.Row]:
         """The rows of a query, one at a time."""
@@ -240,12 +258,12 @@ class Ledger:
             raise failure(self.path, error) from error
 
     def stored(self, where: str = "TRUE", *values: Any) -> Iterator[StoredReply]:
-        """All replies, in the order of their storing, or those that an SQL condition holds for."""
+        """All replies in the order in which they were stored, or those that meet an SQL condition."""
         for row in self.rows(f"SELECT * FROM reply WHERE {where} ORDER BY rowid", *values):
             yield StoredReply(*row)
 
     def delete(self, where: str, *values: Any) -> int:
-        """Delete the replies that an SQL condition holds for and give their room back; returns how many."""
+        """Delete the replies that meet an SQL condition and free their room on the disk; returns their number."""
 
         def work() -> int:
             with _transaction(self._out, "BEGIN IMMEDIATE"):
@@ -254,12 +272,12 @@ class Ledger:
                     "DELETE FROM schema WHERE hash NOT IN (SELECT coalesce("
                     "CASE WHEN json_valid(request) THEN json_extract(request, '$.schema') END, '') FROM reply)"
                 )
-                self._out.execute("DELETE FROM part")  # what they were made from is gone
+                self._out.execute("DELETE FROM part")  # their replies may be deleted
             try:
                 self._out.execute("VACUUM")
                 self._out.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
-                more = f"; {count} replies are deleted, and their room is not given back"
+                more = f"; {count} replies are deleted, but their room is not free yet"
                 raise failure(self.path, error, more) from error
             return count
 
@@ -269,8 +287,17 @@ class Ledger:
             raise failure(self.path, error) from error
 
 
+def _part(digest: str, size: int, complete: int, counts: str) -> PartRecord:
+    stored = json.loads(counts)
+    figures = PartCounts(**{name: stored.get(name, 0) for name in _COUNTS})
+    return PartRecord(digest, size, bool(complete), figures, stored.get("settings", ""))
+
+
+_COUNTS = tuple(field.name for field in fields(PartCounts))
+
+
 def _check(path: Path) -> None:
-    """Raise `LedgerError` for a file that is no ledger of ours, and for a place that takes none."""
+    """Raise `LedgerError` for a file that is not a ledger, and for a place where none can be written."""
     folder = path.parent
     if not folder.is_dir():
         raise LedgerError(f"there is no folder {folder} for the ledger {path.name}: make it, or name another")
@@ -286,7 +313,7 @@ def _check(path: Path) -> None:
         raise LedgerError(f"cannot write the ledger {path}: change its permissions, or name another place")
     if head and (head[:16] != MAGIC or int.from_bytes(head[68:72], "big") not in (0, APPLICATION_ID)):
         raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
-    if (free := shutil.disk_usage(folder).free) < _FREE_BYTES:
+    if (free := free_bytes(folder)) < _FREE_BYTES:
         room = f"{free / 2**20:.0f} MiB free"
         raise LedgerError(f"the disk of {path} is full ({room}): make room, or name another place")
 
@@ -311,7 +338,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    # In one transaction: another process may be making the tables.
+    # In one transaction: another process may be creating the tables.
     with _transaction(connection, "BEGIN"):
         (identity,), (version,) = (
             connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
@@ -339,7 +366,7 @@ def check_version(path: Path, version: int) -> None:
 
 
 def _to_wal(connection: sqlite3.Connection) -> str:
-    """Turn the write-ahead log on; SQLite itself does not wait here where another process is doing the same."""
+    """Turn the write-ahead log on; SQLite itself does not wait for another process that does the same."""
     until = time.monotonic() + SECONDS_TO_WAIT
     while True:
         try:
@@ -371,7 +398,7 @@ def failure(path: Path, error: sqlite3.Error, more: str = "") -> LedgerError:
     code = getattr(error, "sqlite_errorname", "")
     advice = "check the disk"
     for known, remedy in (
-        ("SQLITE_FULL", "the disk is full: make room and go on with --resume"),
+        ("SQLITE_FULL", "the disk is full: make room, then give the same command again"),
         ("SQLITE_BUSY", "another process holds it: wait for it, or name another ledger"),
         ("SQLITE_READONLY", "it cannot be written: change its permissions"),
         ("SQLITE_NOTADB", "it is not a ledger: name another file"),

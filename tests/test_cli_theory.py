@@ -53,7 +53,7 @@ def test_sharpen_as_the_readme_shows_it() -> None:
     _, reference = states()
     done = run("sharpen", "--alpha", 0.57, "--beta", 0.2, reference)
     assert done.exit_code == 0, done.output
-    for part in ("New York", "14.7%", "81.4%", "38 others", "the power 3.85 (1 + 0.57 / 0.2)", "━"):
+    for part in ("New York", "14.7 %", "81.4 %", "38 others", "the power 3.85 (1 + 0.57 / 0.2)", "━"):
         assert part in done.stdout
     assert "\x1b" not in done.stdout
     found = document("sharpen", "--alpha", 0.57, "--beta", 0.2, reference)
@@ -147,7 +147,7 @@ def test_gamma_of_responses_in_rows(counts: Path, tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in several), encoding="utf-8")
     found = document("gamma", file, "--reference", counts)
     assert (found["unit"], found["units"]) == ("prompt", 7)
-    assert "7 prompts are taken for wordings of one question" in found["warnings"][0]
+    assert "7 prompts are treated as wordings of one question" in found["warnings"][0]
 
 
 def test_gamma_of_one_method_at_a_time(counts: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_gamma_without_a_finite_one(counts: Path, tmp_path: Path) -> None:
     even = written(tmp_path / "even.json", {"Texas": 1, "Ohio": 1})
     refused(
         run("gamma", written(tmp_path / "c.json", [{"Texas": 5, "Ohio": 1}]), "--reference", even),
-        "weigh the same",
+        "have the same weight",
     )
 
 
@@ -207,13 +207,13 @@ def test_gamma_of_log_probabilities(tmp_path: Path) -> None:
 def test_levels_of_a_base(counts: Path) -> None:
     done = run("levels", counts, "--gamma", 3, "-k", 3, "--replies", 200)
     assert done.exit_code == 0, done.output
-    for part in ("one answer", "a list of 3", "3 and their shares", "Texas", "comes nearest when"):
+    for part in ("one answer", "a list of 3", "3 and their shares", "Texas", "It is smallest when"):
         assert part in done.stdout
     options = ("levels", counts, "--gamma", 3, "-k", 3, "--replies", 200, "--error", 0.3, "--seed", 2)
     found, again = document(*options), document(*options)
     assert [entry["level"] for entry in found["arms"]] == ["instance", "list", "distribution"]
     assert {**found, "created": ""} == {**again, "created": ""}
-    refused(run("levels", counts, "--gamma", 3, "-k", 9), "k is 9: from 1 to 4")
+    refused(run("levels", counts, "--gamma", 3, "-k", 9), "k is 9: it must be from 1 to 4")
     refused(run("levels", counts, "--gamma", 3, "-k", 2, "--replies", 0), "replies is 0")
 
 

@@ -109,18 +109,18 @@ def test_the_recorded_answers_of_a_real_model() -> None:
     assert found.fit["tv"] == pytest.approx(0.783503, abs=1e-6)
     assert found.fit["p"] == 0.001
     assert any("does not describe" in sentence for sentence in found.sentences)
-    assert "“Texas”: 49.8%" in found.sentences[-1]
+    assert "“Texas”: 49.8 %" in found.sentences[-1]
 
 
 @pytest.mark.parametrize(
     ("counts", "reference", "message"),
     [
-        ([{"S0": 9}], BASE, "all 9 draws are on what the reference has as most likely ('S0'"),
+        ([{"S0": 9}], BASE, "all 9 draws are the reference's most likely answer ('S0'"),
         ([{NAMES[-1]: 9}], BASE, "least likely"),
         ([{"Paris": 9}], BASE, "none of 9 draws ('Paris') is in the reference"),
         ([], BASE, "none of 0 draws (there are none)"),
         ([{"S1": 1}], BASE, "one draw"),
-        ([{"a": 1, "b": 2}], {"a": 1.0, "b": 1.0, "c": 0.0}, "weigh the same"),
+        ([{"a": 1, "b": 2}], {"a": 1.0, "b": 1.0, "c": 0.0}, "have the same weight"),
         ([{"S0": 1.5}], BASE, "whole counts"),
         ([{"S0": -1}], BASE, "whole counts"),
         ([{"S0": 1}], {"S0": -1.0}, "weight of 'S0'"),
@@ -132,17 +132,17 @@ def test_counts_without_a_gamma_say_so(counts: list, reference: dict[str, float]
     assert message in str(raised.value)
 
 
-def test_what_is_doubtful_is_told() -> None:
+def test_doubtful_results_have_warnings() -> None:
     runs = [{"S0": 4, "S1": 2, "Paris": 2}, {"S0": 3, "州0": 3}]
     found = gamma_from_counts(runs, {**BASE, "zero": 0.0})
     assert found.fit["outside"] == pytest.approx(2 / 14)
-    told = " ".join(found.warnings)
+    warnings = " ".join(found.warnings)
     for part in (
         "2 of 14 draws are left out, outside the reference: 'Paris'",
         "only 12 draws",
         "2 trials are too few",
     ):
-        assert part in told
+        assert part in warnings
     still = gamma_from_counts([{"S0": 3, "S1": 1}] * 7, BASE)
     assert (still.p, still.low) == (None, still.high)
     assert "no variation among the trials" in still.warnings[-1]
@@ -216,7 +216,7 @@ def test_noise_in_the_base_pulls_gamma_towards_zero() -> None:
     assert gamma_from_logprobs(noisy).value == pytest.approx(1.5 * 36 / (36 + 16), abs=0.06)
 
 
-def test_a_perfect_line_and_prompts_that_tell_nothing() -> None:
+def test_a_perfect_line_and_prompts_without_information() -> None:
     rows = [
         Point(prompt, answer, -base, -2 * base) for prompt in "abcdefg" for answer, base in (("x", 1), ("y", 3))
     ]
@@ -225,7 +225,7 @@ def test_a_perfect_line_and_prompts_that_tell_nothing() -> None:
     assert found.fit["r2"] == pytest.approx(1)
     assert found.fit["tv"] == pytest.approx(0, abs=1e-12)
     assert found.prompts == 7
-    assert found.warnings == ("prompts with a single answer tell nothing and are left out: 1",)
+    assert found.warnings == ("prompts with a single answer carry no information and are left out: 1",)
 
 
 A, B, C = (Point("p", name, value, value) for name, value in (("a", -1.0), ("b", -2.0), ("c", -4.0)))
@@ -236,12 +236,12 @@ A, B, C = (Point("p", name, value, value) for name, value in (("a", -1.0), ("b",
     [
         (lambda: gamma_from_logprobs([]), "no prompt has two answers"),
         (lambda: gamma_from_logprobs([A, B]), "more answers"),
-        (lambda: gamma_from_logprobs([A, B, A]), "stands twice"),
+        (lambda: gamma_from_logprobs([A, B, A]), "is given twice"),
         (lambda: gamma_from_logprobs([A, B, Point("p", "d", 0.3, -1.0)]), "'d' has 0.3 for its base"),
         (lambda: gamma_from_logprobs([A, B, Point("p", "d", -1.0, -math.inf)]), "for its aligned log-probability"),
         (lambda: gamma_from_logprobs([A, B, Point("p", "d", math.nan, -1.0)]), "finite"),
         (lambda: gamma_from_logprobs([Point("p", name, -1.0, -2.0) for name in "abc"]), "do not differ"),
-        (lambda: gamma_from_logprobs([A, Point("p", "x", -1.0, -1.5), B]), "hangs on the single answer 'b'"),
+        (lambda: gamma_from_logprobs([A, Point("p", "x", -1.0, -1.5), B]), "depends on the single answer 'b'"),
     ],
 )
 def test_log_probabilities_without_a_gamma_say_so(call: Callable[[], Gamma], message: str) -> None:

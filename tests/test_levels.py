@@ -111,11 +111,11 @@ def test_no_sharpening_leaves_one_answer_with_the_base() -> None:
 def test_few_named_answers_are_explained() -> None:
     even = {f"a{at}": 100.0 - at for at in range(40)}
     levels = simulate_levels(even, gamma=1, k=3, replies=300)
-    assert "what chance makes of 300 replies" in levels.warnings[0]
+    assert "what chance gives with 300 replies" in levels.warnings[0]
     skewed = {f"a{at}": 1 / (at + 1) for at in range(40)}
     assert "a larger k" in simulate_levels(skewed, gamma=4, k=4, replies=300).sentences[-1]
     many = simulate_levels(skewed, gamma=4, k=40, replies=300)
-    assert "comes nearest when asked for 40 answers with their probabilities" in many.sentences[1]
+    assert "It is smallest when asked for 40 answers with their probabilities" in many.sentences[1]
     assert "larger k" not in " ".join(many.sentences)
 
 
@@ -137,7 +137,7 @@ def test_the_document_and_the_seed() -> None:
     ("call", "error", "message"),
     [
         (lambda: simulate_levels({"a": 1.0, "b": 0.0}, gamma=2, k=1), UndefinedError, "at least two"),
-        (lambda: simulate_levels(BASE, gamma=2, k=6), UsageError, "k is 6: from 1 to 5"),
+        (lambda: simulate_levels(BASE, gamma=2, k=6), UsageError, "k is 6: it must be from 1 to 5"),
         (lambda: simulate_levels(BASE, gamma=2, k=0), UsageError, "k is 0"),
         (lambda: simulate_levels(BASE, gamma=2, replies=1), UsageError, "replies is 1"),
         (lambda: simulate_levels(BASE, gamma=2, replies=10**9), UsageError, "from 2 to"),

@@ -195,7 +195,7 @@ def test_a_fit_is_a_value() -> None:
 
 @given(st.integers(0, 10_000), st.integers(2, 13), st.integers(1, 3))
 @settings(max_examples=150)
-def test_small_data_are_finite_or_told_undefined(seed: int, n: int, p: int) -> None:
+def test_small_data_are_finite_or_undefined(seed: int, n: int, p: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = np.round(rng.standard_normal((n, p)), 1) * 10.0 ** rng.integers(-4, 5, p), rng.integers(0, 2, n)
     try:

@@ -23,7 +23,7 @@ def written(path: Path, rows: list[Any]) -> Path:
 
 
 @pytest.fixture
-def told(tmp_path: Path):
+def preferences_of(tmp_path: Path):
     """Rows of JSON, written and read."""
 
     def reading(rows: list[Any], **settings: Any) -> Preferences:
@@ -37,19 +37,19 @@ def turns(*said: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("column", ["prompt", "question", "instruction"])
-def test_pairs(told, column: str) -> None:
-    found = told([{column: "¿Qué? 你好", "chosen": "好 🦙", "rejected": "مرحبا"}])
+def test_pairs(preferences_of, column: str) -> None:
+    found = preferences_of([{column: "¿Qué? 你好", "chosen": "好 🦙", "rejected": "مرحبا"}])
     assert found.pairs == (PreferencePair("¿Qué? 你好", "好 🦙", "مرحبا", True, None, 1),)
-    assert (found.layout, found.ordered, found.rows, found.found, found.ties) == ("pairs", False, 1, 1, 0)
+    assert (found.layout, found.ordered, found.rows, found.available, found.ties) == ("pairs", False, 1, 1, 0)
     assert (found.prompts, found.correctness, found.skipped, found.examples) == (1, False, {}, ())
     assert found.text_of("你好") == "你好\n\n    Response: "
 
 
-def test_chats_of_ultrafeedback_binarized(told) -> None:
+def test_chats_of_ultrafeedback_binarized(preferences_of) -> None:
     row = {"prompt": "Sag ja", "prompt_id": "x", "messages": turns("Sag ja", "Ja!"), "score_chosen": 8.0}
     row |= {"chosen": turns("Sag ja", "Ja!"), "rejected": turns("Sag ja", "Nö 🙃")}
     longer = {"chosen": turns("A?", "B.", "C?", "D."), "rejected": turns("A?", "B.", "C?", "E.")}
-    found = told([row, longer])
+    found = preferences_of([row, longer])
     assert found.layout == "chats"
     assert not found.ordered
     assert found.pairs[0] == PreferencePair("Sag ja", "Ja!", "Nö 🙃", True, None, 1)
@@ -57,18 +57,18 @@ def test_chats_of_ultrafeedback_binarized(told) -> None:
     assert (found.pairs[1].first, found.pairs[1].second) == ("D.", "E.")
 
 
-def test_chats_whose_prompt_stands_apart(told) -> None:
+def test_chats_whose_prompt_stands_apart(preferences_of) -> None:
     answers = {
         "chosen": [{"role": "assistant", "content": "ja"}],
         "rejected": [{"role": "assistant", "content": "no"}],
     }
-    found = told([{"prompt": turns("问?"), **answers}, {"prompt": "Q?", **answers}])
+    found = preferences_of([{"prompt": turns("问?"), **answers}, {"prompt": "Q?", **answers}])
     assert [pair.prompt for pair in found.pairs] == ["问?", "Q?"]
 
 
-def test_chats_that_are_none(told) -> None:
+def test_chats_that_are_none(preferences_of) -> None:
     good = {"chosen": turns("a", "b"), "rejected": turns("a", "c")}
-    found = told(
+    found = preferences_of(
         [
             good,
             {**good, "rejected": turns("other", "c")},
@@ -84,15 +84,15 @@ def test_chats_that_are_none(told) -> None:
         "no shared prompt": 1,
         "chat without an answer": 1,
         "empty response": 1,
-        "responses that are no list": 1,
-        "message that is no text": 1,
+        "responses that are not a list": 1,
+        "message that is not text": 1,
         "no prompt": 1,
     }
 
 
-def test_dialogues_of_hh_rlhf(told) -> None:
+def test_dialogues_of_hh_rlhf(preferences_of) -> None:
     start = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: 茶?\n\nAssistant:"
-    found = told(
+    found = preferences_of(
         [
             {"chosen": start + " I like tea", "rejected": start + " I like coffee"},
             {"chosen": start + " x", "rejected": start + " y\n\nHuman: more"},
@@ -104,7 +104,7 @@ def test_dialogues_of_hh_rlhf(told) -> None:
     assert found.layout == "hh-rlhf"
     assert found.pairs == (PreferencePair(start, " I like tea", " I like coffee", True, None, 1),)
     assert found.skipped == {"no shared prompt": 2, "equal texts": 1, "empty response": 1}
-    assert found.format == "{prompt}"
+    assert found.prompt_format == "{prompt}"
     assert found.text_of(start) == start
 
 
@@ -118,8 +118,8 @@ def steer(prompt: Any, response: Any, helpfulness: Any, correctness: Any = 3) ->
     }
 
 
-def test_ratings_of_helpsteer_make_every_pair_of_a_prompt(told) -> None:
-    found = told(
+def test_ratings_of_helpsteer_make_every_pair_of_a_prompt(preferences_of) -> None:
+    found = preferences_of(
         [
             steer("p", "a", 3, 4),
             steer("q", "x", 1),
@@ -142,7 +142,7 @@ def test_ratings_of_helpsteer_make_every_pair_of_a_prompt(told) -> None:
     )
 
 
-def test_ratings_that_are_none(told) -> None:
+def test_ratings_that_are_none(preferences_of) -> None:
     rows = [
         steer("p", "a", "4"),
         steer("p", "b", 1),
@@ -158,16 +158,16 @@ def test_ratings_that_are_none(told) -> None:
         steer("p", 5, 2),
         steer("p", "b ", 0),
     ]
-    found = told(rows)
+    found = preferences_of(rows)
     assert [(pair.first, pair.second) for pair in found.pairs] == [("a", "b"), ("a", "b ")]
     assert found.skipped == {
-        "rating that is no number": 4,
+        "rating that is not a number": 4,
         "no prompt": 2,
         "empty response": 1,
-        "response that is no text": 1,
+        "response that is not text": 1,
         "equal texts": 1,
     }
-    assert any("prefs.jsonl:3: rating that is no number ('gut')" in example for example in found.examples)
+    assert any("prefs.jsonl:3: rating that is not a number ('gut')" in example for example in found.examples)
 
 
 def test_helpsteer_without_correctness_and_as_csv(tmp_path: Path) -> None:
@@ -178,20 +178,20 @@ def test_helpsteer_without_correctness_and_as_csv(tmp_path: Path) -> None:
     assert read_preferences(path).pairs == (PreferencePair("问", "line\nbreak", "b", True, None, 2),)
 
 
-def test_responses(told) -> None:
+def test_responses(preferences_of) -> None:
     entries = [
         {"text": "a", "rating": 1},
         {"response": "b", "score": 2.5, "correctness": 1},
         {"content": "c", "helpfulness": 0, "correctness": 0},
         "d",
     ]
-    found = told([{"prompt": "p", "responses": entries}, {"prompt": "p", "responses": None}])
+    found = preferences_of([{"prompt": "p", "responses": entries}, {"prompt": "p", "responses": None}])
     assert [(pair.first, pair.second, pair.preferred, pair.gap) for pair in found.pairs] == [
         ("a", "b", False, None),
         ("a", "c", True, None),
         ("b", "c", True, 1.0),
     ]
-    assert found.skipped == {"response that is no text": 1, "responses that are no list": 1}
+    assert found.skipped == {"response that is not text": 1, "responses that are not a list": 1}
     assert found.ordered
 
 
@@ -220,7 +220,7 @@ def test_completions_of_ultrafeedback(tmp_path: Path) -> None:
     ]
 
 
-def test_summaries_of_tldr(told) -> None:
+def test_summaries_of_tldr(preferences_of) -> None:
     info = {"id": "t3", "post": "Long post…", "title": "Ein Titel", "subreddit": "tifu", "article": None}
     row = {
         "info": info,
@@ -229,7 +229,7 @@ def test_summaries_of_tldr(told) -> None:
         "worker": "w",
     }
     bad = [{**row, "choice": choice} for choice in (2, None, True, -1)]
-    found = told(
+    found = preferences_of(
         [row, *bad, {**row, "info": {}}, {**row, "summaries": row["summaries"][:1]}, {**row, "choice": 0}]
     )
     prompt = "SUBREDDIT: r/tifu\n\nTITLE: Ein Titel\n\nPOST: Long post…\n\nTL;DR:"
@@ -241,9 +241,9 @@ def test_summaries_of_tldr(told) -> None:
     assert (found.layout, found.ordered, found.text_of(prompt)) == ("tldr", True, prompt)
 
 
-def test_a_file_of_no_layout_names_the_layouts(told) -> None:
+def test_a_file_of_no_layout_names_the_layouts(preferences_of) -> None:
     with pytest.raises(UsageError, match="columns are text, rating") as caught:
-        told([{"text": "a", "rating": 1}])
+        preferences_of([{"text": "a", "rating": 1}])
     assert all(layout.columns in str(caught.value) for layout in LAYOUTS)
 
 
@@ -271,42 +271,42 @@ def test_files_without_rows(tmp_path: Path, content: str) -> None:
         read_preferences(tmp_path / "absent.jsonl")
 
 
-def test_no_pair_is_left(told) -> None:
+def test_no_pair_is_left(preferences_of) -> None:
     with pytest.raises(
         UndefinedError, match=r"no pair that can be used in 2 rows \(equal texts: 1; empty response: 1; ties: 0\)"
     ):
-        told([{"prompt": "p", "chosen": "a", "rejected": "a\n"}, {"prompt": "p", "chosen": "", "rejected": "a"}])
+        preferences_of([{"prompt": "p", "chosen": "a", "rejected": "a\n"}, {"prompt": "p", "chosen": "", "rejected": "a"}])
     with pytest.raises(UndefinedError, match="ties: 1"):
-        told([steer("p", "a", 3), steer("p", "b", 3)])
+        preferences_of([steer("p", "a", 3), steer("p", "b", 3)])
 
 
-def test_a_sample_of_the_pairs(told) -> None:
+def test_a_sample_of_the_pairs(preferences_of) -> None:
     rows = [{"prompt": f"p{at}", "chosen": "a", "rejected": "b"} for at in range(50)]
-    sample = told(rows, limit=10, seed=3)
-    assert (len(sample.pairs), sample.found, sample.prompts) == (10, 50, 10)
+    sample = preferences_of(rows, limit=10, seed=3)
+    assert (len(sample.pairs), sample.available, sample.prompts) == (10, 50, 10)
     places = [pair.row for pair in sample.pairs]
     assert places == sorted(places)
-    assert told(rows, limit=10, seed=3) == sample
-    assert told(rows, limit=10, seed=4).pairs != sample.pairs
-    assert len(told(rows, limit=60).pairs) == 50
+    assert preferences_of(rows, limit=10, seed=3) == sample
+    assert preferences_of(rows, limit=10, seed=4).pairs != sample.pairs
+    assert len(preferences_of(rows, limit=60).pairs) == 50
     for wrong in ({"limit": 0}, {"seed": -1}):
         with pytest.raises(UsageError, match="must be at least"):
-            told(rows, **wrong)
+            preferences_of(rows, **wrong)
 
 
-def test_the_text_before_a_response(told) -> None:
+def test_the_text_before_a_response(preferences_of) -> None:
     rows = [
         {"prompt": "Q {x}", "chosen": "a", "rejected": "b"},
         {"prompt": "\n\nHuman: Q\n\nAssistant:", "chosen": "a", "rejected": "b"},
     ]
-    mixed = told(rows)
-    assert mixed.format == PUBLISHED
+    mixed = preferences_of(rows)
+    assert mixed.prompt_format == PUBLISHED
     assert [mixed.text_of(pair.prompt) for pair in mixed.pairs] == ["Q {x}\n\n    Response: ", rows[1]["prompt"]]
-    own = told(rows, text_format="<{prompt}>\nA:")
+    own = preferences_of(rows, prompt_format="<{prompt}>\nA:")
     assert own.text_of(rows[1]["prompt"]) == "<\n\nHuman: Q\n\nAssistant:>\nA:"
     for wrong in ("Response:", "{prompt} {prompt}"):
-        with pytest.raises(UsageError, match=r"must hold \{prompt\} once"):
-            told(rows, text_format=wrong)
+        with pytest.raises(UsageError, match=r"must contain \{prompt\} exactly once"):
+            preferences_of(rows, prompt_format=wrong)
 
 
 def test_the_real_file() -> None:

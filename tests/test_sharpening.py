@@ -20,7 +20,7 @@ from outspoken.provenance import Provenance
 from outspoken.theory.sharpening import (
     aligned_optimum,
     apply_reward,
-    curve,
+    variety_curve,
     draws_to_new,
     effective_size,
     entropy,
@@ -199,7 +199,7 @@ def test_powers_below_one_are_explained_and_collapse_has_no_next_draw() -> None:
     collapsed = Sharpened.of(p, gamma=5000)
     assert collapsed.to_dict()["after"]["draws_to_new"] is None
     assert "never comes" in collapsed.sentences[2]
-    assert [spread.draws_to_new for spread in curve(p, [0, 5000])] == [2, math.inf]
+    assert [spread.draws_to_new for spread in variety_curve(p, [0, 5000])] == [2, math.inf]
 
 
 @pytest.mark.parametrize(

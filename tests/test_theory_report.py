@@ -130,11 +130,11 @@ def test_a_conclusion_and_its_limits_for_each_base_model() -> None:
     assert html.count("It may not be concluded") == 2
 
 
-def test_what_was_left_out_is_told_with_its_reason() -> None:
+def test_what_was_left_out_is_listed_with_its_reason() -> None:
     table = report_tables.skipped(preferences())
-    told = {(row.cells[0].text, row.cells[1].text): row.cells[2].text for row in table.rows}
-    assert told["the two texts are equal", "the file"] == "4"
-    assert told["the prompt is longer than the context", BASES[0]] == "3"
+    counts_of = {(row.cells[0].text, row.cells[1].text): row.cells[2].text for row in table.rows}
+    assert counts_of["the two texts are equal", "the file"] == "4"
+    assert counts_of["the prompt is longer than the context", BASES[0]] == "3"
     empty = preferences("one")
     empty["data"]["skipped"] = empty["skipped"] = {}
     assert "Nothing was left out." in report.render(empty)
@@ -167,7 +167,7 @@ def test_estimates_without_intervals_are_points() -> None:
     document["alpha"].update(se=None, p=None, p_holm=None)
     forest, _ = charts.figures(document)
     assert [layer["mark"]["type"] for layer in forest.chart.to_dict()["layer"]] == ["rule", "point", "point"]
-    assert "(p = –)" in report.render(document)
+    assert "(no p)" in report.render(document)
 
 
 # Sharpening.
@@ -291,7 +291,7 @@ def test_figures_that_are_not_there_are_dashes() -> None:
         ((0.645, 0.312, 0.979), ("0.645", "0.312 to 0.979")),
         ((-0.00412, -0.0083, 0.00041), ("−0.0041", "−0.0083 to 0.0004")),
         ((0.00077, -0.31, 0.32), ("0.001", "−0.310 to 0.320")),
-        ((-0.00001, -0.002, 0.002), ("−0.00001", "−0.00200 to 0.00200")),
+        ((-0.00001, -0.002, 0.002), ("0.0000", "−0.0020 to 0.0020")),
         ((0.0, 0.0, 0.0), ("0.000", "0.000 to 0.000")),
         ((4.7e18, 1e-5, 1.2e40), ("4.7e+18", "1e−05 to 1.2e+40")),
         ((12.3, None, None), ("12.3", "")),
@@ -301,7 +301,7 @@ def test_figures_that_are_not_there_are_dashes() -> None:
 def test_a_figure_and_its_interval_have_the_same_decimals(
     figure: tuple[float, ...], wanted: tuple[str, str]
 ) -> None:
-    assert report_text.written(dict(zip(("value", "low", "high"), figure, strict=True))) == wanted
+    assert report_text.interval_text(dict(zip(("value", "low", "high"), figure, strict=True))) == wanted
 
 
 # Files.

@@ -21,7 +21,8 @@ from outspoken.theory.effect_sizes import Effect, change, odds_ratio
 from outspoken.theory.preference_formats import PreferencePair
 from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import read_preferences
-from outspoken.theory.typicality import BaseModel, ScoredPair, estimate_alpha, typicality
+from outspoken.theory.typicality import ScoredPair, estimate_alpha, estimate_typicality
+from outspoken.theory.typicality_result import ModelBias
 
 REPETITIONS = repetitions()
 
@@ -46,7 +47,7 @@ def rated(items: list[ScoredPair], seed: int = 0) -> list[ScoredPair]:
     return [replace(item, pair=replace(item.pair, gap=float(gap))) for item, gap in zip(items, gaps, strict=True)]
 
 
-def sensible(model: BaseModel) -> dict[str, Any]:
+def sensible(model: ModelBias) -> dict[str, Any]:
     entry: dict[str, Any] = json.loads(json.dumps(model.to_dict(), allow_nan=False))
     assert entry["verdict"]["lead"].endswith((".", "!"))
     assert entry["verdict"]["may_not"]
@@ -105,7 +106,7 @@ def test_recovers_a_known_bias(alpha: float) -> None:
         items = simulate_preferences(
             alpha, prompts=80, pairs_per_prompt=3, length=0.02, seed=10_000 * int(10 * alpha) + seed
         )
-        effect = Effect.of(alpha_of(PairSample.of(items, ordered=True), beside="tokens"))
+        effect = Effect.of(alpha_of(PairSample.of(items, ordered=True), adjust_for="tokens"))
         covered += effect.low <= alpha <= effect.high  # type: ignore[operator]
         rejected += effect.clear
     assert within(covered / REPETITIONS, 0.92, 0.98)
@@ -283,7 +284,7 @@ def test_a_handful_of_pairs_never_overflows(ordered: bool) -> None:
 
 
 def test_estimates_that_do_not_exist() -> None:
-    with pytest.raises(UndefinedError, match="no pair that 基 has scored"):
+    with pytest.raises(UndefinedError, match="基 has scored no pair"):
         estimate_alpha("基", [], ordered=True)
     with pytest.raises(UndefinedError, match="none of the 1 pairs has equal correctness"):
         estimate_alpha("base", [scored(-1, -2, True, gap=1.0)], ordered=True)
@@ -320,7 +321,7 @@ def test_several_base_models(tmp_path: Path) -> None:
             item if at % 2 else ScoredPair(item.pair, item.second, item.first) for at, item in enumerate(items)
         ]
     entry = json.loads(
-        json.dumps(typicality(preferences, models, skipped={"底": {"too long": 2}}).to_dict(), allow_nan=False)
+        json.dumps(estimate_typicality(preferences, models, skipped={"底": {"too long": 2}}).to_dict(), allow_nan=False)
     )
     assert (entry["kind"], entry["base"], [other["base"] for other in entry["others"]]) == (
         "typicality",
@@ -338,7 +339,7 @@ def test_several_base_models(tmp_path: Path) -> None:
     assert "1 left out (empty response 1)" in entry["warnings"][0]
     assert any(warning.startswith("底: 2 pairs were not scored (too long 2)") for warning in entry["warnings"])
     with pytest.raises(UndefinedError, match="no base model"):
-        typicality(preferences, {})
+        estimate_typicality(preferences, {})
 
 
 def test_what_cannot_be_simulated() -> None:

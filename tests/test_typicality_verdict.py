@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from outspoken.models.base import Score
+from outspoken.report.format import number
 from outspoken.theory.preference_formats import PreferencePair
 from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.typicality import ScoredPair, estimate_alpha
@@ -15,20 +16,20 @@ from outspoken.theory.typicality import ScoredPair, estimate_alpha
     ("alpha", "length", "start", "denied"),
     [
         (0.9, 0.0, "Yes: the response that base finds more likely", "one is typical"),
-        (0.0, 0.0, "Nothing to be seen", "That there is no typicality bias"),
+        (0.0, 0.0, "No effect is visible", "That there is no typicality bias"),
         (-0.9, 0.0, "No, the opposite", "correctness was not rated"),
         (0.0, 0.05, "Perhaps: the response that base finds more likely", "length explains it as well"),
         (
             -0.8,
             0.15,
             "No: the response that base finds more likely, token by token, is preferred more often only because",
-            "turns round",
+            "reverses",
         ),
         (-0.8, 0.06, "No: at first sight", "would look just like this"),
         (0.8, -0.06, "Perhaps: at first sight", "would look just like this"),
         (-0.2, -0.04, "No: the response that base finds less likely", "length explains it as well"),
-        (0.9, -0.15, "Perhaps: the response that base finds less likely", "turns round"),
-        (0.7, 0.04, "Yes", "length has a part in it"),
+        (0.9, -0.15, "Perhaps: the response that base finds less likely", "reverses"),
+        (0.7, 0.04, "Yes", "length accounts for a part of it"),
     ],
 )
 def test_the_verdict(alpha: float, length: float, start: str, denied: str) -> None:
@@ -37,7 +38,7 @@ def test_the_verdict(alpha: float, length: float, start: str, denied: str) -> No
     )
     verdict = model.verdict
     assert verdict.lead.startswith(start), verdict.lead
-    assert f"{model.alpha.value:.2f} (95 % interval" in verdict.lead
+    assert f"{number(model.alpha.value)} (95 % interval" in verdict.lead
     if denied != "one is typical":
         assert any(denied in sentence for sentence in verdict.may_not), verdict.may_not
     assert ("Chance is a poor explanation" in " ".join(verdict.may)) == (model.alpha.clear)
@@ -53,10 +54,10 @@ def test_the_verdict_where_correctness_was_rated() -> None:
         "base", of_ratings(simulate_preferences(0.9, prompts=200, pairs_per_prompt=4, seed=5)), ordered=True
     )
     assert any(
-        f"the {model.pairs:,} pairs whose responses were rated equally correct" in told
-        for told in model.verdict.may
+        f"the {model.pairs:,} pairs whose responses were rated equally correct" in sentence
+        for sentence in model.verdict.may
     )
-    assert not any("correctness was not rated" in told for told in model.verdict.may_not)
+    assert not any("correctness was not rated" in sentence for sentence in model.verdict.may_not)
     assert list(model.controls) == [
         "length",
         "summed",
@@ -74,10 +75,10 @@ def test_the_verdict_on_next_to_nothing() -> None:
         )
         for at in range(3)
     ]
-    told = estimate_alpha("base", items, ordered=False).verdict
-    assert told.lead.startswith("Nothing can be told about base: there is no interval")
-    assert "3 pairs only" in told.lead
-    assert not any("no typicality bias" in sentence for sentence in told.may_not)
+    verdict = estimate_alpha("base", items, ordered=False).verdict
+    assert verdict.lead.startswith("Nothing can be concluded about base: there is no interval")
+    assert "3 pairs only" in verdict.lead
+    assert not any("no typicality bias" in sentence for sentence in verdict.may_not)
 
 
 def test_the_verdict_where_the_other_estimates_disagree() -> None:
@@ -118,5 +119,5 @@ def test_separable_pairs_have_no_bound() -> None:
         )
         for at in range(40)
     ]
-    told = estimate_alpha("base", items, ordered=False).verdict
-    assert any("size is not bounded" in sentence for sentence in told.may_not)
+    verdict = estimate_alpha("base", items, ordered=False).verdict
+    assert any("size is not bounded" in sentence for sentence in verdict.may_not)

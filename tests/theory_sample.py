@@ -10,7 +10,7 @@ from outspoken.theory import level_simulation, sharpening_exponent
 from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import Preferences
 from outspoken.theory.sharpening_result import Sharpened
-from outspoken.theory.typicality import typicality
+from outspoken.theory.typicality import estimate_typicality
 
 EVIL = '<script>window.pwned = true;</script><img src=x onerror="window.pwned = true"> & </textarea> {{ 7 * 7 }}'
 STRANGE = (
@@ -50,7 +50,7 @@ def preferences(*bases: str) -> dict[str, Any]:
     )  # fmt: skip
     lost = {names[0]: {"the prompt is longer than the context": 3}}
     return _said(
-        typicality(data, scored, skipped=lost).to_dict(),
+        estimate_typicality(data, scored, skipped=lost).to_dict(),
         "outspoken typicality prefs.jsonl --base gemma-3-270m --out made",
     )
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outspoken.cli.common import command, console
-from outspoken.cli.options import Debug, Json
-from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, right_aligned
+from outspoken.cli.options import Debug, Json, Quiet, Seed
+from outspoken.cli.theory_output import Out, claim, deliver, right_aligned, run_scoring
 from outspoken.errors import UsageError
+from outspoken.report.format import number, p_value, percent, with_interval
 
 if TYPE_CHECKING:
+    from outspoken.theory.documents import GammaDocument
     from outspoken.theory.gamma_result import Gamma
 
 __all__ = ["gamma"]
@@ -26,53 +27,54 @@ def gamma(
     source: Annotated[
         Path,
         typer.Argument(
-            help="With --reference: recorded answers of the aligned model, all that `outspoken measure` reads. "
-            "With --base and --aligned: answers that are equally right: counts, or questions with answers. "
-            "Else: rows of prompt, answer, base and aligned, the natural log-probabilities of both models."
+            help="With --reference: recorded answers of the aligned model, as `outspoken measure` reads them. "
+            "With --base and --aligned: answers that are equally right, as counts or as questions with answers. "
+            "Otherwise: rows of prompt, answer, base and aligned, the natural log-probabilities of both models."
         ),
     ],
     reference: Annotated[
-        Path | None, typer.Option(help="What the base gives: a JSON file of counts, {answer: count}.")
+        Path | None, typer.Option(help="The base distribution: a JSON file of counts, {answer: count}.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Take the responses of this method.")] = None,
-    model: Annotated[str | None, typer.Option(help="Take the responses of this model.")] = None,
-    base: Annotated[str | None, typer.Option(help="The base model: it scores the answers of SOURCE.")] = None,
+    method: Annotated[str | None, typer.Option(help="Use the responses of this method.")] = None,
+    model: Annotated[str | None, typer.Option(help="Use the responses of this model.")] = None,
+    base: Annotated[str | None, typer.Option(help="The base model, which scores the answers of SOURCE.")] = None,
     aligned: Annotated[
-        str | None, typer.Option(help="The aligned model: it scores them too, behind its chat template.")
+        str | None, typer.Option(help="The aligned model, which scores them too, with its chat template.")
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="The question that the answers of SOURCE are to, where it does not say.")
+        str | None, typer.Option(help="The question that the answers of SOURCE belong to, if SOURCE has none.")
     ] = None,
-    text_format: Annotated[
-        str, typer.Option("--format", help="How the base model is asked; the answer follows.")
+    prompt_format: Annotated[
+        str, typer.Option(help="Text before an answer for the base model, with {prompt} in it.")
     ] = "{prompt}\nAnswer: ",
     plain: Annotated[
-        bool,
-        typer.Option("--plain", help="Ask the aligned model as the base model, without its template."),
+        bool, typer.Option("--plain", help="Give the aligned model the same text, without its chat template.")
     ] = False,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the power that leads from a base to an aligned model, where all answers are equally right.
+    """Measure the power that leads from a base to an aligned model, for answers that are all equally right.
 
     Example: outspoken gamma responses.jsonl --reference counts.json
     """
-    told: list[str] = []
+    warnings: list[str] = []
+    seed = seed or 0
     claim(out, "gamma", str(source))
     if (base is None) != (aligned is None) or (base is not None and reference is not None):
         raise UsageError("give --base and --aligned together, or --reference with recorded answers")
     if base is not None and aligned is not None:
-        result = _of_models(source, prompt, base, aligned, text_format, plain)
+        result = _from_models(source, prompt, base, aligned, prompt_format, plain)
     elif reference is None:
         if method is not None or model is not None:
             raise UsageError("--method and --model choose among responses: give them with --reference COUNTS")
-        result = _of_points(source)
+        result = _from_points(source)
     else:
-        result, told = _of_responses(source, reference, method, model, seed)
+        result, warnings = _from_responses(source, reference, method, model, seed)
     document = result.to_dict()
-    document["warnings"] = [*told, *document["warnings"]]
+    document["warnings"] = [*warnings, *document["warnings"]]
     settings = {
         "source": str(source),
         "reference": None if reference is None else str(reference),
@@ -81,36 +83,34 @@ def gamma(
         "base": base,
         "aligned": aligned,
         "prompt": prompt,
-        "format": text_format,
+        "prompt_format": prompt_format,
         "plain": plain,
         "seed": seed,
     }
     deliver(document, settings, out=out, json=json, show=_show)
 
 
-def _of_models(source: Path, prompt: str | None, base: str, aligned: str, text_format: str, plain: bool) -> Gamma:
+def _from_models(
+    source: Path, prompt: str | None, base: str, aligned: str, prompt_format: str, plain: bool
+) -> Gamma:
     from outspoken.cli.measure_tables import working
-    from outspoken.engine import run
     from outspoken.models import get_model
-    from outspoken.theory.gamma_sources import questions_of, score_points
+    from outspoken.theory.gamma_sources import read_questions, score_points
     from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
-    questions = questions_of(source, prompt)
+    questions = read_questions(source, prompt)
+    models = get_model(base), get_model(aligned)
     with working() as progress:
-        points = run(
-            score_points(
-                questions,
-                get_model(base),
-                get_model(aligned),
-                text_format=text_format,
-                chat=not plain,
-                progress=progress,
-            )
+        points = run_scoring(
+            lambda: score_points(
+                questions, *models, prompt_format=prompt_format, chat=not plain, progress=progress
+            ),
+            stopped="stopped: nothing was written",
         )
     return gamma_from_logprobs(points)
 
 
-def _of_points(source: Path) -> Gamma:
+def _from_points(source: Path) -> Gamma:
     from outspoken.theory.gamma_sources import read_points
     from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
@@ -121,48 +121,51 @@ def _of_points(source: Path) -> Gamma:
     return gamma_from_logprobs(points)
 
 
-def _of_responses(
+def _from_responses(
     source: Path, reference: Path, method: str | None, model: str | None, seed: int
 ) -> tuple[Gamma, list[str]]:
     from outspoken.measure import response_files
     from outspoken.measure.answer_sets import Answers, load
-    from outspoken.theory.gamma_sources import draws_of, one_group
+    from outspoken.theory.gamma_sources import count_draws, single_group
     from outspoken.theory.sharpening_exponent import gamma_from_counts
 
     answers = load(reference)
     if not isinstance(answers, Answers) or answers.reference is None:
         raise UsageError(f"{reference} holds questions with their answers: give counts, {{answer: count}}")
     recorded = response_files.read(source)
-    trials, unit = draws_of(one_group(recorded.groups, method, model), answers.label)
-    told = list(recorded.problems)
+    trials, unit = count_draws(single_group(recorded.groups, method, model), answers.label)
+    warnings = list(recorded.problems)
     if unit == "prompt":
-        told.append(f"{len(trials):,} prompts are taken for wordings of one question, with one reference")
-    return gamma_from_counts(trials, answers.reference, unit=unit, seed=seed), told
+        warnings.append(f"{len(trials):,} prompts are treated as wordings of one question, with one reference")
+    return gamma_from_counts(trials, answers.reference, unit=unit, seed=seed), warnings
 
 
-def _show(document: Mapping[str, Any]) -> None:
+def _show(document: GammaDocument) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from outspoken.theory.documents import ends
+
     screen = console()
-    found, fit = document["gamma"], document["fit"]
+    gamma, fit = document["gamma"], document["fit"]
     figures = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    figures.add_row("gamma", interval(found), style="bold")
-    figures.add_row("standard error", f"{found['se']:.3g}, over {document['units']:,} {document['unit']}s")
-    figures.add_row("p (gamma = 1)", "–" if found["p"] is None else f"{found['p']:.2g}")
+    figures.add_row("gamma", with_interval(*ends(gamma)), style="bold")
+    figures.add_row(
+        "standard error", f"{number(gamma['se'] or 0)}, over {document['units']:,} {document['unit']}s"
+    )
+    figures.add_row("p (gamma = 1)", p_value(gamma["p"]))
     for name, title in _FIT.items():
         if name in fit:
-            figures.add_row(title, f"{fit[name]:,.0f}" if fit[name] >= 100 else f"{fit[name]:.3g}")
+            figures.add_row(title, p_value(fit[name]) if name == "p" else number(fit[name]))
     screen.print(figures)
     screen.print()
     counted = document["how"] == "counts"
-    form = ".1%" if counted else ".2f"
+    write = percent if counted else number
     columns = ("answer", *(("reference", "observed") if counted else ("base", "aligned")), "fitted")
     table = right_aligned(*columns)
     points = sorted(document["points"], key=lambda point: -abs(point["aligned"] - point["fitted"]))
     for point in points[:_TOP]:
-        numbers = (f"{point[name]:{form}}" for name in ("base", "aligned", "fitted"))
-        table.add_row(Text(point["answer"]), *numbers)
+        table.add_row(Text(point["answer"]), *map(write, (point["base"], point["aligned"], point["fitted"])))
     screen.print(f"The {min(_TOP, len(points))} answers that the power fits worst:", style="dim")
     screen.print(table)
     screen.print()

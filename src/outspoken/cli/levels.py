@@ -1,16 +1,19 @@
-"""`outspoken levels`: an answer, a list or a distribution asked of a collapsed model."""
+"""`outspoken levels`: a collapsed model asked for one answer, for a list and for a distribution."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outspoken.cli.common import command, console
-from outspoken.cli.options import Debug, Json
-from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, read_distribution, right_aligned
+from outspoken.cli.options import Debug, Json, Quiet, Seed
+from outspoken.cli.theory_output import Out, claim, deliver, read_distribution, right_aligned
+from outspoken.report.format import percent, with_interval
+
+if TYPE_CHECKING:
+    from outspoken.theory.documents import LevelAnswerEntry, LevelsDocument
 
 __all__ = ["levels"]
 
@@ -24,22 +27,27 @@ def levels(
         Path,
         typer.Argument(
             metavar="DIST.json",
-            help="What the base model gives: counts {answer: count}, or what `outspoken ask --json` prints; - is "
-            "standard input.",
+            help="The base model's distribution: counts {answer: count}, or what `outspoken ask --json` prints; - "
+            "is standard input.",
         ),
     ],
-    gamma: Annotated[float, typer.Option(help="The power that alignment raised it to; 1 is no change.")],
+    gamma: Annotated[
+        float, typer.Option(help="The power that alignment raised the distribution to; 1 is no change.")
+    ],
     k: Annotated[
         int | None,
-        typer.Option("-k", "--k", help="Answers in a list or a distribution. Default: 5, or all of fewer."),
+        typer.Option(
+            "-k", "--k", help="Answers in a list or a distribution. Default: 5, or all if there are fewer."
+        ),
     ] = None,
-    replies: Annotated[int, typer.Option(help="Replies that are simulated at each level.")] = 1000,
+    replies: Annotated[int, typer.Option(help="Simulated replies at each level.")] = 1000,
     error: Annotated[
         float, typer.Option(help="Error of stated probabilities: the standard deviation of their logarithms.")
     ] = 0.0,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Simulate asking a sharpened model for one answer, for a list, and for a distribution.
@@ -50,34 +58,37 @@ def levels(
 
     claim(out, "levels", str(distribution))
     base = read_distribution(distribution)
-    k = min(_K, len(base)) if k is None else k
+    k, seed = min(_K, len(base)) if k is None else k, seed or 0
     result = simulate_levels(base, gamma=gamma, k=k, replies=replies, error=error, seed=seed)
     settings = {"source": str(distribution), "gamma": gamma, "k": k, "replies": replies}
     deliver(result.to_dict(), {**settings, "error": error, "seed": seed}, out=out, json=json, show=_show)
 
 
-def _show(document: Mapping[str, Any]) -> None:
+def _show(document: LevelsDocument) -> None:
     from rich.text import Text
 
+    from outspoken.theory.documents import ends
+
     screen = console()
-    arms = right_aligned("asked for", "total variation", "KL, nats", f"different of {document['draws']}")
+    k, draws = document["k"], document["draws"]
+    titles = {"instance": "one answer", "list": f"a list of {k}", "distribution": f"{k} and their shares"}
+    arms = right_aligned("asked for", "total variation", "KL, nats", f"different of {draws}")
     for arm in document["arms"]:
-        cells = (interval(arm["tv"]), interval(arm["kl"]), interval(arm["distinct"], ".1f"))
-        arms.add_row(_asked(arm["level"], document["k"]), *cells)
+        figures = (arm["tv"], arm["kl"], arm["distinct"])
+        arms.add_row(titles[arm["level"]], *(with_interval(*ends(figure)) for figure in figures))
     screen.print(arms)
     screen.print()
-    columns = ("base", "instance", "list", "distribution")
-    table = right_aligned("answer", *columns)
+    table = right_aligned("answer", "base", "instance", "list", "distribution")
     for entry in document["answers"][:_TOP]:
-        table.add_row(Text(entry["text"]), *(f"{entry[name]:.1%}" for name in columns))
-    if rest := document["answers"][_TOP:]:
-        sums = (f"{sum(entry[name] for entry in rest):.1%}" for name in columns)
-        table.add_row(f"{len(rest):,} others", *sums, style="dim")
+        table.add_row(Text(entry["text"]), *map(percent, _shares(entry)))
+    if others := document["answers"][_TOP:]:
+        sums = map(sum, zip(*map(_shares, others), strict=True))
+        table.add_row(f"{len(others):,} others", *map(percent, sums), style="dim")
     screen.print(table)
     screen.print()
     for sentence in document["sentences"]:
         screen.print(sentence)
 
 
-def _asked(level: str, k: int) -> str:
-    return {"instance": "one answer", "list": f"a list of {k}", "distribution": f"{k} and their shares"}[level]
+def _shares(entry: LevelAnswerEntry) -> tuple[float, ...]:
+    return entry["base"], entry["instance"], entry["list"], entry["distribution"]

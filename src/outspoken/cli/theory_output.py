@@ -1,11 +1,11 @@
-"""What the commands of theory share: where a distribution is read, and where a document goes."""
+"""What the commands of theory share: reading a distribution, scoring, and writing a document."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
@@ -16,50 +16,64 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from outspoken.distribution import Distribution
+    from outspoken.theory.documents import GammaDocument, LevelsDocument, SharpenDocument, TypicalityDocument
 
-__all__ = ["Out", "Seed", "claim", "deliver", "interval", "read_distribution", "right_aligned"]
+__all__ = ["Out", "claim", "deliver", "read_distribution", "right_aligned", "run_scoring"]
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="A folder for results.json, report.html and the charts.", file_okay=False),
+    typer.Option("--out", help="A folder for results.json, report.html and the charts.", file_okay=False),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+
+Document = TypeVar("Document", "TypicalityDocument", "SharpenDocument", "GammaDocument", "LevelsDocument")
+T = TypeVar("T")
 
 
 def claim(out: Path | None, kind: str, source: str) -> None:
-    """Raise `UsageError` where the folder holds the results of something else, which would be lost."""
+    """Raise `UsageError` if the folder holds other results than those of this command for this source."""
     if out is None or not (out / "results.json").exists():
         return
-    found = read_json(out / "results.json")
-    told = found.get("settings") if isinstance(found, dict) else None
-    owner = (found.get("kind"), told.get("source")) if isinstance(told, dict) else None
+    results = read_json(out / "results.json")
+    settings = results.get("settings") if isinstance(results, dict) else None
+    owner = (results.get("kind"), settings.get("source")) if isinstance(settings, dict) else None
     if owner != (kind, source):
-        what = f"{owner[0]} of {owner[1]}" if owner and owner[1] is not None else "another"
-        raise UsageError(f"{out} holds the results of {what}: name another folder with --out")
+        what = f"the results of {owner[0]} for {owner[1]}" if owner and owner[1] is not None else "other results"
+        raise UsageError(f"{out} holds {what}, which would be lost: name another folder with --out")
+
+
+def run_scoring(work: Callable[[], Awaitable[T]], *, stopped: str) -> T:
+    """Run `work` in an event loop. Ctrl-C cancels it, shows the message `stopped` and exits with 130."""
+    from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+
+    result, interrupted = run_interruptibly(work, lambda: False)
+    if interrupted or result is None:
+        note(stopped)
+        raise typer.Exit(INTERRUPTED)
+    return result
 
 
 def deliver(
-    result: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    result: Document,
+    settings: Mapping[str, object],
     *,
     out: Path | None,
     json: bool,
-    show: Callable[[Mapping[str, Any]], None],
+    show: Callable[[Document], None],
 ) -> None:
-    """Complete a result's dictionary to a document, write it into `out` with its report, and print or show it."""
+    """Add to a result how it was made, write it into `out` with its report, and print or show it."""
     import shlex
     from datetime import UTC, datetime
 
     from outspoken._version import __version__
 
-    document = {
+    made = {
         "kind": result["kind"],
         "version": __version__,
         "command": shlex.join(["outspoken", *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
-        **result,
     }
+    document = cast(Document, {**made, **result})
     if json:
         print_json(document)
     else:
@@ -75,12 +89,12 @@ def deliver(
 
 
 def read_distribution(source: Path) -> Distribution:
-    """What a file holds: a distribution, as `outspoken ask --json` prints it, or counts of answers; - is standard
+    """The distribution in a file: what `outspoken ask --json` prints, or counts of answers; - is standard
     input."""
     from outspoken.distribution import Candidate, Distribution
     from outspoken.measure.answer_sets import Answers, load
 
-    document = _piped() if str(source) == "-" else read_json(source)
+    document = _read_standard_input() if str(source) == "-" else read_json(source)
     if isinstance(document, dict) and isinstance(document.get("candidates"), list):
         try:
             return Distribution.from_dict(document)
@@ -97,25 +111,19 @@ def read_distribution(source: Path) -> Distribution:
     return Distribution(tuple(Candidate(answer, share) for answer, share in answers.reference.items()))
 
 
-def _piped() -> Any:
+def _read_standard_input() -> object:
     import json
 
-    if not (read := sys.stdin.buffer.read()):
+    if not (content := sys.stdin.buffer.read()):
         raise UsageError("standard input is empty: pipe counts or what `outspoken ask --json` prints into it")
     try:
-        return json.loads(read)
+        return json.loads(content)
     except ValueError as error:
         raise UsageError(f"standard input is not JSON: {error}") from error
 
 
-def interval(figure: Mapping[str, Any], form: str = ".2f") -> str:
-    """A figure with its interval, as far as there is one."""
-    value, low, high = (figure[name] for name in ("value", "low", "high"))
-    return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
-
-
 def right_aligned(first: str, *columns: str) -> Table:
-    """A table of numbers with what they belong to in the first column."""
+    """A table of numbers; the first column, left-aligned, names the rows."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))

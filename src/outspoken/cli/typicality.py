@@ -1,19 +1,21 @@
-"""`outspoken typicality`: do these preferences reward what a base model finds likely?"""
+"""`outspoken typicality`: do preferences reward what a base model finds likely?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outspoken.cli.common import command, console, note
-from outspoken.cli.options import Debug, Json, Offline
-from outspoken.cli.theory_output import Out, Seed, claim, deliver, interval, right_aligned
+from outspoken.cli.options import Debug, Json, Offline, Quiet, Seed, several
+from outspoken.cli.theory_output import Out, claim, deliver, right_aligned, run_scoring
+from outspoken.report.format import NONE, p_value, percent, with_interval
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from outspoken.theory.documents import ModelEntry, TypicalityDocument
 
 __all__ = ["typicality"]
 
@@ -34,93 +36,92 @@ def typicality(
         list[str],
         typer.Option(
             "--base",
-            help="A base model, such as local/gemma3-270m, transformers/NAME or the URL of a vLLM server; may be "
-            "given several times.",
+            help="Base model: local/gemma3-270m, transformers/NAME or the URL of a vLLM server. For several, "
+            "repeat the option or separate them by commas.",
         ),
     ],
-    limit: Annotated[int | None, typer.Option(help="Take so many pairs, drawn at random.")] = None,
-    text_format: Annotated[
+    limit: Annotated[int | None, typer.Option(help="Number of pairs, drawn at random. Default: all.")] = None,
+    prompt_format: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="What stands before a response, with {prompt} in it. Default: as published."
-        ),
+        typer.Option(help="Text before a response, with {prompt} in it. Default: as published."),
     ] = None,
     seed: Seed = 0,
     out: Out = None,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Measure the typicality bias alpha of preference data, with its interval, its controls and a verdict.
 
-    Every response is scored by the base model; the same command goes on where it stopped. Everything goes into
-    --out, a folder named after PREFS where none is given.
+    The base model scores every response; the same command continues where it stopped. All output goes into --out,
+    by default a folder named after PREFS.
 
     Example: outspoken typicality prefs.jsonl --base local/gemma3-270m --limit 600
     """
     from outspoken.cli.measure_tables import working
     from outspoken.io import atomic
     from outspoken.models import get_model
-    from outspoken.theory.api import typicality_bias
+    from outspoken.theory.api import atypicality_bias
     from outspoken.theory.preferences import PUBLISHED, read_preferences
 
-    data = read_preferences(preferences, text_format=text_format or PUBLISHED, limit=limit, seed=seed)
+    bases, seed = several(base, "--base"), seed or 0
+    data = read_preferences(preferences, prompt_format=prompt_format or PUBLISHED, limit=limit, seed=seed)
     stem = "preferences" if str(preferences) == "-" else preferences.name.split(".")[0]
     folder = out or Path(f"{stem}-typicality")
     claim(folder, "typicality", str(preferences))
-    models = [get_model(name) for name in base]
+    models = [get_model(name) for name in bases]
     with atomic.output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    ledger = folder / _LEDGER
     note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")
-    try:
-        with working() as progress:
-            result = typicality_bias(data, models, ledger=folder / _LEDGER, seed=seed, progress=progress)
-    except KeyboardInterrupt:
-        note(f"stopped: what was scored is kept in {folder / _LEDGER}; the same command goes on from there")
-        raise typer.Exit(130) from None
+    if ledger.exists():
+        note(f"continuing: the scores in {ledger} are used again", style="dim")
+    with working() as progress:
+        result = run_scoring(
+            lambda: atypicality_bias(data, models, ledger=ledger, seed=seed, progress=progress),
+            stopped=f"stopped: the scores are kept in {ledger}; the same command continues from there",
+        )
     settings = {
         "source": str(preferences),
-        "base": base,
+        "base": list(bases),
         "limit": limit,
-        "format": data.format,
+        "prompt_format": data.prompt_format,
         "seed": seed,
     }
     deliver(result.to_dict(), settings, out=folder, json=json, show=_show)
 
 
-def _show(document: Mapping[str, Any]) -> None:
+def _show(document: TypicalityDocument) -> None:
     screen = console()
     for model in (document, *document["others"]):
         _show_model(screen, model)
     screen.print(
-        "Odds ratio: by how much the odds of being preferred are multiplied when a response is one standard "
-        "deviation likelier to the base model; 1 is no effect. In brackets, 95 % intervals.",
+        "Odds ratio: the factor by which the odds of being preferred change when a response is one standard "
+        "deviation likelier under the base model; 1 is no effect. In brackets, 95 % intervals.",
         style="dim",
     )
 
 
-def _show_model(screen: Console, model: Mapping[str, Any]) -> None:
+def _show_model(screen: Console, model: ModelEntry) -> None:
+    from outspoken.theory.documents import ends
+    from outspoken.theory.typicality_charts import estimates
+
     screen.print(f"{model['base']}: {model['pairs']:,} pairs of {model['prompts']:,} prompts", style="bold")
     table = right_aligned("", "alpha", "p", "odds ratio per SD")
-    rows = [("as it stands", {**model["alpha"], "odds_ratio": model["odds_ratio"]})]
-    rows += [(control["title"], control) for control in model["controls"].values()]
-    for title, figures in rows:
-        odds = figures["odds_ratio"]
-        known = odds is not None and odds["value"] is not None
-        table.add_row(title, interval(figures, ".3g"), _p(figures["p"]), interval(odds) if known else "–")
+    for estimate in estimates(model):
+        odds = NONE if estimate.odds_ratio is None else with_interval(*ends(estimate.odds_ratio))
+        table.add_row(estimate.title, with_interval(*ends(estimate.effect)), p_value(estimate.effect["p"]), odds)
     screen.print(table)
-    rate = {name: 100 * value if value is not None else None for name, value in model["rate"].items()}
-    screen.print(f"The preferred response is the likelier one in {interval(rate, '.1f')} % of the pairs.")
+    value, low, high = map(percent, ends(model["rate"]))
+    within = "" if model["rate"]["low"] is None else f" (95 % interval {low} to {high})"
+    screen.print(f"The preferred response is the likelier one in {value}{within} of the pairs.")
     verdict = model["verdict"]
     screen.print()
     screen.print(verdict["lead"], style="bold")
-    for title, told in (("This may be concluded:", verdict["may"]), ("This may not:", verdict["may_not"])):
-        if told:
+    for title, points in (("This may be concluded:", verdict["may"]), ("This may not:", verdict["may_not"])):
+        if points:
             screen.print(title)
-            for sentence in told:
-                screen.print(f"  · {sentence}")
+            for point in points:
+                screen.print(f"  · {point}")
     screen.print()
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,8 +1,10 @@
-"""Theory: why aligned models collapse, measured. Typicality bias in preferences, and the sharpening it leads to.
+"""Theory: why aligned models collapse, measured on preference data and on real models.
 
-`typicality_bias` reads preference data and estimates alpha under base models; `sharpening` holds the closed form,
-`exponent` measures gamma of a real model, `levels` simulates the three levels of asking, and `likelihood` scores
-answers.
+`api` and `typicality` estimate the typicality bias alpha, `sharpening` holds the closed form,
+`sharpening_exponent` measures gamma of a real model, `level_simulation` simulates the three levels of asking. A
+result has its own module `*_result`, its JSON document a type in `documents`; `report`, `*_charts` and `page/`
+draw documents and nothing else. It may import `report`, `measure` and what lies below them; nothing here knows the
+command line. A new analysis gets a module, a document type, and an entry in `report`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _HOMES = {
     "preferences": ("PreferencePair", "Preferences", "read_preferences"),
     "sharpening": ("effective_size", "entropy", "gamma_of", "aligned_optimum", "sharpen", "apply_reward"),
     "preference_simulation": ("simulate_preferences",),
-    "typicality": ("ScoredPair", "Typicality", "estimate_alpha"),
+    "controls": ("ScoredPair",),
+    "typicality": ("estimate_alpha",),
+    "typicality_result": ("ModelBias", "Typicality"),
 }
 
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

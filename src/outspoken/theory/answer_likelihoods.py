@@ -5,19 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from outspoken.engine import score_all
 from outspoken.errors import UsageError
 from outspoken.ledger import Ledger
 from outspoken.models.base import Model, Score
 
-__all__ = ["Likelihoods", "likelihoods"]
+__all__ = ["Likelihoods", "LikelihoodsEntry", "ScoredTextEntry", "likelihoods"]
+
+
+class ScoredTextEntry(TypedDict):
+    text: str
+    total: float
+    mean: float
+    tokens: int
+    share: float
+    pieces: list[str]
+    logprobs: list[float]
+
+
+class LikelihoodsEntry(TypedDict):
+    mass: float
+    texts: list[ScoredTextEntry]
 
 
 @dataclass(frozen=True, slots=True)
 class Likelihoods:
-    """Texts behind one prompt with their scores."""
+    """Texts that may follow one prompt, with their scores."""
 
     texts: tuple[str, ...]
     scores: tuple[Score, ...]
@@ -31,10 +46,10 @@ class Likelihoods:
 
     @property
     def mass(self) -> float:
-        """What the model gives to all these texts together; the rest is what it would say otherwise."""
+        """The probability of all these texts together, at most 1; the rest belongs to other texts."""
         return min(1.0, math.fsum(math.exp(score.total) for score in self.scores))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LikelihoodsEntry:
         """A JSON-ready dictionary."""
         return {
             "mass": self.mass,
@@ -62,20 +77,22 @@ async def likelihoods(
     ledger: Ledger | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Likelihoods:
-    """How likely `model` finds each of the texts behind `prompt`.
+    """How likely each of the texts is after `prompt`, according to `model`.
 
-    With `chat` the prompt is put into the model's chat template, as an aligned model expects it. Where one text
-    begins another one (York, York City) the probability of the longer is a part of the shorter one's.
-    Raises `UsageError` for no text, equal ones, and one that cannot be scored.
+    With `chat` the prompt is put into the model's chat template, as an aligned model expects it. If one text is
+    the beginning of another (York, York City), the probability of the longer is part of the shorter one's. With a
+    `ledger` no text is scored twice; `progress` is called with the number of scored texts and of all texts.
+
+    Raises `UsageError` for no text, equal texts, and a text that cannot be scored.
     """
     if not texts or not all(texts):
         raise UsageError("give at least one text, and none that is empty")
-    if twice := [text for text in texts if texts.count(text) > 1]:
-        raise UsageError(f"{twice[0]!r} stands twice: give each text once")
-    before = await model.chat_text(prompt) if chat else prompt
-    found = await score_all(model, [(before, text) for text in texts], ledger=ledger, progress=progress)
+    if repeated := [text for text in texts if texts.count(text) > 1]:
+        raise UsageError(f"{repeated[0]!r} is given twice: give each text once")
+    context = await model.chat_text(prompt) if chat else prompt
+    results = await score_all(model, [(context, text) for text in texts], ledger=ledger, progress=progress)
     scores = []
-    for text, score in zip(texts, found, strict=True):
+    for text, score in zip(texts, results, strict=True):
         if isinstance(score, UsageError):
             raise UsageError(f"{text!r} cannot be scored: {score}")
         scores.append(score)

@@ -1,4 +1,4 @@
-"""Typicality bias of one set of scored pairs: the estimate, and the same in the other ways that could undo it."""
+"""Typicality bias of one set of scored pairs: the estimate, and the control estimates that could contradict it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from scipy.stats import norm
 
 from outspoken.errors import UndefinedError
 from outspoken.models.base import Score
+from outspoken.theory.documents import BinEntry, CurveEntry
 from outspoken.theory.effect_sizes import Control, Effect, odds_ratio
 from outspoken.theory.logistic import Fit, fit, fit_many
 from outspoken.theory.preference_formats import PreferencePair
 
-__all__ = ["PairSample", "ScoredPair", "alpha_of", "controls", "curve", "permutation_null"]
+__all__ = ["PairSample", "ScoredPair", "alpha_of", "estimate_controls", "permutation_null", "preference_curve"]
 
 _PERMUTATIONS = 2_000
-_BLOCK = 4_000_000  # coins held at once
+_BLOCK = 4_000_000  # random reversals held in memory at once
 _BINS = 10
 _PER_BIN = 5
 _POINTS = 41
@@ -39,11 +40,11 @@ class ScoredPair:
 
 @dataclass(frozen=True, slots=True)
 class PairSample:
-    """Scored pairs as columns of n rows, each the first response minus the second.
+    """Scored pairs as columns of n rows; the columns are differences, first response minus second.
 
-    `preferred`: 1 where the first was preferred. `mean`: nats a token, `total`: nats, `tokens`: their number,
-    `gap`: correctness, NaN without ratings. `prompt`: which prompt, counted from 0. `ordered`: which one is first
-    means something, so that the estimate needs an intercept.
+    `preferred`: 1 if the first was preferred, else 0. `mean`: log-likelihood in nats a token, `total`: in nats,
+    `tokens`: length in tokens, `gap`: correctness, NaN without ratings. `prompt`: the prompt's number, from 0.
+    `ordered`: the order of the two responses carries information, so the estimate needs an intercept.
     """
 
     preferred: _Floats
@@ -78,37 +79,38 @@ class PairSample:
 
     @property
     def prompts(self) -> int:
-        """How many different prompts there are."""
+        """The number of different prompts."""
         return len(np.unique(self.prompt))
 
     def where(self, kept: NDArray[np.bool_]) -> PairSample:
-        """The rows that are kept."""
+        """The selected rows."""
         columns = (self.preferred, self.mean, self.total, self.tokens, self.gap, self.prompt)
         preferred, mean, total, tokens, gap, prompt = (column[kept] for column in columns)
         return PairSample(preferred, mean, total, tokens, gap, prompt, self.ordered)  # type: ignore[arg-type]
 
-    def turned(self, seed: int) -> PairSample:
-        """The same pairs, each turned round or not by a fair coin."""
+    def shuffled(self, seed: int) -> PairSample:
+        """The same pairs, with the two responses of each in random order."""
         sign = np.random.default_rng((seed, 0)).choice([-1.0, 1.0], len(self))
         preferred = np.where(sign > 0, self.preferred, 1 - self.preferred)
         mean, total, tokens, gap = (column * sign for column in (self.mean, self.total, self.tokens, self.gap))
         return replace(self, preferred=preferred, mean=mean, total=total, tokens=tokens, gap=gap, ordered=True)
 
     def sd(self, column: _Floats) -> float:
-        """The standard deviation of a difference; where the order means nothing, that over both orders."""
+        """The standard deviation of a difference; without `ordered`, over both orders of each pair."""
         if self.ordered:
             return float(np.std(column, ddof=1)) if len(column) > 1 else 0.0
         return float(np.sqrt(np.mean(column**2)))
 
 
-def alpha_of(sample: PairSample, beside: str = "", of: str = "mean") -> Fit:
-    """The coefficient of the difference `of` (mean or total) comes first; `beside` it may stand tokens or gap.
+def alpha_of(sample: PairSample, adjust_for: str = "", of: str = "mean") -> Fit:
+    """Bradley-Terry, P(first preferred) = sigmoid(alpha difference), with an intercept if the sample is ordered.
 
-    Bradley-Terry, P(first preferred) = sigmoid(alpha difference), with an intercept where the sample is ordered.
+    The first coefficient is that of the difference `of`: "mean" or "total". `adjust_for` adds a second difference,
+    "tokens" or "gap".
     """
     names = {"mean": _MEAN, "total": "the difference of summed log-likelihood"}
     names |= {"tokens": "the difference of length", "gap": "the difference of correctness"}
-    columns = [of, *([beside] if beside else [])]
+    columns = [of, *([adjust_for] if adjust_for else [])]
     rows = [getattr(sample, name) for name in columns]
     if sample.ordered:
         rows.append(np.ones(len(sample)))
@@ -117,57 +119,57 @@ def alpha_of(sample: PairSample, beside: str = "", of: str = "mean") -> Fit:
     )
 
 
-def controls(main: PairSample, everything: PairSample, seed: int) -> tuple[dict[str, Control], list[str]]:
-    """The controls by name, and a sentence for each that does not exist for these pairs or is doubtful.
+def estimate_controls(main: PairSample, everything: PairSample, seed: int) -> tuple[dict[str, Control], list[str]]:
+    """The controls by name, and a sentence for each one that does not exist for these pairs or is doubtful.
 
-    `main` holds the pairs of the estimate, `everything` all of them: where these are more, the ratings of
-    correctness are controls of their own.
+    `main` holds the pairs of the estimate, `everything` all of them. If correctness was rated, there are two more
+    controls: all pairs, and all pairs adjusted for correctness.
     """
-    made: dict[str, Control] = {}
+    controls: dict[str, Control] = {}
     notes: list[str] = []
     penalised: list[str] = []
 
-    def put(name: str, title: str, about: str, sample: PairSample, beside: str = "", of: str = "mean") -> None:
+    def add(name: str, title: str, about: str, sample: PairSample, adjust_for: str = "", of: str = "mean") -> None:
         try:
-            fitted = alpha_of(sample, beside, of)
+            fitted = alpha_of(sample, adjust_for, of)
         except UndefinedError as error:
             notes.append(f"there is no control {name!r}: {error}")
             return
         if fitted.penalised:
             penalised.append(title.lower())
         effect = Effect.of(fitted)
-        made[name] = Control(title, about, effect, odds_ratio(effect, sample.sd(getattr(sample, of))))
+        controls[name] = Control(title, about, effect, odds_ratio(effect, sample.sd(getattr(sample, of))))
 
-    put("length", "Length held equal", _ABOUT["length"], main, beside="tokens")
-    put("summed", "Summed, not mean", _ABOUT["summed"], main, of="total")
-    put("randomised_order", "Order at random", _ABOUT["randomised_order"], main.turned(seed))
+    add("length", "Length held equal", _ABOUT["length"], main, adjust_for="tokens")
+    add("summed", "Summed, not mean", _ABOUT["summed"], main, of="total")
+    add("randomised_order", "Order at random", _ABOUT["randomised_order"], main.shuffled(seed))
     null = permutation_null(main, seed)
-    made["permutation_null"] = Control("Labels shuffled", _ABOUT["permutation_null"], null, None)
+    controls["permutation_null"] = Control("Labels shuffled", _ABOUT["permutation_null"], null, None)
     rated = everything.where(np.isfinite(everything.gap))
     if len(rated):
-        put("all_pairs", "All pairs", _ABOUT["all_pairs"], everything)
-        put("adjusted", "Correctness adjusted for", _ABOUT["adjusted"], rated, beside="gap")
+        add("all_pairs", "All pairs", _ABOUT["all_pairs"], everything)
+        add("adjusted", "Correctness adjusted for", _ABOUT["adjusted"], rated, adjust_for="gap")
     if penalised:
-        notes.append(f"penalised too, for their pairs are separable, and a rough guide: {', '.join(penalised)}")
-    return made, notes
+        notes.append(f"also penalised (separable pairs), so only a rough guide: {', '.join(penalised)}")
+    return controls, notes
 
 
 _ABOUT = {
-    "length": "The same estimate with the difference of length in tokens beside it: what likelihood adds among "
-    "responses of equal length.",
-    "summed": "The same estimate with the log-likelihood of the whole response in place of its mean per token, so "
+    "length": "The same estimate with the difference of length in tokens as a second regressor: what likelihood "
+    "adds among responses of equal length.",
+    "summed": "The same estimate with the log-likelihood of the whole response instead of its mean per token, so "
     "in another unit: a sum falls with every token.",
-    "randomised_order": "The same estimate with the two responses of each pair in random order: nothing that "
-    "depends on which came first is left.",
-    "permutation_null": "What the estimate gives when preferences are reversed at random, prompt by prompt, 2,000 "
-    "times: its mean, the middle 95 % and how often it lay as far from 0 as the real one.",
+    "randomised_order": "The same estimate with the two responses of each pair in random order, which "
+    "removes every effect of the order.",
+    "permutation_null": "The estimates when preferences are reversed at random, prompt by prompt, 2,000 times: "
+    "their mean, their middle 95 %, and how often they were as far from 0 as the real one.",
     "all_pairs": "The same estimate on all pairs, whatever their correctness: better responses may be likelier.",
-    "adjusted": "The same estimate on all pairs with the difference of correctness beside it.",
+    "adjusted": "The same estimate on all pairs with the difference of correctness as a second regressor.",
 }
 
 
 def permutation_null(sample: PairSample, seed: int, permutations: int = _PERMUTATIONS) -> Effect:
-    """What the estimate gives where there is no effect: preferences reversed for whole prompts, by fair coins.
+    """The estimate when there is no effect: preferences are reversed at random, for whole prompts.
 
     `value` is the mean of the estimates, `low` and `high` their 2.5 and 97.5 percentiles, `se` their standard
     deviation, and p the share at least as far from 0 as the estimate, (b + 1) / (m + 1).
@@ -177,43 +179,46 @@ def permutation_null(sample: PairSample, seed: int, permutations: int = _PERMUTA
         rows = np.column_stack([rows, np.ones(len(sample))])
     reversal = np.zeros((sample.prompt.max() + 1, rows.shape[1]))
     np.add.at(reversal, sample.prompt, rows * (1 - 2 * sample.preferred)[:, None])
-    coins = np.random.default_rng((seed, 1))
+    random = np.random.default_rng((seed, 1))
     real = rows.T @ sample.preferred
     sums = [real[None, :]]
     step = max(1, _BLOCK // len(reversal))
     for start in range(0, permutations, step):
-        turned = coins.integers(0, 2, (min(step, permutations - start), len(reversal)), np.int8)
-        sums.append(real + turned.astype(np.float64) @ reversal)
-    # Where one of them is separable all are penalised, so that they can be compared.
-    found = fit_many(rows, np.concatenate(sums))[:, 0]
-    if not np.isfinite(found).all():
-        found = fit_many(rows, np.concatenate(sums), penalised=True)[:, 0]
-    observed, null = abs(found[0]), found[1:]
+        reversed_ = random.integers(0, 2, (min(step, permutations - start), len(reversal)), np.int8)
+        sums.append(real + reversed_.astype(np.float64) @ reversal)
+    estimates = fit_many(rows, np.concatenate(sums))[:, 0]
+    if not np.isfinite(estimates).all():
+        # One of them is separable: penalise all, so that they can be compared.
+        estimates = fit_many(rows, np.concatenate(sums), penalised=True)[:, 0]
+    observed, null = abs(estimates[0]), estimates[1:]
     reached = int(np.count_nonzero(np.abs(null) >= observed * (1 - 1e-9)))
     low, high = np.quantile(null, [0.025, 0.975])
     p = (reached + 1) / (len(null) + 1)
     return Effect(float(null.mean()), float(low), float(high), float(null.std(ddof=1)), p)
 
 
-def curve(sample: PairSample, alpha: float, seed: int) -> dict[str, list[dict[str, float | int]]]:
-    """The share preferred over the difference of mean log-likelihood: bins of equal counts with Wilson's interval,
-    and the fitted line sigmoid(alpha x). Each pair is oriented by a fair coin, so there is no effect of order."""
-    turned = sample.turned(seed)
-    order = np.argsort(turned.mean, kind="stable")
+def preference_curve(sample: PairSample, alpha: float, seed: int) -> CurveEntry:
+    """The share preferred as a function of the difference of mean log-likelihood.
+
+    `bins` have equal counts and Wilson's interval; `line` is the fitted sigmoid(alpha x). The two responses of
+    each pair are put in random order, so there is no effect of order.
+    """
+    shuffled = sample.shuffled(seed)
+    order = np.argsort(shuffled.mean, kind="stable")
     bins = [
-        _bin(turned.mean[part], turned.preferred[part])
+        _bin(shuffled.mean[part], shuffled.preferred[part])
         for part in np.array_split(order, max(1, min(_BINS, len(sample) // _PER_BIN)))
     ]
-    low, high = float(turned.mean.min()), float(turned.mean.max())
+    low, high = float(shuffled.mean.min()), float(shuffled.mean.max())
     if len(bins) > 1:
-        # The ends are those of the bins' middles: a few far pairs should not squeeze the rest of the picture.
-        step = float(bins[-1]["x"] - bins[0]["x"]) / 10
+        # The line ends near the outer bins, so that a few distant pairs do not squeeze the rest of the chart.
+        step = (bins[-1]["x"] - bins[0]["x"]) / 10
         low, high = max(low, bins[0]["x"] - step), min(high, bins[-1]["x"] + step)
     xs = np.linspace(low, high, _POINTS)
     return {"bins": bins, "line": [{"x": float(x), "y": float(expit(alpha * x))} for x in xs]}
 
 
-def _bin(x: _Floats, preferred: _Floats) -> dict[str, float | int]:
+def _bin(x: _Floats, preferred: _Floats) -> BinEntry:
     n, share = len(x), float(preferred.mean())
     z = float(norm.isf(0.025))
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

@@ -1,12 +1,12 @@
-"""The figures of a typicality estimate: an effect with its interval, on the scales that people read."""
+"""The figures of a typicality estimate: an effect with its interval, also as an odds ratio and as a change."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from outspoken.theory.documents import ControlEntry, EffectEntry, IntervalEntry
 from outspoken.theory.logistic import Fit
 
 __all__ = ["Control", "Effect", "Range", "change", "odds_ratio"]
@@ -14,20 +14,20 @@ __all__ = ["Control", "Effect", "Range", "change", "odds_ratio"]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A figure with its 95 % interval; None for an end that does not exist or is beyond every number."""
+    """A figure with its 95 % interval. A figure or an end is None if it does not exist or overflows."""
 
     value: float | None
     low: float | None
     high: float | None
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> IntervalEntry:
         """A JSON-ready dictionary."""
-        return asdict(self)
+        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A coefficient with its 95 % interval, its standard error and the two-sided p of its being 0."""
+    """A coefficient with its 95 % interval, its standard error and its two-sided p (null hypothesis: it is 0)."""
 
     value: float
     low: float | None
@@ -44,32 +44,32 @@ class Effect:
 
     @property
     def clear(self) -> bool:
-        """Whether the effect is told from 0 at the 5 % level."""
+        """Whether the effect differs from 0 at the 5 % level."""
         return self.p is not None and self.p < 0.05
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> EffectEntry:
         """A JSON-ready dictionary."""
-        return asdict(self)
+        return {"value": self.value, "low": self.low, "high": self.high, "se": self.se, "p": self.p}
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The estimate made in another way, to see whether it stands. `about` says what it controls for."""
+    """The estimate made in another way, to check that it holds. `about` says what it controls for."""
 
     title: str
     about: str
     effect: Effect
     odds_ratio: Range | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ControlEntry:
         """A JSON-ready dictionary."""
         odds = None if self.odds_ratio is None else self.odds_ratio.to_dict()
         return {"title": self.title, "about": self.about, **self.effect.to_dict(), "odds_ratio": odds}
 
 
 def odds_ratio(effect: Effect, sd: float) -> Range:
-    """exp(alpha sd): by how much one standard deviation multiplies the odds of being preferred."""
-    return _over(effect, lambda alpha: math.exp(alpha * sd))
+    """exp(alpha sd): the factor by which one standard deviation multiplies the odds of being preferred."""
+    return _transform(effect, lambda alpha: math.exp(alpha * sd))
 
 
 def change(effect: Effect, sd: float) -> Range:
@@ -77,10 +77,10 @@ def change(effect: Effect, sd: float) -> Range:
 
     At an intercept of 0, which reproduces the published figures (arXiv 2510.01171, Table 5).
     """
-    return _over(effect, lambda alpha: math.tanh(alpha * sd / 2))
+    return _transform(effect, lambda alpha: math.tanh(alpha * sd / 2))
 
 
-def _over(effect: Effect, scale: Callable[[float], float]) -> Range:
+def _transform(effect: Effect, scale: Callable[[float], float]) -> Range:
     def scaled(alpha: float | None) -> float | None:
         try:
             return None if alpha is None else scale(alpha)

@@ -1,34 +1,37 @@
-"""A measured sharpening exponent: the figures, and what they say in words."""
+"""A measured sharpening exponent: the figures, and what they mean in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
+
+from outspoken.report.format import alike, number, p_equation, percent
+from outspoken.theory.documents import GammaDocument, PointEntry
 
 __all__ = ["Gamma", "Point"]
 
 _ABOUT = {
-    "deviance": "How much better a share of its own for each answer would fit: 2 sum n ln(n / fitted).",
+    "deviance": "How much better a separate share for each answer would fit: 2 sum n ln(n / fitted).",
     "df": "Degrees of freedom of the deviance: the answers of the reference less two.",
-    "p": "How often independent draws from the fitted power lie as far off as these (parametric bootstrap of the "
+    "p": "How often independent draws from the fitted power deviate as much as these (parametric bootstrap of the "
     "deviance). Below 0.05, a pure power of the reference does not describe the answers.",
     "tv": "Total variation between the fitted power and what was observed, among the answers given, the mean over "
     "prompts: 0 is the same, 1 is nothing in common.",
-    "tv_base": "The same for the base as it is (gamma = 1).",
+    "tv_base": "The same for the unchanged base (gamma = 1).",
     "kl": "KL divergence of what was observed from the fitted power, in nats.",
-    "kl_base": "The same from the base as it is (gamma = 1).",
-    "outside": "The share of the draws whose answer the reference does not have; they are left out.",
-    "r2": "The share of the variation of aligned log-probabilities within prompts that the base's account for.",
-    "residual_sd": "How far aligned log-probabilities lie from the line, in nats (standard deviation).",
+    "kl_base": "The same from the unchanged base (gamma = 1).",
+    "outside": "The share of the draws whose answer is not in the reference; they are left out.",
+    "r2": "The share of the variation of aligned log-probabilities within prompts that the base's explain.",
+    "residual_sd": "Distance of aligned log-probabilities from the line, in nats (standard deviation).",
 }
-_NEAR = 0.1
+_NEAR = 0.1  # total variation below which the fitted power is said to come close
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An answer to a prompt under both models: natural log-probabilities of the whole answer, or, made from
-    counts, its shares. `fitted` is what gamma gives for `aligned`."""
+    """An answer to a prompt under both models: its natural log-probabilities, or its shares if they come from
+    counts. `fitted` is the value that gamma predicts for `aligned`."""
 
     prompt: str
     answer: str
@@ -36,17 +39,27 @@ class Point:
     aligned: float
     fitted: float | None = None
 
+    def to_dict(self) -> PointEntry:
+        """A JSON-ready dictionary of a point that was fitted."""
+        return {
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "base": self.base,
+            "aligned": self.aligned,
+            "fitted": self.fitted or 0.0,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Gamma:
     """gamma with its 95 % interval. `p` is two-sided and tests gamma = 1; `how` is "counts" or "logprobs".
 
-    `unit` is what the interval takes to be independent, `units` how many there are. `answers` are those of the
-    reference, or the rows of log-probabilities. `fit` tells how far a pure power is from the truth; its names are
+    `unit` is what the interval treats as independent, `units` their number. `answers` counts the answers of the
+    reference, or the rows of log-probabilities. `fit` describes how well a pure power fits; its names are
     explained in `to_dict()["about"]`.
     """
 
-    how: str
+    how: Literal["counts", "logprobs"]
     value: float
     low: float
     high: float
@@ -62,73 +75,73 @@ class Gamma:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was found, for one who has not read the paper."""
+        """The result, for readers who do not know the paper."""
         counted = self.how == "counts"
         base = "the reference" if counted else "the base model"
         basis = f"{self.answers:,} answers to {self.prompts:,} prompt{'s' * (self.prompts != 1)}"
         if counted:
             basis = f"{self.units:,} {self.unit}s"
-        said = (
-            f"The answers follow {base} to the power gamma = {self.value:.3g} (95 % interval {self.low:.3g} to "
-            f"{self.high:.3g}, from {basis}); 1 would be {base} itself.",
+        value, low, high = alike(self.value, self.low, self.high)
+        finding = (
+            f"The answers follow {base} to the power gamma = {value} (95 % interval {low} to {high}, from "
+            f"{basis}); 1 would be {base} itself."
         )
         if self.p is None:
-            verdict = (
-                "Without any variation nothing can be said of how sure this is: no interval is to be believed."
-            )
+            verdict = "There is no variation, so nothing is known about the precision: do not trust the interval."
         elif self.low > 1:
-            verdict = f"That is above 1, sharper: it leans to likely answers more than {base} does."
+            verdict = f"That is above 1, sharper: it favours likely answers more than {base} does."
         elif self.high < 0:
-            verdict = f"That is below 0, turned round: it leans to the answers that {base} finds least likely."
+            verdict = f"That is below 0, reversed: it favours the answers that {base} finds least likely."
         elif self.high < 1:
-            verdict = f"That is below 1, flatter: it leans to likely answers less than {base} does."
+            verdict = f"That is below 1, flatter: it favours likely answers less than {base} does."
         else:
-            verdict = f"The interval holds 1: nothing here shows a distribution sharper or flatter than {base}."
-        return (*said, verdict, *(self._of_counts() if counted else self._of_logprobs()))
+            verdict = f"The interval includes 1: nothing here shows a distribution sharper or flatter than {base}."
+        return (finding, verdict, *(self._fit_of_counts() if counted else self._fit_of_logprobs()))
 
-    def _of_counts(self) -> tuple[str, ...]:
+    def _fit_of_counts(self) -> tuple[str, ...]:
         p, tv, before = self.fit["p"], self.fit["tv"], self.fit["tv_base"]
         if p >= 0.05:
-            return (f"A pure power describes these answers as well as chance allows (p = {p:.2f}).",)
-        apart = f"Total variation between the two is {tv:.2f} (0 is the same, 1 nothing in common)"
+            return (f"A pure power describes these answers as well as chance allows ({p_equation(p)}).",)
+        distance = f"Total variation between the two is {number(tv)} (0 is the same, 1 nothing in common)"
         worst = max(self.points, key=lambda point: abs(point.aligned - (point.fitted or 0)))
         gap = (
-            f"The largest gap is “{worst.answer}”: {worst.aligned:.1%} of the draws, where the power gives "
-            f"{worst.fitted or 0:.1%}."
+            f"The largest gap is “{worst.answer}”: {percent(worst.aligned)} of the draws, while the power "
+            f"predicts {percent(worst.fitted or 0)}."
         )
         if tv < _NEAR:
             return (
-                f"A pure power comes near these answers, though not within chance (p = {p:.2g}). {apart}.",
+                f"A pure power comes close to these answers, though not within chance ({p_equation(p)}). "
+                f"{distance}.",
                 gap,
             )
         return (
-            f"But a pure power does not describe these answers (p = {p:.2g}). {apart}; for the reference as it "
-            f"is, {before:.2f}. Take gamma for a summary of how much they lean to likely answers, not for all "
-            "that alignment did.",
+            f"But a pure power does not describe these answers ({p_equation(p)}). {distance}; for the unchanged "
+            f"reference, {number(before)}. Read gamma as a summary of how much they favour likely answers, not as "
+            "all that alignment did.",
             gap,
         )
 
-    def _of_logprobs(self) -> tuple[str, ...]:
-        share = f"{self.fit['r2']:.0%}" if "r2" in self.fit else "None"
+    def _fit_of_logprobs(self) -> tuple[str, ...]:
+        share = percent(self.fit["r2"], decimals=0) if "r2" in self.fit else "None"
         return (
-            f"{share} of the variation of the aligned model's log-probabilities within prompts goes with the base "
-            f"model's; what is left has a standard deviation of {self.fit['residual_sd']:.2g} nats.",
+            f"{share} of the variation of the aligned model's log-probabilities within prompts is explained by "
+            f"the base model's; the rest has a standard deviation of {number(self.fit['residual_sd'])} nats.",
             "Noise in the base's log-probabilities (other tokens, coarser weights) pulls gamma towards 0.",
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> GammaDocument:
         """The document of kind "gamma"."""
         return {
             "kind": "gamma",
             "warnings": list(self.warnings),
             "how": self.how,
-            "gamma": {name: getattr(self, name) for name in ("value", "low", "high", "se", "p")},
+            "gamma": {"value": self.value, "low": self.low, "high": self.high, "se": self.se, "p": self.p},
             "answers": self.answers,
             "prompts": self.prompts,
             "unit": self.unit,
             "units": self.units,
             "fit": dict(self.fit),
             "about": {name: _ABOUT[name] for name in self.fit},
-            "points": [asdict(point) for point in self.points],
+            "points": [point.to_dict() for point in self.points],
             "sentences": list(self.sentences),
         }

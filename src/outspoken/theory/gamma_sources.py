@@ -1,4 +1,4 @@
-"""What gamma is measured from: recorded draws, and files of log-probabilities."""
+"""The sources that gamma is measured from: recorded draws, and files of log-probabilities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from outspoken.batch import sources
 from outspoken.batch.source_formats import listed
@@ -19,75 +18,79 @@ from outspoken.measure.values import Group
 from outspoken.models.base import Model, Score
 from outspoken.theory.gamma_result import Point
 
-__all__ = ["draws_of", "one_group", "questions_of", "read_points", "score_points"]
+__all__ = ["count_draws", "read_points", "read_questions", "score_points", "single_group"]
 
 _COLUMNS = ("prompt", "answer", "base", "aligned")
 
 
-def one_group(groups: Sequence[Group], method: str | None = None, model: str | None = None) -> Group:
-    """The one group of responses by this method and of this model. Raises `UsageError` for none or several."""
+def single_group(groups: Sequence[Group], method: str | None = None, model: str | None = None) -> Group:
+    """The only group of responses of this method and model. Raises `UsageError` if there are none or several."""
     fitting = [g for g in groups if method in (None, g.method) and model in (None, g.model)]
     if len(fitting) == 1:
         return fitting[0]
-    named = listed(f"{g.method} {g.model}".strip() for g in fitting or groups)
+    names = listed(f"{g.method} {g.model}".strip() for g in fitting or groups)
     if fitting:
-        raise UsageError(f"gamma is of one method and one model, and there are {named}: name --method or --model")
-    raise UsageError(f"no responses are of that method and model: there are {named}")
+        raise UsageError(
+            f"gamma is measured for one method and one model, and there are {names}: give --method or --model"
+        )
+    raise UsageError(f"there are no responses of that method and model: there are {names}")
 
 
-def draws_of(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, int]], str]:
-    """The counts of answers in each run of draws, and what a run is: a "trial", which is a call, or a "prompt"
-    where there are several, which are then taken for wordings of one question.
+def count_draws(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, int]], str]:
+    """The counts of answers in each trial, and the name of a trial: "trial" for one call, or "prompt" if there are
+    several prompts, which are then treated as wordings of one question.
 
     `label` is as in `outspoken.measure.answer_sets.Answers`. Raises `UsageError` for responses with a probability
-    other than 1, those of a list or a distribution: they are no draws.
+    other than 1 (from a list or a distribution): they are not draws.
     """
     several = len(group.prompts) > 1
-    runs: dict[Any, Counter[str]] = {}
-    for asked in group.prompts:
-        for at, response in enumerate(asked.responses):
+    trials: dict[object, Counter[str]] = {}
+    for prompt in group.prompts:
+        for at, response in enumerate(prompt.responses):
             if response.probability not in (None, 1):
                 raise UsageError(
                     "these responses carry probabilities, so they are no draws of the model: give single answers, "
-                    "as the method direct asks for them"
+                    "from the method direct"
                 )
-            run = asked.prompt_id if several else (response.call, at if response.call is None else 0)
-            runs.setdefault(run, Counter())[label(response.text)] += 1
-    if not runs:
-        raise UndefinedError("there are no responses to measure gamma of: give a file that holds some")
-    return [dict(run) for run in runs.values()], "prompt" if several else "trial"
+            trial = prompt.prompt_id if several else (response.call, at if response.call is None else 0)
+            trials.setdefault(trial, Counter())[label(response.text)] += 1
+    if not trials:
+        raise UndefinedError("there are no responses to measure gamma from: give a file that holds some")
+    return [dict(trial) for trial in trials.values()], "prompt" if several else "trial"
 
 
 def read_points(path: str | PathLike[str]) -> list[Point]:
     """A file with `prompt`, `answer`, `base` and `aligned`, the natural log-probabilities of whole answers.
 
-    JSON lines, JSON, CSV or Parquet, as `outspoken.batch.sources.read` reads them. Raises `UsageError`, naming the
-    row, for one that cannot be used.
+    JSON lines, JSON, CSV or Parquet, as `outspoken.batch.sources.read` reads them. Raises `UsageError` with the
+    row for a row that cannot be used.
     """
     points = []
     for row in sources.read(str(path) if str(path) == "-" else Path(path), prompt_column="prompt"):
         if isinstance(row, sources.BadRow):
             raise UsageError(f"{row.where}: {row.reason}")
-        if lacking := [name for name in _COLUMNS[1:] if row.columns.get(name) in (None, "")]:
-            raise UsageError(f"{row.where} has no {lacking[0]}: each row needs {', '.join(_COLUMNS)}")
+        if missing := [name for name in _COLUMNS[1:] if row.columns.get(name) in (None, "")]:
+            raise UsageError(f"{row.where} has no {missing[0]}: each row needs {', '.join(_COLUMNS)}")
         prompt = "\n".join(message.content for message in row.messages)
         base, aligned = (_logprob(row.columns, name, row.where) for name in _COLUMNS[2:])
         points.append(Point(prompt, str(row.columns["answer"]), base, aligned))
     return points
 
 
-def questions_of(path: str | PathLike[str], prompt: str | None = None) -> dict[str, tuple[str, ...]]:
-    """The right answers to each question of a file that `outspoken.measure.answer_sets.load` reads; `prompt` is
-    the
-    question of one that holds counts. Raises `UsageError` where the question is missing, or said twice."""
-    found = answer_sets.load(Path(path))
-    if isinstance(found, answer_sets.Answers):
+def read_questions(path: str | PathLike[str], prompt: str | None = None) -> dict[str, tuple[str, ...]]:
+    """The right answers to each question of a file that `outspoken.measure.answer_sets.load` reads.
+
+    `prompt` is the question if the file holds only counts. Raises `UsageError` if the question is missing, or
+    given both in the file and as `prompt`.
+    """
+    content = answer_sets.load(Path(path))
+    if isinstance(content, answer_sets.Answers):
         if not prompt:
-            raise UsageError(f"{path} holds answers and not their question: give it with --prompt")
-        found = {prompt: found}
+            raise UsageError(f"{path} holds answers without their question: give it with --prompt")
+        content = {prompt: content}
     elif prompt:
         raise UsageError(f"{path} holds questions: leave --prompt out")
-    return {question: known.known or () for question, known in found.items()}
+    return {question: answers.known or () for question, answers in content.items()}
 
 
 async def score_points(
@@ -95,28 +98,29 @@ async def score_points(
     base: Model,
     aligned: Model,
     *,
-    text_format: str = "{prompt}\nAnswer: ",
+    prompt_format: str = "{prompt}\nAnswer: ",
     chat: bool = True,
     ledger: Ledger | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Point]:
     """The log-probabilities of every answer under both models.
 
-    The base model is asked by `text_format`, the aligned one by its chat template, or without `chat` as the
-    base model is. Raises `UsageError` for a format without "{prompt}" and for answers that cannot be scored.
+    `prompt_format` is the text before an answer for the base model. The aligned model gets the question in its
+    chat template, or without `chat` the same text as the base model. Raises `UsageError` for a format without
+    "{prompt}" and for answers that cannot be scored.
     """
-    if "{prompt}" not in text_format:
-        raise UsageError(f"the format {text_format!r} must hold {{prompt}}: what stands before an answer")
-    plain = {question: text_format.replace("{prompt}", question) for question in questions}
+    if "{prompt}" not in prompt_format:
+        raise UsageError(f"the prompt format {prompt_format!r} must contain {{prompt}}")
+    plain = {question: prompt_format.replace("{prompt}", question) for question in questions}
     templated = {question: await aligned.chat_text(question) for question in questions} if chat else plain
-    found = []
-    for model, asked in ((base, plain), (aligned, templated)):
-        texts = [(asked[question], answer) for question, known in questions.items() for answer in known]
+    pairs = [(question, answer) for question, known in questions.items() for answer in known]
+    results = []
+    for model, contexts in ((base, plain), (aligned, templated)):
+        texts = [(contexts[question], answer) for question, answer in pairs]
         show = None if progress is None else partial(progress, f"scoring with {model.name}")
-        found.append(await score_all(model, texts, ledger=ledger, progress=show))
-    named = [(question, answer) for question, known in questions.items() for answer in known]
+        results.append(await score_all(model, texts, ledger=ledger, progress=show))
     points = []
-    for (question, answer), first, second in zip(named, *found, strict=True):
+    for (question, answer), first, second in zip(pairs, *results, strict=True):
         if not (isinstance(first, Score) and isinstance(second, Score)):
             why = first if isinstance(first, UsageError) else second
             raise UsageError(f"the answer {answer!r} to {question!r} cannot be scored: {why}")
@@ -124,9 +128,9 @@ async def score_points(
     return points
 
 
-def _logprob(columns: Mapping[str, Any], name: str, where: str) -> float:
+def _logprob(columns: Mapping[str, object], name: str, where: str) -> float:
     value = columns[name]
     try:
-        return float("nan") if isinstance(value, bool) else float(value)
+        return float("nan") if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise UsageError(f"{where}: {name} must be a natural log-probability, not {value!r}") from None

@@ -1,14 +1,14 @@
-"""Three ways of asking a collapsed model, simulated: for one answer, for a list, and for a distribution.
+"""Simulation of three ways to ask a collapsed model: for one answer, for a list, and for a distribution.
 
 The base pi_ref is known; the aligned model is pi* = pi_ref^gamma exp(r / beta) / Z. Source: Verbalized Sampling
-(arXiv 2510.01171), section 2 and appendix E.4, which treats the limit of a model that is all mode.
+(arXiv 2510.01171), section 2 and appendix E.4, which treats the limit of a model that only answers its mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +18,30 @@ from outspoken.distribution import Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import shares
 from outspoken.measure.statistics import Estimate, plugin_estimate
+from outspoken.report.format import number, percent
+from outspoken.theory.documents import EstimateEntry, LevelsDocument
 from outspoken.theory.sharpening import log_weights
 
 __all__ = ["DRAWS", "LEVELS", "AskingLevel", "Levels", "simulate_levels"]
 
 Floats = NDArray[np.float64]
 
-LEVELS = ("instance", "list", "distribution")
+Level = Literal["instance", "list", "distribution"]
+LEVELS: tuple[Level, ...] = ("instance", "list", "distribution")
 DRAWS = 100
 _RESAMPLES = 2_000
 _ROUNDING = 1e-9
 _MOST_ERROR = 100
-_MOST = 20_000_000  # replies x answers that are held at once: 160 MB a level
+_MOST = 20_000_000  # replies x answers held in memory at once: 160 MB a level
 
 
 @dataclass(frozen=True, slots=True)
 class AskingLevel:
     """One level of asking. `tv` is the total variation between its answers and the base, `kl` is
-    KL(its answers || base) in nats, `distinct` how many different answers `DRAWS` draws hold on average;
+    KL(its answers || base) in nats, `distinct` the expected number of different answers in `DRAWS` draws;
     `shares` are the answers' shares, in the order of the base."""
 
-    level: str
+    level: Level
     tv: Estimate
     kl: Estimate
     distinct: Estimate
@@ -47,8 +50,8 @@ class AskingLevel:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What each level of asking gives. `floor` is the total variation that as many single draws from the base
-    itself show by chance, on average."""
+    """The results of all levels. `floor` is the average total variation of as many single draws from the base
+    itself, which is due to chance."""
 
     base: Mapping[str, float]
     gamma: float
@@ -61,52 +64,54 @@ class Levels:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What was found, for one who has not read the paper."""
+        """The result, for readers who do not know the paper."""
         top = max(self.base, key=lambda answer: self.base[answer])
         at = list(self.base).index(top)
-        one, listed, stated = (f"{arm.shares[at]:.1%}" for arm in self.arms)
+        one, listed, stated = (percent(arm.shares[at]) for arm in self.arms)
         asked = dict(
             zip(
                 LEVELS,
                 (
                     "asked for one answer",
-                    f"asked for a list of {self.k} and one picked from it",
-                    f"asked for {self.k} answers with their probabilities and one drawn by these",
+                    f"asked for a list of {self.k} and one is picked from it",
+                    f"asked for {self.k} answers with their probabilities and one is drawn by these",
                 ),
                 strict=True,
             )
         )
         nearest = min(self.arms, key=lambda arm: arm.tv.value).level
-        apart = ", ".join(f"{arm.level} {arm.tv.value:.2f}" for arm in self.arms)
-        said = (
-            f"A model sharpened by gamma = {self.gamma:.3g} answers “{top}”, {self.base[top]:.1%} of the base, in "
-            f"{one} when {asked['instance']}, in {listed} when {asked['list']}, in {stated} when "
+        distances = ", ".join(f"{arm.level} {number(round(arm.tv.value, 6))}" for arm in self.arms)
+        sentences = (
+            f"A model sharpened by gamma = {self.gamma:.3g} answers “{top}”, {percent(self.base[top])} of the "
+            f"base, in {one} when {asked['instance']}, in {listed} when {asked['list']}, in {stated} when "
             f"{asked['distribution']}.",
-            f"Total variation from the base (0 is the same, 1 nothing in common): {apart}. It comes nearest when "
-            f"{asked[nearest]}.",
-            f"By chance alone, {self.replies:,} single draws from the base itself lie {self.floor:.2f} away.",
+            f"Total variation from the base (0 is the same, 1 nothing in common): {distances}. It is smallest "
+            f"when {asked[nearest]}.",
+            f"By chance alone, the distance of {self.replies:,} single draws from the base itself is "
+            f"{number(self.floor)}.",
         )
         possible = sum(share > 0 for share in self.base.values())
         if nearest == "distribution" or self.k == possible:
-            return said
+            return sentences
         few = (
-            f"With probabilities, the {self.k} answers named at a time share what belongs to {possible}, so the "
-            "likely ones get too much: more answers a reply (a larger k) mend that."
+            f"With probabilities, the {self.k} answers of a reply share the probability of all {possible}, so the "
+            "likely ones get too much: more answers per reply (a larger k) correct that."
         )
-        return (*said, few)
+        return (*sentences, few)
 
     @property
     def warnings(self) -> tuple[str, ...]:
+        """The levels whose distance cannot be distinguished from chance."""
         return tuple(
-            f"the total variation of {arm.level} is about what chance makes of {self.replies:,} replies: "
-            "take more to tell it from 0"
+            f"the total variation of {arm.level} is about what chance gives with {self.replies:,} replies: "
+            "simulate more of them to distinguish it from 0"
             for arm in self.arms
             if _ROUNDING < arm.tv.value < 1.5 * self.floor
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LevelsDocument:
         """The document of kind "levels"."""
-        columns = zip(self.base, self.base.values(), *(arm.shares for arm in self.arms), strict=True)
+        rows = zip(self.base, self.base.values(), *(arm.shares for arm in self.arms), strict=True)
         return {
             "kind": "levels",
             "warnings": list(self.warnings),
@@ -117,10 +122,13 @@ class Levels:
             "error": self.error,
             "floor": self.floor,
             "arms": [
-                {"level": arm.level, **{name: getattr(arm, name).to_dict() for name in ("tv", "kl", "distinct")}}
+                {"level": arm.level, "tv": _entry(arm.tv), "kl": _entry(arm.kl), "distinct": _entry(arm.distinct)}
                 for arm in self.arms
             ],
-            "answers": [dict(zip(("text", "base", *LEVELS), column, strict=True)) for column in columns],
+            "answers": [
+                {"text": text, "base": base, "instance": one, "list": listed, "distribution": stated}
+                for text, base, one, listed, stated in rows
+            ],
             "sentences": list(self.sentences),
         }
 
@@ -136,17 +144,17 @@ def simulate_levels(
     beta: float = 1.0,
     seed: int = 0,
 ) -> Levels:
-    """Ask pi* = p^gamma exp(reward / beta) / Z `replies` times at each level; `reward` None is a flat one.
+    """Ask pi* = p^gamma exp(reward / beta) / Z `replies` times at each level; `reward` None is a constant one.
 
-    instance: one draw from pi*. list: k different answers, drawn one after the other from pi* without those before
-    (successive sampling, by the Gumbel top-k of Vieira 2014), and one of them picked uniformly. distribution: k
-    different answers drawn so, with the probability p exp(error z) stated for each, z standard normal; divided by
-    their sum, one is drawn by them. A reply counts with the distribution that one draws from, as responses with
-    weights do in `outspoken.measure`, so the last step of a list or a distribution adds no noise.
+    instance: one draw from pi*. list: k different answers, drawn from pi* without replacement (successive
+    sampling, by the Gumbel top-k of Vieira 2014), and one of them picked uniformly. distribution: k different
+    answers drawn in the same way, with the stated probability p exp(error z) for each, z standard normal; the
+    stated ones are divided by their sum, and one answer is drawn by them. A reply counts with its distribution, as
+    responses with weights do in `outspoken.measure`, so the last step of a list or a distribution adds no noise.
 
-    Intervals resample replies; simulated, that of the total variation covers 91 to 94 % from 300 replies on.
-    Raises `UsageError` for a k, replies, error or reward that cannot be, `UndefinedError` where fewer than two
-    answers have a weight.
+    Intervals resample replies; in simulations that of the total variation covers 91 to 94 % from 300 replies on.
+    Raises `UsageError` for an invalid k, replies, error or reward, `UndefinedError` if fewer than two answers have
+    a weight.
     """
     if isinstance(p, Distribution):
         p = {candidate.text: candidate.probability for candidate in p.dedupe()}
@@ -158,31 +166,31 @@ def simulate_levels(
     arms = []
     for at, level in enumerate(LEVELS):
         random = np.random.default_rng((seed, at))
-        named = _named(logs, 1 if level == "instance" else k, replies, random)
-        stated = np.zeros(named.shape)
+        chosen = _draw_distinct(logs, 1 if level == "instance" else k, replies, random)
+        stated = np.zeros(chosen.shape)
         if level == "distribution":
-            stated = np.log(row[named]) + error * random.standard_normal(named.shape)
+            stated = np.log(row[chosen]) + error * random.standard_normal(chosen.shape)
         drawn = np.zeros((replies, len(row)))
-        np.put_along_axis(drawn, named, softmax(stated, axis=1), axis=1)
+        np.put_along_axis(drawn, chosen, softmax(stated, axis=1), axis=1)
         arms.append(_arm(level, drawn, row, seed))
     singles = np.random.default_rng((seed, len(LEVELS))).multinomial(replies, row, size=200) / replies
     floor = float(np.abs(singles - row).sum(axis=1).mean()) / 2
     return Levels(base, gamma, k, replies, error, seed, tuple(arms), floor)
 
 
-def _named(logs: Floats, k: int, replies: int, random: np.random.Generator) -> NDArray[np.intp]:
+def _draw_distinct(logs: Floats, k: int, replies: int, random: np.random.Generator) -> NDArray[np.intp]:
     """The k different answers of each reply, (replies, k): the largest of log-weight plus Gumbel noise."""
     keys = logs + random.gumbel(size=(replies, len(logs)))
     return np.argpartition(-keys, k - 1, axis=1)[:, :k]
 
 
-def _arm(level: str, drawn: Floats, row: Floats, seed: int) -> AskingLevel:
-    def estimate(statistic: Any) -> Estimate:
+def _arm(level: Level, drawn: Floats, row: Floats, seed: int) -> AskingLevel:
+    def estimate(statistic: Callable[[Floats], Floats]) -> Estimate:
         def resampled(counts: NDArray[np.int32]) -> Floats:
             return np.asarray(statistic(counts.astype(np.float64) @ drawn / len(drawn)))
 
-        found = plugin_estimate(resampled, len(drawn), resamples=_RESAMPLES, seed=seed, unit="reply")
-        return replace(found, note="")  # `Levels.warnings` says it of all levels together
+        result = plugin_estimate(resampled, len(drawn), resamples=_RESAMPLES, seed=seed, unit="reply")
+        return replace(result, note="")  # `Levels.warnings` covers all levels together
 
     return AskingLevel(
         level,
@@ -193,15 +201,25 @@ def _arm(level: str, drawn: Floats, row: Floats, seed: int) -> AskingLevel:
     )
 
 
+def _entry(estimate: Estimate) -> EstimateEntry:
+    return {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "units": estimate.units,
+        "unit": estimate.unit,
+    }
+
+
 def _check(row: Floats, k: int, replies: int, error: float) -> None:
     possible = int((row > 0).sum())
     if possible < 2:
-        raise UndefinedError("one answer has all the weight, so all levels give it: give at least two")
+        raise UndefinedError("one answer has all the weight, so all levels give it: give at least two answers")
     if not 1 <= k <= possible:
-        raise UsageError(f"k is {k}: from 1 to {possible} different answers can be named")
+        raise UsageError(f"k is {k}: it must be from 1 to {possible}, the number of different answers")
     if not 2 <= replies <= _MOST // len(row):
         raise UsageError(
-            f"replies is {replies:,}: with {len(row):,} answers from 2 to {_MOST // len(row):,} can be"
+            f"replies is {replies:,}: with {len(row):,} answers it must be from 2 to {_MOST // len(row):,}"
         )
     if not 0 <= error <= _MOST_ERROR:
         raise UsageError(f"the error of stated probabilities must be from 0 to {_MOST_ERROR}, not {error:g}")

@@ -1,4 +1,4 @@
-"""Logistic regression whose standard errors know that rows of one cluster are alike."""
+"""Logistic regression with standard errors clustered by groups of rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Fit", "fit", "fit_many"]
 _STEPS = 100
 _HALVINGS = 40
 _CONVERGED = 1e-18  # of the squared Newton decrement for each row: nine digits of the coefficients
-_FLAT = 1e-6  # of the rows: the curvature (n / 4 at most) up to which a maximum is given a second look
+_FLAT = 1e-6  # of the rows: with less curvature (at most n / 4) a maximum is checked for separable data
 _ROUNDING = 1e-13
 _COLLINEAR = 1e-9
 
@@ -31,7 +31,7 @@ class Fit:
     """Coefficients (p,), their covariance (p, p) and standard errors (p,), in the order and units of the columns.
 
     `clusters` counts the clusters. With a single one there is no clustered covariance and `cov` holds NaN.
-    `penalised` says that the data are separable and that Firth's penalty made the figures finite.
+    `penalised`: the data are separable, and Firth's penalty keeps the figures finite.
     """
 
     coef: Floats
@@ -44,16 +44,16 @@ class Fit:
         return np.sqrt(np.diag(self.cov))
 
     def interval(self, column: int, level: float = 0.95) -> tuple[float, float] | None:
-        """coef -+ t se, t being Student's with clusters - 1 degrees of freedom; None without a standard error."""
+        """coef -+ t se, with Student's t on clusters - 1 degrees of freedom; None without a standard error."""
         se = float(self.se[column])
         if not math.isfinite(se) or self.clusters < 2:
             return None
-        reach = float(student.isf((1 - level) / 2, self.clusters - 1)) * se
+        half = float(student.isf((1 - level) / 2, self.clusters - 1)) * se
         value = float(self.coef[column])
-        return value - reach, value + reach
+        return value - half, value + half
 
     def p(self, column: int) -> float | None:
-        """Two-sided, of the coefficient being 0, by the same t; None without a standard error."""
+        """Two-sided p of the same t (null hypothesis: the coefficient is 0); None without a standard error."""
         se = float(self.se[column])
         if not (math.isfinite(se) and se > 0) or self.clusters < 2:
             return None
@@ -63,24 +63,26 @@ class Fit:
 def fit(x: ArrayLike, y: ArrayLike, clusters: ArrayLike, names: Sequence[str] = ()) -> Fit:
     """Logistic regression of y (n,), of 0 and 1, on x (n, p): P(y = 1) = sigmoid(x b), by maximum likelihood.
 
-    Nothing is added to x: an intercept is a column of ones. `clusters` (n,) tells which rows belong together.
+    Nothing is added to x: an intercept is a column of ones. `clusters` (n,) gives the cluster of each row.
     The covariance is the clustered sandwich A^-1 (sum_g u_g u_g') A^-1 G/(G-1) (n-1)/(n-p), with A the information
     and u_g the score of cluster g, as in statsmodels' `cov_type="cluster"` (Liang and Zeger 1986, Biometrika 73).
 
-    Where a plane through the origin separates the two outcomes, wholly or but for rows on it, the likelihood has
-    no maximum. Firth's (1993, Biometrika 80) has one, log L + log det(A) / 2, and takes its place. Its covariance
-    is A^-1, which takes the rows for independent: residuals next to 0 would make the sandwich far too small.
+    If a plane through the origin separates the two outcomes (rows on the plane may be exceptions), the likelihood
+    has no maximum. Firth's penalised likelihood (1993, Biometrika 80), log L + log det(A) / 2, always has one and
+    is used instead. Its covariance is A^-1, which assumes independent rows: residuals close to 0 would make the
+    sandwich far too small.
 
-    `names` are the columns' in messages. Raises `UndefinedError` for a column that is a combination of those
-    before it (or all zero) and for no rows, `UsageError` for what is not finite, not 0 or 1, or of unlike lengths.
+    `names` are the columns' names in error messages. Raises `UndefinedError` for no rows and for a column that is
+    0 or a combination of those before it; `UsageError` for values that are not finite, outcomes other than 0 and
+    1, and different lengths.
     """
     rows, outcome, groups = _checked(x, y, clusters)
     n, p = rows.shape
     basis, back = _orthonormal(rows, [*names, *(f"column {at}" for at in range(len(names), p))])
     code = np.unique(groups, return_inverse=True)[1].ravel()
     count = int(code.max()) + 1
-    coef, sure = _newton(basis, basis.T @ outcome)
-    penalised = not sure and _separable(basis, outcome)
+    coef, certain = _newton(basis, basis.T @ outcome)
+    penalised = not certain and _separable(basis, outcome)
     if penalised:
         coef, _ = _newton(basis, basis.T @ outcome, penalised=True)
     fitted = expit(basis @ coef)
@@ -96,15 +98,15 @@ def fit(x: ArrayLike, y: ArrayLike, clusters: ArrayLike, names: Sequence[str] = 
 def fit_many(x: ArrayLike, sums: ArrayLike, *, penalised: bool = False) -> Floats:
     """Coefficients (B, p) of B regressions on the same x (n, p), one for each row of `sums` (B, p).
 
-    The outcomes enter the likelihood through the sums x' y alone, so these stand for them. NaN where the
-    likelihood has no maximum; with `penalised` (Firth) it always has one.
+    The likelihood depends on the outcomes y only through the sums x' y, so `sums` holds these. A coefficient is
+    NaN if the likelihood has no maximum; with `penalised` (Firth) it always has one.
     """
-    rows, wanted = np.asarray(x, dtype=np.float64), np.asarray(sums, dtype=np.float64)
+    rows, given = np.asarray(x, dtype=np.float64), np.asarray(sums, dtype=np.float64)
     basis, back = _orthonormal(rows, [f"column {at}" for at in range(rows.shape[1])])
-    targets = wanted @ back
+    targets = given @ back
     block = max(1, 2_000_000 // len(basis))
-    found = [_many(basis, targets[at : at + block], penalised) for at in range(0, len(targets), block)]
-    return np.concatenate(found) @ back.T if found else np.zeros_like(wanted)
+    parts = [_many(basis, targets[at : at + block], penalised) for at in range(0, len(targets), block)]
+    return np.concatenate(parts) @ back.T if parts else np.zeros_like(given)
 
 
 def _checked(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats, NDArray[np.generic]]:
@@ -115,9 +117,9 @@ def _checked(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> tuple[Floats, F
             f"and {groups.shape}"
         )
     if not len(rows):
-        raise UndefinedError("there is no row to fit a regression to")
+        raise UndefinedError("there are no rows to fit a regression to")
     if not np.isfinite(rows).all():
-        raise UsageError("x holds a number that is not finite: leave out rows without a figure")
+        raise UsageError("x holds a number that is not finite: remove rows with missing values")
     if not np.isin(outcome, (0, 1)).all():
         raise UsageError("y must hold 0 and 1 only")
     return rows, outcome, groups
@@ -129,7 +131,7 @@ def _orthonormal(x: Floats, names: Sequence[str]) -> tuple[Floats, Floats]:
     norms = np.linalg.norm(x, axis=0)
     if not norms.all():
         raise UndefinedError(
-            f"{names[int(np.argmin(norms))]} is 0 in all {n:,} rows: it tells nothing, leave it out"
+            f"{names[int(np.argmin(norms))]} is 0 in all {n:,} rows: it carries no information, leave it out"
         )
     q, r = np.linalg.qr(x / norms)
     kept = np.abs(np.diag(r)) > _COLLINEAR
@@ -143,7 +145,7 @@ def _orthonormal(x: Floats, names: Sequence[str]) -> tuple[Floats, Floats]:
 
 
 def _newton(z: Floats, target: Floats, *, penalised: bool = False) -> tuple[Floats, bool]:
-    """The maximum for outcomes with z'y = `target`, and whether there is no doubt that it is one."""
+    """The maximum for outcomes with z'y = `target`, and whether it is certain to be one."""
     n, p = z.shape
     coef = np.zeros(p)
     at, gradient, curvature = _at(z, target, coef, penalised)
@@ -157,23 +159,23 @@ def _newton(z: Floats, target: Floats, *, penalised: bool = False) -> tuple[Floa
                 break
             step = step / 2
         else:
-            # No step is uphill by more than rounding.
+            # No step improves the likelihood by more than rounding.
             return coef, _curved(curvature, n)
         coef, at, (gradient, curvature) = coef + step, there, derivatives
     return coef, False
 
 
 def _at(z: Floats, target: Floats, coef: Floats, penalised: bool) -> tuple[float, Floats, Floats]:
-    """The log-likelihood, its gradient and its curvature, with Firth's terms where asked for.
+    """The log-likelihood, its gradient and its curvature; with `penalised`, with Firth's terms.
 
-    A penalty is like two more rows for each, one of either outcome, that weigh half the row's leverage.
+    The penalty is equivalent to two more rows for each row, one with each outcome, weighted by half its leverage.
     """
-    along = z @ coef
-    fitted = expit(along)
+    linear = z @ coef
+    fitted = expit(linear)
     weight = fitted * (1 - fitted)
     curvature = z.T @ (z * weight[:, None])
     gradient = target - fitted @ z
-    value = float(target @ coef - np.logaddexp(0, along).sum())
+    value = float(target @ coef - np.logaddexp(0, linear).sum())
     if penalised:
         sign, logarithm = np.linalg.slogdet(curvature)
         if sign <= 0:
@@ -192,7 +194,7 @@ def _curved(curvature: Floats, n: int) -> bool:
 def _separable(z: Floats, y: Floats) -> bool:
     """Whether some b has (2y - 1) z b >= 0 in every row and above 0 in one: Albert and Anderson (1984).
 
-    Found by the linear programme of Konis (2007): the greatest sum of (2y - 1) z b under these constraints, b in
+    Decided by the linear programme of Konis (2007): the greatest sum of (2y - 1) z b under these constraints, b in
     a box. It is at least sqrt(n) where the data are separable, as z'z = n, and 0 where they are not.
     """
     signed = z * (2 * y - 1)[:, None]
@@ -201,7 +203,8 @@ def _separable(z: Floats, y: Floats) -> bool:
 
 
 def _many(z: Floats, targets: Floats, penalised: bool) -> Floats:
-    """Newton for all rows of `targets` at once; steps are held short where they could jump the maximum."""
+    """Newton's method for all rows of `targets` at once; long steps are shortened, so that none jumps over the
+    maximum."""
     n, p = z.shape
     products = (z[:, :, None] * z[:, None, :]).reshape(n, p * p)
     coef = np.zeros_like(targets)
@@ -209,20 +212,20 @@ def _many(z: Floats, targets: Floats, penalised: bool) -> Floats:
         fitted = expit(coef @ z.T)
         weight = fitted * (1 - fitted)
         curvature = (weight @ products).reshape(-1, p, p)
-        lost = np.linalg.eigvalsh(curvature)[:, 0] <= 1e-12 * n
-        curvature[lost] = np.eye(p)
+        singular = np.linalg.eigvalsh(curvature)[:, 0] <= 1e-12 * n
+        curvature[singular] = np.eye(p)
         if penalised:
             inverse = np.linalg.inv(curvature).reshape(-1, p * p)
             leverage = weight * (inverse @ products.T)
             fitted = fitted - leverage * (0.5 - fitted)
             curvature += ((weight * leverage) @ products).reshape(-1, p, p)
         step = np.linalg.solve(curvature, (targets - fitted @ z)[:, :, None])[:, :, 0]
-        step[lost] = 0
+        step[singular] = 0
         length = np.linalg.norm(step, axis=1, keepdims=True)
         coef += step * np.minimum(1, 2 / np.maximum(length, 1e-300))
         if (length <= 1e-8).all():
             break
-    for at in np.flatnonzero(lost | (length[:, 0] > 1e-8)):
-        # Of Firth's the curvature is an approximation, and full steps may go to and fro.
+    for at in np.flatnonzero(singular | (length[:, 0] > 1e-8)):
+        # For Firth's likelihood the curvature is an approximation, so full steps may oscillate.
         coef[at] = _newton(z, targets[at], penalised=True)[0] if penalised else math.nan
     return coef

@@ -1,19 +1,20 @@
-"""The layouts in which preference data are published: which columns they have, and what their rows mean."""
+"""The layouts in which preference data are published: their columns, and what their rows mean."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from outspoken.batch.source_formats import listed
 from outspoken.errors import UsageError
+from outspoken.io.text import shorten
 
 __all__ = [
     "LAYOUTS",
     "PreferenceFormat",
     "PreferencePair",
+    "PreferenceRow",
     "PreferenceRowError",
     "RatedResponse",
     "SkippedPair",
@@ -31,7 +32,7 @@ _LONGEST = 40
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
     """Two responses to a prompt. `preferred`: the first one was preferred. `gap`: the correctness of the first
-    minus that of the second, None without ratings of it. `row` is where the pair (its first response) stood."""
+    minus that of the second, None without ratings. `row` is the row of the pair, or of its first response."""
 
     prompt: str
     first: str
@@ -43,7 +44,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class RatedResponse:
-    """One response with its rating; pairs are made of those to the same prompt."""
+    """One response with its rating; pairs are built from the responses to the same prompt."""
 
     prompt: str
     text: str
@@ -54,88 +55,92 @@ class RatedResponse:
 
 @dataclass(frozen=True, slots=True)
 class SkippedPair:
-    """One response of a row that cannot be used: `reason` is what it is counted by, `detail` what stood there."""
+    """One response of a row that cannot be used: `reason` is what it is counted by, `detail` describes the
+    value."""
 
     reason: str
     detail: str = ""
 
 
 class PreferenceRowError(Exception):
-    """Why a whole row cannot be used."""
+    """A whole row cannot be used; the message says why."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
 
 
+PreferenceRow = Mapping[str, object]
+"""A row of a preference file, by its columns."""
+
 Items = Iterator[PreferencePair | RatedResponse | SkippedPair]
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceFormat:
-    """A layout by its name. `columns` is what it is told by, `ordered` whether the order within its pairs means
-    anything; `items` reads a row."""
+    """A layout. `columns` describes the columns that it is recognised by, `ordered` tells whether the order within
+    its pairs carries information. `fits` recognises it by the columns and the first row, `items` reads a row."""
 
     name: str
     columns: str
     ordered: bool
-    fits: Callable[[Sequence[str], Mapping[str, Any]], bool]
-    items: Callable[[Mapping[str, Any], int], Items]
+    fits: Callable[[Sequence[str], PreferenceRow], bool]
+    items: Callable[[PreferenceRow, int], Items]
 
 
-def layout_of(name: str, columns: Sequence[str], first: Mapping[str, Any]) -> PreferenceFormat:
-    """The layout that the columns and the first row of the file `name` have.
+def layout_of(name: str, columns: Sequence[str], first: PreferenceRow) -> PreferenceFormat:
+    """The layout of the file `name`, recognised by its columns and its first row.
 
-    Raises `UsageError` that lists the layouts where none fits.
+    Raises `UsageError`, which lists the known layouts, if none fits.
     """
-    found = next((layout for layout in LAYOUTS if layout.fits(columns, first)), None)
-    if found is None:
+    recognised = next((layout for layout in LAYOUTS if layout.fits(columns, first)), None)
+    if recognised is None:
         known = "; ".join(f"{layout.columns} ({layout.name})" for layout in LAYOUTS)
         raise UsageError(
             f"{name} has no layout of preferences: its columns are {listed(columns)}; known are {known}"
         )
-    return found
+    return recognised
 
 
-def _published_pair(row: Mapping[str, Any], position: int) -> Items:
+def _published_pair(row: PreferenceRow, position: int) -> Items:
     """prompt, chosen, rejected: texts."""
     yield _pair(_prompt(row), row.get("chosen"), row.get("rejected"), True, position)
 
 
-def _dialogues(row: Mapping[str, Any], position: int) -> Items:
-    """chosen and rejected as whole dialogues, which part at the last turn of the assistant: hh-rlhf."""
+def _dialogues(row: PreferenceRow, position: int) -> Items:
+    """chosen and rejected as whole dialogues that differ in the last turn of the assistant: hh-rlhf."""
     chosen, rejected = _text(row.get("chosen")), _text(row.get("rejected"))
-    parting = (at for at, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b)
-    shared = chosen.rfind(_TURN, 0, next(parting, min(len(chosen), len(rejected))))
+    differing = (at for at, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b)
+    shared = chosen.rfind(_TURN, 0, next(differing, min(len(chosen), len(rejected))))
     if shared < 0:
         raise PreferenceRowError("no shared prompt", "the dialogues share no turn that ends in 'Assistant:'")
     end = shared + len(_TURN)
     if any(turn in text[end:] for text in (chosen, rejected) for turn in (_TURN, _HUMAN)):
-        raise PreferenceRowError("no shared prompt", "the dialogues part before their last answer")
+        raise PreferenceRowError("no shared prompt", "the dialogues differ before their last answer")
     yield _pair(chosen[:end], chosen[end:], rejected[end:], True, position)
 
 
-def _chats(row: Mapping[str, Any], position: int) -> Items:
-    """chosen and rejected as lists of messages; those before the last one are the prompt."""
+def _chats(row: PreferenceRow, position: int) -> Items:
+    """chosen and rejected as lists of messages; the messages before the last one are the prompt."""
     (before, chosen), (before_other, rejected) = (_chat(row.get(name)) for name in ("chosen", "rejected"))
     if before != before_other:
-        raise PreferenceRowError("no shared prompt", "the chats part before their last answer")
+        raise PreferenceRowError("no shared prompt", "the chats differ before their last answer")
     yield _pair(_prompt(row, before), chosen, rejected, True, position)
 
 
-def _rating_a_row(row: Mapping[str, Any], position: int) -> Items:
-    """prompt, response, helpfulness, perhaps correctness: a response a row."""
+def _rating_a_row(row: PreferenceRow, position: int) -> Items:
+    """prompt, response, helpfulness, and optionally correctness: one response per row."""
     yield _rated(_prompt(row), row, position)
 
 
-def _completions(row: Mapping[str, Any], position: int) -> Items:
-    """instruction and completions with their scores: UltraFeedback. Truthfulness stands for correctness."""
+def _completions(row: PreferenceRow, position: int) -> Items:
+    """instruction and completions with their scores: UltraFeedback. Truthfulness is used as correctness."""
     prompt = _prompt(row)
     for entry in _list(row.get("completions"), "completions"):
         if isinstance(entry, Mapping):
             score = entry.get("fine-grained_score")
-            notes = entry.get("annotations")
-            truth = notes.get("truthfulness") if isinstance(notes, Mapping) else None
+            annotations = entry.get("annotations")
+            truth = annotations.get("truthfulness") if isinstance(annotations, Mapping) else None
             entry = {
                 "response": entry.get("response"),
                 "score": entry.get("overall_score") if score is None else score,
@@ -144,17 +149,17 @@ def _completions(row: Mapping[str, Any], position: int) -> Items:
         yield _rated(prompt, entry, position)
 
 
-def _responses(row: Mapping[str, Any], position: int) -> Items:
-    """prompt and responses, each with a text, a rating and perhaps its correctness."""
+def _responses(row: PreferenceRow, position: int) -> Items:
+    """prompt and responses, each with a text, a rating and optionally its correctness."""
     prompt = _prompt(row)
     for entry in _list(row.get("responses"), "responses"):
         yield _rated(prompt, entry, position)
 
 
-def _summaries(row: Mapping[str, Any], position: int) -> Items:
+def _summaries(row: PreferenceRow, position: int) -> Items:
     """info, two summaries and which was chosen: OpenAI's comparisons for TL;DR."""
     given = row.get("info")
-    info = {name: _said(given.get(name)) for name in _INFO} if isinstance(given, Mapping) else {}
+    info = {name: _as_text(given.get(name)) for name in _INFO} if isinstance(given, Mapping) else {}
     post = info.get("post") or info.get("article")
     if not post:
         raise PreferenceRowError("no prompt", "info holds neither a post nor an article")
@@ -170,15 +175,15 @@ def _summaries(row: Mapping[str, Any], position: int) -> Items:
     yield _pair(prompt, texts[0], texts[1], int(choice) == 0, position)
 
 
-def _has(*names: str) -> Callable[[Sequence[str], Mapping[str, Any]], bool]:
+def _has(*names: str) -> Callable[[Sequence[str], PreferenceRow], bool]:
     return lambda columns, _: set(names) <= set(columns)
 
 
-def _has_prompt(*names: str) -> Callable[[Sequence[str], Mapping[str, Any]], bool]:
+def _has_prompt(*names: str) -> Callable[[Sequence[str], PreferenceRow], bool]:
     return lambda columns, _: set(names) <= set(columns) and not set(_PROMPTS).isdisjoint(columns)
 
 
-def _are_chats(columns: Sequence[str], first: Mapping[str, Any]) -> bool:
+def _are_chats(columns: Sequence[str], first: PreferenceRow) -> bool:
     return {"chosen", "rejected"} <= set(columns) and isinstance(first.get("chosen"), (list, tuple))
 
 
@@ -189,7 +194,7 @@ LAYOUTS = (
     PreferenceFormat("tldr", "info, summaries, choice", True, _has("info", "summaries", "choice"), _summaries),
     PreferenceFormat("responses", "prompt, responses", True, _has_prompt("responses"), _responses),
     PreferenceFormat(
-        "chats", "chosen and rejected as lists of messages, perhaps prompt", False, _are_chats, _chats
+        "chats", "chosen and rejected as lists of messages, optionally prompt", False, _are_chats, _chats
     ),
     PreferenceFormat(
         "pairs", "prompt, chosen, rejected", False, _has_prompt("chosen", "rejected"), _published_pair
@@ -201,84 +206,86 @@ LAYOUTS = (
         "helpsteer", "prompt, response, helpfulness", True, _has_prompt("response", "helpfulness"), _rating_a_row
     ),
 )
-"""The layouts, the more particular first. In pairs of chosen and rejected the order means nothing."""
+"""The layouts, the more specific ones first. In pairs of chosen and rejected the order carries no information."""
 
 
-def _pair(prompt: str, first: Any, second: Any, preferred: bool, position: int) -> PreferencePair:
-    first, second = _text(first), _text(second)
-    if first.strip() == second.strip():
+def _pair(prompt: str, first: object, second: object, preferred: bool, position: int) -> PreferencePair:
+    one, other = _text(first), _text(second)
+    if one.strip() == other.strip():
         raise PreferenceRowError("equal texts")
-    return PreferencePair(prompt, first, second, preferred, None, position)
+    return PreferencePair(prompt, one, other, preferred, None, position)
 
 
-def _rated(prompt: str, entry: Any, position: int) -> RatedResponse | SkippedPair:
-    """A response with its rating, or why this one cannot be used while others of the row may be."""
+def _rated(prompt: str, entry: object, position: int) -> RatedResponse | SkippedPair:
+    """A response with its rating, or why it cannot be used; the others of the row may still be."""
     if not isinstance(entry, Mapping):
-        return SkippedPair("response that is no text", _shown(entry))
+        return SkippedPair("response that is not text", _shown(entry))
     try:
         text = _text(next((entry[name] for name in _TEXTS if name in entry), None))
     except PreferenceRowError as error:
         return SkippedPair(error.reason, error.detail)
-    given = next((entry[name] for name in _RATINGS if name in entry), None)
-    rating, correctness = _number(given), entry.get("correctness")
+    stated = next((entry[name] for name in _RATINGS if name in entry), None)
+    rating, correctness = _number(stated), entry.get("correctness")
     if rating is None:
-        return SkippedPair("rating that is no number", _shown(given))
+        return SkippedPair("rating that is not a number", _shown(stated))
     known = None if correctness is None else _number(correctness)
     if correctness is not None and known is None:
-        return SkippedPair("rating that is no number", f"correctness {_shown(correctness)}")
+        return SkippedPair("rating that is not a number", f"correctness {_shown(correctness)}")
     return RatedResponse(prompt, text, rating, known, position)
 
 
-def _prompt(row: Mapping[str, Any], before: Sequence[tuple[str, str]] = ()) -> str:
-    """The prompt of a row: the messages before the answer where there are any, else its column."""
+def _prompt(row: PreferenceRow, before: Sequence[tuple[str, str]] = ()) -> str:
+    """The prompt of a row: the messages before the answer if there are any, else its column."""
     given = next((row[name] for name in _PROMPTS if row.get(name)), None)
     if not before and isinstance(given, (list, tuple)):
         before = [_message(message) for message in given]
     if before:
-        # One request is a prompt of its own; a longer chat names who speaks.
-        text = before[0][1] if len(before) == 1 else "\n\n".join(f"{who.title()}: {said}" for who, said in before)
+        # A single message is the prompt; in a longer chat each message names its role.
+        text = (
+            before[0][1] if len(before) == 1 else "\n\n".join(f"{role.title()}: {text}" for role, text in before)
+        )
     else:
-        text = _said(given)
+        text = _as_text(given)
     if not text.strip():
         raise PreferenceRowError("no prompt")
     return text
 
 
-def _chat(value: Any) -> tuple[list[tuple[str, str]], str]:
-    """The messages before the last one, and the last one's text, which must be the assistant's."""
+def _chat(value: object) -> tuple[list[tuple[str, str]], str]:
+    """The messages before the last one, and the text of the last one, which must be the assistant's."""
     messages = [_message(message) for message in _list(value, "messages")]
     if not messages or messages[-1][0] not in ("assistant", "gpt"):
         raise PreferenceRowError("chat without an answer", "its last message is not the assistant's")
     return messages[:-1], messages[-1][1]
 
 
-def _message(value: Any) -> tuple[str, str]:
+def _message(value: object) -> tuple[str, str]:
     if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
-        raise PreferenceRowError("message that is no text", _shown(value))
+        raise PreferenceRowError("message that is not text", _shown(value))
     return str(value.get("role", "user")), value["content"]
 
 
-def _list(value: Any, what: str) -> Sequence[Any]:
+def _list(value: object, what: str) -> Sequence[object]:
     if not isinstance(value, (list, tuple)):
-        raise PreferenceRowError("responses that are no list", f"{what}: {_shown(value)}")
+        raise PreferenceRowError("responses that are not a list", f"{what}: {_shown(value)}")
     return value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None or value == "":
         raise PreferenceRowError("empty response")
     if not isinstance(value, str):
-        raise PreferenceRowError("response that is no text", _shown(value))
+        raise PreferenceRowError("response that is not text", _shown(value))
     if not value.strip():
         raise PreferenceRowError("empty response")
     return value
 
 
-def _said(value: Any) -> str:
+def _as_text(value: object) -> str:
     return value if isinstance(value, str) and not value.isspace() else ""
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -288,6 +295,5 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _shown(value: object) -> str:
+    return shorten(repr(value), _LONGEST)

@@ -1,4 +1,4 @@
-"""Preferences whose typicality bias is known, to see what an estimate makes of them."""
+"""Preferences with a known typicality bias, to test estimates of it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from outspoken.theory.preference_formats import PreferencePair
 
 __all__ = ["simulate_preferences"]
 
-_SPREAD = (
-    0.45  # SD of a response's mean log-likelihood, nats a token: differences of 0.6, as in the published data
-)
+# SD of a response's mean log-likelihood, nats a token: differences have an SD of 0.6, as in the published data.
+_SPREAD = 0.45
 _TYPICAL = -2.5
 _TOKENS = 40
-_TOGETHER = 0.6  # correlation of a response's length with its mean log-likelihood
-_ALIKE = 0.5  # correlation of the noise of two pairs of one prompt, and of their differences
+_LENGTH_CORRELATION = 0.6  # correlation of a response's length with its mean log-likelihood
+_PROMPT_CORRELATION = 0.5  # correlation of the noise of two pairs of one prompt, and of their differences
 
 
 def simulate_preferences(
@@ -29,33 +28,35 @@ def simulate_preferences(
     """Scored pairs with P(first preferred) = sigmoid(alpha d_mean + length d_tokens), d being first minus second.
 
     `alpha` is the typicality bias per nat a token, `length` a preference for longer responses per token. Longer
-    responses have a higher mean log-likelihood, so that a preference for length looks like a typicality bias where
-    length is not held equal. The pairs of a prompt are alike twice over: in their differences and in their noise
-    (a Gaussian copula of the uniforms behind the preferences, so that the model holds for each pair by itself).
-    There are no ratings of correctness.
+    responses have a higher mean log-likelihood, so that a preference for length looks like a typicality bias
+    unless length is held equal. The pairs of a prompt are correlated in their differences and in their noise (a
+    Gaussian copula of the uniforms behind the preferences, so that the model holds for each single pair). There
+    are no ratings of correctness.
 
     Raises `UsageError` for fewer than one prompt or pair.
     """
     if prompts < 1 or pairs_per_prompt < 1:
-        raise UsageError(
-            f"there must be at least one prompt and one pair of it, not {prompts} x {pairs_per_prompt}"
-        )
+        raise UsageError(f"prompts and pairs per prompt must be at least 1, not {prompts} x {pairs_per_prompt}")
     if not (math.isfinite(alpha) and math.isfinite(length)):
         raise UsageError(f"alpha and length must be finite, not {alpha} and {length}")
     rng = np.random.default_rng(seed)
     shape = (prompts, pairs_per_prompt)
 
-    def alike() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def correlated() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Standard normal, correlated within a prompt."""
         shared = rng.standard_normal((prompts, 1))
-        return math.sqrt(_ALIKE) * shared + math.sqrt(1 - _ALIKE) * rng.standard_normal(shape)
+        return math.sqrt(_PROMPT_CORRELATION) * shared + math.sqrt(1 - _PROMPT_CORRELATION) * rng.standard_normal(
+            shape
+        )
 
-    likely = np.stack([alike(), alike()])
-    stretch = _TOGETHER * likely + math.sqrt(1 - _TOGETHER**2) * rng.standard_normal(likely.shape)
-    tokens = np.maximum(1, np.rint(_TOKENS * np.exp(0.3 * stretch))).astype(int)
+    likely = np.stack([correlated(), correlated()])
+    log_length = _LENGTH_CORRELATION * likely + math.sqrt(1 - _LENGTH_CORRELATION**2) * rng.standard_normal(
+        likely.shape
+    )
+    tokens = np.maximum(1, np.rint(_TOKENS * np.exp(0.3 * log_length))).astype(int)
     means = _TYPICAL + _SPREAD * likely
-    chance = expit(alpha * (means[0] - means[1]) + length * (tokens[0] - tokens[1]))
-    preferred = ndtr(alike()) < chance
+    probability = expit(alpha * (means[0] - means[1]) + length * (tokens[0] - tokens[1]))
+    preferred = ndtr(correlated()) < probability
     return [
         ScoredPair(
             PreferencePair(

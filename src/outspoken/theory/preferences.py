@@ -1,4 +1,4 @@
-"""Preference data: which of two responses to a prompt people, or raters in their place, liked better."""
+"""Preference data: which of two responses to a prompt was preferred, by people or by a model as a rater."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike, fspath
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.theory.preference_formats import (
     PreferenceFormat,
     PreferencePair,
+    PreferenceRow,
     PreferenceRowError,
     RatedResponse,
     SkippedPair,
@@ -25,10 +25,10 @@ from outspoken.theory.preference_formats import (
 __all__ = ["CUES", "PUBLISHED", "PreferencePair", "Preferences", "read_preferences"]
 
 PUBLISHED = "{prompt}\n\n    Response: "
-"""What stands before a response, as published: Verbalized Sampling (arXiv 2510.01171) and its code."""
+"""The text before a response, as published: Verbalized Sampling (arXiv 2510.01171) and its code."""
 
 CUES = ("Assistant:", "TL;DR:")
-"""A prompt that ends with one of these already asks for the response, and nothing is put between them."""
+"""A prompt that ends with one of these already asks for the response: nothing is inserted between them."""
 
 _SHOWN = 10
 
@@ -37,95 +37,95 @@ _SHOWN = 10
 class Preferences:
     """The pairs of a file, in its order.
 
-    `layout` is the layout's name, `ordered` whether the order of first and second means anything (the order of
-    the data; in chosen and rejected it does not). `rows` counts the file's rows, `found` the pairs in it before
-    `limit`. `skipped` counts by reason what could not be used: rows, responses of rated data, or pairs; `ties`
-    the pairs with equal ratings, which say nothing. `examples` name some of the skipped with their rows.
-    `format` is what the prompt is put into.
+    `layout` is the layout's name. `ordered` tells whether the order of first and second carries information: in
+    rated data it does, in chosen and rejected it does not. `rows` counts the file's rows, `available` the pairs in
+    it before `limit`. `skipped` counts what could not be used, by reason: rows, responses of rated data, or pairs.
+    `ties` counts the pairs with equal ratings, which are dropped. `examples` describe some of the skipped ones
+    with their rows. `prompt_format` is the text before a response, with "{prompt}" in it.
     """
 
     pairs: tuple[PreferencePair, ...]
     layout: str
     ordered: bool
     rows: int
-    found: int
+    available: int
     skipped: Mapping[str, int]
     ties: int
     examples: tuple[str, ...]
-    format: str
+    prompt_format: str
     file: str
 
     @property
     def prompts(self) -> int:
-        """How many different prompts the pairs have."""
+        """The number of different prompts."""
         return len({pair.prompt for pair in self.pairs})
 
     @property
     def correctness(self) -> bool:
-        """Whether ratings of correctness came with the pairs."""
+        """Whether the pairs have ratings of correctness."""
         return any(pair.gap is not None for pair in self.pairs)
 
     def text_of(self, prompt: str) -> str:
-        """The text before a response: the response follows as it is.
+        """The text before a response; the response follows it unchanged.
 
-        A prompt that ends with one of `CUES` is taken as it is, unless the format is one of the caller's own.
+        A prompt that ends with one of `CUES` is not changed, unless the format is the caller's own.
         """
-        if self.format == PUBLISHED and prompt.endswith(CUES):
+        if self.prompt_format == PUBLISHED and prompt.endswith(CUES):
             return prompt
-        return self.format.replace("{prompt}", prompt)
+        return self.prompt_format.replace("{prompt}", prompt)
 
 
 def read_preferences(
-    path: str | PathLike[str], *, text_format: str = PUBLISHED, limit: int | None = None, seed: int = 0
+    path: str | PathLike[str], *, prompt_format: str = PUBLISHED, limit: int | None = None, seed: int = 0
 ) -> Preferences:
-    """The pairs of a preference file: JSON lines, JSON, CSV or Parquet, all but Parquet perhaps packed as .gz.
+    """The pairs of a preference file: JSON lines, JSON, CSV (each also as .gz) or Parquet.
 
-    The columns tell the layout: see `outspoken.theory.preference_formats.LAYOUTS`. `text_format` is what stands
-    before a response, with the prompt in its place. `limit` takes that many pairs at random, by `seed`, and keeps
-    their order.
+    The layout is recognised by the columns: see `outspoken.theory.preference_formats.LAYOUTS`. `prompt_format` is
+    the text before a response, with "{prompt}" in it. `limit` draws that many pairs at random, by `seed`, and
+    keeps their order.
 
-    Raises `UsageError` for a file that is missing, has no row or fits no layout, for a format without
-    "{prompt}", and for a limit below 1; `UndefinedError` where no pair is left.
+    Raises `UsageError` if the file is missing, has no row or fits no layout, for a format without "{prompt}", and
+    for a limit below 1; `UndefinedError` if no pair is left.
     """
-    if text_format.count("{prompt}") != 1:
-        raise UsageError(f"the format {text_format!r} must hold {{prompt}} once: what stands before a response")
+    if prompt_format.count("{prompt}") != 1:
+        raise UsageError(f"the prompt format {prompt_format!r} must contain {{prompt}} exactly once")
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be at least 1 pair, not {limit}")
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, not {seed}")
     source = _Source(fspath(path))
-    gathered = _Gathered(source)
-    gathered.read()
-    pairs = gathered.pairs()
+    collected = _CollectedPairs(source)
+    collected.read()
+    pairs = collected.pairs()
     if not pairs:
-        why = "; ".join(f"{reason}: {count:,}" for reason, count in gathered.skipped.items())
+        why = "; ".join(f"{reason}: {count:,}" for reason, count in collected.skipped.items())
         raise UndefinedError(
-            f"{source.name} holds no pair that can be used in {gathered.rows:,} rows "
-            f"({why or 'no pair'}; ties: {gathered.ties:,})"
+            f"{source.name} holds no pair that can be used in {collected.rows:,} rows "
+            f"({why or 'no pair'}; ties: {collected.ties:,})"
         )
-    found = len(pairs)
-    if limit is not None and limit < found:
-        kept = np.random.default_rng(seed).choice(found, limit, replace=False)
-        pairs = [pairs[at] for at in sorted(kept)]
-    if text_format == PUBLISHED and all(pair.prompt.endswith(CUES) for pair in pairs):
-        text_format = "{prompt}"
-    layout = gathered.layout
+    available = len(pairs)
+    if limit is not None and limit < available:
+        drawn = np.random.default_rng(seed).choice(available, limit, replace=False)
+        pairs = [pairs[at] for at in sorted(drawn)]
+    if prompt_format == PUBLISHED and all(pair.prompt.endswith(CUES) for pair in pairs):
+        prompt_format = "{prompt}"
+    layout = collected.layout
     return Preferences(
         tuple(pairs),
         layout.name,
         layout.ordered,
-        gathered.rows,
-        found,
-        dict(gathered.skipped),
-        gathered.ties,
-        tuple(gathered.examples),
-        text_format,
+        collected.rows,
+        available,
+        dict(collected.skipped),
+        collected.ties,
+        tuple(collected.examples),
+        prompt_format,
         source.name,
     )
 
 
 class _Source(SourceReader):
-    """Tells the formats what a file is called, and keeps its columns."""
+    """The name of a file for messages, and its columns."""
 
     def __init__(self, path: str) -> None:
         super().__init__("standard input" if path == "-" else path, None, None)
@@ -136,8 +136,8 @@ class _Source(SourceReader):
         self.columns = list(names)
 
 
-class _Gathered:
-    """What the rows of one file held."""
+class _CollectedPairs:
+    """The pairs of one file, read row by row, and what was skipped."""
 
     layout: PreferenceFormat
 
@@ -170,7 +170,7 @@ class _Gathered:
             raise UsageError(f"{self._source.name} holds no preference that can be read{why}")
         self.layout = layout
 
-    def _take(self, layout: PreferenceFormat, position: int, row: dict[str, Any]) -> None:
+    def _take(self, layout: PreferenceFormat, position: int, row: PreferenceRow) -> None:
         try:
             for item in layout.items(row, position):
                 if isinstance(item, PreferencePair):
@@ -183,7 +183,7 @@ class _Gathered:
             self._skip(error.reason, position, error.detail)
 
     def pairs(self) -> list[PreferencePair]:
-        """The pairs as they stand, and those of the ratings within each prompt."""
+        """The pairs that the file states, and those built from the ratings of each prompt's responses."""
         for responses in self._rated.values():
             self._pairs += self._within(responses)
         return self._pairs

@@ -1,14 +1,22 @@
-"""The words of a theory page: what it is about, its main figures, and what its terms mean."""
+"""The text of a theory page: what it is about, its main figures, and what its terms mean."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from outspoken.report.format import number
+from outspoken.report.format import NONE, alike, number, p_equation, p_value, percent
+from outspoken.theory.documents import (
+    GammaDocument,
+    IntervalEntry,
+    LevelsDocument,
+    SharpenDocument,
+    TheoryDocument,
+    TypicalityDocument,
+    ends,
+)
 
-__all__ = ["ABOUT", "GLOSSARY", "TITLES", "Tile", "asked", "chance", "digits", "tiles", "written"]
+__all__ = ["ABOUT", "GLOSSARY", "TITLES", "Tile", "interval_text", "level_title", "tiles"]
 
 TITLES = {
     "typicality": "Do people prefer what is typical?",
@@ -17,18 +25,19 @@ TITLES = {
     "levels": "What to ask for: an answer, a list, or a distribution",
 }
 ABOUT = {
-    "typicality": "A model is aligned with what people prefer. If people prefer familiar texts, whatever their "
-    "worth, then alignment teaches the model to write the most familiar ones. How familiar a text is, a base "
-    "model tells: by how likely it finds the text. Here is whether the preferences in this file lean that way.",
+    "typicality": "A model is aligned with what people prefer. If people prefer familiar texts regardless of "
+    "their quality, alignment teaches the model to write the most familiar ones. A base model measures how "
+    "familiar a text is: by how likely it finds the text. This page shows whether the preferences in this file "
+    "lean that way.",
     "sharpen": "If people prefer what is familiar, alignment raises every probability to a power, gamma, and "
-    "makes them sum to 1 again. Above 1 that takes from rare answers and gives to likely ones, though none is "
-    "better than another.",
+    "makes them sum to 1 again. A power above 1 moves probability from rare answers to likely ones, although none "
+    "is better than another.",
     "gamma": "Alignment that rewards the familiar raises every probability of the base model to a power, gamma. "
-    "Where all answers are equally right, nothing else should move them, so gamma can be read off: 1 means that "
+    "If all answers are equally right, nothing else should change them, so gamma can be measured: 1 means that "
     "nothing changed.",
-    "levels": "A sharpened model that is asked for one answer gives nearly always the same. It can also be asked "
-    "for a list, or for a distribution: answers with their probabilities. Here is how near each comes to the "
-    "model before alignment.",
+    "levels": "A sharpened model that is asked for one answer nearly always gives the same. It can also be asked "
+    "for a list, or for a distribution: answers with their probabilities. This page shows how close each of them "
+    "comes to the model before alignment.",
 }
 GLOSSARY = (
     (
@@ -38,27 +47,28 @@ GLOSSARY = (
     ),
     (
         "alpha, the typicality bias",
-        "How much the log-odds of being preferred grow when a response is one nat a token more likely to the "
+        "How much the log-odds of being preferred grow when a response is one nat a token more likely under the "
         "base model; 0 is no bias.",
     ),
     (
         "beta",
-        "How strongly alignment holds the model to its base: the smaller it is, the more the reward may change.",
+        "How strongly alignment keeps the model close to its base: the smaller it is, the more the reward can "
+        "change.",
     ),
     (
         "gamma",
-        "1 + alpha / beta, the power that alignment raises probabilities to: 1 changes nothing, more makes "
-        "likely answers likelier still.",
+        "1 + alpha / beta, the power that alignment raises probabilities to: 1 changes nothing, a larger one "
+        "makes likely answers even likelier.",
     ),
     (
         "odds ratio",
-        "By what the odds of being preferred are multiplied when a response is one standard deviation more "
-        "likely to the base model; 1 is no difference.",
+        "The factor by which the odds of being preferred change when a response is one standard deviation more "
+        "likely under the base model; 1 is no difference.",
     ),
     (
         "effective size and entropy",
-        "The effective size is how many equally likely answers would be as varied; entropy is its natural "
-        "logarithm.",
+        "The effective size is the number of equally likely answers that have the same entropy; entropy is its "
+        "natural logarithm.",
     ),
     (
         "total variation",
@@ -67,15 +77,15 @@ GLOSSARY = (
     ),
     (
         "95 % interval",
-        "The values that agree with the data; a method that makes such intervals misses the truth in 1 case of "
-        "20.",
+        "The values that are compatible with the data; a method that gives such intervals misses the true value "
+        "in 1 case of 20.",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A main figure, its interval (empty for none), and what it means."""
+    """A main figure, its interval (empty if there is none), and what it means."""
 
     name: str
     value: str
@@ -83,57 +93,53 @@ class Tile:
     meaning: str
 
 
-def tiles(document: Mapping[str, Any]) -> list[Tile]:
-    """The main figures of a document, by its `kind`."""
-    made = {"typicality": _typicality, "sharpen": _sharpen, "gamma": _gamma, "levels": _levels}
-    return made[document["kind"]](document)
+def tiles(document: TheoryDocument) -> list[Tile]:
+    """The main figures of a document."""
+    if document["kind"] == "typicality":
+        return _typicality(document)
+    if document["kind"] == "sharpen":
+        return _sharpen(document)
+    if document["kind"] == "gamma":
+        return _gamma(document)
+    return _levels(document)
 
 
-def written(figure: Mapping[str, Any], scale: float = 1) -> tuple[str, str]:
-    """A figure, and its interval as `low to high`, empty where there is none; both with the same decimals."""
-    value, low, high = (None if figure[end] is None else scale * figure[end] for end in ("value", "low", "high"))
+def interval_text(figure: IntervalEntry, scale: float = 1) -> tuple[str, str]:
+    """A figure, and its interval as `low to high` (empty if there is none), with the same decimals."""
+    value, low, high = ends(figure)
     if value is None:
-        return "–", ""
-    size = max(abs(end) for end in (value, low, high) if end is not None)
-    text = "" if low is None or high is None else f"{digits(low, size)} to {digits(high, size)}"
-    return digits(value, size), text
+        return NONE, ""
+    if low is None or high is None:
+        return number(scale * value), ""
+    text, *limits = alike(scale * value, scale * low, scale * high)
+    return text, " to ".join(limits)
 
 
-def digits(value: float, size: float) -> str:
-    """A number with the decimals that suit numbers up to `size`, a million and more as a power of ten."""
-    if size >= 1e6:
-        text = f"{value:.2g}"
-    elif 0.0005 <= size < 0.05:
-        text = f"{value:.{4 if size >= 0.005 else 5}f}"
-    else:
-        return number(value, like=size)
-    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "\N{MINUS SIGN}")
+def level_title(level: str) -> str:
+    """What a model is asked for at this level."""
+    return {"instance": "one answer", "list": "a list", "distribution": "a distribution"}.get(level, level)
 
 
-def chance(p: float | None) -> str:
-    return "–" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
-
-
-def _tile(name: str, figure: Mapping[str, Any], meaning: str, scale: float = 1, unit: str = "") -> Tile:
-    value, within = written(figure, scale)
+def _tile(name: str, figure: IntervalEntry, meaning: str, scale: float = 1, unit: str = "") -> Tile:
+    value, within = interval_text(figure, scale)
     return Tile(name, value + unit * (figure["value"] is not None), within, meaning)
 
 
-def _typicality(document: Mapping[str, Any]) -> list[Tile]:
-    p = chance(document["alpha"]["p"])
+def _typicality(document: TypicalityDocument) -> list[Tile]:
+    p = p_equation(document["alpha"]["p"])
     return [
-        _tile("alpha", document["alpha"], f"The typicality bias, per nat a token. 0 would be none (p {_is(p)})."),
+        _tile("alpha", document["alpha"], f"The typicality bias, per nat a token. 0 would be none ({p})."),
         _tile(
             "odds ratio",
             document["odds_ratio"],
-            "What the odds of being preferred are multiplied by when a response is one standard deviation "
+            "The factor by which the odds of being preferred change when a response is one standard deviation "
             f"({number(document['sd'])} nats a token) more likely. 1 would be no bias.",
         ),
         _tile(
             "change, in points",
             document["change"],
-            "How far the chance of being preferred moves, in percentage points, from one standard deviation less "
-            "likely to one more. 0 would be no bias.",
+            "The change of the probability of being preferred, in percentage points, from one standard deviation "
+            "less likely to one more. 0 would be no bias.",
             100,
         ),
         _tile(
@@ -147,51 +153,52 @@ def _typicality(document: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
-def _sharpen(document: Mapping[str, Any]) -> list[Tile]:
+def _sharpen(document: SharpenDocument) -> list[Tile]:
     before, after = document["before"], document["after"]
-    top = max(document["answers"], key=lambda answer: float(answer["after"]))
-    how = f"1 + {document['alpha']:g} / {document['beta']:g}. " if document["alpha"] is not None else ""
+    top = max(document["answers"], key=lambda answer: answer["after"])
+    alpha, beta = document["alpha"], document["beta"]
+    source = "" if alpha is None or beta is None else f"1 + {alpha:g} / {beta:g}. "
     return [
-        Tile("gamma", number(document["gamma"]), "", f"{how}The power that every probability is raised to."),
+        Tile("gamma", number(document["gamma"]), "", f"{source}The power that every probability is raised to."),
         Tile(
             "effective size",
-            f"{number(before['effective_size'])} → {number(after['effective_size'])}",
+            _change([before["effective_size"], after["effective_size"]]),
             "",
-            "As many equally likely answers would be as varied.",
+            "The number of equally likely answers with the same entropy.",
         ),
         Tile(
             "entropy",
-            f"{number(before['entropy'])} → {number(after['entropy'])}",
+            _change([before["entropy"], after["entropy"]]),
             "",
             "The logarithm of the effective size, in nats.",
         ),
         Tile(
             "most likely answer",
-            f"{top['before']:.1%} → {top['after']:.1%}",
+            f"{percent(top['before'])} → {percent(top['after'])}",
             "",
-            f"What becomes of {top['text'][:60]}.",
+            f"The share of {top['text'][:60]}.",
         ),
     ]
 
 
-def _gamma(document: Mapping[str, Any]) -> list[Tile]:
+def _gamma(document: GammaDocument) -> list[Tile]:
     gamma, fit = document["gamma"], document["fit"]
-    made = [
-        _tile("gamma", gamma, "The power that leads from the base to the aligned model. 1 would be no change."),
-        Tile("p of gamma = 1", chance(gamma["p"]), "", "How often chance alone would lead as far from 1."),
-    ]
     names = {"tv": "distance from the fitted power", "r2": "explained by the base"}
-    about = document.get("about", {})
-    made += [
-        Tile(title, number(fit[name]), "", about.get(name, "")) for name, title in names.items() if name in fit
+    return [
+        _tile("gamma", gamma, "The power that leads from the base to the aligned model. 1 would be no change."),
+        Tile("p of gamma = 1", p_value(gamma["p"]), "", "How often chance alone would lead as far from 1."),
+        *(
+            Tile(title, number(fit[name]), "", document["about"].get(name, ""))
+            for name, title in names.items()
+            if name in fit
+        ),
     ]
-    return made
 
 
-def _levels(document: Mapping[str, Any]) -> list[Tile]:
+def _levels(document: LevelsDocument) -> list[Tile]:
     return [
         _tile(
-            f"asked for {asked(arm['level'])}",
+            f"asked for {level_title(arm['level'])}",
             arm["tv"],
             "Total variation from the base distribution: 0 would be none.",
         )
@@ -199,10 +206,5 @@ def _levels(document: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
-def asked(level: str) -> str:
-    """What a level asks for."""
-    return {"instance": "one answer", "list": "a list", "distribution": "a distribution"}.get(level, level)
-
-
-def _is(p: str) -> str:
-    return p if p.startswith("<") else f"= {p}"
+def _change(figures: Sequence[float | None]) -> str:
+    return " → ".join(NONE if figure is None else number(figure) for figure in figures)

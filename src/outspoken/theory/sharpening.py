@@ -1,17 +1,17 @@
-"""What alignment does to a distribution: the power that it raises it to, and what is left of its variety.
+"""What alignment does to a distribution: the power that it raises it to, and the variety that remains.
 
 A reward with typicality bias, r + alpha log pi_ref, and a KL penalty beta have the optimum
 pi* = pi_ref^gamma exp(r / beta) / Z with gamma = 1 + alpha / beta: Verbalized Sampling (arXiv 2510.01171),
 equations 1 to 3. Answers are a mapping {answer: weight}, a `Distribution`, or rows of weights (numpy, answers on
-the last axis); weights are divided by their sum. What comes back has the form of what was given.
+the last axis); weights are divided by their sum. The result has the form of the argument.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +20,12 @@ from outspoken.distribution import Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure import sets
 from outspoken.measure.divergence import shares
+from outspoken.theory.documents import VarietyEntry
 
 __all__ = [
     "SharpenedVariety",
     "aligned_optimum",
     "apply_reward",
-    "curve",
     "draws_to_new",
     "effective_size",
     "entropy",
@@ -34,6 +34,7 @@ __all__ = [
     "log_weights",
     "objective",
     "sharpen",
+    "variety_curve",
 ]
 
 Floats = NDArray[np.float64]
@@ -44,23 +45,25 @@ Same = TypeVar("Same", Mapping[str, float], Distribution, Floats)
 def gamma_of(alpha: float, beta: float) -> float:
     """gamma = 1 + alpha / beta, the power that alignment raises the base distribution to.
 
-    alpha is the typicality bias of the reward (per nat), beta > 0 the KL coefficient. 1 leaves a distribution as
-    it is (alpha = 0), above 1 sharpens it. A negative alpha is a taste for the unusual: between 0 and 1 flattens,
-    0 (alpha = -beta) makes all answers equal, below 0 puts the rarest first. Raises `UsageError`.
+    alpha is the typicality bias of the reward (per nat), beta > 0 the KL coefficient. A gamma of 1 (alpha = 0)
+    changes nothing, above 1 it sharpens. With a negative alpha the unusual is preferred: a gamma between 0 and 1
+    flattens, 0 (alpha = -beta) makes all answers equally likely, below 0 the rarest become the likeliest.
+
+    Raises `UsageError` if alpha or gamma is not finite, or beta is not above 0.
     """
     _positive("beta", beta)
     if not math.isfinite(alpha):
         raise UsageError(f"alpha must be a finite number, not {alpha:g}")
     gamma = 1 + alpha / beta
     if not math.isfinite(gamma):
-        raise UsageError(f"alpha {alpha:g} over beta {beta:g} is no finite number: give a larger beta")
+        raise UsageError(f"alpha {alpha:g} over beta {beta:g} is not a finite number: give a larger beta")
     return gamma
 
 
 def sharpen(p: Same, gamma: float) -> Same:
-    """p^gamma / sum p^gamma. What has weight 0 keeps 0 for every gamma; gamma = 0 is uniform over the others.
+    """p^gamma / sum p^gamma. A weight of 0 stays 0 for every gamma; gamma = 0 is uniform over the others.
 
-    A `Distribution` keeps its provenance and all else (for gamma > 0 it is `tempered(1 / gamma)`).
+    A `Distribution` keeps its provenance and all its other fields (for gamma > 0 it is `tempered(1 / gamma)`).
     """
     if isinstance(p, Distribution) and 0 < gamma < math.inf:
         return p.tempered(1 / gamma)
@@ -70,7 +73,7 @@ def sharpen(p: Same, gamma: float) -> Same:
 def apply_reward(p: Same, reward: Mapping[str, float] | ArrayLike, beta: float) -> Same:
     """p exp(reward / beta) / Z: the optimum for a reward without typicality bias.
 
-    `reward` has one finite number for each answer of `p`: by its text, or in the order of a row.
+    `reward` has one finite number for each answer of `p`, by its text or in the order of a row.
     """
     return aligned_optimum(p, reward, 0.0, beta)
 
@@ -78,14 +81,14 @@ def apply_reward(p: Same, reward: Mapping[str, float] | ArrayLike, beta: float) 
 def aligned_optimum(p: Same, reward: Mapping[str, float] | ArrayLike | None, alpha: float, beta: float) -> Same:
     """pi* = p^gamma exp(reward / beta) / Z, gamma = 1 + alpha / beta: what maximises `objective`, in closed form.
 
-    Source: arXiv 2510.01171, equation 3. `reward` as in `apply_reward`; None is a flat one.
+    Source: arXiv 2510.01171, equation 3. `reward` as in `apply_reward`; None is a constant one.
     """
     rewards = None if reward is None else _rewards(p, reward)
     return _like(p, log_weights(_rows(p), gamma_of(alpha, beta), rewards, beta))
 
 
 def log_weights(rows: Floats, gamma: float, reward: Floats | None = None, beta: float = 1.0) -> Floats:
-    """gamma ln p + reward / beta of rows of shares, not normalised; -inf where p is 0. No power overflows here."""
+    """gamma ln p + reward / beta of rows of shares, not normalised; -inf where p is 0. Powers do not overflow."""
     if not math.isfinite(gamma):
         raise UsageError(f"gamma must be a finite number, not {gamma:g}")
     _positive("beta", beta)
@@ -102,8 +105,8 @@ def objective(
 ) -> float:
     """E_pi[r + alpha ln p] - beta KL(pi || p), in the unit of the reward: what alignment maximises.
 
-    Source: arXiv 2510.01171, equations 1 and 2. Both are mappings, or rows in the same order. -inf where `pi`
-    gives a weight to an answer that `p` gives none.
+    Source: arXiv 2510.01171, equations 1 and 2. Both are mappings, or rows in the same order. The result is -inf
+    if `pi` gives weight to an answer that has none in `p`.
     """
     if isinstance(pi, Mapping) and isinstance(p, Mapping):
         if any(weight > 0 and not p.get(answer, 0) > 0 for answer, weight in pi.items()):
@@ -111,11 +114,11 @@ def objective(
         pi = np.array([pi.get(answer, 0.0) for answer in p])
     chosen, base = _row(pi), _row(p)
     rewards = np.zeros_like(base) if reward is None else _rewards(p, reward)
-    on = chosen > 0
-    if (base[on] == 0).any():
+    possible = chosen > 0
+    if (base[possible] == 0).any():
         return -math.inf
-    logs = np.log(base[on])
-    return float(chosen[on] @ (rewards[on] + alpha * logs - beta * (np.log(chosen[on]) - logs)))
+    logs, chosen = np.log(base[possible]), chosen[possible]
+    return float(chosen @ (rewards[possible] + alpha * logs - beta * (np.log(chosen) - logs)))
 
 
 def entropy(p: Answers) -> float:
@@ -124,12 +127,12 @@ def entropy(p: Answers) -> float:
 
 
 def effective_size(p: Answers) -> float:
-    """exp of the entropy: how many equally likely answers would be as various."""
+    """exp of the entropy: the number of equally likely answers with the same entropy."""
     return sets.effective_size(_row(p))
 
 
 def expected_distinct(p: Answers, n: int) -> float:
-    """sum 1 - (1 - p)^n: how many different answers n independent draws hold on average."""
+    """sum 1 - (1 - p)^n: the expected number of different answers among n independent draws."""
     if n < 0:
         raise UsageError(f"the number of draws must be at least 0, not {n}")
     row = _row(p)
@@ -138,10 +141,12 @@ def expected_distinct(p: Answers, n: int) -> float:
 
 
 def draws_to_new(p: Answers) -> float:
-    """sum p / (1 - p): how many further draws it takes on average until one differs from the first draw, for
-    1 / (1 - p_i) of them follow a first answer i. Infinite where one answer has all the weight."""
+    """sum p / (1 - p): the expected number of further draws until one differs from the first.
+
+    After a first answer i it is 1 / (1 - p_i). Infinite if one answer has all the weight.
+    """
     row = np.sort(_row(p))
-    # 1 - p of a likely answer is what the others have; a difference would lose it to rounding.
+    # For the likeliest answer, 1 - p is computed as the sum of the others: the difference would lose digits.
     rest = 1 - row
     rest[-1] = row[:-1].sum()
     return math.inf if rest[-1] == 0 else float((row / rest).sum())
@@ -149,8 +154,8 @@ def draws_to_new(p: Answers) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SharpenedVariety:
-    """How various a distribution is after sharpening by `gamma` (1: as it is). Entropy is in nats; `distinct_10`
-    and `distinct_100` are the different answers expected in so many draws."""
+    """The variety of a distribution after sharpening by `gamma` (1: unchanged). Entropy is in nats; `distinct_10`
+    and `distinct_100` are the expected numbers of different answers in 10 and in 100 draws."""
 
     gamma: float
     entropy: float
@@ -163,15 +168,21 @@ class SharpenedVariety:
     def of(cls, p: Answers, gamma: float = 1.0) -> SharpenedVariety:
         """The figures of p^gamma."""
         row = sharpen(_row(p), gamma)
-        many = (expected_distinct(row, 10), expected_distinct(row, 100))
-        return cls(gamma, entropy(row), effective_size(row), draws_to_new(row), *many)
+        distinct = (expected_distinct(row, 10), expected_distinct(row, 100))
+        return cls(gamma, entropy(row), effective_size(row), draws_to_new(row), *distinct)
 
-    def to_dict(self) -> dict[str, float | None]:
-        """JSON-ready: None for draws that never end."""
-        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+    def to_dict(self) -> VarietyEntry:
+        """The figures without gamma, JSON-ready: None for an infinite number of draws."""
+        return {
+            "entropy": self.entropy,
+            "effective_size": self.effective_size,
+            "draws_to_new": self.draws_to_new if math.isfinite(self.draws_to_new) else None,
+            "distinct_10": self.distinct_10,
+            "distinct_100": self.distinct_100,
+        }
 
 
-def curve(p: Answers, gammas: Iterable[float]) -> tuple[SharpenedVariety, ...]:
+def variety_curve(p: Answers, gammas: Iterable[float]) -> tuple[SharpenedVariety, ...]:
     """The figures of p^gamma for each gamma."""
     row = _row(p)
     return tuple(SharpenedVariety.of(row, gamma) for gamma in gammas)
@@ -193,15 +204,15 @@ def _rows(p: Answers) -> Floats:
 def _row(p: Answers) -> Floats:
     row = _rows(p)
     if row.ndim != 1:
-        raise UsageError(f"one row of weights is wanted, not an array of shape {row.shape}")
+        raise UsageError(f"one row of weights is needed, not an array of shape {row.shape}")
     return row
 
 
 def _rewards(p: Answers, reward: Mapping[str, float] | ArrayLike) -> Floats:
     if isinstance(reward, Mapping):
         names = list(p) if isinstance(p, Mapping) else list(p.texts) if isinstance(p, Distribution) else []
-        if lacking := [name for name in names if name not in reward]:
-            raise UsageError(f"there is no reward for {lacking[0]!r}: give one for each answer")
+        if missing := [name for name in names if name not in reward]:
+            raise UsageError(f"there is no reward for {missing[0]!r}: give one for each answer")
         reward = [reward[name] for name in names]
     rewards = np.asarray(reward, dtype=np.float64)
     if rewards.shape[-1:] != _rows(p).shape[-1:]:
@@ -217,13 +228,10 @@ def _like(p: Same, logs: Floats) -> Same:
     """The distribution of these log-weights, in the form of `p`."""
     weights = np.exp(logs - logs.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
-    made: Any = weights
     if isinstance(p, Distribution):
         pairs = zip(p.candidates, weights.tolist(), strict=True)
-        made = replace(p, candidates=tuple(replace(c, probability=weight) for c, weight in pairs))
-    elif isinstance(p, Mapping):
-        made = dict(zip(p, weights.tolist(), strict=True))
-    return cast(Same, made)
+        return replace(p, candidates=tuple(replace(c, probability=weight) for c, weight in pairs))
+    return cast(Same, dict(zip(p, weights.tolist(), strict=True)) if isinstance(p, Mapping) else weights)
 
 
 def _positive(name: str, value: float) -> None:

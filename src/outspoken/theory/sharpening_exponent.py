@@ -1,8 +1,8 @@
-"""The power gamma that leads from a base model's distribution to the aligned model's, where all answers are right:
-from draws of the aligned model and the base's shares, or from log-probabilities of both.
+"""The sharpening exponent gamma, estimated for questions whose answers are all equally right: from draws of the
+aligned model and the base's shares, or from log-probabilities of both models.
 
-Where the true reward is flat, the aligned model is the base to the power gamma = 1 + alpha / beta, normalised
-(Verbalized Sampling, arXiv 2510.01171, equation 3). gamma = 1 is an alignment that changed nothing.
+With a constant true reward, the aligned model is the base to the power gamma = 1 + alpha / beta, normalised
+(Verbalized Sampling, arXiv 2510.01171, equation 3). gamma = 1 means that alignment changed nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from outspoken.measure.statistics import FEW
 from outspoken.theory.gamma_result import Gamma, Point
 from outspoken.theory.sharpening import sharpen
 
-__all__ = ["Gamma", "Point", "gamma_from_counts", "gamma_from_logprobs"]
+__all__ = ["gamma_from_counts", "gamma_from_logprobs"]
 
 Floats = NDArray[np.float64]
 
@@ -42,23 +42,24 @@ def gamma_from_counts(
 ) -> Gamma:
     """The maximum-likelihood gamma of reference^gamma for independent draws of the aligned model.
 
-    `trials` are counts of answers, a mapping for each run of draws; `reference` are weights. Answers without a
-    weight there are left out, counted and warned of. The likelihood is concave; at its top the mean of
-    ln(reference) over the draws is what the power expects.
+    `trials` are counts of answers, one mapping for each trial; `reference` holds weights. Answers without a weight
+    there are left out, counted, and reported as a warning. The likelihood is concave; at its maximum the mean of
+    ln(reference) over the draws equals its expectation under the power.
 
-    The interval is a sandwich with t on the number of units less one. Units are trials where there are at least
-    `FEW` that have draws (draws of one trial may be alike), else draws. Simulated on the US states with gamma from
-    1 to 4 it covers 93 to 97 % with 6 trials as with 30, also where trials differ among each other; taking draws
-    for units there covers 45 to 80 %.
+    The interval is a sandwich with t on the number of units minus one. The units are trials if at least `FEW` of
+    them have draws (the draws of one trial may be correlated), else draws; `unit` names a trial. In simulations on
+    the US states with gamma from 1 to 4 it covers 93 to 97 % with 6 trials as well as with 30, also if trials
+    differ from each other; draws as units would cover 45 to 80 % there. `resamples` and `seed` are those of the
+    bootstrap of the deviance.
 
-    Raises `UsageError` for counts that are not whole; `UndefinedError` where there is no finite gamma: no draw
-    within the reference, all draws on its most (or least) likely answers, equal weights, a single draw.
+    Raises `UsageError` for counts that are not whole numbers; `UndefinedError` if there is no finite gamma: no
+    draw within the reference, all draws on its most (or least) likely answers, equal weights, or a single draw.
     """
     base = {answer: share for answer, share in shares(reference).items() if share > 0}
-    table, outside, strangers = _table(trials, base)
+    table, outside, unknown = _table(trials, base)
     counts, p = table.sum(axis=0), np.array(list(base.values()))
     logs, total = np.log(p), float(table.sum())
-    value = _solved(counts, logs, list(base))
+    value = _solve(counts, logs, list(base))
     fitted, observed = sharpen(p, value), counts / total
     centred = logs - fitted @ logs
     scores, weights, unit = _scores(table, centred, unit)
@@ -68,7 +69,7 @@ def gamma_from_counts(
     fit = {
         "deviance": float(_deviance(counts, logs, np.array([value]))[0]),
         "df": len(p) - 2,
-        "p": _bootstrapped(counts, logs, value, information, resamples, seed),
+        "p": _bootstrap_p(counts, logs, value, information, resamples, seed),
         "tv": float(np.abs(observed - fitted).sum()) / 2,
         "tv_base": float(np.abs(observed - p).sum()) / 2,
         "kl": float(rel_entr(observed, fitted).sum()),
@@ -85,27 +86,27 @@ def gamma_from_counts(
         prompts=1,
         fit=fit,
         points=tuple(Point("", *row) for row in rows),
-        warnings=_doubts(table, outside, strangers, unit, se),
+        warnings=_warnings(table, outside, unknown, unit, se),
     )
 
 
 def gamma_from_logprobs(points: Sequence[Point]) -> Gamma:
     """gamma by least squares of aligned on base log-probabilities, with an intercept for each prompt.
 
-    The intercept takes up the normalising constant, so the answers need not be all there are; log-probabilities
-    are of whole answers (sums over tokens). With at least `FEW` prompts the interval leaves out one prompt at a
-    time (the jackknife by cluster, CR3 of Bell and McCaffrey 2002) and has t on their number less one; simulated
-    with 6 to 50 prompts it covers 91 to 95 % where the plain cluster sandwich (CR1) covers 86 to 95 %. With fewer
-    prompts it takes answers to be independent: HC3 (MacKinnon and White 1985), with t on the degrees of freedom.
+    The intercept absorbs the normalising constant, so the answers need not be complete; log-probabilities are of
+    whole answers (sums over tokens). With at least `FEW` prompts the interval is a jackknife that leaves out one
+    prompt at a time (CR3 of Bell and McCaffrey 2002), with t on the number of prompts minus one; in simulations
+    with 6 to 50 prompts it covers 91 to 95 %, the plain cluster sandwich (CR1) 86 to 95 %. With fewer prompts the
+    answers are treated as independent: HC3 (MacKinnon and White 1985), with t on the degrees of freedom.
 
-    Noise in the base log-probabilities (another tokenisation, quantisation) pulls gamma towards 0: the slope is
-    then that of regression dilution, gamma var(x) / (var(x) + var(noise)) with x within prompts.
+    Noise in the base log-probabilities (another tokenisation, quantisation) pulls gamma towards 0 (regression
+    dilution): the slope becomes gamma var(x) / (var(x) + var(noise)) with x within prompts.
 
-    Prompts with a single answer tell nothing; they are left out and warned of. Raises `UsageError` for what is no
-    log-probability and an answer that stands twice, `UndefinedError` where base log-probabilities do not differ
-    within any prompt, or where there are too few of them.
+    Prompts with a single answer carry no information; they are left out and reported as a warning. Raises
+    `UsageError` for an invalid log-probability and an answer that is given twice, `UndefinedError` if base
+    log-probabilities do not differ within any prompt, or if there are too few of them.
     """
-    rows, alone = _kept(points)
+    rows, alone = _usable(points)
     _, at = np.unique([row.prompt for row in rows], return_inverse=True)
     sizes = np.bincount(at)
     base, aligned = (np.array([getattr(row, name) for row in rows]) for name in ("base", "aligned"))
@@ -117,25 +118,25 @@ def gamma_from_logprobs(points: Sequence[Point]) -> Gamma:
         raise UndefinedError("base log-probabilities do not differ within any prompt: give answers that do")
     value, df = float(xy.sum() / xx.sum()), len(rows) - len(sizes) - 1
     if df < 1:
-        raise UndefinedError("two answers to one prompt leave nothing to tell an interval from: give more answers")
-    rest = y - value * x
+        raise UndefinedError("two answers to one prompt are too few for an interval: give more answers")
+    residuals = y - value * x
     units = int(varied.sum())
     by_prompt = units >= FEW
     if by_prompt:
         df, without = units - 1, (xy.sum() - xy[varied]) / (xx.sum() - xx[varied])
         se = math.sqrt(df / units * float(((without - value) ** 2).sum()))
     else:
-        units, se = len(rows), _hc3(rows, x, rest, 1 / sizes[at])
+        units, se = len(rows), _hc3(rows, x, residuals, 1 / sizes[at])
     fitted = aligned_mean + value * x
     fit = {
-        **({"r2": 1 - float(rest @ rest / (y @ y))} if y.any() else {}),
-        "residual_sd": math.sqrt(float(rest @ rest) / (len(rows) - len(sizes) - 1)),
-        "tv": _apart(at, aligned, value * base),
-        "tv_base": _apart(at, aligned, base),
+        **({"r2": 1 - float(residuals @ residuals / (y @ y))} if y.any() else {}),
+        "residual_sd": math.sqrt(float(residuals @ residuals) / (len(rows) - len(sizes) - 1)),
+        "tv": _mean_tv(at, aligned, value * base),
+        "tv_base": _mean_tv(at, aligned, base),
     }
-    notes = [f"prompts with a single answer tell nothing and are left out: {alone:,}"] if alone else []
+    notes = [f"prompts with a single answer carry no information and are left out: {alone:,}"] if alone else []
     if not by_prompt:
-        notes.append(f"fewer than {FEW} prompts: the interval takes the answers to be independent of each other")
+        notes.append(f"fewer than {FEW} prompts: the interval treats the answers as independent of each other")
     return Gamma(
         how="logprobs",
         **_tested(value, se, df),
@@ -149,20 +150,20 @@ def gamma_from_logprobs(points: Sequence[Point]) -> Gamma:
     )
 
 
-def _hc3(rows: Sequence[Point], x: Floats, rest: Floats, of_prompts: Floats) -> float:
-    """The standard error of the slope; an answer's leverage is its prompt's and its own."""
-    free = 1 - of_prompts - x * x / (x @ x)
+def _hc3(rows: Sequence[Point], x: Floats, residuals: Floats, prompt_leverage: Floats) -> float:
+    """The standard error of the slope. An answer's leverage is that of its prompt's intercept plus its own."""
+    free = 1 - prompt_leverage - x * x / (x @ x)
     if (free < _ROUNDING).any():
-        lever = rows[int(free.argmin())].answer
-        raise UndefinedError(f"gamma hangs on the single answer {lever!r}: give more answers")
-    return math.sqrt(float(((x * rest / free) ** 2).sum())) / float(x @ x)
+        decisive = rows[int(free.argmin())].answer
+        raise UndefinedError(f"gamma depends on the single answer {decisive!r}: give more answers")
+    return math.sqrt(float(((x * residuals / free) ** 2).sum())) / float(x @ x)
 
 
 def _table(trials: Sequence[Mapping[str, int]], base: Mapping[str, float]) -> tuple[Floats, float, list[str]]:
-    """Counts (trials, answers of the base) without empty trials; how many draws are outside, and of what."""
+    """Counts (trials, answers of the base) without empty trials; the draws outside the base, and their answers."""
     places = {answer: at for at, answer in enumerate(base)}
     table = np.zeros((len(trials), len(base)))
-    strangers: dict[str, float] = {}
+    unknown: dict[str, float] = {}
     for trial, row in zip(trials, table, strict=True):
         for answer, count in trial.items():
             if not is_weight(count) or not float(count).is_integer():
@@ -170,78 +171,87 @@ def _table(trials: Sequence[Mapping[str, int]], base: Mapping[str, float]) -> tu
             if answer in places:
                 row[places[answer]] += count
             elif count:
-                strangers[answer] = strangers.get(answer, 0) + count
-    outside = math.fsum(strangers.values())
+                unknown[answer] = unknown.get(answer, 0) + count
+    outside = math.fsum(unknown.values())
     total = float(table.sum())
     if not total:
-        named = ", ".join(map(repr, list(strangers)[:3])) or "there are none"
-        raise UndefinedError(f"none of {outside:,.0f} draws ({named}) is in the reference: check both files")
+        examples = ", ".join(map(repr, list(unknown)[:3])) or "there are none"
+        raise UndefinedError(f"none of {outside:,.0f} draws ({examples}) is in the reference: check both files")
     if total < 2:
         raise UndefinedError("one draw has no interval: give at least two")
-    return table[table.sum(axis=1) > 0], outside, sorted(strangers, key=lambda name: -strangers[name])
+    return table[table.sum(axis=1) > 0], outside, sorted(unknown, key=lambda name: -unknown[name])
 
 
-def _solved(counts: Floats, logs: Floats, names: Sequence[str]) -> float:
-    """The gamma at which the mean of `logs` expected under the power is that of the draws."""
+def _solve(counts: Floats, logs: Floats, names: Sequence[str]) -> float:
+    """The gamma at which the expectation of `logs` under the power equals their mean over the draws."""
     if np.ptp(logs) <= _ROUNDING:
-        raise UndefinedError("all answers of the reference weigh the same, and no power changes that")
+        raise UndefinedError("all answers of the reference have the same weight, and no power changes that")
     drawn = logs[counts > 0]
-    for end, which, way in ((logs.max(), "most", "larger"), (logs.min(), "least", "smaller")):
+    for end, which, direction in ((logs.max(), "most", "larger"), (logs.min(), "least", "smaller")):
         if (drawn == end).all():
             name = names[int(np.flatnonzero(logs == end)[0])]
             raise UndefinedError(
-                f"all {counts.sum():,.0f} draws are on what the reference has as {which} likely ({name!r}): the "
-                f"{way} gamma, the better it fits, so there is no finite one; give more draws"
+                f"all {counts.sum():,.0f} draws are the reference's {which} likely answer ({name!r}): the "
+                f"{direction} gamma, the better it fits, so there is no finite one; give more draws"
             )
-    p, wanted = np.exp(logs), float(counts @ logs / counts.sum())
+    p, mean = np.exp(logs), float(counts @ logs / counts.sum())
 
     def gap(gamma: float) -> float:
-        return float(sharpen(p, gamma) @ logs) - wanted
+        return float(sharpen(p, gamma) @ logs) - mean
 
-    reach = 1.0
-    while not gap(-reach) < 0 < gap(reach):
-        reach *= 2
-        if reach > 1e9:
-            raise UndefinedError("the reference's weights are too much alike for a finite gamma: give more draws")
-    return float(brentq(gap, -reach, reach, xtol=1e-13, rtol=1e-14))
+    bound = 1.0
+    while not gap(-bound) < 0 < gap(bound):
+        bound *= 2
+        if bound > 1e9:
+            raise UndefinedError("the reference's weights are too similar for a finite gamma: give more draws")
+    return float(brentq(gap, -bound, bound, xtol=1e-13, rtol=1e-14))
 
 
 def _scores(table: Floats, centred: Floats, unit: str) -> tuple[Floats, Floats, str]:
-    """The derivative of the log-likelihood at its top for each unit, how often it occurs, and the unit's name."""
+    """The derivative of the log-likelihood at its maximum for each unit, its frequency, and the unit's name."""
     if len(table) >= FEW and table.sum(axis=1).max() > 1:
         return table @ centred, np.ones(len(table)), unit
     return centred, table.sum(axis=0), "draw"
 
 
 def _deviance(counts: Floats, logs: Floats, gammas: Floats) -> Floats:
-    """2 sum n ln(n / fitted) for (..., answers) counts and as many gammas."""
+    """2 sum n ln(n / fitted), for counts (..., answers) and one gamma for each row of them."""
     powers = gammas[:, None] * logs
     fitted = powers - logsumexp(powers, axis=1, keepdims=True)
     total = counts.sum(axis=-1, keepdims=True)
     return np.asarray(2 * (xlogy(counts, counts / total) - counts * fitted).sum(axis=-1))
 
 
-def _bootstrapped(
+def _bootstrap_p(
     counts: Floats, logs: Floats, value: float, information: float, resamples: int, seed: int
 ) -> float:
-    """How often draws from the fitted power, fitted again, have a deviance as large: (b + 1) / (m + 1)."""
+    """The share of resamples of the fitted power, each fitted again, with as large a deviance: (b + 1) / (m +
+    1)."""
     total = int(counts.sum())
     drawn = np.random.default_rng(seed).multinomial(total, softmax(value * logs), resamples).astype(np.float64)
-    wanted = drawn @ logs / total
-    # Bisection for all resamples at once; a resample at its boundary stops at the end, where its fit is perfect.
+    means = drawn @ logs / total
+    # Bisection for all resamples at once. A resample without a finite gamma ends at the limit, with a perfect fit.
     low = np.full(resamples, value - 20 / math.sqrt(information))
     high = 2 * value - low
     for _ in range(45):
         middle = (low + high) / 2
-        above = softmax(middle[:, None] * logs, axis=1) @ logs > wanted
+        above = softmax(middle[:, None] * logs, axis=1) @ logs > means
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     observed = float(_deviance(counts, logs, np.array([value]))[0])
     reached = _deviance(drawn, logs, (low + high) / 2) >= observed * (1 - 1e-9) - 1e-6
     return (int(reached.sum()) + 1) / (resamples + 1)
 
 
-def _tested(value: float, se: float, df: int) -> dict[str, Any]:
-    """The interval, and the test of gamma = 1; no p without any variation."""
+class _Tested(TypedDict):
+    value: float
+    low: float
+    high: float
+    se: float
+    p: float | None
+
+
+def _tested(value: float, se: float, df: int) -> _Tested:
+    """The interval and the test of gamma = 1; p is None without any variation."""
     if se <= _ROUNDING:
         return {"value": value, "low": value, "high": value, "se": 0.0, "p": None}
     half = float(student.isf(0.025, df)) * se
@@ -249,28 +259,28 @@ def _tested(value: float, se: float, df: int) -> dict[str, Any]:
     return {"value": value, "low": value - half, "high": value + half, "se": se, "p": p}
 
 
-def _doubts(table: Floats, outside: float, strangers: Sequence[str], unit: str, se: float) -> tuple[str, ...]:
+def _warnings(table: Floats, outside: float, unknown: Sequence[str], unit: str, se: float) -> tuple[str, ...]:
     total = float(table.sum())
     notes = []
     if outside:
-        named = ", ".join(map(repr, strangers[:3])) + (", ..." if len(strangers) > 3 else "")
+        examples = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
         notes.append(
-            f"{outside:,.0f} of {total + outside:,.0f} draws are left out, outside the reference: {named}"
+            f"{outside:,.0f} of {total + outside:,.0f} draws are left out, outside the reference: {examples}"
         )
     if total < _FEW_DRAWS:
         notes.append(f"only {total:,.0f} draws: the interval is a rough guide")
     if unit == "draw" and len(table) > 1 and table.sum(axis=1).max() > 1:
         notes.append(
-            f"{len(table)} trials are too few to compare with each other (at least {FEW}): the interval takes the "
-            "draws to be independent, and is too narrow where those of one trial are alike"
+            f"{len(table)} trials are too few to compare with each other (at least {FEW}): the interval treats "
+            "the draws as independent, and is too narrow if those of one trial are correlated"
         )
     if se <= _ROUNDING:
-        notes.append(f"no variation among the {unit}s: the interval has no width and is not to be trusted")
+        notes.append(f"no variation among the {unit}s: the interval has no width, do not trust it")
     return tuple(notes)
 
 
-def _kept(points: Sequence[Point]) -> tuple[list[Point], int]:
-    """The points of prompts with at least two answers, and how many prompts have but one."""
+def _usable(points: Sequence[Point]) -> tuple[list[Point], int]:
+    """The points of prompts with at least two answers, and the number of prompts with only one."""
     answers: dict[str, set[str]] = {}
     for point in points:
         for name in ("base", "aligned"):
@@ -284,16 +294,18 @@ def _kept(points: Sequence[Point]) -> tuple[list[Point], int]:
                     f"{point.answer!r} has {value!r} for its {name} log-probability: give a finite one, at most 0"
                 )
         if point.answer in answers.setdefault(point.prompt, set()):
-            raise UsageError(f"{point.answer!r} stands twice for the prompt {point.prompt!r}: keep one of them")
+            raise UsageError(f"{point.answer!r} is given twice for the prompt {point.prompt!r}: keep one of them")
         answers[point.prompt].add(point.answer)
     rows = [point for point in points if len(answers[point.prompt]) > 1]
     if not rows:
-        raise UndefinedError("no prompt has two answers with log-probabilities: give at least three of one prompt")
-    return rows, sum(len(found) == 1 for found in answers.values())
+        raise UndefinedError(
+            "no prompt has two answers with log-probabilities: give at least three for one prompt"
+        )
+    return rows, sum(len(texts) == 1 for texts in answers.values())
 
 
-def _apart(at: NDArray[np.intp], aligned: Floats, fitted: Floats) -> float:
-    """Total variation among the answers given, the mean over prompts."""
+def _mean_tv(at: NDArray[np.intp], aligned: Floats, fitted: Floats) -> float:
+    """Total variation among the given answers, as the mean over prompts."""
     gaps = [
         float(np.abs(softmax(aligned[at == prompt]) - softmax(fitted[at == prompt])).sum()) / 2
         for prompt in range(int(at.max()) + 1)

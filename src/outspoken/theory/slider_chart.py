@@ -1,11 +1,11 @@
-"""Sharpening to play with: a chart that computes p^gamma itself, with a slider for alpha and one for beta."""
+"""An interactive chart of sharpening: it computes p^gamma itself, with sliders for alpha and beta."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from outspoken.report.charts import altair, chart_of
+from outspoken.theory.documents import SharpenDocument
 
 __all__ = ["sliders"]
 
@@ -14,9 +14,9 @@ _DRAWS = 100
 _BETA = 0.2
 _LINE = 18
 
-# What stands below the bars: a name, and Vega's expression for it before and after sharpening. `gamma` is the
-# chart's; the rest are sums over all answers, computed before this.
-_READINGS = (
+# The figures below the bars: a name, and Vega's expressions for it before and after sharpening. `gamma` is a
+# parameter of the chart; the others are sums over all answers, computed earlier in the chart.
+_FIGURES = (
     ("gamma", "'1'", "format(gamma, '.2f')"),
     ("entropy, nats", "format(datum.entropy_before, '.2f')", "format(datum.entropy_after, '.2f')"),
     ("effective size", "format(exp(datum.entropy_before), '.1f')", "format(exp(datum.entropy_after), '.1f')"),
@@ -29,17 +29,18 @@ _READINGS = (
 )
 
 
-def sliders(document: Mapping[str, Any]) -> Any:
-    """The shares before (wide bars) and after (narrow ones) of the twenty most likely answers, and below them what
-    becomes of the whole distribution. Both follow the sliders, which start at the document's alpha and beta.
+def sliders(document: SharpenDocument) -> Any:
+    """The shares of the twenty most likely answers before (wide bars) and after sharpening (narrow bars), and
+    below them the figures of the whole distribution.
 
-    Powers are taken of logarithms, of which the largest is subtracted first, so that no gamma overflows.
+    Both follow the sliders, which start at the document's alpha and beta. Powers are computed from logarithms
+    after subtracting the largest, so that no gamma overflows.
     """
     alt = altair()
     answers = sorted((entry for entry in document["answers"] if entry["before"] > 0), key=lambda e: -e["before"])
-    rest = f"{len(answers) - _TOP} others"
+    others = f"{len(answers) - _TOP} others"
     rows = [
-        {"answer": entry["text"] if at < _TOP else rest, "before": entry["before"]}
+        {"answer": entry["text"] if at < _TOP else others, "before": entry["before"]}
         for at, entry in enumerate(answers)
     ]
     order = list(dict.fromkeys(row["answer"] for row in rows))
@@ -56,18 +57,18 @@ def sliders(document: Mapping[str, Any]) -> Any:
     layers = [
         bar.mark_bar(size=15, style="reference").encode(x=x["before"], y=y, tooltip=tooltip),
         bar.mark_bar(size=7, style="accent").encode(x=x["after"], y=y, tooltip=tooltip),
-        *_readings(alt),
+        *_figures(alt),
     ]
-    described = "Shares of the answers before and after sharpening, with sliders for alpha and beta"
-    chart = _sharpened(alt.layer(*layers, data=chart_of(rows).data)).add_params(*_params(alt, document))
+    description = "Shares of the answers before and after sharpening, with sliders for alpha and beta"
+    chart = _with_sharpening(alt.layer(*layers, data=chart_of(rows).data)).add_params(*_parameters(alt, document))
     height = 19 * len(order)
     return chart.properties(
-        description=described, height=height, padding={"left": 5, "top": 5, "right": 5, "bottom": 5}
+        description=description, height=height, padding={"left": 5, "top": 5, "right": 5, "bottom": 5}
     )
 
 
-def _params(alt: Any, document: Mapping[str, Any]) -> list[Any]:
-    """Only alpha / beta counts: where gamma alone is known, beta is taken to be 0.2."""
+def _parameters(alt: Any, document: SharpenDocument) -> list[Any]:
+    """Only alpha / beta matters: if only gamma is known, beta is set to 0.2."""
     beta = document["beta"] or _BETA
     alpha = (document["gamma"] - 1) * beta if document["alpha"] is None else document["alpha"]
 
@@ -83,18 +84,18 @@ def _params(alt: Any, document: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _sharpened(chart: Any) -> Any:
+def _with_sharpening(chart: Any) -> Any:
     return (
         chart.transform_calculate(power="gamma * log(datum.before)")
         .transform_joinaggregate(top="max(power)")
         .transform_calculate(weight="exp(datum.power - datum.top)")
-        .transform_joinaggregate(whole="sum(weight)")
-        .transform_calculate(after="datum.weight / datum.whole")
+        .transform_joinaggregate(total="sum(weight)")
+        .transform_calculate(after="datum.weight / datum.total")
     )
 
 
-def _readings(alt: Any) -> list[Any]:
-    """Three columns of text below the axis: what is read, before, after."""
+def _figures(alt: Any) -> list[Any]:
+    """Three columns of text below the axis: the names of the figures, before, after."""
     base = alt.Chart()
     for side in ("before", "after"):
         base = base.transform_calculate(
@@ -104,15 +105,15 @@ def _readings(alt: Any) -> list[Any]:
             }
         )
     sums = {
-        f"{name}_{side}": f"{how}({short}{side})"
+        f"{name}_{side}": f"{function}({prefix}{side})"
         for side in ("before", "after")
-        for name, how, short in (("entropy", "sum", "h_"), ("distinct", "sum", "d_"), ("most", "max", ""))
+        for name, function, prefix in (("entropy", "sum", "h_"), ("distinct", "sum", "d_"), ("most", "max", ""))
     }
     base = base.transform_aggregate(**sums)
     columns = (
-        ("soft", 140, ["''", *(f"'{name}'" for name, _, _ in _READINGS)]),
-        ("soft", 70, ["'before'", *(before for _, before, _ in _READINGS)]),
-        ("ink", 0, ["'after'", *(after for _, _, after in _READINGS)]),
+        ("soft", 140, ["''", *(f"'{name}'" for name, _, _ in _FIGURES)]),
+        ("soft", 70, ["'before'", *(before for _, before, _ in _FIGURES)]),
+        ("ink", 0, ["'after'", *(after for _, _, after in _FIGURES)]),
     )
     return [
         base.transform_calculate(text=r" + '\n' + ".join(lines))

@@ -9,123 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.statistics import Estimate, holm, mean_estimate
-from outspoken.theory.controls import PairSample, ScoredPair, alpha_of, controls, curve
-from outspoken.theory.effect_sizes import Control, Effect, Range, change, odds_ratio
+from outspoken.report.format import alike
+from outspoken.theory.controls import PairSample, ScoredPair, alpha_of, estimate_controls, preference_curve
+from outspoken.theory.effect_sizes import Effect, change, odds_ratio
 from outspoken.theory.preferences import Preferences
-from outspoken.theory.verdict import FEW, BiasVerdict, verdict
+from outspoken.theory.typicality_result import FEW, ModelBias, Typicality
 
-__all__ = ["BaseModel", "ScoredPair", "Typicality", "estimate_alpha", "typicality"]
+__all__ = ["ScoredPair", "estimate_alpha", "estimate_typicality"]
 
 _FEW_PROMPTS = 10
 _QUANTILE = 1.96
 
 
-@dataclass(frozen=True, slots=True)
-class BaseModel:
-    """What the preferences say about one base model.
-
-    `alpha` rests on `pairs` pairs of `prompts` prompts: those of equal correctness where there are ratings of it
-    (`correctness`), else all `scored` ones. `p_holm` is alpha's p corrected for the base models of one call. `sd`
-    is the standard deviation of the difference of mean log-likelihood, in nats a token; `odds_ratio` is per SD and
-    `change` that of the probability from -1 to +1 SD. `rate` is the typicality-bias rate: the share of all scored
-    pairs whose preferred response is the likelier one, a tie counting half. `penalised`: the pairs are separable.
-    """
-
-    base: str
-    pairs: int
-    prompts: int
-    scored: int
-    skipped: Mapping[str, int]
-    alpha: Effect
-    p_holm: float | None
-    sd: float
-    odds_ratio: Range
-    change: Range
-    rate: Estimate
-    controls: Mapping[str, Control]
-    curve: Mapping[str, Sequence[Mapping[str, float]]]
-    correctness: bool
-    penalised: bool
-    notes: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> BiasVerdict:
-        """What the figures allow to conclude, in words."""
-        return verdict(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
-        return {
-            "base": self.base,
-            "pairs": self.pairs,
-            "prompts": self.prompts,
-            "scored": self.scored,
-            "skipped": dict(self.skipped),
-            "alpha": {**self.alpha.to_dict(), "p_holm": self.p_holm},
-            "sd": self.sd,
-            "odds_ratio": self.odds_ratio.to_dict(),
-            "change": self.change.to_dict(),
-            "rate": {"value": self.rate.value, "low": self.rate.low, "high": self.rate.high},
-            "controls": {name: control.to_dict() for name, control in self.controls.items()},
-            "curve": {name: [dict(entry) for entry in entries] for name, entries in self.curve.items()},
-            "verdict": self.verdict.to_dict(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Typicality:
-    """The typicality bias of a preference file under one or several base models, in the order given. `identities`
-    tell which weights scored, by the models' names."""
-
-    preferences: Preferences
-    models: tuple[BaseModel, ...]
-    warnings: tuple[str, ...] = ()
-    identities: Mapping[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary: the fields of the first base model, and the others in a list."""
-        data = self.preferences
-        first, *others = [model.to_dict() for model in self.models]
-        return {
-            "kind": "typicality",
-            "warnings": list(self.warnings),
-            "identities": dict(self.identities),
-            "data": {
-                "file": data.file,
-                "layout": data.layout,
-                "rows": data.rows,
-                "found": data.found,
-                "pairs": len(data.pairs),
-                "prompts": data.prompts,
-                "skipped": dict(data.skipped),
-                "examples": list(data.examples),
-                "ties": data.ties,
-                "correctness": data.correctness,
-                "text": data.format,
-            },
-            **first,
-            "others": others,
-        }
-
-
-def typicality(
+def estimate_typicality(
     preferences: Preferences,
     scored: Mapping[str, Sequence[ScoredPair]],
     *,
     skipped: Mapping[str, Mapping[str, int]] | None = None,
     seed: int = 0,
 ) -> Typicality:
-    """The estimates of every base model in `scored`, by its name; p-values are corrected over them (Holm).
+    """The estimates under each base model; p-values are corrected over the models (Holm).
 
-    `skipped` counts, for each base model, the pairs that could not be scored, by reason. Raises `UndefinedError`
-    where a base model has no pair to estimate from.
+    `scored` holds the scored pairs by the base model's name; `skipped` counts, for each base model, the pairs that
+    could not be scored, by reason. Raises `UndefinedError` if a base model has no pair to estimate from.
     """
     if not scored:
         raise UndefinedError("no base model has scored these pairs: name at least one")
@@ -136,9 +48,11 @@ def typicality(
     adjusted = holm([model.alpha.p for model in models])
     models = [replace(model, p_holm=p) for model, p in zip(models, adjusted, strict=True)]
     warnings = [f"{model.base}: {note}" for model in models for note in model.notes]
-    if lost := sum(preferences.skipped.values()):
+    if skipped_rows := sum(preferences.skipped.values()):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in preferences.skipped.items())
-        warnings.insert(0, f"{preferences.file}: {lost:,} left out ({reasons}), as in {preferences.examples[0]}")
+        warnings.insert(
+            0, f"{preferences.file}: {skipped_rows:,} left out ({reasons}), for example {preferences.examples[0]}"
+        )
     return Typicality(preferences, tuple(models), tuple(warnings))
 
 
@@ -149,11 +63,14 @@ def estimate_alpha(
     ordered: bool,
     skipped: Mapping[str, int] | None = None,
     seed: int = 0,
-) -> BaseModel:
-    """alpha and its controls for one base model. `ordered` as in `Preferences`: with it an intercept is fitted, as
-    published; without it the estimate does not depend on which response comes first.
+) -> ModelBias:
+    """alpha and its controls for one base model.
 
-    Raises `UndefinedError` for no pairs, none of equal correctness, or log-likelihoods that never differ.
+    If the pairs are `ordered` (see `Preferences`) an intercept is fitted, as published; otherwise the estimate
+    does not depend on which response comes first. `skipped` counts the pairs that could not be scored, by reason;
+    `seed` is that of the randomised controls.
+
+    Raises `UndefinedError` if there are no pairs, none of equal correctness, or if log-likelihoods never differ.
     """
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, not {seed}")
@@ -162,28 +79,29 @@ def estimate_alpha(
     if len(finite) < len(items):
         counts["log-likelihood that is not finite"] = len(items) - len(finite)
     if not finite:
-        raise UndefinedError(f"there is no pair that {base} has scored: alpha does not exist")
+        raise UndefinedError(f"{base} has scored no pair: alpha does not exist")
     everything = PairSample.of(finite, ordered=ordered)
     correctness = bool(np.isfinite(everything.gap).any())
     main = everything.where(everything.gap == 0) if correctness else everything
     sorted_by_rating = ordered and len(main) > 0 and np.ptp(main.preferred) == 0
     if sorted_by_rating:
-        # One outcome leaves an intercept nothing to fit: Bradley-Terry without one does not need the order.
+        # With a single outcome an intercept would absorb the whole effect.
         everything, main = replace(everything, ordered=False), replace(main, ordered=False)
     if not len(main):
         raise UndefinedError(
-            f"none of the {len(everything):,} pairs has equal correctness: leave its ratings out to take them all"
+            f"none of the {len(everything):,} pairs has equal correctness: remove the correctness ratings to use "
+            "all pairs"
         )
     fitted = alpha_of(main)
     alpha, sd = Effect.of(fitted), main.sd(main.mean)
-    made, notes = controls(main, everything, seed)
+    controls, notes = estimate_controls(main, everything, seed)
     if sorted_by_rating:
         notes.insert(
             0,
-            "the preferred response always has the same place, so the order tells nothing: alpha is "
-            "estimated without an intercept",
+            "the preferred response always comes first (or always second), so the order carries no information: "
+            "alpha is estimated without an intercept",
         )
-    return BaseModel(
+    return ModelBias(
         base=base,
         pairs=len(main),
         prompts=main.prompts,
@@ -195,8 +113,8 @@ def estimate_alpha(
         odds_ratio=odds_ratio(alpha, sd),
         change=change(alpha, sd),
         rate=_rate(everything),
-        controls=made,
-        curve=curve(main, alpha.value, seed),
+        controls=controls,
+        curve=preference_curve(main, alpha.value, seed),
         correctness=correctness,
         penalised=fitted.penalised,
         notes=(*_notes(main, alpha, fitted.penalised, counts), *notes),
@@ -208,31 +126,29 @@ def _finite(item: ScoredPair) -> bool:
 
 
 def _rate(sample: PairSample) -> Estimate:
-    likelier = np.where(sample.mean == 0, 0.5, (sample.mean > 0) == (sample.preferred == 1))
-    sums = np.bincount(sample.prompt, likelier)
+    prefers_likelier = np.where(sample.mean == 0, 0.5, (sample.mean > 0) == (sample.preferred == 1))
+    sums = np.bincount(sample.prompt, prefers_likelier)
     counts = np.bincount(sample.prompt)
-    found = mean_estimate(sums[counts > 0], counts[counts > 0])
-    if found.low is not None and found.low == found.high and found.value in (0, 1):
-        # No resample of pairs that all agree disagrees: Wilson's interval over prompts knows better.
-        edge = _QUANTILE**2 / (found.units + _QUANTILE**2)
-        low, high = (1 - edge, 1.0) if found.value else (0.0, edge)
-        found = replace(found, low=low, high=high)
-    return found
+    rate = mean_estimate(sums[counts > 0], counts[counts > 0])
+    if rate.low is not None and rate.low == rate.high and rate.value in (0, 1):
+        # All pairs agree, and so does every resample of them: use Wilson's interval over prompts.
+        edge = _QUANTILE**2 / (rate.units + _QUANTILE**2)
+        low, high = (1 - edge, 1.0) if rate.value else (0.0, edge)
+        rate = replace(rate, low=low, high=high)
+    return rate
 
 
 def _notes(main: PairSample, alpha: Effect, penalised: bool, skipped: Mapping[str, int]) -> list[str]:
     pairs, prompts = f"{len(main):,} pair{'s' * (len(main) > 1)}", main.prompts
     notes = []
-    if lost := sum(skipped.values()):
+    if unscored := sum(skipped.values()):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in skipped.items() if count)
-        notes.append(f"{lost:,} pairs were not scored ({reasons})")
+        notes.append(f"{unscored:,} pairs were not scored ({reasons})")
     if alpha.low is None or alpha.high is None:
         notes.append(f"only {pairs}, all of one prompt: alpha has no interval")
     elif len(main) < FEW:
-        width = alpha.high - alpha.low
-        notes.append(
-            f"only {pairs}: alpha's 95 % interval is {width:.2f} wide, from {alpha.low:.2f} to {alpha.high:.2f}"
-        )
+        width, low, high = alike(alpha.high - alpha.low, alpha.low, alpha.high)
+        notes.append(f"only {pairs}: alpha's 95 % interval is {width} wide, from {low} to {high}")
     elif prompts < _FEW_PROMPTS:
         notes.append(f"only {prompts} prompts: standard errors clustered by so few are rough")
     if penalised:

@@ -1,59 +1,61 @@
-"""The charts of typicality bias: a forest of its estimates, and how preference rises with log-likelihood."""
+"""The charts of typicality bias: a forest plot of its estimates, and preference as a function of
+log-likelihood."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
+from outspoken.report.format import number, percent
+from outspoken.theory.documents import EffectEntry, IntervalEntry, ModelEntry, TypicalityDocument, ends
 
-__all__ = ["ENDS", "estimates", "figures"]
-
-# The value of a figure and the ends of its interval.
-ENDS = itemgetter("value", "low", "high")
+__all__ = ["TypicalityEstimate", "entry_span", "estimates", "figures"]
 
 _RATIOS = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 
 
-def figures(document: Mapping[str, Any]) -> list[Figure]:
-    """The forest of all base models, then a curve for each."""
-    bases = [document, *document["others"]]
+def figures(document: TypicalityDocument) -> list[Figure]:
+    """The forest plot of all base models, then a curve for each."""
+    models = [document, *document["others"]]
     forest = Figure(
         "forest",
-        "How preference goes with typicality, and what is left of it in other ways of counting",
+        "Preference for typical responses, and the same estimate under each control",
         "A row is an estimate (the diamond is the main one), the line through it its 95 % interval. Right of the "
         "dashed line at 1 the response that the base model finds more typical is preferred, left of it the other "
-        "one. All rows have one scale: by what the odds of being preferred are multiplied for one standard "
-        "deviation. If the row with length held equal stays clear of 1, length alone does not explain the "
-        "preference. The grey bar is what chance gives: an estimate inside it shows nothing.",
-        _forest(bases),
+        "one. All rows have the same scale: the factor by which the odds of being preferred change for one "
+        "standard deviation. If the interval with length held equal does not include 1, length alone does not "
+        "explain the preference. The grey bar is the range that chance gives: an estimate inside it shows "
+        "nothing.",
+        _forest(models),
     )
     caption = (
-        "A point is a group of pairs, the larger the more of them: how often the first response was preferred, "
-        "with its 95 % interval. To the right, the base model finds the first response more likely: by how much "
-        "is the difference of the two mean log-likelihoods. Without typicality bias the points lie along the "
-        "dashed line at one half; with it they rise as the fitted curve does."
+        "A point is a group of pairs (larger for more pairs): how often the first response was preferred, with "
+        "its 95 % interval. Further right, the base model finds the first response more likely; the axis is the "
+        "difference of the two mean log-likelihoods. Without typicality bias the points lie along the dashed line "
+        "at one half; with it they rise like the fitted curve."
     )
-    return [forest, *(Figure("curve", fields["base"], caption, _curve(fields)) for fields in bases)]
+    return [forest, *(Figure("curve", model["base"], caption, _curve(model)) for model in models)]
 
 
-def _forest(bases: Sequence[Mapping[str, Any]]) -> Any:
+def _forest(models: Sequence[ModelEntry]) -> Any:
     alt = altair()
     rows: list[dict[str, Any]] = []
     shown: list[str] = []
-    for at, fields in enumerate(bases):
-        shown.append(_key(len(shown), "#", fields["base"]))
-        for name, title, entry in estimates(fields):
-            ratio = _chance(entry, fields["sd"]) if name == "permutation_null" else entry["odds_ratio"]
-            if ratio is None or not ratio["value"]:  # 0: too small for a number
+    for at, model in enumerate(models):
+        shown.append(_key(len(shown), "#", model["base"]))
+        for estimate in estimates(model):
+            null = estimate.name == "permutation_null"
+            ratio = _null_ratio(estimate.effect, model["sd"]) if null else estimate.odds_ratio
+            if ratio is None or not ratio["value"]:  # 0: an underflow
                 continue
-            shown.append(_key(len(shown), " ", title))
-            kind = {"main": "main", "permutation_null": "null"}.get(name, "control")
+            shown.append(_key(len(shown), " ", estimate.title))
+            kind = {"main": "main", "permutation_null": "null"}.get(estimate.name, "control")
             rows.append(
-                {"row": shown[-1], "kind": kind, "base": fields["base"], "at": at, **span("x", *ENDS(ratio))}
+                {"row": shown[-1], "kind": kind, "base": model["base"], "at": at, **entry_span("x", ratio)}
             )
     spans = [row for row in rows if row["x_low"] and row["x_high"]]
     ends = [row[end] for row in rows for end in ("x", "x_low", "x_high") if row[end]]
@@ -73,7 +75,7 @@ def _forest(bases: Sequence[Mapping[str, Any]]) -> Any:
         grid=False,
     )
     y = alt.Y("row:N", title=None, sort=shown, scale=alt.Scale(domain=shown), axis=axis)
-    colour = alt.Color("base:N", scale=alt.Scale(domain=["", *(fields["base"] for fields in bases)]), legend=None)
+    colour = alt.Color("base:N", scale=alt.Scale(domain=["", *(model["base"] for model in models)]), legend=None)
     tooltip = [alt.Tooltip("base:N"), alt.Tooltip("x_text:N", title="odds ratio (95 %)")]
     chance, rest = ([row for row in spans if (row["kind"] == "null") == null] for null in (True, False))
     layers = [
@@ -94,31 +96,32 @@ def _forest(bases: Sequence[Mapping[str, Any]]) -> Any:
     )
 
 
-def _chance(null: Mapping[str, Any], sd: float) -> dict[str, float | None]:
-    """What the odds ratio is by chance: the null's alphas on its scale."""
-    ends = ENDS(null)
-    return dict(
-        zip(("value", "low", "high"), (None if a is None else math.exp(a * sd) for a in ends), strict=True)
-    )
+def _null_ratio(null: EffectEntry, sd: float) -> IntervalEntry:
+    """The odds ratio that chance gives: the alphas of the permutation null on the same scale."""
+    value, low, high = (None if alpha is None else math.exp(alpha * sd) for alpha in ends(null))
+    return {"value": value, "low": low, "high": high}
 
 
 def _key(at: int, mark: str, label: str) -> str:
-    """The value of a row: unique, and from its fourth character on what is shown."""
+    """The value of a row: unique, with the visible label from its fifth character on."""
     return f"{at:03d}{mark}" + "\n".join(textwrap.wrap(label, 24)[:2])
 
 
-def _curve(fields: Mapping[str, Any]) -> Any:
+def _curve(model: ModelEntry) -> Any:
     alt = altair()
-    bins = fields["curve"]["bins"]
     rows = [
-        {**span("y", *ENDS(entry), write="{:.1%}".format), "x": entry["x"], "pairs": entry["pairs"]}
-        for entry in bins
+        {
+            **span("y", entry["value"], entry["low"], entry["high"], write=percent),
+            "x": entry["x"],
+            "pairs": entry["pairs"],
+        }
+        for entry in model["curve"]["bins"]
     ]
     x = alt.X("x:Q", title="difference, nats a token")
     y = alt.Y(
         "y:Q", title="first response preferred", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False, padding=12)
     )
-    most = max((row["pairs"] for row in rows), default=1)
+    most = max((entry["pairs"] for entry in model["curve"]["bins"]), default=1)
     size = alt.Size("pairs:Q", legend=None, scale=alt.Scale(domain=[0, most], range=[20, 140]))
     tooltip = [
         alt.Tooltip("x:Q", title="difference", format=".2f"),
@@ -130,16 +133,41 @@ def _curve(fields: Mapping[str, Any]) -> Any:
         chart_of([row for row in rows if row["y_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.6, style="accent")
         .encode(x=x, y="y_low:Q", y2="y_high:Q"),
-        chart_of(list(fields["curve"]["line"])).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y),
+        chart_of([{"x": point["x"], "y": point["y"]} for point in model["curve"]["line"]])
+        .mark_line(strokeWidth=2, style="accent")
+        .encode(x=x, y=y),
         chart_of(rows)
         .mark_point(filled=True, opacity=1, style="accent")
         .encode(x=x, y=y, size=size, tooltip=tooltip),
     ]
-    return layer_charts(layers, f"Share preferred over the difference of log-likelihood, {fields['base']}", 300)
+    return layer_charts(layers, f"Share preferred over the difference of log-likelihood, {model['base']}", 300)
 
 
-def estimates(fields: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """The estimates of one base model, first the main one: the name of each, its title, its fields."""
-    main = {**fields["alpha"], "odds_ratio": fields["odds_ratio"], "about": ""}
-    controls = ((name, entry["title"], entry) for name, entry in fields["controls"].items())
-    return [("main", "Main estimate", main), *controls]
+@dataclass(frozen=True, slots=True)
+class TypicalityEstimate:
+    """One estimate of a base model: the main one (`name` "main") or a control."""
+
+    name: str
+    title: str
+    effect: EffectEntry
+    odds_ratio: IntervalEntry | None
+
+
+def estimates(model: ModelEntry) -> list[TypicalityEstimate]:
+    """The estimates of one base model, the main one first."""
+    return [
+        TypicalityEstimate("main", "Main estimate", model["alpha"], model["odds_ratio"]),
+        *(
+            TypicalityEstimate(name, entry["title"], entry, entry["odds_ratio"])
+            for name, entry in model["controls"].items()
+        ),
+    ]
+
+
+def entry_span(
+    axis: str, figure: IntervalEntry, write: Callable[[float], str] = number
+) -> dict[str, float | str | None]:
+    """The columns of a figure of a document; see `outspoken.report.charts.span`."""
+    value, low, high = ends(figure)
+    assert value is not None
+    return span(axis, value, low, high, write=write)

@@ -69,7 +69,7 @@ async def test_on_the_command_line(rhyming: Method) -> None:
 async def test_on_the_server(rhyming: Method) -> None:
     pytest.importorskip("starlette")
     async with scripted() as (running, upstream, _):
-        texts = await running.texts(n=2, outspoken={"method": "rhyming", "k": 2})
+        texts = await running.texts(model="m", n=2, outspoken={"method": "rhyming", "k": 2})
         status, document = await running.get("/openapi.json")
     assert len(set(texts)) == 2
     assert upstream.bodies[-1]["messages"][-1]["content"].startswith("Generate 2 rhymes")

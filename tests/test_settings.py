@@ -7,14 +7,19 @@ from typing import Any
 import pytest
 
 from outspoken import RunOptions, RunSettings, Settings, UsageError
+from outspoken._options import MethodName
+from outspoken.methods.table import METHODS, Method
 from outspoken.settings import Options
 
 pytestmark = pytest.mark.core
 
+# A method may be given as an object too.
+ACCEPTED = {**typing.get_type_hints(Settings), "method": MethodName | Method}
+
 
 def test_options_and_settings_name_the_same_things() -> None:
     assert list(Options.__annotations__) == [entry.name for entry in fields(Settings)]
-    assert typing.get_type_hints(Options) == typing.get_type_hints(Settings)
+    assert typing.get_type_hints(Options) == ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ def test_the_options_of_a_run_are_those_of_a_call_and_its_own() -> None:
     own = [entry.name for entry in fields(RunSettings)]
     assert list(RunOptions.__annotations__) == [*Options.__annotations__, *own]
     assert typing.get_type_hints(RunOptions) == {
-        **typing.get_type_hints(Settings),
+        **ACCEPTED,
         **typing.get_type_hints(RunSettings),
     }
 
@@ -58,3 +63,7 @@ def test_the_options_of_a_run_are_those_of_a_call_and_its_own() -> None:
 def test_equal_settings_are_equal_however_they_are_written() -> None:
     assert Settings(temperature=1, top_p=1).sampling.to_dict() == {"temperature": 1.0, "top_p": 1.0}
     assert repr(Settings(temperature=1).sampling) == repr(Settings(temperature=1.0).sampling)
+
+
+def test_the_names_of_methods_are_those_of_the_table() -> None:
+    assert typing.get_args(MethodName) == tuple(METHODS)

@@ -82,5 +82,7 @@ def split(options: RunOptions | Mapping[str, object]) -> tuple[Settings, RunSett
     for name in options:
         if name not in known:
             raise UnknownNameError("option", name, known)
-    run = RunSettings(**{name: value for name, value in options.items() if name in of_run})  # type: ignore[arg-type]
-    return Settings.read({name: value for name, value in options.items() if name not in of_run}), run
+    run_options = {name: value for name, value in options.items() if name in of_run}
+    call_options = {name: value for name, value in options.items() if name not in of_run}
+    run = RunSettings(**run_options)  # type: ignore[arg-type]  # the values are checked at run time
+    return Settings.read(call_options), run

@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, options made from the settings, where things are printed."""
+"""What the commands share: errors in one line, options made from settings, output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn our errors into one line on standard error and the contract's exit code."""
+    """Turn errors of the package into one line on standard error and the documented exit code."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -58,7 +58,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             note("interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # The reader has gone (| head): leave quietly, and keep the interpreter from flushing into the pipe.
+            # The reader has gone (| head): end quietly, and keep the interpreter from flushing into the pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except typer.Exit:
@@ -76,9 +76,10 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 def with_settings(
     *classes: type[Any], without: Collection[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command one option for each field of these classes of settings, `without` some.
+    """Give a command one option for each field of these settings classes, `without` some.
 
-    The command receives those that the user gave as its argument `options`, and no others: defaults have one home.
+    The command receives the options that the user gave, and no others, as its argument `options`: the defaults stay
+    in the settings.
     """
     return functools.partial(_with_settings, classes, without)
 
@@ -141,7 +142,7 @@ def _plain(kind: Any) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console; no colours and no live drawing where the stream is not a terminal."""
+    """A rich console; without colours and live display if the stream is not a terminal."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
@@ -154,7 +155,7 @@ def note(text: str, style: str | None = None, *, error: bool = False) -> None:
 
 
 def note_default() -> None:
-    """Say that the embedded model is used, where nobody named another."""
+    """Note that the embedded model is used if no other was named."""
     from outspoken.models import DEFAULT, default_name
 
     if default_name() == DEFAULT:
@@ -162,7 +163,7 @@ def note_default() -> None:
 
 
 def check_engine(engine: str, address: str | None, workers: int | None) -> None:
-    """Raise `UsageError` for an engine that is none, and for a cluster's options without one."""
+    """Raise `UsageError` for an unknown engine, and for options of a cluster without --engine ray."""
     if engine not in ("local", "ray"):
         raise UnknownNameError("engine", engine, ("local", "ray"))
     if engine == "local" and (address or workers):
@@ -170,20 +171,20 @@ def check_engine(engine: str, address: str | None, workers: int | None) -> None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output, in Unicode as it is."""
+    """Print one JSON document on standard output, without escaping Unicode."""
     sys.stdout.buffer.write(as_json(document) + b"\n")
     sys.stdout.buffer.flush()
 
 
 def as_json(document: Any) -> bytes:
-    """A JSON document in UTF-8, in Unicode as it is."""
+    """A JSON document in UTF-8, without escaping Unicode."""
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-    # Half of a surrogate pair has no UTF-8; what this writes instead is JSON's escape for it.
+    # Half of a surrogate pair has no UTF-8 form: JSON's escape is written instead.
     return text.encode("utf-8", "backslashreplace")
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in a file that the user named."""
+    """The JSON in a file."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:

@@ -16,7 +16,6 @@ import outspoken.synth
 from outspoken import (
     Candidate,
     Distribution,
-    Distributon,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
     Message,
     OutspokenError,
     ReplyError,
@@ -68,9 +67,20 @@ def read(text: str) -> list[str]:
 
 
 def misspelt() -> None:
+    from outspoken import (  # type: ignore[attr-defined]
+        Distributon,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    )
+
     print(Distributon)
     print(outspoken.verbalise("x"))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     print(outspoken.measure.self_blue)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     print(outspoken.theory.sharpn)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     print(outspoken.synth.synthesise)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     print(outspoken.serve.make_app)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.verbalize("x", temprature=1.0))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(outspoken.verbalize("x", method="vs-standart"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(outspoken.verbalize("x").canditates)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.run(["x"], max_call=3))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(outspoken.run(["x"], n="3"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(outspoken.run(["x"]).sumary)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    print(outspoken.measure.compare(["x"], embeder=None))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

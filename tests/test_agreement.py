@@ -232,7 +232,7 @@ def test_bad_ratings() -> None:
     for measure in (gwet_ac1, krippendorff_alpha):
         with pytest.raises(UsageError, match="differ in length"):
             measure([[1, 2], [1]])
-        with pytest.raises(UsageError, match=r"a rating must be one value, not \[\]"):
+        with pytest.raises(UsageError, match=r"a rating must be a single value, not \[\]"):
             measure([[1, 2], [1, []]])
     for bad in ("gut", "3", math.inf, (1,), 10**400):
         with pytest.raises(UsageError, match="at the level 'ordinal' must be finite numbers"):

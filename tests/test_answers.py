@@ -107,7 +107,7 @@ def test_listed_answers_are_the_connected_groups(entries: list[list[str]]) -> No
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ([], "no answer is listed"),
+        ([], "the list of answers is empty"),
         ([["UK"], []], "answer 2 has no spelling"),
         ([["UK", ""]], "'answer 1' must be text that is not blank"),
         ([["UK", 3]], "not 3"),
@@ -206,8 +206,8 @@ def test_files_in_both_forms(tmp_path: Path) -> None:
         ('{"Texas": NaN}', "the count of 'Texas' must be .* not nan"),
         ('{"Texas": 1e999}', "not inf"),
         ('{"Texas": 0}', "no answer has a count above 0"),
-        ('{"Texas": 1, "Ohio": 2, "Texas": 2}', "'Texas' stands twice"),
-        ('{"Name one.": {"answers": []}}', "'Name one.': no answer is listed"),
+        ('{"Texas": 1, "Ohio": 2, "Texas": 2}', "'Texas' appears twice"),
+        ('{"Name one.": {"answers": []}}', "'Name one.': the list of answers is empty"),
         ('{"Name one.": {"answers": [["UK"], [" "]]}}', "'Name one.': 'answer 2' must be text"),
         ('{"Name one.": {"answers": "UK"}}', "'Name one.' must hold a list of answers"),
         ('{"Name one.": {"answers": ["UK"]}, "Texas": 3}', "'Texas' must hold a list of answers"),

@@ -91,7 +91,7 @@ async def test_what_was_embedded_once_is_kept(tmp_path: Path) -> None:
         assert (await made.embed(texts)).tolist() == [vector_of(text) for text in texts]
         assert made.truncated == (long in texts)
         assert made.warnings == (
-            ("1 text is longer than counting takes: only the beginning was embedded",) if long in texts else ()
+            ("1 text is longer than counting accepts: only the beginning was embedded",) if long in texts else ()
         )
     assert first.asked == other.asked == TEXTS
     assert second.asked == [long]
@@ -136,7 +136,7 @@ async def test_a_file_that_cannot_be_used_is_done_without(tmp_path: Path) -> Non
     made = Embedder(Counting(), cache=EmbeddingCache(tmp_path / "file" / "kept.sqlite"))
     assert (await made.embed(TEXTS)).shape == (6, 3)
     (said,) = made.warnings
-    assert "not kept" in said
+    assert "not cached" in said
     with pytest.raises(UsageError, match="is a folder"):
         EmbeddingCache(tmp_path)
 
@@ -218,7 +218,7 @@ async def test_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_fails_for_good(monkeypatch: pytest.MonkeyPatch, status: int, requests: int) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with serving(embeddings_server(failing=99, status=status)) as served:
-        made = embedder(f"{served.base_url}#emb", cache=None, patience=RetryPolicy(attempts=3))
+        made = embedder(f"{served.base_url}#emb", cache=None, retry_policy=RetryPolicy(attempts=3))
         with pytest.raises(ProviderError, match="busy"):
             await made.embed(["a"])
     assert len(served.bodies) == requests
@@ -278,7 +278,7 @@ async def test_a_server_of_llama_cpp(minilm: Local, monkeypatch: pytest.MonkeyPa
     assert np.abs(vectors - np.array((await minilm.embed(TEXTS)).vectors)).max() < 1e-3
     with pytest.raises(ProviderError, match=r"too large|larger than"):
         await embedder(
-            f"{server.listening_address}/v1#minilm", cache=None, patience=RetryPolicy(attempts=1)
+            f"{server.listening_address}/v1#minilm", cache=None, retry_policy=RetryPolicy(attempts=1)
         ).embed(["word " * 3000])
     del server
 
@@ -306,7 +306,7 @@ def test_names_that_embed_nothing() -> None:
         embedder("minlm")
     with pytest.raises(UnknownNameError, match="did you mean 'wordllama'"):
         embedder("wordlama")
-    with pytest.raises(UsageError, match="local/smollm2 is no embedding model"):
+    with pytest.raises(UsageError, match="local/smollm2 is not an embedding model"):
         embedder("local/smollm2")
     with pytest.raises(UsageError, match="name the model too"):
         embedder("sentence-transformers")

@@ -15,12 +15,14 @@ import pytest
 from aiohttp import web
 from servers import Served, serving
 
-from outspoken.chat import ChatReply, ChatRequest, Sampling
+from outspoken.chat import ChatRequest, Sampling
+from outspoken.chat_reply import ChatReply
 from outspoken.engine import Budget, RetryPolicy
 from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.ledger import Ledger
-from outspoken.measure.judge import Judge, JudgedItem, ResponsePair
+from outspoken.measure.judge import Judge
 from outspoken.measure.rubrics import load
+from outspoken.measure.verdicts import JudgedItem, ResponsePair
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.local import Local
 from outspoken.models.openai_compatible import OpenAICompatible
@@ -237,9 +239,9 @@ async def test_a_server_that_fails_now_and_then_changes_nothing() -> None:
         judge = judge_at(server)
         verdicts = await judge.score(ITEMS)
     assert [verdict.scores for verdict in verdicts] == [verdict.scores for verdict in sound]
-    assert judge.meter.attempts_failed == 4
+    assert judge.metrics.attempts_failed == 4
     async with serving(Bench(by_length, *[200] * 3, *[500] * 3)) as server:
-        judge = judge_at(server, concurrency=1, patience=RetryPolicy(attempts=1))
+        judge = judge_at(server, concurrency=1, retry_policy=RetryPolicy(attempts=1))
         verdicts = await judge.score(ITEMS)
     assert judge.summary(verdicts).failures == {"HTTP 500": 3}
     assert sum(verdict.value is None for verdict in verdicts) == 3
@@ -259,7 +261,7 @@ async def test_nothing_that_was_answered_is_asked_again(tmp_path: Path) -> None:
             judge = judge_at(server, ledger=ledger)
             whole = await judge.score(ITEMS)
             assert len(server.bodies) == sum(verdict.attempts for verdict in whole)
-            assert judge.meter.from_ledger == paid
+            assert judge.metrics.from_ledger == paid
             compared = await judge.compare(pairs)
             asked = len(server.bodies)
             # In the same judge, and whatever became of the server.
@@ -321,9 +323,9 @@ async def test_a_preference_without_a_plain_answer_is_no_tie() -> None:
         [found] = await judge_at(server, retries=3).compare([ResponsePair("p", "ab", "cd")])
     assert (lost.winner, lost.consistent, lost.first, lost.second) == (None, None, "tie", None)
     assert lost.unreadable
-    assert lost.cause == "the reply makes no plain choice"
+    assert lost.cause == "the reply makes no clear choice"
     assert lost.attempts == 4
-    assert judge.summary([lost]).failures == {"the reply makes no plain choice": 1}
+    assert judge.summary([lost]).failures == {"the reply makes no clear choice": 1}
     assert (found.winner, found.retried) == ("tie", True)
 
 

@@ -186,8 +186,8 @@ def test_a_torn_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         ("r.csv", "question,text\na,b\n", "has no column 'prompt': the columns are question, text"),
         ("r.jsonl", "{\n[1]\n", "holds no row that can be read: .*r.jsonl:1: not JSON"),
         ("r.txt", "an answer\n", "holds no row that can be read"),
-        ("r.json", '{"prompt": "a"}\n{"prompt": "b"}', "belongs into a .jsonl file"),
-        ("r.json", '{"Texas": 3000000}', "named with --reference"),
+        ("r.json", '{"prompt": "a"}\n{"prompt": "b"}', "one object per line .jsonl"),
+        ("r.json", '{"Texas": 3000000}', "reference with --reference"),
         ("r.jsonl", "\xff\xfe{\x00", "UTF-16"),
     ],
 )
@@ -275,9 +275,9 @@ def test_the_official_packages_files(tmp_path: Path) -> None:
     )
     assert (asked.failures, asked.empty) == (5, 1)
     assert [problem.removeprefix(f"{file}: ") for problem in records.problems[:3]] == [
-        "4 calls came to nothing and were saved as empty answers: they are failures",
-        "1 answers are whole replies that were saved unread: they are failures",
-        "1 calls state numbers outside 0 to 1, which are no weights: all weigh the same",
+        "4 calls failed and were saved as empty answers: they count as failures",
+        "1 answers are replies that were saved unparsed: they count as failures",
+        "1 calls state numbers outside 0 to 1: their responses have equal weights",
     ]
 
 
@@ -354,7 +354,7 @@ def test_equal_groups_of_several_files_are_merged(tmp_path: Path) -> None:
         ("direct", "n"): {"1": ["e"]},
     }
     assert [r.call for r in records.groups[0].prompts[0].responses] == [0, 1, 2]
-    assert records.problems == ("1 prompts have the id of another prompt, and were kept apart",)
+    assert records.problems == ("1 prompts have the id of another prompt and count as different prompts",)
     assert records.source == f"{one}, {two}, {other}"
 
 

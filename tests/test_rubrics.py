@@ -260,5 +260,5 @@ def test_choices_are_read(text: str, choice: str) -> None:
     ['{"better": "a"}', "First of all, both are bad.", '{"better": "first"} {"better": "second"}', "{}", "谁知道"],
 )
 def test_what_is_not_plain_is_no_choice(text: str) -> None:
-    with pytest.raises(ReplyError, match="the reply makes no plain choice"):
+    with pytest.raises(ReplyError, match="the reply makes no clear choice"):
         read_choice(ChatReply(text))

@@ -329,10 +329,10 @@ def test_resamples_without_a_figure_are_counted() -> None:
 
         return plugin_estimate(statistic, 40, resamples=1000)
 
-    assert lost(0.05).note == "50 of 1,000 resamples left out, for which the figure is undefined"
+    assert lost(0.05).note == "50 of 1,000 resamples left out, which have no finite figure"
     assert lost(0.05).low < 19.5 < lost(0.05).high
     assert (lost(0.051).low, lost(0.051).high) == (None, None)
-    assert lost(0.051).note == "no interval: the figure is undefined for 51 of 1,000 resamples"
+    assert lost(0.051).note == "no interval: 51 of 1,000 resamples have no finite figure"
 
 
 def test_a_figure_that_resampling_moves_says_so() -> None:

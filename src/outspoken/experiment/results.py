@@ -20,13 +20,13 @@ from outspoken.experiment.cells import CellResult
 from outspoken.experiment.runner import LEDGER
 from outspoken.experiment.spec import ExperimentSpec
 from outspoken.io.atomic import write_file as write_whole
+from outspoken.io.text import shorten
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, analyse
 from outspoken.measure.cost import Cost
 from outspoken.measure.embedding import Embedder, embedder
-from outspoken.measure.judge import Judge
-from outspoken.measure.judging import Quality, judge_quality
+from outspoken.measure.judge import Judge, Quality, judge_quality
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.values import Group
 from outspoken.tasks import Task
@@ -107,7 +107,7 @@ def _unknown_prompts(task: Task, subjects: Sequence[ArmResponses]) -> Iterable[s
     if unknown := [prompt for prompt in asked if prompt not in known]:
         yield (
             f"{len(unknown):,} of {len(asked):,} recorded prompts are none of {task.name}, so their right answers "
-            f"are not known; the first: {_short(unknown[0])}"
+            f"are not known; the first: {shorten(unknown[0], _EXAMPLE_LENGTH)}"
         )
 
 
@@ -295,13 +295,9 @@ def _add(
     prompts = {asked.prompt_id: asked.prompt for subject in subjects for asked in subject.group.prompts}
     for prompt_id, prompt in list(prompts.items())[:_EXAMPLE_PROMPTS]:
         texts = {
-            identifier: [_short(response.text) for response in asked.responses[:_EXAMPLE_TEXTS]]
+            identifier: [shorten(response.text, _EXAMPLE_LENGTH) for response in asked.responses[:_EXAMPLE_TEXTS]]
             for identifier, subject in zip(ids, subjects, strict=True)
             for asked in subject.group.prompts
             if asked.prompt_id == prompt_id and asked.responses
         }
         document["examples"].append({"task": task.name, "prompt_id": prompt_id, "prompt": prompt, "groups": texts})
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _EXAMPLE_LENGTH else text[: _EXAMPLE_LENGTH - 1] + "…"

@@ -1,4 +1,4 @@
-"""Embedding models that come as Python libraries, run in one thread."""
+"""Embedding models in Python libraries, each run in one thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Embed = Callable[[list[str]], Embeddings]
 
 
 class Library:
-    """A library's model. `load` gives what embeds, and what tells these weights from others; it is called once."""
+    """The model of a library. `load`, called once, returns its embedding function and the identity of its
+    weights."""
 
     batch = 256
     parallel = 1
@@ -32,15 +33,15 @@ class Library:
         self._lock = threading.Lock()
 
     async def identity(self) -> str:
-        return f"{self.name} {(await asyncio.to_thread(self._ready))[1]}"
+        return f"{self.name} {(await asyncio.to_thread(self._load_once))[1]}"
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        return await asyncio.to_thread(lambda: self._ready()[0](list(texts)))
+        return await asyncio.to_thread(lambda: self._load_once()[0](list(texts)))
 
     async def aclose(self) -> None:
         self._loaded = None
 
-    def _ready(self) -> tuple[Embed, str]:
+    def _load_once(self) -> tuple[Embed, str]:
         with self._lock:
             if self._loaded is None:
                 self._loaded = self._load()
@@ -48,13 +49,13 @@ class Library:
 
 
 def wordllama(name: str = "") -> Library:
-    """The model inside the package `wordllama`: averaged vectors of words, texts of any length."""
+    """The model in the package `wordllama`: the mean of word vectors, for texts of any length."""
     if name:
         raise UsageError(f"wordllama has one model: name it `wordllama`, without {name!r}")
     package = need("wordllama", "wordllama", "wordllama")
 
     def load() -> tuple[Embed, str]:
-        # Its own folder holds the weights; elsewhere it would look for them in the network.
+        # The weights are in the folder of the package; elsewhere it would download them.
         model = package.WordLlama.load(cache_dir=Path(package.__file__).parent, disable_download=True)
         return lambda texts: Embeddings(model.embed(texts).tolist()), version("wordllama")
 
@@ -72,20 +73,20 @@ def sentence_transformers(name: str) -> Library:
             model = package.SentenceTransformer(name)
         except (OSError, ValueError) as error:
             raise UsageError(f"sentence-transformers cannot load {name}: {str(error).splitlines()[0]}") from error
-        return lambda texts: _encoded(model, texts), _weights_digest(model)
+        return lambda texts: _encode(model, texts), _weights_digest(model)
 
     return Library(f"sentence-transformers/{name}", load)
 
 
-def _encoded(model: Any, texts: list[str]) -> Embeddings:
-    most = model.max_seq_length
+def _encode(model: Any, texts: list[str]) -> Embeddings:
+    limit = model.max_seq_length
     tokens = model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-    cut = tuple(index for index, ids in enumerate(tokens) if most and len(ids) > most)
+    cut = tuple(index for index, ids in enumerate(tokens) if limit and len(ids) > limit)
     return Embeddings(model.encode(texts, show_progress_bar=False).tolist(), cut)
 
 
 def _weights_digest(model: Any) -> str:
-    """A sha256 of the loaded weights: a name may stand for newer ones tomorrow."""
+    """A sha256 of the loaded weights, because the weights behind a name may change."""
     digest = hashlib.sha256(str(model.max_seq_length).encode())
     for name, values in model.state_dict().items():
         digest.update(name.encode())

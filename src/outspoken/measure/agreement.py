@@ -1,7 +1,7 @@
-"""Do judges agree, beyond what chance would give?
+"""The agreement of judges, corrected for agreement by chance.
 
-Ratings are units x raters: a row for each thing that was judged, a column for each judge, None or NaN where a
-judge gave no rating.
+Ratings are units x raters: a row for each item that was judged, a column for each judge, and None or NaN for a
+missing rating.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Statistic = Callable[[NDArray[np.int32]], Floats]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A coefficient of agreement: 1 is perfect, 0 what chance would give, below 0 worse than that.
+    """A coefficient of agreement: 1 is perfect, 0 agreement by chance, and below 0 less than that.
 
-    It is (observed - expected) / (1 - expected), of the `observed` share of agreement and the one `expected` by
-    chance. `low` and `high` are the 95 % interval from resampling units, None where there is none (`note` says
-    why). `units` and `raters` are those that counted.
+    It is (observed - expected) / (1 - expected), from the `observed` share of agreement and the share `expected`
+    by chance. `low` and `high` are the 95 % interval from resampling units, None if there is none (`note` says
+    why). `units` and `raters` are the numbers of those with ratings.
     """
 
     coefficient: float
@@ -44,8 +44,8 @@ class Agreement:
     high: float | None = None
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; the note only where there is one."""
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary; `note` only if there is one."""
         entry = asdict(self)
         return entry if self.note else {key: entry[key] for key in entry if key != "note"}
 
@@ -55,13 +55,13 @@ def gwet_ac1(ratings: Ratings, *, resamples: int = 10_000, seed: int = 0) -> Agr
 
     observed = mean over units with at least two ratings of sum_k r_k (r_k - 1) / (r (r - 1)), where r_k of the r
     ratings of a unit are category k. expected = sum_k pi_k (1 - pi_k) / (q - 1), where pi_k is the mean of r_k / r
-    over units with any rating and q the number of categories that occur; 0 where only one does, so that AC1 is 1.
+    over units with any rating and q the number of categories that occur; 0 if only one occurs, so that AC1 is 1.
     Source: Gwet 2008, British Journal of Mathematical and Statistical Psychology 61, 29-48, extended to missing
     ratings as in his "Handbook of Inter-Rater Reliability" (4th edition, 2014) and irrCAC.
 
     Raises `UndefinedError` for fewer than two raters or no unit with two ratings, `UsageError` for ragged rows.
     """
-    counts, _, raters = _counted(ratings)
+    counts, _, raters = _count_ratings(ratings)
     rated = counts.sum(axis=1)
     paired = rated > 1
     agreeing = (counts * (counts - 1)).sum(axis=1) / np.where(paired, rated * (rated - 1), 1)
@@ -91,23 +91,23 @@ def krippendorff_alpha(
 ) -> Agreement:
     """Krippendorff's alpha = 1 - D_o / D_e for several raters and missing ratings.
 
-    D_o and D_e are the mean observed and expected distance of two ratings: at the level `nominal` 0 or 1, at
-    `interval` the squared difference, at `ordinal` the squared number of ratings between the two ranks. `observed`
-    and `expected` are 1 - D / (the greatest distance of two values that occur). Units with fewer than two ratings
-    do not count. Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability".
+    D_o and D_e are the mean observed and expected distance of two ratings: 0 or 1 at the level `nominal`, the
+    squared difference at `interval`, and the squared number of ratings between the two ranks at `ordinal`.
+    `observed` and `expected` are 1 - D / (the greatest distance of two values that occur). Units with fewer than
+    two ratings do not count. Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability".
 
-    Raises `UndefinedError` for fewer than two raters, no unit with two ratings, or one value only (alpha does not
-    exist where nothing varies); `UsageError` for ragged rows, or ratings that are not finite numbers at another
-    level than nominal.
+    Raises `UndefinedError` for fewer than two raters, no unit with two ratings, or only one value (alpha does not
+    exist without variation); `UsageError` for ragged rows, and at other levels than nominal for ratings that are
+    not finite numbers.
     """
     if level not in get_args(Level):
         raise UnknownNameError("level of measurement", level, get_args(Level))
-    counts, values, raters = _counted(ratings)
+    counts, values, raters = _count_ratings(ratings)
     counts = counts[counts.sum(axis=1) > 1]
     used = counts.any(axis=0)
-    counts, values = counts[:, used], [value for value, kept in zip(values, used, strict=True) if kept]
+    counts, values = counts[:, used], [value for value, occurs in zip(values, used, strict=True) if occurs]
     if len(values) < 2:
-        raise UndefinedError(f"every rating is {values[0]!r}: alpha does not exist where nothing varies")
+        raise UndefinedError(f"every rating is {values[0]!r}: alpha does not exist without variation")
     if level == "nominal":
         scale = np.arange(len(values), dtype=float)
     else:
@@ -138,11 +138,11 @@ def krippendorff_alpha(
 
 
 def _distances(drawn: Floats, counts: Floats, scale: Floats, level: Level) -> tuple[Floats, Floats]:
-    """D_o and D_e of each row of `drawn` (how often each unit was drawn), without a matrix of coincidences. D_e is
-    NaN where only one value was drawn.
+    """D_o and D_e for each row of `drawn` (how often each unit was drawn), computed without a coincidence matrix.
+    D_e is NaN if only one value was drawn.
 
-    Of numbers, sum_ij (x_i - x_j)^2 = 2 (n sum x^2 - (sum x)^2). Ordinal distances are such differences too, of
-    the mid-ranks that the drawn ratings have.
+    For numbers, sum_ij (x_i - x_j)^2 = 2 (n sum x^2 - (sum x)^2). Ordinal distances are such differences too, of
+    the mid-ranks of the drawn ratings.
     """
     rated = counts.sum(axis=1)
     totals = drawn @ counts
@@ -155,7 +155,7 @@ def _distances(drawn: Floats, counts: Floats, scale: Floats, level: Level) -> tu
         scores = scores - scores.mean(axis=1, keepdims=True)
         within = 2 * (rated * (scores**2 @ counts.T) - (scores @ counts.T) ** 2)
         between = 2 * (n * (totals * scores**2).sum(axis=1) - (totals * scores).sum(axis=1) ** 2)
-    # By rounding neither is exactly 0 where there is one value alone.
+    # With only one value both are 0 apart from rounding.
     within = np.where((counts > 0).sum(axis=1) > 1, within, 0.0)
     between = np.where((totals > 0).sum(axis=1) > 1, between, math.nan)
     observed = (drawn * (within / (rated - 1))).sum(axis=1) / n
@@ -181,30 +181,31 @@ def _with_interval(
     resamples: int,
     seed: int,
 ) -> Agreement:
-    made = plugin_estimate(statistic, units, resamples=resamples, seed=seed, unit="unit")
-    high = None if made.high is None else min(1.0, made.high)
-    return Agreement(value, observed, expected, units, raters, made.low, high, made.note)
+    estimate = plugin_estimate(statistic, units, resamples=resamples, seed=seed, unit="unit")
+    high = None if estimate.high is None else min(1.0, estimate.high)
+    return Agreement(value, observed, expected, units, raters, estimate.low, high, estimate.note)
 
 
-def _counted(ratings: Ratings) -> tuple[Floats, list[Any], int]:
-    """How many ratings of each value each unit has (units with any, values), the values, and how many raters."""
+def _count_ratings(ratings: Ratings) -> tuple[Floats, list[Any], int]:
+    """The number of ratings of each value for each rated unit (units, values), the values, and the number of
+    raters."""
     rows = [list(row) for row in ratings]
     if len({len(row) for row in rows}) > 1:
-        raise UsageError("the rows of the ratings differ in length: write None where a judge gave no rating")
+        raise UsageError("the rows of the ratings differ in length: write None for a missing rating")
     given = [[value for value in row if not _missing(value)] for row in rows]
     raters = sum(any(not _missing(value) for value in column) for column in zip(*rows, strict=True))
     if raters < 2:
         raise UndefinedError(f"agreement needs at least two raters, not {raters}")
     if not any(len(row) > 1 for row in given):
-        raise UndefinedError("no unit has two ratings: there is nothing that could agree")
+        raise UndefinedError("no unit has two ratings: there is nothing to compare")
     if wrong := [value for row in given for value in row if not isinstance(value, Hashable)]:
-        raise UsageError(f"a rating must be one value, not {wrong[0]!r}")
+        raise UsageError(f"a rating must be a single value, not {wrong[0]!r}")
     values = list(dict.fromkeys(value for row in given for value in row))
-    places = {value: at for at, value in enumerate(values)}
+    columns = {value: column for column, value in enumerate(values)}
     counts = np.zeros((len(given), len(values)))
-    for at, row in enumerate(given):
+    for unit, row in enumerate(given):
         for value in row:
-            counts[at, places[value]] += 1
+            counts[unit, columns[value]] += 1
     return counts[counts.any(axis=1)], values, raters
 
 

@@ -1,4 +1,4 @@
-"""Answers that can be listed: how they are told apart, and which are right."""
+"""Answers that can be listed: how two are distinguished, and which are correct."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ _FORMS = (
 
 
 def published_key(text: str) -> str:
-    """The matching of the published CoverageQA code (arXiv 2510.01171): `lower()`, `rstrip()`, `rstrip(".")`."""
+    """The normal form of the published CoverageQA code (arXiv 2510.01171): `lower()`, `rstrip()`,
+    `rstrip(".")`."""
     return text.lower().rstrip().rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """How answers are told apart, and which are right.
+    """How answers are distinguished, and which are correct.
 
-    `known` are the right answers, in the order and spelling given, or None where nothing is known. `reference` is
-    the share of each, summing to 1, or None where no counts were given. `normalise` brings a text into the form in
-    which texts are compared, and `aliases` lead from such forms to the known answers.
+    `known` are the correct answers in the given order and spelling, or None if they are unknown. `reference` holds
+    the share of each, summing to 1, or None without counts. `normalise` brings a text into the form that is
+    compared, and `aliases` maps such forms to the known answers.
     """
 
     known: tuple[str, ...] | None = None
@@ -40,18 +41,18 @@ class Answers:
     aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def counts(cls, counts: Mapping[str, Any], *, normalise: Callable[[str], str] = text_key) -> Answers:
+    def counts(cls, counts: Mapping[str, object], *, normalise: Callable[[str], str] = text_key) -> Answers:
         """From `{answer: count}` or `{answer: {"count": count}}`; the shares are the `reference`.
 
-        Answers that are the same after normalising add up, under the first of them. An answer that was counted 0
-        times is known all the same. Raises `UsageError` for a count that is negative or no finite number, and
-        where all are zero.
+        Answers that are equal after normalising are added up, under the first of them. An answer with a count of 0
+        is known, too. Raises `UsageError` for a count that is negative or not a finite number, and if all are
+        zero.
         """
         known: dict[str, str] = {}
         weights: dict[str, float] = {}
         for answer, entry in counts.items():
             count = _count(answer, entry)
-            name = known.setdefault(normalise(_spelled(answer, answer)), answer.strip())
+            name = known.setdefault(normalise(_spelling(answer, answer)), answer.strip())
             weights[name] = weights.get(name, 0) + count
         if not any(weights.values()):
             raise UsageError("no answer has a count above 0: give at least one")
@@ -61,20 +62,20 @@ class Answers:
     def listed(
         cls, entries: Iterable[str | Iterable[str]], *, normalise: Callable[[str], str] = text_key
     ) -> Answers:
-        """From `[[answer, alias, ...], ...]`, or plain texts for answers without aliases; there is no `reference`.
+        """From `[[answer, alias, ...], ...]`, or texts for answers without aliases; there is no `reference`.
 
-        Entries that share any spelling after normalising are one answer, named by the first spelling of the first
-        of them. The published code groups by the first spelling alone, so that "United States" and "America,
-        United States" are two of its answers. Raises `UsageError` for an entry that is empty or not text.
+        Entries that share a spelling after normalising are one answer, named by the first spelling of the first of
+        them. The published code groups by the first spelling only, so that "United States" and "America, United
+        States" are two of its answers. Raises `UsageError` for an entry that is empty or not text.
         """
         aliases: dict[str, str] = {}
-        for at, entry in enumerate(entries, 1):
+        for number, entry in enumerate(entries, 1):
             spellings = [entry] if isinstance(entry, str) else entry
             if not isinstance(spellings, Iterable) or isinstance(spellings, Mapping):
-                raise UsageError(f"answer {at} must be a list of spellings, not {entry!r}")
-            texts = [_spelled(spelling, f"answer {at}") for spelling in spellings]
+                raise UsageError(f"answer {number} must be a list of spellings, not {entry!r}")
+            texts = [_spelling(spelling, f"answer {number}") for spelling in spellings]
             if not texts:
-                raise UsageError(f"answer {at} has no spelling: write it, or leave the entry out")
+                raise UsageError(f"answer {number} has no spelling: write it, or leave the entry out")
             keys = [normalise(text) for text in texts]
             same = {aliases[key] for key in keys if key in aliases}
             name = next((known for known in aliases.values() if known in same), texts[0])
@@ -82,22 +83,22 @@ class Answers:
                 aliases = {key: name if known in same else known for key, known in aliases.items()}
             aliases |= dict.fromkeys(keys, name)
         if not aliases:
-            raise UsageError("no answer is listed: give at least one")
+            raise UsageError("the list of answers is empty: give at least one")
         return cls(tuple(dict.fromkeys(aliases.values())), None, normalise, aliases)
 
     @classmethod
     def free(cls, *, normalise: Callable[[str], str] = text_key) -> Answers:
-        """Nothing is known: every text that differs after normalising is an answer."""
+        """Answers of which none is known: texts that differ after normalising are different answers."""
         return cls(normalise=normalise)
 
     def label(self, text: str) -> str:
-        """The known answer that the text is a spelling of, else the text itself as normalised."""
+        """The known answer of which the text is a spelling, else the normalised text."""
         key = self.normalise(text)
         return self.aliases.get(key, key)
 
 
 def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Answers | dict[str, Answers]:
-    """Read a JSON file of answers: counts become one `Answers`, questions one for each, by their text.
+    """Read a JSON file of answers: counts become one `Answers`, questions one each, by the text of the question.
 
     Counts are `{answer: count}` or `{answer: {"count": count}}`, questions `{question: {"answers": [[answer,
     alias, ...], ...]}}`. Raises `UsageError`, naming the file and the entry, for anything else.
@@ -113,9 +114,9 @@ def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Ans
         raise UsageError(f"{file}: {error}") from error
 
 
-def _entries(file: Path) -> dict[str, Any]:
+def _entries(file: Path) -> dict[str, object]:
     try:
-        entries = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_each_once)
+        entries = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unique_keys)
     except FileNotFoundError as error:
         raise UsageError(f"no such file of answers: {file}") from error
     except OSError as error:
@@ -131,16 +132,16 @@ def _entries(file: Path) -> dict[str, Any]:
     return entries
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"{twice!r} stands twice in one object: keep one of them")
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{repeated!r} appears twice in one object: keep one of them")
     return entries
 
 
-def _question(name: str, entry: Any, normalise: Callable[[str], str]) -> Answers:
+def _question(name: str, entry: object, normalise: Callable[[str], str]) -> Answers:
     answers = entry.get("answers") if isinstance(entry, dict) else None
     if not isinstance(answers, list):
         raise UsageError(f"{name!r} must hold a list of answers, as the other questions do")
@@ -150,14 +151,14 @@ def _question(name: str, entry: Any, normalise: Callable[[str], str]) -> Answers
         raise UsageError(f"{name!r}: {error}") from error
 
 
-def _count(answer: str, entry: Any) -> float:
+def _count(answer: str, entry: object) -> float:
     count: Any = entry.get("count") if isinstance(entry, Mapping) else entry
     if not is_weight(count):
         raise UsageError(f"the count of {answer!r} must be a finite number of at least 0, not {count!r}")
     return float(count)
 
 
-def _spelled(text: Any, where: str) -> str:
+def _spelling(text: object, where: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f"{where!r} must be text that is not blank, not {text!r}")
     return text.strip()

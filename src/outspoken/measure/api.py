@@ -18,8 +18,7 @@ from outspoken.measure.analysis import Analysis, Progress, analyse
 from outspoken.measure.answer_sets import Answers, load
 from outspoken.measure.comparing import ask
 from outspoken.measure.cost import Cost, cost_of
-from outspoken.measure.judge import Judge
-from outspoken.measure.judging import Quality, judge_quality
+from outspoken.measure.judge import Judge, Quality, judge_quality
 from outspoken.measure.rubrics import Rubric
 from outspoken.measure.values import Group, PromptGroup
 from outspoken.models.base import Model

@@ -1,11 +1,10 @@
-"""Do the stated probabilities mean what they say?"""
+"""The calibration of stated probabilities: how well they agree with observed ones."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -31,8 +30,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers with neighbouring stated probabilities: the least and the greatest of these, the mean stated and the
-    mean observed probability, and how many answers they are."""
+    """Answers with neighbouring stated probabilities, from `low` to `high`: the mean stated and the mean observed
+    probability, and the number of answers."""
 
     low: float
     high: float
@@ -40,7 +39,7 @@ class Bin:
     observed: float
     count: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float]:
         """A JSON-ready dictionary."""
         return asdict(self)
 
@@ -49,9 +48,9 @@ class Bin:
 class Calibration:
     """Stated probabilities against observed ones.
 
-    `total_variation` is between the two distributions, each divided by its sum; `ece` the expected calibration
-    error; `rank_correlation` Spearman's rho with mid-ranks for ties, None where one side is all equal; `bins` the
-    reliability curve from low to high; `answers` how many were compared.
+    `total_variation` is the distance of the two distributions, each divided by its sum, and `ece` the expected
+    calibration error. `rank_correlation` is Spearman's rho with mid-ranks for ties, None if one side is all equal.
+    `bins` are the reliability curve from low to high, `answers` the number of compared answers.
     """
 
     total_variation: float
@@ -60,7 +59,7 @@ class Calibration:
     bins: tuple[Bin, ...]
     answers: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
         return asdict(self) | {"bins": [entry.to_dict() for entry in self.bins]}
 
@@ -68,87 +67,89 @@ class Calibration:
 def against(stated: Mapping[str, float], observed: Mapping[str, float], *, bins: int = 10) -> Calibration:
     """Stated probabilities against frequencies of the same answers: counts of many direct samples, or a reference.
 
-    Over the union of the answers: one that was never stated counts as stated 0, one that was never observed as
-    observed 0. `observed` is divided by its sum. The stated ones stand as they were said in `ece` and `bins`, so
-    that what they lack of 1 counts as an error.
+    All answers of either side are compared; the probability of an answer that a side lacks is 0. `observed` is
+    divided by its sum. `ece` and `bins` use the stated probabilities as they are, so a sum other than 1 counts as
+    an error.
 
-    ECE = sum over bins of (answers in it / answers) |mean stated - mean observed|. Every answer counts once: by
-    stated weight, an answer that nobody stated would cost nothing. The bins are those of `reliability`. ECE's size
-    depends on the number of answers, and few samples raise it and the total variation by chance alone: compare
-    within a task, at equal numbers of samples.
+    ECE = sum over bins of (answers in it / answers) |mean stated - mean observed|. Each answer counts once: if
+    answers were weighted by their stated probability, an answer that was never stated would not count. The bins
+    are those of `reliability`. The ECE depends on the number of answers, and few samples raise it and the total
+    variation by
+    chance: compare within a task, at equal numbers of samples.
 
-    Raises `UndefinedError` for fewer than two answers, or where nothing was observed or stated above 0;
-    `UsageError` for a stated value that is no probability, an observed one that is no weight, or `bins` below 1.
+    Raises `UndefinedError` for fewer than two answers, or if nothing was observed or stated above 0; `UsageError`
+    for a stated value that is no probability, an observed one that is no weight, or `bins` below 1.
     """
     for answer, value in stated.items():
         if not is_weight(value) or value > 1:
             raise UsageError(f"the stated probability of {answer!r} must lie between 0 and 1, not {value!r}")
-    return _compared(stated, shares(observed), bins)
+    return _compare(stated, shares(observed), bins)
 
 
 def against_logprobs(stated: Sequence[float], logprobs: Sequence[float], *, bins: int = 10) -> Calibration:
     """Stated probabilities of candidates against the model's own log-probabilities of their texts.
 
-    `stated[i]` and `logprobs[i]`, a natural logarithm (the sum over the tokens), belong to candidate i. Both are
-    normalised over the candidates, the latter by softmax, so this tells whether the candidates are weighed
-    rightly among each other and nothing of what was left out. The figures are those of `against`.
+    `stated[i]` and `logprobs[i]`, a natural logarithm (the sum over the tokens), belong to candidate i. Both sides
+    are normalised over the candidates, the latter by softmax, so the result says how well the candidates are
+    weighted relative to each other, and nothing about other answers. The figures are those of `against`.
 
-    Raises `UndefinedError` for fewer than two candidates, or where one side has no weight at all; `UsageError` for
-    sides of different lengths, a stated value that is not a weight and a log-probability above 0 or NaN.
+    Raises `UndefinedError` for fewer than two candidates, or if one side has no weight at all; `UsageError` for
+    sides of different lengths, a stated value that is no weight, and a log-probability above 0 or NaN.
     """
     if len(stated) != len(logprobs):
         raise UsageError(
             f"{len(stated)} stated probabilities and {len(logprobs)} log-probabilities do not pair up"
         )
     logs = np.asarray(logprobs, dtype=np.float64)
-    # Sums of tokens' log-probabilities may stand above 0 by rounding.
+    # Sums of the log-probabilities of tokens may exceed 0 by rounding.
     if not (logs <= 1e-6).all():
         raise UsageError("a log-probability must be a number of at most 0: leave out candidates without one")
     if logs.size and logs.max() == -math.inf:
         raise UndefinedError(
             "the model gives every candidate a probability of 0: there is nothing to compare with"
         )
-    weights = shares({f"candidate {at}": value for at, value in enumerate(stated, 1)})
-    return _compared(weights, dict(zip(weights, special.softmax(logs).tolist(), strict=True)), bins)
+    weights = shares({f"candidate {number}": value for number, value in enumerate(stated, 1)})
+    return _compare(weights, dict(zip(weights, special.softmax(logs).tolist(), strict=True)), bins)
 
 
 def reliability(stated: Sequence[float], observed: Sequence[float], *, bins: int = 10) -> tuple[Bin, ...]:
-    """The reliability curve of answers stated at `stated[i]` and observed at `observed[i]`, of one prompt or many.
+    """The reliability curve of answers with the probabilities `stated[i]` and `observed[i]`, of one prompt or
+    several.
 
-    The bins hold about equally many answers each, equal stated values always in the same one, because stated
-    probabilities crowd near 0, where bins of equal width would be one bin (adaptive binning of Nguyen and O'Connor
-    2015, arXiv 1508.05154). No more answers than `bins` make a bin of each different value.
+    All bins hold about the same number of answers, and equal stated values are in the same bin (adaptive binning
+    of Nguyen and O'Connor 2015, arXiv 1508.05154). Stated probabilities crowd near 0, where bins of equal width
+    would all be one. With no more answers than `bins`, each distinct value is a bin.
 
-    Raises `UsageError` for sides of different lengths, what is no probability or `bins` below 1, `UndefinedError`
-    where there is no answer.
+    Raises `UsageError` for sides of different lengths, values that are no probability, or `bins` below 1, and
+    `UndefinedError` without any answer.
     """
     if bins < 1:
         raise UsageError(f"a reliability curve needs at least one bin, not {bins}")
     if len(stated) != len(observed):
         raise UsageError(f"{len(stated)} stated and {len(observed)} observed probabilities do not pair up")
     if not len(stated):
-        raise UndefinedError("there is no answer to draw a reliability curve of")
-    said, seen = np.asarray(stated, dtype=np.float64), np.asarray(observed, dtype=np.float64)
-    if not all(((side >= 0) & (side <= 1 + 1e-9)).all() for side in (said, seen)):
-        raise UsageError("a reliability curve is made of numbers between 0 and 1: leave out what is missing")
-    # An answer's bin follows from the rank of the first answer with the same value, so equal ones stay together.
-    places = np.searchsorted(np.sort(said), said, side="left") * bins // len(said)
+        raise UndefinedError("there is no answer for a reliability curve")
+    x, y = np.asarray(stated, dtype=np.float64), np.asarray(observed, dtype=np.float64)
+    if not all(((side >= 0) & (side <= 1 + 1e-9)).all() for side in (x, y)):
+        raise UsageError("a reliability curve needs numbers between 0 and 1: leave out missing ones")
+    # An answer's bin depends on the rank of the first answer with the same value, so equal values stay together.
+    numbers = np.searchsorted(np.sort(x), x, side="left") * bins // len(x)
     curve = []
-    for place in np.unique(places):
-        x, y = said[places == place], seen[places == place]
-        curve.append(Bin(float(x.min()), float(x.max()), float(x.mean()), float(y.mean()), len(x)))
+    for number in np.unique(numbers):
+        own, seen = x[numbers == number], y[numbers == number]
+        curve.append(Bin(float(own.min()), float(own.max()), float(own.mean()), float(seen.mean()), len(own)))
     return tuple(curve)
 
 
-def _compared(stated: Mapping[str, float], observed: Mapping[str, float], bins: int) -> Calibration:
+def _compare(stated: Mapping[str, float], observed: Mapping[str, float], bins: int) -> Calibration:
     union = {**stated, **observed}
     if len(union) < 2:
         raise UndefinedError("calibration needs at least two answers")
-    said = [stated.get(answer, 0.0) for answer in union]
-    seen = [observed.get(answer, 0.0) for answer in union]
-    curve = reliability(said, seen, bins=bins)
+    x = [stated.get(answer, 0.0) for answer in union]
+    y = [observed.get(answer, 0.0) for answer in union]
+    curve = reliability(x, y, bins=bins)
     error = math.fsum(entry.count * abs(entry.stated - entry.observed) for entry in curve) / len(union)
-    return Calibration(tv(stated, observed), error, _rank_correlation(said, seen), curve, len(union))
+    return Calibration(tv(stated, observed), error, _rank_correlation(x, y), curve, len(union))
 
 
 def _rank_correlation(stated: Sequence[float], observed: Sequence[float]) -> float | None:
@@ -159,10 +160,12 @@ def _rank_correlation(stated: Sequence[float], observed: Sequence[float]) -> flo
 
 @dataclass(frozen=True, slots=True)
 class GroupCalibration:
-    """The calibration of the group at `group` against `source`: the answers of the "direct" group of the same
-    model, or the "reference". Figures are means over prompts, `bins` the reliability curve of all answers;
-    `undefined` counts the prompts that cannot be calibrated: those with one answer in all, and those where nothing
-    that was stated was ever observed."""
+    """The calibration of a group, given by its index, against a `source`: the answers of the "direct" group of the
+    same model, or the "reference".
+
+    The figures are means over prompts, and `bins` the reliability curve of all answers. `undefined` counts prompts
+    without calibration: those with one answer in all, and those without a stated answer that was also observed.
+    """
 
     group: int
     source: str
@@ -172,7 +175,8 @@ class GroupCalibration:
     bins: tuple[Bin, ...]
     undefined: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary."""
         rank = self.rank_correlation
         return {
             "group": self.group,
@@ -180,7 +184,7 @@ class GroupCalibration:
             "total_variation": self.total_variation.to_dict(),
             "ece": self.ece.to_dict(),
             "rank_correlation": None if rank is None else rank.to_dict(),
-            "bins": [asdict(entry) for entry in self.bins],
+            "bins": [entry.to_dict() for entry in self.bins],
             "undefined": self.undefined,
         }
 
@@ -192,20 +196,20 @@ def calibrate(
     seed: int = 0,
     resamples: int = 10_000,
 ) -> tuple[GroupCalibration, ...]:
-    """Every group with stated probabilities, against whatever there is to hold them against."""
-    known = answers or (lambda asked: Answers.free())
-    found = []
-    for at, group in enumerate(groups):
+    """Calibrate every group with stated probabilities against each source that exists."""
+    known = answers or (lambda prompt: Answers.free())
+    calibrations = []
+    for index, group in enumerate(groups):
         for source, observed in _sources(group, groups, known):
-            made = _calibrated(at, source, group, observed, known, seed, resamples)
-            if made is not None:
-                found.append(made)
-    return tuple(found)
+            calibration = _calibrate_group(index, source, group, observed, known, seed, resamples)
+            if calibration is not None:
+                calibrations.append(calibration)
+    return tuple(calibrations)
 
 
 def stated_of(responses: Sequence[Response], label: Callable[[str], str]) -> dict[str, float]:
-    """The probability stated for each answer: the mean over the calls that stated any, where an answer that a call
-    did not name counts 0 in it."""
+    """The probability stated for each answer: the mean over the calls with stated probabilities. An answer that a
+    call lacks counts 0 in it."""
     calls: dict[int | None, dict[str, float]] = {}
     for response in responses:
         if response.stated is not None:
@@ -215,7 +219,7 @@ def stated_of(responses: Sequence[Response], label: Callable[[str], str]) -> dic
     total: dict[str, float] = {}
     for call in calls.values():
         for answer, value in call.items():
-            # What a call states beyond 1 for one answer is no probability.
+            # A call may state more than 1 for one answer, which is no probability.
             total[answer] = total.get(answer, 0.0) + min(value, 1.0) / len(calls)
     return total
 
@@ -229,16 +233,16 @@ def _sources(
     direct = next((other for other in groups if other.method == "direct" and other.model == group.model), None)
     if direct is not None and direct is not group:
         frequencies = {
-            asked.prompt_id: answer_weights(asked.responses, known(asked).label)
-            for asked in direct.prompts
-            if asked.responses
+            prompt.prompt_id: answer_weights(prompt.responses, known(prompt).label)
+            for prompt in direct.prompts
+            if prompt.responses
         }
-        yield "direct", lambda asked: frequencies.get(asked.prompt_id)
-    yield "reference", lambda asked: known(asked).reference
+        yield "direct", lambda prompt: frequencies.get(prompt.prompt_id)
+    yield "reference", lambda prompt: known(prompt).reference
 
 
-def _calibrated(
-    at: int,
+def _calibrate_group(
+    index: int,
     source: str,
     group: Group,
     observed: _Observed,
@@ -246,38 +250,39 @@ def _calibrated(
     seed: int,
     resamples: int,
 ) -> GroupCalibration | None:
-    made: list[Calibration] = []
+    calibrations: list[Calibration] = []
     pairs: list[tuple[float, float]] = []
     undefined = 0
-    for asked in group.prompts:
-        seen = observed(asked)
-        stated = stated_of(asked.responses, known(asked).label)
-        if not seen or not stated:
+    for prompt in group.prompts:
+        frequencies = observed(prompt)
+        stated = stated_of(prompt.responses, known(prompt).label)
+        if not frequencies or not stated:
             continue
-        # Texts of which none comes twice are no answers that a frequency could be known of.
-        if not stated.keys() & seen.keys():
+        # Without a common answer, all texts differ, and the frequencies of single texts mean nothing.
+        if not stated.keys() & frequencies.keys():
             undefined += 1
             continue
         try:
-            made.append(against(stated, seen))
+            calibrations.append(against(stated, frequencies))
         except UndefinedError:
             undefined += 1
             continue
-        pairs += [(stated.get(answer, 0.0), seen.get(answer, 0.0)) for answer in {**stated, **seen}]
-    if not made:
+        union = {**stated, **frequencies}
+        pairs += [(stated.get(answer, 0.0), frequencies.get(answer, 0.0)) for answer in union]
+    if not calibrations:
         return None
 
     def mean(values: list[float]) -> Estimate:
         return mean_estimate(values, seed=seed, resamples=resamples)
 
-    ranks = [found.rank_correlation for found in made if found.rank_correlation is not None]
-    said, observed_shares = zip(*pairs, strict=True)
+    ranks = [one.rank_correlation for one in calibrations if one.rank_correlation is not None]
+    all_stated, all_observed = zip(*pairs, strict=True)
     return GroupCalibration(
-        at,
+        index,
         source,
-        mean([found.total_variation for found in made]),
-        mean([found.ece for found in made]),
+        mean([one.total_variation for one in calibrations]),
+        mean([one.ece for one in calibrations]),
         mean(ranks) if ranks else None,
-        reliability(said, observed_shares),
+        reliability(all_stated, all_observed),
         undefined,
     )

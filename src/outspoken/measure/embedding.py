@@ -1,4 +1,4 @@
-"""Texts as vectors, from a model in this process, a server or a library; what was embedded once is kept."""
+"""Embeddings of texts, from a model in this process, a server or a library, with a cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken.engine.retry import RetryPolicy
+from outspoken.engine import RetryPolicy
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError
 from outspoken.measure import _embedding_libraries as libraries
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector
@@ -24,7 +24,7 @@ __all__ = ["DEFAULT", "Embedder", "embedder"]
 
 DEFAULT = "minilm"
 
-_PATIENCE = RetryPolicy()
+_RETRY_POLICY = RetryPolicy()
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _EXCERPT = 40
@@ -35,7 +35,7 @@ _LIBRARIES = {
 
 
 class EmbeddingSource(Protocol):
-    """What embeds: in one go at most `batch` texts, and at most `parallel` goes at once."""
+    """A source of embeddings, for at most `batch` texts in one call and `parallel` calls at once."""
 
     name: str
     batch: int
@@ -49,51 +49,59 @@ class EmbeddingSource(Protocol):
 
 
 def embedder(
-    name: str | None = None, *, cache: EmbeddingCache | bool | None = True, patience: RetryPolicy = _PATIENCE
+    name: str | None = None,
+    *,
+    cache: EmbeddingCache | bool | None = True,
+    retry_policy: RetryPolicy = _RETRY_POLICY,
 ) -> Embedder:
-    """What embeds texts, by its name. Nothing is loaded, fetched or sent yet.
+    """The embedder with this name. Nothing is loaded, downloaded or sent yet.
 
-    `minilm` (the default: all-MiniLM-L6-v2 in this process), `wordllama` (a hundred times as fast, and coarser),
-    `sentence-transformers/NAME`, `local//path/to/file.gguf`, `openai/text-embedding-3-small` or another
-    provider's, `http://host:port/v1#model`. `cache` is where vectors are kept: True for the user's file, False or
-    None for nowhere. `patience` holds for a server's failures: how often, and for how long, each batch is tried.
+    Names are `minilm` (the default: all-MiniLM-L6-v2 in this process), `wordllama` (a hundred times faster and
+    less accurate), `sentence-transformers/NAME`, `local//path/to/file.gguf`, `openai/text-embedding-3-small` or a
+    model of another provider, and `http://host:port/v1#model`. `cache` stores the vectors: True for the user's
+    file, False or None for no cache. `retry_policy` bounds the attempts at each batch if a server fails.
 
-    Raises `UsageError` for a name that means nothing or a model that cannot embed, `MissingKeyError` and
-    `MissingExtraError` as they apply.
+    Raises `UsageError` for an unknown name or a model that cannot embed, `MissingKeyError` without the provider's
+    key, and `MissingExtraError` without the library.
     """
     name = name or DEFAULT
-    kept = EmbeddingCache() if cache is True else cache or None
+    store = EmbeddingCache() if cache is True else cache or None
     kind, _, rest = name.partition("/")
     if kind in _LIBRARIES:
-        return Embedder(_LIBRARIES[kind](rest), cache=kept, patience=patience)
+        return Embedder(_LIBRARIES[kind](rest), cache=store, retry_policy=retry_policy)
     if not rest:
         known = [row.name for row in weight_files.listing() if row.embeds]
         if name.partition("?")[0] not in known:
             raise UnknownNameError("embedder", name, [*known, *_LIBRARIES], see="or provider/model, or a URL")
         name = f"local/{name}"
-    return Embedder(_OfModel(get_model(name)), cache=kept, patience=patience)
+    return Embedder(_ModelSource(get_model(name)), cache=store, retry_policy=retry_policy)
 
 
 class Embedder:
-    """Embeds texts: equal ones once, those of an earlier time not at all, and what fails for a while again.
+    """Embeds texts: each distinct text once, none that is in the cache, and again after transient errors.
 
-    `warnings` says, a sentence each, what the reader of a result should know: texts of which only the beginning
-    was embedded, a cache that could not be used.
+    `warnings` are sentences for the reader of a result: texts of which only the beginning was embedded, and a
+    cache that could not be used.
     """
 
     def __init__(
-        self, source: EmbeddingSource, *, cache: EmbeddingCache | None = None, patience: RetryPolicy = _PATIENCE
+        self,
+        source: EmbeddingSource,
+        *,
+        cache: EmbeddingCache | None = None,
+        retry_policy: RetryPolicy = _RETRY_POLICY,
     ) -> None:
         self.name = source.name
         self._source = source
         self._cache = cache
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._jitter = random.Random()
         self._cut: set[str] = set()
 
     @property
     def truncated(self) -> int:
-        """Of how many different texts only the beginning was embedded, because the model takes no more."""
+        """The number of distinct texts that were longer than the model accepts, so that only their beginning
+        counts."""
         return len(self._cut)
 
     @property
@@ -101,38 +109,39 @@ class Embedder:
         problems = tuple(self._cache.problems) if self._cache else ()
         if not self._cut:
             return problems
-        what = "1 text is" if self.truncated == 1 else f"{self.truncated:,} texts are"
-        return (f"{what} longer than {self.name} takes: only the beginning was embedded", *problems)
+        texts = "1 text is" if self.truncated == 1 else f"{self.truncated:,} texts are"
+        return (f"{texts} longer than {self.name} accepts: only the beginning was embedded", *problems)
 
     async def identity(self) -> str:
-        """What vectors are kept under: it changes with the weights, the server, or whatever else changes them."""
+        """The identity of the vectors in the cache. It changes with the weights, the server and everything else
+        that changes the vectors."""
         return await self._source.identity()
 
     async def embed(
         self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None
     ) -> NDArray[np.float32]:
-        """The vectors of `texts`, float32 of shape (texts, dimensions), as the model gives them.
+        """The vectors of `texts`, float32 of shape (texts, dimensions), as the model returns them.
 
-        Those of `minilm` and other GGUF models have length 1, other models' may have any. `progress` is called
-        with the different texts that are done and all of them. Batches that were done are kept even where a later
-        one fails.
+        Vectors of `minilm` and other GGUF models have length 1, those of other models any length. `progress` is
+        called with the number of distinct texts that are done and the number of all. Finished batches stay in the
+        cache if a later one fails.
 
-        Raises `UsageError` for an empty text, `ProviderError` where the server fails for good, and `ReplyError`
-        for a vector that holds NaN or infinity or has another length than the others.
+        Raises `UsageError` for an empty text, `ProviderError` if the server keeps failing, and `ReplyError` for a
+        vector that holds NaN or infinity or has another length than the others.
         """
         check_texts(texts)
-        different = list(dict.fromkeys(texts))
-        known = await self._known(different)
-        missing = [text for text in different if text not in known]
+        distinct = list(dict.fromkeys(texts))
+        known = await self._cached(distinct)
+        missing = [text for text in distinct if text not in known]
         report = progress or (lambda done, total: None)
-        report(len(known), len(different))
+        report(len(known), len(distinct))
         size = self._source.batch
         batches = iter([missing[start : start + size] for start in range(0, len(missing), size)])
 
         async def work() -> None:
             for batch in batches:
-                known.update(await self._embedded(batch))
-                report(len(known), len(different))
+                known.update(await self._embed_batch(batch))
+                report(len(known), len(distinct))
 
         workers = [asyncio.create_task(work()) for _ in range(min(self._source.parallel, len(missing)))]
         try:
@@ -141,36 +150,36 @@ class Embedder:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return self._stacked(texts, known)
+        return self._stack(texts, known)
 
     async def aclose(self) -> None:
-        """Let go of what nobody else in this process can be using."""
+        """Release the model, unless others in this process may be using it."""
         await self._source.aclose()
 
-    async def _known(self, texts: list[str]) -> dict[str, Vector]:
+    async def _cached(self, texts: list[str]) -> dict[str, Vector]:
         if self._cache is None or not texts:
             return {}
         return await asyncio.to_thread(self._cache.get, await self.identity(), texts)
 
-    async def _embedded(self, batch: list[str]) -> dict[str, Vector]:
-        embeddings = await self._asked(batch)
+    async def _embed_batch(self, batch: list[str]) -> dict[str, Vector]:
+        embeddings = await self._request(batch)
         cut = set(embeddings.cut)
-        made = {}
+        by_text = {}
         for index, (text, values) in enumerate(zip(batch, embeddings.vectors, strict=True)):
             vector = np.asarray(values, dtype=np.float32)
             if not np.isfinite(vector).all():
                 raise ReplyError(
                     f"{self.name} gave NaN or infinity for the text {text[:_EXCERPT]!r}: "
-                    "leave it out, or take another embedder"
+                    "leave it out, or use another embedder"
                 )
-            made[text] = Vector(vector, index in cut)
+            by_text[text] = Vector(vector, index in cut)
         if self._cache is not None:
-            await asyncio.to_thread(self._cache.put, await self.identity(), made)
-        return made
+            await asyncio.to_thread(self._cache.put, await self.identity(), by_text)
+        return by_text
 
-    async def _asked(self, batch: list[str]) -> Embeddings:
-        """What the source gives, asked again after failures that may pass."""
-        until, failed = time.monotonic() + self._patience.total, 0
+    async def _request(self, batch: list[str]) -> Embeddings:
+        """The embeddings of one batch, requested again after transient errors."""
+        until, failed = time.monotonic() + self._retry_policy.total, 0
         while True:
             try:
                 return await self._source.embed(batch)
@@ -179,28 +188,29 @@ class Embedder:
                 longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failed)
                 wait = max(error.retry_after or 0.0, self._jitter.uniform(0, longest))
                 late = time.monotonic() + wait > until
-                if late or not error.retryable or failed >= self._patience.attempts:
+                if late or not error.retryable or failed >= self._retry_policy.attempts:
                     raise
             await asyncio.sleep(wait)
 
-    def _stacked(self, texts: Sequence[str], known: dict[str, Vector]) -> NDArray[np.float32]:
+    def _stack(self, texts: Sequence[str], known: dict[str, Vector]) -> NDArray[np.float32]:
         if not texts:
             return np.empty((0, 0), dtype=np.float32)
         lengths = {len(vector.values) for vector in known.values()}
         if len(lengths) > 1:
             raise ReplyError(
-                f"{self.name} gave vectors of {len(lengths)} different lengths: is it one model that answers?"
+                f"{self.name} gave vectors of {len(lengths)} different lengths: check that the server runs one "
+                "model"
             )
         self._cut.update(text for text, vector in known.items() if vector.cut)
         return np.stack([known[text].values for text in texts])
 
 
-class _OfModel:
-    """A model of ours as a source."""
+class _ModelSource:
+    """A `Model` as a source of embeddings."""
 
     def __init__(self, model: Model) -> None:
         if not model.capabilities.embed:
-            raise UsageError(f"{model.name} is no embedding model: take one, such as {DEFAULT}")
+            raise UsageError(f"{model.name} is not an embedding model: use one, such as {DEFAULT}")
         self.name = model.name
         self._model = model
         remote = isinstance(model, OpenAICompatible)
@@ -209,16 +219,16 @@ class _OfModel:
         self.embed = model.embed
 
     async def aclose(self) -> None:
-        """Nothing: whoever names the model next, in this process, gets the same one."""
+        """Does nothing, because all users of a model in this process share it."""
 
     async def identity(self) -> str:
         if not self._identity:
-            self._identity = await self._asked()
+            self._identity = await self._model_identity()
         return self._identity
 
-    async def _asked(self) -> str:
+    async def _model_identity(self) -> str:
         model = self._model
-        said = await model.identity()
+        identity = await model.identity()
         if isinstance(model, Local):
-            return f"{said} {await model.digest()} context={model.context}"
-        return f"{said} {model.url}" if isinstance(model, OpenAICompatible) else said
+            return f"{identity} {await model.digest()} context={model.context}"
+        return f"{identity} {model.url}" if isinstance(model, OpenAICompatible) else identity

@@ -1,4 +1,4 @@
-"""What was embedded once: vectors by a hash of what embedded them and the text, in one SQLite file."""
+"""A cache of embeddings in one SQLite file, by a hash of the embedder and the text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from outspoken.models import weight_files
 
 __all__ = ["EmbeddingCache", "Vector", "default_path"]
 
-_KEYS_A_QUERY = 500
+_KEYS_PER_QUERY = 500
 _BUSY_SECONDS = 30.0
 _TABLE = """
     CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, cut INTEGER NOT NULL)
@@ -37,15 +37,15 @@ class Vector:
 
 
 def default_path() -> Path:
-    """The file in the user's cache, under `$OUTSPOKEN_CACHE` where that is set."""
+    """The file in the user's cache folder, or in `$OUTSPOKEN_CACHE` if that is set."""
     return weight_files.folder().parent / "embeddings.sqlite"
 
 
 class EmbeddingCache:
-    """Keeps vectors, no texts. Several processes may use one file.
+    """Stores vectors, but no texts. Several processes may use one file.
 
-    The file only saves time, so no trouble with it ends anyone's work: one that is damaged is set aside and begun
-    anew, and one that cannot be used is done without. `problems` says in a sentence each what happened.
+    The file only saves time, so its errors never end a run: a damaged file is renamed and replaced, and an
+    unusable one is ignored. `problems` describes each of these in a sentence.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -56,18 +56,18 @@ class EmbeddingCache:
         self._usable = True
 
     def get(self, identity: str, texts: Sequence[str]) -> dict[str, Vector]:
-        """The vectors of those texts that are known, by text."""
+        """The stored vectors of these texts, by text."""
         keys = {_key(identity, text): text for text in texts}
-        found: dict[str, Vector] = {}
-        for key, blob, cut in self._do(_read, list(keys)) or ():
+        vectors: dict[str, Vector] = {}
+        for key, blob, cut in self._run(_read, list(keys)) or ():
             values = np.frombuffer(blob[: len(blob) // 4 * 4], "<f4").astype(np.float32)
-            if np.isfinite(values).all():  # what a disk garbled is computed anew
-                found[keys[key]] = Vector(values, bool(cut))
-        return found
+            if np.isfinite(values).all():  # values garbled on disk are computed again
+                vectors[keys[key]] = Vector(values, bool(cut))
+        return vectors
 
     def put(self, identity: str, vectors: Mapping[str, Vector]) -> None:
-        """Keep vectors by their texts, in one transaction."""
-        self._do(
+        """Store vectors by their texts, in one transaction."""
+        self._run(
             _write,
             [
                 (_key(identity, text), vector.values.astype("<f4").tobytes(), vector.cut)
@@ -75,7 +75,7 @@ class EmbeddingCache:
             ],
         )
 
-    def _do(self, work: Any, rows: list[Any]) -> Any:
+    def _run(self, work: Any, rows: list[Any]) -> Any:
         if not self._usable:
             return None
         try:
@@ -88,7 +88,7 @@ class EmbeddingCache:
                 return self._attempt(work, rows)
         except (sqlite3.Error, OSError) as error:
             self._usable = False
-            self.problems.append(f"embeddings are not kept, because {self.path} cannot be used: {error}")
+            self.problems.append(f"embeddings are not cached, because {self.path} cannot be used: {error}")
             return None
 
     def _attempt(self, work: Any, rows: list[Any]) -> Any:
@@ -101,18 +101,18 @@ class EmbeddingCache:
                 return work(database, rows)
 
     def _set_aside(self) -> None:
-        """Rename a damaged file, unless another process did so meanwhile."""
-        with _alone(self.path.with_name(f"{self.path.name}.lock")):
-            if self._sound():
+        """Rename a damaged file, unless another process has done so."""
+        with _exclusive(self.path.with_name(f"{self.path.name}.lock")):
+            if self._is_sound():
                 return
             aside = f"{self.path.name}.damaged-{time.time_ns()}"
-            # The main file last: who opens a new one must not find the old one's journal.
+            # The main file last: a process that opens a new one must not find the journal of the old one.
             for suffix in ("-wal", "-shm", ""):
                 with suppress(FileNotFoundError):
                     self.path.with_name(self.path.name + suffix).rename(self.path.with_name(aside + suffix))
-            self.problems.append(f"{self.path} was damaged: it is now {aside}, and embeddings are computed anew")
+            self.problems.append(f"{self.path} was damaged: it is now {aside}, and embeddings are computed again")
 
-    def _sound(self) -> bool:
+    def _is_sound(self) -> bool:
         try:
             self._attempt(_check, [])
         except sqlite3.OperationalError:
@@ -128,8 +128,8 @@ def _key(identity: str, text: str) -> bytes:
 
 def _read(database: sqlite3.Connection, keys: list[bytes]) -> list[tuple[bytes, bytes, int]]:
     rows: list[tuple[bytes, bytes, int]] = []
-    for start in range(0, len(keys), _KEYS_A_QUERY):
-        part = keys[start : start + _KEYS_A_QUERY]
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        part = keys[start : start + _KEYS_PER_QUERY]
         marks = ",".join("?" * len(part))
         rows += database.execute(f"SELECT key, vector, cut FROM vectors WHERE key IN ({marks})", part)
     return rows
@@ -140,14 +140,14 @@ def _write(database: sqlite3.Connection, rows: list[tuple[bytes, bytes, bool]]) 
 
 
 def _check(database: sqlite3.Connection, rows: list[Any]) -> None:
-    (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
-        raise sqlite3.DatabaseError(said)
+    (result,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        raise sqlite3.DatabaseError(result)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Held by one process at a time; a database of its own, because SQLite's locks end with their process."""
+def _exclusive(lock: Path) -> Iterator[None]:
+    """A lock between processes; it is a separate database, because SQLite releases it if the process ends."""
     with closing(sqlite3.connect(lock, timeout=_BUSY_SECONDS)) as database:
         database.execute("BEGIN EXCLUSIVE")
         try:

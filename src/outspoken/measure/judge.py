@@ -1,21 +1,21 @@
-"""An LLM as a judge of quality: scores by the criteria of a rubric, and which of two responses is better."""
+"""A language model as a judge of quality, by the criteria of a rubric."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from outspoken import models
 from outspoken.batch.prices import price_of
-from outspoken.chat import ChatReply, ChatRequest, Message, Sampling, Usage
-from outspoken.engine import ModelCaller, RateLimiter, RetryPolicy, RunMetrics, cause_of, ordered
-from outspoken.engine.budget import Budget
+from outspoken.chat import ChatRequest, Message, Sampling
+from outspoken.chat_reply import ChatReply
+from outspoken.engine import Budget, ModelCaller, RateLimiter, RetryPolicy, RunMetrics, cause_of, ordered
 from outspoken.errors import OutspokenError, ReplyError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
@@ -29,136 +29,37 @@ from outspoken.measure.rubrics import (
     judge_instructions,
     score_question,
 )
+from outspoken.measure.values import Group
+from outspoken.measure.verdicts import JudgedItem, JudgeScore, JudgeSummary, Preference, ResponsePair, Verdict
 from outspoken.models.base import Model
 
-__all__ = ["Judge", "JudgeScore", "JudgeSummary", "JudgedItem", "Preference", "ResponsePair"]
+__all__ = ["Judge", "Quality", "judge_quality"]
 
-R = TypeVar("R", bound="JudgeScore | Preference")
+R = TypeVar("R", bound=Verdict)
 V = TypeVar("V")
 
 Progress = Callable[[int, int], None]
-"""Is told how many of how many different items have been judged."""
+"""Called with the number of distinct items that have been judged, and the number of all."""
 
-_WINDOW = 8
-_PATIENCE = RetryPolicy()
+Quality = dict[tuple[int, str], list[float]]
+"""The scores of responses by the index of their group and the id of their prompt."""
+
+_ITEMS_AHEAD = 8
+_RETRY_POLICY, _NO_BUDGET = RetryPolicy(), Budget()
 _BLANK = "the response is blank"
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedItem:
-    """A response to judge and the prompt that it answers. The `id` is for the caller; a judge never sees it."""
-
-    prompt: str
-    text: str
-    id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ResponsePair:
-    """Two responses to one prompt."""
-
-    prompt: str
-    a: str
-    b: str
-    id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeScore:
-    """What a judge said of one response.
-
-    `scores` by criterion and their `value` from 0 to 100 (see `Rubric.value`) are None where there is none: then
-    `error` says why and `cause` is its short name, and `unreadable` tells whether the judge answered nonsense to
-    the last. `attempts` is the number of requests it took, and `request` the ledger's key of the last. `order` is
-    the order in which the criteria were shown, `position` when the response was judged among all, from 0.
-    """
-
-    scores: Mapping[str, float] | None
-    value: float | None
-    attempts: int
-    order: tuple[str, ...]
-    position: int
-    request: str = ""
-    error: str = ""
-    cause: str = ""
-    unreadable: bool = False
-    id: str = ""
-
-    @property
-    def retried(self) -> bool:
-        return self.attempts > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """Which response of a pair is better: `winner` is "a", "b" or "tie", None where the judge gave no answer.
-
-    `first` is the answer while a was shown first, `second` while b was. Where the two differ it is a tie, by
-    position, and `consistent` is False. The other fields are those of a `JudgeScore`; `requests` are the keys of
-    the last request in either position.
-    """
-
-    winner: str | None
-    consistent: bool | None
-    first: str | None
-    second: str | None
-    attempts: int
-    order: tuple[str, ...]
-    position: int
-    requests: tuple[str, ...] = ()
-    error: str = ""
-    cause: str = ""
-    unreadable: bool = False
-    id: str = ""
-
-    @property
-    def retried(self) -> bool:
-        return self.attempts > 2
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeSummary(Generic[R]):
-    """What came of judging: how many verdicts are `unreadable`, how many were `retried` for being so, `failures`
-    (the unreadable among them) by cause, preferences that were `inconsistent`; and of all that the judge was asked
-    so far the requests that were paid for, those answered `from_ledger`, the usage and the US dollars (None: the
-    price is not known)."""
-
-    verdicts: tuple[R, ...]
-    unreadable: int
-    retried: int
-    inconsistent: int
-    failures: Mapping[str, int]
-    requests: int
-    from_ledger: int
-    usage: Usage
-    usd: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures without the verdicts."""
-        return {
-            "verdicts": len(self.verdicts),
-            "unreadable": self.unreadable,
-            "retried": self.retried,
-            "inconsistent": self.inconsistent,
-            "failures": dict(self.failures),
-            "requests": self.requests,
-            "from_ledger": self.from_ledger,
-            "tokens": self.usage.total_tokens,
-            "usd": self.usd,
-        }
-
-
 class Judge:
-    """Asks `model` to judge responses by `rubric` (one, or the name or path of one).
+    """A `model` that judges responses by a `rubric` (a `Rubric`, or the name or path of one).
 
-    A judge sees the prompt and the response, never who wrote it. By `seed` and content, and hence the same every
-    time, are drawn: when an item is judged, the order in which it is shown the criteria (as they stand in the
-    rubric, or backwards, from a random one on), and the tag that closes the response off from the instructions.
-    Equal items are asked once. With a `ledger` nothing that was answered is asked again. A reply that cannot be
-    read is answered with what is wrong with it, `retries` times at most.
+    The judge sees the prompt and the response, but no model, method or id. The following depend on the `seed` and
+    the content of an item only, and hence repeat: when an item is judged, the order of the criteria (as in the
+    rubric or backwards, from any of them on), and the tag that separates the response from the instructions. Equal
+    items are judged once. With a `ledger`, an answered request is not sent again. A reply that cannot be read is
+    answered with its error, at most `retries` times.
 
-    `sampling` is the judge's; a model that takes no temperature wants `Sampling()`. Raises `UsageError` for what
-    cannot be, before anything is sent.
+    `sampling` holds the judge's sampling settings; a model that accepts no temperature needs `Sampling()`. Raises
+    `UsageError` for invalid arguments, before anything is sent.
     """
 
     def __init__(
@@ -171,14 +72,14 @@ class Judge:
         seed: int = 0,
         retries: int = 2,
         sampling: Sampling = Sampling(temperature=0.0),
-        patience: RetryPolicy = _PATIENCE,
-        budget: Budget = Budget(),
+        retry_policy: RetryPolicy = _RETRY_POLICY,
+        budget: Budget = _NO_BUDGET,
         prices: str | Path | None = None,
     ) -> None:
         self.model = model if isinstance(model, Model) else models.get_model(model)
         self.rubric = rubric if isinstance(rubric, Rubric) else rubrics.load(rubric)
         self.seed = seed
-        self.meter = RunMetrics()
+        self.metrics = RunMetrics()
         if retries < 0:
             raise UsageError(f"retries must be at least 0, not {retries}")
         if concurrency < 1:
@@ -189,7 +90,7 @@ class Judge:
         self._ledger = ledger
         self._retries = retries
         self._sampling = sampling
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._budget = budget
         self._price = price_of(self.model.name, prices)
         if budget.usd is not None and self._price is None:
@@ -198,74 +99,75 @@ class Judge:
         self._schemas = [rubrics.scores_schema(order) for order in self._orders]
 
     async def score(self, items: Sequence[JudgedItem], progress: Progress | None = None) -> list[JudgeScore]:
-        """The verdicts on the items, in their order.
+        """The verdicts on the items, in their order. Blank responses are not judged, and have no score.
 
-        Raises `ProviderError`, `UsageError` or `LedgerError` where everything fails for the same reason; what was
-        answered until then stands in the ledger. A response that is blank is not asked about and has no score.
+        Raises `ProviderError`, `UsageError` or `LedgerError` if everything fails for the same reason; the answers
+        until then are in the ledger.
         """
-        verdicts = await self._each([(item.prompt, item.text) for item in items], self._score, progress)
+        verdicts = await self._judge_all([(item.prompt, item.text) for item in items], self._score, progress)
         return [replace(verdict, id=item.id) for verdict, item in zip(verdicts, items, strict=True)]
 
     async def compare(self, pairs: Sequence[ResponsePair], progress: Progress | None = None) -> list[Preference]:
-        """Which response of each pair is better, in the order of the pairs; each is asked in both positions.
+        """The better response of each pair, in the order of the pairs; each pair is judged in both positions.
 
-        A pair of equal texts is a tie that is not asked about. Raises as `score` does.
+        A pair of equal texts is a tie that is not judged. Raises the same errors as `score`.
         """
-        found = await self._each([(pair.prompt, pair.a, pair.b) for pair in pairs], self._compare, progress)
-        return [replace(preference, id=pair.id) for preference, pair in zip(found, pairs, strict=True)]
+        contents = [(pair.prompt, pair.a, pair.b) for pair in pairs]
+        preferences = await self._judge_all(contents, self._compare, progress)
+        return [replace(preference, id=pair.id) for preference, pair in zip(preferences, pairs, strict=True)]
 
     def summary(self, verdicts: Iterable[R]) -> JudgeSummary[R]:
-        """What came of `verdicts`, and what all that this judge was asked so far has cost."""
-        kept, meter = tuple(verdicts), self.meter
+        """How these `verdicts` ended, and the cost of everything that this judge was asked so far."""
+        verdicts, metrics = tuple(verdicts), self.metrics
         return JudgeSummary(
-            kept,
-            sum(verdict.unreadable for verdict in kept),
-            sum(verdict.retried for verdict in kept),
-            sum(isinstance(verdict, Preference) and verdict.consistent is False for verdict in kept),
-            dict(Counter(verdict.cause for verdict in kept if verdict.cause).most_common()),
-            meter.requests,
-            meter.from_ledger,
-            meter.usage,
-            None if self._price is None else meter.usd,
+            verdicts,
+            sum(verdict.unreadable for verdict in verdicts),
+            sum(verdict.retried for verdict in verdicts),
+            sum(isinstance(verdict, Preference) and verdict.consistent is False for verdict in verdicts),
+            dict(Counter(verdict.cause for verdict in verdicts if verdict.cause).most_common()),
+            metrics.requests,
+            metrics.from_ledger,
+            metrics.usage,
+            None if self._price is None else metrics.usd,
         )
 
-    async def _each(
+    async def _judge_all(
         self,
         contents: Sequence[tuple[str, ...]],
         work: Callable[[ModelCaller, _Draw], Awaitable[R]],
         progress: Progress | None,
     ) -> list[R]:
-        """What `work` makes of each content; equal ones share it."""
+        """The verdict of `work` on each content; equal ones share it."""
         drawn = sorted((_Draw.of(self.seed, content) for content in set(contents)), key=lambda draw: draw.digest)
-        draws = [replace(draw, position=at) for at, draw in enumerate(drawn)]
+        draws = [replace(draw, position=position) for position, draw in enumerate(drawn)]
         caller = await self._caller()
-        most = caller.gate.most + 1 + caller.gate.most // 4
-        results = ordered(_items(draws), lambda draw: work(caller, draw), tasks=most, window=_WINDOW * most)
-        found: dict[tuple[str, ...], R] = {}
+        tasks = caller.limiter.most + 1 + caller.limiter.most // 4
+        results = ordered(iter(draws), lambda draw: work(caller, draw), tasks=tasks, window=_ITEMS_AHEAD * tasks)
+        verdicts: dict[tuple[str, ...], R] = {}
         async with aclosing(results):
-            async for result in results:
-                draw = draws[len(found)]
-                found[draw.content] = result
-                self.meter.prompts += 1
-                if result.cause:
-                    self.meter.failures[result.cause] += 1
+            async for verdict in results:
+                verdicts[draws[len(verdicts)].content] = verdict
+                self.metrics.prompts += 1
+                if verdict.cause:
+                    self.metrics.failures[verdict.cause] += 1
                 if progress is not None:
-                    progress(len(found), len(draws))
+                    progress(len(verdicts), len(draws))
         if self._ledger is not None:
             await self._ledger.settled()
-        # A judge that cannot be read is a finding; one that cannot be asked is an error.
+        # Unreadable verdicts are a result; a judge that cannot be reached is an error.
         if caller.broken is not None and not isinstance(caller.broken, ReplyError):
             raise caller.broken
-        return [found[content] for content in contents]
+        return [verdicts[content] for content in contents]
 
     async def _caller(self) -> ModelCaller:
-        """A caller of its own for every call: it knows what stood in the ledger when it began."""
+        """A new caller for each round, because a caller only knows the replies that were in the ledger before
+        it."""
         caller = ModelCaller(
             self.model,
             RateLimiter(self._concurrency, steady=self.model.capabilities.parallel is not None),
-            self.meter,
+            self.metrics,
             ledger=self._ledger,
-            patience=self._patience,
+            retry_policy=self._retry_policy,
             budget=self._budget,
             dollars=None if self._price is None else self._price.cost,
         )
@@ -273,71 +175,122 @@ class Judge:
         return caller
 
     async def _score(self, caller: ModelCaller, draw: _Draw) -> JudgeScore:
-        way = draw.number % len(self._orders)
-        order, schema = self._orders[way], self._schemas[way]
+        index = draw.number % len(self._orders)
+        order, schema = self._orders[index], self._schemas[index]
         shown = tuple(criterion.name for criterion in order)
         prompt, text = draw.content
         if not text.strip():
-            return JudgeScore(None, None, 0, shown, draw.position, error=_BLANK, cause=_BLANK)
+            return JudgeScore(attempts=0, order=shown, position=draw.position, error=_BLANK, cause=_BLANK)
         question = score_question(draw.tag, prompt, text, order)
         messages = (Message("system", judge_instructions(self.rubric, order)), Message("user", question))
-        said = await self._ask(caller, messages, schema, lambda reply: read_scores(reply, self.rubric))
-        caller.ended(said.error)
-        value = None if said.value is None else self.rubric.value(said.value)
-        return JudgeScore(said.value, value, said.attempts, shown, draw.position, said.key, **_blame(said.error))
+        outcome = await self._ask(caller, messages, schema, lambda reply: read_scores(reply, self.rubric))
+        caller.prompt_ended(outcome.error)
+        return JudgeScore(
+            scores=outcome.value,
+            value=None if outcome.value is None else self.rubric.value(outcome.value),
+            attempts=outcome.attempts,
+            order=shown,
+            position=draw.position,
+            request=outcome.key,
+            **_problem(outcome.error),
+        )
 
     async def _compare(self, caller: ModelCaller, draw: _Draw) -> Preference:
         order = self._orders[draw.number % len(self._orders)]
         shown = tuple(criterion.name for criterion in order)
         prompt, a, b = draw.content
         if not (a.strip() and b.strip()):
-            return Preference(None, None, None, None, 0, shown, draw.position, error=_BLANK, cause=_BLANK)
+            return Preference(attempts=0, order=shown, position=draw.position, error=_BLANK, cause=_BLANK)
         if a == b:
-            return Preference("tie", True, None, None, 0, shown, draw.position)
+            return Preference(winner="tie", consistent=True, attempts=0, order=shown, position=draw.position)
         system = Message("system", judge_instructions(self.rubric, order))
         answers: list[str | None] = []
-        said: list[_Said[str]] = []
+        outcomes: list[_Outcome[str]] = []
         for texts, meaning in (((a, b), ("a", "b", "tie")), ((b, a), ("b", "a", "tie"))):
             question = Message("user", choice_question(draw.tag, prompt, *texts))
-            said.append(await self._ask(caller, (system, question), CHOICE_SCHEMA, read_choice))
-            value = said[-1].value
+            outcomes.append(await self._ask(caller, (system, question), CHOICE_SCHEMA, read_choice))
+            value = outcomes[-1].value
             answers.append(None if value is None else meaning[CHOICES.index(value)])
-        error = next((one.error for one in said if one.error is not None), None)
-        caller.ended(error)
+        error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
+        caller.prompt_ended(error)
         first, second = answers
         consistent = None if error is not None else first == second
-        winner = None if error is not None else first if consistent else "tie"
-        attempts, keys = sum(one.attempts for one in said), tuple(one.key for one in said)
-        where = (shown, draw.position, keys)
-        return Preference(winner, consistent, first, second, attempts, *where, **_blame(error))
+        return Preference(
+            winner=None if error is not None else first if consistent else "tie",
+            consistent=consistent,
+            first=first,
+            second=second,
+            attempts=sum(outcome.attempts for outcome in outcomes),
+            order=shown,
+            position=draw.position,
+            requests=tuple(outcome.key for outcome in outcomes),
+            **_problem(error),
+        )
 
     async def _ask(
         self,
         caller: ModelCaller,
         messages: tuple[Message, ...],
-        schema: Mapping[str, Any],
+        schema: Mapping[str, object],
         read: Callable[[ChatReply], V],
-    ) -> _Said[V]:
-        """Ask until it can be read, telling the judge in the same conversation what was wrong."""
+    ) -> _Outcome[V]:
+        """Ask until `read` can read the reply; each time, the judge is told in the same conversation what was
+        wrong."""
         call = caller.call((0, 0))
         error: OutspokenError | None = None
         for _ in range(self._retries + 1):
             try:
-                reply = await call.complete(ChatRequest(messages, self._sampling, schema=schema))
-                return _Said(read(reply), len(call.keys), call.keys[-1])
-            except ReplyError as unread:
-                error = unread
-                if unread.text.strip():
-                    again = Message("user", AGAIN.format(error=str(unread).partition(";")[0]))
-                    messages = (*messages, Message("assistant", unread.text), again)
-            except OutspokenError as failed:
-                error = failed
+                request = ChatRequest(messages, self._sampling, schema=schema)
+                call.check(request)
+                reply = await call.complete(request)
+                return _Outcome(read(reply), call.requests, call.key(call.requests - 1))
+            except ReplyError as unreadable:
+                error = unreadable
+                if unreadable.text.strip():
+                    again = Message("user", AGAIN.format(error=str(unreadable).partition(";")[0]))
+                    messages = (*messages, Message("assistant", unreadable.text), again)
+            except OutspokenError as failure:
+                error = failure
                 break
-        return _Said(None, len(call.keys), call.keys[-1] if call.keys else "", error)
+        return _Outcome(None, call.requests, call.key(call.requests - 1) if call.requests else "", error)
+
+
+async def judge_quality(
+    groups: Sequence[Group], judge: Judge, progress: Progress | None = None
+) -> tuple[Quality, tuple[str, ...]]:
+    """The judge's values for the responses of the groups, as `analyse` expects them, and sentences about its
+    verdicts.
+
+    Responses without a score are left out. Raises the same errors as `Judge.score`.
+    """
+    responses = [
+        (index, prompt, response)
+        for index, group in enumerate(groups)
+        for prompt in group.prompts
+        for response in prompt.responses
+    ]
+    items = [JudgedItem(prompt.prompt, response.text) for _, prompt, response in responses]
+    verdicts = await judge.score(items, progress)
+    quality: Quality = {}
+    for (index, prompt, _), verdict in zip(responses, verdicts, strict=True):
+        if verdict.value is not None:
+            quality.setdefault((index, prompt.prompt_id), []).append(verdict.value)
+    summary = judge.summary(verdicts)
+    notes = []
+    if missing := sum(verdict.value is None for verdict in verdicts):
+        notes.append(
+            f"{judge.model.name} gave no score to {missing:,} of {len(verdicts):,} responses "
+            f"({summary.unreadable:,} of its replies could not be read); they do not count in the quality"
+        )
+    if summary.retried:
+        notes.append(f"{judge.model.name} had to be asked again for {summary.retried:,} verdicts")
+    return quality, tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)
-class _Said(Generic[V]):
+class _Outcome(Generic[V]):
+    """The value that was read from the replies to one question, or the error."""
+
     value: V | None
     attempts: int
     key: str
@@ -346,7 +299,8 @@ class _Said(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """What is drawn for one content: its place among others by `digest`, a `number`, and a tag it cannot hold."""
+    """The random choices for one content: its rank by `digest`, a `number`, and a `tag` that it does not
+    contain."""
 
     content: tuple[str, ...]
     digest: bytes
@@ -366,12 +320,13 @@ class _Draw:
             salt += 1
 
 
-async def _items(draws: Iterable[_Draw]) -> AsyncGenerator[_Draw]:
-    for draw in draws:
-        yield draw
+class _Problem(TypedDict, total=False):
+    error: str
+    cause: str
+    unreadable: bool
 
 
-def _blame(error: OutspokenError | None) -> dict[str, Any]:
+def _problem(error: OutspokenError | None) -> _Problem:
     if error is None:
         return {}
     return {"error": str(error), "cause": cause_of(error), "unreadable": isinstance(error, ReplyError)}

@@ -1,7 +1,7 @@
-"""Reading what a judge wrote: scores by criterion, or which of two responses is better.
+"""Reading a judge's reply: scores by criterion, or which of two responses is better.
 
-Whatever is not plain is a `ReplyError` and never a score: the judge is asked again, and after that it is counted.
-What stands behind a semicolon in its message is for the user, and the judge is not told.
+An ambiguous reply is a `ReplyError` and never a score: the judge is asked again, and then the failure is counted.
+The part of the message behind a semicolon is for the user only; the judge does not see it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from outspoken.parsing.markup import split_reasoning
 
 __all__ = ["read_choice", "read_scores"]
 
-_STRAYS = 32
+_MAX_STRAY_BRACKETS = 32
 _DECORATION = " \t*_`\"'“”<>()[]{}"
 _NAMES = frozenset(("criterion", "criteria", "name", "dimension"))
 _SCORES = frozenset(("score", "rating", "value", "points", "grade"))
@@ -34,13 +34,13 @@ _NUMBER = re.compile(
     r"(?:\s{0,3}(?:[/／]|out of\b|of\b)\s{0,3}(?P<most>\d{1,9}(?:[.,٫]\d{1,20})?))?"
     r"(?P<unclear>\s{0,3}(?:[%％٪]|(?:-|–|—|~|～|to\b|or\b)\s{0,3}\d))?"
 )
-_FURTHER_CELL = re.compile(r"[^|\n]*\|[ *_`]{0,8}\d[\d.,/ ]{0,20}[*_` ]{0,8}(?:\||$)", re.MULTILINE)
+_NEXT_CELL = re.compile(r"[^|\n]*\|[ *_`]{0,8}\d[\d.,/ ]{0,20}[*_` ]{0,8}(?:\||$)", re.MULTILINE)
 _BEFORE = r"(?:^|[,;，；|])[ \t>*_#`\"'“•–—-]{0,12}(?:\d{1,2}[.)][ \t]{0,4})?[*_`\"'“\[]{0,6}"
-_BEHIND = (
+_AFTER = (
     r"[*_`\"'”\]]{0,6}[ \t]{0,4}(?:[(\[][^()\[\]\n]{0,40}[)\]])?[*_`\"'” \t]{0,6}"
     r"(?P<sign>[:：=＝|｜→]|[-–—]{1,3}>?[ \t]|is[ \t])[*_`\"'“ \t(\[]{0,8}"
 )
-_SAID = re.compile(
+_CHOICE = re.compile(
     r"^[ \t>*_#`\"'“]{0,12}"
     rf"(?:(?:overall )?(?:{'|'.join(sorted(_BETTER))})(?: response)?(?: is)?[*_`\"'” \t:=]{{1,8}})?"
     r"[*_`\"'“\[(]{0,6}(?:the )?(?:response )?(?P<choice>first|second|tie|1|2)(?: response)?(?: is better)?"
@@ -52,41 +52,43 @@ _SAID = re.compile(
 def read_scores(reply: ChatReply, rubric: Rubric) -> dict[str, float]:
     """The score of every criterion by its name, in the order of the rubric.
 
-    Read are JSON anywhere in the reply, in any nesting, and otherwise lines and tables such as "Criterion: 14/20".
-    The names' case and punctuation do not matter. Raises `ReplyError`, whose message begins with what is wrong:
-    a criterion is missing, has two numbers, one that is none, one on another scale or one out of its bounds.
+    Reads JSON anywhere in the reply, in any nesting, and otherwise lines and tables such as "Criterion: 14/20".
+    Case and punctuation of the names do not matter. Raises `ReplyError` with the problem: a criterion is missing
+    or has two scores, or a score is not a number, is on another scale, or is out of range.
     """
     text = _answer(reply)
-    finding = _Finding(rubric.criteria)
-    for value in _values(text):
-        finding.walk(value)
-    if not finding.seen:
-        # The last number may go on where the reply was cut off.
-        finding.lines(text if reply.finish != "length" else text.rpartition("\n")[0])
-    return finding.scores(reply)
+    numbers = _NumberFinder(rubric.criteria)
+    for value in _json_values(text):
+        numbers.read_json(value)
+    if not numbers.found_any:
+        # If the reply was cut off, digits of the last number may be missing.
+        numbers.read_lines(text if reply.finish != "length" else text.rpartition("\n")[0])
+    return numbers.scores(reply)
 
 
 def read_choice(reply: ChatReply) -> str:
-    """Which response is better: one of `CHOICES`. Raises `ReplyError` where that is not plain."""
+    """The better response: one of `CHOICES`. Raises `ReplyError` if the reply is ambiguous."""
     text = _answer(reply)
-    found = {choice for value in _values(text) for choice in _choices(value)}
-    if not found:
-        found = {_plain_choice(match["choice"]) for match in _SAID.finditer(text.casefold())}
-    found.discard("")
-    if len(found) != 1:
-        what = f"it names {' and '.join(sorted(found))}" if found else "it names neither and no tie"
-        raise _unreadable(f"the reply makes no plain choice: {what}", reply)
-    return found.pop()
+    choices = {choice for value in _json_values(text) for choice in _choices(value)}
+    if not choices:
+        choices = {_plain_choice(match["choice"]) for match in _CHOICE.finditer(text.casefold())}
+    choices.discard("")
+    if len(choices) != 1:
+        problem = (
+            f"it names {' and '.join(sorted(choices))}" if choices else "it names neither response, nor a tie"
+        )
+        raise _unreadable(f"the reply makes no clear choice: {problem}", reply)
+    return choices.pop()
 
 
 def _answer(reply: ChatReply) -> str:
-    """The reply without its thoughts, composed (NFC); the compatibility form would read 4½ as 41⁄2."""
+    """The reply without its reasoning, in NFC; the compatibility form would turn 4½ into 41⁄2."""
     if reply.refusal:
-        raise ReplyError("the judge refused: it said so; ask another one, or reword the rubric", reply=reply)
+        raise ReplyError("the judge refused: use another model, or reword the rubric", reply=reply)
     _, body, _ = split_reasoning(reply.text, anchored=False)
     body = unicodedata.normalize("NFC", body)
     if not body.strip():
-        raise _unreadable("the reply is empty: nothing stands outside of its reasoning", reply)
+        raise _unreadable("the reply is empty: there is no text outside of its reasoning", reply)
     return body
 
 
@@ -97,13 +99,13 @@ def _unreadable(message: str, reply: ChatReply) -> ReplyError:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object with all its keys, those too that come twice."""
+    """A JSON object with all its keys, including repeated ones."""
 
 
-def _values(text: str) -> Iterator[Any]:
-    """Every JSON value, sound or nearly so, that opens in `text`; objects are `_Pairs`."""
-    at = strays = 0
-    while strays < _STRAYS and (start := _opening(text, at)) >= 0:
+def _json_values(text: str) -> Iterator[Any]:
+    """Every JSON value in `text`, valid or nearly valid; objects are `_Pairs`."""
+    position = strays = 0
+    while strays < _MAX_STRAY_BRACKETS and (start := _opening(text, position)) >= 0:
         end = balanced(text, start)
         value = None
         if end is not None:
@@ -116,15 +118,15 @@ def _values(text: str) -> Iterator[Any]:
             if relaxed is not None:
                 value, end = _as_pairs(relaxed.value), relaxed.end
         if value is None or end is None:
-            strays, at = strays + 1, start + 1
+            strays, position = strays + 1, start + 1
         else:
-            at = end
+            position = end
             yield value
 
 
-def _opening(text: str, at: int) -> int:
-    places = [place for place in (text.find("{", at), text.find("[", at)) if place >= 0]
-    return min(places, default=-1)
+def _opening(text: str, start: int) -> int:
+    positions = [position for position in (text.find("{", start), text.find("[", start)) if position >= 0]
+    return min(positions, default=-1)
 
 
 def _as_pairs(value: Any) -> Any:
@@ -133,82 +135,82 @@ def _as_pairs(value: Any) -> Any:
     return [_as_pairs(part) for part in value] if isinstance(value, list) else value
 
 
-class _Finding:
-    """The numbers that a reply gives each criterion, and what else stands where a number should."""
+class _NumberFinder:
+    """The numbers that a reply gives each criterion, and the texts in places of numbers."""
 
     def __init__(self, criteria: Sequence[Criterion]) -> None:
         self._by_key = {name_key(criterion.name): criterion for criterion in criteria}
         self._numbers: dict[str, set[float]] = {criterion.name: set() for criterion in criteria}
-        self._odd: dict[str, str] = {}
+        self._invalid: dict[str, str] = {}
 
     @property
-    def seen(self) -> bool:
-        return bool(self._odd) or any(self._numbers.values())
+    def found_any(self) -> bool:
+        return bool(self._invalid) or any(self._numbers.values())
 
-    def walk(self, value: Any) -> None:
-        """Look through a JSON value for criteria."""
+    def read_json(self, value: Any) -> None:
+        """Search a JSON value for criteria."""
         if not isinstance(value, _Pairs):
             for part in value if isinstance(value, list) else ():
-                self.walk(part)
+                self.read_json(part)
             return
         fields = {name_key(key): part for key, part in value}
         named = next((fields[key] for key in _NAMES if isinstance(fields.get(key), str)), None)
         score = next((fields[key] for key in _SCORES if key in fields), None)
         if named is not None and score is not None and (criterion := self._by_key.get(name_key(named))):
-            self._take(criterion, score)
+            self._add(criterion, score)
             return
         for key, part in value:
             if (criterion := self._by_key.get(name_key(key))) is not None:
-                self._take(criterion, _inner(part))
+                self._add(criterion, _inner(part))
             else:
-                self.walk(part)
+                self.read_json(part)
 
-    def lines(self, text: str) -> None:
-        """Look for criteria in lines and tables."""
+    def read_lines(self, text: str) -> None:
+        """Search lines and tables for criteria."""
         folded = text.casefold()
         for criterion in self._by_key.values():
-            for found in _line_of(criterion.name).finditer(folded):
-                number = _NUMBER.match(folded, found.end())
+            for match in _line_of(criterion.name).finditer(folded):
+                number = _NUMBER.match(folded, match.end())
                 if number is None:
                     continue
-                if found["sign"] == "|" and _FURTHER_CELL.match(folded, number.end()):
-                    self._odd[criterion.name] = "several numbers in its row"
+                if match["sign"] == "|" and _NEXT_CELL.match(folded, number.end()):
+                    self._invalid[criterion.name] = "several numbers in its row"
                 else:
-                    self._take(criterion, number[0])
+                    self._add(criterion, number[0])
 
-    def _take(self, criterion: Criterion, raw: Any) -> None:
+    def _add(self, criterion: Criterion, raw: Any) -> None:
         number = _number(raw, criterion.high)
         if number is None:
-            self._odd[criterion.name] = repr(raw)[:60].replace(";", ",")
+            self._invalid[criterion.name] = repr(raw)[:60].replace(";", ",")
         else:
             self._numbers[criterion.name].add(number)
 
     def scores(self, reply: ChatReply) -> dict[str, float]:
         criteria = self._by_key.values()
-        if not self.seen:
-            raise _unreadable("the reply holds no scores: it names no criterion with a number", reply)
-        missing = [name for name, found in self._numbers.items() if not found and name not in self._odd]
+        if not self.found_any:
+            raise _unreadable("the reply holds no scores: no criterion has a number", reply)
+        missing = [name for name, numbers in self._numbers.items() if not numbers and name not in self._invalid]
         if missing:
             raise _unreadable(f"criteria are missing: {', '.join(missing)}", reply)
-        odd = [f"{name} ({self._odd[name]})" for name, found in self._numbers.items() if not found]
-        if odd:
-            raise _unreadable(f"a score is no number on the criterion's scale: {', '.join(odd)}", reply)
-        several = [name for name, found in self._numbers.items() if len(found) > 1]
+        invalid = [f"{name} ({self._invalid[name]})" for name, numbers in self._numbers.items() if not numbers]
+        if invalid:
+            raise _unreadable(f"a score is not a number on the criterion's scale: {', '.join(invalid)}", reply)
+        several = [name for name, numbers in self._numbers.items() if len(numbers) > 1]
         if several:
             raise _unreadable(f"a criterion has two scores: {', '.join(several)}", reply)
-        scores = {name: found.pop() for name, found in self._numbers.items()}
-        beyond = [
+        scores = {name: numbers.pop() for name, numbers in self._numbers.items()}
+        outside = [
             f"{entry.name} {scores[entry.name]:g} (from {entry.range})"
             for entry in criteria
             if not entry.low <= scores[entry.name] <= entry.high
         ]
-        if beyond:
-            raise _unreadable(f"a score is out of range: {', '.join(beyond)}", reply)
+        if outside:
+            raise _unreadable(f"a score is out of range: {', '.join(outside)}", reply)
         return scores
 
 
 def _inner(part: Any) -> Any:
-    """The score of a criterion that was given with more than its number."""
+    """The score in a value that holds more than the number."""
     if isinstance(part, _Pairs):
         return next((value for key, value in part if name_key(key) in _SCORES), part)
     return part[0] if isinstance(part, list) and len(part) == 1 else part
@@ -216,14 +218,14 @@ def _inner(part: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _line_of(name: str) -> re.Pattern[str]:
-    """Where a line, or a part of one, names a criterion and goes on to its number."""
+    """The pattern of a line, or a part of one, that names a criterion before its number."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     parts = "".join(sign if name_key(sign) else " " for sign in folded).split()
-    return re.compile(_BEFORE + r"[\W_]{1,4}".join(map(re.escape, parts)) + _BEHIND, re.MULTILINE)
+    return re.compile(_BEFORE + r"[\W_]{1,4}".join(map(re.escape, parts)) + _AFTER, re.MULTILINE)
 
 
 def _number(raw: Any, high: float) -> float | None:
-    """The number that a value states on a scale up to `high`; None where it states none, or on another scale."""
+    """The number in a value on a scale up to `high`; None without a number, or on another scale."""
     if isinstance(raw, bool):
         return None
     if isinstance(raw, int | float):
@@ -233,14 +235,14 @@ def _number(raw: Any, high: float) -> float | None:
             return None
     if not isinstance(raw, str):
         return None
-    found = _NUMBER.match(raw.casefold().lstrip(_DECORATION))
-    if found is None or found["unclear"] or (found["most"] and _float(found["most"]) != high):
+    match = _NUMBER.match(raw.casefold().lstrip(_DECORATION))
+    if match is None or match["unclear"] or (match["most"] and _float(match["most"]) != high):
         return None
-    return _float(found["value"])
+    return _float(match["value"])
 
 
-def _float(written: str) -> float:
-    return float(written.replace(",", ".").replace("٫", ".").replace("−", "-"))
+def _float(digits: str) -> float:
+    return float(digits.replace(",", ".").replace("٫", ".").replace("−", "-"))
 
 
 def _choices(value: Any) -> Iterator[str]:
@@ -255,9 +257,9 @@ def _choices(value: Any) -> Iterator[str]:
             yield from _choices(part)
 
 
-def _plain_choice(written: str) -> str:
+def _plain_choice(text: str) -> str:
     """One of `CHOICES`, or "" for anything else."""
-    word = " ".join(written.casefold().strip(_DECORATION + ".").split())
+    word = " ".join(text.casefold().strip(_DECORATION + ".").split())
     word = word.removeprefix("the ").removesuffix(" is better").removesuffix(" response").removeprefix("response ")
     return _WORDS.get(word, "")
 

@@ -179,7 +179,7 @@ def plugin_estimate(
     figures = resampled[np.isfinite(resampled)]
     lost = len(resampled) - len(figures)
     if lost > 0.05 * len(resampled):
-        note = f"no interval: the figure is undefined for {lost:,} of {len(resampled):,} resamples"
+        note = f"no interval: {lost:,} of {len(resampled):,} resamples have no finite figure"
         return Estimate(value, None, None, units, unit, note)
     notes = [f"fewer than {FEW} {unit}s: the interval is a rough guide"] if units < FEW else []
     spread = float(figures.std())
@@ -188,7 +188,7 @@ def plugin_estimate(
     elif abs(figures.mean() - value) > spread:
         notes.append(f"biased with so few {unit}s: the interval is a rough guide and may exclude the figure")
     if lost:
-        notes.append(f"{lost:,} of {len(resampled):,} resamples left out, for which the figure is undefined")
+        notes.append(f"{lost:,} of {len(resampled):,} resamples left out, which have no finite figure")
     below, above = _quantiles(figures, units, level)
     return Estimate(value, 2 * value - above, 2 * value - below, units, unit, "; ".join(notes))
 

@@ -1,0 +1,126 @@
+"""What a judge is given and what it returns: scores of single responses, preferences between two, and a
+summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from outspoken.chat_reply import Usage
+
+__all__ = ["JudgeScore", "JudgeSummary", "JudgedItem", "Preference", "ResponsePair", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedItem:
+    """A response to judge, with its prompt. The `id` is for the caller; the judge never sees it."""
+
+    prompt: str
+    text: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePair:
+    """Two responses to one prompt."""
+
+    prompt: str
+    a: str
+    b: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What all verdicts have in common.
+
+    Without a verdict, `error` is the reason and `cause` its short form, and `unreadable` says whether the judge's
+    last reply could not be read. `attempts` is the number of requests. `order` is the order in which the judge saw
+    the criteria, and `position` the index of the item among all, in the order of judging.
+    """
+
+    attempts: int
+    order: tuple[str, ...]
+    position: int
+    error: str = ""
+    cause: str = ""
+    unreadable: bool = False
+    id: str = ""
+
+    @property
+    def retried(self) -> bool:
+        """Whether the judge was asked again."""
+        return self.attempts > 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeScore(Verdict):
+    """The verdict on one response: the `scores` by criterion and their `value` from 0 to 100 (see `Rubric.value`).
+
+    Both are None without a verdict. `request` is the ledger key of the last request.
+    """
+
+    scores: Mapping[str, float] | None = None
+    value: float | None = None
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference(Verdict):
+    """The verdict on a pair: the `winner` is "a", "b" or "tie", None without a verdict.
+
+    `first` is the answer with a shown first, `second` the answer with b shown first. If they differ, the position
+    has
+    decided: the winner is "tie", and `consistent` is False. `requests` are the ledger keys of the last request in
+    each position.
+    """
+
+    winner: str | None = None
+    consistent: bool | None = None
+    first: str | None = None
+    second: str | None = None
+    requests: tuple[str, ...] = ()
+
+    @property
+    def retried(self) -> bool:
+        """Whether the judge was asked again in one of the two positions."""
+        return self.attempts > 2
+
+
+R = TypeVar("R", bound=Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSummary(Generic[R]):
+    """Verdicts, how they ended, and what the judge has cost.
+
+    `unreadable` verdicts are missing because the replies could not be read, `retried` ones needed further
+    requests, and `inconsistent` preferences depended on the position. `failures` counts missing verdicts by cause.
+    The cost covers everything that the judge was asked so far: `requests` that were paid for, replies
+    `from_ledger`, the `usage`, and US dollars (None: the price is unknown).
+    """
+
+    verdicts: tuple[R, ...]
+    unreadable: int
+    retried: int
+    inconsistent: int
+    failures: Mapping[str, int]
+    requests: int
+    from_ledger: int
+    usage: Usage
+    usd: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary of the numbers, without the verdicts."""
+        return {
+            "verdicts": len(self.verdicts),
+            "unreadable": self.unreadable,
+            "retried": self.retried,
+            "inconsistent": self.inconsistent,
+            "failures": dict(self.failures),
+            "requests": self.requests,
+            "from_ledger": self.from_ledger,
+            "tokens": self.usage.total_tokens,
+            "usd": self.usd,
+        }

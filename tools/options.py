@@ -26,8 +26,10 @@ CALL, RUN = (Settings,), (Settings, RunSettings)
 DOCUMENTED = {
     "src/outspoken/api.py": {"verbalize": CALL, "averbalize": CALL, "stream": CALL, "astream": CALL},
     "src/outspoken/batch/memory.py": {"run": RUN, "arun": RUN},
+    "src/outspoken/measure/api.py": {"compare": CALL, "acompare": CALL},
 }
 """The functions whose docstrings end with a table of options, by file."""
+WITHOUT_METHOD = ("compare", "acompare")
 
 
 def options_module() -> str:
@@ -46,31 +48,43 @@ from typing import Any, Literal, TypedDict
 
 from outspoken.methods.table import Method
 
-__all__ = ["MethodName", "Options", "RunOptions"]
+__all__ = ["CallOptions", "MethodName", "Options", "RunOptions"]
 
 {literal}
 
 
-class Options(TypedDict, total=False):
+class CallOptions(TypedDict, total=False):
+    """The options of one call except its method; see `Settings`."""
+
+{fields_of(Settings, [name for name in names_of(Settings) if name != "method"])}
+
+class Options(CallOptions, total=False):
     """The options of one call; see `Settings`."""
 
-{fields_of(Settings)}
+{fields_of(Settings, ["method"])}
 
 class RunOptions(Options, total=False):
     """The options of a run: those of each call, and those of `RunSettings`."""
 
-{fields_of(RunSettings)}'''
+{fields_of(RunSettings, names_of(RunSettings))}'''
 
 
-def fields_of(settings: type) -> str:
-    types = {entry.name: entry.metadata.get("typed") or str(entry.type) for entry in fields(settings)}
+def names_of(settings: type) -> list[str]:
+    return [entry.name for entry in fields(settings)]
+
+
+def fields_of(settings: type, names: list[str]) -> str:
+    own = (entry for entry in fields(settings) if entry.name in names)
+    types = {entry.name: entry.metadata.get("typed") or str(entry.type) for entry in own}
     return "".join(f"    {name}: {kind}\n" for name, kind in types.items()).replace("'", '"')
 
 
-def table(classes: tuple[type, ...], indent: str) -> str:
+def table(classes: tuple[type, ...], indent: str, *, method: bool = True) -> str:
     """A line for each option: name, meaning, default."""
     lines = []
     for entry in (entry for settings in classes for entry in fields(settings)):
+        if entry.name == "method" and not method:
+            continue
         default = entry.default if entry.default is not MISSING else entry.default_factory()
         about = entry.metadata["help"]
         if "Default:" not in about:
@@ -98,9 +112,8 @@ def documented(text: str, functions: dict[str, tuple[type, ...]]) -> str:
         block = "\n".join(lines[start:end])
         head = re.split(r"\n[ ]*Options:\n", block)[0].rstrip()
         head = head.removesuffix('"""').rstrip() if head.count('"""') > 1 else head
-        lines[start:end] = f'{head}\n\n{indent}Options:\n{table(functions[node.name], indent)}\n{indent}"""'.split(
-            "\n"
-        )
+        rows = table(functions[node.name], indent, method=node.name not in WITHOUT_METHOD)
+        lines[start:end] = f'{head}\n\n{indent}Options:\n{rows}\n{indent}"""'.split("\n")
     return "\n".join(lines)
 
 

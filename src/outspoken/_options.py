@@ -7,15 +7,14 @@ from typing import Any, Literal, TypedDict
 
 from outspoken.methods.table import Method
 
-__all__ = ["MethodName", "Options", "RunOptions"]
+__all__ = ["CallOptions", "MethodName", "Options", "RunOptions"]
 
 MethodName = Literal["direct", "direct-cot", "sequence", "multi-turn", "vs-standard", "vs-cot", "vs-multi"]
 
 
-class Options(TypedDict, total=False):
-    """The options of one call; see `Settings`."""
+class CallOptions(TypedDict, total=False):
+    """The options of one call except its method; see `Settings`."""
 
-    method: MethodName | Method
     k: int
     tau: float | None
     template: str
@@ -29,6 +28,12 @@ class Options(TypedDict, total=False):
     seed: int | None
     stop: tuple[str, ...]
     extra: dict[str, Any]
+
+
+class Options(CallOptions, total=False):
+    """The options of one call; see `Settings`."""
+
+    method: MethodName | Method
 
 
 class RunOptions(Options, total=False):

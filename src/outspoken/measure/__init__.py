@@ -1,7 +1,9 @@
-"""Measures: is it more diverse, is it as good, and how sure are we.
+"""Measures of diversity and quality, with intervals, and comparisons of methods.
 
-`measure` takes recorded responses and `compare` asks; the formulas stand in `lexical`, `sets`, `divergence`,
-`calibration` and `agreement`, the intervals and tests in `statistics`, the judge in `judge`.
+`measure` takes recorded responses, `compare` asks prompts. The formulas are in `lexical`, `sets`, `divergence`,
+`calibration` and `agreement`, the intervals and tests in `statistics`, the judge of quality in `judge`. Imports
+`batch` and the rooms below it. A new measure is a formula in one of these modules and a row in
+`measures.MEASURES`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ need("numpy", "measuring", "measure")
 
 _HOMES = {
     "agreement": ("gwet_ac1", "krippendorff_alpha"),
-    "analysis": ("Analysis", "analyse"),
+    "analysis": ("Analysis", "GroupComparison", "MeasuredGroup", "analyse"),
     "answer_sets": ("Answers",),
     "cost": ("Cost",),
     "embedding": ("Embedder", "embedder"),
@@ -28,6 +30,7 @@ _HOMES = {
         "utility_k",
         "vendi",
     ),
+    "statistics": ("Comparison", "Estimate"),
     "values": ("PromptGroup", "Group", "Response"),
 }
 

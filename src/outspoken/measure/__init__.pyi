@@ -2,6 +2,8 @@
 from outspoken.measure.agreement import gwet_ac1 as gwet_ac1
 from outspoken.measure.agreement import krippendorff_alpha as krippendorff_alpha
 from outspoken.measure.analysis import Analysis as Analysis
+from outspoken.measure.analysis import GroupComparison as GroupComparison
+from outspoken.measure.analysis import MeasuredGroup as MeasuredGroup
 from outspoken.measure.analysis import analyse as analyse
 from outspoken.measure.answer_sets import Answers as Answers
 from outspoken.measure.api import acompare as acompare
@@ -23,6 +25,8 @@ from outspoken.measure.sets import partition as partition
 from outspoken.measure.sets import semantic_diversity as semantic_diversity
 from outspoken.measure.sets import utility_k as utility_k
 from outspoken.measure.sets import vendi as vendi
+from outspoken.measure.statistics import Comparison as Comparison
+from outspoken.measure.statistics import Estimate as Estimate
 from outspoken.measure.values import Group as Group
 from outspoken.measure.values import PromptGroup as PromptGroup
 from outspoken.measure.values import Response as Response

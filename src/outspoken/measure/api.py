@@ -1,14 +1,16 @@
-"""`measure` and `compare`: recorded responses, or prompts asked now, into figures with intervals."""
+"""`measure` takes recorded responses and `compare` asks prompts: both return figures with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from outspoken._options import CallOptions
 from outspoken.batch.prices import price_of
 from outspoken.engine import run
 from outspoken.errors import UsageError
@@ -21,21 +23,73 @@ from outspoken.measure.cost import Cost, cost_of
 from outspoken.measure.judge import Judge, Quality, judge_quality
 from outspoken.measure.rubrics import Rubric
 from outspoken.measure.values import Group, PromptGroup
+from outspoken.methods.table import Method
 from outspoken.models.base import Model
 
-__all__ = ["acompare", "ameasure", "compare", "measure"]
+if TYPE_CHECKING:
+    from outspoken.measure.embedding import Embedder
+
+__all__ = ["CompareOptions", "MeasureOptions", "acompare", "ameasure", "compare", "measure"]
 
 Source = str | PathLike[str]
-Reference = Source | Mapping[str, Any]
+Responses = Source | Sequence[Source] | Iterable[Mapping[str, object]]
+Reference = Source | Mapping[str, object]
 
 
-def measure(responses: Source | Sequence[Source] | Iterable[Mapping[str, Any]], **options: Any) -> Analysis:
-    """`ameasure` for synchronous code: `outspoken.measure.measure("responses.parquet").to_dict()`."""
+class MeasureOptions(TypedDict, total=False):
+    """The options of `measure`, which describes them."""
+
+    reference: Reference | None
+    embedder: str | None
+    by: Sequence[str]
+    per_prompt: int | None
+    ledger: Source | None
+    judge: str | Model | None
+    rubric: str | Rubric
+    verdicts: Source | None
+    seed: int
+    resamples: int
+    progress: Progress | None
+
+
+class CompareOptions(CallOptions, total=False):
+    """The options of `compare`, which describes them."""
+
+    model: str | Model | None
+    n: int
+    ledger: Source | None
+    embedder: str | None
+    progress: Progress | None
+
+
+def measure(responses: Responses, **options: Unpack[MeasureOptions]) -> Analysis:
+    """Measure recorded responses, and compare the methods and models in them.
+
+    `responses` are files (see `outspoken.measure.response_files.read_all`) or mappings with the same fields, such
+    as `{"prompt": "Name a tea.", "text": "Oolong", "method": "direct"}`. Raises `UsageError` for responses that
+    cannot be read or measured, and for invalid options.
+
+    Options:
+        reference: The shares that the answers ought to have: `{answer: count}`, or a file that
+            `outspoken.measure.answer_sets.load` reads. Default: None.
+        embedder: The embedding model, see `outspoken.measure.embedding.embedder`; None leaves out the measures
+        that
+            need embeddings. Default: 'minilm'.
+        by: Further columns to group by, in addition to method, model and template. Default: ().
+        per_prompt: Measure only this many responses of each prompt, the first ones. Default: None.
+        ledger: The ledger of the run that wrote the responses; adds their cost. Default: None.
+        judge: A model that scores the quality of each response. Default: None.
+        rubric: The criteria of the judge: 'creative', 'joke', a .toml file, or a `Rubric`. Default: 'creative'.
+        verdicts: The ledger of the judge: nothing in it is judged again. Default: None.
+        seed: The seed of the resampling and of the judge. Default: 0.
+        resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
+        progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
+    """
     return run(ameasure(responses, **options))
 
 
 async def ameasure(
-    responses: Source | Sequence[Source] | Iterable[Mapping[str, Any]],
+    responses: Responses,
     *,
     reference: Reference | None = None,
     embedder: str | None = "minilm",
@@ -49,137 +103,210 @@ async def ameasure(
     resamples: int = 10_000,
     progress: Progress | None = None,
 ) -> Analysis:
-    """Measure recorded responses, and compare the methods and models in them.
+    """`measure` for asynchronous code.
 
-    `responses` are files (`outspoken.measure.response_files.read_all` says which) or mappings with the same
-    fields. `reference` says what the answers ought to be: `{answer: count}`, or a file that
-    `outspoken.measure.answer_sets.load` reads. `embedder` is a name for `outspoken.measure.embedding.embedder`
-    (None: no embeddings, so no figures that need them). `by` names further columns to group by, `per_prompt` takes
-    the first so many responses of each prompt, `ledger`, the ledger of the run, adds what they cost. `judge`, a
-    model, says by `rubric` how good they are; with `verdicts`, the path of a ledger, nothing is judged twice.
-
-    Raises `UsageError` for what cannot be read or measured.
+    Options:
+        reference: The shares that the answers ought to have: `{answer: count}`, or a file that
+            `outspoken.measure.answer_sets.load` reads. Default: None.
+        embedder: The embedding model, see `outspoken.measure.embedding.embedder`; None leaves out the measures
+        that
+            need embeddings. Default: 'minilm'.
+        by: Further columns to group by, in addition to method, model and template. Default: ().
+        per_prompt: Measure only this many responses of each prompt, the first ones. Default: None.
+        ledger: The ledger of the run that wrote the responses; adds their cost. Default: None.
+        judge: A model that scores the quality of each response. Default: None.
+        rubric: The criteria of the judge: 'creative', 'joke', a .toml file, or a `Rubric`. Default: 'creative'.
+        verdicts: The ledger of the judge: nothing in it is judged again. Default: None.
+        seed: The seed of the resampling and of the judge. Default: 0.
+        resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
+        progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
     """
-    known = None if reference is None else _reference(reference)
-    if isinstance(responses, (str, PathLike)):
-        responses = [responses]
-    sources: list[Any] = list(responses)
-    in_memory = all(isinstance(source, Mapping) for source in sources)
-    if not in_memory and not all(isinstance(source, (str, PathLike)) for source in sources):
-        raise UsageError(
-            "responses are paths of files, or mappings with prompt and text; not both, and nothing else"
-        )
-    found = response_files.from_rows(sources, by=by) if in_memory else response_files.read_all(sources, by=by)
-    groups = found.groups
+    answers = None if reference is None else _answers(reference)
+    records = _read(responses, by)
+    groups = records.groups
     if per_prompt is not None:
-        groups = tuple(_first(group, per_prompt) for group in groups)
+        groups = tuple(_first_responses(group, per_prompt) for group in groups)
     costs = None if ledger is None else [_cost(group, Path(ledger)) for group in groups]
     quality: Quality = {}
-    told: tuple[str, ...] = ()
-    if judge is not None:
-        with nullcontext() if verdicts is None else Ledger(Path(verdicts)) as kept:
-            quality, told = await _judged(groups, Judge(judge, rubric, ledger=kept, seed=seed), progress)
-    analysis = await _analysed(
-        groups,
-        embedder,
-        answers=known,
-        quality=quality,
-        costs=costs,
-        seed=seed,
-        resamples=resamples,
-        progress=progress,
+    notes: tuple[str, ...] = ()
+    async with _Embedding(embedder) as embedding:
+        if judge is not None:
+            with nullcontext() if verdicts is None else Ledger(Path(verdicts)) as store:
+                scorer = Judge(judge, rubric, ledger=store, seed=seed)
+                quality, notes = await judge_quality(groups, scorer, partial(_report, progress, "judging"))
+        analysis = await analyse(
+            groups,
+            embedder=embedding.embedder,
+            answers=answers,
+            quality=quality,
+            costs=costs,
+            seed=seed,
+            resamples=resamples,
+            progress=progress,
+        )
+    warnings = (
+        *records.problems,
+        *_unknown_prompts(groups, answers),
+        *notes,
+        *analysis.warnings,
+        *embedding.warnings,
     )
-    warnings = (*found.problems, *_unanswered(groups, known), *told, *analysis.warnings)
     return replace(analysis, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def compare(prompts: Sequence[str], methods: Sequence[str], **options: Any) -> tuple[list[Group], Analysis]:
-    """`acompare` for synchronous code."""
+def compare(
+    prompts: Sequence[str],
+    methods: Sequence[str | Method] = ("direct", "vs-standard"),
+    **options: Unpack[CompareOptions],
+) -> tuple[list[Group], Analysis]:
+    """Ask `prompts` with each of the `methods`, and measure the responses.
+
+    Returns the groups of responses, one for each method, and their analysis. The options are those of each call,
+    below, and:
+
+    - `model`: the model, as in `outspoken.verbalize`. Default: None.
+    - `n`: the number of responses to each prompt by each method. Default: 10.
+    - `ledger`: a file for every reply; nothing in it is asked again. Default: None.
+    - `embedder`: the embedding model, as in `measure`. Default: 'minilm'.
+    - `progress`: called with the name of a step, the number of parts done, and the number of all. Default: None.
+
+    Raises `UsageError` for invalid arguments. If there is no response at all, raises the error of the first
+    method.
+
+    Options:
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+    """
     return run(acompare(prompts, methods, **options))
 
 
 async def acompare(
     prompts: Sequence[str],
-    methods: Sequence[str] = ("direct", "vs-standard"),
+    methods: Sequence[str | Method] = ("direct", "vs-standard"),
     *,
     model: str | Model | None = None,
     n: int = 10,
     ledger: Source | None = None,
     embedder: str | None = "minilm",
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[CallOptions],
 ) -> tuple[list[Group], Analysis]:
-    """Ask `prompts` by each of the `methods`, `n` responses to each, and measure what came: the groups of
-    responses, one a method, and their analysis. `options` are those of `outspoken.run`.
+    """`compare` for asynchronous code.
 
-    Raises `UsageError` for what cannot be asked, and what made everything fail, where nothing came of it.
+    - `model`: the model, as in `outspoken.verbalize`. Default: None.
+    - `n`: the number of responses to each prompt by each method. Default: 10.
+    - `ledger`: a file for every reply; nothing in it is asked again. Default: None.
+    - `embedder`: the embedding model, as in `measure`. Default: 'minilm'.
+    - `progress`: called with the name of a step, the number of parts done, and the number of all. Default: None.
+
+    Options:
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
     """
+    if "method" in options:
+        raise UsageError("compare takes several methods: name them in methods")
     if len(set(methods)) < max(2, len(methods)):
-        raise UsageError("comparing takes two different methods at least: name them, with commas between them")
-    groups, costs, problems = await ask(
-        prompts,
-        methods,
-        model=model,
-        n=n,
-        ledger=None if ledger is None else Path(ledger),
-        progress=progress,
-        **options,
-    )
-    analysis = await _analysed(groups, embedder, costs=costs, progress=progress)
-    return groups, replace(analysis, warnings=(*problems, *analysis.warnings))
+        raise UsageError("a comparison needs at least two different methods: name them, separated by commas")
+    async with _Embedding(embedder) as embedding:
+        groups, costs, problems = await ask(
+            prompts,
+            methods,
+            model=model,
+            n=n,
+            ledger=None if ledger is None else Path(ledger),
+            progress=progress,
+            options=options,
+        )
+        analysis = await analyse(groups, embedder=embedding.embedder, costs=costs, progress=progress)
+    return groups, replace(analysis, warnings=(*problems, *analysis.warnings, *embedding.warnings))
 
 
-async def _judged(
-    groups: Sequence[Group], judge: Judge, progress: Progress | None
-) -> tuple[Quality, tuple[str, ...]]:
-    def show(done: int, total: int) -> None:
-        if progress:
-            progress("judging", done, total)
-
-    return await judge_quality(groups, judge, show)
+def _report(progress: Progress | None, step: str, done: int, total: int) -> None:
+    if progress:
+        progress(step, done, total)
 
 
-async def _analysed(groups: Sequence[Group], embedder: str | None, **more: Any) -> Analysis:
-    if embedder is None:
-        return await analyse(groups, **more)
-    from outspoken.measure.embedding import embedder as embedder_named
+class _Embedding:
+    """An embedder by name, which is closed at the end; no embedder for None."""
 
-    named = embedder_named(embedder)
-    try:
-        analysis = await analyse(groups, embedder=named, **more)
-        return replace(analysis, warnings=(*analysis.warnings, *named.warnings))
-    finally:
-        await named.aclose()
+    def __init__(self, name: str | None) -> None:
+        self.embedder: Embedder | None = None
+        self.warnings: tuple[str, ...] = ()
+        if name is not None:
+            from outspoken.measure.embedding import embedder
+
+            self.embedder = embedder(name)
+
+    async def __aenter__(self) -> _Embedding:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.embedder is not None:
+            self.warnings = self.embedder.warnings
+            await self.embedder.aclose()
 
 
-def _reference(reference: Reference) -> Callable[[PromptGroup], Answers]:
+def _read(responses: Responses, by: Sequence[str]) -> response_files.Records:
+    sources: list[Any] = [responses] if isinstance(responses, (str, PathLike)) else list(responses)
+    if all(isinstance(source, Mapping) for source in sources):
+        return response_files.from_rows(sources, by=by)
+    if not all(isinstance(source, (str, PathLike)) for source in sources):
+        raise UsageError("responses must be paths of files, or mappings with prompt and text")
+    return response_files.read_all(sources, by=by)
+
+
+def _answers(reference: Reference) -> Callable[[PromptGroup], Answers]:
+    """The known answers to each prompt."""
     if not isinstance(reference, (Mapping, str, PathLike)):
-        raise UsageError("a reference is a mapping {answer: count}, or the path of a file")
-    found = Answers.counts(reference) if isinstance(reference, Mapping) else load(Path(reference))
-    if isinstance(found, Answers):
-        return lambda asked: found
-    return lambda asked: found.get(asked.prompt, Answers.free())
+        raise UsageError("a reference must be a mapping {answer: count}, or the path of a file")
+    answers = Answers.counts(reference) if isinstance(reference, Mapping) else load(Path(reference))
+    if isinstance(answers, Answers):
+        return lambda prompt: answers
+    return lambda prompt: answers.get(prompt.prompt, Answers.free())
 
 
-def _unanswered(groups: Sequence[Group], known: Callable[[PromptGroup], Answers] | None) -> Iterable[str]:
-    """Which prompts a file of questions does not hold."""
-    if known is None:
+def _unknown_prompts(groups: Sequence[Group], answers: Callable[[PromptGroup], Answers] | None) -> Iterable[str]:
+    """A sentence about prompts that are missing in a file of questions."""
+    if answers is None:
         return
-    missing = {asked.prompt: None for group in groups for asked in group.prompts if not known(asked).known}
+    missing = {prompt.prompt: None for group in groups for prompt in group.prompts if not answers(prompt).known}
     if missing:
         yield f"the reference has no answers to {len(missing):,} prompts, the first: {next(iter(missing))!r}"
 
 
-def _first(group: Group, count: int) -> Group:
+def _first_responses(group: Group, count: int) -> Group:
     if count < 1:
         raise UsageError(f"--per-prompt must be at least 1, not {count}")
-    prompts = tuple(replace(asked, responses=asked.responses[:count]) for asked in group.prompts)
+    prompts = tuple(replace(prompt, responses=prompt.responses[:count]) for prompt in group.prompts)
     return replace(group, prompts=prompts)
 
 
 def _cost(group: Group, ledger: Path) -> Cost:
-    """What the replies cost that the responses came from. Raises `UsageError` where the ledger lacks some."""
-    keys = {response.request for asked in group.prompts for response in asked.responses}
+    """The cost of the replies that the responses came from. Raises `UsageError` if the ledger lacks some of
+    them."""
+    keys = {response.request for prompt in group.prompts for response in prompt.responses}
     price = price_of(group.model)
     cost = cost_of(ledger, keys, None if price is None else price.cost)
     if cost.requests < len(keys):

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import exp, log
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import uvicorn
@@ -18,7 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from outspoken.serve.site.pages import pages
+from outspoken.methods.table import METHODS
+from outspoken.serve.app import routes as routes_of
+from outspoken.serve.routes.table import ADDRESSES
+from outspoken.serve.site.pages import Site
 
 EVIL = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1"> & {{ 7 * 7 }}'
 STATES = (("New York", 0.4), ("Texas", 0.3), ("Colorado", 0.3), ("California", 0.2), ("Arizona", 0.1))
@@ -29,7 +33,6 @@ BITING = (
     ("W" * 300, 0.15),
     ("A cat, a coffee and an astronaut 👩🏽‍🚀 walk into a bar.\n\nThe bar was set too low.", 0.1),
 )
-METHODS = ("direct", "direct-cot", "sequence", "multi-turn", "vs-standard", "vs-cot", "vs-multi")
 OPEN = ("/about.json", "/reports-frame", "/site/")
 
 
@@ -102,6 +105,13 @@ async def stream(script: Script, body: dict[str, Any]) -> AsyncIterator[bytes]:
         yield content[start : start + 1013]
 
 
+def site_routes(reports: Path | None) -> list[Route]:
+    """The routes of the page alone, as the server has them."""
+    service: Any = SimpleNamespace(site=Site(reports))
+    rows = [row for row in ADDRESSES.addresses if row.path == "/" or row.path.startswith(("/site/", "/reports"))]
+    return routes_of(rows, service)
+
+
 def routes(script: Script) -> list[Route]:
     async def distributions(request: Request) -> Response:
         body = await request.json()
@@ -165,7 +175,15 @@ def routes(script: Script) -> list[Route]:
         return JSONResponse(
             {
                 "version": "0.7.0", "key_needed": bool(script.key), "most_k": 100, "reports": True,
-                "methods": [{"name": name, "about": f"how {name} asks"} for name in METHODS],
+                "methods": [
+                    {
+                        "name": name,
+                        "about": f"how {name} asks",
+                        "suffix": method.server_suffix,
+                        "states_probabilities": method.states_probabilities,
+                    }
+                    for name, method in METHODS.items()
+                ],
                 "defaults": {"method": "vs-standard", "k": 5, "tau": None, "temperature": None},
             }
         )  # fmt: skip
@@ -203,7 +221,7 @@ class Guarded:
 @asynccontextmanager
 async def serving(script: Script, reports: Path | None) -> AsyncIterator[str]:
     """The address of the running server."""
-    app = Guarded(Starlette(routes=[*pages(reports), *routes(script)]), script)
+    app = Guarded(Starlette(routes=[*site_routes(reports), *routes(script)]), script)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))

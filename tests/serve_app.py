@@ -117,11 +117,11 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    backend: Backend, *, bounds: ServerLimits = ServerLimits(), **options: Any
+    backend: Backend, *, limits: ServerLimits = ServerLimits(), **options: Any
 ) -> AsyncGenerator[Running]:
     """A server on a port of its own; at the end it stops gracefully and leaves no task behind."""
     started = asyncio.Event()
-    server = Server(create_app(backend, bounds=bounds, **options), bounds, ready=started.set)
+    server = Server(create_app(backend, limits=limits, **options), limits, ready=started.set)
     with listen("127.0.0.1", 0) as socket:
         serving_it = asyncio.create_task(server.serve([socket]))
         await started.wait()

@@ -19,8 +19,7 @@ from aiohttp import web
 from servers import COMPLETION, Served, answering, events, serving, streaming
 
 from outspoken.errors import UsageError
-from outspoken.serve.openai.chat_response import error_body, error_headers
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.openai.errors import RequestError, error_body, error_headers
 
 pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
@@ -250,7 +249,7 @@ async def test_the_clients_key_stays_and_the_upstreams_goes() -> None:
 async def test_without_a_key_none_is_sent() -> None:
     async with serving(answering()) as served:
         way = Proxy(served.base_url)
-        sent = way._sent(Request({"type": "http", "headers": [(b"authorization", b"Bearer osk")]}))
+        sent = way._headers(Request({"type": "http", "headers": [(b"authorization", b"Bearer osk")]}))
         await way.aclose()
     assert "Authorization" not in sent
 
@@ -372,7 +371,7 @@ async def test_a_client_may_leave_at_any_moment(kind: str, monkeypatch: pytest.M
         return response
 
     whole = 0
-    monkeypatch.setattr(proxy, "_UNWATCHED_SECONDS", 0.0)
+    monkeypatch.setattr(proxy, "_SECONDS_UNWATCHED", 0.0)
     async with serving(handle) as served:
         way = Proxy(served.base_url, KEY)
         for step in range(120):

@@ -13,8 +13,16 @@ from outspoken.chat import Message
 from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import ProviderError, ReplyError, StoppedError, UsageError
-from outspoken.serve.pool.pools import Draw, ExhaustedError, Hear, PoolFill, PoolRequest, Pools, pool_key
-from outspoken.serve.pool.values import distribution_id
+from outspoken.serve.pool.pools import Pools
+from outspoken.serve.pool.values import (
+    CandidateListener,
+    Draw,
+    ExhaustedError,
+    FillResult,
+    PoolRequest,
+    distribution_id,
+    pool_key,
+)
 from outspoken.settings import Settings
 
 Script = Callable[[int], Sequence[str]]
@@ -43,7 +51,7 @@ class Upstream:
     def calls(self) -> int:
         return len(self.histories)
 
-    async def __call__(self, want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
+    async def __call__(self, want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
         call = self.calls
         self.histories.append(history)
         self.running += 1
@@ -55,7 +63,7 @@ class Upstream:
         finally:
             self.running -= 1
         self.ended += 1
-        return PoolFill(even(texts), (*history, Message("assistant", f"turn {call}")))
+        return FillResult(even(texts), (*history, Message("assistant", f"turn {call}")))
 
 
 @asynccontextmanager
@@ -94,8 +102,8 @@ async def test_draws_are_successive_sampling_by_probability() -> None:
     weights = {"Texas": 0.5, "東京": 0.3, "القاهرة": 0.15, "🦙": 0.05, "never": 0.0}
     told = Distribution(tuple(Candidate(text, weight) for text, weight in weights.items()))
 
-    async def fill(want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
-        return PoolFill(told, history)
+    async def fill(want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
+        return FillResult(told, history)
 
     firsts, pairs = Counter[str](), Counter[tuple[str, str]]()
     async with pooling(fill, ahead=0) as pools:
@@ -198,7 +206,7 @@ async def test_a_failure_reaches_all_who_wait_and_nobody_later(error: Exception)
     async with pooling(upstream, ahead=0) as pools:
         found = await asyncio.gather(*(pools.draw("key", want(2)) for _ in range(20)), return_exceptions=True)
         assert found == [error] * 20
-        assert (upstream.calls, len(pools), pools.known) == (1, 0, 0)
+        assert (upstream.calls, len(pools), pools.texts) == (1, 0, 0)
         assert set(texts(await pools.draw("key", want(2), 2))) == {"はい", "Yes"}
 
 
@@ -223,29 +231,31 @@ async def test_a_listener_hears_a_fill_as_it_comes_and_one_who_comes_late_hears_
     said = [Verbalized("一", 0.6), Verbalized("二", 0.4)]
     middle, end = asyncio.Event(), asyncio.Event()
 
-    async def fill(want: PoolRequest, history: tuple[Message, ...], hear: Hear | None = None) -> PoolFill:
-        asked.append(hear is not None)
-        if hear is not None:
-            hear(said[0])
+    async def fill(
+        want: PoolRequest, history: tuple[Message, ...], listener: CandidateListener | None = None
+    ) -> FillResult:
+        asked.append(listener is not None)
+        if listener is not None:
+            listener(said[0])
             middle.set()
             await end.wait()
-            hear(said[1])
-        return PoolFill(even([candidate.text for candidate in said]), ())
+            listener(said[1])
+        return FillResult(even([candidate.text for candidate in said]), ())
 
     async with pooling(fill, ahead=0) as pools:
         early, late = list[Verbalized](), list[Verbalized]()
-        first = asyncio.create_task(pools.distribution("key", want(2), hear=early.append))
+        first = asyncio.create_task(pools.distribution("key", want(2), listener=early.append))
         await middle.wait()
         assert early == said[:1]
-        second = asyncio.create_task(pools.distribution("key", want(2), hear=late.append))
+        second = asyncio.create_task(pools.distribution("key", want(2), listener=late.append))
         await asyncio.sleep(0)
         end.set()
         whole = await first
         assert whole == await second
         assert early == late == said
-        assert pools.named(distribution_id(whole)) == whole
-        assert pools.named("dist-0") is None
-        assert await pools.distribution("key", want(2), hear=late.append) == whole
+        assert pools.find(distribution_id(whole)) == whole
+        assert pools.find("dist-0") is None
+        assert await pools.distribution("key", want(2), listener=late.append) == whole
         assert late == said  # nothing was asked, nothing is heard
         await pools.draw("other", want(2))
         assert asked == [True, False]
@@ -288,7 +298,7 @@ async def test_fresh_draws_are_asked_for_alone() -> None:
         assert len({draw.distribution for draws in fresh for draw in draws}) == 3
         assert len(set(texts(await pools.draw("key", want(), 30, fresh=True)))) == 30
         assert [len(history) for history in upstream.histories[4:]] == [0, 1]
-        assert (len(pools), pools.known) == (1, 20)
+        assert (len(pools), pools.texts) == (1, 20)
         upstream.open.clear()
         leaves = asyncio.create_task(pools.draw("key", want(), fresh=True))
         await asyncio.sleep(0.01)
@@ -305,7 +315,7 @@ async def test_repeats_are_not_handed_out_and_end_in_exhaustion() -> None:
         first = [*await pools.draw("key", want(2), 2), *await pools.draw("key", want(2))]
         assert set(texts(first)) == {"Ohio", "Texas", "Utah"}
         for _ in range(2):
-            with pytest.raises(ExhaustedError, match="3 different answers, and all were handed out"):
+            with pytest.raises(ExhaustedError, match="3 different responses, and all were drawn"):
                 await pools.draw("key", want(2))
         assert [len(history) for history in upstream.histories] == [0, 1, 2, 0]  # the last one began anew
         again = [draw for _ in range(3) for draw in await pools.draw("key", want(2), 2, recycle=True)]
@@ -335,32 +345,32 @@ async def test_the_whole_distribution() -> None:
 
 async def test_what_is_long_is_bounded_by_its_size() -> None:
     upstream = Upstream(lambda call: [f"{call}-{at}" + "長" * 5000 for at in range(2)])
-    async with pooling(upstream, most_bytes=200_000, ahead=0) as pools:
+    async with pooling(upstream, max_bytes=200_000, ahead=0) as pools:
         for at in range(20):
             await pools.draw(f"key {at}", want(2))
         assert 60_000 < pools.bytes <= 200_000
         assert 0 < len(pools) < 20
 
 
-async def test_bounds_forget_the_least_recently_used() -> None:
+async def test_limits_drop_the_least_recently_used() -> None:
     upstream = Upstream()
-    async with pooling(upstream, ahead=0, most_pools=3, most_candidates=70) as pools:
+    async with pooling(upstream, ahead=0, max_pools=3, max_candidates=70) as pools:
         for key in "abcadaeaf":
             await pools.draw(key, want(20))
-        assert (len(pools), pools.known) == (3, 60)
+        assert (len(pools), pools.texts) == (3, 60)
         assert upstream.calls == 6  # a was never forgotten
         await pools.draw("f", want(20), 55)
-        assert (len(pools), pools.known) == (1, 60)
+        assert (len(pools), pools.texts) == (1, 60)
         await pools.draw("f", want(20), 20)
-        assert (len(pools), pools.known) == (0, 0)  # one that alone knows more than all may begins anew
-    with pytest.raises(UsageError, match="bounds"):
-        Pools(upstream, most_pools=0)
+        assert (len(pools), pools.texts) == (0, 0)  # one that alone knows more than all may begins anew
+    with pytest.raises(UsageError, match="limits"):
+        Pools(upstream, max_pools=0)
 
 
 async def test_pools_in_use_are_not_forgotten() -> None:
     upstream = Upstream()
     upstream.open.clear()
-    async with pooling(upstream, ahead=0, most_pools=1, idle_seconds=0.01) as pools:
+    async with pooling(upstream, ahead=0, max_pools=1, idle_seconds=0.01) as pools:
         waiting = [asyncio.create_task(pools.draw(key, want(3))) for key in "ab"]
         await asyncio.sleep(0.03)
         waiting += [asyncio.create_task(pools.draw(key, want(3))) for key in "ab"]
@@ -383,7 +393,7 @@ async def test_idle_pools_are_forgotten() -> None:
         await pools.draw("old", want())
         await asyncio.sleep(0.1)
         await pools.draw("new", want())
-        assert (len(pools), pools.known) == (1, 20)
+        assert (len(pools), pools.texts) == (1, 20)
 
 
 async def test_closing_answers_all_who_wait() -> None:

@@ -18,8 +18,9 @@ from outspoken.chat import Message
 from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UsageError
 from outspoken.serve.pool.pool import Pool
-from outspoken.serve.pool.pools import Draw, ExhaustedError, PoolFill, PoolRequest, Pools
+from outspoken.serve.pool.pools import Pools
 from outspoken.serve.pool.store import PoolStore
+from outspoken.serve.pool.values import Draw, ExhaustedError, FillResult, PoolRequest
 from outspoken.settings import Settings
 
 WANT = PoolRequest((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=10), "test/model")
@@ -47,10 +48,10 @@ class Upstream:
         self.first = first
         self.histories: list[tuple[Message, ...]] = []
 
-    async def __call__(self, want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
+    async def __call__(self, want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
         call = self.first + len(self.histories)
         self.histories.append(history)
-        return PoolFill(told(call, want.settings.k), (*history, Message("assistant", f"العربية {call} \ud83d")))
+        return FillResult(told(call, want.settings.k), (*history, Message("assistant", f"العربية {call} \ud83d")))
 
 
 def texts(draws: list[Draw]) -> list[str]:
@@ -71,7 +72,7 @@ async def test_a_pool_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["pools.sqlite"]
 
     pools = Pools(after, ahead=0, store=PoolStore(path))
-    assert (len(pools), pools.known) == (2, 40)
+    assert (len(pools), pools.texts) == (2, 40)
     assert await pools.draw("a", WANT, 4, seed=5) == seeded
     assert await pools.distribution("a", WANT) == whole
     more = await pools.draw("a", WANT, 7)
@@ -84,8 +85,8 @@ async def test_a_pool_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 async def test_exhaustion_outlives_a_restart(tmp_path: Path) -> None:
-    async def same(want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
-        return PoolFill(told(0, 2), (*history, Message("assistant", "again")))
+    async def same(want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
+        return FillResult(told(0, 2), (*history, Message("assistant", "again")))
 
     store = tmp_path / "pools.sqlite"
     pools = Pools(same, store=PoolStore(store))
@@ -103,7 +104,6 @@ async def test_exhaustion_outlives_a_restart(tmp_path: Path) -> None:
 CHILD = """
 import asyncio, json, os, sys
 from test_pool_store import FEW, WANT, PoolStore, Pools, Upstream, texts
-from outspoken.serve import pool_saver
 
 async def main(path, wait):
     pools = Pools(Upstream(), store=PoolStore(path))
@@ -137,7 +137,7 @@ async def test_what_was_drawn_before_a_kill_is_not_drawn_again(tmp_path: Path) -
     drawn = killed(path, 1.5)
     assert len(set(drawn)) == 30
     pools = Pools(after, ahead=0, store=PoolStore(path))
-    left = pools.known - 30
+    left = pools.texts - 30
     more = texts(await pools.draw("a", WANT, left))
     assert after.histories == []
     assert left >= 5  # what was refilled ahead and paid for is there
@@ -152,7 +152,7 @@ async def test_a_kill_in_the_midst_leaves_a_file_that_opens(tmp_path: Path) -> N
         store = PoolStore(path)
         assert store.aside is None
         pools = Pools(Upstream(100), store=store)
-        assert pools.known % 10 == 0
+        assert pools.texts % 10 == 0
         await pools.draw("a", WANT)
         await pools.close()
 
@@ -246,7 +246,7 @@ async def test_a_pool_found_unreadable_when_drawn_from_begins_anew(
     with caplog.at_level(logging.WARNING):
         (anew,) = await pools.draw("key 1", WANT)
     assert "cannot be read" in caplog.text
-    assert (anew.number, anew.upstream, upstream.histories, pools.known) == (1, 1, [()], 50)
+    assert (anew.number, anew.upstream, upstream.histories, pools.texts) == (1, 1, [()], 50)
     await pools.close()
     with closing(PoolStore(path)) as store:
         assert {record.key: len(record.fills) for record in store.load()} == {"key 0": 2, "key 1": 1, "key 2": 2}
@@ -255,8 +255,8 @@ async def test_a_pool_found_unreadable_when_drawn_from_begins_anew(
 async def test_forgotten_pools_are_deleted(tmp_path: Path) -> None:
     path = tmp_path / "pools.sqlite"
     await filled(path, 6)
-    pools = Pools(Upstream(), ahead=0, most_pools=4, store=PoolStore(path))
-    assert (len(pools), pools.known) == (4, 80)
+    pools = Pools(Upstream(), ahead=0, max_pools=4, store=PoolStore(path))
+    assert (len(pools), pools.texts) == (4, 80)
     await pools.draw("key 2", WANT)
     await pools.draw("new", WANT)  # key 3 makes room
     await pools.close()
@@ -281,7 +281,7 @@ async def test_old_distributions_are_not_kept_and_their_texts_are(tmp_path: Path
         kept = connection.execute("SELECT number FROM fill WHERE distribution IS NOT NULL").fetchall()
     assert [number for (number,) in kept] == [1, *range(52, 151)]
     pools = Pools(Upstream(), ahead=0, store=PoolStore(path))
-    assert pools.known == 1500
+    assert pools.texts == 1500
     assert await pools.distribution("a", WANT) == whole
     pools_of_old_texts = Pools(Upstream(20), ahead=0)
     repeats = texts(await pools_of_old_texts.draw("a", WANT, 10))
@@ -295,12 +295,12 @@ async def test_old_distributions_are_not_kept_and_their_texts_are(tmp_path: Path
 async def test_a_rare_candidate_waits_for_as_long_as_it_takes(tmp_path: Path) -> None:
     calls = 0
 
-    async def fill(want: PoolRequest, history: tuple[Message, ...], hear: Any = None) -> PoolFill:
+    async def fill(want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
         nonlocal calls
         calls += 1
         last = Candidate("一萬年一次", 1e-12) if calls == 2 else Candidate(f"last of {calls}", 0.01)
         others = [Candidate(f"{calls}-{at}", (1 - last.probability) / 99) for at in range(99)]
-        return PoolFill(Distribution((*others, last)), history)
+        return FillResult(Distribution((*others, last)), history)
 
     path, hundred = tmp_path / "pools.sqlite", PoolRequest(WANT.messages, Settings(k=100), "m")
     pools, drawn = Pools(fill, ahead=1, store=PoolStore(path)), set[str]()
@@ -310,7 +310,7 @@ async def test_a_rare_candidate_waits_for_as_long_as_it_takes(tmp_path: Path) ->
     assert "一萬年一次" not in drawn
     await pools.close()
     pools = Pools(fill, ahead=0, store=PoolStore(path))
-    left, called = pools.known - 2400, calls
+    left, called = pools.texts - 2400, calls
     rest = texts(await pools.draw("a", hundred, left))
     assert calls == called
     assert rest[-1] == "一萬年一次"

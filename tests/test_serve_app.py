@@ -266,8 +266,8 @@ async def test_a_stop_lets_requests_end() -> None:
 
 
 async def test_a_model_that_is_silent_is_given_up() -> None:
-    bounds = ServerLimits(timeout=0.3)
-    async with scripted(Scripted(seconds=30), bounds=bounds) as (server, _, _):
+    limits = ServerLimits(timeout=0.3)
+    async with scripted(Scripted(seconds=30), limits=limits) as (server, _, _):
         status, answer = await server.chat()
         assert (status, answer["error"]["code"]) == (504, "upstream_timeout")
 

@@ -13,10 +13,11 @@ import pytest
 pytest.importorskip("prometheus_client")
 
 from outspoken import templates
-from outspoken.chat import ChatReply, ChatRequest, Message, Usage
+from outspoken.chat import ChatRequest, Message
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.distribution import Verbalized
 from outspoken.errors import PromptTooLongError, ProviderError
-from outspoken.methods.steps import Ask
+from outspoken.methods.steps import MethodCall
 from outspoken.models.base import Capabilities, Model
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.pool.refill import Conversation, PoolFiller
@@ -111,14 +112,14 @@ def test_a_conversation_keeps_its_opening_and_what_is_latest() -> None:
     for own in (True, False):
         system = (Message("system", "instructions"),)
         messages = PROMPT if own else (*system, *PROMPT)
-        ask = Ask(messages, Settings(), templates.load("standard"))
+        ask = MethodCall(messages, Settings(), templates.load("standard"))
         opening = (*system, *PROMPT)
         turns = [Message(("assistant", "user")[at % 2], f"{at:03}" * 10) for at in range(9)]
-        whole = Conversation((*opening, *turns), ask, most_bytes=10_000)
+        whole = Conversation((*opening, *turns), ask, max_bytes=10_000)
         assert whole.turns == (*opening, *turns)
-        short = Conversation((*opening, *turns), ask, most_bytes=100)
+        short = Conversation((*opening, *turns), ask, max_bytes=100)
         assert short.turns == (*opening, *turns[-3:])
-        one = Conversation((*opening, *turns), ask, most_bytes=1)
+        one = Conversation((*opening, *turns), ask, max_bytes=1)
         assert one.turns == (*opening, turns[-1])
         assert one.shorten()
         assert one.turns == ()

@@ -17,14 +17,14 @@ for name in ("starlette", "uvicorn", "httptools", "prometheus_client"):
 from aiohttp import web  # noqa: E402
 from serve_app import ASK, Running, Scripted, scripted  # noqa: E402
 
-from outspoken.serve.keys import Keys, Limits, hash_key, new_key  # noqa: E402
+from outspoken.serve.keys import ClientLimits, Keys, hash_key, new_key  # noqa: E402
 from outspoken.serve.limits import ServerLimits  # noqa: E402
 
 KEY = new_key()
-LIMITS = Limits(per_minute=6000, burst=100, together=2)
+LIMITS = ClientLimits(per_minute=6000, burst=100, together=2)
 
 
-def keys(limits: Limits = LIMITS) -> Keys:
+def keys(limits: ClientLimits = LIMITS) -> Keys:
     return Keys([("alice", hash_key(KEY)), ("小明", hash_key(new_key()))][:1], limits)
 
 
@@ -75,7 +75,7 @@ async def test_the_limits_of_a_key() -> None:
             assert (status, answer["error"]["code"]) == (429, "too_many_at_once")
         upstream.gate.set()
         assert {(await task)[0] for task in waiting} == {200}
-    async with scripted(keys=keys(Limits(per_minute=1, burst=2))) as (server, _, _):
+    async with scripted(keys=keys(ClientLimits(per_minute=1, burst=2))) as (server, _, _):
         statuses = [(await server.get("/v1/models", **own))[0] for _ in range(3)]
         assert statuses == [200, 200, 429]
 
@@ -112,7 +112,7 @@ async def test_an_origin_that_is_allowed() -> None:
 
 
 async def test_bodies_that_are_too_large() -> None:
-    async with scripted(bounds=ServerLimits(max_body_mb=0.01)) as (server, _, _):
+    async with scripted(limits=ServerLimits(max_body_mb=0.01)) as (server, _, _):
         large = json.dumps({**ASK, "x": "長" * 10_000}).encode()
         status, answer = await server.post("/v1/chat/completions", large)
         assert (status, answer["error"]["code"]) == (413, "body_too_large")
@@ -127,7 +127,7 @@ async def test_bodies_that_are_too_large() -> None:
 
 
 async def test_more_requests_than_are_answered_at_once() -> None:
-    async with scripted(bounds=ServerLimits(max_requests=2)) as (server, _, upstream):
+    async with scripted(limits=ServerLimits(max_requests=2)) as (server, _, upstream):
         upstream.gate.clear()
         asking = [asyncio.create_task(server.chat()) for _ in range(2)]
         while not upstream.calls:
@@ -153,7 +153,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length
     ids=["nothing", "half a head", "half a body"],
 )
 async def test_a_client_that_is_slow_to_ask(sent: bytes, answered: bytes) -> None:
-    async with scripted(bounds=ServerLimits(client_timeout=0.3)) as (server, _, _):
+    async with scripted(limits=ServerLimits(client_timeout=0.3)) as (server, _, _):
         with connected(server) as client:
             await asyncio.to_thread(client.sendall, sent)
             received = await asyncio.to_thread(read_all, client)
@@ -174,7 +174,7 @@ def read_all(client: socket.socket) -> bytes:
 
 async def test_a_client_that_takes_nothing_is_left() -> None:
     upstream = Scripted(lambda body: "長" * 4_000_000)
-    async with scripted(upstream, bounds=ServerLimits(client_timeout=0.5)) as (server, _, _):
+    async with scripted(upstream, limits=ServerLimits(client_timeout=0.5)) as (server, _, _):
         body = json.dumps({"model": "m:vs", "messages": ASK["messages"], "outspoken": {"k": 1}}).encode()
         client = connected(server)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

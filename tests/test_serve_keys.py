@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.errors import OutspokenError, UsageError
-from outspoken.serve.keys import MAX_KEYS, Client, Keys, Limits, hash_key, new_key
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.keys import MAX_KEYS, Client, ClientLimits, Keys, hash_key, new_key
+from outspoken.serve.openai.errors import RequestError
 
 
 class Clock:
@@ -28,14 +28,16 @@ class Clock:
         return self.now
 
 
-def keys(*names: str, limits: Limits | None = None, clock: Clock | None = None) -> tuple[Keys, dict[str, str]]:
+def keys(
+    *names: str, limits: ClientLimits | None = None, clock: Clock | None = None
+) -> tuple[Keys, dict[str, str]]:
     made = {name: new_key() for name in names}
     return Keys(
-        [(name, hash_key(key)) for name, key in made.items()], limits or Limits(), clock=clock or Clock()
+        [(name, hash_key(key)) for name, key in made.items()], limits or ClientLimits(), clock=clock or Clock()
     ), made
 
 
-def client(limits: Limits, clock: Clock) -> Client:
+def client(limits: ClientLimits, clock: Clock) -> Client:
     known, made = keys("ada", limits=limits, clock=clock)
     found = known.check(f"Bearer {made['ada']}")
     assert found is not None
@@ -153,7 +155,7 @@ def test_only_our_error_escapes_from_any_text(text: str) -> None:
 
 def test_a_client_may_ask_as_often_as_its_bucket_holds() -> None:
     clock = Clock()
-    ada = client(Limits(per_minute=60, burst=3, together=9), clock)
+    ada = client(ClientLimits(per_minute=60, burst=3, together=9), clock)
     for _ in range(3):
         with ada.admitted():
             pass
@@ -180,7 +182,7 @@ def test_a_client_may_ask_as_often_as_its_bucket_holds() -> None:
 
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     clock = Clock()
-    ada = client(Limits(per_minute=60, burst=2, together=9), clock)
+    ada = client(ClientLimits(per_minute=60, burst=2, together=9), clock)
     with ada.admitted():
         clock.now -= 500
     with ada.admitted():
@@ -188,7 +190,7 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
 
 
 def test_places_are_given_back_whatever_happens() -> None:
-    ada = client(Limits(per_minute=6000, burst=100, together=2), Clock())
+    ada = client(ClientLimits(per_minute=6000, burst=100, together=2), Clock())
     with ExitStack() as running:
         running.enter_context(ada.admitted())
         running.enter_context(ada.admitted())
@@ -203,7 +205,7 @@ def test_places_are_given_back_whatever_happens() -> None:
 
 
 def test_the_limits_of_one_client_are_not_anothers() -> None:
-    known, made = keys("ada", "bob", limits=Limits(per_minute=1, burst=1, together=1))
+    known, made = keys("ada", "bob", limits=ClientLimits(per_minute=1, burst=1, together=1))
     ada, bob = (known.check(f"Bearer {made[name]}") for name in ("ada", "bob"))
     assert ada is not None
     assert bob is not None
@@ -215,7 +217,7 @@ def test_the_limits_of_one_client_are_not_anothers() -> None:
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.integers(1, 5))
 def test_no_stretch_of_time_admits_more_than_rate_and_burst(waits: list[float], burst: int) -> None:
     clock = Clock()
-    ada = client(Limits(per_minute=30, burst=burst, together=1), clock)
+    ada = client(ClientLimits(per_minute=30, burst=burst, together=1), clock)
 
     refusals: list[float | None] = []
 
@@ -238,4 +240,4 @@ def test_no_stretch_of_time_admits_more_than_rate_and_burst(waits: list[float], 
 @pytest.mark.parametrize("wrong", [{"per_minute": 0}, {"per_minute": math.nan}, {"burst": 0}, {"together": 0}])
 def test_limits_that_admit_nobody(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="above 0"):
-        Limits(**wrong)  # type: ignore[arg-type]
+        ClientLimits(**wrong)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ async def test_clients_that_vanish_and_an_upstream_that_fails_leave_nothing_behi
     outcomes: Counter[str] = Counter()
     async with faulty(Plan(6, 0.3, BRIEF), QUICK) as upstream:
         backend = Upstream.at(upstream.base_url, idle_seconds=20)
-        async with running(backend, bounds=ServerLimits(max_pools=5, max_texts=100, timeout=20)) as server:
+        async with running(backend, limits=ServerLimits(max_pools=5, max_texts=100, timeout=20)) as server:
             await server.get("/healthz")
             before = tasks_of_the_server()
             await storm(server, 300, chance, outcomes)

@@ -10,11 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outspoken import templates
-from outspoken.serve.openai.chat_request import ChatCall, read_chat, read_json, verbalizes
-from outspoken.serve.openai.chat_response import (
-    error_body,
-)
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.openai.chat_request import ChatCall, read_chat, verbalizes
+from outspoken.serve.openai.errors import RequestError, error_body
+from outspoken.serve.openai.fields import read_json
 from outspoken.serve.pool.values import pool_key
 from outspoken.settings import Settings
 
@@ -36,7 +34,7 @@ def rejected(**fields: Any) -> RequestError:
 
 def test_a_plain_request() -> None:
     call = read_chat(json.dumps(HELLO, ensure_ascii=False).encode())
-    assert (call.asked, call.model, call.verbalized) == ("m:vs", "m", True)
+    assert (call.requested_model, call.model, call.verbalized) == ("m:vs", "m", True)
     assert [message.content for message in call.messages] == ["一個笑話 ☕"]
     assert call.settings == Settings()
     assert (call.n, call.seed, call.stop, call.stream, call.fresh, call.structured) == (
@@ -60,7 +58,7 @@ def test_a_plain_request() -> None:
 )
 def test_the_suffix_names_the_method(name: str, model: str, method: str) -> None:
     call = read(model=name)
-    assert (call.model, call.settings.method, call.verbalized, call.asked) == (model, method, True, name)
+    assert (call.model, call.settings.method, call.verbalized, call.requested_model) == (model, method, True, name)
     assert verbalizes({"model": name})
 
 

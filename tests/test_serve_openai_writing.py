@@ -27,16 +27,12 @@ from outspoken.serve.openai.chat_request import ChatCall, read_chat
 from outspoken.serve.openai.chat_response import (
     ChatResponse,
     Chunks,
-    Drawn,
     completion,
     declined,
-    error_body,
     error_event,
-    error_headers,
     new_id,
-    replied,
 )
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.openai.errors import RequestError, error_body, error_headers
 from outspoken.serve.pool.values import Draw, ExhaustedError
 
 HELLO: dict[str, Any] = {"model": "m:vs", "messages": [{"role": "user", "content": "一個笑話 ☕"}]}
@@ -47,13 +43,13 @@ def read(**fields: Any) -> ChatCall:
     return read_chat({**HELLO, **fields})
 
 
-def draw(text: str, *, probability: float = 0.25, number: int = 3, repairs: tuple[str, ...] = ()) -> Drawn:
+def draw(text: str, *, probability: float = 0.25, number: int = 3, repairs: tuple[str, ...] = ()) -> Draw:
     return Draw(Candidate(text, probability, repairs=repairs), "dist-1", number, 0)
 
 
-def chunks(call: ChatCall, draws: Iterable[Drawn | ChatResponse], usage: Usage = Usage()) -> bytes:
+def chunks(call: ChatCall, draws: Iterable[Draw | ChatResponse], usage: Usage = Usage()) -> bytes:
     writer = Chunks(call, id="i", created=5)
-    return b"".join([*(writer.whole(at, one) for at, one in enumerate(draws)), writer.close(usage)])
+    return b"".join([*(writer.choice(at, one) for at, one in enumerate(draws)), writer.close(usage)])
 
 
 def test_a_completion_in_the_openai_packages_eyes() -> None:
@@ -141,8 +137,8 @@ def test_a_refusal_is_the_answer_that_it_is() -> None:
     assert parts[0]["choices"][0]["outspoken"] == {"verbalized": False}
     filtered = declined(ReplyError("filtered", reply=ChatReply("half", finish="content_filter")))
     assert filtered == ChatResponse("half", "content_filter", declined=True)
-    assert replied(ChatReply("hé", finish="length")) == ChatResponse("hé", "length")
-    assert replied(ChatReply("hé", finish="tool_use")) == ChatResponse("hé", "stop")
+    assert ChatResponse.from_reply(ChatReply("hé", finish="length")) == ChatResponse("hé", "length")
+    assert ChatResponse.from_reply(ChatReply("hé", finish="tool_use")) == ChatResponse("hé", "stop")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ async def test_candidates_stream_in_and_settle(house: House) -> None:
     ]
 
 
-async def test_what_was_set_aside_missing_or_thought_is_told(house: House) -> None:
+async def test_what_was_set_aside_missing_or_reasoned_is_shown(house: House) -> None:
     aside = [{"text": "Ontario", "probability": 0, "stated": 0.9, "repairs": ["read loosely", "above tau"]}]
     house.script.more = {
         "set_aside": aside,
@@ -154,7 +154,7 @@ async def test_what_was_set_aside_missing_or_thought_is_told(house: House) -> No
         await asked(seen)
         assert (
             await seen.page.inner_text("#board-notes")
-            == "2 answers asked for did not come. It ended early: no budget"
+            == "2 answers are missing. It ended early: no budget"
         )
         assert not await seen.page.locator("#aside li").is_visible()
         await seen.page.click("#aside summary")
@@ -235,7 +235,7 @@ async def test_a_draw_happens_on_the_page(house: House) -> None:
         assert await texts(seen, "#log .times") == ["×2", "", ""]
         assert await page.inner_text("#outcome") == "Texas"
         about = await page.inner_text("#outcome-about")
-        for part in ("23.1%", "dist-1f0c", "the pool began anew"):
+        for part in ("23.1%", "dist-1f0c", "the pool starts again"):
             assert part in about
         assert "drawn 2 times" in await page.locator(".card").nth(1).inner_text()
         assert await page.inner_text("#log-title") == "3 draws so far"
@@ -268,7 +268,7 @@ async def test_a_refusal_is_shown_as_the_answer_it_is(house: House) -> None:
         await asked(seen)
         await drawn(seen, 1)
         assert (
-            await seen.page.inner_text("#outcome") == "The model gave no list of answers. It said: I cannot say."
+            await seen.page.inner_text("#outcome") == "The model gave no list of answers, but this: I cannot say."
         )
         assert await seen.page.locator(".card").count() == len(STATES)
 
@@ -345,7 +345,7 @@ async def test_whatever_runs_can_be_stopped(house: House) -> None:
         assert seen.complaints == []
 
 
-async def test_errors_are_told_in_words_where_they_arose(house: House) -> None:
+async def test_errors_are_shown_beside_their_cause(house: House) -> None:
     async with house.page() as seen:
         page = seen.page
         await page.click("#go")
@@ -361,7 +361,7 @@ async def test_errors_are_told_in_words_where_they_arose(house: House) -> None:
         await seen.until(
             "document.querySelector('#ask-error').textContent !== '' && document.querySelector('#stop').hidden"
         )
-        assert await page.inner_text("#ask-error") == "The server said: the upstream is gone"
+        assert await page.inner_text("#ask-error") == "The server reports an error: the upstream is gone"
         assert await page.locator(".card").count() == 2, "what came stays"
         assert await page.locator("#draw").is_disabled()
         house.script.fails_after = None
@@ -370,17 +370,17 @@ async def test_errors_are_told_in_words_where_they_arose(house: House) -> None:
         house.script.refuses = (429, "this key may ask 60 times a minute")
         await page.click("#draw")
         await seen.until("document.querySelector('#draw-error').textContent !== ''")
-        assert await page.inner_text("#draw-error") == "The server said (429): this key may ask 60 times a minute"
+        assert await page.inner_text("#draw-error") == "The server reports an error (429): this key may ask 60 times a minute"
         await page.click("#compare-go")
         await seen.until("document.querySelector('#compare-stop').hidden")
-        assert all("60 times a minute" in text for text in await texts(seen, ".arm-column .said"))
+        assert all("60 times a minute" in text for text in await texts(seen, ".arm-column .message"))
         await page.route("**/v1/**", lambda route: route.abort())
         await page.click("#draw")
         await seen.until("document.querySelector('#draw-error').textContent.includes('reached')")
         assert await page.inner_text("#draw-error") == "The server cannot be reached. Is it still running?"
 
 
-async def test_a_stream_that_breaks_off_is_told(house: House) -> None:
+async def test_a_stream_that_breaks_off_is_reported(house: House) -> None:
     async with house.page() as seen:
         await seen.page.route(
             "**/v1/distributions",
@@ -390,7 +390,7 @@ async def test_a_stream_that_breaks_off_is_told(house: House) -> None:
         await seen.page.fill("#prompt", PROMPT)
         await seen.page.click("#go")
         await seen.until("document.querySelector('#ask-error').textContent !== ''")
-        assert await seen.page.inner_text("#ask-error") == "The answer ended before it was whole. Ask again."
+        assert await seen.page.inner_text("#ask-error") == "The answer ended before it was complete. Ask again."
 
 
 async def test_the_key_is_asked_for_and_kept_for_the_tab_only(house: House) -> None:
@@ -435,7 +435,7 @@ async def test_without_a_key_nothing_is_answered_and_the_page_says_so(house: Hou
         await seen.page.locator("#key[open]").wait_for()
         await seen.page.keyboard.press("Escape")
         await seen.until("document.querySelector('#page-error').textContent !== ''")
-        assert await seen.page.inner_text("#page-error") == "Without its key the server answers nothing."
+        assert await seen.page.inner_text("#page-error") == "The server does not answer without a key."
         await seen.page.fill("#prompt", PROMPT)
         await seen.page.click("#go")
         await seen.page.locator("#key[open]").wait_for()
@@ -582,13 +582,13 @@ async def test_a_browser_without_room_keeps_less(house: House) -> None:
         await seen.page.evaluate("window.room = 0")
         await asked(seen, "One more")
         await seen.page.click("#open-history")
-        assert "keeps no history" in await seen.page.inner_text("#history-note")
+        assert "stores no history" in await seen.page.inner_text("#history-note")
         assert seen.complaints == []
 
 
 async def test_it_speaks_two_languages(house: House) -> None:
     places = (
-        "all => all.map(e => [e.dataset.t, e.textContent]).filter(([, said]) => !said || said === 'undefined')"
+        "all => all.map(e => [e.dataset.t, e.textContent]).filter(([, text]) => !text || text === 'undefined')"
     )
     async with house.page(locale="zh-TW") as seen:
         page = seen.page
@@ -724,7 +724,7 @@ async def test_it_fits_the_real_server(house: House) -> None:
         await page.fill("#each", "5")
         await page.click("#compare-go")
         await seen.until("document.querySelector('#compare-stop').hidden")
-        assert await texts(seen, ".arm-column .said") == ["", ""]
+        assert await texts(seen, ".arm-column .message") == ["", ""]
         assert [text.split("\n")[2] for text in await texts(seen, ".arm-column")] == ["5 distinct of 5"] * 2
         assert seen.complaints == []
 
@@ -737,7 +737,7 @@ async def test_it_fits_the_real_server(house: House) -> None:
     [(1280, "en", "light"), (1280, "zh-TW", "dark"), (360, "en", "dark"), (360, "zh-TW", "light")],
 )
 async def test_pictures(house: House, tmp_path: Path, width: int, locale: str, scheme: str) -> None:
-    """Pictures to look at, in the folder that OUTSPOKEN_SCREENSHOTS names; paper and ink are told apart."""
+    """Pictures to look at, in the folder that OUTSPOKEN_SCREENSHOTS names; paper and ink differ."""
     folder = Path(os.environ.get("OUTSPOKEN_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     house.script.draws = [("Texas", {}), ("Colorado", {})]

@@ -29,7 +29,7 @@ from outspoken.serve.openai.chat_request import may_verbalize
 for package in ("starlette", "uvicorn", "httptools", "prometheus_client"):
     pytest.importorskip(package)
 
-SECRET = "sk-upstream-4711-never-told"
+SECRET = "sk-upstream-4711-never-sent"
 MESSAGES = [{"role": "user", "content": "Name a colour. 颜色 🎨"}]
 CHAT = "/v1/chat/completions"
 
@@ -44,8 +44,8 @@ def upstream() -> Iterator[Process]:
 def served(request: pytest.FixtureRequest, upstream: Process) -> Iterator[Process]:
     """The server with its one model named faulty, or with an upstream that has it."""
     named = f"{upstream.base_url}#faulty" if request.param == "--model" else upstream.base_url
-    bounds = ("--client-timeout", "1", "--timeout", "20", "-k", "5")
-    with outspoken_serve(request.param, named, *bounds, env={"OUTSPOKEN_API_KEY": SECRET}) as process:
+    limits = ("--client-timeout", "1", "--timeout", "20", "-k", "5")
+    with outspoken_serve(request.param, named, *limits, env={"OUTSPOKEN_API_KEY": SECRET}) as process:
         yield process
     assert "a fault in the server itself" not in process.stderr, process.stderr
     assert SECRET not in process.stderr

@@ -11,7 +11,7 @@ import pytest
 
 starlette = pytest.importorskip("starlette.applications", reason="starlette is not installed")
 
-from outspoken.serve.site.pages import pages  # noqa: E402
+from page_server import site_routes  # noqa: E402
 
 
 class Answer:
@@ -38,7 +38,7 @@ async def get(reports: Path | None, path: str, method: str = "GET", **headers: s
         "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "server": ("localhost", 80),
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
-    await starlette.Starlette(routes=pages(reports))(scope, receive, send)
+    await starlette.Starlette(routes=site_routes(reports))(scope, receive, send)
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return Answer(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))
 

@@ -55,16 +55,16 @@ async def outspoken(options: argparse.Namespace) -> None:
     # As on the command line: what it does for a client that left, uvicorn tells as its own fault.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     logging.getLogger("outspoken").setLevel(logging.ERROR)  # the upstream's faults are meant
-    bounds = ServerLimits(max_k=1000, max_pools=options.pools, max_texts=options.texts, timeout=60.0)
+    limits = ServerLimits(max_k=1000, max_pools=options.pools, max_texts=options.texts, timeout=60.0)
     if options.upstream:
-        backend = Upstream.at(options.upstream, idle_seconds=bounds.timeout)
+        backend = Upstream.at(options.upstream, idle_seconds=limits.timeout)
     else:
         backend = OneModel(get_model(options.model))
     await backend.prepare()
     gc.collect()
     gc.freeze()
     side = await asyncio.start_server(_tell, "127.0.0.1", 0)
-    await _serve(create_app(backend, bounds=bounds), side.sockets[0].getsockname()[1])
+    await _serve(create_app(backend, limits=limits), side.sockets[0].getsockname()[1])
 
 
 async def bare(_: argparse.Namespace) -> None:

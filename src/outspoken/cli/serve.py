@@ -1,4 +1,4 @@
-"""`outspoken serve`: an OpenAI-compatible server whose answers are drawn; `outspoken client-key`: its keys."""
+"""`outspoken serve`: an OpenAI-compatible server whose responses are drawn; `outspoken client-key`: its keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from outspoken import templates
 from outspoken.cli.common import command, note, with_settings
 from outspoken.cli.interrupts import signals
-from outspoken.cli.options import Debug, ModelName, Offline
+from outspoken.cli.options import Debug, ModelName, Offline, several
 from outspoken.errors import UsageError
 from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Settings
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from outspoken.serve.backend import Backend
     from outspoken.serve.http.server import Server
-    from outspoken.serve.keys import Keys, Limits
+    from outspoken.serve.keys import ClientLimits, Keys
     from outspoken.serve.pool.store import PoolStore
 
 __all__ = ["client_key", "serve"]
 
 KEYS_VARIABLE = "OUTSPOKEN_CLIENT_KEYS"
-_MOST_FILES = 65_536
+_MAX_FILES = 65_536
 
 
 @command
@@ -40,36 +40,40 @@ def serve(
     upstream: Annotated[
         str | None,
         typer.Option(
-            help="Serve all models of this server, and pass through what is not verbalized: the base URL of "
+            help="Serve all models of this server, and forward requests that are not verbalized: the base URL of "
             "an OpenAI-compatible server (its key in $OUTSPOKEN_API_KEY), or a provider such as openai."
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; another than this machine's own needs client keys.")
+        str, typer.Option(help="Address to listen at; addresses that other machines can reach need client keys.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 selects a free one.", min=0, max=65535)] = 8000,
     pool: Annotated[Path | None, typer.Option(help="Keep the pools in this SQLite file over restarts.")] = None,
     keys: Annotated[
         Path | None,
         typer.Option(
-            help=f"Client keys: a file that `outspoken client-key` makes (or its lines in ${KEYS_VARIABLE})."
+            help=f"Client keys: a file that `outspoken client-key` writes (or its lines in ${KEYS_VARIABLE})."
         ),
     ] = None,
     per_minute: Annotated[float, typer.Option(help="Requests a minute of one client key.")] = 600.0,
     together: Annotated[int, typer.Option(help="Requests at once of one client key.")] = 64,
     reports: Annotated[
-        Path | None, typer.Option(help="A folder of reports of `experiment` and others, listed on the page.")
+        Path | None,
+        typer.Option(help="A folder of reports, of `experiment` and other commands, which the page lists."),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(help="Let pages of this origin ask from a browser, such as https://example.com. Repeatable."),
+        typer.Option(
+            help="Allow pages of this origin to call the server, such as https://example.com: repeat the option, "
+            "or separate several by commas."
+        ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="A line in the log for each request.")] = False,
-    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Put what is asked into the log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log a line for each request.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log the prompts.")] = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Serve a model whose every answer is a draw from what it verbalizes.
+    """Serve a model whose responses are drawn from the distributions that it verbalizes.
 
     Clients of the OpenAI protocol change their base URL and add :vs to the model's name. There is a page at /.
 
@@ -84,25 +88,25 @@ def serve(
     from outspoken.serve.app import create_app
     from outspoken.serve.http.middleware import is_loopback
     from outspoken.serve.http.server import Server, listen
-    from outspoken.serve.keys import Limits
+    from outspoken.serve.keys import ClientLimits
 
-    bounds = ServerLimits(
+    limits = ServerLimits(
         **{name: options.pop(name) for name in list(options) if name in ServerLimits.__dataclass_fields__}
     )
     defaults = Settings.read(options)
     templates.load(defaults.template)
-    if defaults.k > bounds.max_k:
-        raise UsageError(f"-k {defaults.k} is above --max-k {bounds.max_k}")
-    clients = _clients(keys, Limits.of(per_minute, together))
+    if defaults.k > limits.max_k:
+        raise UsageError(f"-k {defaults.k} is above --max-k {limits.max_k}")
+    clients = _clients(keys, ClientLimits.of(per_minute, together))
     if clients is None and not is_loopback(host):
         raise UsageError(
-            f"{host} can be reached from other machines, and there are no client keys: make one with "
+            f"other machines can reach {host}, and there are no client keys: create one with "
             "`outspoken client-key NAME --file keys.txt` and serve with --keys keys.txt"
         )
     if reports is not None and not reports.is_dir():
-        raise UsageError(f"there is no folder {reports} with reports")
-    origins = [_origin(text) for text in allow_origin or ()]
-    backend = _backend(model, upstream, bounds)
+        raise UsageError(f"the folder {reports} for reports does not exist")
+    origins = [_origin(text) for text in several(allow_origin, "--allow-origin")]
+    backend = _backend(model, upstream, limits)
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
@@ -111,14 +115,14 @@ def serve(
         app = create_app(
             backend,
             defaults=defaults,
-            bounds=bounds,
+            limits=limits,
             keys=clients,
             store=None if pool is None else _store(pool),
             reports=reports,
             origins=origins,
             log_prompts=log_prompts,
         )
-        return Server(app, bounds, ready=lambda: _welcome(address, backend, clients))
+        return Server(app, limits, ready=lambda: _welcome(address, backend, clients))
 
     _log(verbose=verbose or log_prompts)
     _allow_many_files()
@@ -126,16 +130,16 @@ def serve(
         asyncio.run(_run(backend, server, listening))
 
 
-async def _run(backend: Backend, made: Callable[[], Server], listening: socket) -> None:
-    """Load the model, then serve until a signal comes."""
+async def _run(backend: Backend, create: Callable[[], Server], listening: socket) -> None:
+    """Load the model, then serve until a signal arrives."""
     await backend.prepare()
-    server, stopped = made(), False
+    server, stopped = create(), False
     gc.collect()
-    gc.freeze()  # what is loaded stays: looking through it again and again stops all clients
+    gc.freeze()  # the loaded objects stay: collecting them again and again would delay all clients
 
     def stop() -> None:
         nonlocal stopped
-        note("stopping now" if stopped else "stopping: what was begun comes to its end (once more: at once)")
+        note("stopping now" if stopped else "stopping: running requests finish first; Ctrl-C again stops at once")
         stopped = True
         server.stop()
 
@@ -148,7 +152,10 @@ def _store(path: Path) -> PoolStore:
 
     store = PoolStore(path)
     if store.aside is not None:
-        note(f"the pools in {path} were damaged and are kept as {store.aside.name}: new ones begin", style="red")
+        note(
+            f"the pools in {path} were damaged: the file was renamed to {store.aside.name}, and new pools begin",
+            style="red",
+        )
     return store
 
 
@@ -163,18 +170,18 @@ def _welcome(address: str, backend: Backend, clients: Keys | None) -> None:
     note("Ctrl-C stops it", "dim")
 
 
-def _backend(model: str | None, upstream: str | None, bounds: ServerLimits) -> Backend:
+def _backend(model: str | None, upstream: str | None, limits: ServerLimits) -> Backend:
     from outspoken.models import default_name, get_model
     from outspoken.serve.backend import OneModel, Upstream
 
     if upstream is None:
         return OneModel(get_model(model or default_name()))
     if model is not None:
-        raise UsageError("give --model or --upstream: an upstream's models are asked for by the clients")
-    return Upstream.at(upstream, idle_seconds=bounds.timeout)
+        raise UsageError("--model and --upstream exclude each other: clients name the models of an upstream")
+    return Upstream.at(upstream, idle_seconds=limits.timeout)
 
 
-def _clients(path: Path | None, limits: Limits) -> Keys | None:
+def _clients(path: Path | None, limits: ClientLimits) -> Keys | None:
     from outspoken.serve.keys import Keys
 
     if path is not None:
@@ -188,42 +195,42 @@ def _origin(text: str) -> str:
 
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
-        raise UsageError(f"--allow-origin wants an origin such as https://example.com, not {text}")
+        raise UsageError(f"--allow-origin must be an origin such as https://example.com, not {text}")
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _log(*, verbose: bool) -> None:
     import logging
 
-    from outspoken.serve.http.middleware import OneLine
+    from outspoken.serve.http.middleware import OneLineFormatter
 
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("outspoken")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # faults are told by the server itself
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # the server logs its faults itself
 
 
 def _allow_many_files() -> None:
-    """Every client is an open file: allow as many as this process may."""
+    """Raise the limit of open files as far as allowed: each client is one."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    target = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 @command
 def client_key(
-    name: Annotated[str, typer.Argument(help="Who it is for: a name that the log will show.")],
+    name: Annotated[str, typer.Argument(help="Name of the client, which the log shows.")],
     file: Annotated[Path | None, typer.Option(help="Add the key's hash to this file, for `serve --keys`.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Make a key for a client of the server. The key is shown once; only its hash is kept.
+    """Create a key for a client of the server. The key is shown once; only its hash is stored.
 
     Example: outspoken client-key alice --file keys.txt
     """
@@ -232,8 +239,8 @@ def client_key(
     check_name(name)
     key = new_key()
     if file is None:
-        note(f"for the file of --keys: {name}:{hash_key(key)}")
+        note(f"line for the file of --keys: {name}:{hash_key(key)}")
     else:
         Keys.add(file, name, hash_key(key))
-        note(f"its hash was added to {file}; give the key to {name}, it is not shown again")
+        note(f"its hash was added to {file}; send the key to {name}, it is not shown again")
     typer.echo(key)

@@ -1,4 +1,4 @@
-"""The keys of the server's clients: only their hashes are kept, and each has its limits."""
+"""The keys of the server's clients: the server knows only their hashes, and limits the requests of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outspoken.errors import UsageError
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.openai.errors import RequestError
 
-__all__ = ["Client", "Keys", "Limits", "check_name", "hash_key", "new_key"]
+__all__ = ["Client", "ClientLimits", "Keys", "check_name", "hash_key", "new_key"]
 
 PREFIX = "osk-"
 MAX_KEYS = 1000
@@ -24,16 +24,16 @@ _LARGEST_FILE = 2**20
 _LONGEST_HEADER = 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
-_WAIT_FOR_A_PLACE = 1.0
+_SECONDS_TO_RETRY = 1.0
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client may do: requests a minute on average, how many of them at once, and how many run together.
+class ClientLimits:
+    """The limits of one client: `per_minute` requests on average, and `together` that run at the same time.
 
-    `burst` is the depth of the bucket that `per_minute` fills.
+    `burst` is the depth of the token bucket that `per_minute` refills.
     """
 
     per_minute: float = 600.0
@@ -42,19 +42,19 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not (0 < self.per_minute < float("inf") and self.burst >= 1 and self.together >= 1):
-            raise UsageError("the limits of a client must be numbers above 0: raise them, or leave them out")
+            raise UsageError("the limits of a client must be numbers above 0: raise them, or omit them")
 
     @classmethod
-    def of(cls, per_minute: float, together: int) -> Limits:
-        """With room for ten seconds' requests at once."""
+    def of(cls, per_minute: float, together: int) -> ClientLimits:
+        """Limits whose burst is the requests of ten seconds."""
         checked = cls(per_minute=per_minute, together=together)
         return replace(checked, burst=max(1, round(per_minute / 6)))
 
 
 class Client:
-    """Who a key belongs to, and what is left of its limits. Belongs to one event loop."""
+    """The owner of a key, and how much of its limits is used. Belongs to one event loop."""
 
-    def __init__(self, name: str, limits: Limits, clock: Clock) -> None:
+    def __init__(self, name: str, limits: ClientLimits, clock: Clock) -> None:
         self.name = name
         self._limits = limits
         self._clock = clock
@@ -64,10 +64,10 @@ class Client:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold a place for one request, for as long as it is answered.
+        """Count one request against the limits while it is answered.
 
-        Raises `RequestError` (429, with the seconds to wait) where the client asks too often or too much at once;
-        a request that is turned away costs nothing.
+        Raises `RequestError` (429, with the seconds to wait) if the client exceeds its limits; a request that is
+        rejected is not counted.
         """
         self._take()
         self._running += 1
@@ -80,20 +80,20 @@ class Client:
         limits, now = self._limits, self._clock()
         if self._running >= limits.together:
             raise RequestError(
-                f"{limits.together} requests of this key are being answered: wait for one to end",
+                f"{limits.together} requests of this key are running: wait for one to end",
                 status=429,
                 code="too_many_at_once",
-                retry_after=_WAIT_FOR_A_PLACE,
+                retry_after=_SECONDS_TO_RETRY,
             )
-        a_second = limits.per_minute / 60
-        self._tokens = min(limits.burst, self._tokens + max(now - self._filled, 0.0) * a_second)
+        per_second = limits.per_minute / 60
+        self._tokens = min(limits.burst, self._tokens + max(now - self._filled, 0.0) * per_second)
         self._filled = now
         if self._tokens < 1:
             raise RequestError(
-                f"this key may ask {limits.per_minute:g} times a minute: wait before the next request",
+                f"this key allows {limits.per_minute:g} requests a minute: wait before the next one",
                 status=429,
                 code="rate_limit_exceeded",
-                retry_after=(1 - self._tokens) / a_second,
+                retry_after=(1 - self._tokens) / per_second,
             )
         self._tokens -= 1
 
@@ -102,27 +102,33 @@ class Keys:
     """All clients of a server, by the hash of their key."""
 
     def __init__(
-        self, hashes: Iterable[tuple[str, str]], limits: Limits = Limits(), *, clock: Clock = time.monotonic
+        self,
+        hashes: Iterable[tuple[str, str]],
+        limits: ClientLimits = ClientLimits(),
+        *,
+        clock: Clock = time.monotonic,
     ) -> None:
-        """From pairs of a client's name and the hash of its key. Raises `UsageError` for what cannot be one."""
+        """From pairs of a client's name and the hash of its key. Raises `UsageError` for invalid ones."""
         self._clients: list[tuple[bytes, Client]] = []
         names, seen = set(), set()
         for name, hashed in hashes:
             if not _NAME.fullmatch(name) or not _HASH.fullmatch(hashed):
-                raise UsageError("a key is given as name:sha256, and the sha256 as 64 digits of 0-9 and a-f")
+                raise UsageError("a key is stated as name:sha256, with the sha256 as 64 digits of 0-9 and a-f")
             if name in names or hashed in seen:
-                raise UsageError(f"the client {name!r} or its key is there twice: remove one")
+                raise UsageError(f"the client {name!r} or its key is listed twice: remove one")
             names.add(name)
             seen.add(hashed)
             self._clients.append((bytes.fromhex(hashed), Client(name, limits, clock)))
         if not self._clients:
-            raise UsageError("there is no client key: make one, and give it as name:sha256")
+            raise UsageError("there is no client key: create one, and state it as name:sha256")
         if len(self._clients) > MAX_KEYS:
             raise UsageError(f"{len(self._clients):,} client keys are too many: at most {MAX_KEYS:,}")
 
     @classmethod
-    def load(cls, path: str | Path, limits: Limits = Limits(), *, clock: Clock = time.monotonic) -> Keys:
-        """From a file of lines `name:sha256`. Raises `UsageError` where it cannot be read."""
+    def load(
+        cls, path: str | Path, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic
+    ) -> Keys:
+        """From a file of lines `name:sha256`. Raises `UsageError` if it cannot be read."""
         try:
             with Path(path).open("rb") as file:
                 content = file.read(_LARGEST_FILE + 1)
@@ -136,8 +142,10 @@ class Keys:
 
     @classmethod
     def add(cls, path: str | Path, name: str, hashed: str) -> None:
-        """Add a client to such a file, made where there is none, readable by its owner alone. Raises `UsageError`
-        where the client is there already, the file is no such file, or cannot be written."""
+        """Add a client to such a file, which is created if needed, readable by its owner alone.
+
+        Raises `UsageError` if the client is already listed, or if the file cannot be read or written.
+        """
         path, line = Path(path), f"{name}:{hashed}"
         try:
             earlier = path.read_text("utf-8-sig") if path.exists() else ""
@@ -151,19 +159,19 @@ class Keys:
 
     @classmethod
     def _read_from(
-        cls, path: str | Path, text: str, limits: Limits = Limits(), *, clock: Clock = time.monotonic
+        cls, path: str | Path, text: str, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic
     ) -> Keys:
-        """`read`, naming the file where it cannot be read."""
+        """Like `read`, with the file named in errors."""
         try:
             return cls.read(text, limits, clock=clock)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from None
 
     @classmethod
-    def read(cls, text: str, limits: Limits = Limits(), *, clock: Clock = time.monotonic) -> Keys:
-        """From the text of such a file, or of an environment variable: entries stand on lines or between commas.
+    def read(cls, text: str, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic) -> Keys:
+        """From the text of such a file, or of an environment variable: entries on lines or between commas.
 
-        Empty lines and what follows a `#` are left out. No message repeats an entry: it may be a key.
+        Empty lines and comments after `#` are ignored. No message repeats an entry, because it may be a key.
         """
         pairs = []
         for number, line in enumerate(text.splitlines(), 1):
@@ -174,7 +182,7 @@ class Keys:
                 hashed = hashed.lower()
                 if not (_NAME.fullmatch(name) and _HASH.fullmatch(hashed)):
                     raise UsageError(
-                        f"line {number} of the client keys is not name:sha256: give the hash of the key, "
+                        f"line {number} of the client keys is not name:sha256: state the hash of the key, "
                         "64 digits of 0-9 and a-f, and never the key itself"
                     )
                 pairs.append((name, hashed))
@@ -184,32 +192,32 @@ class Keys:
         return len(self._clients)
 
     def check(self, authorization: str | None) -> Client | None:
-        """Whose key an Authorization header carries, or None.
+        """The client whose key an Authorization header contains, or None.
 
-        The key's hash is compared with every client's, each in constant time, whichever of them it is.
+        The key's hash is compared with every client's, each time in constant time.
         """
         scheme, _, key = (authorization or "").strip().partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key or len(key) > _LONGEST_HEADER:
             return None
         hashed = bytes.fromhex(hash_key(key))
-        found = None
+        owner = None
         for known, client in self._clients:
             if hmac.compare_digest(known, hashed):
-                found = client
-        return found
+                owner = client
+        return owner
 
 
 def check_name(name: str) -> None:
-    """Raise `UsageError` for what cannot be the name of a client."""
+    """Raise `UsageError` for an invalid name of a client."""
     if not _NAME.fullmatch(name):
-        raise UsageError("a client's name is 1 to 64 of the letters a to z, digits, and . _ @ -")
+        raise UsageError("a client's name has 1 to 64 letters a to z, digits, and . _ @ -")
 
 
 def hash_key(key: str) -> str:
-    """The sha256 of a key, in hexadecimal: what is kept of it.
+    """The sha256 of a key, in hexadecimal, which is stored instead of the key.
 
-    A key of `new_key` has 256 random bits, so neither salt nor a slow hash adds to it.
+    A key of `new_key` has 256 random bits, so neither salt nor a slow hash would make it safer.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 

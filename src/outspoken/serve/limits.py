@@ -1,4 +1,4 @@
-"""What a server allows: how much may be asked for, how many may ask, and how long anything may take."""
+"""The limits of a server: sizes, numbers and times."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TypeVar
 from outspoken.errors import ProviderError, UsageError
 from outspoken.settings import MAX_K, option
 
-__all__ = ["ServerLimits", "in_time"]
+__all__ = ["ServerLimits", "with_timeout"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """The bounds of one server. Raises `UsageError` for one that is not above 0."""
+    """The limits of one server. Raises `UsageError` for one that is not above 0."""
 
     max_k: int = option(100, "Most candidates of one distribution.")
     max_n: int = option(128, "Most choices of one request.")
     max_body_mb: float = option(10.0, "Largest body of a request, in MB.")
     max_requests: int = option(1000, "Most requests that are answered at once.")
     max_calls: int = option(256, "Most calls of the model at once.")
-    timeout: float = option(600.0, "Seconds that the model may take for a distribution, or stay silent.")
-    client_timeout: float = option(60.0, "Seconds that a client may take to send its request, or take nothing.")
-    max_pools: int = option(10_000, "Most pools that are held.")
-    max_texts: int = option(200_000, "Most texts that all pools know together.")
-    max_pool_mb: float = option(500.0, "About how much memory all pools may take, in MB.")
-    pool_hours: float = option(24.0, "Hours after which a pool that nobody draws from is forgotten.")
+    timeout: float = option(600.0, "Seconds the model may take for a distribution, or send nothing.")
+    client_timeout: float = option(60.0, "Seconds a client may take to send its request, or read nothing.")
+    max_pools: int = option(10_000, "Most pools that are kept.")
+    max_texts: int = option(200_000, "Most texts in all pools together.")
+    max_pool_mb: float = option(500.0, "About how much memory all pools may use, in MB.")
+    pool_hours: float = option(24.0, "Hours after which a pool without draws is dropped.")
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -45,14 +45,14 @@ class ServerLimits:
 T = TypeVar("T")
 
 
-async def in_time(awaited: Awaitable[T], seconds: float, less: str) -> T:
-    """What a model was asked for. Raises `ProviderError` after `seconds`; `less` names what may come sooner."""
+async def with_timeout(work: Awaitable[T], seconds: float, smaller: str) -> T:
+    """Await the model. Raises `ProviderError` after `seconds`; `smaller` names a request that takes less time."""
     try:
         async with asyncio.timeout(seconds):
-            return await awaited
+            return await work
     except TimeoutError as error:
         raise ProviderError(
-            f"the model did not answer within {seconds:g} s: ask again, or for {less}",
+            f"the model did not answer within {seconds:g} s: try again, or ask for {smaller}",
             retryable=True,
             original=error,
         ) from error

@@ -1,110 +1,131 @@
-"""What the answers of one server are made of."""
+"""The parts that answer the requests of one server."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from outspoken.serve.backend import Backend
 from outspoken.serve.limits import ServerLimits
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.openai.chat_request import ChatCall, read_chat
-from outspoken.serve.pool.pools import PoolKey, PoolRequest, Pools, pool_key
+from outspoken.serve.openai.fields import Fields
+from outspoken.serve.pool.pools import Pools
 from outspoken.serve.pool.refill import PoolFiller
 from outspoken.serve.pool.store import PoolStore
+from outspoken.serve.pool.values import PoolKey, PoolRequest, pool_key
+from outspoken.serve.site.pages import Site
+from outspoken.serve.text_measures import TextMeasurer
 from outspoken.settings import Settings
 
 __all__ = ["ReceivedChat", "Service"]
 
-_MOST_KEPT = 1024
-_LARGEST_KEPT = 16_384  # bytes
+_MOST_REMEMBERED = 1024
+_LARGEST_REMEMBERED = 16_384  # bytes
 _logger = logging.getLogger("outspoken.serve")
 
 
 class ReceivedChat(NamedTuple):
-    """A call, the key of the pool that it draws from, and what fills that pool."""
+    """A call, the key of the pool that it draws from, and the request that fills the pool."""
 
     call: ChatCall
     key: PoolKey
-    want: PoolRequest
+    pool_request: PoolRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of one server, which belong to one event loop. `places` is how many calls of the model may still
-    begin; `log_prompts` says that what is asked may stand in the log."""
+    """The parts of one server, which belong to one event loop.
+
+    `slots` limits the calls of the model that run at once. `key_needed`: clients need a key. `log_prompts`:
+    prompts may be logged.
+    """
 
     backend: Backend
-    bounds: ServerLimits
+    limits: ServerLimits
     defaults: Settings
     metrics: Metrics
-    places: asyncio.Semaphore
+    slots: asyncio.Semaphore
     pools: Pools
-    log_prompts: bool = False
+    site: Site
+    measurer: TextMeasurer
+    key_needed: bool
+    log_prompts: bool
     _recent: OrderedDict[bytes, ReceivedChat] = field(default_factory=OrderedDict)
 
     @classmethod
-    def made(
+    def create(
         cls,
         backend: Backend,
         *,
-        bounds: ServerLimits,
+        limits: ServerLimits,
         defaults: Settings,
-        store: PoolStore | None = None,
-        log_prompts: bool = False,
+        store: PoolStore | None,
+        site: Site,
+        key_needed: bool,
+        log_prompts: bool,
     ) -> Service:
-        """With pools that are restored from `store`, where there is one."""
-        metrics, places = Metrics(), asyncio.Semaphore(bounds.max_calls)
+        """A service whose pools are restored from `store`, if there is one."""
+        metrics, slots = Metrics(), asyncio.Semaphore(limits.max_calls)
         pools = Pools(
-            PoolFiller(backend.model, metrics, places),
-            most_pools=bounds.max_pools,
-            most_candidates=bounds.max_texts,
-            most_bytes=int(bounds.max_pool_mb * 1_000_000),
-            idle_seconds=3600 * bounds.pool_hours,
-            fill_seconds=bounds.timeout,
+            PoolFiller(backend.model, metrics, slots),
+            max_pools=limits.max_pools,
+            max_candidates=limits.max_texts,
+            max_bytes=int(limits.max_pool_mb * 1_000_000),
+            idle_seconds=3600 * limits.pool_hours,
+            fill_seconds=limits.timeout,
             store=store,
         )
-        metrics.pools = lambda: (len(pools), pools.known)
-        return cls(backend, bounds, defaults, metrics, places, pools, log_prompts)
+        metrics.pools = lambda: (len(pools), pools.texts)
+        measurer = TextMeasurer(limits.timeout)
+        return cls(backend, limits, defaults, metrics, slots, pools, site, measurer, key_needed, log_prompts)
 
-    def read(self, body: bytes | Mapping[str, Any], *, always: bool = False) -> ChatCall:
-        """What a body asks, as bytes or decoded; `always` as for `read_chat`. Raises `RequestError`."""
-        bounds = self.bounds
-        call = read_chat(body, defaults=self.defaults, most_k=bounds.max_k, most_n=bounds.max_n, always=always)
-        self.heard(call)
+    def read(self, body: bytes | Fields, *, always: bool = False) -> ChatCall:
+        """The call in a body, as bytes or decoded; `always` as for `read_chat`. Raises `RequestError`."""
+        limits = self.limits
+        call = read_chat(body, defaults=self.defaults, max_k=limits.max_k, max_n=limits.max_n, always=always)
+        self._log_prompt(call)
         return call
 
-    async def pool_of(self, call: ChatCall) -> ReceivedChat:
-        """The pool that a call draws from. Raises `RequestError` for a model that is not there."""
+    async def receive(self, call: ChatCall) -> ReceivedChat:
+        """The call with its pool. Raises `RequestError` if its model does not exist."""
         model = self.backend.model(call.model)
         key = pool_key(await model.identity(), call.messages, call.settings, call.structured)
         return ReceivedChat(call, key, PoolRequest(call.messages, call.settings, call.model, call.structured))
 
-    def known(self, body: bytes) -> ReceivedChat | None:
-        """What `keep` kept: who asks the same a thousand times is read once."""
-        asked = self._recent.get(body)
-        if asked is not None:
+    def recall(self, body: bytes) -> ReceivedChat | None:
+        """What `remember` stored for this body: equal bodies are read only once."""
+        received = self._recent.get(body)
+        if received is not None:
             self._recent.move_to_end(body)
-            self.heard(asked.call)
-        return asked
+            self._log_prompt(received.call)
+        return received
 
-    def keep(self, body: bytes, asked: ReceivedChat) -> None:
-        """Remember what a body asks, among the latest."""
-        if len(body) <= _LARGEST_KEPT:
-            self._recent[body] = asked
-            if len(self._recent) > _MOST_KEPT:
+    def remember(self, body: bytes, received: ReceivedChat) -> None:
+        """Store how a body was read, among the latest."""
+        if len(body) <= _LARGEST_REMEMBERED:
+            self._recent[body] = received
+            if len(self._recent) > _MOST_REMEMBERED:
                 self._recent.popitem(last=False)
 
-    def heard(self, call: ChatCall) -> None:
-        """Put a prompt into the log, where that is wanted."""
+    def forward(self, request: Request, body: bytes) -> Response:
+        """The response that forwards a request to the upstream; only for a backend with one."""
+        assert self.backend.proxy is not None
+        self.metrics.count_forwarded()
+        return self.backend.proxy.response(request, body)
+
+    def _log_prompt(self, call: ChatCall) -> None:
         if self.log_prompts:
-            _logger.info("%s: %s", call.asked, [message.to_dict() for message in call.messages])
+            _logger.info("%s: %s", call.requested_model, [message.to_dict() for message in call.messages])
 
     async def aclose(self) -> None:
-        """Save the pools, and let go of connections and memory."""
+        """Save the pools, close connections and free memory."""
+        await self.measurer.aclose()
         await self.pools.close()
         await self.backend.aclose()

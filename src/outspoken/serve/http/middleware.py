@@ -1,4 +1,4 @@
-"""What every request meets first: who asks, from where, and how much at once. What every answer leaves through."""
+"""The rules for every request (host, origin, key, limits); errors, metrics and the log of every response."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -22,104 +21,105 @@ from outspoken.errors import (
     ProviderError,
     StoppedError,
 )
-from outspoken.serve.http.responses import ClientLeftError, failure
-from outspoken.serve.keys import Keys
+from outspoken.serve.http.responses import ClientLeftError, error_response
+from outspoken.serve.keys import Client, Keys
 from outspoken.serve.limits import ServerLimits
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.openai.errors import RequestError
+from outspoken.serve.routes.address import Address, AddressTable
 
-__all__ = ["Middleware", "OneLine", "is_loopback"]
+__all__ = ["Middleware", "OneLineFormatter", "is_loopback"]
 
-_OPEN = ("/", "/healthz", "/about.json", "/openapi.json", "/favicon.ico", "/reports-frame")
-_OPEN_BELOW = "/site/"
-_ROUTES = frozenset(
-    {
-        *("/", "/v1/chat/completions", "/v1/distributions", "/v1/models", "/v1/measures", "/healthz", "/metrics"),
-        *("/about.json", "/openapi.json", "/reports"),
-    }
-)
-_ROUTES_BELOW = ("/v1/distributions/", "/v1/models/", "/v1/", "/site/", "/reports/")
-_LEFT = 499  # nobody was answered
+_CLIENT_LEFT = 499
+_HEADERS = frozenset({b"host", b"origin", b"authorization"})
 _logger = logging.getLogger("outspoken.serve")
 
 
-class OneLine(logging.Formatter):
-    """A log in which what a client sent cannot begin a line of its own, or speak to a terminal."""
+class OneLineFormatter(logging.Formatter):
+    """A log format in which text of clients cannot begin a line or control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.getMessage())
-        record.msg, record.args = said, None
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record.getMessage())
+        record.msg, record.args = line, None
         return super().format(record)
 
 
 class Middleware:
-    """An ASGI application before another.
+    """An ASGI application in front of another.
 
-    Without `keys` only this machine may ask: a request must name it as the host (a foreign name that leads here is
-    a web page's attempt to reach it), and no page of another origin may ask unless it is one of `origins`.
+    Without `keys` only this machine may call it: a request must name this machine as the host (with another name,
+    a web page may be trying to reach it), and no page of another origin may call it unless it is one of `origins`.
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: Keys | None, origins: Collection[str], bounds: ServerLimits, metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        addresses: AddressTable,
+        keys: Keys | None,
+        origins: Collection[str],
+        limits: ServerLimits,
+        metrics: Metrics,
     ) -> None:
         self._app = app
+        self._addresses = addresses
         self._keys = keys
         self._origins = frozenset(origins)
-        self._bounds = bounds
+        self._limits = limits
         self._metrics = metrics
         self._running = 0
         metrics.running = lambda: self._running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self._app  # so that starlette raises what is not there
+        scope["app"] = self._app  # makes starlette raise exceptions for unknown addresses and methods
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status, who = time.perf_counter(), _LEFT, ""
+        started, status, client_name = time.perf_counter(), _CLIENT_LEFT, ""
 
-        async def give(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
+        path = scope["path"]
+        address = self._addresses.find(path)
         self._running += 1
         try:
             headers = _headers(scope)
             self._check_origin(headers)
-            client = self._client(scope["path"], headers)
-            self._check_room()
-            if client is None:
-                await self._app(scope, receive, give)
+            client = self._client(address, headers)
+            self._check_capacity()
+            if client is not None:
+                client_name = f" {client.name}"
+            if client is None or (address is not None and not address.counted):
+                await self._app(scope, receive, send_counted)
             else:
-                who = f" {client.name}"
                 with client.admitted():
-                    await self._app(scope, receive, give)
+                    await self._app(scope, receive, send_counted)
         except ClientLeftError:
             pass
         except asyncio.CancelledError:
-            # The server does not wait any longer for requests to end.
-            if status == _LEFT:
+            # The server stops and does not wait for requests any longer.
+            if status == _CLIENT_LEFT:
                 stopping = StoppedError("the server stops: ask again later")
-                await failure(stopping)(scope, receive, give)
+                await error_response(stopping)(scope, receive, send_counted)
             raise
         except Exception as error:
-            if not isinstance(error, OutspokenError | HTTPException):
-                _logger.error("a fault in the server itself", exc_info=error)
-            elif isinstance(error, ProviderError | LedgerError | MissingKeyError | MissingExtraError):
-                _logger.warning("%s %s: %s", scope["method"], scope["path"][:200], error)
-            if status == _LEFT:
-                answer = failure(_ours(error, scope))
+            _log_error(error, scope)
+            if status == _CLIENT_LEFT:
+                response = error_response(self._translated(error, scope))
                 if isinstance(error, HTTPException):
-                    answer.headers.update(error.headers or {})
-                await answer(scope, receive, give)
+                    response.headers.update(error.headers or {})
+                await response(scope, receive, send_counted)
         finally:
             self._running -= 1
-            took = time.perf_counter() - began
-            self._metrics.answered(_route(scope["path"]), status, took)
+            seconds = time.perf_counter() - started
+            self._metrics.count_request("other" if address is None else address.label, status, seconds)
             if _logger.isEnabledFor(logging.INFO):
-                path = scope["path"][:200]
-                _logger.info("%s %s %d %.0f ms%s", scope["method"], path, status, 1000 * took, who)
+                line = f"{scope['method']} {path[:200]} {status} {1000 * seconds:.0f} ms{client_name}"
+                _logger.info("%s", line)
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "")
@@ -132,62 +132,69 @@ class Middleware:
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and origin.partition("://")[2] != host:
             raise RequestError(
-                "pages of other origins may not ask here: its operator can allow one with --allow-origin",
+                "pages of other origins may not call this server: its operator can allow one with --allow-origin",
                 status=403,
                 code="forbidden_origin",
             )
 
-    def _client(self, path: str, headers: Mapping[str, str]) -> Any:
-        if self._keys is None or path in _OPEN or path.startswith(_OPEN_BELOW):
+    def _client(self, address: Address | None, headers: Mapping[str, str]) -> Client | None:
+        """The client of a request; None if it needs no key."""
+        if self._keys is None or (address is not None and address.open):
             return None
         client = self._keys.check(headers.get("authorization"))
         if client is None:
             raise RequestError(
-                "this server needs one of its client keys: send it as Authorization: Bearer KEY",
+                "this server needs a client key: send it as Authorization: Bearer KEY",
                 status=401,
                 code="invalid_api_key",
             )
         return client
 
-    def _check_room(self) -> None:
-        if self._running > self._bounds.max_requests:
+    def _check_capacity(self) -> None:
+        if self._running > self._limits.max_requests:
             raise RequestError(
-                f"{self._bounds.max_requests} requests are being answered: ask again in a moment",
+                f"{self._limits.max_requests} requests are being answered: try again in a moment",
                 status=503,
                 code="overloaded",
                 retry_after=1,
             )
 
+    def _translated(self, error: Exception, scope: Scope) -> Exception:
+        """starlette's exception for an unknown address or method as a `RequestError`; others unchanged."""
+        if not isinstance(error, HTTPException):
+            return error
+        path = scope["path"][:200]
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            return RequestError(f"{path} does not accept {scope['method']}: it accepts {allowed}", status=405)
+        return RequestError(
+            f"nothing exists at {path}: the addresses are {', '.join(self._addresses.paths)}, and with --upstream "
+            "those of the upstream",
+            status=error.status_code,
+        )
 
-def _ours(error: Exception, scope: Scope) -> Exception:
-    """What starlette raises for an address that is not there, or takes another method, as an error of ours."""
-    if not isinstance(error, HTTPException):
-        return error
-    path = scope["path"][:200]
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        return RequestError(f"{path} does not take {scope['method']}: it takes {allowed}", status=405)
-    return RequestError(
-        f"there is nothing at {path}: here are /v1/chat/completions, /v1/distributions, /v1/models and "
-        "/v1/measures, and with --upstream what the upstream has",
-        status=error.status_code,
-    )
+
+def _log_error(error: Exception, scope: Scope) -> None:
+    if not isinstance(error, OutspokenError | HTTPException):
+        _logger.error("a fault in the server itself", exc_info=error)
+    elif isinstance(error, ProviderError | LedgerError | MissingKeyError | MissingExtraError):
+        _logger.warning("%s %s: %s", scope["method"], scope["path"][:200], error)
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """The headers that are looked at here. Raises `RequestError` where one is there twice."""
-    wanted = (b"host", b"origin", b"authorization")
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name in wanted:
-            if name.decode() in found:
-                raise RequestError(f"the header {name.decode()} is there twice: send it once")
-            found[name.decode()] = value.decode("latin-1")
-    return found
+    """The headers that are checked here. Raises `RequestError` if one is repeated."""
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        if raw in _HEADERS:
+            name = raw.decode()
+            if name in headers:
+                raise RequestError(f"the header {name} is sent twice: send it once")
+            headers[name] = value.decode("latin-1")
+    return headers
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host can be reached from this machine alone."""
+    """Whether only this machine can reach a host."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -201,10 +208,3 @@ def _is_this_machine(host: str) -> bool:
     except ValueError:
         return False
     return parts.netloc == host and parts.username is None and is_loopback(parts.hostname or "")
-
-
-def _route(path: str) -> str:
-    """A path without what clients make up, for a label."""
-    if path in _ROUTES:
-        return path
-    return next((f"{below}…" for below in _ROUTES_BELOW if path.startswith(below)), "other")

@@ -1,7 +1,7 @@
-"""Requests for models that are not verbalized: to the upstream and back, byte for byte.
+"""Requests that are not verbalized: forwarded to the upstream and back, byte for byte.
 
-What may pass in either direction is an allow-list. The client's key stays here and the upstream's key goes to the
-upstream alone. A failure reaches the client as an error in OpenAI's form, as long as nothing of an answer has.
+Headers pass in either direction by an allow-list. The client's key stays here, and the upstream's key goes to the
+upstream alone. A failure before the response begins reaches the client as an error in OpenAI's form.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from starlette.types import Receive, Scope, Send
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
 from outspoken.models.openai_errors import ErrorContext
-from outspoken.serve.http.responses import json_answer
-from outspoken.serve.openai.chat_response import error_body, error_event, error_headers
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.http.responses import json_response, wait_for_disconnect
+from outspoken.serve.openai.chat_response import error_event
+from outspoken.serve.openai.errors import RequestError, error_body, error_headers
 
 __all__ = ["Proxy"]
 
 PREFIX = "/v1"
-_SENT = frozenset(
+_FORWARDED = frozenset(
     {
         *("accept", "accept-language", "content-encoding", "content-type", "idempotency-key", "openai-beta"),
         *("traceparent", "tracestate", "user-agent", "x-request-id"),
@@ -45,21 +45,21 @@ _RETURNED = frozenset(
         *("retry-after-ms", "x-request-id", "x-should-retry"),
     }
 )
-_RETURNED_TOO = "x-ratelimit-"
-# An upstream's answer is data: opened in a browser it runs nothing under our own address.
+_RETURNED_PREFIX = "x-ratelimit-"
+# An upstream's response is data: opened in a browser, it runs no script under this server's address.
 _INERT = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"default-src 'none'; sandbox"))
-_ASKS_FOR_STREAM = re.compile(rb'"stream"\s*:\s*true')
+_STREAM_REQUESTED = re.compile(rb'"stream"\s*:\s*true')
 _LARGEST_ERROR = 2**18
-_NOT_THERE = frozenset({404, 405, 501})
-# Servers of models hang up idle connections after five seconds, and a POST that meets that is lost.
+_NOT_FOUND = frozenset({404, 405, 501})
+# Model servers close idle connections after five seconds, and a POST sent at that moment is lost.
 _KEEP_IDLE_SECONDS = 3.0
-_UNWATCHED_SECONDS = 0.05
+_SECONDS_UNWATCHED = 0.05
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
-    """What the upstream is sent."""
+class _ForwardedRequest:
+    """A request as the upstream receives it."""
 
     method: str
     url: yarl.URL
@@ -68,11 +68,11 @@ class _Ask:
 
 
 class Proxy:
-    """The way to one upstream; belongs to one event loop.
+    """Forwards requests to one upstream; belongs to one event loop.
 
-    `base_url` stands in for `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
-    `idle_seconds` bounds each wait for the upstream's next bytes, `total_seconds` a whole exchange. Raises
-    `UsageError` for a base URL or a key that cannot be used.
+    `base_url` replaces `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
+    `idle_seconds` limits each wait for the upstream's next bytes, `total_seconds` a whole exchange. Raises
+    `UsageError` for an invalid base URL or key.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Proxy:
         self._root = str(base.with_query(None)).rstrip("/")
         self._query = base.raw_query_string
         self._proxy = proxy_for(base)
-        self._own = multidict.CIMultiDict({"Accept-Encoding": "identity"})
+        self._added = multidict.CIMultiDict({"Accept-Encoding": "identity"})
         if key := headers_for(api_key, {}, key_variable).get("Authorization"):
-            self._own["Authorization"] = key
+            self._added["Authorization"] = key
         self._secrets = secrets_among([(api_key or "").strip(), base.query_string, *base.query.values()])
         self._peer = ErrorContext(str(base.with_query(None)), key_variable, self._secrets)
         self._timeout = aiohttp.ClientTimeout(
@@ -103,14 +103,15 @@ class Proxy:
         self._closed = False
 
     def response(self, request: Request, body: bytes) -> Response:
-        """The response that forwards `request`, whose whole body is `body`, when it is sent.
+        """The response that forwards `request` with its whole `body`, at the time when it is sent.
 
         Raises `RequestError` for an address that has no counterpart at the upstream.
         """
-        return _Forwarded(self, _Ask(request.method, self._target(request), self._sent(request), body))
+        forwarded = _ForwardedRequest(request.method, self._target(request), self._headers(request), body)
+        return _ForwardingResponse(self, forwarded)
 
     async def aclose(self) -> None:
-        """Close the connections to the upstream: exchanges that go on break off, new ones are refused."""
+        """Close the connections to the upstream: running exchanges break off, new ones are refused."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
@@ -119,40 +120,40 @@ class Proxy:
     def _target(self, request: Request) -> yarl.URL:
         raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
         query: bytes = request.scope["query_string"]
-        path, asked = raw.decode("latin-1"), query.decode("latin-1")
+        path, own_query = raw.decode("latin-1"), query.decode("latin-1")
         rest = path.removeprefix(PREFIX)
-        if not path.startswith(f"{PREFIX}/") or not _is_plain(rest) or not _is_line(path + asked):
-            raise RequestError("there is nothing at this address: it must begin with /v1/", status=404)
-        queries = "&".join(part for part in (self._query, asked) if part)
+        if not path.startswith(f"{PREFIX}/") or not _stays_below(rest) or not _is_printable(path + own_query):
+            raise RequestError("nothing exists at this address: it must begin with /v1/", status=404)
+        queries = "&".join(part for part in (self._query, own_query) if part)
         return yarl.URL(f"{self._root}{rest}" + (f"?{queries}" if queries else ""), encoded=True)
 
-    def _sent(self, request: Request) -> multidict.CIMultiDict[str]:
-        named = _named(request.headers.getlist("connection"))
+    def _headers(self, request: Request) -> multidict.CIMultiDict[str]:
+        excluded = _connection_headers(request.headers.getlist("connection"))
         headers = multidict.CIMultiDict(
-            (name, value) for name, value in request.headers.items() if name in _SENT and name not in named
+            (name, value) for name, value in request.headers.items() if name in _FORWARDED and name not in excluded
         )
-        headers.update(self._own)
+        headers.update(self._added)
         return headers
 
-    async def forward(self, ask: _Ask, send: Send) -> None:
-        """Ask the upstream and hand on what it answers."""
+    async def forward(self, request: _ForwardedRequest, send: Send) -> None:
+        """Send a request to the upstream, and its response to the client."""
         try:
-            response = await self._asked(ask)
+            response = await self._request(request)
         except OutspokenError as error:
-            await self._tell(error, send)
+            await self._send_error(error, send)
             return
         try:
-            failure, said = await self._read_failure(response)
+            failure, body = await self._read_failure(response)
             if failure is not None:
-                await self._tell(failure, send)
+                await self._send_error(failure, send)
             else:
-                await self._hand_on(response, said, send)
+                await self._return_response(response, body, send)
         finally:
             response.close()
 
-    async def _asked(self, ask: _Ask) -> aiohttp.ClientResponse:
+    async def _request(self, request: _ForwardedRequest) -> aiohttp.ClientResponse:
         if self._closed:
-            raise ProviderError("the server is closing: ask again soon", status=503)
+            raise ProviderError("the server is closing: try again soon", status=503)
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_SECONDS),
@@ -161,61 +162,66 @@ class Proxy:
                 auto_decompress=False,
                 skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
             )
-        if _ASKS_FOR_STREAM.search(ask.body):
-            # Some servers hang up behind a stream without having said so.
-            ask.headers["Connection"] = "close"
-        data = data_of(ask.body or None)
+        if _STREAM_REQUESTED.search(request.body):
+            # Some servers close the connection after a stream without announcing it.
+            request.headers["Connection"] = "close"
+        data = data_of(request.body or None)
         try:
             return await self._session.request(
-                ask.method, ask.url, data=data, headers=ask.headers, proxy=self._proxy, allow_redirects=False
+                request.method,
+                request.url,
+                data=data,
+                headers=request.headers,
+                proxy=self._proxy,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise error_for(error, self._peer.url) from None
 
     async def _read_failure(self, response: aiohttp.ClientResponse) -> tuple[OutspokenError | None, bytes]:
-        """The error to answer with, if any, and what has been read of the body.
+        """The error to respond with, if any, and the part of the body that was read.
 
-        Sound answers are not read here. An upstream's own error passes as it is, if it is in OpenAI's form, does
-        not blame the client for our key, and holds nothing secret.
+        Successful responses are not read here. An upstream's own error is returned unchanged if it has OpenAI's
+        form, does not blame the client for this server's key, and contains no secret.
         """
         status = response.status
-        page = response.content_type in ("text/html", "application/xhtml+xml")
-        if 200 <= status < 300 and not page:
+        is_page = response.content_type in ("text/html", "application/xhtml+xml")
+        if 200 <= status < 300 and not is_page:
             return None, b""
-        said = b""
+        body = b""
         try:
-            while len(said) <= _LARGEST_ERROR and (part := await response.content.readany()):
-                said += part
+            while len(body) <= _LARGEST_ERROR and (part := await response.content.readany()):
+                body += part
         except (aiohttp.ClientError, OSError) as error:
             return error_for(error, self._peer.url), b""
         if 200 <= status < 300:
-            return self._peer.foreign(said[:_LARGEST_ERROR]), b""
+            return self._peer.foreign(body[:_LARGEST_ERROR]), b""
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-        if encoded or len(said) > _LARGEST_ERROR:
+        if encoded or len(body) > _LARGEST_ERROR:
             return self._peer.http_error(status, response.headers, b"{}"), b""
-        if status in _NOT_THERE and not self._may_pass(said):
-            why = "the upstream has nothing at this address, or does not take this method there"
-            return RequestError(why, status=status), b""
-        if status < 400 or status in (401, 403) or not self._may_pass(said):
-            return self._peer.http_error(status, response.headers, said), b""
-        return None, said
+        if status in _NOT_FOUND and not self._may_pass(body):
+            message = "the upstream has nothing at this address, or does not accept this method"
+            return RequestError(message, status=status), b""
+        if status < 400 or status in (401, 403) or not self._may_pass(body):
+            return self._peer.http_error(status, response.headers, body), b""
+        return None, body
 
-    def _may_pass(self, said: bytes) -> bool:
-        """Whether an error is in OpenAI's form and holds nothing secret, escaped or not."""
+    def _may_pass(self, body: bytes) -> bool:
+        """Whether an error has OpenAI's form and contains no secret, escaped or not."""
         try:
-            payload = jiter.from_json(said)
+            payload = jiter.from_json(body)
         except ValueError:
             return False
         if not isinstance(payload, dict) or not isinstance(payload.get("error"), dict):
             return False
-        texts = (said.decode("utf-8", "replace"), json.dumps(payload, ensure_ascii=False))
+        texts = (body.decode("utf-8", "replace"), json.dumps(payload, ensure_ascii=False))
         return not any(secret in text for secret in self._secrets for text in texts)
 
-    async def _hand_on(self, response: aiohttp.ClientResponse, said: bytes, send: Send) -> None:
-        headers = [*self._returned(response), *_INERT]
+    async def _return_response(self, response: aiohttp.ClientResponse, body: bytes, send: Send) -> None:
+        headers = [*self._returned_headers(response), *_INERT]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if said:
-            await send({"type": "http.response.body", "body": said})
+        if body:
+            await send({"type": "http.response.body", "body": body})
             return
         tail, content = b"\n\n", response.content
         try:
@@ -227,49 +233,49 @@ class Proxy:
                     return
         except (aiohttp.ClientError, OSError) as error:
             if response.content_type != "text/event-stream" or not tail.endswith((b"\n\n", b"\r\n\r\n")):
-                return  # unfinished: the server closes the connection, and the client sees that some is missing
+                return  # unfinished: the server closes the connection, so the client knows that a part is missing
             chunk = error_event(error_for(error, self._peer.url))
         await send({"type": "http.response.body", "body": chunk})
 
-    def _returned(self, response: aiohttp.ClientResponse) -> Iterable[tuple[bytes, bytes]]:
-        named = _named(response.headers.getall("Connection", []))
-        for name, value in response.raw_headers:
-            shown = name.decode("latin-1").lower()
+    def _returned_headers(self, response: aiohttp.ClientResponse) -> Iterable[tuple[bytes, bytes]]:
+        excluded = _connection_headers(response.headers.getall("Connection", []))
+        for raw, value in response.raw_headers:
+            name = raw.decode("latin-1").lower()
             if (
-                (shown in _RETURNED or shown.startswith(_RETURNED_TOO))
-                and shown not in named
+                (name in _RETURNED or name.startswith(_RETURNED_PREFIX))
+                and name not in excluded
                 and not any(secret.encode() in value for secret in self._secrets)
             ):
-                yield shown.encode("latin-1"), value
+                yield name.encode("latin-1"), value
 
-    async def _tell(self, error: OutspokenError, send: Send) -> None:
-        _logger.warning("a request that was passed on: %s", error)
+    async def _send_error(self, error: OutspokenError, send: Send) -> None:
+        _logger.warning("a forwarded request failed: %s", error)
         status, payload = error_body(error)
-        told = json_answer(payload, status, error_headers(error))
-        await send({"type": "http.response.start", "status": status, "headers": told.raw_headers})
-        await send({"type": "http.response.body", "body": told.body})
+        response = json_response(payload, status, error_headers(error))
+        await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": response.body})
 
 
-class _Forwarded(Response):
-    """The upstream's answer, asked for when it is sent, and no longer than the client waits for it."""
+class _ForwardingResponse(Response):
+    """The upstream's response, requested when this one is sent, for as long as the client waits."""
 
-    def __init__(self, way: Proxy, ask: _Ask) -> None:
+    def __init__(self, proxy: Proxy, request: _ForwardedRequest) -> None:
         super().__init__()
-        self._way = way
-        self._ask = ask
+        self._proxy = proxy
+        self._request = request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop, watching = asyncio.get_running_loop(), None
 
         def watch() -> None:
             nonlocal watching
-            watching = loop.create_task(_left(receive, staying))
+            watching = loop.create_task(_expire_on_disconnect(receive, timeout))
 
-        # Most quick answers are gone before anything is worth watching.
-        start = loop.call_later(_UNWATCHED_SECONDS, watch)
+        # Most responses are complete before it is worth watching for a disconnect.
+        start = loop.call_later(_SECONDS_UNWATCHED, watch)
         try:
-            async with asyncio.timeout(None) as staying:
-                await self._way.forward(self._ask, send)
+            async with asyncio.timeout(None) as timeout:
+                await self._proxy.forward(self._request, send)
         except TimeoutError:
             return
         finally:
@@ -278,20 +284,19 @@ class _Forwarded(Response):
                 watching.cancel()
 
 
-async def _left(receive: Receive, staying: asyncio.Timeout) -> None:
-    """Ends `staying` when the client goes away."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    staying.reschedule(asyncio.get_running_loop().time())
+async def _expire_on_disconnect(receive: Receive, timeout: asyncio.Timeout) -> None:
+    """End `timeout` when the client disconnects."""
+    await wait_for_disconnect(receive)
+    timeout.reschedule(asyncio.get_running_loop().time())
 
 
-def _named(connection: Iterable[str]) -> frozenset[str]:
-    """The headers that a Connection header declares to be of this connection alone."""
+def _connection_headers(connection: Iterable[str]) -> frozenset[str]:
+    """The headers that a Connection header limits to this connection."""
     return frozenset(name.strip().lower() for value in connection for name in value.split(","))
 
 
-def _is_plain(path: str) -> bool:
-    """Whether a path stays below where it begins, however often it is decoded on its way."""
+def _stays_below(path: str) -> bool:
+    """Whether a path does not leave the folder it begins in, however often servers decode it."""
     for _ in range(4):
         if "\\" in path or any(part in (".", "..") for part in path.split("/")):
             return False
@@ -302,5 +307,5 @@ def _is_plain(path: str) -> bool:
     return False
 
 
-def _is_line(text: str) -> bool:
+def _is_printable(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text and "#" not in text

@@ -1,4 +1,4 @@
-"""Bodies in and answers out, over HTTP."""
+"""Bodies in and responses out, over HTTP."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from outspoken.serve.limits import ServerLimits
-from outspoken.serve.openai.chat_response import as_json, error_body, error_headers
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.openai.errors import RequestError, error_body, error_headers
+from outspoken.serve.openai.fields import as_json
 
-__all__ = ["ClientLeftError", "Events", "body_of", "event", "failure", "json_answer", "refusal", "while_there"]
+__all__ = [
+    "ClientLeftError",
+    "EventStream",
+    "error_response",
+    "event",
+    "json_response",
+    "raw_error",
+    "read_body",
+    "wait_for_disconnect",
+    "while_connected",
+]
 
 T = TypeVar("T")
 
@@ -24,68 +34,80 @@ _STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class ClientLeftError(Exception):
-    """The client hung up, or takes nothing any more: there is nobody to answer."""
+    """The client closed the connection, or stopped reading: nobody receives the response."""
 
 
-async def body_of(request: Request, bounds: ServerLimits) -> bytes:
-    """The whole body of a request. Raises `RequestError` where it is too large; a slow one the server ends."""
+async def read_body(request: Request, limits: ServerLimits) -> bytes:
+    """The whole body of a request.
+
+    Raises `RequestError` if it is too large. Slow clients are cut off by `TimedProtocol`.
+    """
     for name, value in request.scope["headers"]:
-        if name == b"content-length" and int(value) > bounds.max_body:
-            raise _too_large(bounds)
+        if name == b"content-length" and int(value) > limits.max_body:
+            raise _too_large(limits)
     parts, size, more = [], 0, True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientLeftError
         size += len(part := message.get("body", b""))
-        if size > bounds.max_body:
-            raise _too_large(bounds)
+        if size > limits.max_body:
+            raise _too_large(limits)
         parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
-def _too_large(bounds: ServerLimits) -> RequestError:
+def _too_large(limits: ServerLimits) -> RequestError:
     return RequestError(
-        f"the body is larger than {bounds.max_body_mb:g} MB: send less, or ask the operator for --max-body-mb",
+        f"the body is larger than {limits.max_body_mb:g} MB: send less, or "
+        "ask the operator for a larger --max-body-mb",
         status=413,
         code="body_too_large",
     )
 
 
-def json_answer(payload: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in JSON. What no UTF-8 has is written as a question mark."""
+def json_response(payload: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A response in JSON."""
     return Response(as_json(payload), status, headers, "application/json")
 
 
-def failure(error: Exception) -> Response:
-    """An error as the answer, in OpenAI's form."""
+def error_response(error: Exception) -> Response:
+    """An error as a response, in OpenAI's form."""
     status, payload = error_body(error)
     headers = error_headers(error)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         headers["Connection"] = "close"  # the rest of the body is not read
-    return json_answer(payload, status, headers)
+    return json_response(payload, status, headers)
 
 
-def refusal(status: int, why: str) -> bytes:
-    """The whole response, as bytes, to what could not be read as a request."""
-    _, payload = error_body(RequestError(why, status=status))
-    answer = json_answer(payload, status, {"Connection": "close"})
+def raw_error(status: int, message: str) -> bytes:
+    """The bytes of a whole response, for input that could not be read as a request."""
+    _, payload = error_body(RequestError(message, status=status))
+    response = json_response(payload, status, {"Connection": "close"})
     head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
-    head += [name + b": " + value for name, value in answer.raw_headers]
-    return b"\r\n".join([*head, b"", bytes(answer.body)])
+    head += [name + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(response.body)])
 
 
-def event(kind: str, payload: Any) -> bytes:
+def event(kind: str, payload: object) -> bytes:
     """A named server-sent event."""
     return b"event: " + kind.encode() + b"\ndata: " + as_json(payload) + b"\n\n"
 
 
-async def while_there(request: Request, awaited: Awaitable[T]) -> T:
-    """Await something for as long as the client waits for it. Raises `ClientLeftError` when it has gone; what was
-    awaited is cancelled then."""
-    working = asyncio.ensure_future(awaited)
-    leaving = asyncio.create_task(_left(request.receive))
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client has closed its connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Await some work for as long as the client waits for it.
+
+    Raises `ClientLeftError` when the client has left; the work is cancelled then.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(wait_for_disconnect(request.receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -97,9 +119,11 @@ async def while_there(request: Request, awaited: Awaitable[T]) -> T:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-class Events(Response):
-    """Server-sent events as they come, for as long as the client takes them. `first` has come already, so that
-    what fails before it is told with its status."""
+class EventStream(Response):
+    """Server-sent events, sent as they are produced, for as long as the client reads them.
+
+    `first` was awaited before, so that an earlier failure still gets an HTTP status.
+    """
 
     media_type = "text/event-stream"
 
@@ -109,10 +133,10 @@ class Events(Response):
         self._request, self._first, self._rest = request, first, rest
 
     @classmethod
-    async def begun(cls, request: Request, events: AsyncGenerator[bytes, None]) -> Events:
-        """Wait for the first event. Raises what kept it from coming."""
+    async def start(cls, request: Request, events: AsyncGenerator[bytes, None]) -> EventStream:
+        """Wait for the first event. Raises the error that prevented it."""
         try:
-            return cls(request, await while_there(request, anext(events)), events)
+            return cls(request, await while_connected(request, anext(events)), events)
         except BaseException:
             await events.aclose()
             raise
@@ -120,18 +144,13 @@ class Events(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             with suppress(ClientLeftError):
-                await while_there(self._request, self._give(send))
+                await while_connected(self._request, self._send(send))
         finally:
             await self._rest.aclose()
 
-    async def _give(self, send: Send) -> None:
+    async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._first, "more_body": True})
         async for part in self._rest:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

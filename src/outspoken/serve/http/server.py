@@ -1,4 +1,4 @@
-"""Runs the application: the socket, uvicorn, and a stop that lets what was begun come to its end."""
+"""Runs the application: the socket, uvicorn, and a stop that lets running requests finish."""
 
 from __future__ import annotations
 
@@ -7,59 +7,60 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from outspoken.errors import UsageError
-from outspoken.serve.http.responses import refusal
+from outspoken.serve.http.responses import raw_error
 from outspoken.serve.limits import ServerLimits
 
 __all__ = ["Server", "listen", "protocol"]
 
-_SECONDS_TO_END = 30
+_SECONDS_TO_STOP = 30
 _BACKLOG = 2048
 _LARGEST_HEAD = 65_536
 _UPGRADE = re.compile(rb"\r\n[Uu]pgrade:[^\r\n]*")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `UsageError` where it cannot."""
-    made = None
+    """A listening socket. Raises `UsageError` if that fails."""
+    listening = None
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # asyncio sends small answers at once only on a socket that says it is TCP.
-        made = socket.socket(family, kind, socket.IPPROTO_TCP)
+        # asyncio disables Nagle's algorithm only on a socket whose protocol is stated as TCP.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
         if os.name == "posix":
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(_BACKLOG)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
-        if made is not None:
-            made.close()
+        if listening is not None:
+            listening.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot listen at {host}, port {port} ({reason}): name another with --port") from error
-    return made
+        raise UsageError(
+            f"cannot listen at {host}, port {port} ({reason}): name another port with --port"
+        ) from error
+    return listening
 
 
 class Server(uvicorn.Server):
-    """One application on one socket. `stop` lets requests under way end; called again, it does not wait."""
+    """One application on one socket. `stop` lets running requests finish; a second call does not wait for them."""
 
-    def __init__(self, app: ASGIApp, bounds: ServerLimits, ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: ASGIApp, limits: ServerLimits, ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=protocol(bounds.client_timeout),
+                http=protocol(limits.client_timeout),
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=_SECONDS_TO_END,
+                timeout_graceful_shutdown=_SECONDS_TO_STOP,
             )
         )
         self._ready = ready
@@ -70,94 +71,103 @@ class Server(uvicorn.Server):
             self._ready()
 
     def stop(self) -> None:
-        """Take no more requests."""
+        """Accept no more requests."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """Signals are the caller's: it calls `stop`."""
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the caller, who calls `stop`."""
         yield
 
 
 def protocol(seconds: float) -> type[asyncio.Protocol]:
-    """HTTP as uvicorn speaks it, with a client that is given `seconds` to send a request, and to take some of what
-    is written to it; its connection is cut off then."""
+    """The HTTP protocol for uvicorn; clients may take `seconds` to send a request, or to read some response."""
+    return type("Protocol", (TimedProtocol,), {"seconds": seconds})
 
-    class Protocol(HttpToolsProtocol):
-        _clock: asyncio.TimerHandle
-        _asking: float | None  # since when a request has been on its way
-        _stuck: tuple[float, int] | None = None  # since when nothing was taken, and how much waits
-        _head: int | None = 0  # bytes of a head that is not complete
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._asking = self.loop.time()
-            self._clock = self.loop.call_later(seconds / 4, self._look)
+class TimedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with the limits that uvicorn has no setting for.
 
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._head = 0
-            self._asking = self._asking or self.loop.time()
+    A client that takes longer than `seconds` to send a request, or to read some of what was written, is cut off.
+    The head of a request is bounded, input that is not HTTP gets an error in JSON, and offers to upgrade are
+    ignored.
+    """
 
-        def on_headers_complete(self) -> None:
-            self._head = None
-            super().on_headers_complete()
+    seconds: float
+    _timer: asyncio.TimerHandle
+    _receiving_since: float | None  # None between requests
+    _stalled: tuple[float, int] | None = None  # since when nothing was read, and the size of the backlog then
+    _head_size: int | None = 0  # bytes of an incomplete head; None while a body is received
 
-        def on_message_complete(self) -> None:
-            self._asking, self._head = None, 0
-            super().on_message_complete()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._receiving_since = self.loop.time()
+        self._timer = self.loop.call_later(self.seconds / 4, self._check)
 
-        def data_received(self, data: bytes) -> None:
-            if self._head is not None and b"pgrade" in data:
-                # httptools would stop at the head of a request that offers to upgrade, and lose its body.
-                head, end, rest = data.partition(b"\r\n\r\n")
-                data = _UPGRADE.sub(b"", head) + end + rest
-            super().data_received(data)
-            if self._asking is None:
-                self._head = 0
-            elif self._head is not None:
-                self._head += len(data)
-                if self._head > _LARGEST_HEAD and not self.transport.is_closing():
-                    self._refuse(431, "the head of the request is too large: send shorter headers")
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_size = 0
+        self._receiving_since = self._receiving_since or self.loop.time()
 
-        def send_400_response(self, msg: str) -> None:
-            self._refuse(400, "this is not a request of HTTP/1.1 that can be read")
+    def on_headers_complete(self) -> None:
+        self._head_size = None
+        super().on_headers_complete()
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._stuck = self.loop.time(), self.transport.get_write_buffer_size()
+    def on_message_complete(self) -> None:
+        self._receiving_since, self._head_size = None, 0
+        super().on_message_complete()
 
-        def resume_writing(self) -> None:
-            self._stuck = None
-            super().resume_writing()
+    def data_received(self, data: bytes) -> None:
+        if self._head_size is not None and b"pgrade" in data:
+            # httptools would stop at the head of a request that offers to upgrade, and lose its body.
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"", head) + end + rest
+        super().data_received(data)
+        if self._receiving_since is None:
+            self._head_size = 0
+        elif self._head_size is not None:
+            self._head_size += len(data)
+            if self._head_size > _LARGEST_HEAD and not self.transport.is_closing():
+                self._reject(431, "the head of the request is too large: send shorter headers")
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._clock.cancel()
-            super().connection_lost(exc)
+    def send_400_response(self, msg: str) -> None:
+        self._reject(400, "this is not a valid HTTP/1.1 request")
 
-        def _refuse(self, status: int, why: str) -> None:
-            """Answer what has not become a request, and close."""
-            self.transport.write(refusal(status, why))
-            self.transport.close()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.time(), self.transport.get_write_buffer_size()
 
-        def _look(self) -> None:
-            """Look now and then whether the client still does its part: a clock a request would cost more."""
-            now = self.loop.time()
-            if self._stuck is not None:
-                since, waited = self._stuck
-                waiting = self.transport.get_write_buffer_size()
-                if waiting < waited:
-                    self._stuck = now, waiting
-                elif now - since >= seconds:
-                    self.transport.abort()  # closing would wait for what the client does not take
-                    return
-            if self._asking is not None and now - self._asking >= seconds:
-                if self._head is None:
-                    self._refuse(408, f"the body did not come within {seconds:g} s: send it faster")
-                else:
-                    self.transport.abort()
+    def resume_writing(self) -> None:
+        self._stalled = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _reject(self, status: int, message: str) -> None:
+        """Send an error outside of any request, and close."""
+        self.transport.write(raw_error(status, message))
+        self.transport.close()
+
+    def _check(self) -> None:
+        """Cut off a client that is too slow.
+
+        Checking from time to time costs less than a timer for each request.
+        """
+        now = self.loop.time()
+        if self._stalled is not None:
+            since, backlog = self._stalled
+            if (remaining := self.transport.get_write_buffer_size()) < backlog:
+                self._stalled = now, remaining
+            elif now - since >= self.seconds:
+                self.transport.abort()  # closing would wait until the client has read everything
                 return
-            self._clock = self.loop.call_later(seconds / 4, self._look)
-
-    return Protocol
+        if self._receiving_since is not None and now - self._receiving_since >= self.seconds:
+            if self._head_size is None:
+                self._reject(408, f"the body did not arrive within {self.seconds:g} s: send it faster")
+            else:
+                self.transport.abort()
+            return
+        self._timer = self.loop.call_later(self.seconds / 4, self._check)

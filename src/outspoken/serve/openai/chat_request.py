@@ -1,7 +1,7 @@
-"""What a client of OpenAI's chat completions asks, read into a `ChatCall`. No HTTP here.
+"""Requests for chat completions, read into a `ChatCall`. No HTTP here.
 
-A verbalized model's settings say what one distribution is made of, so `n`, `seed`, `stop` and who asks are not
-among them: clients that differ in these alone draw from the same pool.
+The settings of a verbalized call describe one distribution. `n`, `seed`, `stop` and the identity of the caller are
+not part of it: calls that differ only in these draw from the same pool.
 """
 
 from __future__ import annotations
@@ -10,31 +10,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jiter
-
 from outspoken import templates
 from outspoken.chat import Message
 from outspoken.errors import UsageError
-from outspoken.serve.openai.fields import NO_TOOLS, RequestError, flag, messages_of, number, shown, text, whole
-from outspoken.settings import MAX_K, Settings
-from outspoken.templates import METHODS
+from outspoken.methods.table import METHODS, Method
+from outspoken.serve.openai.errors import RequestError
+from outspoken.serve.openai.fields import (
+    Fields,
+    declared_fields,
+    quoted,
+    read_flag,
+    read_integer,
+    read_json,
+    read_messages,
+    read_text,
+)
+from outspoken.settings import MAX_K, Settings, option
 
-__all__ = ["SUFFIXES", "ChatCall", "may_verbalize", "read_chat", "read_json", "verbalizes"]
-
-SUFFIXES: Mapping[str, str] = {":vs": "vs-standard", ":vs-cot": "vs-cot", ":vs-multi": "vs-multi"}
+__all__ = [
+    "LONGEST_STOP",
+    "MAX_STOPS",
+    "OWN_FIELDS",
+    "SETTINGS",
+    "ChatCall",
+    "may_verbalize",
+    "read_chat",
+    "verbalizes",
+]
 
 MAX_N = 128
-_MAX_STOPS = 16
-_LONGEST_STOP = 1000
-
-_OWN = ("method", "k", "tau", "template", "turns", "words", "fresh", "structured", "recycle")
-_SAMPLING = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed"}
-_HANDLED = frozenset({"model", "messages", "n", "stream", "stream_options", "outspoken", *_SAMPLING})
-# Who asks, and what the provider's console shows of it: a draw may come from another client's call.
-_OF_THE_CALLER = frozenset(
+MAX_STOPS = 16
+LONGEST_STOP = 1000
+_NO_TOOLS = "it responds with text and calls no tools"
+_HANDLED = frozenset({"model", "messages", "n", "seed", "stop", "stream", "stream_options", "outspoken"})
+# The caller's identity, and what the provider's console shows of the call: another client may get the response.
+_ABOUT_THE_CALLER = frozenset(
     {"user", "safety_identifier", "metadata", "store", "prompt_cache_key", "prompt_cache_retention"}
 )
-_MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
+# Values of fields that ask for nothing beyond a draw.
+_WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
@@ -48,22 +62,21 @@ _MEANS_NOTHING: Mapping[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
-_REFUSED: Mapping[str, str] = {
+_UNSUPPORTED: Mapping[str, str] = {
     "logprobs": "a draw has no log-probabilities of its tokens, its own probability is in choices[].outspoken",
     "top_logprobs": "a draw has no log-probabilities of its tokens",
-    "tools": NO_TOOLS,
-    "tool_choice": NO_TOOLS,
-    "functions": NO_TOOLS,
-    "function_call": NO_TOOLS,
-    "response_format": "its answers are plain text",
-    "modalities": "its answers are plain text",
-    "audio": "its answers are plain text",
-    "prediction": "its answers are drawn, not predicted",
+    "tools": _NO_TOOLS,
+    "tool_choice": _NO_TOOLS,
+    "functions": _NO_TOOLS,
+    "function_call": _NO_TOOLS,
+    "response_format": "its responses are plain text",
+    "modalities": "its responses are plain text",
+    "audio": "its responses are plain text",
+    "prediction": "its responses are drawn, not predicted",
     "web_search_options": "it does not search",
 }
-_SEVERAL_IN_A_REPLY = frozenset({"sequence", "vs-standard", "vs-cot", "vs-multi"})
 _TOKENS_AROUND_A_CANDIDATE = 48
-_TOKENS_OF_THOUGHT = 1024
+_TOKENS_OF_REASONING = 1024
 _LONGEST_REPLY = 8192
 
 
@@ -71,15 +84,13 @@ _LONGEST_REPLY = 8192
 class ChatCall:
     """One call of a client.
 
-    `asked` is the model's name as the client wrote it and `model` the same without the suffix. `verbalized` says
-    that the name has a suffix, or the request a field `outspoken`. `settings` say how a distribution is made;
-    where the call is not verbalized their method is `direct` with k = 1, and they hold its `seed` and `stop`,
-    too. `n` choices are wanted, each cut at the first of `stop`. `seed` has been brought into the range 0 to
-    2^32 - 1. `fresh` asks for a distribution of its own; `structured` whether the decoder enforces the shape of a
-    reply (None: where it can); without `recycle` a draw fails where everything was handed out.
+    `requested_model` is the model's name as the client wrote it, `model` the same without a suffix. `verbalized`:
+    the name has a suffix, or the request a field `outspoken`. `settings` describe the distribution; for a call
+    that is not verbalized their method is `direct` with k = 1, and they contain its `seed` and `stop`. The call
+    asks for `n` choices, each cut at the first of `stop`. `seed` is between 0 and 2^32 - 1.
     """
 
-    asked: str
+    requested_model: str
     model: str
     messages: tuple[Message, ...]
     settings: Settings
@@ -89,229 +100,232 @@ class ChatCall:
     stop: tuple[str, ...] = ()
     stream: bool = False
     include_usage: bool = False
-    fresh: bool = False
-    structured: bool | None = None
-    recycle: bool = True
+    fresh: bool = option(False, "Ask the model for this call alone, and pool nothing.", request="outspoken")
+    structured: bool | None = option(
+        None, "Whether the decoder enforces the shape of the reply; by default if it can.", request="outspoken"
+    )
+    recycle: bool = option(
+        True,
+        "Draw again what was drawn before, once the model has nothing new; otherwise fail with status 422.",
+        request="outspoken",
+    )
 
 
-def read_json(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body. Raises `RequestError` where it is something else."""
-    try:
-        payload = jiter.from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
-    if not isinstance(payload, dict):
-        raise RequestError("the body must be a JSON object")
-    return payload
+_PREFIX = "outspoken."
+_OWN_SETTINGS = declared_fields(
+    Settings, "outspoken", _PREFIX, {"method": lambda: METHODS, "template": templates.names}
+)
+_SAMPLING = declared_fields(Settings, "body")
+SETTINGS = {**_OWN_SETTINGS, **_SAMPLING}
+"""The settings that a request can contain, as `Settings` declares them."""
+OWN_FIELDS = {**_OWN_SETTINGS, **declared_fields(ChatCall, "outspoken", _PREFIX)}
+"""The fields of the object `outspoken` in a request."""
 
 
 def may_verbalize(body: bytes) -> bool:
-    """Whether a body holds what `verbalizes` looks for, whatever else it is: no other need be read."""
+    """Whether `verbalizes` may be true of a body. Bodies for which this is false need not be parsed."""
     return b":vs" in body or b"outspoken" in body or b"\\u" in body
 
 
-def verbalizes(payload: Mapping[str, Any]) -> bool:
+def verbalizes(fields: Fields) -> bool:
     """Whether a request asks for a draw: its model's name has a suffix, or it has the field `outspoken`."""
-    model = payload.get("model")
-    return payload.get("outspoken") is not None or (isinstance(model, str) and model.endswith(tuple(SUFFIXES)))
+    model = fields.get("model")
+    return fields.get("outspoken") is not None or (isinstance(model, str) and _suffixed(model) is not None)
+
+
+def _suffixed(model: str) -> Method | None:
+    """The method whose suffix a model's name has."""
+    methods = METHODS.values()
+    return next((each for each in methods if each.server_suffix and model.endswith(each.server_suffix)), None)
 
 
 def read_chat(
-    body: bytes | Mapping[str, Any],
+    body: bytes | Fields,
     *,
     defaults: Settings = Settings(),
-    most_k: int = MAX_K,
-    most_n: int = MAX_N,
+    max_k: int = MAX_K,
+    max_n: int = MAX_N,
     always: bool = False,
 ) -> ChatCall:
     """Read the body of a chat completion, as bytes or decoded.
 
-    `defaults` hold what the request does not say. `most_k` bounds the candidates of a distribution and `most_n`
-    the choices of a call. With `always` the call is verbalized whatever the model's name. Fields that we do not
-    know are passed on to the model (`settings.extra`). Raises `RequestError`, and nothing else, for a request
-    that cannot be answered.
+    `defaults` apply to omitted fields. `max_k` limits the candidates of a distribution, `max_n` the choices of a
+    call. With `always` the call is verbalized whatever the model's name. Unknown fields are passed to the model
+    (`settings.extra`). Raises `RequestError`, and nothing else, for a request that cannot be answered.
     """
     payload = read_json(body) if isinstance(body, bytes) else body
-    given = {name: value for name, value in payload.items() if value is not None}
-    _refuse(given)
-    asked = text(given, "model")
-    if not asked:
-        raise RequestError("say which model to ask: the field model is missing", param="model")
-    own = _own(given)
-    model, method = _split(asked, own)
-    verbalized = always or verbalizes(given)
-    stream = flag(given, "stream") or False
-    seed = whole(given, "seed", -(2**63), 2**64 - 1)
+    fields = {name: value for name, value in payload.items() if value is not None}
+    _check_supported(fields)
+    requested = read_text(fields, "model")
+    if not requested:
+        raise RequestError("the field model is missing: name the model", param="model")
+    own_fields = _own_fields(fields)
+    values = _own_values(own_fields, max_k)
+    model, method = _split(requested, values["method"])
+    verbalized = always or verbalizes(fields)
+    stream = read_flag(fields, "stream") or False
+    seed = read_integer(fields, "seed", -(2**63), 2**64 - 1)
     seed = None if seed is None else seed % 2**32
-    stop = _stops(given)
+    stop = _stops(fields)
     try:
         return ChatCall(
-            asked=asked,
+            requested_model=requested,
             model=model,
-            messages=messages_of(given),
-            settings=_settings(given, own, defaults, method, most_k)
+            messages=read_messages(fields),
+            settings=_settings(fields, values, defaults, method, max_k)
             if verbalized
-            else _direct(given, defaults, seed, stop),
+            else _direct_settings(fields, defaults, seed, stop),
             verbalized=verbalized,
-            n=whole(given, "n", 1, most_n, "make several calls") or 1,
+            n=read_integer(fields, "n", 1, max_n, "make several calls") or 1,
             seed=seed,
             stop=stop,
             stream=stream,
-            include_usage=_include_usage(given, stream),
-            fresh=flag(own, "fresh", "outspoken.fresh") or False,
-            structured=flag(own, "structured", "outspoken.structured"),
-            recycle=flag(own, "recycle", "outspoken.recycle") is not False,
+            include_usage=_include_usage(fields, stream),
+            fresh=values["fresh"] or False,
+            structured=values["structured"],
+            recycle=values["recycle"] is not False,
         )
     except RequestError:
         raise
     except UsageError as error:
-        raise RequestError(str(error), param=_at_fault(str(error), given, own)) from error
+        raise RequestError(str(error), param=_field_at_fault(str(error), fields, own_fields)) from error
 
 
-def _at_fault(message: str, given: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
-    """The field that a message of our settings is about: it begins with its name."""
+def _field_at_fault(message: str, fields: Fields, own_fields: Fields) -> str | None:
+    """The field that an error of `Settings` is about: its message begins with the name."""
     name = message.partition(" ")[0]
-    return name if name in given else f"outspoken.{name}" if name in own else None
+    return name if name in fields else _PREFIX + name if name in own_fields else None
 
 
-def _refuse(given: Mapping[str, Any]) -> None:
-    for name, why in _REFUSED.items():
-        if name in given and given[name] not in _MEANS_NOTHING.get(name, ()):
+def _check_supported(fields: Fields) -> None:
+    for name, reason in _UNSUPPORTED.items():
+        if name in fields and fields[name] not in _WITHOUT_EFFECT.get(name, ()):
             raise RequestError(
-                f"{name} cannot be had here: {why}; leave it out, or ask a model that is passed through",
+                f"{name} is not supported: {reason}; leave it out, or name a model that is passed through",
                 code="unsupported_parameter",
                 param=name,
             )
 
 
-def _own(given: Mapping[str, Any]) -> dict[str, Any]:
-    own = given.get("outspoken", {})
+def _own_fields(fields: Fields) -> Fields:
+    """The object `outspoken`, without nulls."""
+    own = fields.get("outspoken", {})
     if not isinstance(own, Mapping):
-        raise RequestError(f"outspoken must be an object with any of: {', '.join(_OWN)}", param="outspoken")
+        names = ", ".join(OWN_FIELDS)
+        raise RequestError(f"outspoken must be an object with any of: {names}", param="outspoken")
     for name in own:
-        if name not in _OWN:
-            raise RequestError(
-                f"outspoken has no field {shown(name)}; known: {', '.join(_OWN)}", param="outspoken"
-            )
+        if name not in OWN_FIELDS:
+            names = ", ".join(OWN_FIELDS)
+            raise RequestError(f"outspoken has no field {quoted(name)}; known: {names}", param="outspoken")
     return {name: value for name, value in own.items() if value is not None}
 
 
-def _split(asked: str, own: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The model's name without its suffix, and the method that the suffix or the field asks for."""
-    said = text(own, "method", "outspoken.method") or None
-    if said is not None and said not in METHODS:
-        known = ", ".join(METHODS)
-        raise RequestError(f"unknown method {shown(said)}; known: {known}", param="outspoken.method")
-    for suffix, method in SUFFIXES.items():
-        if asked.endswith(suffix):
-            if said not in (None, method):
-                raise RequestError(
-                    f"the model's name asks for {method} and outspoken.method for {shown(said)}: leave one out",
-                    param="outspoken.method",
-                )
-            return asked.removesuffix(suffix), method
-    return asked, said
+def _own_values(own_fields: Fields, max_k: int) -> dict[str, Any]:
+    """The values of the object `outspoken`, None for omitted ones."""
+    bounds = {"k": max_k, "turns": max_k}
+    hints = {"k": "for more draws make more calls"}
+    return {
+        name: field.read(own_fields, high=bounds.get(name), hint=hints.get(name, ""))
+        for name, field in OWN_FIELDS.items()
+    }
+
+
+def _split(requested: str, method: str | None) -> tuple[str, str | None]:
+    """The model's name without its suffix, and the method that the suffix or the field names."""
+    suffixed = _suffixed(requested)
+    if suffixed is None:
+        return requested, method
+    if method not in (None, suffixed.name):
+        raise RequestError(
+            f"the model's name asks for {suffixed.name} and outspoken.method for {quoted(method)}: leave one out",
+            param="outspoken.method",
+        )
+    return requested.removesuffix(suffixed.server_suffix), suffixed.name
 
 
 def _settings(
-    given: Mapping[str, Any], own: Mapping[str, Any], defaults: Settings, method: str | None, most_k: int
+    fields: Fields, values: Mapping[str, Any], defaults: Settings, method_name: str | None, max_k: int
 ) -> Settings:
-    """The settings of a distribution. A client's limit of tokens is one choice's, a reply holds k candidates."""
-    method = method or defaults.method
-    k = whole(own, "k", 1, most_k, "for more draws make more calls", "outspoken.k") or min(defaults.k, most_k)
-    turns = whole(own, "turns", 1, most_k, param="outspoken.turns") or defaults.turns
-    if method == "vs-multi" and k * turns > most_k:
-        if "turns" in own:
-            raise RequestError(f"k times turns may not exceed {most_k:,}", param="outspoken.turns")
-        turns = most_k // k
-    tau = number(own, "tau", "outspoken.tau")
-    asked_for = _most_tokens(given)
+    """The settings of a distribution. A client's limit of tokens is for one choice; a reply holds k candidates."""
+    method = METHODS[method_name or defaults.method]
+    stated = {name: values[name] for name in _OWN_SETTINGS if values[name] is not None}
+    k, turns = stated.get("k", min(defaults.k, max_k)), stated.get("turns", defaults.turns)
+    if method.candidates(k, turns) > max_k:
+        if "turns" in stated:
+            raise RequestError(f"k times turns may not exceed {max_k:,}", param="outspoken.turns")
+        turns = max_k // k
+    if "tau" not in stated and not method.states_probabilities:
+        stated["tau"] = None
+    settings = replace(
+        defaults, **{**stated, "method": method.name, "k": k, "turns": turns, "seed": None, "stop": ()}
+    )
+    max_tokens = _max_tokens(fields)
+    if max_tokens is not None:
+        max_tokens = _reply_tokens(max_tokens, settings)
+    return _with_sampling(settings, fields, max_tokens)
+
+
+def _direct_settings(fields: Fields, defaults: Settings, seed: int | None, stop: tuple[str, ...]) -> Settings:
+    settings = replace(defaults, method="direct", k=1, tau=None, seed=seed, stop=stop)
+    return _with_sampling(settings, fields, _max_tokens(fields))
+
+
+def _with_sampling(settings: Settings, fields: Fields, max_tokens: int | None) -> Settings:
+    """The settings with the sampling that a request states."""
+    stated = {name: field.read(fields) for name, field in _SAMPLING.items()} | {"max_tokens": max_tokens}
+    extra = {name: value for name, value in fields.items() if _is_extra(name, value)}
     return replace(
-        defaults,
-        method=method,
-        k=k,
-        turns=turns,
-        tau=tau if tau is not None or not method.startswith("vs-") else defaults.tau,
-        template=_template(own) or defaults.template,
-        words=whole(own, "words", 1, 100_000, param="outspoken.words") or defaults.words,
-        max_tokens=defaults.max_tokens if asked_for is None else _room(asked_for, method, k),
-        seed=None,
-        stop=(),
-        **_sampling(given, defaults),
+        settings,
+        extra={**settings.extra, **extra},
+        **{name: value for name, value in stated.items() if value is not None},
     )
 
 
-def _direct(given: Mapping[str, Any], defaults: Settings, seed: int | None, stop: tuple[str, ...]) -> Settings:
-    return replace(
-        defaults,
-        method="direct",
-        k=1,
-        tau=None,
-        max_tokens=_most_tokens(given) or defaults.max_tokens,
-        seed=seed,
-        stop=stop,
-        **_sampling(given, defaults),
-    )
+def _is_extra(name: str, value: object) -> bool:
+    """Whether a field is passed to the model."""
+    read_here = name in _HANDLED or name in _SAMPLING or name == "max_completion_tokens"
+    dropped = name in _ABOUT_THE_CALLER or name in _UNSUPPORTED or value in _WITHOUT_EFFECT.get(name, ())
+    return not (read_here or dropped)
 
 
-def _sampling(given: Mapping[str, Any], defaults: Settings) -> dict[str, Any]:
-    rest = {
-        name: value
-        for name, value in given.items()
-        if not (
-            name in _HANDLED or name in _OF_THE_CALLER or name in _REFUSED or value in _MEANS_NOTHING.get(name, ())
-        )
-    }
-    temperature, top_p = number(given, "temperature"), number(given, "top_p")
-    return {
-        "temperature": defaults.temperature if temperature is None else temperature,
-        "top_p": defaults.top_p if top_p is None else top_p,
-        "extra": {**defaults.extra, **rest},
-    }
+def _max_tokens(fields: Fields) -> int | None:
+    """The limit of tokens, under its present name or its former one."""
+    former = _SAMPLING["max_tokens"]
+    present = replace(former, name="max_completion_tokens", param="max_completion_tokens")
+    stated = {value for field in (present, former) if (value := field.read(fields)) is not None}
+    if len(stated) > 1:
+        message = "max_tokens and max_completion_tokens differ: leave one out"
+        raise RequestError(message, param="max_completion_tokens")
+    return stated.pop() if stated else None
 
 
-def _most_tokens(given: Mapping[str, Any]) -> int | None:
-    names = ("max_completion_tokens", "max_tokens")
-    said = {value for name in names if (value := whole(given, name, 1, 2**31)) is not None}
-    if len(said) > 1:
-        raise RequestError("max_tokens and max_completion_tokens differ: give one", param="max_completion_tokens")
-    return said.pop() if said else None
+def _reply_tokens(max_tokens: int, settings: Settings) -> int:
+    """Tokens of a reply with the candidates of one request, of at most `max_tokens` each, and its reasoning."""
+    several = METHODS[settings.method].candidates_per_request == "k"
+    wording = templates.load(settings.template).wording(settings.method)
+    reasoning = wording.reasoning or wording.reply == "answer"
+    if not several and not reasoning:
+        return max_tokens
+    candidates = (settings.k if several else 1) * (max_tokens + _TOKENS_AROUND_A_CANDIDATE)
+    return min(candidates + _TOKENS_OF_REASONING * reasoning, max(max_tokens, _LONGEST_REPLY))
 
 
-def _room(most: int, method: str, k: int) -> int:
-    """Tokens of a reply that holds as many candidates as the method asks for, each of at most `most` tokens."""
-    if method not in _SEVERAL_IN_A_REPLY and method != "direct-cot":
-        return most
-    several = k if method in _SEVERAL_IN_A_REPLY else 1
-    thought = _TOKENS_OF_THOUGHT if method.endswith("cot") else 0
-    return min(several * (most + _TOKENS_AROUND_A_CANDIDATE) + thought, max(most, _LONGEST_REPLY))
-
-
-def _template(own: Mapping[str, Any]) -> str:
-    # A path is for the command line: a client may not read the server's files.
-    name = text(own, "template", "outspoken.template")
-    if name and name not in templates.names():
-        known = ", ".join(templates.names())
-        raise RequestError(f"unknown template {shown(name)}; known: {known}", param="outspoken.template")
-    return name
-
-
-def _stops(given: Mapping[str, Any]) -> tuple[str, ...]:
-    stop = given.get("stop", [])
+def _stops(fields: Fields) -> tuple[str, ...]:
+    stop = fields.get("stop", [])
     stops = [stop] if isinstance(stop, str) else stop
     if (
         not isinstance(stops, list)
-        or len(stops) > _MAX_STOPS
-        or not all(isinstance(text, str) and 0 < len(text) <= _LONGEST_STOP for text in stops)
+        or len(stops) > MAX_STOPS
+        or not all(isinstance(text, str) and 0 < len(text) <= LONGEST_STOP for text in stops)
     ):
-        raise RequestError(f"stop must be a text, or at most {_MAX_STOPS} texts that are not empty", param="stop")
+        raise RequestError(f"stop must be a text, or at most {MAX_STOPS} texts that are not empty", param="stop")
     return tuple(stops)
 
 
-def _include_usage(given: Mapping[str, Any], stream: bool) -> bool:
-    options = given.get("stream_options", {})
+def _include_usage(fields: Fields, stream: bool) -> bool:
+    options = fields.get("stream_options", {})
     if not isinstance(options, Mapping):
         raise RequestError("stream_options must be an object", param="stream_options")
-    if "stream_options" in given and not stream:
+    if "stream_options" in fields and not stream:
         raise RequestError("stream_options need stream = true", param="stream_options")
-    return flag(options, "include_usage", "stream_options.include_usage") or False
+    return read_flag(options, "include_usage", "stream_options.include_usage") or False

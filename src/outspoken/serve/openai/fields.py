@@ -1,119 +1,177 @@
-"""The fields of a client's request, each read by its type, and the error that tells which cannot be used.
+"""JSON at the edge: bodies of requests, their fields read by type, and values written as JSON.
 
-Messages name the field and never repeat a value of any length. None stands for a field that was not given.
+Messages name the field at fault and never repeat a long value. None stands for a field that was not sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType, NoneType
+from typing import Any, get_args, get_type_hints
+
+import jiter
+import orjson
 
 from outspoken.chat import Message, as_messages
 from outspoken.errors import UsageError
+from outspoken.serve.openai.errors import RequestError
 
-__all__ = ["NO_TOOLS", "RequestError", "flag", "messages_of", "number", "shown", "text", "whole"]
+__all__ = [
+    "DeclaredField",
+    "Fields",
+    "as_json",
+    "declared_fields",
+    "quoted",
+    "read_flag",
+    "read_integer",
+    "read_json",
+    "read_messages",
+    "read_number",
+    "read_text",
+]
 
-NO_TOOLS = "it answers in text and calls no tools"
+Fields = Mapping[str, object]
+"""A JSON object of a client: nothing is known of its values yet."""
+
 _LONGEST_NAME = 500
+_LARGEST_INTEGER = 2**31
 
 
-class RequestError(UsageError):
-    """A request that cannot be answered, with what OpenAI's form of an error says of it.
+def read_json(body: bytes) -> Fields:
+    """The JSON object in a request's body. Raises `RequestError` if it is anything else."""
+    try:
+        payload: object = jiter.from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
+    if not isinstance(payload, dict):
+        raise RequestError("the body must be a JSON object")
+    return payload
 
-    `status` is the HTTP status, `param` the field at fault, `retry_after` the seconds after which the same
-    request may be answered.
+
+def as_json(payload: object) -> bytes:
+    """A value as JSON in UTF-8; characters without UTF-8 become question marks."""
+    try:
+        return orjson.dumps(payload, default=str)
+    except orjson.JSONEncodeError:  # half of a surrogate pair, or a number of more than 64 bits
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode("utf-8", "replace")
+
+
+def read_text(fields: Fields, name: str, param: str = "") -> str | None:
+    """A field of text. `param` is the name for error messages, if it differs."""
+    value, param = fields.get(name), param or name
+    if value is None or (isinstance(value, str) and len(value) <= _LONGEST_NAME):
+        return value
+    raise RequestError(f"{param} must be text of at most {_LONGEST_NAME} characters", param=param)
+
+
+def read_flag(fields: Fields, name: str, param: str = "") -> bool | None:
+    """A field that is true or false."""
+    value, param = fields.get(name), param or name
+    if value is None or isinstance(value, bool):
+        return value
+    raise RequestError(f"{param} must be true or false", param=param)
+
+
+def read_integer(fields: Fields, name: str, low: int, high: int, hint: str = "", param: str = "") -> int | None:
+    """A field with a whole number from `low` to `high`."""
+    value, param = fields.get(name), param or name
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+        return value
+    message = f"{param} must be a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else "")
+    raise RequestError(message, param=param)
+
+
+def read_number(fields: Fields, name: str, param: str = "") -> float | None:
+    """A field with a finite number."""
+    value, param = fields.get(name), param or name
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e6:
+        return float(value)
+    raise RequestError(f"{param} must be a number of at most a million", param=param)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredField:
+    """A field of requests that a dataclass declares with `outspoken.settings.option`.
+
+    `kind` is str, bool, int or float, `param` the name in errors, `choices` returns the allowed texts. `metadata`
+    is the declaration's, with the help and the bounds.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        code: str | None = None,
-        param: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.param = param
-        self.retry_after = retry_after
+    name: str
+    kind: type
+    param: str
+    metadata: Mapping[str, Any]
+    choices: Callable[[], Iterable[str]] | None = None
+
+    def read(self, values: Fields, *, high: int | None = None, hint: str = "") -> Any:
+        """The value in a request, or None. `high` lowers the bound of a whole number. Raises `RequestError`."""
+        if self.kind is bool:
+            return read_flag(values, self.name, self.param)
+        if self.kind is float:
+            return read_number(values, self.name, self.param)
+        if self.kind is int:
+            high = min(high or _LARGEST_INTEGER, self.metadata.get("high", _LARGEST_INTEGER))
+            return read_integer(values, self.name, self.metadata["low"], high, hint, self.param)
+        value = read_text(values, self.name, self.param) or None
+        if value is not None and self.choices is not None and value not in (known := tuple(self.choices())):
+            message = f"unknown {self.name} {quoted(value)}; known: {', '.join(known)}"
+            raise RequestError(message, param=self.param)
+        return value
 
 
-def text(given: Mapping[str, Any], name: str, param: str = "") -> str:
-    """The text in a field; empty where there is none."""
-    value = given.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
-        raise RequestError(
-            f"{param or name} must be text of at most {_LONGEST_NAME} characters", param=param or name
-        )
-    return value
+def declared_fields(
+    kind: type,
+    place: str,
+    prefix: str = "",
+    choices: Mapping[str, Callable[[], Iterable[str]]] = MappingProxyType({}),
+) -> dict[str, DeclaredField]:
+    """The fields of a dataclass whose metadata has `place` under "request", by name."""
+    types = get_type_hints(kind)
+    found = {}
+    for entry in fields(kind):
+        if entry.metadata.get("request") == place:
+            name, hint = entry.name, types[entry.name]
+            plain = next((part for part in get_args(hint) if part is not NoneType), hint)
+            found[name] = DeclaredField(name, plain, prefix + name, entry.metadata, choices.get(name))
+    return found
 
 
-def flag(given: Mapping[str, Any], name: str, param: str = "") -> bool | None:
-    """The truth value in a field."""
-    value = given.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise RequestError(f"{param or name} must be true or false", param=param or name)
-    return value
-
-
-def whole(given: Mapping[str, Any], name: str, low: int, high: int, hint: str = "", param: str = "") -> int | None:
-    """The whole number in a field, from `low` to `high`."""
-    value = given.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RequestError(
-            f"{param or name} must be a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else ""),
-            param=param or name,
-        )
-    return value
-
-
-def number(given: Mapping[str, Any], name: str, param: str = "") -> float | None:
-    """The number in a field. Infinities and what is no number are none."""
-    value = given.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e6:
-        raise RequestError(f"{param or name} must be a number of at most a million", param=param or name)
-    return float(value)
-
-
-def messages_of(given: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages of a chat. A `name` beside a message's role is not told to the model."""
-    messages = given.get("messages")
+def read_messages(fields: Fields) -> tuple[Message, ...]:
+    """The messages of a chat. A `name` beside a message's role is not sent to the model."""
+    messages = fields.get("messages")
     if not isinstance(messages, list):
         raise RequestError("messages must be a list that ends with the user's message", param="messages")
-    for at, message in enumerate(messages):
-        where = f"messages[{at}]"
-        if not isinstance(message, Mapping):
-            raise RequestError(f"{where} must be an object with role and content", param=where)
-        role, content = message.get("role"), message.get("content")
-        if not isinstance(role, str) or role in ("tool", "function") or len(role) > _LONGEST_NAME:
-            raise RequestError(f"{where}.role must be system, developer, user or assistant", param=f"{where}.role")
-        if message.get("tool_calls") or message.get("function_call"):
-            raise RequestError(
-                f"{where} calls a tool, and tools are for models that are passed through", param=where
-            )
-        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        for part in parts:
-            if not (
-                isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
-            ):
-                raise RequestError(
-                    f"{where}.content must be text: a draw takes no images, sound or files",
-                    param=f"{where}.content",
-                )
+    for index, message in enumerate(messages):
+        _check_message(message, f"messages[{index}]")
     try:
         return as_messages(messages)
     except UsageError as error:
         raise RequestError(str(error), param="messages") from error
 
 
-def shown(value: object) -> str:
+def _check_message(message: object, param: str) -> None:
+    if not isinstance(message, Mapping):
+        raise RequestError(f"{param} must be an object with role and content", param=param)
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or role in ("tool", "function") or len(role) > _LONGEST_NAME:
+        raise RequestError(f"{param}.role must be system, developer, user or assistant", param=f"{param}.role")
+    if message.get("tool_calls") or message.get("function_call"):
+        raise RequestError(f"{param} calls a tool: tools need a model that is passed through", param=param)
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        if not (isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)):
+            raise RequestError(
+                f"{param}.content must be text: a draw accepts no images, sound or files",
+                param=f"{param}.content",
+            )
+
+
+def quoted(value: object) -> str:
     """The beginning of a name, for a message."""
     return repr(value[:80]) if isinstance(value, str) else "of this name"

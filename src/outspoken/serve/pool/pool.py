@@ -1,4 +1,4 @@
-"""One pool: the candidates of one request that wait to be drawn, and the fills that bring more of them."""
+"""One pool: the candidates of one request that wait to be drawn, and the fills that add to them."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from collections.abc import Callable, Iterable, Sequence
 
 from outspoken.chat import Message
 from outspoken.chat_reply import Usage
-from outspoken.distribution import Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError
-from outspoken.serve.limits import in_time
+from outspoken.serve.limits import with_timeout
+from outspoken.serve.pool.running_fill import RunningFill
+from outspoken.serve.pool.shown import ShownDistributions
 from outspoken.serve.pool.values import (
     DIGEST_BYTES,
+    CandidateListener,
     Draw,
     ExhaustedError,
     Fill,
-    Hear,
-    PooledFill,
-    PoolFill,
+    FillRecord,
+    FillResult,
+    PooledCandidate,
     PoolKey,
     PoolRecord,
     PoolRequest,
-    Waiting,
-    digest_of,
-    distribution_id,
-    written,
-    written_id,
+    canonical_json,
+    id_of_json,
+    text_digest,
 )
 
 __all__ = ["Pool"]
 
 _STALE_FILLS = 2
-_logger = logging.getLogger(__name__)
 _NO_USAGE = Usage()
-_MOST_SHOWN = 1_000  # candidates of earlier fills that the whole distribution is made of
+_logger = logging.getLogger(__name__)
 
 
 class Pool:
-    """Candidates of one request, drawn without replacement by all who ask for it.
+    """The candidates of one request, drawn without replacement by all clients.
 
-    `ahead` times k is how few may be left before more are asked for. `changed` is called after each fill with the
-    number of new texts, and what they added to `bytes`: about how much memory it takes. With `saved`, fills are
-    kept in a journal until `recorded` is told that they are stored.
+    The next fill begins when fewer than `ahead` times k candidates are left. `changed` is called after each fill
+    with the number of new texts and the change of `bytes`, the approximate memory of the pool. With `saved`, new
+    fills are kept for the next `record` until `recorded` is called.
     """
 
     def __init__(
@@ -65,232 +65,191 @@ class Pool:
         self._ahead = ahead
         self._seconds = fill_seconds
         self._changed = changed
-        self._journal: list[PooledFill] | None = [] if saved else None
+        self._unsaved: list[FillRecord] | None = [] if saved else None
         self._random = random.Random()
-        self.bytes = self._written = 0
-        self._waiting: list[Waiting] = []
-        self._again: list[Waiting] = []
-        self._shown: list[tuple[int, str, Distribution]] = []
-        self._whole: tuple[str, Distribution] | None = None
+        self.bytes = self._json_size = 0
+        self._waiting: list[PooledCandidate] = []
+        self._recycled: list[PooledCandidate] = []
+        self._shown = ShownDistributions()
         self._known: set[bytes] = set()
         self._history: tuple[Message, ...] = ()
         self._fills = self._drawn = self._stale = self._merged = self._saved = 0
-        self._frozen: PoolRecord | None = None
-        self._filling: asyncio.Task[Usage] | None = None
-        self._heard: list[Verbalized] = []
-        self._listeners: list[Hear] = []
+        self._restored: PoolRecord | None = None
+        self._filling: RunningFill | None = None
         self._failed = self._closed = False
 
     @property
     def size(self) -> int:
-        """How many texts this pool knows, handed out or not."""
+        """The number of texts in this pool, drawn or not."""
         return len(self._known)
 
     @property
     def waiting(self) -> int:
-        """How many candidates have not been handed out."""
+        """The number of candidates that were not drawn yet."""
         return len(self._waiting)
 
     @property
     def busy(self) -> bool:
-        """Whether somebody draws from it now, or a fill is under way."""
+        """Whether somebody draws from it now, or a fill is running."""
         return self.users > 0 or self._filling is not None
 
     # Drawing.
 
-    async def draw(self, want: PoolRequest, n: int, *, recycle: bool = False) -> list[Draw]:
-        """Hand out `n` candidates that were not handed out before; waits for fills where too few are left.
+    async def draw(self, request: PoolRequest, n: int, *, recycle: bool = False) -> list[Draw]:
+        """Draw `n` candidates that were not drawn before; waits for fills if too few are left.
 
-        Raises what a fill raised that it waited for, and `ExhaustedError`; nothing is taken from the pool then.
+        Raises the error of a fill that it waited for, or `ExhaustedError`; nothing is taken from the pool then.
         """
-        taken: list[tuple[Waiting, int, bool, Usage]] = []
+        taken: list[tuple[PooledCandidate, int, bool, Usage]] = []
         try:
             while len(taken) < n:
                 waits, usage = 0, _NO_USAGE
                 while not self._waiting and self._stale < _STALE_FILLS:
-                    usage += await self._filled(want)
+                    usage += await self._wait_for_fill(request)
                     waits += 1
                 again = not self._waiting
-                earlier = [one for one, *_ in taken]
-                entry = self._drawn_before(earlier, n, recycle) if again else self._waiting.pop()
+                earlier = [entry for entry, *_ in taken]
+                entry = self._draw_again(earlier, n, recycle) if again else self._waiting.pop()
                 taken.append((entry, waits, again, usage))
         except BaseException:
             for entry, _, again, _ in reversed(taken):
-                (self._again if again else self._waiting).append(entry)
+                (self._recycled if again else self._waiting).append(entry)
             raise
         before = self._drawn
         self._drawn += n
-        self._look_ahead(want)
+        self._fill_ahead(request)
         return [
             Draw(entry.candidate, entry.distribution, number, waits, again, usage)
             for number, (entry, waits, again, usage) in enumerate(taken, before + 1)
         ]
 
-    def _drawn_before(self, taken: Sequence[Waiting], n: int, recycle: bool) -> Waiting:
-        """One that was handed out before, though not in this call."""
-        mine = {digest_of(entry.candidate.text) for entry in taken}
+    def _draw_again(self, taken: Sequence[PooledCandidate], n: int, recycle: bool) -> PooledCandidate:
+        """A candidate that was drawn before, but not by this call."""
+        excluded = {text_digest(entry.candidate.text) for entry in taken}
         if recycle:
             for _ in range(2):
-                for at in range(len(self._again) - 1, -1, -1):
-                    if digest_of(self._again[at].candidate.text) not in mine:
-                        return self._again.pop(at)
-                self._again = self._in_order(self._all_shown())
-        why = f"{n} were asked for at once" if recycle else "all were handed out"
+                for at in range(len(self._recycled) - 1, -1, -1):
+                    if text_digest(self._recycled[at].candidate.text) not in excluded:
+                        return self._recycled.pop(at)
+                self._recycled = self._in_order(self._shown.candidates())
+        reason = f"{n} were asked for at once" if recycle else "all were drawn"
         raise ExhaustedError(
-            f"the model has nothing new for this request: it gave {self.size} different answers, and {why}; "
-            "ask for fewer, with fresh, with recycle, or for something else"
+            f"the model has nothing new for this request: it gave {self.size} different responses, and {reason}; "
+            "ask for fewer, with fresh, with recycle, or something else"
         )
 
-    async def draw_seeded(self, want: PoolRequest, n: int, seed: int) -> list[Draw]:
+    async def draw_seeded(self, request: PoolRequest, n: int, seed: int) -> list[Draw]:
         """Draw `n` different candidates of the first distribution: the same ones for the same seed.
 
-        Takes nothing from the pool. Raises `UsageError` where the distribution holds fewer.
+        Takes nothing from the pool. Raises `UsageError` if the distribution has fewer.
         """
-        waits, usage = await self._until_filled(want)
-        _, name, first = self._shown[0]
+        waits, usage = await self._wait_until_filled(request)
+        name, first = self._shown.first
         drawn = first.draw(n, seed=seed, replace=False)
         cost = [(waits, usage), *[(0, _NO_USAGE)] * (n - 1)]
         return [
-            Draw(one, name, number, waits, usage=usage)
-            for number, (one, (waits, usage)) in enumerate(zip(drawn, cost, strict=True), 1)
+            Draw(candidate, name, number, waits, usage=usage)
+            for number, (candidate, (waits, usage)) in enumerate(zip(drawn, cost, strict=True), 1)
         ]
 
-    async def whole(self, want: PoolRequest, hear: Hear | None = None) -> Distribution:
-        """The equal mixture of the first distribution and the latest: as many as make about 1,000 candidates.
+    async def distribution(self, request: PoolRequest, listener: CandidateListener | None = None) -> Distribution:
+        """The equal mixture of the first distribution and the latest ones, about 1,000 candidates in all.
 
-        Where the model must be asked first, `hear` is told of each candidate as it comes.
+        If the model has to be asked first, `listener` is called with each candidate.
         """
-        await self._until_filled(want, hear)
-        first, *others = (distribution for *_, distribution in self._shown)
-        if not others:
-            return first
-        if self._whole is None:
-            whole = first.merge(*others)
-            self._whole = distribution_id(whole), whole
-        return self._whole[1]
+        await self._wait_until_filled(request, listener)
+        return self._shown.mixture()
 
-    def named(self, name: str) -> Distribution | None:
-        """The distribution of this id, where it is still held."""
-        if self._whole is not None and self._whole[0] == name:
-            return self._whole[1]
-        return next((distribution for _, known, distribution in self._shown if known == name), None)
-
-    async def _until_filled(self, want: PoolRequest, hear: Hear | None = None) -> tuple[int, Usage]:
-        waits, usage = 0, _NO_USAGE
-        while not self._shown:
-            usage += await self._filled(want, hear)
-            waits += 1
-        return waits, usage
-
-    def _all_shown(self) -> Iterable[Waiting]:
-        seen: set[bytes] = set()
-        for number, name, distribution in self._shown:
-            for at, candidate in enumerate(distribution):
-                digest = digest_of(candidate.text)
-                if candidate.probability > 0 and digest not in seen:
-                    seen.add(digest)
-                    yield Waiting(candidate, name, number, at)
+    def find(self, name: str) -> Distribution | None:
+        """The distribution with this id; None if it is not kept."""
+        return self._shown.find(name)
 
     # Filling.
 
-    def _look_ahead(self, want: PoolRequest) -> None:
-        """Ask for more before it is needed; after a failure only once somebody needs it."""
-        few = len(self._waiting) < self._ahead * want.settings.k
+    async def _wait_until_filled(
+        self, request: PoolRequest, listener: CandidateListener | None = None
+    ) -> tuple[int, Usage]:
+        waits, usage = 0, _NO_USAGE
+        while not self._shown:
+            usage += await self._wait_for_fill(request, listener)
+            waits += 1
+        return waits, usage
+
+    async def _wait_for_fill(self, request: PoolRequest, listener: CandidateListener | None = None) -> Usage:
+        """Wait for the running fill, or for a new one, and return the usage of a new one."""
+        running = self._filling
+        usage = await (running or self._start_fill(request, streamed=listener is not None)).wait(listener)
+        return usage if running is None else _NO_USAGE
+
+    def _fill_ahead(self, request: PoolRequest) -> None:
+        """Start a fill before it is needed; after a failure wait until it is."""
+        few = len(self._waiting) < self._ahead * request.settings.k
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
-            self._start(want)
+            self._start_fill(request)
 
-    async def _filled(self, want: PoolRequest, hear: Hear | None = None) -> Usage:
-        """Wait for the fill under way, or for a new one, whose usage it returns then. Who stops waiting does not
-        stop the fill."""
-        began = self._filling is None
-        task = self._filling or self._start(want, streamed=hear is not None)
-        if hear is not None:
-            for candidate in self._heard:
-                hear(candidate)
-            self._listeners.append(hear)
-        try:
-            await asyncio.wait({task})
-        finally:
-            if hear is not None:
-                self._listeners.remove(hear)
-        if task.cancelled():
-            raise StoppedError("the request to the model was given up because the server stops: ask again later")
-        usage = task.result()
-        return usage if began else _NO_USAGE
-
-    def _start(self, want: PoolRequest, *, streamed: bool = False) -> asyncio.Task[Usage]:
+    def _start_fill(self, request: PoolRequest, *, streamed: bool = False) -> RunningFill:
         if self._closed:
             raise StoppedError("the server stops: ask again later")
-        self._heard = []
-        hear = self._tell if streamed else None
-        self._filling = task = asyncio.create_task(self._refill(want, hear), name=f"fill {self.key[:8]}")
-        task.add_done_callback(self._ended)
-        return task
+        running = self._filling = RunningFill(
+            lambda listener: self._refill(request, listener), streamed, f"fill {self.key[:8]}", self._fill_ended
+        )
+        return running
 
-    def _tell(self, candidate: Verbalized) -> None:
-        self._heard.append(candidate)
-        for hear in self._listeners:
-            hear(candidate)
-
-    def _ended(self, task: asyncio.Task[Usage]) -> None:
+    def _fill_ended(self, task: asyncio.Task[Usage]) -> None:
         self._filling = None
-        # Looking at the exception here keeps one that nobody waits for from being reported as forgotten.
+        # Reading the exception here keeps asyncio from reporting it if nobody waited for the fill.
         self._failed = task.cancelled() or task.exception() is not None
         if self._failed and not task.cancelled() and self.users == 0:
-            _logger.warning("asking ahead of need failed: %s", task.exception())
+            _logger.warning("a fill ahead of need failed: %s", task.exception())
 
-    async def _refill(self, want: PoolRequest, hear: Hear | None) -> Usage:
-        filled = await in_time(self._fill(want, self._history, hear), self._seconds, "fewer candidates")
-        self._merge(filled)
-        return filled.distribution.provenance.usage
+    async def _refill(self, request: PoolRequest, listener: CandidateListener | None) -> Usage:
+        filling = self._fill(request, self._history, listener)
+        result = await with_timeout(filling, self._seconds, "fewer candidates")
+        self._merge(result)
+        return result.usage
 
-    def _merge(self, filled: PoolFill) -> None:
-        """Pool what is new in a distribution, and put all that waits into a new order.
+    def _merge(self, result: FillResult) -> None:
+        """Add the new texts of a distribution, and put all waiting candidates into a new order.
 
-        A candidate of probability 0 is never drawn, so it is not pooled.
+        Candidates with probability 0 are never drawn and not added.
         """
-        distribution, new, digests = filled.distribution, [], []
-        text = written(distribution)
-        name, number = written_id(text), self._fills + 1
-        for at, candidate in enumerate(distribution):
-            digest = digest_of(candidate.text)
+        distribution, new, digests = result.distribution, [], []
+        text = canonical_json(distribution)
+        name, number = id_of_json(text), self._fills + 1
+        for index, candidate in enumerate(distribution):
+            digest = text_digest(candidate.text)
             if candidate.probability > 0 and digest not in self._known:
                 self._known.add(digest)
                 digests.append(digest)
-                new.append(Waiting(candidate, name, number, at))
-        # A conversation that only repeats itself is left for a new one.
-        self._history = filled.history if new else ()
+                new.append(PooledCandidate(candidate, name, number, index))
+        # A conversation that only repeats itself is replaced by a new one.
+        self._history = result.history if new else ()
         self._merged += 1
         self._stale = 0 if new else self._stale + 1
         if new:
             self._fills = number
             self._waiting = self._in_order([*self._waiting, *new])
-            if self._journal is not None:
-                self._journal.append(PooledFill(number, b"".join(digests), text))
-            self._show(number, name, distribution)
-            self._written += len(text)
+            if self._unsaved is not None:
+                self._unsaved.append(FillRecord(number, b"".join(digests), text))
+            self._shown.add(number, name, distribution)
+            self._json_size += len(text)
         before = self.bytes
-        self.bytes = self._written + sum(len(message.content) for message in self._history)
+        self.bytes = self._json_size + sum(len(message.content) for message in self._history)
         self._changed(self, len(new), self.bytes - before)
 
-    def _in_order(self, entries: Iterable[Waiting]) -> list[Waiting]:
+    def _in_order(self, entries: Iterable[PooledCandidate]) -> list[PooledCandidate]:
         """The entries in a random order by weight, the first to be drawn last.
 
-        Each waits for an exponential time whose rate is its weight; sorting by these times is drawing without
-        replacement (Efraimidis and Spirakis, 2006). Times are memoryless, so drawing them anew is harmless.
+        Each entry gets an exponential waiting time with its weight as the rate. Sorting by these times is drawing
+        without replacement (Efraimidis and Spirakis, 2006). The times are memoryless, so drawing them again is
+        safe.
         """
         return sorted(entries, key=lambda e: self._random.expovariate(e.candidate.probability), reverse=True)
 
-    def _show(self, number: int, name: str, distribution: Distribution) -> None:
-        self._shown.append((number, name, distribution))
-        self._whole = None
-        while len(self._shown) > 2 and sum(len(shown) for *_, shown in self._shown) > _MOST_SHOWN:
-            del self._shown[1]
-
-    # Resting.
+    # Saving and restoring.
 
     def record(self) -> PoolRecord:
-        """This pool as it is to be saved now."""
+        """The state to be saved now."""
         history = None
         if self._merged != self._saved:
             history = json.dumps([[message.role, message.content] for message in self._history])
@@ -300,54 +259,57 @@ class Pool:
             self._drawn,
             self._stale,
             self._merged,
-            tuple((entry.fill, entry.at) for entry in self._waiting),
+            tuple((entry.fill, entry.index) for entry in self._waiting),
             history,
-            tuple(self._journal or ()),
-            self._shown[1][0] if len(self._shown) > 1 else 1,
+            tuple(self._unsaved or ()),
+            self._shown.oldest_fill,
         )
 
     def recorded(self, record: PoolRecord) -> None:
-        """This record is stored."""
+        """Note that this record was saved."""
         self._saved = record.merged
-        if self._journal is not None:
-            del self._journal[: len(record.fills)]
+        if self._unsaved is not None:
+            del self._unsaved[: len(record.fills)]
 
     def restore(self, record: PoolRecord) -> None:
-        """Take over what a store kept; candidates and conversation are read by `thaw`."""
+        """Take over a saved state; `parse_restored` parses its candidates and conversation later."""
         self.used, self._drawn, self._stale = record.used, record.drawn, record.stale
         self._merged = self._saved = record.merged
-        self._frozen = record
+        self._restored = record
         for fill in record.fills:
             self._fills = fill.number
-            self._written += len(fill.distribution or "")
-            at = range(0, len(fill.digests), DIGEST_BYTES)
-            self._known.update(fill.digests[start : start + DIGEST_BYTES] for start in at)
-        self.bytes = self._written + len(record.history or "")
+            self._json_size += len(fill.distribution or "")
+            starts = range(0, len(fill.digests), DIGEST_BYTES)
+            self._known.update(fill.digests[start : start + DIGEST_BYTES] for start in starts)
+        self.bytes = self._json_size + len(record.history or "")
 
-    def thaw(self) -> None:
-        """Make what was restored ready for drawing. Raises `ValueError`, `TypeError`, `LookupError` or
-        `AttributeError` where it cannot be read."""
-        if self._frozen is None:
+    def parse_restored(self) -> None:
+        """Make a restored pool ready for drawing; other pools are ready.
+
+        Raises `ValueError`, `TypeError`, `LookupError` or `AttributeError` for an invalid record.
+        """
+        if self._restored is None:
             return
-        record = self._frozen
+        record = self._restored
         names: dict[int, str] = {}
-        read: dict[int, Distribution] = {}
+        parsed: dict[int, Distribution] = {}
         for fill in record.fills:
             if fill.distribution is not None:
-                names[fill.number] = written_id(fill.distribution)
-                read[fill.number] = Distribution.from_json(fill.distribution)
-        self._waiting = [Waiting(read[fill][at], names[fill], fill, at) for fill, at in record.waiting]
+                names[fill.number] = id_of_json(fill.distribution)
+                parsed[fill.number] = Distribution.from_json(fill.distribution)
+        self._waiting = [
+            PooledCandidate(parsed[fill][index], names[fill], fill, index) for fill, index in record.waiting
+        ]
         self._history = tuple(Message(role, content) for role, content in json.loads(record.history or "[]"))
-        self._shown = []
-        if 1 not in read:
+        if 1 not in parsed:
             raise ValueError("its first distribution is missing")
-        for number, distribution in read.items():
-            self._show(number, names[number], distribution)
-        self._frozen = None
+        self._shown = ShownDistributions()
+        for number, distribution in parsed.items():
+            self._shown.add(number, names[number], distribution)
+        self._restored = None
 
     async def close(self) -> None:
-        """Give up the fill under way; those who wait for it get a `StoppedError`."""
+        """Cancel the running fill; whoever waits for it gets a `StoppedError`."""
         self._closed = True
-        if (task := self._filling) is not None:
-            task.cancel()
-            await asyncio.wait({task})
+        if self._filling is not None:
+            await self._filling.cancel()

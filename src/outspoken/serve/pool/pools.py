@@ -1,4 +1,4 @@
-"""The pools: identical requests share one distribution, drawn without replacement by all who ask."""
+"""All pools: identical requests share one distribution, drawn without replacement by all clients."""
 
 from __future__ import annotations
 
@@ -14,47 +14,45 @@ from outspoken.errors import StoppedError, UsageError
 from outspoken.serve.pool.pool import Pool
 from outspoken.serve.pool.saver import PoolSaver
 from outspoken.serve.pool.store import PoolStore
-from outspoken.serve.pool.values import Draw, ExhaustedError, Fill, Hear, PoolFill, PoolKey, PoolRequest, pool_key
+from outspoken.serve.pool.values import CandidateListener, Draw, Fill, PoolKey, PoolRequest
 
-__all__ = ["Draw", "ExhaustedError", "Fill", "Hear", "PoolFill", "PoolKey", "PoolRequest", "Pools", "pool_key"]
+__all__ = ["Pools"]
 
-MOST_DRAWS = 10_000
+MAX_DRAWS = 10_000
 _logger = logging.getLogger(__name__)
 
 
 class Pools:
-    """One pool a key, made when first asked for; all in one event loop.
+    """One pool for each key, created on first use; all in one event loop.
 
-    Holds at most `most_pools` pools which know `most_candidates` texts of about `most_bytes` in all, handed out or
-    not; beyond that, and
-    after `idle_seconds` without a draw, the least recently used are forgotten (one that alone knows more than all
-    may, begins anew). A pool in use is never forgotten. When fewer than `ahead` times k candidates are left in a
-    pool, it asks for more in the background. A fill that takes longer than `fill_seconds` is given up. With a
-    `store`, which it closes, what the pools hold is found again after a restart.
+    There are at most `max_pools` pools with `max_candidates` texts of about `max_bytes` in all, drawn or not.
+    Beyond that, and after `idle_seconds` without a draw, the least recently used pools are dropped (one that
+    exceeds a limit alone starts again). A pool in use is never dropped. A pool with fewer than `ahead` times k
+    waiting candidates is filled in the background. A fill that takes longer than `fill_seconds` is cancelled. With
+    a `store`, which it closes, the pools survive a restart.
 
-    `known` counts the texts, `len` the pools.
+    `texts` is the number of texts, `bytes` their approximate memory, `len` the number of pools.
     """
 
     def __init__(
         self,
         fill: Fill,
         *,
-        most_pools: int = 10_000,
-        most_candidates: int = 200_000,
-        most_bytes: int = 500_000_000,
+        max_pools: int = 10_000,
+        max_candidates: int = 200_000,
+        max_bytes: int = 500_000_000,
         idle_seconds: float = 3600.0,
         ahead: float = 0.5,
         fill_seconds: float = 600.0,
         store: PoolStore | None = None,
     ) -> None:
-        bounds = (most_pools, most_candidates, most_bytes, idle_seconds, fill_seconds)
-        if not (min(bounds) > 0 and ahead >= 0):
-            raise UsageError("the bounds of the pools must be above 0, and ahead at least 0")
-        self.known = self.bytes = 0
+        if not (min(max_pools, max_candidates, max_bytes, idle_seconds, fill_seconds) > 0 and ahead >= 0):
+            raise UsageError("the limits of the pools must be above 0, and ahead at least 0")
+        self.texts = self.bytes = 0
         self._fill = fill
-        self._most_pools = most_pools
-        self._most_known = most_candidates
-        self._most_bytes = most_bytes
+        self._max_pools = max_pools
+        self._max_texts = max_candidates
+        self._max_bytes = max_bytes
         self._idle = idle_seconds
         self._ahead = ahead
         self._fill_seconds = fill_seconds
@@ -71,34 +69,34 @@ class Pools:
     async def draw(
         self,
         key: PoolKey,
-        want: PoolRequest,
+        request: PoolRequest,
         n: int = 1,
         *,
         seed: int | None = None,
         fresh: bool = False,
         recycle: bool = False,
     ) -> list[Draw]:
-        """Draw `n` candidates by their probabilities, none that this pool has handed out before.
+        """Draw `n` candidates by their probabilities that were not drawn from this pool before.
 
-        With `seed`, the draw is made from the pool's first distribution and takes nothing away: the same request
-        gets the same. With `fresh`, the model is asked for this call alone, and nothing is pooled. With `recycle`,
-        a pool that has nothing new is drawn again from the start, and one call still gets no text twice.
+        With `seed`, the draw is made from the pool's first distribution and removes nothing: the same request gets
+        the same candidates. With `fresh`, the model is asked for this call alone, and nothing is pooled. With
+        `recycle`, a pool that has nothing new is drawn from the start again, but one call gets no text twice.
 
-        Raises `ExhaustedError` where the model brings nothing new any more, `StoppedError` once closed, and
-        whatever the fill raised that this draw waited for. A draw that fails takes nothing from the pool.
+        Raises `ExhaustedError` if the model gives nothing new any more, `StoppedError` after `close`, and the
+        error of a fill that this draw waited for. A draw that fails takes nothing from the pool.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_DRAWS:
-            raise UsageError(f"n must be a whole number from 1 to {MOST_DRAWS:,}, not {n!r}")
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_DRAWS:
+            raise UsageError(f"n must be a whole number from 1 to {MAX_DRAWS:,}, not {n!r}")
         if fresh:
-            async with self._alone(key) as pool:
-                return await (pool.draw(want, n) if seed is None else pool.draw_seeded(want, n, seed))
-        pool = self._entered(key)
+            async with self._fresh_pool(key) as pool:
+                return await (pool.draw(request, n) if seed is None else pool.draw_seeded(request, n, seed))
+        pool = self._acquire(key)
         try:
             if seed is not None:
-                return await pool.draw_seeded(want, n, seed)
-            return await pool.draw(want, n, recycle=recycle)
+                return await pool.draw_seeded(request, n, seed)
+            return await pool.draw(request, n, recycle=recycle)
         finally:
-            self._left(pool)
+            self._release(pool)
 
     def ready(self, key: PoolKey, n: int) -> bool:
         """Whether `n` candidates can be drawn at once."""
@@ -106,43 +104,50 @@ class Pools:
         return pool is not None and pool.waiting >= n
 
     async def distribution(
-        self, key: PoolKey, want: PoolRequest, *, fresh: bool = False, hear: Hear | None = None
+        self,
+        key: PoolKey,
+        request: PoolRequest,
+        *,
+        fresh: bool = False,
+        listener: CandidateListener | None = None,
     ) -> Distribution:
-        """All that is known for a request, handed out or not, of the first distribution and the latest ones (about
-        1,000 candidates); asks the model where nothing is, and tells `hear` of each candidate as it comes then.
-        Raises as `draw` does."""
-        if fresh:
-            async with self._alone(key) as pool:
-                return await pool.whole(want, hear)
-        pool = self._entered(key)
-        try:
-            return await pool.whole(want, hear)
-        finally:
-            self._left(pool)
+        """The mixture of a pool's first distribution and its latest ones (about 1,000 candidates), drawn or not.
 
-    def named(self, name: str) -> Distribution | None:
-        """The distribution of this id, where a pool still holds it that was used since the start."""
-        return next((found for pool in reversed(self._pools.values()) if (found := pool.named(name))), None)
+        Asks the model if the pool has none; `listener` is called with each candidate then. Raises as `draw` does.
+        """
+        if fresh:
+            async with self._fresh_pool(key) as pool:
+                return await pool.distribution(request, listener)
+        pool = self._acquire(key)
+        try:
+            return await pool.distribution(request, listener)
+        finally:
+            self._release(pool)
+
+    def find(self, name: str) -> Distribution | None:
+        """The distribution with this id, if a pool that was used since the start still keeps it."""
+        pools = reversed(self._pools.values())
+        return next((distribution for pool in pools if (distribution := pool.find(name))), None)
 
     async def close(self) -> None:
-        """Give up the fills under way, save, and close the store. Who still waits gets a `StoppedError`.
+        """Cancel running fills, save, and close the store. Whoever still waits gets a `StoppedError`.
 
-        Harmless when done twice.
+        A second call does nothing.
         """
         self._closed = True
         await asyncio.gather(*(pool.close() for pool in (*self._pools.values(), *self._fresh)))
         while self._fresh or any(pool.users for pool in self._pools.values()):
-            await asyncio.sleep(0)  # they have been woken, and give back what they had taken
+            await asyncio.sleep(0)  # draws that were cancelled put their candidates back
         if self._saver is not None:
             await self._saver.close()
 
-    # Which pools there are.
+    # Which pools exist.
 
     @asynccontextmanager
-    async def _alone(self, key: PoolKey) -> AsyncGenerator[Pool]:
-        """A pool that one call has for itself."""
+    async def _fresh_pool(self, key: PoolKey) -> AsyncGenerator[Pool]:
+        """A pool for one call alone."""
         self._check_open()
-        pool = self._made(key, shared=False)
+        pool = self._create(key, shared=False)
         self._fresh.add(pool)
         try:
             yield pool
@@ -150,38 +155,38 @@ class Pools:
             self._fresh.discard(pool)
             await pool.close()
 
-    def _entered(self, key: PoolKey) -> Pool:
-        """The pool of this key, to be given to `_left` in the end."""
+    def _acquire(self, key: PoolKey) -> Pool:
+        """The pool of this key, which is not dropped until `_release`."""
         self._check_open()
         self._expire()
-        pool = self._found(key)
+        pool = self._get(key)
         pool.users += 1
         return pool
 
-    def _left(self, pool: Pool) -> None:
+    def _release(self, pool: Pool) -> None:
         pool.users -= 1
         pool.used = time.time()
         if pool.size == 0 and not pool.busy:
-            self._drop(pool.key)  # its fill failed: it holds nothing worth a place
+            self._drop(pool.key)  # its fill failed, so it contains nothing
         elif self._saver is not None:
-            self._saver.note(pool)
+            self._saver.save(pool)
         self._shrink()
 
-    def _found(self, key: PoolKey) -> Pool:
-        """The pool of this key, made where there is none, as the most recently used."""
+    def _get(self, key: PoolKey) -> Pool:
+        """The pool of this key as the most recently used one, created if needed."""
         if (pool := self._pools.get(key)) is not None:
             try:
-                pool.thaw()
+                pool.parse_restored()
             except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-                _logger.warning("a pool that was kept cannot be read (%r): it begins anew", error)
+                _logger.warning("a saved pool cannot be read (%r): it starts again", error)
                 self._drop(key)
             else:
                 self._pools.move_to_end(key)
                 return pool
-        pool = self._pools[key] = self._made(key)
+        pool = self._pools[key] = self._create(key)
         return pool
 
-    def _made(self, key: PoolKey, *, shared: bool = True) -> Pool:
+    def _create(self, key: PoolKey, *, shared: bool = True) -> Pool:
         return Pool(
             key,
             self._fill,
@@ -192,14 +197,14 @@ class Pools:
         )
 
     def _changed(self, pool: Pool, new: int, size: int) -> None:
-        self.known += new
+        self.texts += new
         self.bytes += size
         if self._saver is not None:
-            self._saver.note(pool)
+            self._saver.save(pool)
         self._shrink()
 
     def _expire(self) -> None:
-        """Forget pools that nobody has drawn from for long; they come first."""
+        """Drop pools without a draw for too long; they come first."""
         oldest = time.time() - self._idle
         while self._pools:
             key, pool = next(iter(self._pools.items()))
@@ -208,9 +213,7 @@ class Pools:
             self._drop(key)
 
     def _shrink(self) -> None:
-        while (
-            len(self._pools) > self._most_pools or self.known > self._most_known or self.bytes > self._most_bytes
-        ):
+        while len(self._pools) > self._max_pools or self.texts > self._max_texts or self.bytes > self._max_bytes:
             key = next((key for key, pool in self._pools.items() if not pool.busy), None)
             if key is None:
                 return
@@ -218,10 +221,10 @@ class Pools:
 
     def _drop(self, key: PoolKey) -> None:
         pool = self._pools.pop(key)
-        self.known -= pool.size
+        self.texts -= pool.size
         self.bytes -= pool.bytes
         if self._saver is not None:
-            self._saver.forget(key)
+            self._saver.delete(key)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -229,13 +232,13 @@ class Pools:
 
     def _restore(self, store: PoolStore) -> None:
         for record in store.load():
-            pool = self._pools[record.key] = self._made(record.key)
+            pool = self._pools[record.key] = self._create(record.key)
             pool.restore(record)
-            self.known += pool.size
+            self.texts += pool.size
             self.bytes += pool.bytes
         self._expire()
         self._shrink()
 
 
 def _ignore(pool: Pool, new: int, size: int) -> None:
-    """Nobody keeps count of a pool that one call has for itself."""
+    """Pools for one call alone are not counted."""

@@ -1,4 +1,4 @@
-"""Fills pools: asks a model by a method, in the conversation that a pool has had with it so far."""
+"""Fills pools: asks a model by a method, in the conversation that the pool has had with it."""
 
 from __future__ import annotations
 
@@ -7,57 +7,59 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from outspoken import templates
-from outspoken.chat import ChatReply, ChatRequest, Message
+from outspoken.chat import ChatRequest, Message
+from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Distribution
 from outspoken.engine import drive, drive_stream
 from outspoken.errors import PromptTooLongError
 from outspoken.methods import steps
+from outspoken.methods.table import METHODS
 from outspoken.models import Model
 from outspoken.serve.metrics import Metrics
-from outspoken.serve.pool.values import Hear, PoolFill, PoolRequest
+from outspoken.serve.pool.values import CandidateListener, FillResult, PoolRequest
 
-__all__ = ["MeteredModel", "PoolFiller"]
+__all__ = ["Conversation", "MeteredModel", "PoolFiller"]
 
-MOST_BYTES = 24_000
-_BYTES_A_TOKEN = 2  # of a context: English takes half of it then, Chinese all
-_KEEP_NO_CONVERSATION = ("direct", "direct-cot")
+MAX_BYTES = 24_000
+_BYTES_PER_TOKEN = 2  # of the context: English text uses half of it then, Chinese text all
 
 
 class PoolFiller:
-    """Asks the models of `model_of` for distributions, as soon as one of `places` is free.
+    """Asks the models of `model_of` for distributions, at most as many at once as `slots` allows.
 
-    A conversation keeps its opening and as many of its latest turns as fit into `MOST_BYTES` of text (less for a
-    model with a small context); where the model says that it is too long all the same, half of it is left out.
+    A conversation keeps its opening and as many of its latest turns as fit into `MAX_BYTES` of text (less for a
+    model with a small context). If the model still rejects it as too long, half of the turns are dropped.
     """
 
-    def __init__(self, model_of: Callable[[str], Model], metrics: Metrics, places: asyncio.Semaphore) -> None:
+    def __init__(self, model_of: Callable[[str], Model], metrics: Metrics, slots: asyncio.Semaphore) -> None:
         self._model_of = model_of
         self._metrics = metrics
-        self._places = places
+        self._slots = slots
 
     async def __call__(
-        self, want: PoolRequest, history: tuple[Message, ...], hear: Hear | None = None
-    ) -> PoolFill:
-        model = MeteredModel(self._model_of(want.model), self._metrics, "fill")
-        enforce = model.capabilities.schema if want.structured is None else want.structured
-        ask = steps.Ask(want.messages, want.settings, templates.load(want.settings.template), model.name, enforce)
-        talk = Conversation(history, ask, most_bytes=_most_bytes(model.model))
-        async with self._places:
+        self, request: PoolRequest, history: tuple[Message, ...], listener: CandidateListener | None = None
+    ) -> FillResult:
+        model = MeteredModel(self._model_of(request.model), self._metrics, "fill")
+        settings = request.settings
+        enforce = model.capabilities.schema if request.structured is None else request.structured
+        call = steps.MethodCall(request.messages, settings, templates.load(settings.template), model.name, enforce)
+        conversation = Conversation(history, call, max_bytes=_max_bytes(model.model))
+        async with self._slots:
             while True:
                 try:
-                    distribution = await _asked(ask, talk.turns, model, hear)
+                    distribution = await _run_method(call, conversation.turns, model, listener)
                     break
                 except PromptTooLongError:
-                    if not talk.shorten():
+                    if not conversation.shorten():
                         raise
-        if want.settings.method in _KEEP_NO_CONVERSATION or model.last is None:
-            return PoolFill(distribution, ())
-        request, reply = model.last
-        return PoolFill(distribution, (*request.messages, Message("assistant", reply.text)))
+        if not METHODS[settings.method].conversation or model.last is None:
+            return FillResult(distribution, ())
+        last_request, reply = model.last
+        return FillResult(distribution, (*last_request.messages, Message("assistant", reply.text)))
 
 
 class MeteredModel(Model):
-    """A model whose calls are counted, and whose last exchange is remembered."""
+    """A model whose calls are counted and whose last exchange is remembered."""
 
     def __init__(self, model: Model, metrics: Metrics, kind: str) -> None:
         self.model = model
@@ -69,35 +71,37 @@ class MeteredModel(Model):
         self.model.check(request)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        with self._metrics.upstream(self._kind) as done:
+        with self._metrics.count_call(self._kind) as done:
             reply = await self.model.complete(request)
             done(reply.usage)
-        self._keep(request, reply)
+        self._remember(request, reply)
         return reply
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply, None]:
-        with self._metrics.upstream(self._kind) as done:
+        with self._metrics.count_call(self._kind) as done:
             async with aclosing(self.model.stream(request)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, ChatReply):
                         done(piece.usage)
-                        self._keep(request, piece)
+                        self._remember(request, piece)
                     yield piece
 
-    def _keep(self, request: ChatRequest, reply: ChatReply) -> None:
-        if reply.text.strip():  # servers refuse a turn that says nothing
+    def _remember(self, request: ChatRequest, reply: ChatReply) -> None:
+        if reply.text.strip():  # servers reject a turn without text
             self.last = (request, reply)
 
 
 class Conversation:
-    """The turns to go on with: the opening, then pairs of the model's reply and our asking for more."""
+    """The messages to continue: the opening, then pairs of the model's reply and our request for more."""
 
-    def __init__(self, history: tuple[Message, ...], ask: steps.Ask, *, most_bytes: int) -> None:
-        # A system prompt of ours may stand before the caller's messages.
-        own = bool(history) and history[0].role == "system" and ask.messages[0].role not in ("system", "developer")
-        at = len(ask.messages) + own
-        self._opening, self._later = history[:at], history[at:]
-        while _size(self._later) > most_bytes and len(self._later) > 1:
+    def __init__(self, history: tuple[Message, ...], call: steps.MethodCall, *, max_bytes: int) -> None:
+        # The method may have put a system prompt before the caller's messages.
+        added = (
+            bool(history) and history[0].role == "system" and call.messages[0].role not in ("system", "developer")
+        )
+        end = len(call.messages) + added
+        self._opening, self._later = history[:end], history[end:]
+        while _size(self._later) > max_bytes and len(self._later) > 1:
             self._later = self._later[2:]
 
     @property
@@ -105,7 +109,7 @@ class Conversation:
         return (*self._opening, *self._later) if self._later else ()
 
     def shorten(self) -> bool:
-        """Leave out the older half, at last all of it; returns whether there was anything to leave out."""
+        """Drop the older half of the turns, in the end all of them. False if there was none."""
         if not self._later:
             return False
         replies = (len(self._later) + 1) // 2
@@ -113,14 +117,16 @@ class Conversation:
         return True
 
 
-async def _asked(ask: steps.Ask, turns: tuple[Message, ...], model: Model, hear: Hear | None) -> Distribution:
-    if hear is None:
-        return await drive(steps.steps(ask, turns), model)
-    async with aclosing(drive_stream(steps.steps(ask, turns), model)) as items:
+async def _run_method(
+    call: steps.MethodCall, turns: tuple[Message, ...], model: Model, listener: CandidateListener | None
+) -> Distribution:
+    if listener is None:
+        return await drive(steps.start(call, turns), model)
+    async with aclosing(drive_stream(steps.start(call, turns), model)) as items:
         async for item in items:
             if isinstance(item, Distribution):
                 return item
-            hear(item)
+            listener(item)
     raise AssertionError("a method ends with its distribution")
 
 
@@ -128,6 +134,6 @@ def _size(messages: Sequence[Message]) -> int:
     return sum(len(message.content.encode("utf-8", "replace")) for message in messages)
 
 
-def _most_bytes(model: Model) -> int:
+def _max_bytes(model: Model) -> int:
     context = getattr(model, "context", None)
-    return MOST_BYTES if context is None else min(MOST_BYTES, _BYTES_A_TOKEN * context)
+    return MAX_BYTES if context is None else min(MAX_BYTES, _BYTES_PER_TOKEN * context)

@@ -1,4 +1,4 @@
-"""Pools over restarts: one SQLite file, held by one server at a time."""
+"""Pools that survive restarts: one SQLite file, used by one server at a time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.serve.pool.values import DIGEST_BYTES, PooledFill, PoolKey, PoolRecord
+from outspoken.serve.pool.values import DIGEST_BYTES, FillRecord, PoolKey, PoolRecord
 
 __all__ = ["PoolStore"]
 
 APPLICATION_ID = 0x4F75706C  # "Oupl"
 VERSION = 1
 _SECONDS_TO_WAIT = 5.0
-_HEAD = 72  # of a file of SQLite: what it is ends there
+_HEADER_BYTES = 72  # the part of an SQLite file that contains the application id
 _logger = logging.getLogger(__name__)
 
+_Row = tuple[PoolKey, float, int, int, int, str, str | None]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pool (
     key TEXT NOT NULL PRIMARY KEY,
@@ -45,11 +45,11 @@ CREATE TABLE IF NOT EXISTS fill (
 
 
 class PoolStore:
-    """A file that keeps pools: made where it does not exist, readable by its owner alone.
+    """A file with pools, created if needed, readable by its owner alone.
 
-    A damaged file is set aside under another name, which `aside` then holds, and said in the log; the pools start
-    empty. Raises `UsageError` where the file is another program's, was written by a newer version, is in use by
-    another server, or cannot be written. A save is one transaction: it survives the death of this process.
+    A damaged file is renamed to `aside` and logged; the pools start empty. Raises `UsageError` if the file belongs
+    to another program, was written by a newer version, is in use by another server, or cannot be written. A save
+    is one transaction: it survives a crash of this process.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -62,14 +62,14 @@ class PoolStore:
         except sqlite3.DatabaseError as error:
             if not _damaged(error):
                 raise _unusable(self.path, error) from error
-            self.aside = _set_aside(self.path)
-            _logger.warning("%s is damaged (%s): set aside as %s", self.path, error, self.aside.name)
+            self.aside = _rename_damaged(self.path)
+            _logger.warning("%s is damaged (%s): renamed to %s", self.path, error, self.aside.name)
             self._connection = _open(self.path)
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="outspoken-pools")
 
     def load(self) -> list[PoolRecord]:
-        """All pools, the one used longest ago first, their candidates still as JSON. One that cannot be read is
-        deleted, and said in the log."""
+        """All pools, the least recently used first, with their candidates as JSON. Unreadable ones are deleted and
+        logged."""
         fills: dict[PoolKey, list[tuple[int, bytes, str | None]]] = defaultdict(list)
         for key, *fill in self._connection.execute("SELECT * FROM fill ORDER BY key, number"):
             fills[key].append(tuple(fill))
@@ -83,24 +83,25 @@ class PoolStore:
                 records.append(_read(row, fills[row[0]]))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 unreadable.add(row[0])
-                _logger.warning("%s holds a pool that cannot be read (%r): it is deleted", self.path, error)
+                _logger.warning("%s has a pool that cannot be read (%r): it is deleted", self.path, error)
         if unreadable:
             self.save([], unreadable)
         return records
 
-    def save(self, records: Iterable[PoolRecord], gone: Collection[PoolKey] = ()) -> None:
-        """Delete the pools of `gone`, then write the records over what is kept of them.
+    def save(self, records: Iterable[PoolRecord], deleted: Collection[PoolKey] = ()) -> None:
+        """Delete the pools of `deleted`, then write the records.
 
-        Runs in the thread of `writer` while a loop runs. Raises `sqlite3.Error`; nothing is changed then.
+        While an event loop runs, this runs in the thread of `writer`. Raises `sqlite3.Error`; nothing is changed
+        then.
         """
         with _transaction(self._connection) as write:
             for table in ("pool", "talk", "fill"):
-                write.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in gone])
+                write.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in deleted])
             for record in records:
                 _write(write, record)
 
     def close(self) -> None:
-        """Close the file. Harmless when done twice."""
+        """Close the file. A second call does nothing."""
         if not self._closed:
             self._closed = True
             self.writer.submit(self._connection.close).result()
@@ -129,10 +130,10 @@ def _write(write: sqlite3.Connection, record: PoolRecord) -> None:
         )
 
 
-def _read(row: Sequence[Any], fills: Sequence[tuple[int, bytes, str | None]]) -> PoolRecord:
+def _read(row: _Row, fills: Sequence[tuple[int, bytes, str | None]]) -> PoolRecord:
     key, used, drawn, stale, merged, waiting, history = row
     if not fills or any(len(digests) % DIGEST_BYTES for _, digests, _ in fills):
-        raise ValueError("what it handed out is missing")
+        raise ValueError("the texts that were drawn are missing")
     return PoolRecord(
         key,
         float(used),
@@ -141,7 +142,7 @@ def _read(row: Sequence[Any], fills: Sequence[tuple[int, bytes, str | None]]) ->
         int(merged),
         tuple((int(fill), int(at)) for fill, at in json.loads(waiting)),
         history,
-        tuple(PooledFill(*fill) for fill in fills),
+        tuple(FillRecord(*fill) for fill in fills),
     )
 
 
@@ -150,11 +151,11 @@ def _read(row: Sequence[Any], fills: Sequence[tuple[int, bytes, str | None]]) ->
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        # SQLite makes the files beside it with the same permissions.
+        # SQLite creates the files beside it with the same permissions.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise UsageError(
-            f"the pools cannot be kept in {path} ({error.strerror}): name a file in a folder that can be written"
+            f"the pools cannot be saved in {path} ({error.strerror}): name a file in a folder that can be written"
         ) from error
     connection = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False)
     try:
@@ -166,20 +167,20 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _check_kind(path: Path) -> None:
-    """Raise `UsageError` for a file that was never one of ours, whatever is wrong with it."""
+    """Raise `UsageError` for a file that never was a store of pools, damaged or not."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEADER_BYTES)
     except OSError:
-        return  # not there, or told of by `_open`
-    # Who wrote it may still stand in the log beside it alone.
-    kind = int.from_bytes(head[68:_HEAD], "big")
+        return  # it does not exist, or `_open` reports the error
+    # The application id may so far be only in the write-ahead log beside the file.
+    kind = int.from_bytes(head[68:_HEADER_BYTES], "big")
     if head and not (head.startswith(b"SQLite format 3\0") and kind in (0, APPLICATION_ID)):
         raise _foreign(path)
 
 
 def _foreign(path: Path) -> UsageError:
-    return UsageError(f"{path} holds something else than pools: it was left as it is; name another file")
+    return UsageError(f"{path} contains something else than pools and was not changed: name another file")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -190,7 +191,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise _foreign(path)
     if version > VERSION:
         raise UsageError(f"{path} was written by a newer version of outspoken: upgrade, or name another file")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would hand out the same candidates
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would draw the same candidates
     (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if health != "ok":
         raise _Damaged(" ".join(health.split()))
@@ -204,7 +205,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 class _Damaged(sqlite3.DatabaseError):
-    """SQLite reads the file and finds it inconsistent."""
+    """SQLite reads the file, and its content is inconsistent."""
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:
@@ -216,11 +217,11 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> UsageError:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return UsageError(f"{path} is in use by another server: stop that one, or name another file")
-    return UsageError(f"the pools cannot be kept in {path} ({error}): check the disk, or name another file")
+    return UsageError(f"the pools cannot be saved in {path} ({error}): check the disk, or name another file")
 
 
-def _set_aside(path: Path) -> Path:
-    """Rename a file, and its log; what stands there already is never written over."""
+def _rename_damaged(path: Path) -> Path:
+    """Rename a file and its log to a name that is not in use."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1

@@ -1,53 +1,63 @@
-"""What goes into a pool and comes out of it: plain values, and the key under which requests are one."""
+"""The values that go into a pool and come out of it, and the key of a request's pool."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from outspoken import templates
-from outspoken.chat import Message, Usage
+from outspoken.chat import Message, Sampling
+from outspoken.chat_reply import Usage
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.errors import UsageError
+from outspoken.methods.table import METHODS
 from outspoken.same_text import text_key
+from outspoken.serve.openai.errors import RequestError
 from outspoken.settings import Settings
 
 __all__ = [
     "DIGEST_BYTES",
+    "CandidateListener",
     "Draw",
     "ExhaustedError",
     "Fill",
-    "Hear",
-    "PoolFill",
+    "FillRecord",
+    "FillResult",
     "PoolKey",
     "PoolRecord",
     "PoolRequest",
-    "PooledFill",
-    "Waiting",
-    "digest_of",
+    "PooledCandidate",
+    "canonical_json",
     "distribution_id",
+    "id_of_json",
     "pool_key",
-    "written",
-    "written_id",
+    "text_digest",
 ]
 
 KEY_VERSION = 1
 DIGEST_BYTES = 8
+_SAMPLING = frozenset(entry.name for entry in fields(Sampling))
+_SETTINGS = tuple(entry.name for entry in fields(Settings) if entry.name not in _SAMPLING)
 
 PoolKey = str
 """The sha256, in hexadecimal, of the canonical JSON of a model's identity, the messages and the settings."""
 
 
-class ExhaustedError(UsageError):
-    """The model brings nothing new for this request any more, and all that it brought was handed out."""
+class ExhaustedError(RequestError):
+    """The model has nothing new for this request, and everything it gave was drawn."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=422, code="pool_exhausted")
 
 
 @dataclass(frozen=True, slots=True)
 class PoolRequest:
-    """What a fill needs to ask the model. `structured` says whether the decoder enforces the shape of a reply
-    (None: where it can)."""
+    """What a fill needs to ask the model.
+
+    `structured`: whether the decoder enforces the shape of a reply (None: if it can).
+    """
 
     messages: tuple[Message, ...]
     settings: Settings
@@ -56,30 +66,39 @@ class PoolRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolFill:
-    """What a fill brought: a distribution, and the conversation so far, which the next fill of the pool goes on
-    with. The fill keeps the conversation as short as its model needs it."""
+class FillResult:
+    """The result of a fill: a distribution, and the conversation so far, which the pool's next fill continues.
+
+    The fill keeps the conversation as short as its model needs it.
+    """
 
     distribution: Distribution
     history: tuple[Message, ...]
 
+    @property
+    def usage(self) -> Usage:
+        """The tokens of this fill."""
+        return self.distribution.provenance.usage
 
-Hear = Callable[[Verbalized], None]
-"""Is told of each candidate as it is verbalized."""
 
-Fill = Callable[[PoolRequest, tuple[Message, ...], Hear | None], Awaitable[PoolFill]]
-"""Asks the model for a distribution, in the conversation given: () begins one. Where somebody listens, the
-reply is streamed."""
+CandidateListener = Callable[[Verbalized], None]
+"""Called with each candidate as it is verbalized."""
+
+Fill = Callable[[PoolRequest, tuple[Message, ...], CandidateListener | None], Awaitable[FillResult]]
+"""Asks the model for a distribution, in the conversation passed, where () begins one.
+
+With a listener, the reply is streamed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One candidate that was handed out.
+    """One candidate that was drawn.
 
-    `distribution` is the id of the distribution it came in, `number` says how many-th draw of its pool it is,
-    from 1 (for seeded and fresh draws: of its request), and `upstream` how many fills it had to wait for after
-    the draw before it in the same request: 0 is a hit. `usage` counts the tokens of those that it began itself.
-    `again` says that this text had been handed out before.
+    `distribution` is the id of its distribution. `number` is the 1-based index of this draw in its pool (seeded
+    and fresh draws: in its request). `upstream` is the number of fills it waited for after the previous draw of
+    the same request: 0 is a hit. `usage` counts the tokens of the fills that it started itself. `again`: its text
+    had been drawn before.
     """
 
     candidate: Candidate
@@ -91,20 +110,22 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A candidate that has not been handed out, the id of its distribution, the number of the fill that brought it
-    and its place therein."""
+class PooledCandidate:
+    """A candidate, the id of its distribution, the number of the fill it came from, and its index there."""
 
     candidate: Candidate
     distribution: str
     fill: int
-    at: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
-class PooledFill:
-    """What one fill added, counted from 1: the digests of the texts that were new in it, one after the other, and
-    its distribution as JSON (None where it is not needed any more)."""
+class FillRecord:
+    """What one fill added to a pool, as it is saved.
+
+    `number` counts from 1. `digests` are those of its new texts, concatenated. `distribution` is JSON, or None
+    once it is not needed any more.
+    """
 
     number: int
     digests: bytes
@@ -113,11 +134,14 @@ class PooledFill:
 
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
-    """A pool at rest. `waiting` is fill and place of each candidate in the order of drawing, the next one last;
-    `used` is Unix time and `history` JSON.
+    """A pool as it is saved.
 
-    To be saved, `fills` are those that were not saved yet, `history` is None where it is saved as it is, and
-    `shown_from` is the oldest fill beside the first that is still shown. Read from a store, `fills` are all.
+    `waiting` has the fill and the index of each candidate in the order of drawing, the next one last. `used` is
+    Unix time, `history` JSON.
+
+    A record to be saved contains only the `fills` that are not saved yet, and no `history` if the saved one is
+    still valid; `shown_from` is the oldest fill beside the first whose distribution is still needed. A record from
+    a store contains all fills.
     """
 
     key: PoolKey
@@ -127,7 +151,7 @@ class PoolRecord:
     merged: int
     waiting: tuple[tuple[int, int], ...]
     history: str | None
-    fills: tuple[PooledFill, ...]
+    fills: tuple[FillRecord, ...]
     shown_from: int = 1
 
 
@@ -136,50 +160,47 @@ def pool_key(
 ) -> PoolKey:
     """The key of the pool that a request draws from.
 
-    `model` is the model's identity. The template counts by what it says and not by its name. A seed in the
-    settings is the model's own and counts; the seed of a draw does not belong there. Raises `UsageError` for
-    what JSON cannot hold.
+    `model` is the model's identity. All settings count, the template by its content instead of its name. A seed in
+    the settings is the model's and counts; the seed of a draw does not belong there. Raises `UsageError` for
+    values that JSON cannot represent.
     """
     body = {
+        **{name: getattr(settings, name) for name in _SETTINGS},
         "v": KEY_VERSION,
         "model": model,
         "messages": [[message.role, message.content] for message in messages],
-        "method": settings.method,
-        "k": settings.k,
-        "tau": settings.tau,
         "template": templates.load(settings.template).hash,
-        "words": settings.words,
-        "turns": settings.turns if settings.method == "vs-multi" else 1,
-        "retries": settings.retries,
-        "on_short": settings.on_short,
+        "turns": METHODS[settings.method].turn_count(settings.turns),
         "sampling": settings.sampling.to_dict(),
         "structured": structured,
     }
     try:
-        # Plain ASCII: half of a surrogate pair has a JSON escape and no UTF-8.
+        # Plain ASCII: half of a surrogate pair has a JSON escape, but no UTF-8.
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the request cannot be written as JSON: {error}") from error
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def distribution_id(distribution: Distribution) -> str:
-    """A name for a distribution that is made from what it holds: `dist-` and 24 hexadecimal digits."""
-    return written_id(written(distribution))
-
-
-def digest_of(text: str) -> bytes:
-    """What two texts share that count as the same response, in a few bytes: of 200,000 different texts two share
-    it with a probability of one in a billion."""
-    key = text_key(text).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(key, digest_size=DIGEST_BYTES).digest()
-
-
-def written(distribution: Distribution) -> str:
+def canonical_json(distribution: Distribution) -> str:
     """A distribution as canonical JSON."""
     return json.dumps(distribution.to_dict(), sort_keys=True, separators=(",", ":"), default=str)
 
 
-def written_id(text: str) -> str:
-    """`distribution_id` of what `written` gave."""
+def distribution_id(distribution: Distribution) -> str:
+    """An identifier derived from a distribution's content: `dist-` and 24 hexadecimal digits."""
+    return id_of_json(canonical_json(distribution))
+
+
+def id_of_json(text: str) -> str:
+    """`distribution_id` of the distribution with this `canonical_json`."""
     return f"dist-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def text_digest(text: str) -> bytes:
+    """A short digest that is equal for texts that count as the same response.
+
+    Among 200,000 different texts, two have the same digest with a probability of one in a billion.
+    """
+    key = text_key(text).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(key, digest_size=DIGEST_BYTES).digest()

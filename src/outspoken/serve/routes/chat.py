@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: a draw, a plain answer, or the way to the upstream."""
+"""Chat completions: a draw, a plain reply of the model, or a request for the upstream."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from outspoken.chat import ChatRequest, Sampling
+from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import OutspokenError, ReplyError
 from outspoken.models import Model
-from outspoken.serve.http.responses import Events, body_of, json_answer, while_there
-from outspoken.serve.limits import in_time
-from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, read_json, verbalizes
+from outspoken.serve.http.responses import EventStream, json_response, read_body, while_connected
+from outspoken.serve.limits import with_timeout
+from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, verbalizes
 from outspoken.serve.openai.chat_response import (
     ChatResponse,
     Chunks,
@@ -25,10 +25,10 @@ from outspoken.serve.openai.chat_response import (
     declined,
     error_event,
     new_id,
-    replied,
 )
-from outspoken.serve.pool.pools import Draw
+from outspoken.serve.openai.fields import read_json
 from outspoken.serve.pool.refill import MeteredModel
+from outspoken.serve.pool.values import Draw
 from outspoken.serve.service import ReceivedChat, Service
 
 __all__ = ["chat_completion"]
@@ -36,95 +36,95 @@ __all__ = ["chat_completion"]
 
 async def chat_completion(service: Service, request: Request) -> Response:
     """Answer one call of a client. Raises `OutspokenError`."""
-    body = await body_of(request, service.bounds)
-    if (asked := service.known(body)) is not None:
-        return await _drawn(service, request, asked)
-    way = service.backend.way
-    payload = {} if way is not None and not may_verbalize(body) else read_json(body)
-    if way is not None and not verbalizes(payload):
-        service.metrics.passed()
-        return way.response(request, body)
+    body = await read_body(request, service.limits)
+    if (received := service.recall(body)) is not None:
+        return await _drawn(service, request, received)
+    has_upstream = service.backend.proxy is not None
+    payload = {} if has_upstream and not may_verbalize(body) else read_json(body)
+    if has_upstream and not verbalizes(payload):
+        return service.forward(request, body)
     call = service.read(payload)
     if call.verbalized:
-        service.keep(body, asked := await service.pool_of(call))
-        return await _drawn(service, request, asked)
+        service.remember(body, received := await service.receive(call))
+        return await _drawn(service, request, received)
     model = MeteredModel(service.backend.model(call.model), service.metrics, "direct")
     if call.stream:
-        return await Events.begun(request, _streamed(service, model, call))
-    return await while_there(request, _answered(service, model, call))
+        return await EventStream.start(request, _streamed(service, model, call))
+    return await while_connected(request, _plain(service, model, call))
 
 
-async def _drawn(service: Service, request: Request, asked: ReceivedChat) -> Response:
-    call = asked.call
+async def _drawn(service: Service, request: Request, received: ReceivedChat) -> Response:
+    call = received.call
     draws: Sequence[Draw | ChatResponse]
     drawing = service.pools.draw(
-        asked.key,
-        asked.want,
+        received.key,
+        received.pool_request,
         call.n,
         seed=call.seed,
         fresh=call.fresh,
         recycle=call.recycle and not call.fresh,
     )
     try:
-        ready = not call.fresh and service.pools.ready(asked.key, call.n)
-        drawn = await (drawing if ready else while_there(request, drawing))
+        ready = not call.fresh and service.pools.ready(received.key, call.n)
+        pooled = await (drawing if ready else while_connected(request, drawing))
     except ReplyError as error:
-        answer = declined(error)
-        if answer is None or error.reply is None:
+        response = declined(error)
+        if response is None or error.reply is None:
             raise
-        draws, usage = [answer], error.reply.usage
+        draws, usage = [response], error.reply.usage
     else:
-        service.metrics.drawn(drawn, own="fresh" if call.fresh else "" if call.seed is None else "seeded")
-        draws, usage = drawn, sum((draw.usage for draw in drawn if draw.upstream), Usage())
+        source = "fresh" if call.fresh else "" if call.seed is None else "seeded"
+        service.metrics.count_draws(pooled, source=source)
+        draws, usage = pooled, sum((draw.usage for draw in pooled if draw.upstream), Usage())
     identity, created = new_id(), int(time.time())
     if not call.stream:
-        return json_answer(completion(call, draws, id=identity, created=created, usage=usage))
+        return json_response(completion(call, draws, id=identity, created=created, usage=usage))
     chunks = Chunks(call, id=identity, created=created)
-    events = [chunks.whole(index, draw) for index, draw in enumerate(draws)]
+    events = [chunks.choice(index, draw) for index, draw in enumerate(draws)]
     return Response(b"".join([*events, chunks.close(usage)]), media_type="text/event-stream")
 
 
-# Plain answers of a model that this process asks.
+# Plain replies of a model that this process asks.
 
 
-async def _answered(service: Service, model: Model, call: ChatCall) -> Response:
-    asking = [asyncio.create_task(_reply(service, model, call, index)) for index in range(call.n)]
+async def _plain(service: Service, model: Model, call: ChatCall) -> Response:
+    tasks = [asyncio.create_task(_reply(service, model, call, index)) for index in range(call.n)]
     try:
-        replies = await asyncio.gather(*asking)
+        replies = await asyncio.gather(*tasks)
     finally:
-        for task in asking:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
     usage = sum((reply.usage for reply in replies), Usage())
-    answers = [replied(reply) for reply in replies]
-    return json_answer(completion(call, answers, id=new_id(), created=int(time.time()), usage=usage))
+    responses = [ChatResponse.from_reply(reply) for reply in replies]
+    return json_response(completion(call, responses, id=new_id(), created=int(time.time()), usage=usage))
 
 
 async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> ChatReply:
     request = _request(call, index)
     model.check(request)
-    async with service.places:
-        return await in_time(model.complete(request), service.bounds.timeout, "less")
+    async with service.slots:
+        return await with_timeout(model.complete(request), service.limits.timeout, "less")
 
 
 async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:
-    """One choice after the other. What fails before anything was written is raised, and later an event."""
-    chunks, usage, begun = Chunks(call, id=new_id(), created=int(time.time())), Usage(), False
+    """One choice after another. An error is raised before the first chunk, and an event after it."""
+    chunks, usage, started = Chunks(call, id=new_id(), created=int(time.time())), Usage(), False
+    seconds = service.limits.timeout
     try:
         for index in range(call.n):
-            request, opened = _request(call, index), False
+            request, choice_started = _request(call, index), False
             model.check(request)
-            async with service.places, aclosing(model.stream(request)) as pieces:
-                seconds = service.bounds.timeout
-                while not isinstance(piece := await in_time(anext(pieces), seconds, "less"), ChatReply):
-                    yield (b"" if opened else chunks.begin(index)) + chunks.piece(index, piece)
-                    opened = begun = True
-            answer = replied(piece)
-            yield chunks.end(index, answer.finish) if opened else chunks.whole(index, answer)
+            async with service.slots, aclosing(model.stream(request)) as pieces:
+                while not isinstance(piece := await with_timeout(anext(pieces), seconds, "less"), ChatReply):
+                    yield (b"" if choice_started else chunks.start(index)) + chunks.piece(index, piece)
+                    choice_started = started = True
+            response = ChatResponse.from_reply(piece)
+            yield chunks.end(index, response.finish) if choice_started else chunks.choice(index, response)
             usage += piece.usage
-            begun = True
+            started = True
     except OutspokenError as error:
-        if not begun:
+        if not started:
             raise
         yield error_event(error)
     else:
@@ -132,8 +132,8 @@ async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGene
 
 
 def _request(call: ChatCall, index: int) -> ChatRequest:
-    """The request for one of several choices: another choice needs another seed."""
-    sampling: Sampling = call.settings.sampling
+    """The request for one of several choices: each choice needs another seed."""
+    sampling = call.settings.sampling
     if sampling.seed is not None:
         sampling = replace(sampling, seed=(sampling.seed + index) % 2**32)
     return ChatRequest(call.messages, sampling)

@@ -1,4 +1,4 @@
-"""`/v1/distributions`: the whole distribution of a request, at once or as it is verbalized."""
+"""The whole distribution of a request, at once or while it is verbalized."""
 
 from __future__ import annotations
 
@@ -6,107 +6,138 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from pathlib import PurePath
-from typing import Any
+from typing import Annotated, Literal, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.errors import OutspokenError
-from outspoken.serve.http.responses import Events, body_of, event, json_answer, while_there
-from outspoken.serve.openai.chat_response import error_body, without_addresses
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.http.responses import EventStream, event, json_response, read_body, while_connected
+from outspoken.serve.openai.errors import RequestError, error_body, without_addresses
 from outspoken.serve.pool.values import distribution_id
 from outspoken.serve.service import ReceivedChat, Service
 
-__all__ = ["distribution", "known_distribution"]
+__all__ = ["DistributionDocument", "distribution", "known_distribution"]
 
 _SECONDS_OF_SILENCE = 10.0
 _STILL_WAITING = b": the model is being asked\n\n"
 
 
+class CandidateFields(TypedDict):
+    """A candidate of a distribution, as far as clients rely on it."""
+
+    text: str
+    probability: Annotated[float, {"minimum": 0, "maximum": 1}]
+    stated: float | None
+    repairs: list[str]
+
+
+class DistributionDocument(TypedDict):
+    """A distribution, as far as clients rely on it; it also has the fields of `Distribution.to_dict`."""
+
+    id: str
+    object: Literal["distribution"]
+    created: int
+    model: str
+    method: str
+    template: str
+    candidates: list[CandidateFields]
+    mass: float | None
+    missing: int
+    stopped: str
+    entropy: Annotated[float, {"description": "In nats."}]
+    effective_size: float
+
+
 async def distribution(service: Service, request: Request) -> Response:
     """The distribution that the same request to chat completions would be drawn from. Raises `OutspokenError`."""
-    call = service.read(await body_of(request, service.bounds), always=True)
-    asked = await service.pool_of(call)
+    call = service.read(await read_body(request, service.limits), always=True)
+    received = await service.receive(call)
     if call.stream:
-        return await Events.begun(request, _streamed(service, asked))
-    asking = service.pools.distribution(asked.key, asked.want, fresh=call.fresh)
-    found = await while_there(request, asking)
-    return json_answer(_told(found, call.asked))
+        return await EventStream.start(request, _streamed(service, received))
+    work = service.pools.distribution(received.key, received.pool_request, fresh=call.fresh)
+    return json_response(_document(await while_connected(request, work), call.requested_model))
 
 
-def known_distribution(service: Service, name: str) -> Response:
-    """The distribution of an id that a draw carried. Raises `RequestError` (404) where it is not held any more."""
-    found = service.pools.named(name)
-    if found is None:
+async def known_distribution(service: Service, request: Request) -> Response:
+    """The distribution of an id that a choice contained.
+
+    Raises `RequestError` (404) if it is not kept any more.
+    """
+    known = service.pools.find(request.path_params["name"])
+    if known is None:
         raise RequestError(
-            "no distribution of this id is held: it was forgotten, was never pooled, or is of an earlier start",
+            "there is no distribution with this id: its pool was dropped, it had none, or the server restarted",
             status=404,
             code="distribution_not_found",
         )
-    return json_answer(_told(found, service.backend.told(found.provenance.model)))
+    return json_response(_document(known, service.backend.public_name(known.provenance.model)))
 
 
-def _told(found: Distribution, asked: str) -> dict[str, Any]:
-    about = {"id": distribution_id(found), "object": "distribution", "created": int(time.time())}
-    told = {
-        "model": asked,
-        "template": PurePath(found.provenance.template).stem,  # the operator's own may be a file
-        "stopped": without_addresses(found.stopped),
+def _document(result: Distribution, model: str) -> dict[str, object]:
+    return {
+        "id": distribution_id(result),
+        "object": "distribution",
+        "created": int(time.time()),
+        **result.to_dict(),
+        "model": model,
+        "template": PurePath(result.provenance.template).stem,  # the operator's template may be a file
+        "stopped": without_addresses(result.stopped),
     }
-    return {**about, **found.to_dict(), **told}
 
 
-async def _streamed(service: Service, asked: ReceivedChat) -> AsyncGenerator[bytes, None]:
-    """An event for each candidate as it comes, then one for the whole; for that alone where it is there already.
-    What fails before the first event is raised."""
-    queue = asyncio.Queue[Verbalized | None]()
-    asking = asyncio.create_task(
-        service.pools.distribution(asked.key, asked.want, fresh=asked.call.fresh, hear=queue.put_nowait)
+async def _streamed(service: Service, received: ReceivedChat) -> AsyncGenerator[bytes, None]:
+    """An event for each candidate as it arrives, then one for the distribution; only the latter if it is pooled.
+
+    An error before the first event is raised.
+    """
+    call, queue = received.call, asyncio.Queue[Verbalized | None]()
+    work = service.pools.distribution(
+        received.key, received.pool_request, fresh=call.fresh, listener=queue.put_nowait
     )
-    asking.add_done_callback(lambda _: queue.put_nowait(None))
-    so_far, begun = _SoFar(), False
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    candidates, started = _StreamedCandidates(), False
     try:
         while True:
             try:
                 async with asyncio.timeout(_SECONDS_OF_SILENCE):
-                    heard = await queue.get()
+                    candidate = await queue.get()
             except TimeoutError:
                 yield _STILL_WAITING
-                begun = True
+                started = True
                 continue
-            if heard is None:
+            if candidate is None:
                 break
-            yield so_far.event(heard)
-            begun = True
-        found = asking.result()
-        yield event("distribution", _told(found, asked.call.asked))
+            yield candidates.event(candidate)
+            started = True
+        yield event("distribution", _document(task.result(), call.requested_model))
     except OutspokenError as error:
-        if not begun:
+        if not started:
             raise
         yield event("error", error_body(error)[1])
     finally:
-        asking.cancel()  # this asking alone: what the pool asks for goes on
-        await asyncio.wait({asking})
+        task.cancel()  # ends this wait only: the fill of the pool continues
+        await asyncio.wait({task})
 
 
-class _SoFar:
-    """The candidates that have come, in their order."""
+class _StreamedCandidates:
+    """The candidates that have arrived, in their order."""
 
     def __init__(self) -> None:
-        self._read: list[Verbalized] = []
+        self._candidates: list[Verbalized] = []
 
     def event(self, candidate: Verbalized) -> bytes:
-        """One more, with the weights of all that have come."""
-        self._read.append(candidate)
-        weights = {each.text: each.probability for each in Distribution.from_verbalized(self._read).candidates}
+        """The event for one more candidate, with the weights of all so far."""
+        self._candidates.append(candidate)
+        weights = {each.text: each.probability for each in Distribution.from_verbalized(self._candidates)}
         return event(
             "candidate",
             {
-                "index": len(self._read) - 1,
+                "index": len(self._candidates) - 1,
                 "text": candidate.text,
                 "stated": candidate.stated,
-                "weights": [weights[each.text] for each in self._read],
+                "weights": [weights[each.text] for each in self._candidates],
             },
         )

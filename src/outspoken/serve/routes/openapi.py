@@ -1,239 +1,153 @@
-"""What the server's own OpenAPI document says of each address."""
+"""The OpenAPI document of the server, derived from its addresses, its types and the declared settings."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from outspoken._version import __version__
-from outspoken.templates import METHODS
+from outspoken.serve.openai.chat_request import LONGEST_STOP, MAX_STOPS, OWN_FIELDS, SETTINGS
+from outspoken.serve.openai.errors import ErrorDocument
+from outspoken.serve.openai.fields import DeclaredField
+from outspoken.serve.routes.address import Address, Schema
 
-__all__ = ["document"]
+__all__ = ["chat_schema", "document", "openapi_path", "schema_of"]
 
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_OWN = {
-    "type": ["object", "null"],
-    "description": "How the answers are verbalized; the server's own defaults hold for what is left out.",
-    "properties": {
-        "method": {"type": "string", "enum": list(METHODS)},
-        "k": {"type": "integer", "minimum": 1, "description": "Candidates of one call of the model."},
-        "tau": {"type": ["number", "null"], "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        "template": {"type": "string"},
-        "turns": {"type": "integer", "minimum": 1},
-        "words": {"type": ["integer", "null"], "minimum": 1},
-        "fresh": {"type": "boolean", "description": "Ask for this call alone, and pool nothing."},
-        "structured": {"type": ["boolean", "null"], "description": "Whether the decoder enforces the shape."},
-        "recycle": {
-            "type": "boolean",
-            "default": True,
-            "description": "Draw again what was handed out, once the model has nothing new; else status 422.",
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
+_BOUNDS = {"low": "minimum", "high": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+_STOP: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_STOP}
+_MESSAGES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {
+            "role": {"type": "string", "enum": ["system", "developer", "user", "assistant"]},
+            "content": {"type": ["string", "array"]},
         },
     },
-    "additionalProperties": False,
+    "examples": [[{"role": "user", "content": "Name a US state."}]],
 }
-_REQUEST = {
-    "type": "object",
-    "required": ["model", "messages"],
-    "properties": {
+
+
+def schema_of(kind: Any) -> Schema:
+    """The JSON schema of a type: a plain type, a union or list of them, or a `TypedDict`.
+
+    `Annotated[T, {...}]` adds keywords to the schema of T.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return {**schema_of(arguments[0]), **arguments[1]}
+    if origin is NotRequired:
+        return schema_of(arguments[0])
+    if origin is Literal:
+        return {"const": arguments[0]}
+    if origin is list:
+        return {"type": "array", "items": schema_of(arguments[0])}
+    if origin in (Union, UnionType):
+        return {"type": [_TYPES[part] for part in arguments]}
+    if is_typeddict(kind):
+        fields = get_type_hints(kind, include_extras=True)
+        required = [
+            name for name, part in fields.items() if kind.__total__ and get_origin(part) is not NotRequired
+        ]
+        return _object({name: schema_of(part) for name, part in fields.items()}, required)
+    return {"type": _TYPES[kind]}
+
+
+def _object(properties: Mapping[str, Schema], required: Iterable[str]) -> Schema:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+def _declared(fields: Mapping[str, DeclaredField]) -> dict[str, Schema]:
+    """The schemas of fields that a dataclass declares. A client may send null for each of them."""
+    schemas: dict[str, Schema] = {}
+    for name, field in fields.items():
+        schema: dict[str, object] = {"type": [_TYPES[field.kind], "null"], "description": field.metadata["help"]}
+        schema |= {_BOUNDS[key]: value for key, value in field.metadata.items() if key in _BOUNDS}
+        if field.choices is not None:
+            schema["enum"] = [*field.choices(), None]
+        schemas[name] = schema
+    return schemas
+
+
+def chat_schema() -> Schema:
+    """The body of a chat completion, as far as its fields are known here."""
+    integer, flag = {"type": ["integer", "null"]}, {"type": ["boolean", "null"]}
+    settings = _declared(SETTINGS)
+    own = {
+        "type": ["object", "null"],
+        "description": "How the responses are verbalized; the server's defaults apply to omitted fields.",
+        "properties": _declared(OWN_FIELDS),
+        "additionalProperties": False,
+    }
+    properties: dict[str, Schema] = {
         "model": {"type": "string", "examples": ["smollm2:vs"]},
-        "messages": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["role", "content"],
-                "properties": {
-                    "role": {"type": "string", "enum": ["system", "developer", "user", "assistant"]},
-                    "content": {"type": ["string", "array"]},
-                },
-            },
-            "examples": [[{"role": "user", "content": "Name a US state."}]],
-        },
-        "n": {"type": ["integer", "null"], "minimum": 1},
-        "seed": {"type": ["integer", "null"]},
-        "temperature": {"type": ["number", "null"], "minimum": 0},
-        "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
-        "max_tokens": {"type": ["integer", "null"], "minimum": 1},
-        "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
-        "stop": {
-            "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": 1000},
-                {"type": "array", "maxItems": 16, "items": {"type": "string", "minLength": 1, "maxLength": 1000}},
-                {"type": "null"},
-            ]
-        },
-        "stream": {"type": ["boolean", "null"]},
+        "messages": _MESSAGES,
+        "n": {**integer, "minimum": 1},
+        "seed": integer,
+        **{name: schema for name, schema in settings.items() if name not in OWN_FIELDS},
+        "max_completion_tokens": settings["max_tokens"],
+        "stop": {"anyOf": [_STOP, {"type": "array", "maxItems": MAX_STOPS, "items": _STOP}, {"type": "null"}]},
+        "stream": flag,
         "stream_options": {"type": ["object", "null"]},
-        "outspoken": _OWN,
-    },
-}
-_CANDIDATE = {
-    "type": "object",
-    "required": ["text", "probability"],
-    "properties": {
-        "text": {"type": "string"},
-        "probability": _PROBABILITY,
-        "stated": {"type": ["number", "null"]},
-        "repairs": {"type": "array", "items": {"type": "string"}},
-    },
-}
-_DISTRIBUTION = {
-    "type": "object",
-    "required": ["id", "object", "model", "candidates", "entropy", "effective_size"],
-    "properties": {
-        "id": {"type": "string"},
-        "object": {"const": "distribution"},
-        "model": {"type": "string"},
-        "candidates": {"type": "array", "items": _CANDIDATE},
-        "entropy": {"type": "number", "description": "In nats."},
-        "effective_size": {"type": "number"},
-        "mass": {"type": ["number", "null"]},
-    },
-}
-_COMPLETION = {
-    "type": "object",
-    "required": ["id", "object", "created", "model", "choices"],
-    "properties": {
-        "choices": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "outspoken": {
-                        "type": "object",
-                        "properties": {
-                            "probability": _PROBABILITY,
-                            "distribution": {"type": "string"},
-                            "draw": {"type": "integer"},
-                            "again": {"type": "boolean"},
-                            "verbalized": {"type": "boolean"},
-                        },
-                    }
-                },
-            },
-        }
-    },
-}
-_MODEL = {
-    "type": "object",
-    "required": ["id", "object", "created", "owned_by"],
-    "properties": {"id": {"type": "string"}, "object": {"const": "model"}},
-}
+        "outspoken": own,
+    }
+    return _object(properties, ("model", "messages"))
 
 
-_MODELS = {
-    "type": "object",
-    "required": ["object", "data"],
-    "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}},
-}
-_MEASURED = {
-    "type": "object",
-    "required": ["texts", "distinct", "semantic_diversity", "note"],
-    "properties": {
-        "texts": {"type": "integer"},
-        "distinct": {"type": "integer"},
-        "semantic_diversity": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-        "note": {"type": ["string", "null"]},
-    },
-}
-_TEXTS = {
-    "type": "object",
-    "required": ["texts"],
-    "properties": {
-        "texts": {
-            "type": "array",
-            "items": {"type": "string", "maxLength": 20_000},
-            "minItems": 1,
-            "maxItems": 200,
-        },
-    },
-}
+def openapi_path(address: Address) -> str:
+    """The path of an address in OpenAPI's form."""
+    return _PARAMETER.sub(r"{\1}", address.path)
 
 
-def _json(schema: dict[str, Any], about: str = "Done.") -> dict[str, Any]:
-    return {"description": about, "content": {"application/json": {"schema": schema}}}
+def _content(kind: Any) -> dict[str, object]:
+    media = "text/plain" if kind is str else "application/json"
+    return {media: {"schema": schema_of(kind)}}
 
 
-def _with_events(schema: dict[str, Any]) -> dict[str, Any]:
-    told = _json(schema)
-    told["content"]["text/event-stream"] = {}
-    return told
-
-
-def _address(about: str, answer: dict[str, Any], body: dict[str, Any] | None = None) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "summary": about,
+def _operation(address: Address) -> Schema:
+    content = _content(address.response) | ({"text/event-stream": {}} if address.events else {})
+    operation: dict[str, object] = {
+        "summary": address.summary,
         "responses": {
-            "200": answer,
-            "4XX": _json(_ERROR, "What the caller can mend."),
-            "5XX": _json(_ERROR, "What the server or the model's server could not do."),
+            "200": {"description": "Done.", "content": content},
+            "4XX": {"description": "Errors that the caller can fix.", "content": _content(ErrorDocument)},
+            "5XX": {"description": "Failures of the server or its upstream.", "content": _content(ErrorDocument)},
         },
     }
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if address.details:
+        operation["description"] = address.details
+    if address.open:
+        operation["security"] = []
+    if address.request is not None:
+        schema = {"schema": address.request()}
+        operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
+    names = _PARAMETER.findall(address.path)
+    if names:
+        schema = {"schema": {"type": "string", "minLength": 1}}
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, **schema} for name in names]
     return operation
 
 
-def _named(operation: dict[str, Any]) -> dict[str, Any]:
-    parameter = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    return {**operation, "parameters": [parameter]}
-
-
-def document() -> dict[str, Any]:
-    """The whole document."""
-    text = {"description": "Prometheus' text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    health = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
-    paths = {
-        "/v1/chat/completions": {
-            "post": _address(
-                "A chat completion: a draw where the model's name ends in :vs, :vs-cot or :vs-multi.",
-                _with_events(_COMPLETION),
-                _REQUEST,
-            )
-        },
-        "/v1/distributions": {
-            "post": _address(
-                "The whole distribution that a completion is drawn from; streamed, each candidate as it comes.",
-                _with_events(_DISTRIBUTION),
-                _REQUEST,
-            )
-        },
-        "/v1/distributions/{name}": {
-            "get": _named(_address("The distribution of an id that a choice carried.", _json(_DISTRIBUTION)))
-        },
-        "/v1/models": {
-            "get": _address("The models, and the names under which they are verbalized.", _json(_MODELS))
-        },
-        "/v1/models/{name}": {"get": _named(_address("One model.", _json(_MODEL)))},
-        "/v1/measures": {
-            "post": _address("How different some texts are.", _json(_MEASURED), _TEXTS),
-        },
-        "/healthz": {"get": _address("Whether the server runs.", _json(health))},
-        "/metrics": {"get": _address("What has been counted.", text)},
-    }
+def document(addresses: Iterable[Address]) -> Schema:
+    """The OpenAPI document of the addresses that have a response."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Outspoken",
             "version": __version__,
-            "summary": "OpenAI-compatible: answers are drawn from the distribution that a model verbalizes.",
+            "summary": "OpenAI-compatible: responses are drawn from the distribution that a model verbalizes.",
         },
-        "paths": paths,
+        "paths": {
+            openapi_path(address): {method.lower(): _operation(address) for method in address.methods}
+            for address in addresses
+            if address.response is not None
+        },
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],
     }

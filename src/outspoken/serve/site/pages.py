@@ -1,4 +1,4 @@
-"""The page of the server, its files, and the reports of experiments that can be opened from it."""
+"""The page of the server, its files, and the reports of experiments that it can open."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import json
 import os
 import re
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from outspoken.serve.http.responses import json_answer
-from outspoken.serve.openai.chat_response import error_body
-from outspoken.serve.openai.fields import RequestError
+from outspoken.serve.http.responses import json_response
+from outspoken.serve.openai.errors import RequestError, error_body
 
-__all__ = ["pages"]
+__all__ = ["Site"]
 
-# The folder itself, where it holds a report; no name of a sub-folder stands for anything but itself.
+# The name of a report in the folder itself. Sub-folders have their own names, but never open this one's report.
 _ITSELF = "-"
 _MOST_REPORTS = 1000
 _LARGEST_REPORT = 64 * 2**20
@@ -43,8 +42,8 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# A report holds what models wrote, and scripts: it lives in an origin of its own, without a network. The client's
-# key, which the page keeps, is out of its reach.
+# A report contains text of models, and scripts: it runs in an origin of its own, without network access. It cannot
+# reach the client's key, which the page keeps.
 _REPORT_POLICY = (
     "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -62,66 +61,91 @@ addEventListener("message", function shown(event) {
 """
 
 
-def pages(reports: Path | None) -> list[Route]:
-    """The routes of the page: `/`, `/site/NAME`, `/reports`, `/reports/NAME` and `/reports-frame`.
+class Site:
+    """The page, its files, and the reports in a folder.
 
-    `reports` is a folder: its own report and those of its direct sub-folders are listed, None lists none. The
-    files of the page are read now and served from memory. The caller asks for a client's key where one is needed.
+    `reports` is the folder: its own report and those of its direct sub-folders are listed; None lists none. The
+    files of the page are read now and served from memory. The caller checks the client's key.
     """
-    base = resources.files("outspoken.report") / "base.css"
-    files = {"base.css": _answers(base.read_bytes(), ".css")}
-    for file in (resources.files("outspoken.serve.site") / "static").iterdir():
-        if (kind := os.path.splitext(file.name)[1]) in _KINDS:
-            files[file.name] = _answers(file.read_bytes(), kind)
-    index = files.pop("index.html")
 
-    async def site(request: Request) -> Response:
-        found = files.get(request.path_params["name"])
-        return _missing("the page has no such file") if found is None else await found(request)
+    def __init__(self, reports: Path | None) -> None:
+        self._reports = reports
+        base = resources.files("outspoken.report") / "base.css"
+        self._files = {"base.css": _StaticFile(base.read_bytes(), ".css")}
+        for file in (resources.files("outspoken.serve.site") / "static").iterdir():
+            if (kind := os.path.splitext(file.name)[1]) in _KINDS:
+                self._files[file.name] = _StaticFile(file.read_bytes(), kind)
+        self._index = self._files.pop("index.html")
+        self._frame = _StaticFile(_FRAME.encode(), ".html", _REPORT_POLICY)
 
-    # Not coroutines: the disk is read in a thread of its own.
-    def listed(request: Request) -> Response:
-        found = [_about(name, folder) for name, folder in _reports(reports).items()]
-        return json_answer({"reports": sorted(found, key=lambda entry: -entry["modified"])}, headers=_SHARED)
+    @property
+    def has_reports(self) -> bool:
+        """Whether there is a folder of reports."""
+        return self._reports is not None
 
-    def report(request: Request) -> Response:
-        folder = _reports(reports).get(request.path_params["name"])
+    async def index(self, request: Request) -> Response:
+        return self._index.response(request)
+
+    async def frame(self, request: Request) -> Response:
+        return self._frame.response(request)
+
+    async def file(self, request: Request) -> Response:
+        file = self._files.get(request.path_params["name"])
+        return _missing("the page has no such file") if file is None else file.response(request)
+
+    async def list_reports(self, _: Request) -> Response:
+        return await run_in_threadpool(self._list_reports)
+
+    def _list_reports(self) -> Response:
+        entries = [_about(name, folder) for name, folder in _reports(self._reports).items()]
+        newest_first = sorted(entries, key=lambda entry: -entry["modified"])
+        return json_response({"reports": newest_first}, headers=_SHARED)
+
+    async def report(self, request: Request) -> Response:
+        return await run_in_threadpool(self._report, request.path_params["name"])
+
+    def _report(self, name: str) -> Response:
+        folder = _reports(self._reports).get(name)
         content = None if folder is None else _read(folder / "report.html", _LARGEST_REPORT)
         if content is None:
             return _missing("there is no such report: GET /reports lists them")
         headers = {**_SHARED, "Content-Security-Policy": _REPORT_POLICY}
         return Response(content, media_type="text/html; charset=utf-8", headers=headers)
 
-    return [
-        Route("/", index),
-        Route("/site/{name}", site),
-        Route("/reports", listed),
-        Route("/reports/{name}", report),
-        Route("/reports-frame", _answers(_FRAME.encode(), ".html", _REPORT_POLICY)),
-    ]
 
+class _StaticFile:
+    """A file in memory."""
 
-def _answers(content: bytes, kind: str, policy: str = _PAGE_POLICY) -> Callable[[Request], Awaitable[Response]]:
-    """What answers with a file from memory, or with 304 where the browser has it."""
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**_SHARED, "Content-Security-Policy": policy, "ETag": tag}
+    def __init__(self, content: bytes, kind: str, policy: str = _PAGE_POLICY) -> None:
+        self._content = content
+        self._type = f"{_KINDS[kind]}; charset=utf-8"
+        self._tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        self._headers = {**_SHARED, "Content-Security-Policy": policy, "ETag": self._tag}
 
-    async def answer(request: Request) -> Response:
+    def response(self, request: Request) -> Response:
+        """The content, or status 304 if the browser has it."""
         known = request.headers.get("if-none-match", "")
-        if known.strip() == "*" or tag in [entry.strip().removeprefix("W/") for entry in known.split(",")]:
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type=f"{_KINDS[kind]}; charset=utf-8", headers=headers)
+        if known.strip() == "*" or self._tag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
+            return Response(status_code=304, headers=self._headers)
+        return Response(self._content, media_type=self._type, headers=self._headers)
 
-    return answer
+
+class ReportEntry(TypedDict):
+    """A report in the list of the page."""
+
+    name: str
+    title: str
+    kind: str
+    modified: int
 
 
 def _missing(message: str) -> Response:
     status, body = error_body(RequestError(message, status=404, code="not_found"))
-    return json_answer(body, status, headers=_SHARED)
+    return json_response(body, status, headers=_SHARED)
 
 
 def _reports(root: Path | None) -> Mapping[str, Path]:
-    """The folders that hold a report, by their names: no other name opens anything. Links are not followed."""
+    """The folders that contain a report, by name: no other name opens anything. Links are not followed."""
     if root is None:
         return {}
     try:
@@ -138,7 +162,7 @@ def _reports(root: Path | None) -> Mapping[str, Path]:
 
 
 def _can_be_shown(name: str, page: Path) -> bool:
-    # A name that is not UTF-8 has half surrogates in it.
+    # A name that is not UTF-8 contains halves of surrogate pairs.
     return name.isprintable() and page.lstat().st_size <= _LARGEST_REPORT
 
 
@@ -150,7 +174,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _read(path: Path, most: int) -> bytes | None:
-    """The bytes of a file; None where it is a link, too large or cannot be read."""
+    """The bytes of a file; None if it is a link, too large or unreadable."""
     try:
         if not _is_file(path):
             return None
@@ -161,29 +185,29 @@ def _read(path: Path, most: int) -> bytes | None:
     return content if len(content) <= most else None
 
 
-def _about(name: str, folder: Path) -> dict[str, Any]:
+def _about(name: str, folder: Path) -> ReportEntry:
     try:
         modified = (folder / "report.html").stat().st_mtime
         results = folder / "results.json"
         changed = results.lstat().st_mtime_ns if _is_file(results) else 0
     except OSError:
         modified, changed = 0.0, 0
-    title, kind = _titled(folder, modified, changed)
+    title, kind = _title_and_kind(folder, modified, changed)
     own = folder.name if name == _ITSELF else name
     return {"name": name, "title": title or own, "kind": kind, "modified": int(modified)}
 
 
 @lru_cache(maxsize=_MOST_REPORTS)
-def _titled(folder: Path, modified: float, changed: int) -> tuple[str, str]:
-    """The title of a report and what it is of; read again where the files have changed since."""
+def _title_and_kind(folder: Path, modified: float, changed: int) -> tuple[str, str]:
+    """The title and the kind of a report; the other arguments make sure that changed files are read again."""
     page = (_read(folder / "report.html", _LARGEST_REPORT) or b"")[:65536].decode("utf-8", "replace")
-    found = _TITLE.search(page)
-    title = html.unescape(found[1]).strip() if found else ""
+    match = _TITLE.search(page)
+    title = html.unescape(match[1]).strip() if match else ""
     try:
         results = json.loads(_read(folder / "results.json", _LARGEST_RESULTS) or b"")
     except (ValueError, RecursionError):
         results = None
     if not isinstance(results, dict):
         return title, "report"
-    said, kind = results.get("title"), results.get("kind", "experiment")
-    return said if isinstance(said, str) and said else title, kind if isinstance(kind, str) else "report"
+    stated, kind = results.get("title"), results.get("kind", "experiment")
+    return stated if isinstance(stated, str) and stated else title, kind if isinstance(kind, str) else "report"

@@ -1,29 +1,29 @@
-// The server, asked: the client's key, errors in words, streams of events.
+// Calls of the server: the client's key, errors, streams of events.
 
 const KEY = "outspoken-key";
 let current = null;
 try {
   current = sessionStorage.getItem(KEY);
 } catch {
-  // A browser that keeps nothing: the key lives as long as the page.
+  // The browser stores nothing: the key lasts as long as the page.
 }
 let askForKey = async () => null;
-let asking = null;
+let asked = null;
 
-/** What the server said, with its status; or what the page itself says of an answer. */
-export class Refusal extends Error {
+/** An error with the status of the server, or one of the page itself. */
+export class Failure extends Error {
   constructor(message, status = 0) {
     super(message);
     this.status = status;
   }
 }
 
-/** Who is called where the server wants a key: it gets what the server said, and returns a key or null. */
-export function onKeyWanted(ask) {
+/** Set the function that asks for a key: it gets the server's message, and returns a key or null. */
+export function onKeyNeeded(ask) {
   askForKey = ask;
 }
 
-export function keep(key) {
+export function storeKey(key) {
   current = key;
   try {
     sessionStorage.setItem(KEY, key);
@@ -32,17 +32,17 @@ export function keep(key) {
   }
 }
 
-export function holdsKey() {
+export function hasKey() {
   return current !== null;
 }
 
-/** Ask once for all calls that wait for the key. */
-export function wanted(said = "") {
-  asking ??= askForKey(said).finally(() => { asking = null; });
-  return asking;
+/** Ask for the key, once for all calls that wait for it. */
+export function requestKey(message = "") {
+  asked ??= askForKey(message).finally(() => { asked = null; });
+  return asked;
 }
 
-/** The answer to a call; where a key is wanted, the reader is asked for it and the call made again. */
+/** The response to a call; if the server needs a key, the reader is asked for it and the call is repeated. */
 export async function call(path, body = undefined, signal = undefined) {
   for (;;) {
     const key = current;
@@ -59,9 +59,9 @@ export async function call(path, body = undefined, signal = undefined) {
       redirect: "error",
     });
     if (response.ok) return response;
-    const error = await refusal(response);
+    const error = await failure(response);
     // Another call may have brought a new key in the meantime.
-    if (response.status === 401 && (current !== key || (await wanted(error.message)))) continue;
+    if (response.status === 401 && (current !== key || (await requestKey(error.message)))) continue;
     throw error;
   }
 }
@@ -70,16 +70,16 @@ export async function json(...request) {
   return (await call(...request)).json();
 }
 
-async function refusal(response) {
+async function failure(response) {
   const text = await response.text();
   try {
-    return new Refusal(JSON.parse(text).error.message, response.status);
+    return new Failure(JSON.parse(text).error.message, response.status);
   } catch {
-    return new Refusal(text.slice(0, 300) || response.statusText, response.status);
+    return new Failure(text.slice(0, 300) || response.statusText, response.status);
   }
 }
 
-/** The server-sent events of an answer, as {event, data}, however the bytes were cut. */
+/** The server-sent events of a response, as {event, data}, however the bytes are split. */
 export async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -90,7 +90,7 @@ export async function* events(response) {
       const { done, value } = await reader.read();
       if (done) return;
       rest += value;
-      // A carriage return at the end may be half of a line's end.
+      // A carriage return at the end may be half of a line break.
       const lines = rest.split(/\r\n|\n|\r(?!$)/);
       rest = lines.pop();
       for (const line of lines) {

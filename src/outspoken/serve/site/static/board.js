@@ -1,4 +1,4 @@
-// The distribution on the page: the strip of the whole, a card for each answer, the figures, and the draws.
+// The distribution on the page: the strip of shares, a card for each answer, the figures, and the draws.
 
 import { announce, number, percent, t } from "./words.js";
 
@@ -10,13 +10,13 @@ export const at = (id) => document.getElementById(id);
 export const copyOf = (id) => at(id).content.firstElementChild.cloneNode(true);
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-/** Whole JSON of what is shown, and the cards in the order in which they stand. */
+/** The JSON of the distribution that is shown, its cards in their order, and the draws, latest first. */
 export const board = { distribution: null, cards: [], draws: [] };
 
 export function clear() {
   Object.assign(board, { distribution: null, cards: [], draws: [] });
   for (const id of ["cards", "figures", "board-notes", "log"]) at(id).replaceChildren();
-  log();
+  showDraws();
   for (const segment of at("strip").querySelectorAll(".segment")) segment.remove();
   for (const id of ["aside", "thoughts", "draws", "scale"]) at(id).hidden = true;
   mark(null);
@@ -35,23 +35,23 @@ function add(text, stated, share = 0) {
   return card;
 }
 
-/** A candidate came: its card, and the shares of all that have come so far. */
-export function arrive({ text, stated, weights }) {
+/** Show a candidate that has arrived, and the shares of all candidates so far. */
+export function addCandidate({ text, stated, weights }) {
   add(text, stated);
   board.cards.forEach((card, index) => { card.share = weights[index] ?? 0; });
   show();
   announce(t("soFar", board.cards.length));
 }
 
-/** The distribution is whole: the cards take their places and their shares, and the figures are shown. */
-export function settle(distribution) {
+/** Show the complete distribution: cards in their order, with their shares, and the figures. */
+export function showDistribution(distribution) {
   const before = new Map(board.cards.map((card) => [card.element, card.element.getBoundingClientRect().top]));
   const known = [...board.cards];
   board.cards = [];
   for (const { text, probability, stated, repairs = [] } of distribution.candidates) {
-    const found = known.findIndex((card) => card.text === text);
-    const card = found < 0 ? add(text, stated) : known.splice(found, 1)[0];
-    if (found >= 0) board.cards.push(card);
+    const index = known.findIndex((card) => card.text === text);
+    const card = index < 0 ? add(text, stated) : known.splice(index, 1)[0];
+    if (index >= 0) board.cards.push(card);
     Object.assign(card, { share: probability, stated, repairs });
     at("cards").append(card.element);
     at("strip").insertBefore(card.segment, at("strip").lastElementChild);
@@ -62,16 +62,16 @@ export function settle(distribution) {
   }
   board.distribution = distribution;
   at("draw").disabled = at("download").disabled = false;
-  tell();
+  render();
   slide(before);
 }
 
-/** All that depends on the language or on the shares, once more. */
-export function tell() {
+/** Show everything that depends on the language or the shares again. */
+export function render() {
   show();
   if (!board.distribution) return;
   figures(board.distribution);
-  log();
+  showDraws();
   list("aside", board.distribution.set_aside ?? [], (entry) => [entry.text, entry.repairs?.at(-1) || t("noReason")]);
   at("aside").querySelector("summary").textContent = t("aside", board.distribution.set_aside?.length ?? 0);
   list("thoughts", board.distribution.reasoning ?? [], (thought) => [thought]);
@@ -151,13 +151,13 @@ function mark(card, place = 0) {
   needle.style.insetInlineStart = `${100 * place}%`;
 }
 
-/** The card over which a place from 0 to 1 lies on the strip. */
-function under(place) {
+/** The card at a place from 0 to 1 on the strip. */
+function cardAt(place) {
   let left = place;
   return board.cards.find((card) => !card.elsewhere && (left -= card.share) < 0) ?? board.cards[0];
 }
 
-function begin(card) {
+function startOf(card) {
   let start = 0;
   for (const other of board.cards) {
     if (other === card) break;
@@ -168,10 +168,10 @@ function begin(card) {
 
 function step() {
   const place = Math.random();
-  mark(under(place), place);
+  mark(cardAt(place), place);
 }
 
-/** Let a marker run over the strip, by the probabilities, until the server has drawn, and stop on what it drew. */
+/** Move a marker over the strip, by the probabilities, until the server has drawn, and stop at the drawn card. */
 export async function draw(ask) {
   const running = still.matches ? 0 : setInterval(step, 70);
   at("drawn").classList.add("waiting");
@@ -189,10 +189,10 @@ export async function draw(ask) {
     step();
     await pause(wait);
   }
-  drew(choice);
+  showDraw(choice);
 }
 
-function drew({ message, outspoken = {} }) {
+function showDraw({ message, outspoken = {} }) {
   const text = message.content ?? message.refusal ?? "";
   const { probability = null, distribution = "", again = false, verbalized = true } = outspoken;
   at("drawn").classList.remove("waiting");
@@ -207,14 +207,14 @@ function drew({ message, outspoken = {} }) {
     }
     card.drawn += 1;
     board.draws.unshift({ text, probability, distribution, again });
-    mark(card, begin(card) + card.share * (0.15 + 0.7 * Math.random()));
+    mark(card, startOf(card) + card.share * (0.15 + 0.7 * Math.random()));
     show();
   }
-  log();
+  showDraws();
   announce([at("outcome").textContent, at("outcome-about").textContent].join(" "), true);
 }
 
-function log() {
+function showDraws() {
   const [last] = board.draws;
   at("draws").hidden = !last;
   at("outcome").textContent = "";
@@ -230,7 +230,7 @@ function log() {
     counts.set(text, (counts.get(text) ?? 0) + 1);
     row.querySelector(".what").textContent = text;
     row.querySelector(".times").textContent = counts.get(text) > 1 ? `×${number(counts.get(text))}` : "";
-    row.querySelector(".fine").textContent = refused ? "" : [percent(probability ?? 0), `${distribution.slice(0, 12)}…`, again ? t("anew") : ""].filter(Boolean).join(" · ");
+    row.querySelector(".fine").textContent = refused ? "" : [percent(probability ?? 0), `${distribution.slice(0, 12)}…`, again ? t("recycled") : ""].filter(Boolean).join(" · ");
     return row;
   }).reverse());
 }

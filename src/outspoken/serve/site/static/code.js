@@ -1,13 +1,12 @@
-// Code that does what stands on the page: curl, Python and JavaScript.
+// Code for the request on the page: curl, Python and JavaScript.
 
-const SUFFIXES = { "vs-standard": ":vs", "vs-cot": ":vs-cot", "vs-multi": ":vs-multi" };
-// What could make code look like something else than it is: signs of direction, line ends that are none.
+// Characters that could make code look different from what it is: signs of direction, unusual line breaks.
 const HIDDEN = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 
 const quoted = (value) =>
   JSON.stringify(value).replace(HIDDEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-/** A value as JSON, which JavaScript and, for numbers and texts, Python read as the same; lists stand on lines. */
+/** A value as JSON, which JavaScript and, for numbers and texts, Python read alike; lists are split into lines. */
 function literal(value, indent = "", step = "  ") {
   if (typeof value !== "object") return quoted(value);
   const many = Array.isArray(value);
@@ -17,10 +16,9 @@ function literal(value, indent = "", step = "  ") {
   return long ? `${open}\n${parts.map((part) => indent + step + part).join(",\n")}\n${indent}${close}` : open + parts.join(", ") + close;
 }
 
-/** The request of a draw, with the method in the model's name where it has a name of its own. */
-function named({ model, outspoken: { method, ...rest }, ...request }) {
-  const suffix = SUFFIXES[method];
-  return { model: model + (suffix ?? ""), ...request, outspoken: suffix ? rest : { method, ...rest } };
+/** The request of a draw, with the method's suffix, if it has one, instead of its name. */
+function suffixed({ model, outspoken: { method, ...rest }, ...request }, suffix) {
+  return { model: model + suffix, ...request, outspoken: suffix ? rest : { method, ...rest } };
 }
 
 const WRITERS = {
@@ -64,8 +62,8 @@ const WRITERS = {
   },
 };
 
-/** The code that draws once by a request's body; `locked` where the server wants a key. */
-export function code(kind, body, locked) {
+/** The code for one draw with this body. `suffix` is the method's, `locked`: the server needs a key. */
+export function code(kind, body, suffix, locked) {
   const url = new URL("v1", document.baseURI).href;
-  return WRITERS[kind](named(body), url, locked).join("\n");
+  return WRITERS[kind](suffixed(body, suffix), url, locked).join("\n");
 }

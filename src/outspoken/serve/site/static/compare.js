@@ -1,31 +1,31 @@
-// The model asked directly, beside draws from its distribution: what differs, counted while it comes.
+// Direct answers of the model beside draws from its distribution, counted as they arrive.
 
 import { call, json } from "./api.js";
 import { at, copyOf } from "./board.js";
 import { announce, complain, number, percent, t } from "./words.js";
 
-const TOGETHER = 4;
-const BETWEEN = 500;
+const CALLS_AT_ONCE = 4;
+const MILLISECONDS_BETWEEN = 500;
 let arms = [];
 
-/** Ask both ways `each` times, a few calls at once; a call that fails ends its own side. */
+/** Ask on both sides `each` times, a few calls at once; a call that fails ends its side. */
 export async function compare(bodies, each, signal) {
   arms = ["direct", "verbalized"].map((name) => ({ name, each, body: bodies[name], texts: [], measured: null, column: copyOf("t-arm") }));
   at("arms").replaceChildren(...arms.map((arm) => arm.column));
   at("arms").hidden = false;
-  retell();
+  render();
   const waiting = Array.from({ length: each }, () => arms).flat();
   const work = async () => {
-    for (let arm; (arm = waiting.shift()) && !signal.aborted;) if (!arm.error) await one(arm, signal);
+    for (let arm; (arm = waiting.shift()) && !signal.aborted;) if (!arm.error) await askOnce(arm, signal);
   };
-  await Promise.all(Array.from({ length: TOGETHER }, work));
+  await Promise.all(Array.from({ length: CALLS_AT_ONCE }, work));
   await Promise.all(arms.map((arm) => measure(arm, signal)));
   signal.throwIfAborted();
   const [direct, verbalized] = arms.map((arm) => arm.measured?.distinct ?? 0);
   announce(t("compared", number(direct), number(verbalized), number(each)), true);
 }
 
-async function one(arm, signal) {
+async function askOnce(arm, signal) {
   try {
     const { choices: [{ message }] } = await json("v1/chat/completions", arm.body, signal);
     arm.texts.push(message.content ?? message.refusal ?? "");
@@ -33,16 +33,16 @@ async function one(arm, signal) {
     measureSoon(arm, signal);
   } catch (error) {
     arm.error = error;
-    if (!signal.aborted) complain(arm.column.querySelector(".said"), error);
+    if (!signal.aborted) complain(arm.column.querySelector(".message"), error);
   }
 }
 
-/** Count what has come, one call at a time and not more often than twice a second. */
+/** Measure the answers so far, one call at a time and at most twice a second. */
 function measureSoon(arm, signal) {
   arm.soon ??= setTimeout(() => {
     arm.soon = null;
     if (arm.texts.length < arm.each) measure(arm, signal);
-  }, BETWEEN);
+  }, MILLISECONDS_BETWEEN);
 }
 
 async function measure(arm, signal) {
@@ -50,11 +50,11 @@ async function measure(arm, signal) {
   const count = arm.texts.length;
   try {
     const measured = await (await call("v1/measures", { texts: arm.texts }, signal)).json();
-    // An answer that was overtaken by a later one says nothing new.
+    // A response that a later one has overtaken is out of date.
     if (count >= (arm.measured?.texts ?? 0)) arm.measured = { ...measured, texts: count };
     show(arm);
   } catch (error) {
-    if (!signal.aborted) complain(arm.column.querySelector(".said"), error);
+    if (!signal.aborted) complain(arm.column.querySelector(".message"), error);
   }
 }
 
@@ -80,7 +80,7 @@ function show({ name, each, body, texts, measured, column }) {
   }));
 }
 
-/** The columns once more, in the page's language. */
-export function retell() {
+/** Show the columns again, in the page's language. */
+export function render() {
   arms.forEach(show);
 }

@@ -1,10 +1,10 @@
-// The page: the form, what runs and can be stopped, the history, the reports and the keyboard.
+// The page: the form, work that can be stopped, the history, the reports and the keyboard.
 
-import { call, events, holdsKey, json, keep, onKeyWanted, Refusal, wanted } from "./api.js";
-import { arrive, at, board, clear, copyOf, draw, settle, tell } from "./board.js";
+import { call, events, Failure, hasKey, json, onKeyNeeded, requestKey, storeKey } from "./api.js";
+import { addCandidate, at, board, clear, copyOf, draw, render as renderBoard, showDistribution } from "./board.js";
 import { code } from "./code.js";
-import { compare, retell } from "./compare.js";
-import { announce, complain, moment, number, other, preferred, speak, t } from "./words.js";
+import { compare, render as renderComparison } from "./compare.js";
+import { announce, complain, moment, number, other, preferred, setLanguage, t } from "./words.js";
 
 const HISTORY = "outspoken-history";
 const MOST_ENTRIES = 50;
@@ -19,11 +19,11 @@ const RUNS = {
 const running = {};
 let about = { methods: [], defaults: {}, key_needed: false, reports: false };
 let reports = [];
-let body = null; // what the distribution on the page was asked with
+let body = null; // the request of the distribution on the page
 
-// What the browser keeps. It may keep nothing, by the reader's choice.
+// What the browser stores. The reader may have forbidden it.
 
-function kept(name) {
+function stored(name) {
   try {
     return JSON.parse(localStorage.getItem(name));
   } catch {
@@ -31,7 +31,7 @@ function kept(name) {
   }
 }
 
-function keepHere(name, value) {
+function store(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));
     return true;
@@ -40,21 +40,21 @@ function keepHere(name, value) {
   }
 }
 
-function past() {
-  const entries = kept(HISTORY);
+function storedHistory() {
+  const entries = stored(HISTORY);
   return Array.isArray(entries) ? entries.filter((entry) => entry?.form && entry.distribution?.candidates) : [];
 }
 
 function remember(form, distribution) {
-  const entries = [{ at: Date.now(), form, distribution }, ...past()].slice(0, MOST_ENTRIES);
-  const whole = entries.length;
+  const entries = [{ at: Date.now(), form, distribution }, ...storedHistory()].slice(0, MOST_ENTRIES);
+  const wanted = entries.length;
   while (entries.length && JSON.stringify(entries).length > MOST_CHARACTERS) entries.pop();
-  while (entries.length && !keepHere(HISTORY, entries)) entries.pop();
-  at("history-note").textContent = !entries.length ? t("historyNone") : entries.length < whole ? t("historyFull") : "";
+  while (entries.length && !store(HISTORY, entries)) entries.pop();
+  at("history-note").textContent = !entries.length ? t("historyNone") : entries.length < wanted ? t("historyFull") : "";
 }
 
 function showHistory() {
-  const entries = past();
+  const entries = storedHistory();
   if (!entries.length && !at("history-note").textContent) at("history-note").textContent = t("historyEmpty");
   at("history-clear").hidden = !entries.length;
   fillList("history-list", "t-history", entries, (entry) => [entry.form.prompt, `${moment(entry.at)} · ${entry.form.method} · ${entry.form.model}`], recall);
@@ -68,8 +68,8 @@ function recall({ form, distribution }) {
   at("more").open = Boolean(form.system);
   changed();
   body = bodyOf(form);
-  shown(form.prompt);
-  settle(distribution);
+  openBoard(form.prompt);
+  showDistribution(distribution);
   at("distribution").focus();
 }
 
@@ -84,10 +84,15 @@ function fillList(id, template, entries, texts, open) {
   }));
 }
 
-// The form, and the request that it stands for.
+// The form, and its request.
 
 function read() {
   return Object.fromEntries(FIELDS.map((name) => [name, at(name).value.toWellFormed()]));
+}
+
+/** The server's description of a method. */
+function methodOf(name) {
+  return about.methods.find((method) => method.name === name);
 }
 
 function bodyOf({ prompt, system, model, method, k, tau, temperature }) {
@@ -95,32 +100,33 @@ function bodyOf({ prompt, system, model, method, k, tau, temperature }) {
     model,
     messages: [...(system.trim() ? [{ role: "system", content: system }] : []), { role: "user", content: prompt }],
     ...(temperature === "" ? {} : { temperature: Number(temperature) }),
-    outspoken: { method, ...(k === "" ? {} : { k: Number(k) }), ...(tau === "" || !method.startsWith("vs-") ? {} : { tau: Number(tau) }) },
+    outspoken: { method, ...(k === "" ? {} : { k: Number(k) }), ...(tau === "" || !methodOf(method)?.states_probabilities ? {} : { tau: Number(tau) }) },
   };
 }
 
-/** Whether the form can be sent; if not, says why and goes to the field. */
+/** Whether the form can be sent; if not, shows the reason and selects the field. */
 function ready(place) {
   const wrong = Object.keys(NUMBERS).find((name) => !at(name).disabled && !at(name).validity.valid);
   const field = !at("prompt").value.trim() ? "prompt" : wrong;
   for (const name of FIELDS) at(name).toggleAttribute("aria-invalid", name === field);
   if (!field) return true;
-  complain(place, new Refusal(field === "prompt" ? t("needPrompt") : t("badNumber", t(NUMBERS[field]))));
+  complain(place, new Failure(field === "prompt" ? t("needPrompt") : t("badNumber", t(NUMBERS[field]))));
   at(field).focus();
   return false;
 }
 
 function changed() {
   const form = read();
-  const method = about.methods.find(({ name }) => name === form.method);
+  const method = methodOf(form.method);
   at("method-about").textContent = t("methods")[form.method] ?? method?.about ?? "";
-  at("tau").disabled = !form.method.startsWith("vs-");
+  at("tau").disabled = !method?.states_probabilities;
   at("code-key").textContent = t(about.key_needed ? "codeKey" : "codeNoKey");
   const kind = document.querySelector('[role="tab"][aria-selected="true"]').dataset.code;
-  at("snippet-code").textContent = code(kind, bodyOf({ ...form, prompt: form.prompt.trim() ? form.prompt : t("examples")[0] }), about.key_needed);
+  const example = bodyOf({ ...form, prompt: form.prompt.trim() ? form.prompt : t("examples")[0] });
+  at("snippet-code").textContent = code(kind, example, method?.suffix ?? "", about.key_needed);
 }
 
-// What runs, and can be stopped.
+// Work that can be stopped.
 
 async function run(name, work) {
   if (running[name]) return;
@@ -147,7 +153,7 @@ function stopAll() {
   return all.length > 0;
 }
 
-function shown(prompt) {
+function openBoard(prompt) {
   clear();
   at("empty").hidden = true;
   at("board").hidden = false;
@@ -170,27 +176,27 @@ function ask() {
   });
 }
 
-/** Show what comes. What was on the page stays until then. */
+/** Show the events of a distribution. The page keeps the previous one until the first event. */
 async function follow(response, form) {
-  let begun = false;
+  let started = false;
   for await (const { event, data } of events(response)) {
     const value = JSON.parse(data);
-    if (event === "error") throw new Refusal(value.error.message, "stream");
-    if (!begun) {
-      begun = true;
+    if (event === "error") throw new Failure(value.error.message, "stream");
+    if (!started) {
+      started = true;
       body = bodyOf(form);
-      shown(form.prompt);
+      openBoard(form.prompt);
     }
     if (event === "candidate") {
-      arrive(value);
+      addCandidate(value);
       at("ask-progress").textContent = t("soFar", board.cards.length);
     } else if (event === "distribution") {
-      settle(value);
+      showDistribution(value);
       announce(t("ready", value.candidates.length, number(value.effective_size, 1), value.candidates[0].text), true);
       return;
     }
   }
-  throw new Refusal(t("broken"));
+  throw new Failure(t("broken"));
 }
 
 function drawOne() {
@@ -201,18 +207,18 @@ function drawOne() {
   });
 }
 
-/** Where the server has drawn from a newer distribution than the one shown, that one can be shown. */
+/** If the server drew from a newer distribution than the one shown, offer to show that one. */
 function offerOther({ distribution }) {
   if (!distribution || distribution === board.distribution.id) return;
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = t("showOther");
   button.addEventListener("click", () => run("draw", async (signal) => {
-    const found = await json(`v1/distributions/${encodeURIComponent(distribution)}`, undefined, signal);
+    const newer = await json(`v1/distributions/${encodeURIComponent(distribution)}`, undefined, signal);
     const { draws } = board;
-    shown(at("asked").textContent);
+    openBoard(at("asked").textContent);
     board.draws = draws;
-    settle(found);
+    showDistribution(newer);
   }));
   at("draw-error").classList.add("calm");
   at("draw-error").replaceChildren(t("fromOther"), " ", button);
@@ -222,7 +228,7 @@ function compareBoth() {
   if (running.compare || !ready(at("compare-error"))) return;
   const each = at("each");
   if (!each.value || !each.validity.valid) {
-    complain(at("compare-error"), new Refusal(t("badNumber", t("each"))));
+    complain(at("compare-error"), new Failure(t("badNumber", t("each"))));
     each.focus();
     return;
   }
@@ -234,13 +240,15 @@ function compareBoth() {
   });
 }
 
-// What the server tells of itself.
+// What the server offers.
 
 async function loadModels() {
   const { data } = await json("v1/models");
   const names = new Set(data.map(({ id }) => id));
-  const models = [...names].filter((id) => !names.has(id.replace(/:vs(-cot|-multi)?$/, "")) || !/:vs(-cot|-multi)?$/.test(id));
-  if (!models.length) throw new Refusal(t("noModels"));
+  const suffixes = about.methods.map(({ suffix }) => suffix).filter(Boolean);
+  const isSuffixed = (id) => suffixes.some((suffix) => id.endsWith(suffix) && names.has(id.slice(0, -suffix.length)));
+  const models = [...names].filter((id) => !isSuffixed(id));
+  if (!models.length) throw new Failure(t("noModels"));
   at("model").replaceChildren(...models.map((id) => new Option(id)));
   changed();
 }
@@ -256,7 +264,7 @@ function showReports() {
   fillList("report-list", "t-report", reports, (entry) => [entry.title, `${t("kinds")[entry.kind] ?? entry.kind} · ${moment(1000 * entry.modified)}`], openReport);
 }
 
-/** A report is shown in a frame of another origin, so that nothing in it can reach this page. */
+/** Show a report in a frame of another origin, so that nothing in it can reach this page. */
 async function openReport({ name, title }) {
   complain(at("reports-error"), null);
   try {
@@ -286,22 +294,22 @@ async function load() {
     at("k").max = about.most_k ?? 1000;
     for (const [name, value] of Object.entries({ k, tau, temperature })) at(name).value = value ?? "";
     changed();
-    if (about.key_needed && !holdsKey() && !(await wanted())) throw new Refusal(t("keyWrong"));
+    if (about.key_needed && !hasKey() && !(await requestKey())) throw new Failure(t("keyWrong"));
     await Promise.all([loadModels(), loadReports()]);
   } catch (error) {
     complain(at("page-error"), error);
   }
 }
 
-onKeyWanted((said) => new Promise((done) => {
-  complain(at("key-error"), said ? new Refusal(said) : null);
+onKeyNeeded((message) => new Promise((done) => {
+  complain(at("key-error"), message ? new Failure(message) : null);
   at("key-value").value = "";
   at("key").addEventListener("close", () => {
     const key = at("key-value").value.trim();
-    const given = at("key").returnValue === "save" && key;
-    if (given) keep(key);
+    const saved = at("key").returnValue === "save" && key;
+    if (saved) storeKey(key);
     at("key-value").value = "";
-    done(given || null);
+    done(saved || null);
   }, { once: true });
   at("key").returnValue = "";
   at("key").showModal();
@@ -309,8 +317,8 @@ onKeyWanted((said) => new Promise((done) => {
 
 // The language, the keyboard, the buttons.
 
-function say(language) {
-  speak(language);
+function changeLanguage(language) {
+  setLanguage(language);
   const enter = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵";
   for (const place of document.querySelectorAll(".mod-enter")) place.textContent = enter;
   const keys = { ask: enter, draw: "D", compare: "C", prompt: "/", code: "E", history: "H", esc: "Esc", help: "?" };
@@ -332,8 +340,8 @@ function say(language) {
     return row;
   }));
   changed();
-  tell();
-  retell();
+  renderBoard();
+  renderComparison();
   showReports();
 }
 
@@ -372,15 +380,15 @@ function choose(tab) {
 }
 
 async function copy() {
-  let said = "copied";
+  let result = "copied";
   try {
     await navigator.clipboard.writeText(at("snippet-code").textContent);
   } catch {
     getSelection().selectAllChildren(at("snippet-code"));
-    said = "selected";
+    result = "selected";
   }
-  at("copy").textContent = t(said);
-  announce(t(said), true);
+  at("copy").textContent = t(result);
+  announce(t(result), true);
 }
 
 function download() {
@@ -400,7 +408,7 @@ const CLICKS = {
   download,
   "open-history": showHistory,
   "open-help": () => at("help").showModal(),
-  "open-key": async () => (await wanted()) && load(),
+  "open-key": async () => (await requestKey()) && load(),
   "key-save": () => at("key").close("save"),
   "history-clear": () => {
     localStorage.removeItem(HISTORY);
@@ -408,11 +416,11 @@ const CLICKS = {
     at("history").close();
   },
   language: () => {
-    keepHere("outspoken-language", other());
-    say(other());
+    store("outspoken-language", other());
+    changeLanguage(other());
   },
 };
-for (const [id, does] of Object.entries(CLICKS)) at(id).addEventListener("click", does);
+for (const [id, handler] of Object.entries(CLICKS)) at(id).addEventListener("click", handler);
 for (const button of document.querySelectorAll("dialog .close")) button.addEventListener("click", () => button.closest("dialog").close());
 at("report").addEventListener("close", () => at("report-place").replaceChildren());
 at("key-value").addEventListener("keydown", (event) => event.key === "Enter" && at("key").close("save"));
@@ -432,8 +440,8 @@ for (const [index, tab] of tabs.entries()) {
     }
   });
 }
-at("single").checked = kept("outspoken-single-keys") ?? true;
-at("single").addEventListener("change", () => keepHere("outspoken-single-keys", at("single").checked));
+at("single").checked = stored("outspoken-single-keys") ?? true;
+at("single").addEventListener("change", () => store("outspoken-single-keys", at("single").checked));
 choose(tabs[0]);
-say(preferred(kept("outspoken-language")));
+changeLanguage(preferred(stored("outspoken-language")));
 load();

@@ -1,4 +1,4 @@
-// Every text of the page, in English and in Traditional Chinese, and what speaks them.
+// All texts of the page, in English and in Traditional Chinese, and the functions that show them.
 
 const one = (n, single, several) => `${number(n)} ${n === 1 ? single : several}`;
 
@@ -7,60 +7,60 @@ const ENGLISH = {
   skip: "Skip to the prompt",
   headline: "See the answers a model could give, not only the one it usually gives.",
   about:
-    "Outspoken asks the model for several answers and how probable each is. Together they are a distribution, and you draw from it: here, or from any program that speaks OpenAI’s protocol.",
+    "Outspoken asks the model for several answers and the probability of each. Together they are a distribution, from which you draw: here, or in any program that speaks OpenAI’s protocol.",
   history: "History", shortcuts: "Keyboard shortcuts", close: "Close", cancel: "Cancel", stop: "Stop", stopped: "Stopped.",
   prompt: "Prompt",
-  promptHint: "Ask what has more than one good answer",
-  model: "Model", method: "Method", k: "k, answers", tau: "τ, at most", noBound: "no bound",
-  tauHint: "Asks for the tail: only answers whose probability lies below this. Empty: no bound.",
-  temperature: "Temperature", own: "default", system: "System prompt", systemHint: "Optional: who the model is to be",
+  promptHint: "Ask a question with more than one good answer",
+  model: "Model", method: "Method", k: "k, answers", tau: "τ, at most", noBound: "no limit",
+  tauHint: "Asks for the tail: only answers with a probability below this. Empty: no limit.",
+  temperature: "Temperature", own: "default", system: "System prompt", systemHint: "Optional: the role of the model",
   ask: "Ask", asking: "Waiting for the first answer …", soFar: (n) => `${one(n, "answer", "answers")} so far`,
   needPrompt: "Write a prompt first.",
-  badNumber: (name) => `“${name}” is not a number that can be used here.`,
+  badNumber: (name) => `“${name}” has no valid number.`,
   methods: {},
   distribution: "The distribution",
   emptyLead: "Ask a question, and its answers appear here one by one, each with its share.",
-  emptyTry: "Questions with many good answers show it best. Try one:",
+  emptyTry: "Questions with many good answers show most. Try one:",
   examples: ["Name a US state.", "Tell me a joke about coffee.", "Write the first line of a novel.", "Suggest a name for a grey cat."],
   candidates: "Answers, with their probabilities",
-  scale: (share) => `A full bar is ${percent(share, 0)}. The strip above is the whole: each answer’s share of 1.`,
+  scale: (share) => `A full bar is ${percent(share, 0)}. The strip above shows each answer’s share of 1.`,
   stated: (p) => `stated ${percent(p)}`, unstated: "no probability stated", timesDrawn: (n) => (n === 1 ? "drawn once" : `drawn ${number(n)} times`),
   elsewhere: "from another distribution",
   aside: (n) => `${one(n, "answer", "answers")} set aside`,
-  noReason: "no reason given", thoughts: "What the model thought aloud",
-  missing: (n) => `${one(n, "answer", "answers")} asked for did not come.`, cutShort: (why) => `It ended early: ${why}`,
-  effective: "Effective size", effectiveUnit: (n) => `of ${number(n)}`, effectiveAbout: "How many equally probable answers it amounts to.",
-  entropy: "Entropy", entropyUnit: "nats", mass: "Stated mass", massAbout: "What the stated probabilities add up to, before they are made to sum to 1.",
+  noReason: "no reason given", thoughts: "The model’s reasoning",
+  missing: (n) => `${one(n, "answer is", "answers are")} missing.`, cutShort: (why) => `It ended early: ${why}`,
+  effective: "Effective size", effectiveUnit: (n) => `of ${number(n)}`, effectiveAbout: "Worth about this many equally likely answers.",
+  entropy: "Entropy", entropyUnit: "nats", mass: "Stated mass", massAbout: "The sum of the stated probabilities, before they are normalised to 1.",
   noMass: "none", requests: "Requests", tokens: "Tokens", tokensUnit: (sent, got) => `${number(sent)} in, ${number(got)} out`,
   download: "Download as JSON",
-  draw: "Draw", drawAbout: "The server draws one answer by its probability, and none twice before all are used up.",
+  draw: "Draw", drawAbout: "The server draws one answer by its probability, and none twice until all are used up.",
   drawnWith: (p) => `Drawn with probability ${percent(p)}`,
-  again: "All answers had been handed out, so the pool began anew.", anew: "anew",
+  again: "All answers were drawn before, so the pool starts again.", recycled: "again",
   fromOther: "The server has asked for more since: this answer is from a newer distribution than the one shown.", showOther: "Show that distribution",
-  unverbalized: (text) => `The model gave no list of answers. It said: ${text}`,
+  unverbalized: (text) => `The model gave no list of answers, but this: ${text}`,
   log: (n) => `${one(n, "draw", "draws")} so far`,
   ready: (n, size, top) => `${one(n, "answer", "answers")}, effective size ${size}. Most probable: ${top}`,
-  compareTitle: "Direct, beside verbalized",
-  compareAbout: "The same prompt many times: on one side the model as it is, on the other a draw from the distribution. Repeats are counted.",
+  compareTitle: "Direct and verbalized, side by side",
+  compareAbout: "The same prompt several times: on one side the model’s direct answers, on the other draws from the distribution. Repeats are counted.",
   compare: "Compare", each: "Answers each", direct: "Direct", verbalized: "Verbalized",
   distinctOf: (n) => `distinct of ${number(n)}`, diversity: "semantic diversity",
   compared: (a, b, n) => `Direct: ${a} distinct of ${n}. Verbalized: ${b} distinct of ${n}.`,
   codeTitle: "Use it from your code",
-  codeAbout: "Any client of OpenAI’s API will do: change the base URL and the model’s name. This is the prompt and the settings above.",
-  codeKey: "The key is read from the environment variable OUTSPOKEN_KEY.", codeNoKey: "This server asks for no key.",
+  codeAbout: "Any client of OpenAI’s API works: change the base URL and the model’s name. The code uses the prompt and the settings above.",
+  codeKey: "The key is read from the environment variable OUTSPOKEN_KEY.", codeNoKey: "This server needs no key.",
   copy: "Copy", copied: "Copied", selected: "Selected: copy it with your keyboard",
   reports: "Reports", kinds: {},
-  historyAbout: "Kept in this browser only, the last 50 at most.", historyEmpty: "Nothing yet: what you ask is kept here.", clear: "Clear the history",
-  historyFull: "The browser has no room for more history, so the oldest entries were let go.",
-  historyNone: "This browser keeps no history for this page.",
-  key: "Client key", keyTitle: "This server asks for a key",
-  keyAbout: "Enter the client key you were given. It is kept until this tab is closed, and sent to this server only.", keySave: "Use this key",
-  keyWrong: "Without its key the server answers nothing.",
-  serverSaid: (status, message) => `The server said${status === "stream" ? "" : ` (${status})`}: ${message}`, unreachable: "The server cannot be reached. Is it still running?",
-  broken: "The answer ended before it was whole. Ask again.", noModels: "The server names no model.",
+  historyAbout: "Stored in this browser only, at most the last 50.", historyEmpty: "Nothing yet: your questions are stored here.", clear: "Clear the history",
+  historyFull: "The browser’s storage is full, so the oldest entries were removed.",
+  historyNone: "This browser stores no history for this page.",
+  key: "Client key", keyTitle: "This server needs a key",
+  keyAbout: "Enter your client key. It is stored until this tab is closed, and sent to this server only.", keySave: "Use this key",
+  keyWrong: "The server does not answer without a key.",
+  serverError: (status, message) => `The server reports an error${status === "stream" ? "" : ` (${status})`}: ${message}`, unreachable: "The server cannot be reached. Is it still running?",
+  broken: "The answer ended before it was complete. Ask again.", noModels: "The server lists no models.",
   singleKeys: "Single-key shortcuts",
   keys: { ask: "Ask", draw: "Draw", compare: "Compare", prompt: "To the prompt", code: "To the code", history: "History", esc: "Stop; or leave the field", help: "This list" },
-  foot: "Everything here runs between this page and its server. Probabilities are what the model states, not a reading of its logits.",
+  foot: "This page talks to its server alone. Probabilities are stated by the model, not computed from its logits.",
 };
 
 const CHINESE = {
@@ -103,7 +103,7 @@ const CHINESE = {
   download: "下載 JSON",
   draw: "抽取", drawAbout: "伺服器依機率抽出一個回答；全部抽完之前，不會重複。",
   drawnWith: (p) => `抽中機率 ${percent(p)}`,
-  again: "所有回答都已發完，因此重新開始。", anew: "重新開始",
+  again: "所有回答都已發完，因此重新開始。", recycled: "重新開始",
   fromOther: "伺服器已要來更多回答：這個回答出自較新的分布，不是畫面上的這一個。", showOther: "顯示那個分布",
   unverbalized: (text) => `模型沒有列出多個回答，而是說：${text}`,
   log: (n) => `已抽取 ${number(n)} 次`,
@@ -124,7 +124,7 @@ const CHINESE = {
   key: "用戶端金鑰", keyTitle: "本伺服器需要金鑰",
   keyAbout: "請輸入您的用戶端金鑰。金鑰只保留到此分頁關閉為止，也只會送往本伺服器。", keySave: "使用這把金鑰",
   keyWrong: "沒有金鑰，伺服器便不會回應。",
-  serverSaid: (status, message) => `伺服器回覆${status === "stream" ? "" : `（${status}）`}：${message}`, unreachable: "連不上伺服器。它還在執行嗎？",
+  serverError: (status, message) => `伺服器回覆${status === "stream" ? "" : `（${status}）`}：${message}`, unreachable: "連不上伺服器。它還在執行嗎？",
   broken: "回覆在完成之前中斷了，請再問一次。", noModels: "伺服器沒有列出任何模型。",
   singleKeys: "啟用單鍵快速鍵",
   keys: { ask: "提問", draw: "抽取", compare: "比較", prompt: "移到提示詞", code: "移到程式碼", history: "紀錄", esc: "停止；或離開欄位", help: "顯示本表" },
@@ -134,7 +134,7 @@ const CHINESE = {
 const LANGUAGES = { en: ENGLISH, "zh-Hant": CHINESE };
 let language = "en";
 
-/** The text of a name in the page's language, made with what stands in it. */
+/** The text with this name in the page's language, with its values filled in. */
 export function t(name, ...values) {
   const text = LANGUAGES[language][name];
   return typeof text === "function" ? text(...values) : text;
@@ -152,7 +152,7 @@ export function moment(milliseconds) {
   return new Date(milliseconds).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 }
 
-/** The language of the page: what was chosen, or the first of the reader's languages that is spoken here. */
+/** The language of the page: the chosen one, or the first of the browser's languages that the page has. */
 export function preferred(chosen) {
   if (chosen in LANGUAGES) return chosen;
   const first = navigator.languages.find((tag) => /^(en|zh)\b/i.test(tag)) ?? "en";
@@ -163,8 +163,8 @@ export function other() {
   return language === "en" ? "zh-Hant" : "en";
 }
 
-/** Put the whole page into a language. What was said before in another stays as it was said. */
-export function speak(wanted) {
+/** Show the whole page in a language. Messages that were shown before keep theirs. */
+export function setLanguage(wanted) {
   language = wanted;
   document.documentElement.lang = wanted;
   for (const place of document.querySelectorAll("[data-t]")) place.textContent = t(place.dataset.t);
@@ -176,24 +176,24 @@ export function speak(wanted) {
   switcher.lang = other();
 }
 
-let said = 0;
+let announced = 0;
 
-/** Tell a screen reader, at most every two seconds unless it matters. */
+/** Announce a text to screen readers, at most every two seconds unless it matters. */
 export function announce(text, matters = false) {
-  if (!matters && performance.now() - said < 2000) return;
-  said = performance.now();
+  if (!matters && performance.now() - announced < 2000) return;
+  announced = performance.now();
   document.getElementById("live").textContent = text;
 }
 
-/** Say what went wrong next to where it did; a null takes it away. What was stopped on purpose is no error. */
+/** Show an error beside its cause; null removes it. What the reader stopped is no error. */
 export function complain(place, error) {
   const stopped = error?.name === "AbortError";
-  place.textContent = !error ? "" : stopped ? t("stopped") : inWords(error);
+  place.textContent = !error ? "" : stopped ? t("stopped") : describe(error);
   place.classList.toggle("calm", stopped);
   if (error) announce(place.textContent, true);
 }
 
-function inWords(error) {
-  if (error.status) return t("serverSaid", error.status, error.message);
+function describe(error) {
+  if (error.status) return t("serverError", error.status, error.message);
   return error instanceof TypeError ? t("unreachable") : error.message;
 }

@@ -1,0 +1,140 @@
+"""Errors in OpenAI's form: the status, the body and the headers that a client receives. No HTTP here.
+
+No message contains an address, and failures that only the operator can fix are described in the log alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TypedDict
+
+from outspoken.errors import (
+    MissingExtraError,
+    MissingKeyError,
+    OutspokenError,
+    PromptTooLongError,
+    ProviderError,
+    ReplyError,
+    StoppedError,
+    TailError,
+    UsageError,
+)
+from outspoken.models.openai_errors import one_line
+
+__all__ = ["ErrorDocument", "RequestError", "error_body", "error_headers", "without_addresses"]
+
+_ADDRESS = re.compile(r"\b(?:https?|wss?)://[^\s'\"<>()]*[^\s'\"<>().,:;#]")
+_LONGEST_MESSAGE = 500
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+# Statuses of the upstream that the client can act on; any other one is the gateway's failure.
+_CLIENT_STATUSES = frozenset({400, 404, 413, 415, 422, 429})
+_OVERLOADED = frozenset({503, 529})
+_TIMED_OUT = frozenset({408, 504})
+_GATEWAY_CODES = {502: "upstream_error", 503: "upstream_overloaded", 504: "upstream_timeout"}
+
+
+class RequestError(UsageError):
+    """A request that cannot be answered, with the fields of OpenAI's error form.
+
+    `status` is the HTTP status, `param` the field at fault, `retry_after` the seconds after which the same request
+    may succeed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class ErrorFields(TypedDict):
+    """The content of an error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorDocument(TypedDict):
+    """The body of every response that is an error."""
+
+    error: ErrorFields
+
+
+def error_body(error: Exception) -> tuple[int, ErrorDocument]:
+    """The HTTP status and the body for an error."""
+    status, code, message = _classified(error)
+    return status, {
+        "error": {
+            "message": without_addresses(message),
+            "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+            "param": error.param if isinstance(error, RequestError) else None,
+            "code": code,
+        }
+    }
+
+
+def without_addresses(message: str) -> str:
+    """A message as one line, with addresses replaced: clients do not learn where the upstream is."""
+    return one_line(_ADDRESS.sub("the upstream", message[: 4 * _LONGEST_MESSAGE]), longest=_LONGEST_MESSAGE)
+
+
+def error_headers(error: Exception) -> dict[str, str]:
+    """The headers for an error: Retry-After and WWW-Authenticate, if they apply."""
+    headers = {}
+    wait = error.retry_after if isinstance(error, RequestError | ProviderError) else None
+    if wait is not None and math.isfinite(wait):
+        headers["Retry-After"] = str(math.ceil(wait))
+    if isinstance(error, RequestError) and error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def _classified(error: Exception) -> tuple[int, str | None, str]:
+    """Status, code and message."""
+    match error:
+        case RequestError():
+            return error.status, error.code, str(error)
+        case PromptTooLongError():
+            return 400, "context_length_exceeded", str(error)
+        case MissingExtraError() | MissingKeyError():
+            message = "this server cannot reach the model: its operator finds the reason in the log"
+            return 500, "server_misconfigured", message
+        case UsageError():
+            return 400, None, str(error)
+        case TailError():
+            return 422, "empty_tail", str(error)
+        case ReplyError():
+            return 502, "unreadable_reply", str(error)
+        case ProviderError():
+            return _provider_failure(error)
+        case StoppedError():
+            return 503, "stopping", str(error)
+        case OutspokenError():
+            return 500, "internal_error", "this server failed internally: its operator finds the reason in the log"
+    return 500, "internal_error", "an unexpected error in this server: its operator finds the reason in the log"
+
+
+def _provider_failure(error: ProviderError) -> tuple[int, str | None, str]:
+    status = error.status
+    if status in (401, 402, 403):
+        message = "the upstream did not accept this server's key: its operator must check it"
+        return 502, "upstream_authentication", message
+    if status in _CLIENT_STATUSES:
+        return status, {404: "model_not_found", 429: "rate_limit_exceeded"}.get(status), str(error)
+    if status in _TIMED_OUT or (status is None and isinstance(error.original, TimeoutError)):
+        status = 504
+    else:
+        status = 503 if status in _OVERLOADED else 502
+    return status, _GATEWAY_CODES[status], str(error)

@@ -156,7 +156,7 @@ async def test_no_records_one_record_and_equal_ones(tmp_path: Path) -> None:
     step = step_of(tmp_path, ["tea 1"] * 5 + ["茶 1"] * 4)
     outcome = await run(BalanceOptions(most=3, clusters=6), step)
     assert outcome.figures["sizes_before"] == [5, 4]
-    assert outcome.warnings == ("the records have only 2 different embeddings: so many clusters there are",)
+    assert outcome.warnings == ("the records have only 2 different embeddings, so there are only 2 clusters",)
     assert Counter(row["text"] for row in rows_of(step)[0]) == {"tea 1": 3, "茶 1": 3}
 
 
@@ -212,7 +212,7 @@ def test_as_good_as_scipys(seed: int) -> None:
 
 
 def test_planted_clusters_are_found_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kmeans, "_LEARNT_FROM_EACH", 20)
+    monkeypatch.setattr(kmeans, "_SAMPLE_PER_CLUSTER", 20)
     centres = unit(10, 32, 5)
     truth = np.random.default_rng(6).integers(0, 10, 5000)
     vectors = centres[truth] + 0.05 * unit(5000, 32, 7)
@@ -268,7 +268,7 @@ def test_an_embedder_that_does_not_exist() -> None:
 async def test_cancelled_while_clustering(tmp_path: Path) -> None:
     step = step_of(tmp_path, many(600, 600))
     task = asyncio.create_task(run(BalanceOptions(most=2, clusters=300), step))
-    while step.watch.what != "clustering":
+    while step.progress.stage != "clustering":
         await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -102,7 +102,7 @@ async def test_copies_in_any_script_go_and_the_rest_stays(tmp_path: Path, bench:
         "benchmarks": [{"file": "bench.jsonl", "questions": 5, "removed": 5}],
     }
     assert outcome.warnings == (
-        "1 of 5 questions have fewer than 8 words: by its words only a record that asks just the same is found",
+        "1 of 5 questions have fewer than 8 words: of these only exact copies are recognised by their words",
     )
 
 
@@ -222,7 +222,7 @@ async def test_planted_in_many_records(tmp_path: Path) -> None:
         for at, number in planted.items()
     }
     assert outcome.kept == 19_996
-    assert (step.watch.done, step.watch.total) == (16_384, 20_000)
+    assert (step.progress.done, step.progress.total) == (16_384, 20_000)
 
 
 class Counted:
@@ -323,7 +323,7 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
             ["b.jsonl has no column 'question', ", "frage, 答案", 'column = "NAME"'],
         ),
         ("b.jsonl", '{"question": "1?"}\n{"question": ""}', ["b.jsonl:2: no text in the column 'question'"]),
-        ("b.jsonl", '{"question": "1?"}\n{"question": 7}', ["b.jsonl:2: no text", "mend"]),
+        ("b.jsonl", '{"question": "1?"}\n{"question": 7}', ["b.jsonl:2: no text", "correct"]),
         ("b.jsonl", '{"question": "1?"}\n{"quest', ["b.jsonl:2: not JSON", "remove it"]),
         ("b.jsonl", "", ["b.jsonl holds no rows"]),
         ("b.json", '{"question": "1?"}', ["b.json must hold a JSON array"]),
@@ -347,7 +347,7 @@ async def test_files_that_are_no_benchmarks(
     assert all(part in str(raised.value) for part in told), raised.value
     assert not step.out.exists()
     with pytest.raises(UsageError):
-        decontaminate.check(options)
+        options.check()
 
 
 async def test_records_without_a_text(tmp_path: Path, bench: str) -> None:

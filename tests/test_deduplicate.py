@@ -270,15 +270,15 @@ def test_a_file_that_is_none(tmp_path: Path):
 @pytest.mark.parametrize("stage", ["reading", "sorting", "comparing", "writing"])
 async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, stage: str):
     class Cancelling(StepProgress):
-        def tell(self, what: str, done: int, total: int | None = None) -> None:
-            super().tell(what, done, total)
+        def update(self, what: str, done: int, total: int | None = None) -> None:
+            super().update(what, done, total)
             if what == stage:
                 loop.call_soon_threadsafe(task.cancel)
                 reached.wait(10)
 
     loop, reached = asyncio.get_running_loop(), threading.Event()
     path = source(tmp_path, many(20_000), 1000)
-    at = step(path, watch=Cancelling())
+    at = step(path, progress=Cancelling())
     task = asyncio.ensure_future(run(DeduplicateOptions(), at))
     await asyncio.sleep(0)
     task.add_done_callback(lambda _: None)
@@ -287,6 +287,6 @@ async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, 
     reached.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert at.watch.what == stage
+    assert at.progress.stage == stage
     assert sorted(os.listdir(tmp_path)) == ["01-generate.parquet"]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("outspoken-near")]

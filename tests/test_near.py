@@ -19,20 +19,20 @@ pytest.importorskip("scipy", reason="extra `synth` is not installed")
 from outspoken.errors import UsageError  # noqa: E402
 from outspoken.same_text import text_key  # noqa: E402
 from outspoken.synth.dedup import greedy  # noqa: E402
-from outspoken.synth.dedup.greedy import COMPARED, decide  # noqa: E402
+from outspoken.synth.dedup.greedy import MAX_COMPARED, decide  # noqa: E402
 from outspoken.synth.dedup.minhash import (  # noqa: E402  # noqa: E402
-    band_keys,
+    band_keys_of,
     bands_for,
-    digests,
+    digests_of,
     jaccards,
+    map_in_threads,
     signatures,
-    spread,
 )
 from outspoken.synth.dedup.search import (  # noqa: E402
-    companions,
-    firsts,
+    connected_pieces,
+    first_equal,
     near_duplicates,
-    pieces,
+    neighbours,
 )
 
 LATIN, CHINESE, KANA = (
@@ -193,7 +193,7 @@ def test_many_that_share_a_template_are_not_compared_with_all_others_and_twins_a
     assert time.process_time() - began < 30
     assert found.crowded > 1000
     assert max(compared) <= 4096
-    assert sum(compared) <= (COMPARED + 1) * len(texts + twins)
+    assert sum(compared) <= (MAX_COMPARED + 1) * len(texts + twins)
     planted = [similarity(text, twin) >= 0.9 for text, twin in zip(texts, twins, strict=False)]
     removed = found.stands_for[4000:] < 4000
     assert removed[planted].mean() > 0.95
@@ -237,7 +237,7 @@ def test_signatures_agree_as_often_as_shingles_do_and_bands_find_as_many_as_theo
     assert abs(errors.mean()) < 4 * errors.std() / len(errors) ** 0.5 + 1e-9
     assert errors.std() < 1.3 * np.sqrt(true * (1 - true) / 64).mean()
     bands = bands_for(0.9)
-    hit = (band_keys(a, bands) == band_keys(b, bands)).any(axis=0)
+    hit = (band_keys_of(a, bands) == band_keys_of(b, bands)).any(axis=0)
     expected = float(np.mean([bands.recall(each) for each in true]))
     assert hit.mean() > expected - 4 * (expected * (1 - expected) / len(hit)) ** 0.5 - 0.01
 
@@ -253,7 +253,7 @@ def test_bands_are_as_wide_as_the_wanted_recall_allows(threshold: float):
 
 @given(st.lists(st.text("ab", max_size=3)))
 def test_the_first_record_of_each_text(keys: list[str]):
-    assert firsts(digests(keys)).tolist() == [keys.index(key) for key in keys]
+    assert first_equal(digests_of(keys)).tolist() == [keys.index(key) for key in keys]
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=40), st.integers(1, 200))
@@ -261,7 +261,10 @@ def test_what_is_connected_stays_in_one_piece(rows: list[tuple[int, int]], most:
     bands = np.array(rows, dtype=np.uint32).T
     alive = np.arange(len(rows))
     lengths = np.full(len(rows), 10, dtype=np.int32)
-    found = [piece.tolist() for piece in pieces([companions(band, alive=alive) for band in bands], lengths, most)]
+    found = [
+        piece.tolist()
+        for piece in connected_pieces([neighbours(band, candidates=alive) for band in bands], lengths, most)
+    ]
     group = {at: {at} for at in range(len(rows))}
     for at, one in enumerate(rows):
         for other in range(at):
@@ -290,7 +293,7 @@ def test_work_in_threads_keeps_the_order_and_holds_few_items():
         time.sleep(0.001 * (number % 3))
         return number
 
-    results = spread(slow, numbers())
+    results = map_in_threads(slow, numbers())
     assert next(results) == 0
     assert len(drawn) < 10
     assert list(results) == list(range(1, 100))
@@ -304,7 +307,7 @@ def test_an_error_in_a_thread_ends_the_work():
 
     before = threading.active_count()
     with pytest.raises(KeyError):
-        list(spread(fail, range(1000)))
+        list(map_in_threads(fail, range(1000)))
     assert threading.active_count() == before
 
 

@@ -542,15 +542,15 @@ def test_deduplicating_gives_what_one_machine_gives(
     records(tmp_path, many(3000), 100)
 
     class Stopping(StepProgress):
-        def tell(self, what: str, done: int, total: int | None = None) -> None:
-            if what == "comparing":
+        def update(self, stage: str, done: int, total: int | None = None) -> None:
+            if stage == "comparing":
                 raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
         asyncio.run(
             run(
                 DeduplicateOptions(),
-                Step("04-stopped", tmp_path, path, engine=ExecutionEngine("ray"), watch=Stopping()),
+                Step("04-stopped", tmp_path, path, engine=ExecutionEngine("ray"), progress=Stopping()),
             )
         )
     assert not list(tmp_path.glob("*04-*"))

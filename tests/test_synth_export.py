@@ -20,10 +20,12 @@ pa = pytest.importorskip("pyarrow", reason="extra `synth` is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.errors import OutputError, UnknownNameError, UsageError  # noqa: E402
-from outspoken.synth.steps.dataset_card import ExportContents, card  # noqa: E402
-from outspoken.synth.spec import spec_text  # noqa: E402
+from outspoken.synth.manifest import StepManifest  # noqa: E402
+from outspoken.synth.spec_writer import spec_text  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
+from outspoken.synth.steps.dataset_card import card  # noqa: E402
 from outspoken.synth.steps.export import NO_COMPLETION, NO_PROMPT, ExportOptions, run  # noqa: E402
+from outspoken.synth.steps.export_files import ExportContents  # noqa: E402
 
 TEXTS = ["Two and two?", "二加二等于几？", "كم يساوي اثنان زائد اثنين؟", "🍎 + 🍏 = ?"]
 ROWS: list[dict[str, Any]] = [
@@ -361,7 +363,9 @@ async def test_the_card(tmp_path: Path) -> None:
     ],
 )
 def test_licences(tmp_path: Path, licence: str, told: dict[str, str]) -> None:
-    text = card(Step("02-export", tmp_path), [], {"licence": licence}, ExportContents(3, 0, {"train.jsonl": 3}))
+    text = card(
+        Step("02-export", tmp_path), [], {"licence": licence}, ExportContents(3, 0, {"train.jsonl": 3}), {}
+    )
     front = front_of(text)
     assert {key: value for key, value in front.items() if key.startswith("license")} == told
     assert (licence or "unknown, none was stated") in text
@@ -382,7 +386,11 @@ values = st.recursive(
 
 @given(names, st.dictionaries(names.filter(lambda name: name != "asking"), values, max_size=4))
 def test_any_settings_come_back_from_the_spec(name: str, settings: dict[str, Any]) -> None:
-    told = tomllib.loads(spec_text(name, None, [manifest("01-x", "mine", None, settings=settings, model="m")]))
+    told = tomllib.loads(
+        spec_text(
+            name, None, [StepManifest.from_dict(manifest("01-x", "mine", None, settings=settings, model="m"))]
+        )
+    )
     written = {key: value for key, value in settings.items() if value != {}}
     assert told == {"name": name, "model": "m", "seed": 7, "step": [{"do": "mine", **written}]}
 
@@ -466,7 +474,7 @@ async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
     (tmp_path / "export" / "train.jsonl").write_text("earlier")
     before = files_in(tmp_path)
     task = asyncio.create_task(run(ExportOptions(formats=("chat", "preferences", "parquet", "datasets")), step))
-    while not step.watch.done:
+    while not step.progress.done:
         await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

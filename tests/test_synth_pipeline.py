@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ pytest.importorskip("pyarrow")
 
 from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
 from outspoken.synth import pipeline as pipelines
+from outspoken.synth.manifest import StepManifest
 from outspoken.synth.pipeline import Pipeline
-from outspoken.synth.records import count, fill, rows_in
+from outspoken.synth.record_templates import fill
+from outspoken.synth.records import count, rows_in
 from outspoken.synth.spec import read
 from outspoken.synth.steps import generate
 
@@ -37,16 +38,16 @@ REPORT = '[report]\nembedder = "none"\n'
 async def run(folder: Path, text: str, url: str, **options: Any) -> tuple[dict[str, Any], dict[str, bool]]:
     """The summary, and which steps were done just now."""
     spec = read(f"{text}\n{REPORT}", where="mine.toml", stem="mine", folder=folder.parent)
-    running = Pipeline(spec.changed(model=f"{url}#teacher"), folder)
+    pipeline = Pipeline(spec.changed(model=f"{url}#teacher"), folder)
     done: dict[str, bool] = {}
 
-    def told(manifest: Mapping[str, Any], now: bool) -> None:
-        done[manifest["step"]] = now
+    def on_step(manifest: StepManifest, just_now: bool) -> None:
+        done[manifest.step] = just_now
 
     try:
-        return await running.run(told=told, **options), done
+        return (await pipeline.run(on_step=on_step, **options)).to_dict(), done
     finally:
-        running.close()
+        pipeline.close()
 
 
 def records(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -212,7 +213,7 @@ async def test_a_folder_of_something_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     spec = read(GENERATE, where="mine.toml", stem="mine")
     held = Pipeline(spec, tmp_path / "out")
-    with pytest.raises(UsageError, match="another process works in"):
+    with pytest.raises(UsageError, match="another process is writing"):
         Pipeline(spec, tmp_path / "out")
     held.close()
     other = read(GENERATE, where="other.toml", stem="other")
@@ -224,7 +225,7 @@ async def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         await run(tmp_path / "out", GENERATE.replace("40", "8"), served.base_url)
         monkeypatch.setattr(pipelines, "_ROOM", 2**60)
-        with pytest.raises(OutputError, match="make room, then run the same command again"):
+        with pytest.raises(OutputError, match="make room, then give the same command again"):
             await run(tmp_path / "out", GENERATE.replace("40", "8") + DEDUPLICATE, served.base_url)
     assert count(tmp_path / "out" / "01-generate.parquet") == 8
 
@@ -291,10 +292,10 @@ async def test_records_get_their_own_answers_whatever_their_ids(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("for r in records: yield {**r, 'id': ''}", "an id is a text that is not empty"),
-        ("return 5", "no list and no iterator"),
+        ("for r in records: yield {**r, 'id': ''}", "an id is a text, and not empty"),
+        ("return 5", "not a list or an iterator"),
         ("raise SystemExit(7)", "sys.exit(7)"),
-        ("for r in records: yield {**r, 'text': '\\ud800'}", "values for text that make no column"),
+        ("for r in records: yield {**r, 'text': '\\ud800'}", "values for text that cannot form a column"),
         ("yield {'id': 'x', 'text': 'a'}; yield {'id': 'x', 'text': 'b'}", "two records with the id 'x'"),
         ("yield {'id': 'x'}", "without text"),
         ("next(records); x = 1 / 0; yield x", "division by zero, line 2"),
@@ -386,7 +387,7 @@ async def test_what_is_damaged_is_made_anew_from_the_ledger(tmp_path: Path) -> N
             path.write_bytes(bytes(path.stat().st_size))
         (folder / "01-generate" / "round-01.json").write_text("{")
         (folder / "02-deduplicate.json").write_text("{}")
-        with pytest.raises(UsageError, match="make it anew with --from generate"):
+        with pytest.raises(UsageError, match="make it again with --from generate"):
             await run(folder, text, served.base_url)
         await run(folder, text, served.base_url, first="generate")
     assert records(folder, "01-generate") == before
@@ -403,7 +404,7 @@ async def test_a_key_in_a_url_is_told_to_nobody(tmp_path: Path) -> None:
 
 
 async def test_without_a_count_each_topic_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "_FIRST_ASKS", 2)
+    monkeypatch.setattr(generate, "_FIRST_PROMPTS", 2)
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE.replace("count = 40\n", ""), served.base_url)
     assert summary["steps"][0]["figures"]["rounds"] == 2

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.measure import lexical
 from outspoken.measure.tokenization import words
 from outspoken.models.local import Local
+from outspoken.report.format import share
 from outspoken.synth.records import rows_in
-from outspoken.synth.report import charts, coverage_map, diversity
-from outspoken.synth.report import document as report_document
+from outspoken.synth.report import builder, charts, coverage_map, diversity
 from outspoken.synth.report import text as report_text
 from outspoken.synth.report.diversity import TextPool, size_of
+from outspoken.synth.report.document import PipelineReport, RecordExample
+from outspoken.synth.report.html_page import render_page, write_page
 from outspoken.synth.report.samples import RecordSample
 from outspoken.synth.steps.base import StepProgress
 
 STEPS = ("01-generate", "02-deduplicate", "03-decontaminate", "04-answer", "05-verify", "06-balance", "07-export")
-Document = dict[str, Any]
 
 
 class ByTopic:
@@ -59,15 +61,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(folder: Path) -> Document:
-    return asyncio.run(report_document.measure(folder, embedder="none", planned=STEPS))
+def plain(folder: Path) -> PipelineReport:
+    return asyncio.run(builder.build_report(folder, embedder="none", planned=STEPS))
 
 
 @pytest.fixture(scope="module")
-def mapped(folder: Path) -> Document:
+def mapped(folder: Path) -> PipelineReport:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_document, "embedder_named", lambda name: ByTopic(folder))
-        return asyncio.run(report_document.measure(folder, name="Fractions & <b>more</b>", planned=STEPS))
+        patch.setattr(builder, "embedder_named", lambda name: ByTopic(folder))
+        return asyncio.run(builder.build_report(folder, name="Fractions & <b>more</b>", planned=STEPS))
 
 
 def texts_in(folder: Path, name: str) -> list[str]:
@@ -81,81 +83,83 @@ def main_part(html: str) -> str:
 # Counts and cost.
 
 
-def test_the_steps_are_those_of_the_files(folder: Path, plain: Document) -> None:
-    assert [entry["step"] for entry in plain["steps"]] == list(STEPS)
+def test_the_steps_are_those_of_the_files(folder: Path, plain: PipelineReport) -> None:
+    assert [entry.step for entry in plain.steps] == list(STEPS)
     left = 300
-    for entry in plain["steps"]:
-        kept = len(texts_in(folder, entry["step"]))
-        assert (entry["records"], entry["kept"]) == (left, kept)
-        assert entry["yield"] == pytest.approx(kept / left)
-        assert entry["cumulative"] == pytest.approx(kept / 300)
-        removed = folder / f"{entry['step']}.removed.parquet"
+    for entry in plain.steps:
+        kept = len(texts_in(folder, entry.step))
+        assert (entry.records, entry.kept) == (left, kept)
+        assert entry.kept_share == pytest.approx(kept / left)
+        assert entry.cumulative == pytest.approx(kept / 300)
+        removed = folder / f"{entry.step}.removed.parquet"
         reasons = Counter(row["reason"] for row in rows_in(removed)) if removed.exists() else {}
-        assert entry["removed"] == reasons
+        assert entry.removed == reasons
         left = kept
-    assert (plain["generated"], plain["kept"]) == (300, left)
-    assert plain["unfinished"] == []
+    assert (plain.generated, plain.kept) == (300, left)
+    assert plain.unfinished == ()
 
 
-def test_an_accepted_record_bears_the_cost_of_all_steps(plain: Document) -> None:
-    each, kept = plain["cost"]["per_record"], plain["kept"]
-    assert each["requests"] == pytest.approx((300 // 4 + 4 * 300) / kept)
-    assert each["tokens"] == pytest.approx((61 + 900) * 300 / kept)
-    assert each["usd"] == pytest.approx((0.00031 + 0.0011) * 300 / kept)
-    assert each["seconds"] == pytest.approx((61.2 + 0.8 + 610.0 + 4 * 12.5) / kept)
+def test_an_accepted_record_bears_the_cost_of_all_steps(plain: PipelineReport) -> None:
+    each, kept = plain.cost.per_record, plain.kept
+    assert each.requests == pytest.approx((300 // 4 + 4 * 300) / kept)
+    assert each.tokens == pytest.approx((61 + 900) * 300 / kept)
+    assert each.usd == pytest.approx((0.00031 + 0.0011) * 300 / kept)
+    assert each.seconds == pytest.approx((61.2 + 0.8 + 610.0 + 4 * 12.5) / kept)
     assert report_text.lead(plain).startswith(f"300 generated, {kept} kept ({100 * kept / 300:.0f} %); ")
 
 
 def test_the_document_is_in_the_folder_and_draws_the_same_page(folder: Path, tmp_path: Path) -> None:
-    document = asyncio.run(report_document.measure(folder, embedder="none"))
+    document = asyncio.run(builder.build_report(folder, embedder="none"))
     read = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert read == document
-    page = report_document.write(read, tmp_path)
+    assert read == document.to_dict()
+    assert PipelineReport.from_dict(read) == document
+    assert read["steps"][1]["yield"] == document.steps[1].kept_share
+    page = write_page(PipelineReport.from_dict(read), tmp_path)
     assert page == tmp_path / "report.html"
-    assert page.read_text(encoding="utf-8") == report_document.render(document)
+    assert page.read_text(encoding="utf-8") == render_page(document)
 
 
 # Diversity.
 
 
-def test_all_steps_are_measured_on_as_many_records(folder: Path, plain: Document) -> None:
-    rows = plain["diversity"]["steps"]
+def test_all_steps_are_measured_on_as_many_records(folder: Path, plain: PipelineReport) -> None:
+    rows = plain.diversity.steps
     last = [text for text in texts_in(folder, STEPS[-1]) if words(text)]
-    assert {row["n"] for row in rows} == {len(last)} == {plain["diversity"]["n"]}
-    figures = rows[-1]["measures"]
-    assert figures["distinct_2"]["value"] == pytest.approx(lexical.distinct_n(last, 2))
-    assert figures["self_bleu"]["value"] == pytest.approx(lexical.self_bleu(last))
-    assert rows[-1]["choices"] == 1
-    assert figures["self_bleu"]["low"] is None
+    assert {row.n for row in rows} == {len(last)} == {plain.diversity.n}
+    figures = rows[-1].measures
+    assert figures["distinct_2"].value == pytest.approx(lexical.distinct_n(last, 2))
+    assert figures["self_bleu"].value == pytest.approx(lexical.self_bleu(last))
+    assert rows[-1].choices == 1
+    assert figures["self_bleu"].low is None
     for row in rows[:5]:
-        assert row["choices"] == diversity.CHOICES
-        for name, entry in row["measures"].items():
-            assert entry["low"] <= entry["value"] <= entry["high"], (row["step"], name)
+        assert row.choices == diversity.CHOICES
+        for name, spread in row.measures.items():
+            assert spread.low <= spread.value <= spread.high, (row.step, name)
     whole = texts_in(folder, STEPS[0])
-    assert rows[0]["measures"]["self_bleu"]["value"] < lexical.self_bleu([t for t in whole if words(t)])
+    assert rows[0].measures["self_bleu"].value < lexical.self_bleu([t for t in whole if words(t)])
 
 
 def test_the_figures_of_a_step_are_those_of_its_random_choices() -> None:
     texts = tuple(row["text"] for row in generated(60, 3) if words(row["text"]))
     pools = [TextPool("01-a", "a", 60, texts), TextPool("02-b", "b", 20, texts[:20])]
-    rows = asyncio.run(diversity.diversity(pools, 20, None, 7, StepProgress()))
+    rows = asyncio.run(diversity.measure_diversity(pools, 20, None, 7, StepProgress())).steps
     rng = np.random.default_rng([7, False])
     found = [
         lexical.compression_ratio([texts[at] for at in np.sort(rng.choice(len(texts), 20, replace=False))])
         for _ in range(diversity.CHOICES)
     ]
-    entry = rows[0]["measures"]["compression_ratio"]
-    assert (entry["low"], entry["high"]) == (min(found), max(found))
-    assert entry["value"] == pytest.approx(sum(found) / len(found))
+    spread = rows[0].measures["compression_ratio"]
+    assert (spread.low, spread.high) == (min(found), max(found))
+    assert spread.value == pytest.approx(sum(found) / len(found))
 
 
-def test_vectors_are_measured_beside_words(folder: Path, mapped: Document) -> None:
-    names = [measure["name"] for measure in mapped["diversity"]["measures"]]
+def test_vectors_are_measured_beside_words(folder: Path, mapped: PipelineReport) -> None:
+    names = [measure.name for measure in mapped.diversity.measures]
     assert names[:2] == ["semantic_diversity", "vendi"]
-    rows = mapped["diversity"]["steps"]
+    rows = mapped.diversity.steps
     # Balance takes from the fullest topic, so meaning spreads, and by more than chance.
-    assert rows[-1]["measures"]["vendi"]["value"] > rows[4]["measures"]["vendi"]["high"]
-    assert 1 < rows[0]["measures"]["vendi"]["value"] < 8
+    assert rows[-1].measures["vendi"].value > rows[4].measures["vendi"].high
+    assert 1 < rows[0].measures["vendi"].value < 8
 
 
 @pytest.mark.parametrize(
@@ -171,81 +175,81 @@ def test_a_tiny_step_does_not_decide_for_all(sizes: tuple[int, ...], sample: int
 def test_what_is_undefined_is_said(tmp_path: Path) -> None:
     rows = [{"id": str(at), "text": text} for at, text in enumerate(["猫", "犬", "鳥", "魚"])]
     step(tmp_path, "01-generate", rows)
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
-    (entry,) = document["diversity"]["steps"]
-    assert "distinct_2" in entry["undefined"]
-    assert "distinct_2" not in entry["measures"]
-    assert "What is undefined here" in report_document.render(document)
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
+    (row,) = document.diversity.steps
+    assert "distinct_2" in row.undefined
+    assert "distinct_2" not in row.measures
+    assert "What is undefined here" in render_page(document)
 
 
 # The map.
 
 
-def test_every_point_has_the_fate_of_its_record(folder: Path, mapped: Document) -> None:
-    points = mapped["map"]["points"]
-    fates = Counter(point["fate"] for point in points)
-    lost = {entry["label"]: sum(entry["removed"].values()) for entry in mapped["steps"]}
+def test_every_point_has_the_fate_of_its_record(folder: Path, mapped: PipelineReport) -> None:
+    points = mapped.map.points
+    fates = Counter(point.fate for point in points)
+    lost = {entry.label: sum(entry.removed.values()) for entry in mapped.steps}
     expected = {label: count for label, count in lost.items() if count}
     # The record of nothing but marks has no words, but it has a meaning to the embedder.
-    assert fates == {**expected, "kept": mapped["kept"]}
-    assert set(mapped["map"]["fates"]) == set(fates)
+    assert fates == {**expected, "kept": mapped.kept}
+    assert set(mapped.map.fates) == set(fates)
     kept = set(texts_in(folder, STEPS[-1]))
-    assert all(point["text"] in kept for point in points if point["fate"] == "kept" and len(point["text"]) < 200)
+    assert all(point.text in kept for point in points if point.fate == "kept" and len(point.text) < 200)
 
 
-def test_clusters_are_what_was_planted(mapped: Document) -> None:
-    clusters = mapped["clusters"]
-    assert sum(cluster["generated"] for cluster in clusters) == 300
-    assert sum(cluster["kept"] for cluster in clusters) == mapped["kept"]
-    sizes = [cluster["generated"] for cluster in clusters]
+def test_clusters_are_what_was_planted(mapped: PipelineReport) -> None:
+    clusters = mapped.clusters
+    assert sum(cluster.generated for cluster in clusters) == 300
+    assert sum(cluster.kept for cluster in clusters) == mapped.kept
+    sizes = [cluster.generated for cluster in clusters]
     assert sizes == sorted(sizes, reverse=True)
     things = {thing for things in TOPICS.values() for thing in things}
     for cluster in clusters:
         topics = {
             topic
             for topic, things in TOPICS.items()
-            for text in cluster["examples"]
+            for text in cluster.examples
             if any(thing in text for thing in things)
         }
         assert len(topics) <= 1
-        assert 1 <= len(cluster["examples"]) <= 3
-    assert any(word in " ".join(things) for word in clusters[0]["words"])
-    said = report_text.clustered(clusters)
+        assert 1 <= len(cluster.examples) <= 3
+    assert any(word in " ".join(things) for word in clusters[0].words)
+    said = report_text.extreme_clusters(clusters)
     assert said.startswith("Fullest: cluster ")
-    assert str(min(cluster["kept"] for cluster in clusters)) in said.split("Emptiest")[1]
+    assert str(min(cluster.kept for cluster in clusters)) in said.split("Emptiest")[1]
 
 
 def test_a_plane_holds_as_much_of_the_variance_as_a_plane_can() -> None:
     vectors = np.random.default_rng(2).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1] + 9
-    found = coverage_map.plane(vectors)
+    found = coverage_map.project(vectors)
     centred = vectors - vectors.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(found.points), np.abs(u[:, :2] * s[:2]), atol=1e-9)
     np.testing.assert_allclose(found.explained, (s**2 / (s**2).sum())[:2])
-    again = coverage_map.plane(np.vstack([vectors[25:], vectors[:25]]))
+    again = coverage_map.project(np.vstack([vectors[25:], vectors[:25]]))
     np.testing.assert_allclose(again.points, np.vstack([found.points[25:], found.points[:25]]), atol=1e-9)
-    assert coverage_map.plane(np.ones((3, 4))).explained == (0.0, 0.0)
-    assert coverage_map.plane(np.arange(3.0)[:, None]).points.shape == (3, 2)
+    assert coverage_map.project(np.ones((3, 4))).explained == (0.0, 0.0)
+    assert coverage_map.project(np.arange(3.0)[:, None]).points.shape == (3, 2)
 
 
 def test_planted_clusters_are_found() -> None:
     rng = np.random.default_rng(0)
     sizes = (30, 20, 10)
     vectors = np.vstack([np.eye(5)[at] + rng.normal(0, 0.1, (size, 5)) for at, size in enumerate(sizes)])
-    labels = coverage_map.clusters(vectors * rng.uniform(0.5, 3, (60, 1)), 3, 4)
+    labels = coverage_map.cluster_labels(vectors * rng.uniform(0.5, 3, (60, 1)), 3, 4)
     assert labels == [0] * 30 + [1] * 20 + [2] * 10
-    assert coverage_map.nearest(vectors, [0, 1, 59])[-1] == 59
-    assert [coverage_map.how_many(count) for count in (2, 19, 20, 72, 2000)] == [0, 0, 3, 6, 12]
+    assert coverage_map.nearest_first(vectors, [0, 1, 59])[-1] == 59
+    assert [coverage_map.cluster_count(count) for count in (2, 19, 20, 72, 2000)] == [0, 0, 3, 6, 12]
 
 
 def test_the_words_that_tell_a_cluster() -> None:
     inside = ["The cat sat.", "A cat ran.", "Cats? A cat!"]
     outside = ["The dog sat.", "A dog ran.", "The end.", "A sea."]
-    assert coverage_map.telling(inside, outside)[0] == "cat"
-    assert "the" not in coverage_map.telling(inside, outside)
-    chinese = coverage_map.telling(["小明买西瓜", "西瓜很大", "他吃西瓜"], ["小明跑步", "天气很好"])
+    assert coverage_map.distinctive_terms(inside, outside)[0] == "cat"
+    assert "the" not in coverage_map.distinctive_terms(inside, outside)
+    chinese = coverage_map.distinctive_terms(["小明买西瓜", "西瓜很大", "他吃西瓜"], ["小明跑步", "天气很好"])
     assert chinese[0] == "西瓜"
-    assert coverage_map.telling(["a b"], []) == []
+    assert coverage_map.distinctive_terms(["a b"], []) == []
 
 
 # Samples.
@@ -270,43 +274,43 @@ def test_a_sample_hangs_on_seed_and_ids_alone() -> None:
 
 
 def test_only_a_sample_is_looked_at(folder: Path) -> None:
-    document = asyncio.run(report_document.measure(folder, embedder="none", sample=40, seed=-1))
+    document = asyncio.run(builder.build_report(folder, embedder="none", sample=40, seed=-1))
     # A record without a word has no place in a measure of words.
-    assert {row["of"] for row in document["diversity"]["steps"]} <= {37, 38, 39, 40}
-    assert document["diversity"]["n"] <= 40
-    assert "Of a step with more than 40 records" in " ".join(report_text.ground(document["diversity"]))
-    assert document["covered"]["topic"]["values"][0]["generated"] > 100
+    assert {row.of for row in document.diversity.steps} <= {37, 38, 39, 40}
+    assert document.diversity.n <= 40
+    assert "Of a step with more than 40 records" in " ".join(report_text.diversity_method(document.diversity))
+    assert document.covered["topic"].values[0].generated > 100
 
 
 # Topics and examples.
 
 
-def test_topics_are_counted_and_one_that_never_came_is_named(folder: Path, plain: Document) -> None:
-    found = {entry["value"]: entry for entry in plain["covered"]["topic"]["values"]}
+def test_topics_are_counted_and_one_that_never_came_is_named(folder: Path, plain: PipelineReport) -> None:
+    found = {entry.value: entry for entry in plain.covered["topic"].values}
     came = Counter(row["topic"] for row in rows_in(folder / "01-generate.parquet"))
     kept = Counter(row["topic"] for row in rows_in(folder / "07-export.parquet"))
-    assert {name: (entry["generated"], entry["kept"]) for name, entry in found.items()} == {
+    assert {name: (entry.generated, entry.kept) for name, entry in found.items()} == {
         name: (came[name], kept[name]) for name in TOPICS
     }
-    assert "5 of 6 topics have a record that was kept" in report_document.render(plain)
+    assert "5 of 6 topics have a record that was kept" in render_page(plain)
 
 
-def test_every_reason_has_examples_and_what_stands_for_them(folder: Path, plain: Document) -> None:
-    groups = {(group["step"], group["reason"]): group for group in plain["examples"]["removed"]}
-    told = {(e["step"], reason): count for e in plain["steps"] for reason, count in e["removed"].items()}
-    assert {key: group["count"] for key, group in groups.items()} == told
+def test_every_reason_has_examples_and_what_stands_for_them(folder: Path, plain: PipelineReport) -> None:
+    groups = {(group.step, group.reason): group for group in plain.examples.removed}
+    counts = {(e.step, reason): count for e in plain.steps for reason, count in e.removed.items()}
+    assert {key: group.count for key, group in groups.items()} == counts
     kept = {row["id"]: row["text"] for row in rows_in(folder / "02-deduplicate.parquet")}
-    near = groups["02-deduplicate", "nearly the same text"]["records"]
+    near = groups["02-deduplicate", "nearly the same text"].records
     assert len(near) == 3
     for record in near:
-        assert record["because_text"] == kept[record["because_of"]]
-        assert record["similarity"] == 0.93
-    (foreign, *_) = groups["03-decontaminate", "shares 13 words with a question"]["records"]
-    assert (foreign["because_of"], foreign["because_text"]) == ("gsm8k.jsonl:17", None)
+        assert record.because_text == kept[record.because_of]
+        assert record.similarity == 0.93
+    (foreign, *_) = groups["03-decontaminate", "shares 13 words with a question"].records
+    assert (foreign.because_of, foreign.because_text) == ("gsm8k.jsonl:17", None)
     ids = {row["id"] for row in rows_in(folder / "07-export.parquet")}
-    assert len(plain["examples"]["kept"]) == 6
-    assert {record["id"] for record in plain["examples"]["kept"]} <= ids
-    assert plain["examples"]["kept"][0]["also"]["answer"].startswith("First take")
+    assert len(plain.examples.kept) == 6
+    assert {record.id for record in plain.examples.kept} <= ids
+    assert plain.examples.kept[0].also["answer"].startswith("First take")
 
 
 def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path) -> None:
@@ -317,18 +321,16 @@ def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path
     ]
     removed = [{**row, "reason": "the same text"} for row in rows[1::2]]
     step(tmp_path, "01-deduplicate", rows[::2], removed, before=30, source="00-input.parquet")
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
-    first, last = document["diversity"]["steps"]
-    assert (first["label"], first["kept"], last["kept"]) == ("the input", 30, 15)
-    assert first["measures"]["distinct"]["high"] < last["measures"]["distinct"]["value"] == 1
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
+    first, last = document.diversity.steps
+    assert (first.label, first.kept, last.kept) == ("the input", 30, 15)
+    assert first.measures["distinct"].high < last.measures["distinct"].value == 1
     assert report_text.lead(document).startswith("30 read, 15 kept (50 %)")
     assert "in the input to 100 after deduplicate" in report_text.sentences(document)[1]
-    topics = {
-        entry["value"]: (entry["generated"], entry["kept"]) for entry in document["covered"]["topic"]["values"]
-    }
+    topics = {entry.value: (entry.generated, entry.kept) for entry in document.covered["topic"].values}
     assert topics == {f"主题{at}": (10, 5) for at in range(3)}
-    assert document["examples"]["removed"][0]["records"][0]["also"]["topic"].startswith("主题")
-    assert "主题0" in report_document.render(document)
+    assert document.examples.removed[0].records[0].also["topic"].startswith("主题")
+    assert "主题0" in render_page(document)
 
 
 # What is not finished, empty or broken.
@@ -336,8 +338,8 @@ def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path
 
 def test_a_step_that_is_partly_done_is_told(tmp_path: Path) -> None:
     pipeline(tmp_path, 60, partly="the budget is spent")
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none", planned=[*STEPS, "08-mine"]))
-    html = main_part(report_document.render(document))
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none", planned=[*STEPS, "08-mine"]))
+    html = main_part(render_page(document))
     assert "07-export is only partly done: the budget is spent." in html
     assert "08-mine was not finished" in html
 
@@ -345,13 +347,13 @@ def test_a_step_that_is_partly_done_is_told(tmp_path: Path) -> None:
 def test_what_stands_behind_a_missing_step_is_of_an_earlier_run(tmp_path: Path) -> None:
     pipeline(tmp_path, 60)
     (tmp_path / "04-answer.json").unlink()
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none", planned=STEPS))
-    assert [entry["step"] for entry in document["steps"]] == list(STEPS[:3])
-    assert document["missing"] == list(STEPS[3:])
-    assert "04-answer, 05-verify, 06-balance, 07-export were not finished" in report_document.render(document)
-    alone = asyncio.run(report_document.measure(tmp_path, embedder="none"))
-    assert alone["missing"] == ["04-answer"]
-    assert any("05-verify read" in warning and "03-decontaminate kept" in warning for warning in alone["warnings"])
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none", planned=STEPS))
+    assert [entry.step for entry in document.steps] == list(STEPS[:3])
+    assert document.missing == STEPS[3:]
+    assert "04-answer, 05-verify, 06-balance, 07-export were not finished" in render_page(document)
+    alone = asyncio.run(builder.build_report(tmp_path, embedder="none"))
+    assert alone.missing == ("04-answer",)
+    assert any("05-verify read" in warning and "03-decontaminate kept" in warning for warning in alone.warnings)
 
 
 def test_nothing_left_says_which_step_removed_what(tmp_path: Path) -> None:
@@ -360,20 +362,20 @@ def test_nothing_left_says_which_step_removed_what(tmp_path: Path) -> None:
     step(tmp_path, "02-deduplicate", rows[:18], [{**r, "reason": "the same text"} for r in rows[18:]], before=30)
     gone = [{**r, "reason": "wrong" if at < 10 else "no answer"} for at, r in enumerate(rows[:18])]
     step(tmp_path, "03-verify", [], gone, before=18)
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
     lead = report_text.lead(document)
     assert lead == (
         "30 generated, none kept: deduplicate removed 12 (the same text), verify removed 18 (wrong: 10)."
     )
-    assert lead in report_document.render(document)
-    assert document["cost"]["per_record"]["seconds"] is None
+    assert lead in render_page(document)
+    assert document.cost.per_record.seconds is None
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": "1", "text": ARABIC}], [{"id": "1", "text": ""}, {"id": "2"}]])
 def test_next_to_nothing_is_drawn_too(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     step(tmp_path, "01-generate", rows)
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
-    html = main_part(report_document.render(document))
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
+    html = main_part(render_page(document))
     assert "No step kept two records" in html
     assert ("Nothing was generated" in html) == (not rows)
 
@@ -382,11 +384,11 @@ def test_a_file_that_is_missing_or_damaged_is_a_warning(tmp_path: Path) -> None:
     pipeline(tmp_path, 60)
     (tmp_path / "02-deduplicate.removed.parquet").unlink()
     (tmp_path / "06-balance.parquet").write_bytes(b"PAR1 no more")
-    document = asyncio.run(report_document.measure(tmp_path, embedder="none"))
-    assert any("02-deduplicate.removed.parquet is missing" in warning for warning in document["warnings"])
-    assert sum("06-balance.parquet" in warning for warning in document["warnings"]) == 1
-    assert "balance" in report_text.few(document["diversity"])
-    assert "2 warnings" not in report_document.render(document)
+    document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
+    assert any("02-deduplicate.removed.parquet is missing" in warning for warning in document.warnings)
+    assert sum("06-balance.parquet" in warning for warning in document.warnings) == 1
+    assert "balance" in report_text.unmeasured_steps(document.diversity)
+    assert "2 warnings" not in render_page(document)
 
 
 @pytest.mark.parametrize(
@@ -398,24 +400,24 @@ def test_what_is_no_pipeline_is_refused(name: str | None, text: str, match: str,
     if name:
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=match):
-        asyncio.run(report_document.measure(tmp_path, embedder="none"))
+        asyncio.run(builder.build_report(tmp_path, embedder="none"))
 
 
 def test_an_embedder_that_means_nothing_is_refused_and_one_that_fails_is_not(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UnknownNameError, match="minilm"):
-        asyncio.run(report_document.measure(folder, embedder="minilmm"))
+        asyncio.run(builder.build_report(folder, embedder="minilmm"))
 
     class Failing(ByTopic):
         async def embed(self, texts: list[str], progress: Any = None) -> np.ndarray[Any, Any]:
             raise ProviderError("the server is away")
 
-    monkeypatch.setattr(report_document, "embedder_named", lambda name: Failing(folder))
-    document = asyncio.run(report_document.measure(folder))
-    assert document["map"] is None
-    assert any("the server is away" in warning for warning in document["warnings"])
-    assert "the server is away" in main_part(report_document.render(document)).split('id="map"')[1]
+    monkeypatch.setattr(builder, "embedder_named", lambda name: Failing(folder))
+    document = asyncio.run(builder.build_report(folder))
+    assert document.map is None
+    assert any("the server is away" in warning for warning in document.warnings)
+    assert "the server is away" in main_part(render_page(document)).split('id="map"')[1]
 
 
 def test_a_text_without_a_vector_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,56 +427,51 @@ def test_a_text_without_a_vector_is_left_out(folder: Path, monkeypatch: pytest.M
             found[[ARABIC in text for text in texts]] = 0
             return found
 
-    monkeypatch.setattr(report_document, "embedder_named", lambda name: Blind(folder))
-    document = asyncio.run(report_document.measure(folder))
-    assert any("1 of the texts mean nothing to by-topic" in warning for warning in document["warnings"])
-    assert all(point["text"] != ARABIC for point in document["map"]["points"])
+    monkeypatch.setattr(builder, "embedder_named", lambda name: Blind(folder))
+    document = asyncio.run(builder.build_report(folder))
+    assert any("1 of the texts mean nothing to by-topic" in warning for warning in document.warnings)
+    assert all(point.text != ARABIC for point in document.map.points)
 
 
 async def test_measuring_tells_where_it_is_and_can_be_cancelled(folder: Path) -> None:
     class Noting(StepProgress):
-        def tell(self, what: str, done: int, total: int | None = None) -> None:
-            told[what] = total
-            if what == "measuring diversity" and done == 1:
+        def update(self, stage: str, done: int, total: int | None = None) -> None:
+            stages[stage] = total
+            if stage == "measuring diversity" and done == 1:
                 raise asyncio.CancelledError
 
-    told: dict[str, int | None] = {}
+    stages: dict[str, int | None] = {}
     before = (folder / "report.json").read_bytes()
     with pytest.raises(asyncio.CancelledError):
-        await report_document.measure(folder, embedder="none", watch=Noting(), seed=99)
-    assert told == {"reading records": 7, "measuring diversity": 7}
+        await builder.build_report(folder, embedder="none", progress=Noting(), seed=99)
+    assert stages == {"reading records": 7, "measuring diversity": 7}
     assert (folder / "report.json").read_bytes() == before
 
 
 async def test_the_embedded_model_draws_the_map(minilm: Local, tmp_path: Path) -> None:
     pipeline(tmp_path, 40)
-    document = await report_document.measure(tmp_path)
-    assert document["settings"]["embedder"] == "minilm"
-    assert len(document["map"]["points"]) == 40
-    semantic = document["diversity"]["steps"][-1]["measures"]["semantic_diversity"]["value"]
+    document = await builder.build_report(tmp_path)
+    assert document.settings.embedder == "minilm"
+    assert len(document.map.points) == 40
+    semantic = document.diversity.steps[-1].measures["semantic_diversity"].value
     assert 0 < semantic < 1
-    assert sum(document["map"]["explained"]) < 1
+    assert sum(document.map.explained) < 1
 
 
 # The words and the page.
 
 
-def _document(plain: Document, **changes: Any) -> Document:
-    return {**plain, **changes}
-
-
-def test_the_lead_says_what_is_known(plain: Document) -> None:
-    free = {**plain["cost"], "asked": False}
-    assert report_text.lead(_document(plain, cost=free)).endswith("No step asked a model.")
-    each = {**plain["cost"]["per_record"], "usd": None}
-    lead = report_text.lead(_document(plain, cost={**plain["cost"], "per_record": each}))
+def test_the_lead_says_what_is_known(plain: PipelineReport) -> None:
+    free = replace(plain.cost, asked=False)
+    assert report_text.lead(replace(plain, cost=free)).endswith("No step asked a model.")
+    each = replace(plain.cost.per_record, usd=None)
+    unpriced = replace(plain, cost=replace(plain.cost, per_record=each))
+    lead = report_text.lead(unpriced)
     assert "$" not in lead
-    facts = dict(
-        fact[:2] for fact in report_text.facts(_document(plain, cost={**plain["cost"], "per_record": each}))
-    )
+    facts = dict(fact[:2] for fact in report_text.facts(unpriced))
     assert facts["dollars per accepted record"] == "not known"
-    first = {**plain["steps"][0], "source": "00-input.parquet"}
-    read = _document(plain, steps=[first, *plain["steps"][1:]])
+    first = replace(plain.steps[0], source="00-input.parquet")
+    read = replace(plain, steps=(first, *plain.steps[1:]))
     assert report_text.lead(read).startswith("300 read, ")
 
 
@@ -484,7 +481,7 @@ def test_the_lead_says_what_is_known(plain: Document) -> None:
      (995, 1000, "99.5 %"), (1, 3, "33 %"), (1, 0, "–")],
 )  # fmt: skip
 def test_a_share_is_nothing_or_all_only_where_it_is(part: int, whole: int, text: str) -> None:
-    assert report_text.share(part, whole) == text
+    assert share(part, whole) == text
 
 
 def test_an_excerpt_cuts_no_character_in_two() -> None:
@@ -494,11 +491,11 @@ def test_an_excerpt_cuts_no_character_in_two() -> None:
     assert report_text.excerpt(family * 15, 20) == ""
 
 
-def test_what_models_wrote_is_text_and_nothing_else(mapped: Document) -> None:
-    first = {"id": "1", "text": EVIL, "also": {"answer": EVIL, "topic": "\ud83d\x00"}}
-    examples = {**mapped["examples"], "kept": [first]}
-    warnings = [*mapped["warnings"], EVIL]
-    html = report_document.render(_document(mapped, examples=examples, warnings=warnings, unfinished=[EVIL]))
+def test_what_models_wrote_is_text_and_nothing_else(mapped: PipelineReport) -> None:
+    first = RecordExample("1", EVIL, {"answer": EVIL, "topic": "\ud83d\x00"})
+    examples = replace(mapped.examples, kept=(first,))
+    warnings = (*mapped.warnings, EVIL)
+    html = render_page(replace(mapped, examples=examples, warnings=warnings, unfinished=(EVIL,)))
     assert EVIL not in html
     assert "&lt;script&gt;window.pwned" in main_part(html)
     assert "<b>more</b>" not in html
@@ -507,7 +504,7 @@ def test_what_models_wrote_is_text_and_nothing_else(mapped: Document) -> None:
     assert main_part(html).split("</section>")[0].index("lead") < main_part(html).index("chart-0")
 
 
-def test_every_chart_is_valid_vega_lite(mapped: Document) -> None:
+def test_every_chart_is_valid_vega_lite(mapped: PipelineReport) -> None:
     figures = charts.figures(mapped)
     assert [figure.name for figure in figures] == ["steps", *["diversity"] * 6, "map"]
     for figure in figures:
@@ -515,6 +512,6 @@ def test_every_chart_is_valid_vega_lite(mapped: Document) -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"kind": "gamma"}, {"kind": "synth", "format": 0}])
-def test_what_is_no_report_is_refused(document: Document) -> None:
+def test_what_is_no_report_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="no report of a pipeline"):
-        report_document.render(document)
+        PipelineReport.from_dict(document)

@@ -14,7 +14,9 @@ from synth_report_sample import ARABIC, EVIL, STRANGE, pipeline
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
 
-from outspoken.synth.report import document as report_document
+from outspoken.synth.report import builder
+from outspoken.synth.report.document import PipelineReport
+from outspoken.synth.report.html_page import write_page
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
@@ -50,14 +52,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("synth"), 240, do=f"/a/rather/long/path/to/mine.py:{OWN}", partly=EVIL
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_document, "embedder_named", lambda name: Random())
-        document = asyncio.run(report_document.measure(folder, name="分数 " + "x" * 70))
+        patch.setattr(builder, "embedder_named", lambda name: Random())
+        document = asyncio.run(builder.build_report(folder, name="分数 " + "x" * 70)).to_dict()
     strange = [{"id": str(at), "text": text, "also": {"answer": text}} for at, text in enumerate(STRANGE)]
     document["examples"]["kept"] = strange
     document["warnings"].append("y" * 300)
     document["clusters"][0].update(examples=[STRANGE[-1], ARABIC], words=["z" * 40] * 5)
     document["covered"]["topic"]["values"][0]["value"] = STRANGE[-2]
-    return report_document.write(document, folder)
+    return write_page(PipelineReport.from_dict(document), folder)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (1280, "light"), (360, "dark"), (1280, "dark")])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ pytest.importorskip("pyarrow")
 from outspoken import UsageError
 from outspoken.synth import spec as specs
 from outspoken.synth.spec import PipelineSpec, load, read
+from outspoken.synth.steps.base import StepOptions
+from outspoken.synth.steps.table import STEPS
 
 GENERATE = '[[step]]\ndo = "generate"\ninstruction = "Ask about {topic}."\ntopics = ["水", "🌊"]\n'
 
@@ -86,8 +90,8 @@ def test_paths_are_relative_to_the_spec(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     made = load(str(tmp_path / "mine.toml"))
     assert made.name == "mine"
-    assert made.steps[0].options.subject == "q"
-    assert (made.steps[1].name, made.steps[1].is_own) == ("02-mine", True)
+    assert made.steps[0].options.text_field == "q"
+    assert (made.steps[1].name, made.steps[1].is_custom) == ("02-mine", True)
 
 
 def test_steps_are_found_by_number_and_name() -> None:
@@ -111,9 +115,19 @@ def test_shipped_specs_are_whole(name: str) -> None:
 
 
 def test_every_option_has_help() -> None:
-    for do in specs.STEPS:
-        for name, entry in specs.options_of(do).__dataclass_fields__.items():
-            assert name == "asking" or entry.metadata["help"], (do, name)
+    for do, kind in STEPS.items():
+        for entry in fields(kind.options):
+            assert entry.name == "asking" or entry.metadata["help"], (do, entry.name)
+
+
+def test_the_table_of_steps() -> None:
+    for name, kind in STEPS.items():
+        assert kind.name == name
+        assert issubclass(kind.options, StepOptions)
+        assert inspect.iscoroutinefunction(kind.run)
+        assert kind.options.__module__ == kind.run.__module__ == f"outspoken.synth.steps.{name}"
+        # A step that asks a model takes the settings of a run, and keeps them in its field `asking`.
+        assert bool(kind.options.ASKING) == ("asking" in [entry.name for entry in fields(kind.options)])
 
 
 def test_the_specs_in_the_docs_are_read(tmp_path: Path) -> None:
@@ -123,7 +137,7 @@ def test_the_specs_in_the_docs_are_read(tmp_path: Path) -> None:
     assert made
     for text in made:
         assert len(read(text, where="docs", stem="docs", folder=tmp_path).steps) > 5
-    for do in specs.STEPS:
+    for do in STEPS:
         assert f"**{do}**" in page
 
 

@@ -17,7 +17,7 @@ from outspoken.checking.sandbox import Sandbox
 from outspoken.errors import OutspokenError, UnknownNameError, UsageError
 from outspoken.synth.records import pa, rows_in
 from outspoken.synth.steps.base import Step, StepOutcome
-from outspoken.synth.steps.verify import VerifyOptions, check, run
+from outspoken.synth.steps.verify import VerifyOptions, run
 
 pq = pytest.importorskip("pyarrow.parquet")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is for Linux")
@@ -40,7 +40,7 @@ async def verified(
     step = step_of(folder, records, model)
     outcome = await run(options, step)
     removed = list(rows_in(step.removed)) if step.removed.is_file() else []
-    assert (step.watch.done, step.watch.total) == (len(records), len(records))
+    assert (step.progress.done, step.progress.total) == (len(records), len(records))
     return outcome, list(rows_in(step.out)), removed
 
 
@@ -276,15 +276,15 @@ def test_options_that_cannot_be(options: dict[str, Any], told: str) -> None:
 
 
 def test_what_a_step_would_stumble_over_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check(VerifyOptions())
-    check(VerifyOptions(by="judge", rubric=f"{tmp_path}/creative"))
+    VerifyOptions().check()
+    VerifyOptions(by="judge", rubric=f"{tmp_path}/creative").check()
     with pytest.raises(UsageError, match="rubric"):
-        check(VerifyOptions(by="judge", rubric=f"{tmp_path}/none.toml"))
+        VerifyOptions(by="judge", rubric=f"{tmp_path}/none.toml").check()
     with pytest.raises(UsageError, match=r"no Python file"):
-        check(VerifyOptions(by="function", function=f"{tmp_path}/none.py:f"))
+        VerifyOptions(by="function", function=f"{tmp_path}/none.py:f").check()
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(UsageError, match="cannot be run in a sandbox here"):
-        check(VerifyOptions(by="tests"))
+        VerifyOptions(by="tests").check()
 
 
 async def test_a_file_without_the_function(tmp_path: Path) -> None:

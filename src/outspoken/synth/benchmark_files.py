@@ -1,4 +1,4 @@
-"""Reading benchmarks: the questions of a file, each with the place where it stands."""
+"""Reading benchmarks: the questions of a file, each with its place in the file."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from outspoken.batch.source_formats import CutOffError, Unreadable, listed, open_source
-from outspoken.batch.sources import SourceReader
 from outspoken.errors import UsageError
 
 __all__ = ["COLUMNS", "BenchmarkQuestion", "read"]
 
 COLUMNS = ("question", "problem", "prompt", "text")
-"""Where a question stands, where nobody says: GSM8K's column, MATH's, and two common ones."""
+"""The default columns of questions: GSM8K's, MATH's, and two common ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkQuestion:
-    """What a benchmark asks, and where it stands: the name of the `file` and "test.jsonl:12"."""
+    """A question of a benchmark, the short name of its `file`, and its place, such as "test.jsonl:12"."""
 
     text: str
     file: str
@@ -33,25 +31,25 @@ def read(paths: Sequence[str], column: str = "") -> tuple[BenchmarkQuestion, ...
     The suffix tells the format: .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet, else a question a line;
     all but Parquet may be followed by .gz. A question is text, or a chat, of which the user's messages count.
 
-    Raises `UsageError` for a file that is not there, has no such column, or holds a row that cannot be read or
-    asks nothing: what is not read cannot be looked for.
+    Raises `UsageError` for a file that is missing, lacks such a column, or holds a row that is unreadable or
+    empty: a question that is not read cannot be searched for.
     """
     paths = list(dict.fromkeys(paths))
     questions: list[BenchmarkQuestion] = []
-    for path, name in zip(paths, _names(paths), strict=True):
-        found = list(_questions(path, name, column))
-        if not found:
+    for path, name in zip(paths, _short_names(paths), strict=True):
+        before = len(questions)
+        questions += _questions(path, name, column)
+        if len(questions) == before:
             raise UsageError(f"the benchmark {path} holds no rows: leave it out, or name the right file")
-        questions += found
     return tuple(questions)
 
 
-class _Source(SourceReader):
-    """Tells the formats what a file is called, and keeps its columns."""
+class _BenchmarkSource:
+    """A `RecordSource` that remembers the names of its columns."""
 
-    def __init__(self, path: str, name: str) -> None:
-        super().__init__(path, None, None)
-        self.short = name
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self.between = ":"
         self.columns: list[str] = []
 
     def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
@@ -61,21 +59,21 @@ class _Source(SourceReader):
 def _questions(path: str, name: str, column: str) -> Iterator[BenchmarkQuestion]:
     if Path(path).is_dir():
         raise UsageError(f"the benchmark {path} is a folder: name the files in it")
-    source = _Source(path, name)
+    source = _BenchmarkSource(path)
     chosen = ""
     with ExitStack() as stack:
         try:
             for position, value in open_source(path, source, stack):
                 where = f"{path}{source.between}{position}"
                 if type(value) is Unreadable:
-                    raise UsageError(f"{where}: {value}; mend that row, or remove it")
+                    raise UsageError(f"{where}: {value}; correct that row, or remove it")
                 if type(value) is dict:
                     chosen = chosen or _column(path, source.columns or list(value), column)
                     value = value.get(chosen)
                 text = _text(value)
                 if not text.strip():
-                    what = f"no text in the column {chosen!r}" if chosen else "no text"
-                    raise UsageError(f"{where}: {what}; mend that row, or remove it")
+                    problem = f"no text in the column {chosen!r}" if chosen else "no text"
+                    raise UsageError(f"{where}: {problem}; correct that row, or remove it")
                 yield BenchmarkQuestion(text, name, f"{name}{source.between}{position}")
         except CutOffError as error:
             raise UsageError(f"the benchmark {path} cannot be read to its end: {error}") from error
@@ -92,25 +90,22 @@ def _column(path: str, columns: Sequence[str], wanted: str) -> str:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
-        return "\n".join(
-            entry["content"]
-            for entry in value
-            if entry.get("role") == "user" and isinstance(entry.get("content"), str)
-        )
+    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
+        contents = [message.get("content") for message in value if message.get("role") == "user"]
+        return "\n".join(content for content in contents if isinstance(content, str))
     return ""
 
 
-def _names(paths: Sequence[str]) -> list[str]:
-    """What each file is called for short: its name, or with as many folders as tell it from the others."""
-    parts = [Path(path).parts for path in paths]
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """For each file its name, preceded by as many folders as distinguish it from the others."""
+    all_parts = [Path(path).parts for path in paths]
     names = []
-    for own in parts:
+    for parts in all_parts:
         length = 1
-        while length < len(own) and sum(other[-length:] == own[-length:] for other in parts) > 1:
+        while length < len(parts) and sum(other[-length:] == parts[-length:] for other in all_parts) > 1:
             length += 1
-        names.append("/".join(own[-length:]))
+        names.append("/".join(parts[-length:]))
     return names

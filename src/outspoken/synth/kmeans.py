@@ -1,4 +1,4 @@
-"""K-means on unit vectors, how many of each cluster to keep, and which."""
+"""K-means on unit vectors, and the choice of representatives of each cluster."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Clustering", "Representatives", "nearest", "shares", "spread"]
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_LEARNT_FROM_EACH = 256
+_SAMPLE_PER_CLUSTER = 256
 _ROUNDS = 50
 _ROWS_AT_ONCE = 8192
-_ENOUGH = 1e-4
+_TOLERANCE = 1e-4
 
 
 class Clustering:
-    """k-means of unit vectors (n, d): Lloyd's rounds from greedy k-means++ (Arthur and Vassilvitskii 2007).
+    """k-means of unit vectors (n, d): Lloyd's algorithm from greedy k-means++ (Arthur and Vassilvitskii 2007).
 
-    After `work` is exhausted, `centres` is (k, d), `labels` (n,) their numbers, the largest cluster being 0. There
-    are fewer centres than asked for where there are fewer different vectors. Of more than 256 vectors a centre a
-    random sample teaches the centres, and all are then placed.
+    After `work` is exhausted, `centres` has shape (k, d) and `labels` (n,) the number of each vector's centre; the
+    largest cluster is 0. If there are fewer different vectors than `clusters`, there are fewer centres. If there
+    are more than 256 vectors for each cluster, the centres are computed from a random sample.
     """
 
     def __init__(self, vectors: Vectors, clusters: int, seed: int) -> None:
@@ -37,21 +37,21 @@ class Clustering:
         self.labels: Ints = np.empty(0, np.int64)
 
     def work(self) -> Iterator[bool]:
-        """Do it piece by piece; yields False after each."""
+        """Do the work piece by piece; yields False after each piece."""
         sample = self._vectors
-        if len(sample) > (most := _LEARNT_FROM_EACH * self._clusters):
+        if len(sample) > (most := _SAMPLE_PER_CLUSTER * self._clusters):
             sample = sample[np.sort(self._random.choice(len(sample), most, replace=False))]
-        centres = sample[:0]
-        for found in self._seeded(sample):
-            centres = found
+        chosen: list[int] = []
+        for chosen in self._choose_initial(sample):  # noqa: B007  (the last one)
             yield False
+        centres = sample[chosen]
         before = np.inf
         for _ in range(_ROUNDS):
             labels, distances = nearest(sample, centres)
             yield False
             centres = _means(sample, labels, distances, len(centres))
             after = float(distances.sum())
-            if before - after <= _ENOUGH * after:
+            if before - after <= _TOLERANCE * after:
                 break
             before = after
         labels, _ = nearest(self._vectors, centres)
@@ -61,9 +61,9 @@ class Clustering:
         number[order] = np.arange(len(order))
         self.centres, self.labels = centres[order], number[labels]
 
-    def _seeded(self, sample: Vectors) -> Iterator[Vectors]:
-        """Centres among the vectors, each the best of a few that are drawn by their squared distance from those
-        before it."""
+    def _choose_initial(self, sample: Vectors) -> Iterator[list[int]]:
+        """The numbers of vectors that are initial centres, more and more of them. Each is the best of a few
+        candidates, drawn by their squared distance from the earlier centres."""
         trials = 2 + int(math.log(self._clusters))
         chosen = [int(self._random.integers(len(sample)))]
         distances = _distances(sample, sample[chosen])[:, 0]
@@ -73,13 +73,13 @@ class Clustering:
                 break
             drawn = np.searchsorted(sums, self._random.random(trials) * sums[-1], side="right")
             drawn = np.minimum(drawn, len(sample) - 1)
-            left = np.minimum(_distances(sample, sample[drawn]), distances[:, None])
-            best = int(left.sum(0).argmin())
+            remaining = np.minimum(_distances(sample, sample[drawn]), distances[:, None])
+            best = int(remaining.sum(0).argmin())
             chosen.append(int(drawn[best]))
-            distances = left[:, best]
+            distances = remaining[:, best]
             if len(chosen) % 16 == 0:
-                yield sample[chosen]
-        yield sample[chosen]
+                yield chosen
+        yield chosen
 
 
 def nearest(vectors: Vectors, centres: Vectors) -> tuple[Ints, NDArray[np.float64]]:
@@ -89,16 +89,16 @@ def nearest(vectors: Vectors, centres: Vectors) -> tuple[Ints, NDArray[np.float6
     squares = np.einsum("ij,ij->i", centres, centres)
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        apart = squares - 2 * (vectors[part] @ centres.T)
-        labels[part] = apart.argmin(1)
-        distances[part] = np.maximum(apart.min(1) + 1, 0)
+        relative = squares - 2 * (vectors[part] @ centres.T)
+        labels[part] = relative.argmin(1)
+        distances[part] = np.maximum(relative.min(1) + 1, 0)
     return labels, distances
 
 
 def shares(sizes: Ints, total: int) -> Ints:
-    """How many of each cluster to keep so that they are `total` in all, and as equal as their `sizes` allow.
+    """How many of each cluster to keep so that they sum to `total`, and are as equal as their `sizes` allow.
 
-    What cannot be divided goes to the first clusters that have more.
+    A remainder goes to the first clusters that have more.
     """
     if total >= sizes.sum():
         return sizes
@@ -114,8 +114,8 @@ def shares(sizes: Ints, total: int) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class Representatives:
-    """The numbers of the vectors `taken`, in their order; for each vector the nearest of them, which `stands_for`
-    it (a taken one: itself), and the `cosines` of both."""
+    """The numbers of the vectors `taken`, in the order in which they were taken; for each vector the nearest of
+    them, which `stands_for` it (itself if it was taken), and the cosine of the two."""
 
     taken: list[int]
     stands_for: Ints
@@ -123,8 +123,8 @@ class Representatives:
 
 
 def spread(vectors: Vectors, centre: Any, wanted: int) -> Representatives:
-    """`wanted` of these unit vectors, far from each other: the one nearest to the `centre`, then ever the one that
-    is farthest from all that were taken (Gonzalez 1985)."""
+    """`wanted` of these unit vectors, far from each other: the one nearest to the `centre`, then repeatedly the
+    one that is farthest from all that were taken (Gonzalez 1985)."""
     taken = [int((vectors @ centre).argmax())]
     stands_for = np.full(len(vectors), taken[0])
     cosines = vectors @ vectors[taken[0]]
@@ -134,23 +134,23 @@ def spread(vectors: Vectors, centre: Any, wanted: int) -> Representatives:
         at = int(np.where(is_open, cosines, np.inf).argmin())
         taken.append(at)
         is_open[at] = False
-        found = vectors @ vectors[at]
-        closer = found > cosines
-        stands_for[closer], cosines[closer] = at, found[closer]
-    # Of equal vectors each that is taken stands for itself.
+        with_new = vectors @ vectors[at]
+        closer = with_new > cosines
+        stands_for[closer], cosines[closer] = at, with_new[closer]
+    # Each taken vector stands for itself, even if another one equals it.
     stands_for[taken], cosines[taken] = taken, 1.0
     return Representatives(taken, stands_for, np.clip(cosines.astype(np.float64), -1, 1))
 
 
 def _distances(vectors: Vectors, points: Vectors) -> NDArray[np.float64]:
-    """Squared distances of unit vectors (n, points), 0 where rounding alone keeps them apart."""
-    found: NDArray[np.float64] = 2 - 2 * (vectors @ points.T).astype(np.float64)
-    found[found < 1e-5] = 0
-    return found
+    """Squared distances of unit vectors, of shape (vectors, points); 0 for those that are rounding errors."""
+    distances: NDArray[np.float64] = 2 - 2 * (vectors @ points.T).astype(np.float64)
+    distances[distances < 1e-5] = 0
+    return distances
 
 
 def _means(vectors: Vectors, labels: Any, distances: Any, clusters: int) -> Vectors:
-    """The centre of each cluster; an empty one begins anew at the vector that is farthest from its own."""
+    """The centre of each cluster; an empty cluster restarts at the vector that is farthest from its centre."""
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=clusters)
     full = np.flatnonzero(sizes)

@@ -1,4 +1,4 @@
-"""A pipeline at work: its steps one after the other into one folder, going on where it stopped."""
+"""The execution of a pipeline: its steps one after the other in one folder, continuing where it stopped."""
 
 from __future__ import annotations
 
@@ -7,46 +7,89 @@ import datetime
 import hashlib
 import json
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from outspoken._version import __version__
 from outspoken.batch.ray.cluster import connected
-from outspoken.engine import run as wait
-from outspoken.errors import NothingLeftError, OutputError, UnknownNameError, UsageError
-from outspoken.io.atomic import write_file, reason_of
+from outspoken.engine import run as run_sync
+from outspoken.errors import NothingLeftError, UsageError
+from outspoken.io.atomic import write_bytes
+from outspoken.io.disk import check_room
+from outspoken.io.lock import FolderLock
 from outspoken.models import default_name, get_model
-from outspoken.synth import manifest
-from outspoken.synth.input_records import bring
-from outspoken.synth.records import check_room, count, names_in
+from outspoken.synth.input_records import import_records
+from outspoken.synth.manifest import StepManifest
+from outspoken.synth.records import count
 from outspoken.synth.spec import PipelineSpec, PlannedStep, load
-from outspoken.synth.steps import custom_step
-from outspoken.synth.steps.base import ExecutionEngine, Step, StepOutcome, StepProgress
+from outspoken.synth.step_key import step_key
+from outspoken.synth.steps import custom_step, table
+from outspoken.synth.steps.base import ExecutionEngine, Step, StepFiles, StepProgress
 
-__all__ = ["Pipeline", "synthesize"]
+__all__ = ["Pipeline", "PipelineSummary", "synthesize"]
 
-_MARK, _LOCK = "synth.json", ".lock"
-# What may stand in a folder that is to be a pipeline's: a lock that was left, and a ledger that is used again.
-_OURS = (_LOCK, "ledger.sqlite", "ledger.sqlite-shm", "ledger.sqlite-wal")
+_MARK = "synth.json"
+# A new pipeline accepts a folder with these files: what a failed start left, and a ledger to be used again.
+_ALLOWED = (".lock", "ledger.sqlite", "ledger.sqlite-shm", "ledger.sqlite-wal")
+_INPUT = "00-input.parquet"
 _ROOM = 64 * 2**20
-_ADDS = {
-    "answer": ("answer", "final", "agreement", "samples"),
-    "verify": ("verified", "verdict"),
-    "balance": ("cluster",),
-}
-"""The columns that steps add to the records."""
+
+OnStep = Callable[[StepManifest, bool], None]
+"""Called for each step with its manifest, and whether it was done just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSummary:
+    """The result of an execution: the number of `records` that the last step kept, in the file `out`.
+
+    `steps` are the manifests of the steps that were done, now or earlier. `stopped` is why it was stopped early,
+    and `partly` lists unfinished steps with the reason. `report` is the path of the page, None if it was stopped.
+    """
+
+    name: str
+    folder: str
+    records: int
+    steps: tuple[StepManifest, ...]
+    stopped: str
+    seconds: float
+    out: str
+    report: str | None
+
+    @property
+    def partly(self) -> tuple[str, ...]:
+        return tuple(f"{done.step}: {done.partly}" for done in self.steps if done.partly)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(f"{done.step}: {warning}" for done in self.steps for warning in done.warnings)
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON document that `outspoken synth --json` prints."""
+        names = ("step", "records", "kept", "removed", "seconds", "figures", "partly")
+        steps = [{name: getattr(done, name) for name in names} for done in self.steps]
+        return {
+            "name": self.name,
+            "folder": self.folder,
+            "records": self.records,
+            "steps": steps,
+            "stopped": self.stopped,
+            "partly": list(self.partly),
+            "warnings": list(self.warnings),
+            "seconds": self.seconds,
+            "out": self.out,
+            "report": self.report,
+        }
 
 
 class Pipeline:
-    """The execution of a spec in a folder, which nobody else may use meanwhile; `close` it in the end.
+    """The execution of a spec in a folder, which it locks until `close`.
 
-    Raises `UsageError` where the folder holds something else, or a pipeline of another name. A step that was
-    finished with the same settings, on the same records, is not done again; one whose settings changed is, with
-    all that follow it, and asks nothing that stands in the ledger.
+    A step that was finished with the same settings and the same input is not done again. A step whose settings
+    changed is done again, with all later ones, and asks for no reply that is in the ledger. `continued` is True if
+    the folder was this pipeline's already. Raises `UsageError` if the folder contains something else, a pipeline
+    of another name, or is in use by another process.
     """
 
     def __init__(
@@ -55,225 +98,206 @@ class Pipeline:
         folder: Path,
         *,
         engine: ExecutionEngine | None = None,
-        watch: StepProgress | None = None,
+        progress: StepProgress | None = None,
     ) -> None:
         self.spec = spec
         self.folder = folder
-        self.watch = watch or StepProgress()
-        self.at: PlannedStep | None = None
+        self.progress = progress or StepProgress()
+        self.current: PlannedStep | None = None
         self._engine = engine or ExecutionEngine()
-        self._lock = _claimed(spec, folder)
+        self.continued = _is_own(spec, folder)
+        self._lock = FolderLock(folder)
+        try:
+            mark = {"format": 1, "name": spec.name, "version": __version__, "spec": spec.source}
+            write_bytes(folder / _MARK, (json.dumps(mark, ensure_ascii=False, indent=2) + "\n").encode())
+        except BaseException:
+            self._lock.release()
+            raise
 
     def close(self) -> None:
-        """Let go of the folder."""
-        self._lock.close()
+        """Release the folder."""
+        self._lock.release()
 
-    def stop(self, reason: str) -> None:
-        """End in good order after what is under way; what came back is kept."""
-        self.watch.stop(reason)
+    def stop(self, reason: str) -> bool:
+        """Ask nothing more. Returns whether requests are under way, after which `run` ends by itself; their
+        replies are kept."""
+        return self.progress.stop(reason)
+
+    def finished_steps(self) -> int:
+        """The number of steps, from the first on, that `run` will not do again."""
+        before: StepManifest | None = None
+        for number, planned in enumerate(self.spec.steps):
+            key = step_key(planned, self.spec, before)
+            before = StepManifest.load(self._step(planned, before))
+            if before is None or not before.is_current(key, self.folder):
+                return number
+        return len(self.spec.steps)
 
     async def run(
-        self,
-        *,
-        first: str | None = None,
-        only: str | None = None,
-        told: Callable[[Mapping[str, Any], bool], None] | None = None,
-    ) -> dict[str, Any]:
-        """Do what is to be done, and draw the report; returns the summary.
+        self, *, first: str | None = None, only: str | None = None, on_step: OnStep | None = None
+    ) -> PipelineSummary:
+        """Do the steps that are not finished, and write the report.
 
-        With `first` that step and those after it are done anew, with `only` that one alone (on what the one before
-        it left). `told` is called with each step's manifest, and whether it was done just now. Raises
-        `NothingLeftError` after a step that leaves nothing, and what a step raises.
+        With `first` that step and all later ones are done again, with `only` that step alone, on the records of
+        the step before it. Raises `NothingLeftError` after a step that keeps no records, and what a step raises.
         """
         with connected(self._engine.address) if self._engine.kind == "ray" else contextlib.nullcontext():
-            return await self._run(first, only, told)
+            return await self._run(first, only, on_step)
 
-    async def _run(
-        self, first: str | None, only: str | None, told: Callable[[Mapping[str, Any], bool], None] | None
-    ) -> dict[str, Any]:
-        begun = time.monotonic()
-        anew = None if first is None else self.spec.step(first).number
+    async def _run(self, first: str | None, only: str | None, on_step: OnStep | None) -> PipelineSummary:
+        started = time.monotonic()
+        redo_from = None if first is None else self.spec.step(first).number
         alone = None if only is None else self.spec.step(only)
         self._check()
-        self._forget_others()
-        manifests: list[dict[str, Any]] = []
-        before: dict[str, Any] | None = None
+        self._forget_other_steps()
+        done: list[StepManifest] = []
         worked = False
         for planned in self.spec.steps:
-            self.at = planned
+            self.current = planned
+            before = done[-1] if done else None
             step = self._step(planned, before)
-            key = manifest.key_of(planned, self.spec, before)
-            done = manifest.finished(step, key)
-            forced = planned == alone or (alone is None and anew is not None and planned.number >= anew)
+            key = step_key(planned, self.spec, before)
+            manifest = StepManifest.load(step)
+            is_current = manifest is not None and manifest.is_current(key, self.folder)
+            forced = planned == alone or (alone is None and redo_from is not None and planned.number >= redo_from)
             if alone is not None and planned != alone:
-                done = done or manifest.read(step)
-                if done is None and planned.number < alone.number:
-                    raise UsageError(f"{planned.name} has not been done yet: do it before {alone.name}")
-                if done is None:
+                if manifest is None:
+                    if planned.number < alone.number:
+                        raise UsageError(f"{planned.name} has not been done yet: do it before {alone.name}")
                     break
-            elif done is None or forced:
-                self._forget_after(planned)
+            elif manifest is None or not is_current or forced:
+                self._forget_later_steps(planned)
                 if forced:
-                    # What a step put together from the ledger may be damaged: it is put together anew.
+                    # The files of responses may be damaged: they are written again from the ledger.
                     for path in (self.folder / step.name).glob("*.parquet"):
                         path.unlink()
-                done, worked = await self._do(planned, step, key), True
-                if told:
-                    told(done, True)
-            elif told:
-                told(done, False)
-            manifests.append(done)
-            before = done
-            if self.watch.stopped:
+                manifest, worked = await self._do(planned, step, key), True
+                if on_step:
+                    on_step(manifest, True)
+            elif on_step:
+                on_step(manifest, False)
+            done.append(manifest)
+            if self.progress.stopped:
                 break
-            if not done["kept"]:
-                await self._report(manifests, worked)
-                raise NothingLeftError(_nothing(manifests))
-        self.at = None
-        write = None if self.watch.stopped else await self._report(manifests, worked)
-        return {
-            "name": self.spec.name,
-            "folder": str(self.folder),
-            "records": manifests[-1]["kept"],
-            "steps": [
-                {
-                    name: done[name]
-                    for name in ("step", "records", "kept", "removed", "seconds", "figures", "partly")
-                }
-                for done in manifests
-            ],
-            "stopped": self.watch.stopped,
-            "partly": [f"{done['step']}: {done['partly']}" for done in manifests if done["partly"]],
-            "warnings": [f"{done['step']}: {line}" for done in manifests for line in done["warnings"]],
-            "seconds": round(time.monotonic() - begun, 3),
-            "out": str(self.folder / f"{manifests[-1]['step']}.parquet"),
-            "report": write,
-        }
+            if not manifest.kept:
+                await self._report(done, worked)
+                raise NothingLeftError(_nothing_left(done))
+        self.current = None
+        return PipelineSummary(
+            name=self.spec.name,
+            folder=str(self.folder),
+            records=done[-1].kept,
+            steps=tuple(done),
+            stopped=self.progress.stopped,
+            report=None if self.progress.stopped else await self._report(done, worked),
+            out=str(StepFiles(done[-1].step, self.folder).out),
+            seconds=round(time.monotonic() - started, 3),
+        )
 
-    def _step(self, planned: PlannedStep, before: Mapping[str, Any] | None) -> Step:
-        source = None if before is None else self.folder / f"{before['step']}.parquet"
+    def _step(self, planned: PlannedStep, before: StepManifest | None) -> Step:
+        source = None if before is None else StepFiles(before.step, self.folder).out
         if before is None and self.spec.input is not None and planned.do != "generate":
-            source = self.folder / "00-input.parquet"
-        # Only who asks it needs the whole of a model's name.
-        model = self.spec.model if hasattr(planned.options, "model") else _public(self.spec.model)
-        return Step(planned.name, self.folder, source, self.spec.seed, model, self._engine, self.watch)
+            source = self.folder / _INPUT
+        # The query of a model's URL may contain a key: only steps that ask the model get it.
+        asks = planned.options is not None and planned.options.model_name(self.spec.model) is not None
+        model = self.spec.model if asks else _public(self.spec.model)
+        return Step(planned.name, self.folder, source, self.spec.seed, model, self._engine, self.progress)
 
-    async def _do(self, planned: PlannedStep, step: Step, key: str) -> dict[str, Any]:
-        begun, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
+    async def _do(self, planned: PlannedStep, step: Step, key: str) -> StepManifest:
+        begun, started = _now(), time.monotonic()
         problems: tuple[str, ...] = ()
-        if step.source is not None and step.source.name.startswith("00-"):
+        if step.source is not None and step.source.name == _INPUT:
             assert self.spec.input is not None
-            self.watch.tell("reading the input", 0)
-            problems = await bring(self.spec.input, self.spec.text, step.source)
+            self.progress.update("reading the input", 0)
+            problems = await import_records(self.spec.input, self.spec.text, step.source)
         size = step.source.stat().st_size if step.source is not None and step.source.is_file() else 0
         check_room(self.folder, 2 * size + _ROOM)
         records = 0 if step.source is None else count(step.source)
-        for path in (step.out, step.removed, self.folder / f"{step.name}.json"):
+        for path in (step.out, step.removed, step.manifest):
             path.unlink(missing_ok=True)
-        if planned.is_own:
-            outcome: StepOutcome = await custom_step.run(planned.do, step)
+        options = planned.options
+        if options is None:
+            outcome = await custom_step.run(planned.do, step)
         else:
-            outcome = await import_module(f"{__package__}.steps.{planned.do}").run(planned.options, step)
-        done = {
-            "step": step.name,
-            "do": planned.do,
-            "settings": {
-                name: _public(value) if name == "model" else value for name, value in planned.settings().items()
+            outcome = await table.find(planned.do).run(options, step)
+        responses = outcome.figures.get("responses")
+        model = None if options is None else options.model_name(self.spec.model)
+        manifest = StepManifest(
+            step=step.name,
+            do=planned.do,
+            settings={
+                name: _public(value) if name == "model" and isinstance(value, str) else value
+                for name, value in planned.settings().items()
             },
-            "seed": self.spec.seed,
-            "model": self._asked_of(planned.options),
-            "source": None if step.source is None else step.source.name,
-            "key": key,
-            "records": records or outcome.figures.get("responses", outcome.kept),
-            "kept": outcome.kept,
-            "removed": dict(outcome.removed),
-            "figures": dict(outcome.figures),
-            "warnings": [*problems, *outcome.warnings],
-            "partly": outcome.partly,
-            "begun": begun.isoformat(timespec="seconds"),
-            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - clock, 3),
-            "version": __version__,
-            "files": manifest.files_of(step, outcome.figures.get("folder")),
-        }
-        manifest.write(step, done)
-        # As it is read again.
-        return dict(json.loads(json.dumps(done, ensure_ascii=False, default=str)))
+            seed=self.spec.seed,
+            model=_public(model),
+            source=None if step.source is None else step.source.name,
+            key=key,
+            records=records or (responses if isinstance(responses, int) else outcome.kept),
+            kept=outcome.kept,
+            removed=outcome.removed,
+            figures=outcome.figures,
+            warnings=(*problems, *outcome.warnings),
+            partly=outcome.partly,
+            begun=begun,
+            finished=_now(),
+            seconds=round(time.monotonic() - started, 3),
+            version=__version__,
+            files=_sizes(step, outcome.figures.get("folder")),
+        )
+        return manifest.save(step)
 
     def _check(self) -> None:
-        """Raise `UsageError` for what a later step would stumble over, before an earlier one costs anything."""
+        """Raise `UsageError` for problems in any step, before an earlier one costs anything."""
         known: set[str] | None = None
         for planned in self.spec.steps:
             try:
-                known = self._checked(planned, known)
+                if planned.options is None:
+                    custom_step.load_function(planned.do)
+                    known = None
+                else:
+                    planned.options.check(self.spec.model)
+                    known = planned.options.fields_after(known)
             except UsageError as error:
                 raise UsageError(f"step {planned.number} ({planned.do}): {error}") from error
 
-    def _checked(self, planned: PlannedStep, known: set[str] | None) -> set[str] | None:
-        """The names of the fields that records have after the step, None where nobody can know."""
-        if planned.is_own:
-            custom_step.function_of(planned.do)
-            return None
-        module, options = import_module(f"{__package__}.steps.{planned.do}"), planned.options
-        if hasattr(module, "check"):
-            module.check(options)
-        if hasattr(options, "plan"):
-            options.plan(self.spec.model)
-        if planned.do == "generate":
-            return {*options.made}
-        adds = _ADDS.get(planned.do, ()) + (("negatives",) if getattr(options, "negatives", 0) else ())
-        if known is None:
-            return None
-        for name, template in options.templates().items() if hasattr(options, "templates") else ():
-            for missing in names_in(template) - known - {*adds}:
-                raise UnknownNameError(
-                    f"field in {name}:", missing, known, see=f"write {{{{{missing}}}}} for braces"
-                )
-        if "negatives" not in known and "preferences" in getattr(options, "formats", ()):
-            raise UsageError("preferences need wrong answers: let a step answer make them with negatives = 3")
-        return {*known, *adds}
+    def _forget_other_steps(self) -> None:
+        """Remove the manifests of steps that are no longer in the spec, so that the report ignores them. Their
+        records stay."""
+        planned_names = {planned.name for planned in self.spec.steps}
+        for manifest in StepManifest.load_all(self.folder):
+            if manifest.step not in planned_names:
+                StepFiles(manifest.step, self.folder).manifest.unlink()
 
-    def _asked_of(self, options: Any) -> str | None:
-        """The model that a step asks, None where it asks none."""
-        asks = hasattr(options, "model") and getattr(options, "by", "judge") == "judge"
-        return _public(options.model or self.spec.model) if asks else None
+    def _forget_later_steps(self, planned: PlannedStep) -> None:
+        """Remove the manifests of the steps after this one: they describe other records than it will write."""
+        for later in self.spec.steps[planned.number :]:
+            StepFiles(later.name, self.folder).manifest.unlink(missing_ok=True)
 
-    def _forget_others(self) -> None:
-        """Steps that the spec had once leave their records and no manifest: they are no part of the report."""
-        custom_step = {planned.name for planned in self.spec.steps}
-        for name in {done["step"] for done in manifest.in_folder(self.folder)} - custom_step:
-            (self.folder / f"{name}.json").unlink()
+    async def _report(self, done: list[StepManifest], worked: bool) -> str:
+        """Write the report unless it is there; returns the path of its page."""
+        from outspoken.synth.report import builder, html_page
 
-    def _forget_after(self, planned: PlannedStep) -> None:
-        """A step done anew leaves no manifest behind it that speaks of other records."""
-        for later in self.spec.steps:
-            if later.number > planned.number:
-                (self.folder / f"{later.name}.json").unlink(missing_ok=True)
-
-    async def _report(self, manifests: list[dict[str, Any]], worked: bool) -> str:
-        from outspoken.synth.report import document as report_document
-
-        path, options = self.folder / "report.html", self.spec.report
-        told = json.dumps([[done["key"] for done in manifests], str(options)])
-        key = hashlib.sha256(told.encode()).hexdigest()[:32]
-        document = self.folder / "report.json"
-        if not worked and path.is_file() and document.is_file():
+        options = self.spec.report
+        content = json.dumps([[manifest.key for manifest in done], str(options)])
+        key = hashlib.sha256(content.encode()).hexdigest()[:32]
+        page, document = self.folder / "report.html", self.folder / "report.json"
+        if not worked and page.is_file() and document.is_file():
             with contextlib.suppress(ValueError):
                 if json.loads(document.read_bytes()).get("key") == key:
-                    return str(path)
-        self.watch.tell("measuring for the report", 0)
-        made = await report_document.measure(
+                    return str(page)
+        self.progress.update("measuring for the report", 0)
+        report = await builder.build_report(
             self.folder,
             embedder=options.embedder,
             sample=options.sample,
             seed=self.spec.seed,
-            watch=self.watch,
+            progress=self.progress,
             name=self.spec.name,
             planned=[planned.name for planned in self.spec.steps],
             key=key,
         )
-        report_document.write(made, self.folder)
-        return str(path)
+        return str(html_page.write_page(report, self.folder))
 
 
 def synthesize(
@@ -283,67 +307,61 @@ def synthesize(
     model: str | None = None,
     count: int | None = None,
     seed: int | None = None,
-) -> dict[str, Any]:
-    """Do what a spec says: a shipped one by its name, one's own by its path, or a `PipelineSpec`; returns the
-    summary.
+) -> PipelineSummary:
+    """Execute a spec: a shipped one by its name, your own by its path, or a `PipelineSpec`.
 
-    `out` is the folder (default: ./NAME-synth); `model`, `count` and `seed` stand in the place of the spec's. The
-    same call goes on where an earlier one stopped. Raises what `Pipeline` and its `run` raise.
+    `out` is the folder (default: ./NAME-synth); `model`, `count` and `seed` replace those of the spec. The same
+    call continues where an earlier one stopped. Raises what `Pipeline` and its `run` raise.
     """
-    made = (load(spec) if isinstance(spec, str) else spec).changed(model=model, count=count, seed=seed)
-    made = made.changed(model=made.model or default_name())
-    running = Pipeline(made, Path(f"{made.name}-synth" if out is None else out))
+    changed = (load(spec) if isinstance(spec, str) else spec).changed(model=model, count=count, seed=seed)
+    changed = changed.changed(model=changed.model or default_name())
+    pipeline = Pipeline(changed, Path(f"{changed.name}-synth" if out is None else out))
     try:
-        return wait(running.run())
+        return run_sync(pipeline.run())
     finally:
-        running.close()
+        pipeline.close()
 
 
-def _public(model: str | None) -> str | None:
-    """A model's name as it may be told: without the query of its URL, where some write a key."""
-    return get_model(model).name if model and "://" in model else model
-
-
-def _nothing(manifests: list[dict[str, Any]]) -> str:
-    """Which step removed what."""
-    parts = []
-    for done in manifests:
-        reason_of = [f"{count:,} {reason}" for reason, count in done["removed"].items()]
-        reason_of += [done["partly"]] if done["partly"] else []
-        told = f" ({'; '.join(reason_of)})" if reason_of else ""
-        parts.append(f"{done['step']} kept {done['kept']:,} of {done['records']:,}{told}")
-    last = manifests[-1]["step"]
-    return f"no record is left after {last}: {', '.join(parts)}; change that step, those before it stay done"
-
-
-def _claimed(spec: PipelineSpec, folder: Path) -> sqlite3.Connection:
-    """Make `folder` the place of this pipeline, or see that it is, and keep other processes from it."""
+def _is_own(spec: PipelineSpec, folder: Path) -> bool:
+    """Whether the folder is this pipeline's already. Raises `UsageError` if it contains something else."""
     mark = folder / _MARK
     if mark.is_file():
         try:
-            earlier = json.loads(mark.read_bytes())["name"]
+            name = json.loads(mark.read_bytes())["name"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{mark} cannot be read: name another folder with --out") from error
-        if earlier != spec.name:
-            raise UsageError(f"{folder} holds the pipeline {earlier}: name another folder with --out")
-    elif folder.exists() and (not folder.is_dir() or any(path.name not in _OURS for path in folder.iterdir())):
+        if name != spec.name:
+            raise UsageError(f"{folder} holds the pipeline {name}: name another folder with --out")
+        return True
+    if folder.exists() and (not folder.is_dir() or any(path.name not in _ALLOWED for path in folder.iterdir())):
         raise UsageError(f"{folder} holds something else: name another folder with --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise OutputError(f"{folder} cannot be made or written: {reason_of(error)}") from error
-    try:
-        # The system ends the transaction when the process ends, however it does.
-        lock.execute("PRAGMA journal_mode = MEMORY")
-        lock.execute("BEGIN EXCLUSIVE")
-        written = {"format": 1, "name": spec.name, "version": __version__, "spec": spec.source}
-        text = json.dumps(written, ensure_ascii=False, indent=2) + "\n"
-        write_file(mark, lambda file: file.write(text.encode()))
-    except sqlite3.Error as error:
-        lock.close()
-        raise UsageError(f"another process works in {folder}: wait for it, or name another with --out") from error
-    except BaseException:
-        lock.close()
-        raise
-    return lock
+    return False
+
+
+def _public(model: str | None) -> str | None:
+    """A model's name without the query of its URL, which may contain a key."""
+    return get_model(model).name if model and "://" in model else model
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _sizes(step: Step, folder: object) -> dict[str, int]:
+    """The sizes of the files that a step wrote, by name: its records, and all in its own `folder` if it has
+    one."""
+    own = sorted((step.folder / folder).rglob("*")) if isinstance(folder, str) else []
+    paths = [path for path in (step.out, step.removed, *own) if path.is_file()]
+    return {path.relative_to(step.folder).as_posix(): path.stat().st_size for path in paths}
+
+
+def _nothing_left(done: list[StepManifest]) -> str:
+    """Which step removed how many records."""
+    parts = []
+    for manifest in done:
+        reasons = [f"{number:,} {reason}" for reason, number in manifest.removed.items()]
+        reasons += [manifest.partly] if manifest.partly else []
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        parts.append(f"{manifest.step} kept {manifest.kept:,} of {manifest.records:,}{why}")
+    last = done[-1].step
+    return f"no record is left after {last}: {', '.join(parts)}; change that step, the earlier ones stay done"

@@ -1,8 +1,8 @@
-"""Near-duplicates over a Ray cluster: what `near.find` does, and the same result.
+"""The search for near-duplicates on a Ray cluster: what `search.find` does, with the same result.
 
-Workers sign the row groups. The keys of each band come together at one worker, which finds the records that share
-one. Pieces of connected records are decided by workers. Signatures never come to the driver: it holds a digest of
-each text, and the pairs. The file has to be on a disk that all machines share.
+Workers sign the row groups. The keys of each band are sent to one worker, which finds the records that share one.
+Pieces of connected records are decided by workers. Signatures never reach the driver: it holds a digest of each
+text, and the pairs. The file must be on a disk that all machines share.
 """
 
 from __future__ import annotations
@@ -22,29 +22,37 @@ from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.greedy import Decisions, decide
 from outspoken.synth.dedup.minhash import Bands, bands_for, sign
-from outspoken.synth.dedup.search import KEPT, Edges, Ints, NearDuplicates, Tell, companions, firsts, pieces
-from outspoken.synth.dedup.texts import TextFile
+from outspoken.synth.dedup.search import (
+    KEPT,
+    MAX_PIECE,
+    Edges,
+    NearDuplicates,
+    Report,
+    connected_pieces,
+    first_equal,
+    neighbours,
+)
+from outspoken.synth.dedup.texts import Ints, TextFile
 
-__all__ = ["Cluster", "cluster_at"]
+__all__ = ["RaySearch", "ray_search_at"]
 
 _SLICE = 4096
 _SECONDS_A_POLL, _SECONDS_TO_END = 0.5, 3.0
 # Several for each worker, so that all end at about the same time, and none so large that it fills a machine.
 _TASKS_A_WORKER = 4
 _ROWS_A_TASK = 1_000_000
-_PIECE = 1 << 26
 
 
 @contextmanager
-def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster]:
-    """The cluster at that address (see `ray_cluster.connected`), with at most so many tasks at once (default: one
-    for each processor). Raises `UsageError` and `ProviderError` where it cannot be had.
+def ray_search_at(address: str | None, workers: int | None) -> Iterator[RaySearch]:
+    """A search on the cluster at that address (see `batch.ray.cluster.connected`), with at most `workers` tasks at
+    once (default: one for each processor). Raises `UsageError` and `ProviderError` if the cluster cannot be used.
     """
     if workers is not None and workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     with connected(address) as ray:
         try:
-            yield Cluster(ray, workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
+            yield RaySearch(ray, workers or max(1, int(ray.cluster_resources().get("CPU", 1))))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, OutspokenError):
                 raise error.cause from error
@@ -55,88 +63,93 @@ def cluster_at(address: str | None, workers: int | None) -> Iterator[Cluster]:
             ) from error
 
 
-class Cluster:
-    """A Ray cluster as a place to find duplicates in."""
+class RaySearch:
+    """Finds near-duplicates on a Ray cluster."""
 
     def __init__(self, ray: Any, workers: int) -> None:
         self._ray = ray
         self.workers = workers
 
-    def find(self, texts: TextFile, exact: bool, similarity: float | None, tell: Tell) -> NearDuplicates:
-        """As `near.find`."""
+    def find(self, texts: TextFile, exact: bool, similarity: float | None, report: Report) -> NearDuplicates:
+        """As `search.find`."""
         bands = None if similarity is None else bands_for(similarity)
         count, path = len(texts), texts.path.absolute()
-        blocks = _blocks(texts.row_groups(), -(-count // (self.workers * _TASKS_A_WORKER)))
+        blocks = _blocks(texts.group_sizes(), -(-count // (self.workers * _TASKS_A_WORKER)))
         columns = bands.count if bands else 0
         tasks: list[partial[Any]] = [partial(_sign, __version__, path, groups, exact, bands) for groups in blocks]
-        signed = self._all(tasks, 2 + columns, partial(tell, "reading"))
-        marks, lengths = ([self._ray.get(refs[which]) for refs in signed] for which in (0, 1))
-        found = NearDuplicates.of(firsts(np.concatenate(marks)) if exact and count else np.arange(count))
+        signed = self._all(tasks, 2 + columns, partial(report, "reading"))
+        digests, lengths = ([self._ray.get(refs[which]) for refs in signed] for which in (0, 1))
+        result = NearDuplicates.from_first(
+            first_equal(np.concatenate(digests)) if exact and count else np.arange(count)
+        )
         if similarity is None or not count:
-            return found
-        alive = np.flatnonzero(found.by == KEPT)
-        shared = self._ray.put(alive)
-        tasks = [partial(_companions, shared, *[refs[2 + band] for refs in signed]) for band in range(columns)]
-        edges: list[Edges] = [self._ray.get(refs[0]) for refs in self._all(tasks, 1, partial(tell, "sorting"))]
+            return result
+        candidates = self._ray.put(np.flatnonzero(result.by == KEPT))
+        tasks = [partial(_neighbours, candidates, *[refs[2 + band] for refs in signed]) for band in range(columns)]
+        edges: list[Edges] = [self._ray.get(refs[0]) for refs in self._all(tasks, 1, partial(report, "sorting"))]
         all_lengths = np.concatenate(lengths)
-        del signed, shared, tasks
-        # Few pieces: for each of them the texts are read from all over the file.
-        most = min(_PIECE, int(all_lengths.sum()) // self.workers + 1)
-        cut = list(pieces(edges, all_lengths, most))
-        tasks = [partial(_decide, path, places, similarity) for places in cut]
-        for places, refs in zip(cut, self._all(tasks, 1, partial(tell, "comparing")), strict=True):
-            found.take(places, self._ray.get(refs[0]))
-        return found
+        del signed, candidates, tasks
+        # Few pieces, because for each of them the texts are read from all over the file.
+        most = min(MAX_PIECE, int(all_lengths.sum()) // self.workers + 1)
+        pieces = list(connected_pieces(edges, all_lengths, most))
+        tasks = [partial(_decide, path, places, similarity) for places in pieces]
+        for places, refs in zip(pieces, self._all(tasks, 1, partial(report, "comparing")), strict=True):
+            result.add(places, self._ray.get(refs[0]))
+        return result
 
     def _all(
-        self, tasks: Sequence[partial[Any]], results: int, tell: Callable[[int, int], None]
+        self, tasks: Sequence[partial[Any]], results: int, report: Callable[[int, int], None]
     ) -> list[list[Any]]:
         """The references to the results of all tasks, of which at most `workers` run at once."""
-        begun: list[list[Any]] = []
+        started: list[list[Any]] = []
         running: dict[Any, list[Any]] = {}
         try:
-            while len(begun) < len(tasks) or running:
-                while len(begun) < len(tasks) and len(running) < self.workers:
-                    task = tasks[len(begun)]
+            while len(started) < len(tasks) or running:
+                while len(started) < len(tasks) and len(running) < self.workers:
+                    task = tasks[len(started)]
                     refs = self._ray.remote(num_returns=results)(task.func).remote(*task.args)
-                    begun.append(refs if results > 1 else [refs])
-                    running[begun[-1][0]] = begun[-1]
-                tell(len(begun) - len(running), len(tasks))
+                    started.append(refs if results > 1 else [refs])
+                    running[started[-1][0]] = started[-1]
+                report(len(started) - len(running), len(tasks))
                 done, _ = self._ray.wait(list(running), num_returns=1, timeout=_SECONDS_A_POLL)
                 for ref in done:
                     self._ray.get(ref)
                     del running[ref]
         except BaseException:
-            # Not cancelled: where a task ends meanwhile, that ends the whole process (Ray 2.60). They are short,
-            # and leaving the cluster ends them.
-            left = list(running)
-            ended = self._ray.wait(left, num_returns=len(left), timeout=_SECONDS_TO_END)[0] if left else []
+            # Not cancelled: if a task ends meanwhile, cancelling it ends the whole process (Ray 2.60). They are
+            # short, and leaving the cluster ends them.
+            remaining = list(running)
+            ended = (
+                self._ray.wait(remaining, num_returns=len(remaining), timeout=_SECONDS_TO_END)[0]
+                if remaining
+                else []
+            )
             for ref in (ref for first in ended for ref in running[first]):
                 with suppress(self._ray.exceptions.RayError):
-                    self._ray.get(ref)  # an error that nobody gets is printed
+                    self._ray.get(ref)  # Ray prints an error that is never fetched
             raise
-        return begun
+        return started
 
 
-# On the workers.
+# The following functions run on the workers.
 
 
 def _sign(
     version: str, path: Path, groups: Sequence[int], exact: bool, bands: Bands | None
 ) -> tuple[NDArray[Any], ...]:
-    """The digests of some row groups' texts, the lengths of their keys, and the keys of each band."""
+    """The digests of the texts in some row groups, the lengths of their keys, and the keys of each band."""
     if version != __version__:
         raise UsageError(f"outspoken is {__version__} here and {version} where the step was started")
     if not path.is_file():
         raise UsageError(f"{path} is not there: it must be on a disk that all machines share")
-    parts = [sign(some, exact=exact, bands=bands) for some in TextFile(path).groups(groups, _SLICE)]
-    columns = np.concatenate([part.banded for part in parts], axis=1)
-    marks = np.concatenate([part.marks for part in parts])
-    return marks, np.concatenate([part.lengths for part in parts]), *columns
+    parts = [sign(some, exact=exact, bands=bands) for some in TextFile(path).slices_of_groups(groups, _SLICE)]
+    columns = np.concatenate([part.band_keys for part in parts], axis=1)
+    digests = np.concatenate([part.digests for part in parts])
+    return digests, np.concatenate([part.lengths for part in parts]), *columns
 
 
-def _companions(alive: Ints, *columns: NDArray[np.uint32]) -> Edges:
-    return companions(np.concatenate(columns), alive=alive)
+def _neighbours(candidates: Ints, *columns: NDArray[np.uint32]) -> Edges:
+    return neighbours(np.concatenate(columns), candidates=candidates)
 
 
 def _decide(path: Path, places: Ints, similarity: float) -> Decisions:
@@ -144,12 +157,12 @@ def _decide(path: Path, places: Ints, similarity: float) -> Decisions:
     return decide(keys, similarity, lambda done: None)
 
 
-def _blocks(row_groups: Sequence[int], rows: int) -> list[list[int]]:
-    """The row groups in order, in blocks of about so many rows."""
+def _blocks(group_sizes: Sequence[int], rows: int) -> list[list[int]]:
+    """The numbers of the row groups in order, in blocks of about `rows` records."""
     rows = max(1, min(rows, _ROWS_A_TASK))
     blocks: list[list[int]] = []
     held = rows
-    for group, size in enumerate(row_groups):
+    for group, size in enumerate(group_sizes):
         if not size:
             continue
         if held >= rows:

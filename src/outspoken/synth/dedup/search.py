@@ -1,67 +1,58 @@
-"""Near-duplicates among texts, by MinHash: in memory, or in a file of which only a piece at a time is read."""
+"""The search for near-duplicates among texts, by MinHash."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.greedy import Decisions, decide
-from outspoken.synth.dedup.minhash import bands_for, check_similarity, sign, spread
+from outspoken.synth.dedup.minhash import bands_for, check_similarity, map_in_threads, sign
+from outspoken.synth.dedup.texts import Ints, TextList, Texts
 
 __all__ = [
     "KEPT",
+    "MAX_PIECE",
     "MEANING",
     "NEAR",
     "SAME",
     "Edges",
-    "Ints",
     "NearDuplicates",
-    "Tell",
-    "Texts",
-    "companions",
+    "Report",
+    "connected_pieces",
     "find",
-    "firsts",
+    "first_equal",
     "near_duplicates",
-    "pieces",
+    "neighbours",
 ]
 
-# By what a record is removed.
+# Why a record is removed.
 KEPT, SAME, NEAR, MEANING = range(4)
 
-Tell = Callable[[str, int, int], None]
-"""Is told that so many of so many records of a stage are done, and ends the work by raising."""
+MAX_PIECE = 1 << 26
+"""The characters of texts that are compared at once."""
+
+Report = Callable[[str, int, int], None]
+"""Called with a stage, and how many of how many records are done; it ends the work by raising."""
+
+Edges = tuple[Ints, Ints]
+"""Pairs of records, as two arrays of equal length."""
 
 _SLICE = 4096
-_PIECE = 1 << 26
-
-
-class Texts(Protocol):
-    """Texts that can be gone through, and read again in places."""
-
-    def __len__(self) -> int: ...
-
-    def slices(self, rows: int) -> Iterator[Sequence[str]]:
-        """All of them in order, at most `rows` at a time."""
-        ...
-
-    def at(self, places: Ints) -> Sequence[str]:
-        """Those at these places, which ascend."""
-        ...
 
 
 @dataclass(slots=True)
 class NearDuplicates:
-    """For each record: which one stands for it (itself where it is kept), how similar the two are, and by what.
+    """For each record: the record that stands for it (itself if it is kept), the similarity of the two, and the
+    reason.
 
-    `first` is the first record with its text. Until `follow` only those first ones are settled. `crowded` is how
-    many had more look-alikes than they were compared with.
+    `first` is the first record with the same text. Until `resolve_equal_texts` only those first ones are decided.
+    `crowded` is the number of texts with more similar candidates than they were compared with.
     """
 
     first: Ints
@@ -71,122 +62,102 @@ class NearDuplicates:
     crowded: int = 0
 
     @classmethod
-    def of(cls, first: Ints) -> NearDuplicates:
-        """Where each record is like the first one with its text."""
+    def from_first(cls, first: Ints) -> NearDuplicates:
+        """Each record is a duplicate of the first one with the same text."""
         by = np.where(first == np.arange(len(first)), KEPT, SAME).astype(np.int8)
         return cls(first, first.copy(), np.ones(len(first)), by)
 
-    def take(self, places: Ints, decided: Decisions) -> None:
-        """What was decided of the near-duplicates among the records at `places`."""
-        self.stands_for[places] = places[decided.stands_for]
-        self.similarity[places] = decided.similarity
+    def add(self, places: Ints, decisions: Decisions) -> None:
+        """Add the decisions about the records at `places`."""
+        self.stands_for[places] = places[decisions.stands_for]
+        self.similarity[places] = decisions.similarity
         self.by[places] = np.where(self.stands_for[places] == places, KEPT, NEAR)
-        self.crowded += decided.crowded
+        self.crowded += decisions.crowded
 
-    def follow(self) -> None:
-        """Settle each record with the text of an earlier one: where that one was removed, as that one was."""
-        gone = self.by[self.first] != KEPT
-        later = np.flatnonzero(gone & (self.by == SAME))
+    def resolve_equal_texts(self) -> None:
+        """If the first record with a text was removed, treat the later ones as that one."""
+        removed = self.by[self.first] != KEPT
+        later = np.flatnonzero(removed & (self.by == SAME))
         for values in (self.stands_for, self.similarity, self.by):
             values[later] = values[self.first[later]]
 
 
-class _InMemory:
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = texts
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def slices(self, rows: int) -> Iterator[Sequence[str]]:
-        for start in range(0, len(self._texts), rows):
-            yield self._texts[start : start + rows]
-
-    def at(self, places: Ints) -> Sequence[str]:
-        return [self._texts[place] for place in places.tolist()]
-
-
 def near_duplicates(texts: Sequence[str], similarity: float = 0.9) -> Ints:
-    """For each text the place of the one that stands for it: its own where it is kept.
+    """For each text the position of the text that stands for it: its own if it is kept.
 
-    Two texts are as similar as the sets of all three successive characters of their `text_key` (Jaccard). They are
-    gone through in order, and one is kept unless an earlier kept one is at least so similar; the earliest such
-    stands for it. 0.9 finds what differs in a few characters of a hundred, a changed number too.
+    The similarity of two texts is the Jaccard similarity of the sets of all three consecutive characters of their
+    `text_key`. In order, a text is kept unless an earlier kept one is at least that similar; the earliest such one
+    stands for it. 0.9 finds texts that differ in a few of a hundred characters, also in a number.
 
     Pairs are found by MinHash (0.995 or more of those at the threshold, nearly all above it) and compared exactly,
-    so that what is found is right. Raises `UsageError` for a similarity outside 0.5 to 1.
+    so every removed text really is that similar. Raises `UsageError` for a similarity outside 0.5 to 1.
     """
     check_similarity(similarity)
-    found = find(_InMemory(texts), exact=True, similarity=similarity, tell=lambda what, done, total: None)
-    found.follow()
-    return found.stands_for
+    result = find(TextList(texts), exact=True, similarity=similarity, report=lambda stage, done, total: None)
+    result.resolve_equal_texts()
+    return result.stands_for
 
 
-def find(texts: Texts, *, exact: bool, similarity: float | None, tell: Tell) -> NearDuplicates:
-    """Which records stand for which others: of the same text where `exact`, and of a similar one (None: not)."""
+def find(texts: Texts, *, exact: bool, similarity: float | None, report: Report) -> NearDuplicates:
+    """Find duplicates: of the same text if `exact`, and of texts of this similarity (None: not searched for)."""
     count = len(texts)
     bands = None if similarity is None else bands_for(similarity)
-    marks = np.zeros((count if exact else 0, 2), dtype=np.uint64)
-    banded = np.zeros((bands.count if bands else 0, count), dtype=np.uint32)
+    digests = np.zeros((count if exact else 0, 2), dtype=np.uint64)
+    band_keys = np.zeros((bands.count if bands else 0, count), dtype=np.uint32)
     lengths = np.zeros(count, dtype=np.int32)
     start = 0
-    for signed in spread(partial(sign, exact=exact, bands=bands), texts.slices(_SLICE)):
-        tell("reading", start, count)
+    for signed in map_in_threads(partial(sign, exact=exact, bands=bands), texts.slices(_SLICE)):
+        report("reading", start, count)
         here = slice(start, start + len(signed.lengths))
-        marks[here], banded[:, here], lengths[here] = signed.marks, signed.banded, signed.lengths
+        digests[here], band_keys[:, here], lengths[here] = signed.digests, signed.band_keys, signed.lengths
         start = here.stop
-    found = NearDuplicates.of(firsts(marks) if exact else np.arange(count))
+    result = NearDuplicates.from_first(first_equal(digests) if exact else np.arange(count))
     if similarity is None:
-        return found
-    alive = np.flatnonzero(found.by == KEPT)
+        return result
+    candidates = np.flatnonzero(result.by == KEPT)
     edges: list[Edges] = []
-    for edge in spread(partial(companions, alive=alive), banded):
-        tell("sorting", len(edges), len(banded))
-        edges.append(edge)
-    del banded, marks
+    for pairs in map_in_threads(partial(neighbours, candidates=candidates), band_keys):
+        report("sorting", len(edges), len(band_keys))
+        edges.append(pairs)
+    del band_keys, digests
     done = 0
-    for places in pieces(edges, lengths, _PIECE):
+    for places in connected_pieces(edges, lengths, MAX_PIECE):
         keys = [text_key(text) for text in texts.at(places)]
-        tell_more = partial(_tell_more, tell, done, len(alive))
-        found.take(places, decide(keys, similarity, tell_more))
+        result.add(places, decide(keys, similarity, partial(_report_more, report, done, len(candidates))))
         done += len(places)
-    return found
+    return result
 
 
-def _tell_more(tell: Tell, before: int, total: int, done: int) -> None:
-    tell("comparing", before + done, total)
+def _report_more(report: Report, before: int, total: int, done: int) -> None:
+    report("comparing", before + done, total)
 
 
-Ints = NDArray[np.int64]
-Edges = tuple[Ints, Ints]
-"""Pairs of records, as two arrays of equal length."""
-
-
-def firsts(digests: NDArray[np.uint64]) -> Ints:
-    """For each record the earliest one with the same digest (its own number where it is the first)."""
+def first_equal(digests: NDArray[np.uint64]) -> Ints:
+    """For each record the earliest one with the same digest (its own number if it is the first)."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ordered = digests[order]
     begins = np.ones(len(order), dtype=bool)
     begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     leaders = order[np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))]
-    found = np.empty(len(order), dtype=np.int64)
-    found[order] = leaders
-    return found
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = leaders
+    return first
 
 
-def companions(band: NDArray[np.uint32], alive: Ints) -> Edges:
-    """Pairs that connect all records (of those `alive`) with the same key of one band: one less than they are."""
-    keys = band[alive]
+def neighbours(band: NDArray[np.uint32], candidates: Ints) -> Edges:
+    """Pairs that connect all `candidates` with the same key of one band: for each key one pair fewer than
+    records."""
+    keys = band[candidates]
     order = np.argsort(keys)
     ordered = keys[order]
     same = ordered[1:] == ordered[:-1]
-    return alive[order[:-1][same]], alive[order[1:][same]]
+    return candidates[order[:-1][same]], candidates[order[1:][same]]
 
 
-def pieces(edges: Iterable[Edges], lengths: NDArray[np.int32], most: int) -> Iterator[Ints]:
+def connected_pieces(edges: Iterable[Edges], lengths: NDArray[np.int32], most: int) -> Iterator[Ints]:
     """The connected records in ascending order, in pieces whose lengths sum to `most` or little more.
 
-    What is connected is in one piece, which is larger where it has to be. The order of the pieces says nothing.
+    Connected records are in the same piece, which may have to be larger. The order of the pieces has no meaning.
     """
     sparse = need("scipy.sparse", "finding near-duplicates", "synth")
     graphs = need("scipy.sparse.csgraph", "finding near-duplicates", "synth")
@@ -199,12 +170,12 @@ def pieces(edges: Iterable[Edges], lengths: NDArray[np.int32], most: int) -> Ite
     _, labels = graphs.connected_components(graph, directed=False)
     order = np.argsort(labels, kind="stable")
     members, labels = members[order], labels[order]
-    closes = np.flatnonzero(np.append(labels[1:] != labels[:-1], True)) + 1
-    reached = np.cumsum(lengths[members], dtype=np.int64)[closes - 1]
-    start, passed = 0, 0
+    component_ends = np.flatnonzero(np.append(labels[1:] != labels[:-1], True)) + 1
+    sums = np.cumsum(lengths[members], dtype=np.int64)[component_ends - 1]
+    start, before = 0, 0
     while start < len(members):
-        last = min(int(np.searchsorted(reached, passed + most)), len(closes) - 1)
-        end = int(closes[last])
-        passed = int(reached[last])
+        last = min(int(np.searchsorted(sums, before + most)), len(component_ends) - 1)
+        end = int(component_ends[last])
+        before = int(sums[last])
         yield np.sort(members[start:end])
         start = end

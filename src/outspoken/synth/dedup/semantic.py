@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from outspoken.measure.embedding import Embedder
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.minhash import jaccards
-from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, Ints, NearDuplicates, Tell, Texts
+from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, NearDuplicates, Report
+from outspoken.synth.dedup.texts import Ints, Texts
 
 __all__ = ["by_meaning"]
 
@@ -20,30 +21,31 @@ _ROUNDING = 1e-6
 
 
 async def by_meaning(
-    texts: Texts, found: NearDuplicates, embedder: Embedder, cosine: float, near: float | None, tell: Tell
+    texts: Texts, duplicates: NearDuplicates, embedder: Embedder, cosine: float, near: float | None, report: Report
 ) -> None:
-    """Remove, of the records that `found` keeps, those whose cosine with an earlier kept one is at least `cosine`.
+    """Remove, of the records that are kept so far, those whose cosine with an earlier kept one is at least
+    `cosine`.
 
-    The earliest such stands for it. A record that is removed here may have stood for near-duplicates: each of
-    these is looked at anew, and is kept where nothing that is kept is like it. Texts of blanks alone have no
-    meaning and stay. All vectors are in memory: 4 bytes for each dimension of each record.
+    The earliest such one stands for it. A record that is removed here may have stood for near-duplicates: each of
+    these is compared again, and kept if no kept record is like it. Blank texts have no meaning and stay. All
+    vectors are in memory: 4 bytes for each dimension of each record.
     """
-    vectors = _Vectors(texts, embedder, tell)
-    await vectors.add(np.flatnonzero(found.by == KEPT))
+    vectors = _Vectors(texts, embedder, report)
+    await vectors.add(np.flatnonzero(duplicates.by == KEPT))
     while True:
-        greedy = _Greedy(found, vectors, cosine, near)
-        missing = await greedy.run(tell)
+        search = _MeaningSearch(duplicates, vectors, cosine, near)
+        missing = await search.run(report)
         if not missing:
             break
         await vectors.add(np.array(missing))
-    greedy.settle()
+    search.apply()
 
 
 class _Vectors:
-    """The vectors of unit length of the records that were embedded, and their texts' shingles."""
+    """The unit vectors of the records that were embedded, and the keys of their texts."""
 
-    def __init__(self, texts: Texts, embedder: Embedder, tell: Tell) -> None:
-        self._texts, self._embedder, self._tell = texts, embedder, tell
+    def __init__(self, texts: Texts, embedder: Embedder, report: Report) -> None:
+        self._texts, self._embedder, self._report = texts, embedder, report
         self._row = np.full(len(texts), -1, dtype=np.int64)
         self._vectors = np.empty((0, 0), dtype=np.float32)
         self.known = np.zeros(len(texts), dtype=bool)
@@ -51,102 +53,107 @@ class _Vectors:
     async def add(self, places: Ints) -> None:
         texts = self._texts.at(places)
         self.known[places] = True
-        full = [at for at, text in enumerate(texts) if text.strip()]
-        if not full:
+        with_text = [at for at, text in enumerate(texts) if text.strip()]
+        if not with_text:
             return
 
-        def told(done: int, total: int) -> None:
-            self._tell("embedding", done, total)
+        def progress(done: int, total: int) -> None:
+            self._report("embedding", done, total)
 
-        made = await self._embedder.embed([texts[at] for at in full], told)
-        made = made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        self._row[places[full]] = np.arange(len(made)) + len(self._vectors)
-        self._vectors = np.concatenate([self._vectors, made]) if len(self._vectors) else made
+        vectors = await self._embedder.embed([texts[at] for at in with_text], progress)
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        self._row[places[with_text]] = np.arange(len(vectors)) + len(self._vectors)
+        self._vectors = np.concatenate([self._vectors, vectors]) if len(self._vectors) else vectors
 
     def with_meaning(self, places: Ints) -> Ints:
+        """Those of the records that have a vector."""
         return places[self._row[places] >= 0]
 
     def of(self, places: Ints) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._vectors[self._row[places]]
-        return found
+        vectors: NDArray[np.float32] = self._vectors[self._row[places]]
+        return vectors
 
     def key(self, place: int) -> str:
         return text_key(self._texts.at(np.array([place]))[0])
 
 
-class _Greedy:
-    """One passage over the records in order, with the vectors that are there."""
+class _MeaningSearch:
+    """One pass over the records in order, with the vectors that are known."""
 
-    def __init__(self, found: NearDuplicates, vectors: _Vectors, cosine: float, near: float | None) -> None:
-        self._found, self._vectors = found, vectors
+    def __init__(self, duplicates: NearDuplicates, vectors: _Vectors, cosine: float, near: float | None) -> None:
+        self._duplicates, self._vectors = duplicates, vectors
         self._cosine, self._near = cosine - _ROUNDING, near
         self._kept = np.array([], dtype=np.int64)
         self._new: list[int] = []
+        # Kept records whose stand-in was removed, with the key of their text.
         self._orphans: dict[int, str] = {}
-        self._gone: dict[int, tuple[int, float, int]] = {}
+        # Removed records: the record that stands for each, the similarity of the two, and the reason.
+        self._removed: dict[int, tuple[int, float, int]] = {}
 
-    async def run(self, tell: Tell) -> list[int]:
-        """Returns those that would have to be embedded to be sure."""
-        found, missing = self._found, list[int]()
-        places = np.flatnonzero((found.by == KEPT) | (found.by == NEAR))
+    async def run(self, report: Report) -> list[int]:
+        """Returns the records that must be embedded before the result is certain."""
+        duplicates, missing = self._duplicates, list[int]()
+        places = np.flatnonzero((duplicates.by == KEPT) | (duplicates.by == NEAR))
         for start in range(0, len(places), _BLOCK):
-            tell("comparing meanings", start, len(places))
+            report("comparing meanings", start, len(places))
             missing += await asyncio.to_thread(self._block, places[start : start + _BLOCK])
         return missing
 
-    def settle(self) -> None:
-        found = self._found
+    def apply(self) -> None:
+        """Write the result into the `NearDuplicates`."""
+        duplicates = self._duplicates
         for place in self._orphans:
-            self._gone[place] = place, 1.0, KEPT
-        for place, (other, similarity, by) in self._gone.items():
-            found.stands_for[place], found.similarity[place], found.by[place] = other, similarity, by
+            self._removed[place] = place, 1.0, KEPT
+        for place, (other, similarity, by) in self._removed.items():
+            duplicates.stands_for[place] = other
+            duplicates.similarity[place], duplicates.by[place] = similarity, by
 
     def _block(self, places: Ints) -> list[int]:
         missing = []
-        meant = self._vectors.with_meaning(places)
-        row_of = {place: row for row, place in enumerate(meant.tolist())}
-        own = self._vectors.of(meant)
-        before = own @ self._vectors.of(self._kept).T if len(self._kept) else np.empty((len(meant), 0))
-        among = own @ own.T if len(meant) else np.empty((0, 0))
+        embedded = self._vectors.with_meaning(places)
+        row_of = {place: row for row, place in enumerate(embedded.tolist())}
+        own = self._vectors.of(embedded)
+        with_kept = own @ self._vectors.of(self._kept).T if len(self._kept) else np.empty((len(embedded), 0))
+        with_own = own @ own.T if len(embedded) else np.empty((0, 0))
         self._new = []
         for place in places.tolist():
-            orphan = self._found.by[place] == NEAR
-            if orphan and int(self._found.stands_for[place]) not in self._gone:
+            orphan = self._duplicates.by[place] == NEAR
+            if orphan and int(self._duplicates.stands_for[place]) not in self._removed:
                 continue
             if not self._vectors.known[place]:
                 missing.append(place)
                 continue
             row = row_of.get(place)
-            if row is not None and self._is_meant(place, before[row], among[row], row_of):
+            if row is not None and self._remove_by_meaning(place, with_kept[row], with_own[row], row_of):
                 continue
-            if orphan and self._is_near(place):
+            if orphan and self._remove_by_orphan(place):
                 continue
             if row is not None:
                 self._new.append(place)
         self._kept = np.concatenate([self._kept, np.array(self._new, dtype=np.int64)])
         return missing
 
-    def _is_meant(
-        self, place: int, before: Sequence[float], among: NDArray[np.float32], row_of: dict[int, int]
+    def _remove_by_meaning(
+        self, place: int, with_kept: Sequence[float], with_own: NDArray[np.float32], row_of: dict[int, int]
     ) -> bool:
-        """Whether an earlier kept one means the same; then it is noted."""
-        cosines = np.concatenate([before, among[[row_of[new] for new in self._new]]])
-        near = np.flatnonzero(cosines >= self._cosine)
-        if not len(near):
+        """Remove a record if an earlier kept one means the same; whether it was removed."""
+        cosines = np.concatenate([with_kept, with_own[[row_of[new] for new in self._new]]])
+        similar = np.flatnonzero(cosines >= self._cosine)
+        if not len(similar):
             return False
-        at = int(near[0])
+        at = int(similar[0])
         other = int(self._kept[at]) if at < len(self._kept) else self._new[at - len(self._kept)]
-        self._gone[place] = other, min(1.0, float(cosines[at])), MEANING
+        self._removed[place] = other, min(1.0, float(cosines[at])), MEANING
         return True
 
-    def _is_near(self, place: int) -> bool:
-        """Whether one that lost what stood for it is near another such; then it is noted, else it is kept."""
+    def _remove_by_orphan(self, place: int) -> bool:
+        """Remove an orphan if it is a near-duplicate of an earlier one, else keep it; whether it was removed."""
         own = self._vectors.key(place)
         if self._near is not None and self._orphans:
             similarities = jaccards([own] * len(self._orphans), list(self._orphans.values()))
             at = int(np.argmax(similarities >= self._near))
             if similarities[at] >= self._near:
-                self._gone[place] = list(self._orphans)[at], float(similarities[at]), NEAR
+                self._removed[place] = list(self._orphans)[at], float(similarities[at]), NEAR
                 return True
         self._orphans[place] = own
         return False

@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from outspoken.io.text import shorten
 from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
-from outspoken.report.format import number
+from outspoken.report.format import NONE, count, number, share
+from outspoken.synth.report.document import (
+    CoverageMap,
+    DiversityTable,
+    MeasureInfo,
+    PipelineReport,
+    RecordCluster,
+    StepEntry,
+)
 from outspoken.synth.report.samples import KEPT, LOST
-from outspoken.synth.report.text import count, share
 
-__all__ = ["figures", "funnel", "measured", "plane"]
+__all__ = ["axes", "coverage", "figures", "funnel", "legend", "measure_chart"]
 
-_LONGEST = 20
-_ALIKE = 6
-_Row = dict[str, Any]
-Document = Mapping[str, Any]
+_MAX_LABEL = 20
+# The palette's colour at this place looks like that of kept records, and is skipped.
+_SKIPPED_COLOUR = 6
 
 
-def figures(document: Document) -> list[Figure]:
+def figures(report: PipelineReport) -> list[Figure]:
     """Every chart: the steps, each measure of diversity, the map."""
-    diversity = document["diversity"]
-    made = [Figure("steps", "What each step kept", "", funnel(document))]
-    for measure in diversity["measures"]:
-        caption = f"{measure['better'].capitalize()} is more diverse."
-        made.append(Figure("diversity", measure["title"], caption, measured(diversity, measure)))
-    if document["map"]:
-        made.append(Figure("map", "Where the records lie", "", plane(document)))
-    return made
+    result = [Figure("steps", "What each step kept", "", funnel(report))]
+    for measure in report.diversity.measures:
+        caption = f"{measure.better.capitalize()} is more diverse."
+        result.append(Figure("diversity", measure.title, caption, measure_chart(report.diversity, measure)))
+    if report.map:
+        result.append(Figure("map", "Where the records lie", "", coverage(report.map, report.clusters)))
+    return result
 
 
-def funnel(document: Document) -> Any:
-    """A bar a step: what it kept, then what it removed; above it the figures in words, so that it fits a phone."""
+def funnel(report: PipelineReport) -> Any:
+    """A bar for each step, kept records followed by removed ones; the figures above it as text, to fit a phone."""
     alt = altair()
-    rows: list[_Row] = []
-    labels: list[_Row] = []
-    for entry in document["steps"]:
-        gone = sum(entry["removed"].values())
-        why = "; ".join(f"{reason}: {count(lost)}" for reason, lost in entry["removed"].items())
-        for at, what, many, tip in ((0, "kept", entry["kept"], "–"), (1, "removed", gone, why)):
-            if many:
-                rows.append({"step": entry["step"], "what": what, "at": at, "records": many, "why": tip})
-        text = f"{shorten(entry['label'], _LONGEST)}: {count(entry['kept'])}"
-        if entry["records"] and entry["kept"] != entry["records"]:
-            text += f" of {count(entry['records'])} ({share(entry['kept'], entry['records'])})"
-        labels.append({"step": entry["step"], "text": text + (", not finished" if entry["partly"] else "")})
-    order = [entry["step"] for entry in document["steps"]]
+    rows = []
+    labels = []
+    for entry in report.steps:
+        removed = sum(entry.removed.values())
+        reasons = "; ".join(f"{reason}: {count(lost)}" for reason, lost in entry.removed.items())
+        for at, what, records, why in ((0, "kept", entry.kept, NONE), (1, "removed", removed, reasons)):
+            if records:
+                rows.append({"step": entry.step, "what": what, "at": at, "records": records, "why": why})
+        labels.append({"step": entry.step, "text": _funnel_label(entry)})
+    order = [entry.step for entry in report.steps]
     y = alt.Y("step:N", title=None, sort=order, axis=None, scale=alt.Scale(domain=order, padding=0))
     x = alt.X("records:Q", title=None, axis=None, stack="zero")
     layers = [
@@ -71,15 +72,22 @@ def funnel(document: Document) -> Any:
     return layer_charts(layers, "How many records each step kept and removed", 44 * len(order))
 
 
-def measured(diversity: Document, measure: Document) -> Any:
-    """A measure of each step: a point, and a line over what random choices of as many records give."""
+def _funnel_label(entry: StepEntry) -> str:
+    text = f"{shorten(entry.label, _MAX_LABEL)}: {count(entry.kept)}"
+    if entry.records and entry.kept != entry.records:
+        text += f" of {count(entry.records)} ({share(entry.kept, entry.records)})"
+    return text + (", not finished" if entry.partly else "")
+
+
+def measure_chart(diversity: DiversityTable, measure: MeasureInfo) -> Any:
+    """A measure of each step: a point, and a line over the range of random choices of as many records."""
     alt = altair()
-    name, scale = measure["name"], measure["scale"]
-    rows = []
-    for row in diversity["steps"]:
-        if found := row["measures"].get(name):
-            value, low, high = (None if found[k] is None else scale * found[k] for k in ("value", "low", "high"))
-            rows.append({"step": shorten(row["label"], 16), **span("x", value or 0.0, low, high)})
+    rows: list[dict[str, float | str | None]] = []
+    for row in diversity.steps:
+        if spread := row.measures.get(measure.name):
+            low, high = (None if end is None else measure.scale * end for end in (spread.low, spread.high))
+            columns = span("x", measure.scale * spread.value, low, high)
+            rows.append({"step": shorten(row.label, 16), **columns})
     x = alt.X(
         "x:Q",
         title=None,
@@ -92,7 +100,7 @@ def measured(diversity: Document, measure: Document) -> Any:
         sort=[row["step"] for row in rows],
         axis=alt.Axis(labelLimit=110, ticks=False, domain=False),
     )
-    tooltip = [alt.Tooltip("step:N"), alt.Tooltip("x_text:N", title=measure["title"])]
+    tooltip = [alt.Tooltip("step:N"), alt.Tooltip("x_text:N", title=measure.title)]
     layers = [
         chart_of([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=2, style="accent")
@@ -101,75 +109,74 @@ def measured(diversity: Document, measure: Document) -> Any:
         .mark_point(filled=True, size=80, opacity=1, style="accent")
         .encode(x=x, y=y, tooltip=tooltip),
     ]
-    return layer_charts(layers, f"{measure['title']} after each step", 26 * len(rows))
+    return layer_charts(layers, f"{measure.title} after each step", 26 * len(rows))
 
 
-def plane(document: Document) -> Any:
-    """The records on their plane, coloured by what became of each; clusters by their numbers."""
+def coverage(drawn: CoverageMap, clusters: tuple[RecordCluster, ...]) -> Any:
+    """The records on the map, coloured by their fate, and the numbers of the clusters."""
     alt = altair()
-    drawn = document["map"]
-    domain = fates(document)
     points = [
-        {**point, "became": point["fate"] if point["fate"] in (KEPT, LOST) else f"removed by {point['fate']}"}
-        for point in sorted(drawn["points"], key=lambda point: bool(point["fate"] == KEPT))
+        {
+            "x": point.x,
+            "y": point.y,
+            "text": point.text,
+            "fate": point.fate,
+            "cluster": point.cluster,
+            "became": point.fate if point.fate in (KEPT, LOST) else f"removed by {point.fate}",
+        }
+        for point in sorted(drawn.points, key=lambda point: point.fate == KEPT)
     ]
-    x, y = (
-        alt.X("x:Q", axis=None, scale=alt.Scale(zero=False, padding=10)),
-        alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False, padding=10)),
-    )
     centres = [
         {
-            **{name: cluster[name] for name in ("x", "y", "number")},
-            "known": ", ".join(cluster["words"]) or "–",
-            "kept": f"{count(cluster['kept'])} of {count(cluster['generated'])}",
+            "x": cluster.x,
+            "y": cluster.y,
+            "number": cluster.number,
+            "known": ", ".join(cluster.words) or NONE,
+            "kept": f"{count(cluster.kept)} of {count(cluster.generated)}",
         }
-        for cluster in document["clusters"]
+        for cluster in clusters
     ]
+    fates = alt.Scale(domain=_palette(drawn))
+    x, y = (alt.X("x:Q"), alt.Y("y:Q"))
+    x, y = (each.axis(None).scale(zero=False, padding=10) for each in (x, y))
     size = 70 if len(points) <= 300 else 40 if len(points) <= 1000 else 24
-    tooltip = [
-        alt.Tooltip("text:N", title="record"),
-        alt.Tooltip("became:N"),
-        alt.Tooltip("cluster:O"),
-    ]
-    about = [
+    of_point = [alt.Tooltip("text:N", title="record"), alt.Tooltip("became:N"), alt.Tooltip("cluster:O")]
+    of_centre = [
         alt.Tooltip("number:O", title="cluster"),
         alt.Tooltip("known:N", title="words"),
         alt.Tooltip("kept:N"),
     ]
+    color, shape = alt.Color("fate:N", scale=fates), alt.Shape("fate:N", scale=fates)
     layers = [
         chart_of(points)
         .mark_point(filled=True, size=size, opacity=0.75)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("fate:N", scale=alt.Scale(domain=domain)),
-            shape=alt.Shape("fate:N", scale=alt.Scale(domain=domain)),
-            tooltip=tooltip,
-        ),
+        .encode(x=x, y=y, color=color, shape=shape, tooltip=of_point),
         chart_of(centres)
         .mark_point(filled=True, size=420, opacity=0.9, style="reference")
-        .encode(x=x, y=y, tooltip=about),
-        chart_of(centres).mark_text(fontSize=13, fontWeight=700).encode(x=x, y=y, text="number:N", tooltip=about),
+        .encode(x=x, y=y, tooltip=of_centre),
+        chart_of(centres)
+        .mark_text(fontSize=13, fontWeight=700)
+        .encode(x=x, y=y, text="number:N", tooltip=of_centre),
     ]
     return layer_charts(layers, "The records by their embeddings, and what became of each", 440)
 
 
-def fates(document: Document) -> list[str]:
-    """What may have become of a record, each at the place of its colour: the first is grey, and the one that is
-    like that of the kept is nobody's."""
-    found = [LOST, *(fate for fate in document["map"]["fates"] if fate != LOST)]
-    return [*found[:_ALIKE], *([""] if len(found) > _ALIKE else []), *found[_ALIKE:]]
+def _palette(drawn: CoverageMap) -> list[str]:
+    """The fates in the order of the palette, whose first colour is grey; "" for the colour that is skipped."""
+    fates = [LOST, *(fate for fate in drawn.fates if fate != LOST)]
+    skipped = [""] if len(fates) > _SKIPPED_COLOUR else []
+    return [*fates[:_SKIPPED_COLOUR], *skipped, *fates[_SKIPPED_COLOUR:]]
 
 
-def lines(document: Document) -> list[tuple[int, str, int]]:
-    """The legend of the map: place of the colour, what became, how many of the points."""
-    points = document["map"]["points"]
-    counted = [
-        (at, fate, sum(point["fate"] == fate for point in points)) for at, fate in enumerate(fates(document))
+def legend(drawn: CoverageMap) -> list[tuple[int, str, int]]:
+    """The legend of the map: for each fate its place in the palette, its name, and the number of points."""
+    counts = [
+        (at, fate, sum(point.fate == fate for point in drawn.points)) for at, fate in enumerate(_palette(drawn))
     ]
-    return [entry for entry in counted if entry[2]]
+    return [entry for entry in counts if entry[2]]
 
 
-def axes(document: Document) -> str:
-    first, second = (number(100 * value) for value in document["map"]["explained"])
+def axes(drawn: CoverageMap) -> str:
+    """The shares of the variance along the two axes."""
+    first, second = (number(100 * value) for value in drawn.explained)
     return f"{first} % and {second} %"

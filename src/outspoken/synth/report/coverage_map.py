@@ -1,4 +1,4 @@
-"""The coverage map of the report: where generated records lie, what became of each, and the clusters they form."""
+"""The coverage map of the report: where the first step's records lie, what became of each, and their clusters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +15,104 @@ from numpy.typing import NDArray
 from outspoken.measure.tokenization import words
 from outspoken.same_text import text_key
 from outspoken.synth.kmeans import Clustering
-from outspoken.synth.report.samples import KEPT, LOST, Row, cut
+from outspoken.synth.records import Record
+from outspoken.synth.report.document import CoverageMap, MapPoint, RecordCluster
+from outspoken.synth.report.samples import KEPT, LOST, cut, text_of
 
 __all__ = [
-    "LEAST",
+    "MIN_RECORDS",
     "Projection",
-    "clusters",
-    "how_many",
-    "made",
-    "nearest",
-    "plane",
-    "telling",
+    "cluster_count",
+    "cluster_labels",
+    "distinctive_terms",
+    "map_records",
+    "nearest_first",
+    "project",
     "terms",
 ]
 
 Floats = NDArray[np.float64]
 
-_MOST_CLUSTERS = 12
-_FEW = 20
-_LONGEST_TERM = 40
+MIN_RECORDS = 3
+"""There is no map of fewer records."""
+
+_MAX_CLUSTERS = 12
+_MIN_CLUSTERED = 20
+_MAX_TERM = 40
+_POINT_CHARACTERS, _EXAMPLE_CHARACTERS = 240, 1_000
+_EXAMPLES = 3
+
+
+def map_records(
+    rows: Sequence[Record],
+    vectors: NDArray[np.floating],
+    fates: Mapping[str, str],
+    order: Sequence[str],
+    seed: int,
+) -> tuple[CoverageMap, tuple[RecordCluster, ...]]:
+    """The map of these records and its clusters.
+
+    `fates` says for each id what became of it, and `order` is the order of the fates: `LOST`, `KEPT`, and the
+    labels of the steps.
+    """
+    projection = project(vectors)
+    count = cluster_count(len(rows))
+    labels = cluster_labels(vectors, count, seed) if count else [0] * len(rows)
+    record_fates = [fates.get(str(row["id"]), LOST) for row in rows]
+    points = tuple(
+        MapPoint(round(float(x), 4), round(float(y), 4), text_of(row, _POINT_CHARACTERS), fate, label + 1)
+        for row, (x, y), label, fate in zip(rows, projection.points, labels, record_fates, strict=True)
+    )
+    occurring = {*record_fates, KEPT}
+    shown = tuple(fate for fate in order if fate in occurring)
+    clusters = _clusters(rows, vectors, points) if count else ()
+    return CoverageMap(points, shown, projection.explained), clusters
+
+
+def _clusters(
+    rows: Sequence[Record], vectors: NDArray[np.floating], points: Sequence[MapPoint]
+) -> tuple[RecordCluster, ...]:
+    texts = [str(row["text"]) for row in rows]
+    clusters = []
+    for number in range(1, max(point.cluster for point in points) + 1):
+        members = [at for at, point in enumerate(points) if point.cluster == number]
+        kept = [at for at in members if points[at].fate == KEPT]
+        outside = (text for text, point in zip(texts, points, strict=True) if point.cluster != number)
+        cluster = RecordCluster(
+            number=number,
+            generated=len(members),
+            kept=len(kept),
+            x=float(np.median([points[at].x for at in members])),
+            y=float(np.median([points[at].y for at in members])),
+            words=tuple(distinctive_terms((texts[at] for at in members), outside)),
+            examples=_typical(texts[at] for at in nearest_first(vectors, kept or members)),
+        )
+        clusters.append(cluster)
+    return tuple(clusters)
+
+
+def _typical(texts: Iterable[str]) -> tuple[str, ...]:
+    """The first few texts that differ."""
+    examples: dict[str, str] = {}
+    for text in texts:
+        if len(examples) == _EXAMPLES:
+            break
+        examples.setdefault(text_key(text), cut(text, _EXAMPLE_CHARACTERS))
+    return tuple(examples.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`points` (n, 2), and the shares of the variance that lie along its two axes."""
+    """`points` of shape (n, 2), and the share of the variance along each of the two axes."""
 
     points: Floats
     explained: tuple[float, float]
 
 
-def plane(vectors: NDArray[np.floating]) -> Projection:
-    """The vectors (n, d) on the plane of their first two principal components, n at least 1.
+def project(vectors: NDArray[np.floating]) -> Projection:
+    """The vectors (n, d) on the plane of their first two principal components; n is at least 1.
 
-    Each component's greatest entry is positive, so the same vectors always give the same picture.
+    The largest entry of each component is positive, so equal vectors always give the same picture.
     """
     centred = np.asarray(vectors, dtype=np.float64)
     centred = centred - centred.mean(axis=0)
@@ -57,140 +121,64 @@ def plane(vectors: NDArray[np.floating]) -> Projection:
     axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
     points = np.zeros((len(centred), 2))
     points[:, : axes.shape[1]] = centred @ axes
-    whole = float(values.clip(0).sum())
-    first, second = (float(share) / whole if whole > 0 else 0.0 for share in (*values[::-1].clip(0), 0.0)[:2])
+    total = float(values.clip(0).sum())
+    first, second = (float(value) / total if total > 0 else 0.0 for value in (*values[::-1].clip(0), 0.0)[:2])
     return Projection(points, (first, second))
 
 
-def how_many(records: int) -> int:
-    """How many clusters so many records are parted into: about the root of half of them, at most twelve; 0 for
-    fewer than twenty."""
-    return 0 if records < _FEW else max(2, min(_MOST_CLUSTERS, round(math.sqrt(records / 2))))
+def cluster_count(records: int) -> int:
+    """The number of clusters: about the square root of half the number of records, at most twelve; 0 for fewer
+    than twenty records."""
+    return 0 if records < _MIN_CLUSTERED else max(2, min(_MAX_CLUSTERS, round(math.sqrt(records / 2))))
 
 
-def clusters(vectors: NDArray[np.floating], count: int, seed: int) -> list[int]:
-    """The cluster of each vector by k-means on their directions, numbered from 0 by falling size; perhaps fewer
-    than `count`."""
-    rows = _directions(vectors).astype(np.float32)
-    clustering = Clustering(rows, count, seed)
+def cluster_labels(vectors: NDArray[np.floating], count: int, seed: int) -> list[int]:
+    """The cluster of each vector by k-means on their directions, numbered from 0 by decreasing size; there may be
+    fewer than `count` clusters."""
+    clustering = Clustering(_directions(vectors).astype(np.float32), count, seed)
     for _ in clustering.work():
         pass
     return [int(label) for label in clustering.labels]
 
 
-def nearest(vectors: NDArray[np.floating], members: Sequence[int]) -> list[int]:
-    """The members of a cluster, those first that lie nearest to its centre."""
+def nearest_first(vectors: NDArray[np.floating], members: Sequence[int]) -> list[int]:
+    """The members of a cluster, ordered by their distance from its centre."""
     rows = _directions(vectors[list(members)])
     order = np.argsort(-(rows @ rows.sum(axis=0)), kind="stable")
     return [members[at] for at in order]
 
 
 def terms(text: str) -> set[str]:
-    """What a text says, for telling clusters apart: its words of two letters and more, and each two characters
-    that stand together where a script is written without blanks."""
-    split = words(text)
-    pairs = {a + b for a, b in pairwise(split) if _alone(a) and _alone(b)}
-    return pairs | {word for word in split if 1 < len(word) <= _LONGEST_TERM and any(map(str.isalpha, word))}
+    """The terms by which clusters are compared: words of two letters and more, and pairs of adjacent characters in
+    scripts without blanks."""
+    tokens = words(text)
+    pairs = {a + b for a, b in pairwise(tokens) if _is_character(a) and _is_character(b)}
+    return pairs | {word for word in tokens if 1 < len(word) <= _MAX_TERM and any(map(str.isalpha, word))}
 
 
-def telling(inside: Iterable[str], outside: Iterable[str], most: int = 5) -> list[str]:
+def distinctive_terms(inside: Iterable[str], outside: Iterable[str], most: int = 5) -> list[str]:
     """The terms by which the texts inside differ most from those outside.
 
-    Ordered by p ln(p / q), p and q the shares of the texts inside and outside that have the term. Only terms count
-    that two texts inside have, and more of them than of those outside.
+    Ordered by p ln(p / q), where p and q are the shares of the texts inside and outside that have the term. Only
+    terms of at least two texts inside count, and only if p is greater than q.
     """
-    within, beyond = list(map(terms, inside)), list(map(terms, outside))
-    here, there = (Counter(term for text in texts for term in text) for texts in (within, beyond))
+    inner, outer = list(map(terms, inside)), list(map(terms, outside))
+    inner_counts, outer_counts = (Counter(term for text in texts for term in text) for texts in (inner, outer))
 
     def weight(term: str) -> float:
-        p = here[term] / len(within)
-        q = (there[term] + 0.5) / (len(beyond) + 1)
+        p = inner_counts[term] / len(inner)
+        q = (outer_counts[term] + 0.5) / (len(outer) + 1)
         return p * math.log(p / q)
 
-    ranked = sorted((-weight(term), term) for term, count in here.items() if count > 1)
+    ranked = sorted((-weight(term), term) for term, count in inner_counts.items() if count > 1)
     return [term for score, term in ranked[:most] if score < 0]
 
 
-def _alone(word: str) -> bool:
+def _is_character(word: str) -> bool:
+    """Whether a token is one character of a script without blanks."""
     return len(word) == 1 and unicodedata.category(word) == "Lo"
 
 
 def _directions(vectors: NDArray[np.floating]) -> Floats:
     rows = np.asarray(vectors, dtype=np.float64)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
-
-
-LEAST = 3
-"""Fewer records make no map."""
-
-_HOVER = 240
-_EXAMPLES = 3
-_EXAMPLE = 1_000
-
-
-def made(
-    rows: Sequence[Row], vectors: NDArray[np.floating], fates: Mapping[str, str], order: Sequence[str], seed: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The map of these records and its clusters, as the report has them.
-
-    `fates` says of each id what became of it, `order` how these follow each other: `LOST`, `KEPT`, and the labels
-    of the steps that remove.
-    """
-    projected = plane(vectors)
-    count = how_many(len(rows))
-    labels = clusters(vectors, count, seed) if count else [0] * len(rows)
-    became = [fates.get(str(row["id"]), LOST) for row in rows]
-    points = [
-        {
-            "x": round(float(x), 4),
-            "y": round(float(y), 4),
-            "text": cut(row["text"], _HOVER),
-            "fate": fate,
-            "cluster": label + 1,
-        }
-        for row, (x, y), label, fate in zip(rows, projected.points, labels, became, strict=True)
-    ]
-    there = set(became)
-    drawn = {
-        "points": points,
-        "fates": [fate for fate in order if fate in there or fate == KEPT],
-        "explained": list(projected.explained),
-    }
-    return drawn, _clusters(rows, vectors, labels, became, points) if count else []
-
-
-def _clusters(
-    rows: Sequence[Row],
-    vectors: NDArray[np.floating],
-    labels: Sequence[int],
-    became: Sequence[str],
-    points: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    told = []
-    for label in range(max(labels) + 1):
-        members = [at for at, found in enumerate(labels) if found == label]
-        kept = [at for at in members if became[at] == KEPT]
-        told.append(
-            {
-                "number": label + 1,
-                "generated": len(members),
-                "kept": len(kept),
-                "x": float(np.median([points[at]["x"] for at in members])),
-                "y": float(np.median([points[at]["y"] for at in members])),
-                "words": telling(
-                    (rows[at]["text"] for at in members),
-                    (row["text"] for row, found in zip(rows, labels, strict=True) if found != label),
-                ),
-                "examples": _typical(rows, nearest(vectors, kept or members)),
-            }
-        )
-    return told
-
-
-def _typical(rows: Sequence[Row], order: Sequence[int]) -> list[str]:
-    """The first texts that differ."""
-    found: dict[str, str] = {}
-    for at in order:
-        if len(found) < _EXAMPLES:
-            found.setdefault(text_key(rows[at]["text"]), cut(rows[at]["text"], _EXAMPLE))
-    return list(found.values())

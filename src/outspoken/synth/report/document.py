@@ -1,203 +1,277 @@
-"""Measuring a pipeline's folder: everything that its report says, as one plain document."""
+"""The report of a pipeline as data: what report.json contains and the page shows."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
+from outspoken.errors import UsageError
+from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.synth.steps.base import StepCost
 
-from outspoken._version import __version__
-from outspoken.errors import MissingExtraError, ProviderError, ReplyError, UsageError
-from outspoken.io.atomic import write_bytes
-from outspoken.measure.embedding import Embedder
-from outspoken.measure.embedding import embedder as embedder_named
-from outspoken.report import charts, html
-from outspoken.report.format import number
-from outspoken.synth.report import charts as report_charts
-from outspoken.synth.report import coverage_map, diversity, samples, step_summaries, tables, text
-from outspoken.synth.report.samples import FolderScan
-from outspoken.synth.steps.base import StepProgress
+__all__ = [
+    "CostPerRecord",
+    "CoverageMap",
+    "CoveredField",
+    "CoveredValue",
+    "DiversityRow",
+    "DiversityTable",
+    "MapPoint",
+    "MeasureInfo",
+    "MeasureSpread",
+    "PipelineCost",
+    "PipelineReport",
+    "RecordCluster",
+    "RecordExample",
+    "RemovedExample",
+    "RemovedGroup",
+    "ReportExamples",
+    "ReportSettings",
+    "StepEntry",
+]
 
-__all__ = ["FORMAT", "measure", "render", "write"]
-
-FORMAT = 1
-_Vectors = dict[str, NDArray[np.float32]]
+_KIND, _FORMAT = "synth", 1
 
 
-async def measure(
-    folder: str | os.PathLike[str],
-    *,
-    embedder: str = "minilm",
-    sample: int = 2000,
-    seed: int = 0,
-    watch: StepProgress | None = None,
-    name: str = "",
-    planned: Sequence[str] = (),
-    key: str = "",
-) -> dict[str, Any]:
-    """Measure what the steps in `folder` made, write it as `report.json` there, and return that document.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEntry:
+    """A step: its manifest, a short `label`, its `cost` (None if it asked no model), and which share of its input
+    (`kept_share`) and of the first step's input (`cumulative`) it kept."""
 
-    Diversity and the map look at no more than `sample` records of each step, chosen by `seed` and the records'
-    ids. `embedder` is a name for `outspoken.measure.embedding.embedder`, or "none": then there are figures of
-    words alone, and no map. `name` is the pipeline's, `planned` the names of all its steps ("01-generate"), so
-    that the report can say which are missing; `key` is kept in the document.
+    step: str
+    label: str
+    do: str
+    settings: Mapping[str, object]
+    seed: int | None
+    model: str | None
+    source: str | None
+    key: str
+    records: int
+    kept: int
+    removed: Mapping[str, int]
+    kept_share: float | None = field(metadata={"key": "yield"})
+    cumulative: float | None
+    seconds: float | None
+    cost: StepCost | None
+    figures: Mapping[str, object]
+    warnings: tuple[str, ...]
+    partly: str
+    begun: str | None
+    finished: str | None
+    version: str | None
+    files: Mapping[str, int]
 
-    Raises `UsageError` where there is no finished step or a manifest cannot be read, and for an embedder that
-    means nothing. Files of records that are missing and an embedder that fails are warnings in the document.
+
+@dataclass(frozen=True, slots=True)
+class CostPerRecord:
+    """The share of a cost that falls on each record of the last step; None if it kept none or the cost is
+    unknown."""
+
+    requests: float | None = None
+    tokens: float | None = None
+    seconds: float | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineCost:
+    """The cost of all steps. `asked` is whether any step asked a model; `usd` is None if a price is unknown."""
+
+    requests: int
+    from_ledger: int
+    tokens: int
+    failures: int
+    usd: float | None
+    seconds: float
+    asked: bool
+    per_record: CostPerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureInfo:
+    """A measure of diversity: `better` is "higher" or "lower", `about` explains it. The page multiplies its values
+    by `scale`."""
+
+    name: str
+    title: str
+    better: str
+    about: str
+    scale: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSpread:
+    """The mean of a measure over several random choices of records, with the lowest and the highest value; the
+    value alone if there was only one choice."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiversityRow:
+    """The diversity of a step's records, or of the pipeline's input (`step` is ""), of which there are `kept`.
+
+    Each measure is the mean over `choices` random choices of `n` of `of` sampled records; `undefined` gives the
+    reason for each measure that is missing. `n` is None if there were too few records.
     """
-    folder, watch = Path(folder), watch or StepProgress()
-    if sample < 2:
-        raise UsageError(f"sample must be at least 2, not {sample}")
-    embeds = None if embedder == "none" else embedder_named(embedder)
-    made, missing = step_summaries.manifests(folder, planned)
-    told = step_summaries.entries(made)
-    look = FolderScan(made, told, sample, seed)
-    await look.read(watch)
-    vectors, without = await _embedded(look, embeds, watch)
-    drawn, clusters = await _map(look, told, vectors, seed, watch)
-    document = {
-        "kind": "synth",
-        "format": FORMAT,
-        "name": name or folder.resolve().name,
-        "key": key,
-        "version": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "generated": told[0]["records"],
-        "kept": told[-1]["kept"],
-        "unfinished": step_summaries.unfinished(told, missing),
-        "missing": missing,
-        "steps": told,
-        "cost": step_summaries.cost(told),
-        "diversity": {**await _diversity(look, vectors, sample, seed, watch), "no_embeddings": without},
-        "map": drawn,
-        "clusters": clusters,
-        "covered": look.covered(),
-        "examples": await look.examples(),
-        "warnings": [
-            *(f"{entry['step']}: {warning}" for entry in told for warning in entry["warnings"]),
-            *step_summaries.mismatches(told),
-            *look.warnings,
-        ],
-        "settings": {"embedder": embedder, "sample": sample, "seed": seed},
-    }
-    write_bytes(
-        folder / "report.json",
-        json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace"),
-    )
-    return document
+
+    step: str
+    label: str
+    kept: int
+    n: int | None = None
+    of: int
+    choices: int = 0
+    measures: Mapping[str, MeasureSpread] = field(default_factory=dict)
+    undefined: Mapping[str, str] = field(default_factory=dict)
 
 
-async def _embedded(look: FolderScan, embeds: Embedder | None, watch: StepProgress) -> tuple[_Vectors | None, str]:
-    """The vectors of what was sampled, by text; None, and why, where there are none."""
-    if embeds is None:
-        return None, "embedder: none"
-    pooled = (text for pool in look.pools for text in pool.texts)
-    texts = list(dict.fromkeys([*(row["text"] for row in look.rows), *pooled]))
-    try:
-        found = await embeds.embed(texts, lambda done, total: watch.tell("embedding", done, total))
-    except (MissingExtraError, ProviderError, ReplyError) as error:
-        look.warnings.append(f"nothing could be embedded, so only words were measured ({embeds.name}: {error})")
-        return None, f"{embeds.name}: {error}"
-    finally:
-        await embeds.aclose()
-    look.warnings += embeds.warnings
-    vectors = {text: vector for text, vector in zip(texts, found, strict=True) if vector.any()}
-    if empty := [text for text in texts if text not in vectors]:
-        look.warnings.append(f"{len(empty):,} of the texts mean nothing to {embeds.name}: they were left out")
-        look.leave_out(empty)
-    return vectors, ""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiversityTable:
+    """The diversity of all steps. `no_embeddings` is the reason if there are no measures of meaning."""
+
+    n: int
+    sample: int
+    choices: int
+    measures: tuple[MeasureInfo, ...]
+    steps: tuple[DiversityRow, ...]
+    no_embeddings: str = ""
 
 
-async def _diversity(
-    look: FolderScan, vectors: _Vectors | None, sample: int, seed: int, watch: StepProgress
-) -> dict[str, Any]:
-    n = diversity.size_of(look.pools, sample)
-    known = vectors
-    rows = await diversity.diversity(
-        look.pools, n, None if known is None else lambda texts: _stacked(known, texts), seed, watch
-    )
-    measures = [
-        {key: getattr(measure, key) for key in ("name", "title", "better", "about", "scale")}
-        for measure in diversity.MEASURES
-        if any(measure.name in row["measures"] for row in rows)
-    ]
-    return {"n": n, "sample": sample, "choices": diversity.CHOICES, "measures": measures, "steps": rows}
+@dataclass(frozen=True, slots=True)
+class MapPoint:
+    """A record on the map. `fate` says whether it was kept, or which step removed it; `cluster` is a number from
+    1."""
+
+    x: float
+    y: float
+    text: str
+    fate: str
+    cluster: int
 
 
-async def _map(
-    look: FolderScan, told: Sequence[dict[str, Any]], vectors: _Vectors | None, seed: int, watch: StepProgress
-) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The map of the records that the first step began with, and its clusters; None where there is none."""
-    if vectors is None or len(look.rows) < coverage_map.LEAST:
-        return None, []
-    watch.tell("drawing the map", 0)
-    order = [samples.LOST, samples.KEPT, *(entry["label"] for entry in told)]
-    stacked = _stacked(vectors, [row["text"] for row in look.rows])
-    return await asyncio.to_thread(coverage_map.made, look.rows, stacked, look.fates, order, seed)
+@dataclass(frozen=True, slots=True)
+class CoverageMap:
+    """The first step's records by their embeddings; `explained` is the share of the variance along each axis."""
+
+    points: tuple[MapPoint, ...]
+    fates: tuple[str, ...]
+    explained: tuple[float, ...]
 
 
-def _stacked(vectors: _Vectors, texts: Sequence[str]) -> NDArray[np.float32]:
-    return np.stack([vectors[text] for text in texts])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCluster:
+    """A cluster on the map: its position, distinctive words and typical texts, and how many records were kept."""
+
+    number: int
+    generated: int
+    kept: int
+    x: float
+    y: float
+    words: tuple[str, ...]
+    examples: tuple[str, ...]
 
 
-def write(document: Mapping[str, Any], folder: Path) -> Path:
-    """Write `report.html` into `folder` from what `measure` gave or its `report.json` holds; the path of the page.
+@dataclass(frozen=True, slots=True)
+class CoveredValue:
+    """A topic or persona, and the numbers of its records."""
 
-    One file, written whole or not at all, that needs no network. Raises `UsageError` where `document` is something
-    else, `OutputError` where the folder cannot be written.
-    """
-    page = folder / "report.html"
-    write_bytes(page, render(document).encode())
-    return page
+    value: str
+    generated: int
+    kept: int
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """The page, with every script, style and chart inside. What models wrote is text in it and nothing else."""
-    if document.get("kind") != "synth" or document.get("format") != FORMAT:
-        raise UsageError(
-            "this is no report of a pipeline by this version: run `outspoken synth` again to make one"
-        )
-    document = html.printable(document)
-    specs: dict[str, Any] = {}
-    figures = [(charts.add_chart(specs, figure.chart), figure) for figure in report_charts.figures(document)]
-    diversity = document["diversity"]
-    return html.render(
-        resources.files("outspoken.synth.report") / "page",
-        "report.html",
-        specs,
-        version=document["version"],
-        document=document,
-        lead=text.lead(document),
-        sentences=text.sentences(document),
-        facts=text.facts(document),
-        figures=figures,
-        ground=text.ground(diversity),
-        few=text.few(diversity),
-        steps=tables.steps(document),
-        reasons=tables.reasons(document),
-        diversity=tables.diversity(document),
-        covered=[tables.covered(name, found) for name, found in document["covered"].items()],
-        legend=report_charts.lines(document) if document["map"] else [],
-        axes=report_charts.axes(document) if document["map"] else "",
-        clustered=text.clustered(document["clusters"]),
-        most=max((cluster["generated"] for cluster in document["clusters"]), default=1),
-        count=text.count,
-        share=text.share,
-        excerpt=text.excerpt,
-        number=number,
-        provenance=[(entry["step"], _provenance(entry)) for entry in document["steps"]],
-    )
+@dataclass(frozen=True, slots=True)
+class CoveredField:
+    """The most frequent values of a field of the records; of `of` values in all `kept` have a record that was
+    kept."""
+
+    values: tuple[CoveredValue, ...]
+    of: int
+    kept: int
 
 
-def _provenance(entry: Mapping[str, Any]) -> str:
-    """How a step was made, as JSON."""
-    told = ("do", "model", "seed", "source", "version", "begun", "finished", "key", "settings", "figures", "files")
-    return json.dumps({name: entry[name] for name in told}, ensure_ascii=False, indent=2)
+@dataclass(frozen=True, slots=True)
+class RecordExample:
+    """A record for readers, with some further fields."""
+
+    id: str
+    text: str
+    also: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedExample(RecordExample):
+    """A removed record, and the record or benchmark question that it was removed for."""
+
+    because_of: str | None = None
+    because_text: str | None = None
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedGroup:
+    """Examples of the records that a step removed for one reason; `count` is their number, if the manifest has
+    it."""
+
+    step: str
+    label: str
+    reason: str
+    count: int | None
+    records: tuple[RemovedExample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportExamples:
+    kept: tuple[RecordExample, ...]
+    removed: tuple[RemovedGroup, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    embedder: str
+    sample: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineReport:
+    """The report. `missing` are the names of steps that were not done, `unfinished` sentences about these and
+    about steps that are only partly done."""
+
+    kind: str = _KIND
+    format: int = _FORMAT
+    name: str
+    key: str
+    version: str
+    created: str
+    generated: int
+    kept: int
+    unfinished: tuple[str, ...]
+    missing: tuple[str, ...]
+    steps: tuple[StepEntry, ...]
+    cost: PipelineCost
+    diversity: DiversityTable
+    map: CoverageMap | None
+    clusters: tuple[RecordCluster, ...]
+    covered: Mapping[str, CoveredField]
+    examples: ReportExamples
+    warnings: tuple[str, ...]
+    settings: ReportSettings
+
+    def to_dict(self) -> dict[str, object]:
+        """The content of report.json."""
+        document: dict[str, object] = to_json(self)
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, object]) -> PipelineReport:
+        """What `to_dict` returned. Raises `UsageError` for anything else, and for another version's report."""
+        remedy = "run `outspoken synth` again to write one"
+        if document.get("kind") != _KIND or document.get("format") != _FORMAT:
+            raise UsageError(f"this is no report of a pipeline by this version: {remedy}")
+        try:
+            return from_json(cls, document)
+        except ValueError as error:
+            raise UsageError(f"this is no report of a pipeline ({error}): {remedy}") from error

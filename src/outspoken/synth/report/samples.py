@@ -1,4 +1,4 @@
-"""What the report takes out of the files of records: samples by a seeded order, examples, counts of topics."""
+"""What the report reads from the files of records: seeded samples, examples, and counts of topics."""
 
 from __future__ import annotations
 
@@ -8,61 +8,55 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from outspoken._imports import need
 from outspoken.errors import UsageError
 from outspoken.measure.tokenization import words
-from outspoken.synth.records import batches, fields_of
+from outspoken.synth.record_templates import fields_of
+from outspoken.synth.records import Record, batches, pq
 from outspoken.synth.report.diversity import TextPool
-from outspoken.synth.report.step_summaries import FinishedStep
-from outspoken.synth.steps.base import StepProgress
+from outspoken.synth.report.document import (
+    CoveredField,
+    CoveredValue,
+    RecordExample,
+    RemovedExample,
+    RemovedGroup,
+    ReportExamples,
+    StepEntry,
+)
+from outspoken.synth.steps.base import StepFiles, StepProgress
 
-__all__ = [
-    "ALSO",
-    "KEPT",
-    "LOST",
-    "FolderScan",
-    "RecordSample",
-    "Row",
-    "cut",
-    "example",
-    "number",
-    "tally",
-    "texts_of",
-    "walk",
-]
-
-pq = need("pyarrow.parquet", "synthetic data", "synth")
-
-
-ALSO = ("topic", "persona", "final", "answer", "verdict", "agreement", "probability")
-"""Fields that an example shows beside its text, where a record has them."""
+__all__ = ["KEPT", "LOST", "FolderScan", "RecordSample", "cut", "text_of"]
 
 LOST, KEPT = "no longer there", "kept"
 
-LONGEST = 20_000
-"""Characters of one example: what is longer is cut."""
+_MAX_CHARACTERS = 20_000
+_SHOWN_FIELDS = ("topic", "persona", "final", "answer", "verdict", "agreement", "probability")
+_COVERED = ("topic", "persona")
+_MAX_VALUES = 200
+_KEPT_EXAMPLES, _REMOVED_EXAMPLES = 6, 3
+_MAX_REASONS = 12
 
-Row = Mapping[str, Any]
+_Visit = Callable[[Record], None]
 
 
 class RecordSample:
-    """The `size` rows that come first in an order that the seed and the ids alone decide.
+    """The `size` records that come first in an order that depends only on the seed and the ids.
 
-    So it is a random sample, the same at every run, and a record that several files hold is in all samples or none
-    as far as they reach: what must be embedded stays little.
+    So it is a random sample that is the same in every run, and samples of files with common records have as many
+    in common as possible: few texts must be embedded.
     """
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
-        self._salt = str(seed).encode()[:64]
-        self._heap: list[tuple[int, int, Row]] = []
+        self._key = str(seed).encode()[:64]
+        self._heap: list[tuple[int, int, Record]] = []
         self._count = 0
 
-    def offer(self, row: Row) -> None:
-        digest = hashlib.blake2b(str(row["id"]).encode(), digest_size=8, key=self._salt).digest()
+    def offer(self, row: Record) -> None:
+        digest = hashlib.blake2b(str(row["id"]).encode(), digest_size=8, key=self._key).digest()
         place = -int.from_bytes(digest, "big")
         self._count += 1
         if len(self._heap) < self.size:
@@ -71,195 +65,119 @@ class RecordSample:
             heapq.heapreplace(self._heap, (place, self._count, row))
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Record]:
         return [row for *_, row in sorted(self._heap, key=lambda entry: (-entry[0], entry[1]))]
 
 
-async def walk(path: Path, wanted: Sequence[str], visit: Callable[[Row], None]) -> None:
-    """Show each record of a file to `visit`, with those of the `wanted` fields that it has.
-
-    A field that is no column is looked for in the record's `value`. Memory stays bounded; other tasks go on
-    meanwhile, and cancelling ends it. Raises `UsageError` where the file cannot be read or has no `id`.
-    """
-    try:
-        there = set(pq.read_schema(path).names)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as Parquet ({error}): make it again") from error
-    columns = ["id", *(name for name in wanted if name in there)]
-    inside = "value" in there and len(columns) <= len(wanted)
-    tables = batches(path, [*columns, "value"] if inside else columns)
-
-    def see(table: Any) -> None:
-        for row in table.to_pylist():
-            visit(fields_of(row) if inside else row)
-
-    while (table := await asyncio.to_thread(next, tables, None)) is not None:
-        await asyncio.to_thread(see, table)
-
-
-async def texts_of(ids: Collection[str], step: FinishedStep) -> dict[str, str]:
-    """The texts of these records, as far as the step kept or removed them."""
-    found: dict[str, str] = {}
-
-    def see(row: Row) -> None:
-        if row["id"] in ids:
-            found.setdefault(str(row["id"]), cut(row.get("text") or ""))
-
-    for path in (step.out, step.removed):
-        if len(found) < len(ids) and path.exists():
-            await walk(path, ("text",), see)
-    return found
-
-
-def example(row: Row, **more: Any) -> dict[str, Any]:
-    """A record as the report shows it."""
-    also = {name: _plain(row[name]) for name in ALSO if row.get(name) not in (None, "", row.get("text"))}
-    return {"id": str(row["id"]), "text": cut(row.get("text") or ""), "also": also, **more}
-
-
-def cut(text: str, longest: int = LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters in all)"
-
-
-def number(value: Any) -> float | None:
-    """A figure that JSON can hold; None for what is none."""
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-def tally(counts: Mapping[str, Counter[str]]) -> Callable[[Row], None]:
-    """A visitor that counts the values of the columns that `counts` is of."""
-
-    def see(row: Row) -> None:
-        for name, counter in counts.items():
-            if row.get(name) not in (None, ""):
-                counter[str(row[name])] += 1
-
-    return see
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return number(value)
-    return value if isinstance(value, bool) else cut(str(value))
-
-
-_COVERED = ("topic", "persona")
-_LISTED = 200
-_KEPT_EXAMPLES, _REMOVED_EXAMPLES = 6, 3
-_MOST_REASONS = 12
-_Visit = Callable[[Row], None]
-
-
 class FolderScan:
-    """What is read of the records; `told` are the entries of the steps.
+    """What is read from the files of all steps.
 
-    After `read`: `pools` are the texts of each step, before them those of the input where there was one; `rows` a
-    sample of the records that the first step began with, and `fates` what became of these, by id. `warnings` tells
-    of files that are missing.
+    After `read`: `pools` are the texts of each step, preceded by those of the input if there was one. `rows` is a
+    sample of the first step's records, before it removed any, and `fates` says for each by id what became of it.
+    `warnings` are about missing and damaged files.
     """
 
-    def __init__(
-        self, made: Sequence[FinishedStep], told: Sequence[Mapping[str, Any]], sample: int, seed: int
-    ) -> None:
+    def __init__(self, folder: Path, entries: Sequence[StepEntry], sample: int, seed: int) -> None:
         self.warnings: list[str] = []
         self.pools: list[TextPool] = []
-        self.rows: list[Row] = []
+        self.rows: list[Record] = []
         self.fates: dict[str, str] = {}
-        self._made, self._told = made, told
+        self._entries = entries
+        self._files = [StepFiles(entry.step, folder) for entry in entries]
         self._sample, self._seed = sample, seed
-        self._came: dict[str, Counter[str]] = {name: Counter() for name in _COVERED}
-        self._stayed: dict[str, Counter[str]] = {name: Counter() for name in _COVERED}
-        self._kept = RecordSample(_KEPT_EXAMPLES, seed)
-        self._gone: list[dict[str, RecordSample]] = [{} for _ in made]
+        self._generated: dict[str, Counter[str]] = {name: Counter() for name in _COVERED}
+        self._kept: dict[str, Counter[str]] = {name: Counter() for name in _COVERED}
+        self._kept_examples = RecordSample(_KEPT_EXAMPLES, seed)
+        self._removed_examples: list[dict[str, RecordSample]] = [{} for _ in entries]
 
-    async def read(self, watch: StepProgress) -> None:
-        """Go through all files."""
+    async def read(self, progress: StepProgress) -> None:
+        """Read all files."""
         base = RecordSample(self._sample, self._seed)
-        for at, (step, entry) in enumerate(zip(self._made, self._told, strict=True)):
-            watch.tell("reading records", at, len(self._made))
+        for at, (files, entry) in enumerate(zip(self._files, self._entries, strict=True)):
+            progress.update("reading records", at, len(self._entries))
             sample = RecordSample(self._sample, self._seed)
-            seen = [_with_text(sample.offer)]
+            visits = [_with_text(sample.offer)]
             if at == 0:
-                begun = [_with_text(base.offer), tally(self._came)]
-                await self._walk(step.removed, ("text", *_COVERED), begun)
-                seen += begun
-            await self._walk(step.out, ("text", *_COVERED), seen, needed=entry["kept"] > 0)
-            texts = tuple(row["text"] for row in sample.rows if words(row["text"]))
-            self.pools.append(TextPool(step.name, entry["label"], entry["kept"], texts))
+                first_visits = [_with_text(base.offer), _counting(self._generated)]
+                await self._walk(files.removed, ("text", *_COVERED), first_visits)
+                visits += first_visits
+            await self._walk(files.out, ("text", *_COVERED), visits, needed=entry.kept > 0)
+            self.pools.append(TextPool(entry.step, entry.label, entry.kept, _measurable(sample.rows)))
         self.rows = base.rows
-        if self._told[0]["source"]:
-            read = tuple(row["text"] for row in self.rows if words(row["text"]))
-            self.pools.insert(0, TextPool("", "the input", self._told[0]["records"], read))
+        if self._entries[0].source:
+            self.pools.insert(0, TextPool("", "the input", self._entries[0].records, _measurable(self.rows)))
         self.fates = {str(row["id"]): LOST for row in self.rows}
-        for at, (step, entry) in enumerate(zip(self._made, self._told, strict=True)):
-            wanted = ("text", "reason", "because_of", "similarity", *ALSO)
-            await self._walk(step.removed, wanted, [self._left(at)], needed=bool(entry["removed"]))
-        last = [tally(self._stayed), self._stays, self._kept.offer]
-        await self._walk(self._made[-1].out, ("text", *ALSO), last)
+        for at, (files, entry) in enumerate(zip(self._files, self._entries, strict=True)):
+            wanted = ("text", "reason", "because_of", "similarity", *_SHOWN_FIELDS)
+            await self._walk(files.removed, wanted, [self._see_removed(at)], needed=bool(entry.removed))
+        visits = [_counting(self._kept), self._see_kept, self._kept_examples.offer]
+        await self._walk(self._files[-1].out, ("text", *_SHOWN_FIELDS), visits)
 
     def leave_out(self, texts: Iterable[str]) -> None:
-        """Look no more at these texts."""
+        """Remove these texts from the samples."""
         out = set(texts)
         self.rows = [row for row in self.rows if row["text"] not in out]
         self.pools = [
-            TextPool(pool.step, pool.label, pool.kept, tuple(text for text in pool.texts if text not in out))
-            for pool in self.pools
+            replace(pool, texts=tuple(text for text in pool.texts if text not in out)) for pool in self.pools
         ]
 
-    def covered(self) -> dict[str, Any]:
-        """How many records each topic and persona came with, and how many stayed."""
-        told = {}
+    def covered(self) -> dict[str, CoveredField]:
+        """For each topic and persona, the numbers of records that were generated and kept."""
+        fields = {}
         for name in _COVERED:
-            given = (self._told[0]["settings"] or {}).get(f"{name}s")
-            came = Counter(dict.fromkeys(map(str, given), 0) if isinstance(given, list) else {})
-            came.update(self._came[name])
-            if came:
-                values = [
-                    {"value": value, "generated": count, "kept": self._stayed[name][value]}
-                    for value, count in came.most_common(_LISTED)
-                ]
-                stayed = sum(self._stayed[name][value] > 0 for value in came)
-                told[name] = {"values": values, "of": len(came), "kept": stayed}
-        return told
+            given = self._entries[0].settings.get(f"{name}s")
+            generated = Counter(dict.fromkeys(map(str, given), 0) if isinstance(given, list) else {})
+            generated.update(self._generated[name])
+            kept = self._kept[name]
+            if generated:
+                values = [CoveredValue(value, n, kept[value]) for value, n in generated.most_common(_MAX_VALUES)]
+                fields[name] = CoveredField(
+                    tuple(values), len(generated), sum(kept[value] > 0 for value in generated)
+                )
+        return fields
 
-    async def examples(self) -> dict[str, Any]:
-        """Records that stayed, and for each step and reason some that left, with what stands for them."""
-        removed: list[dict[str, Any]] = []
-        for entry, step, gone in zip(self._told, self._made, self._gone, strict=True):
-            rows = [row for sample in gone.values() for row in sample.rows]
-            texts = await texts_of({row["because_of"] for row in rows if row.get("because_of")}, step)
-            removed += [
-                {
-                    "step": step.name,
-                    "label": entry["label"],
-                    "reason": reason,
-                    "count": entry["removed"].get(reason),
-                    "records": [_left_example(row, texts) for row in gone[reason].rows],
-                }
-                for reason in sorted(gone, key=lambda reason: -entry["removed"].get(reason, 0))
+    async def examples(self) -> ReportExamples:
+        """Some records that were kept; for each step and reason some that were removed, with those that stand for
+        them."""
+        groups = []
+        for entry, files, samples in zip(self._entries, self._files, self._removed_examples, strict=True):
+            because = {row.get("because_of") for sample in samples.values() for row in sample.rows}
+            texts = await _texts_of({str(name) for name in because if name}, files)
+            groups += [
+                RemovedGroup(
+                    step=entry.step,
+                    label=entry.label,
+                    reason=reason,
+                    count=entry.removed.get(reason),
+                    records=tuple(_removed_example(row, texts) for row in samples[reason].rows),
+                )
+                for reason in sorted(samples, key=lambda reason: -entry.removed.get(reason, 0))
             ]
-        return {"kept": [example(row) for row in self._kept.rows], "removed": removed}
+        kept = (RecordExample(str(row["id"]), text_of(row), _shown(row)) for row in self._kept_examples.rows)
+        return ReportExamples(tuple(kept), tuple(groups))
 
-    def _stays(self, row: Row) -> None:
+    def _see_kept(self, row: Record) -> None:
         if str(row["id"]) in self.fates:
             self.fates[str(row["id"])] = KEPT
 
-    def _left(self, at: int) -> _Visit:
-        def see(row: Row) -> None:
+    def _see_removed(self, at: int) -> _Visit:
+        samples, label = self._removed_examples[at], self._entries[at].label
+
+        def see(row: Record) -> None:
             if str(row["id"]) in self.fates:
-                self.fates[str(row["id"])] = self._told[at]["label"]
-            gone, reason = self._gone[at], str(row.get("reason") or "no reason given")
-            if reason in gone or len(gone) < _MOST_REASONS:
-                gone.setdefault(reason, RecordSample(_REMOVED_EXAMPLES, self._seed)).offer(row)
+                self.fates[str(row["id"])] = label
+            reason = str(row.get("reason") or "no reason given")
+            if reason in samples or len(samples) < _MAX_REASONS:
+                samples.setdefault(reason, RecordSample(_REMOVED_EXAMPLES, self._seed)).offer(row)
 
         return see
 
     async def _walk(
         self, path: Path, wanted: Sequence[str], visits: Sequence[_Visit], *, needed: bool = False
     ) -> None:
-        """Show a file's records to all of `visits`. Where it is missing though `needed`, a warning says so."""
+        """Show a file's records to all of `visits`. If the file is missing although `needed`, warn about it."""
 
-        def visit(row: Row) -> None:
+        def visit(row: Record) -> None:
             for see in visits:
                 see(row)
 
@@ -268,21 +186,101 @@ class FolderScan:
                 self.warnings.append(f"{path.name} is missing, so nothing of its records is in this report")
             return
         try:
-            await walk(path, wanted, visit)
+            await _walk(path, wanted, visit)
         except UsageError as error:
             if str(error) not in self.warnings:
                 self.warnings.append(str(error))
 
 
+async def _walk(path: Path, wanted: Sequence[str], visit: _Visit) -> None:
+    """Show each record of a file to `visit`, with its id and those of the `wanted` fields that it has.
+
+    A field that is not a column is read from the record's `value`. Memory is bounded, and the work is done in
+    threads. Raises `UsageError` if the file cannot be read or has no `id`.
+    """
+    try:
+        available = set(pq.read_schema(path).names)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as Parquet ({error}): make it again") from error
+    columns = ["id", *(name for name in wanted if name in available)]
+    reads_value = "value" in available and len(columns) <= len(wanted)
+    tables = batches(path, [*columns, "value"] if reads_value else columns)
+
+    def see(table: Any) -> None:
+        for row in table.to_pylist():
+            visit(fields_of(row) if reads_value else row)
+
+    while (table := await asyncio.to_thread(next, tables, None)) is not None:
+        await asyncio.to_thread(see, table)
+
+
+async def _texts_of(ids: Collection[str], files: StepFiles) -> dict[str, str]:
+    """The texts of these records, as far as the step kept or removed them."""
+    texts: dict[str, str] = {}
+
+    def see(row: Record) -> None:
+        if row["id"] in ids:
+            texts.setdefault(str(row["id"]), text_of(row))
+
+    for path in (files.out, files.removed):
+        if len(texts) < len(ids) and path.exists():
+            await _walk(path, ("text",), see)
+    return texts
+
+
+def text_of(row: Record, most: int = _MAX_CHARACTERS) -> str:
+    """The text of a record, cut to `most` characters."""
+    text = row.get("text")
+    return cut(text, most) if isinstance(text, str) else ""
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning and its length if it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters in all)"
+
+
+def _removed_example(row: Record, texts: Mapping[str, str]) -> RemovedExample:
+    because = row.get("because_of")
+    name = None if because is None else str(because)
+    text = None if name is None else texts.get(name)
+    return RemovedExample(str(row["id"]), text_of(row), _shown(row), name, text, _finite(row.get("similarity")))
+
+
+def _shown(row: Record) -> dict[str, object]:
+    """The further fields that an example shows, if the record has them."""
+    return {name: _plain(row[name]) for name in _SHOWN_FIELDS if row.get(name) not in (None, "", row.get("text"))}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    return _finite(value) if isinstance(value, (int, float)) else cut(str(value), _MAX_CHARACTERS)
+
+
+def _finite(value: object) -> float | None:
+    """A number that JSON can represent, else None."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _counting(counts: Mapping[str, Counter[str]]) -> _Visit:
+    """A visit that counts the values of the fields that `counts` has."""
+
+    def see(row: Record) -> None:
+        for name, counter in counts.items():
+            if row.get(name) not in (None, ""):
+                counter[str(row[name])] += 1
+
+    return see
+
+
 def _with_text(visit: _Visit) -> _Visit:
-    def see(row: Row) -> None:
+    def see(row: Record) -> None:
         if isinstance(text := row.get("text"), str) and text.strip():
             visit(row)
 
     return see
 
 
-def _left_example(row: Row, texts: Mapping[str, str]) -> dict[str, Any]:
-    because = row.get("because_of")
-    text = texts.get(str(because))
-    return example(row, because_of=because, because_text=text, similarity=number(row.get("similarity")))
+def _measurable(rows: Iterable[Record]) -> tuple[str, ...]:
+    """The texts with at least one word."""
+    return tuple(str(row["text"]) for row in rows if words(str(row["text"])))

@@ -1,10 +1,9 @@
-"""The step that has a teacher answer each record, several times where it is to agree with itself."""
+"""The step `answer`: a teacher answers each record, several times if its answers are to be compared."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -13,47 +12,45 @@ from typing import Any
 from outspoken.batch.plan import RunPlan
 from outspoken.checking.maths import Checker, final_answer
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
 from outspoken.settings import option
-from outspoken.synth.records import RecordWriter, batches, fields_of, fill, pa, rows_in, with_columns
-from outspoken.synth.steps.base import Step, StepOutcome
-from outspoken.synth.steps.batch_requests import ASKING, BatchRequests
+from outspoken.synth.record_templates import fields_of, fill
+from outspoken.synth.records import RecordWriter, batches, count, pa, rows_in, with_columns
+from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
+from outspoken.synth.steps.batch_requests import ASKING, BatchRequests, PromptLine
+from outspoken.synth.steps.record_filter import BatchDecision, filter_records
 
 __all__ = ["AnswerOptions", "run"]
 
 _FINAL = ("none", "maths", "text")
 _DISAGREES = "the teacher disagrees with itself"
-_SILENT = "the teacher gave no answer"
+_NO_ANSWER = "the teacher gave no answer"
 _NOT_YET = "not answered yet"
 _NO_FINAL = "no final answer can be read"
-_COLUMNS = {
-    "answer": pa.string(),
-    "final": pa.string(),
-    "agreement": pa.float64(),
-    "samples": pa.list_(pa.string()),
-}
-_NEGATIVES = pa.list_(pa.string())
+_ROWS = 256
+_TEXTS = pa.list_(pa.string())
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOptions:
-    """Have a teacher answer each record. With several `samples` the answer that most of them agree on is taken."""
+class AnswerOptions(StepOptions):
+    """Have a teacher answer each record. Of several `samples` the answer with the most agreement is taken."""
 
     ASKING = ASKING
 
     prompt: str = option("{text}", "What the teacher is asked; {fields} of the record are filled in.")
     system: str = option("", "A system message before it.")
-    samples: int = option(1, "Answers to each record, each by a call of its own.")
+    samples: int = option(1, "Answers to each record, each from a call of its own.")
     final: str = option(
         "none", "How the final answer is read and compared: maths, text (the whole answer), or none."
     )
     agreement: float = option(0.5, "Remove records on whose final answer fewer than this share of samples agree.")
-    negatives: int = option(0, "Wrong answers to make for each record, by verbalized sampling.")
+    negatives: int = option(0, "Wrong answers to generate for each record, by verbalized sampling.")
     negatives_prompt: str = option(
         "Give plausible but wrong answers to this problem, of the kind that a student who makes a mistake would "
         "write: a short solution each, with its wrong final answer at the end.\n\nProblem: {text}\n\n"
         "The right answer, for you alone: {final}",
-        "What is asked for them; {final} is the right answer.",
+        "The prompt for wrong answers; {final} is the right answer.",
     )
     model: str = option("", "The teacher. Default: the spec's model.")
     asking: dict[str, Any] = field(default_factory=dict)
@@ -68,129 +65,133 @@ class AnswerOptions:
         if self.samples > 1 and self.final == "none":
             raise UsageError('several samples must be compared: say how with final = "maths" or "text"')
         if self.negatives and self.final == "none":
-            raise UsageError('wrong answers are told by their final answer: add final = "maths" or "text"')
+            raise UsageError('wrong answers are recognised by their final answer: add final = "maths" or "text"')
         if "k" in self.asking or "turns" in self.asking:
             raise UsageError("k and turns belong to generate: say how many answers with samples")
 
+    def check(self, model: str | None = None) -> None:
+        self.plan(model)
+
+    def model_name(self, default: str | None) -> str | None:
+        return self.model or default
+
     def templates(self) -> dict[str, str]:
-        """The templates of its options that are filled, by their name."""
         return {"prompt": self.prompt} | ({"negatives_prompt": self.negatives_prompt} if self.negatives else {})
 
+    def added_fields(self) -> tuple[str, ...]:
+        return ("answer", "final", "agreement", "samples", *(("negatives",) if self.negatives else ()))
+
     def plan(self, model: str | None) -> RunPlan:
-        """What each record is asked. Raises `UsageError` for what cannot be."""
-        options = {"method": "direct", **self.asking, "k": 1, "n": self.samples}
-        made = RunPlan.make(self.model or model, None, options)
-        if made.settings.method not in ("direct", "direct-cot"):
-            raise UsageError(f"{made.settings.method} gives several answers in one: take direct or direct-cot")
-        return made
+        """The plan of the run that asks for answers. Raises `UsageError` for invalid settings."""
+        settings = {"method": "direct", **self.asking, "k": 1, "n": self.samples}
+        plan = RunPlan.make(self.model or model, None, settings)
+        if not find_method(plan.settings.method).independent:
+            raise UsageError(f"{plan.settings.method} gives several answers in one: use direct or direct-cot")
+        return plan
 
 
 async def run(options: AnswerOptions, step: Step) -> StepOutcome:
-    """Ask, then keep what the samples agree on; with `negatives` ask once more for wrong ones."""
-    source = step.needed()
+    """Ask, then keep the records whose samples agree; with `negatives` ask once more for wrong answers."""
+    source = step.needed_source()
     plan = options.plan(step.model)
-    step.watch.tell("asking the teacher", 0)
-    asking = BatchRequests(step)
-    answers = await asking.ask("answers", _prompts(source, options.prompt, options.system), plan)
+    step.progress.update("asking the teacher", 0)
+    requests = BatchRequests(step)
+    path = await requests.ask("answers", _prompts(source, options.prompt, options.system), plan)
+    answers = _ResponsesByPrompt(path)
     chosen = step.folder / step.name / "chosen.parquet" if options.negatives else step.out
     async with Checker() as checker:
-        kept, removed = await _choose(options, step, asking, answers, chosen, checker)
-        if options.negatives:
-            found = await _negatives(options, step, asking, chosen, plan, checker)
-    figures: dict[str, Any] = asdict(asking.spent)
+
+        async def decide(table: Any) -> BatchDecision:
+            choices = []
+            for _ in range(table.num_rows):
+                texts = answers.next()
+                choice = await _choose(options, texts, checker)
+                if not texts and (requests.stopped or answers.prompt_id in requests.failed):
+                    choice = _Choice(_NOT_YET)
+                choices.append(choice)
+            columns = {
+                "answer": pa.array([choice.answer for choice in choices], pa.string()),
+                "final": pa.array([choice.final for choice in choices], pa.string()),
+                "agreement": pa.array([choice.agreement for choice in choices], pa.float64()),
+                "samples": pa.array([choice.samples for choice in choices], _TEXTS),
+            }
+            return BatchDecision(with_columns(table, columns), [choice.removed for choice in choices])
+
+        counts = await filter_records(step, "comparing answers", decide, rows=_ROWS, out=chosen)
+        negatives = await _negatives(options, step, requests, chosen, plan, checker) if options.negatives else 0
+    figures: dict[str, object] = asdict(requests.spent)
     if options.negatives:
-        figures["negatives"] = found
+        figures["negatives"] = negatives
     if checker.timeouts:
         figures["comparisons that took too long"] = checker.timeouts
-    return StepOutcome(kept, removed, figures, asking.problems, partly=asking.partly)
+    return StepOutcome(counts.kept, counts.removed, figures, requests.problems, requests.partly)
 
 
-def _prompts(source: Path, template: str, system: str = "") -> Iterator[dict[str, Any]]:
-    """The records as prompts, called by their place from 1; `draw` tells those that say the same apart."""
-    seen: dict[bytes, int] = {}
+def _prompts(source: Path, template: str, system: str = "") -> Iterator[PromptLine]:
+    """The records as prompts, with their position from 1 as id; `draw` distinguishes prompts of the same text."""
+    draws: dict[bytes, int] = {}
     for number, row in enumerate(rows_in(source), 1):
         text = fill(template, fields_of(row))
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        draw = seen[key] = seen.get(key, -1) + 1
+        draw = draws[key] = draws.get(key, -1) + 1
         messages = [{"role": "system", "content": system}] if system else []
         yield {"id": str(number), "prompt": [*messages, {"role": "user", "content": text}], "draw": draw}
 
 
-async def _choose(
-    options: AnswerOptions, step: Step, asking: BatchRequests, answers: Path, out: Path, checker: Checker
-) -> tuple[int, Counter[str]]:
-    """Write the records with their answers to `out`, but for those without one; how many, and why not the rest."""
-    source, removed, done = step.needed(), Counter[str](), 0
-    by_record = _Grouped(answers)
-    with RecordWriter(out) as kept, RecordWriter(step.removed) as gone:
-        for table in batches(source, rows=256):
-            columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-            reasons: list[str | None] = []
-            for number in range(done + 1, done + table.num_rows + 1):
-                texts = by_record.take(number)
-                found, reason = await _agreed(options, texts, checker)
-                if not texts and (asking.stopped or str(number) in asking.failed):
-                    reason = _NOT_YET
-                for name in _COLUMNS:
-                    columns[name].append(found.get(name))
-                reasons.append(reason)
-            table = with_columns(table, {n: pa.array(v, _COLUMNS[n]) for n, v in columns.items()})
-            kept.write(table.filter(pa.array([reason is None for reason in reasons])))
-            bad = [reason for reason in reasons if reason is not None]
-            if bad:
-                rest = table.filter(pa.array([reason is not None for reason in reasons]))
-                gone.write(with_columns(rest, {"reason": pa.array(bad)}))
-            removed.update(bad)
-            done += len(reasons)
-            step.watch.tell("comparing answers", done)
-    return kept.rows, removed
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The columns that a record gets, and why it is `removed` (None: it is kept)."""
+
+    removed: str | None = None
+    answer: str | None = None
+    final: str | None = None
+    agreement: float | None = None
+    samples: list[str] | None = None
 
 
-async def _agreed(
-    options: AnswerOptions, texts: Sequence[str], checker: Checker
-) -> tuple[dict[str, Any], str | None]:
-    """The columns of one record, and why it is removed (None: it is not)."""
+async def _choose(options: AnswerOptions, texts: Sequence[str], checker: Checker) -> _Choice:
     if not texts:
-        return {}, _SILENT
+        return _Choice(_NO_ANSWER)
     if options.final == "none":
-        return {"answer": texts[0]}, None
+        return _Choice(answer=texts[0])
     finals = [_final(options, text) for text in texts]
-    told = [(final, text) for final, text in zip(finals, texts, strict=True) if final]
-    columns: dict[str, Any] = {"samples": [final or "" for final in finals]}
-    if not told:
-        return columns, _NO_FINAL
-    classes: list[Any] = [text_key(final) for final, _ in told]
+    samples = [final or "" for final in finals]
+    readable = [(final, text) for final, text in zip(finals, texts, strict=True) if final]
+    if not readable:
+        return _Choice(_NO_FINAL, samples=samples)
+    classes: list[object] = [text_key(final) for final, _ in readable]
     if options.final == "maths":
-        classes = [*await checker.groups([final for final, _ in told])]
+        classes = [*await checker.groups([final for final, _ in readable])]
     largest = max(dict.fromkeys(classes), key=classes.count)  # the earliest of equally large ones
-    final, text = told[classes.index(largest)]
+    final, text = readable[classes.index(largest)]
     agreement = classes.count(largest) / len(texts)
-    columns |= {"answer": text, "final": final, "agreement": agreement}
-    return columns, None if agreement >= options.agreement else _DISAGREES
+    return _Choice(None if agreement >= options.agreement else _DISAGREES, text, final, agreement, samples)
 
 
 async def _negatives(
-    options: AnswerOptions, step: Step, asking: BatchRequests, chosen: Path, plan: RunPlan, checker: Checker
+    options: AnswerOptions, step: Step, requests: BatchRequests, chosen: Path, plan: RunPlan, checker: Checker
 ) -> int:
-    """Ask for wrong answers, unless it was stopped, and add those that really are wrong; how many there are."""
-    answers: Path | None = None
-    if not asking.stopped:
-        wrong = RunPlan.make(plan.model, None, {**options.asking, "method": "vs-standard", "k": options.negatives})
-        step.watch.tell("asking for wrong answers", 0)
-        answers = await asking.ask("negatives", _prompts(chosen, options.negatives_prompt), wrong)
-    by_record, total, done = _Grouped(answers), 0, 0
+    """Ask for wrong answers unless the run was stopped, and add those that really are wrong; returns their
+    number."""
+    path: Path | None = None
+    if not requests.stopped:
+        settings = {**options.asking, "method": "vs-standard", "k": options.negatives}
+        step.progress.update("asking for wrong answers", 0)
+        prompts = _prompts(chosen, options.negatives_prompt)
+        path = await requests.ask("negatives", prompts, RunPlan.make(plan.model, None, settings))
+    answers, total, done = _ResponsesByPrompt(path), 0, 0
     with RecordWriter(step.out) as writer:
-        for table in batches(chosen, rows=256):
+        for table in batches(chosen, rows=_ROWS):
+            step.progress.update("comparing wrong answers", done, count(chosen))
             column = []
             for right in table["final"].to_pylist():
-                done += 1
-                told = [(text, _final(options, text)) for text in by_record.take(done)]
-                wrong_ones = [
-                    text for text, final in told if final and not await _is_same(options, final, right, checker)
-                ]
-                column.append(wrong_ones)
-                total += len(wrong_ones)
-            writer.write(with_columns(table, {"negatives": pa.array(column, _NEGATIVES)}))
+                finals = [(text, _final(options, text)) for text in answers.next()]
+                column.append(
+                    [text for text, final in finals if final and not await _same(options, final, right, checker)]
+                )
+            writer.write(with_columns(table, {"negatives": pa.array(column, _TEXTS)}))
+            total += sum(map(len, column))
+            done += table.num_rows
     return total
 
 
@@ -198,27 +199,32 @@ def _final(options: AnswerOptions, text: str) -> str | None:
     return final_answer(text) if options.final == "maths" else text.strip()
 
 
-async def _is_same(options: AnswerOptions, one: str, other: str, checker: Checker) -> bool:
+async def _same(options: AnswerOptions, one: str, other: str, checker: Checker) -> bool:
     if options.final == "text":
         return text_key(one) == text_key(other)
     return await checker.same(one, other) is not False
 
 
-class _Grouped:
-    """The texts of responses by prompt, taken in the order in which the prompts were asked."""
+class _ResponsesByPrompt:
+    """The texts of the responses to each prompt, in the order of the prompts, whose ids count from 1."""
 
     def __init__(self, path: Path | None) -> None:
         rows = rows_in(path, ("prompt_id", "text")) if path is not None and path.is_file() else iter(())
-        self._groups = ((key, [row["text"] for row in rows]) for key, rows in groupby(rows, _prompt_id))
-        self._next: tuple[str, list[str]] | None = next(self._groups, None)
+        groups = groupby(rows, lambda row: str(row["prompt_id"]))
+        self._groups = ((prompt_id, [str(row["text"]) for row in rows]) for prompt_id, rows in groups)
+        self._following: tuple[str, list[str]] | None = next(self._groups, None)
+        self._number = 0
 
-    def take(self, number: int) -> list[str]:
-        if self._next is None or self._next[0] != str(number):
+    @property
+    def prompt_id(self) -> str:
+        """The id of the prompt that `next` returned the responses to."""
+        return str(self._number)
+
+    def next(self) -> list[str]:
+        """The responses to the next prompt, none if it has none."""
+        self._number += 1
+        if self._following is None or self._following[0] != self.prompt_id:
             return []
-        texts = self._next[1]
-        self._next = next(self._groups, None)
+        texts = self._following[1]
+        self._following = next(self._groups, None)
         return texts
-
-
-def _prompt_id(row: Mapping[str, Any]) -> str:
-    return str(row["prompt_id"])

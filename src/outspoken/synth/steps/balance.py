@@ -1,4 +1,4 @@
-"""The step that gives every kind of record its share: clusters of embeddings, each cut to a size."""
+"""The step `balance`: limits the records of each cluster of embeddings, so that every kind gets its share."""
 
 from __future__ import annotations
 
@@ -17,85 +17,92 @@ from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.measure.sets import effective_size
 from outspoken.settings import option
 from outspoken.synth.kmeans import Clustering, shares, spread
-from outspoken.synth.records import RecordWriter, batches, count, pa, with_columns
-from outspoken.synth.steps.base import Step, StepOutcome
+from outspoken.synth.records import batches, count, pa, with_columns
+from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
+from outspoken.synth.steps.record_filter import BatchDecision, FilterCounts, filter_records
 
 __all__ = ["BalanceOptions", "run"]
 
 FULL = "its cluster is full"
 NO_TEXT = "no text to embed"
 
-_MOST_CLUSTERS = 1000
+_MAX_CLUSTERS = 1000
 _EXCERPT = 120
-_ROWS_AT_ONCE = 2048
+_ROWS = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class BalanceOptions:
-    """Keep as many records of each cluster, so that what the model likes to write does not crowd out the rest.
+class BalanceOptions(StepOptions):
+    """Limit the records of each cluster, so that the model's favourite kinds do not crowd out the rest.
 
-    Clusters are those of k-means on embeddings of length 1, from the pipeline's seed. Those kept of a cluster are
-    spread over it: first the one nearest to its centre, then ever the one farthest from all that were taken
-    (Gonzalez 1985); so near-duplicates go first.
+    The clusters come from k-means on embeddings of unit length, with the pipeline's seed. The records kept of a
+    cluster are spread over it: first the one nearest to the centre, then repeatedly the one farthest from all that
+    were taken (Gonzalez 1985). So near-duplicates are removed first.
     """
 
     most: int | None = option(
-        None, "At most this many records of each cluster. Default: twice as many as an average one has."
+        None, "At most this many records of each cluster. Default: twice the average size of a cluster."
     )
     total: int | None = option(
-        None, "In place of most: this many records, as evenly over the clusters as they allow."
+        None, "Instead of most: this many records, spread as evenly over the clusters as they allow."
     )
     clusters: int | None = option(
-        None, f"How many clusters. Default: the root of half the records, at most {_MOST_CLUSTERS:,}."
+        None,
+        f"Number of clusters. Default: the square root of half the number of records, at most {_MAX_CLUSTERS:,}.",
     )
-    embedder: str = option(DEFAULT, "What embeds the records; `wordllama` is for hundreds of thousands.")
+    embedder: str = option(DEFAULT, "Embedding model; `wordllama` is for hundreds of thousands of records.")
 
     def __post_init__(self) -> None:
         if self.most is not None and self.total is not None:
-            raise UsageError("most (of each cluster) and total exclude each other: say one of them")
+            raise UsageError("most (of each cluster) and total exclude each other: give one of them")
         for name in ("most", "total", "clusters"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         embedder(self.embedder, cache=None)
 
+    def added_fields(self) -> tuple[str, ...]:
+        return ("cluster",)
+
 
 async def run(options: BalanceOptions, step: Step) -> StepOutcome:
-    """Embed, cluster, choose; 4 bytes a dimension and record are held (1.5 GB for a million by minilm)."""
-    source = step.needed()
-    made = embedder(options.embedder)
-    vectors, rows, ids = await _embedded(source, made, step)
-    found = len(vectors)
-    if options.clusters is not None and options.clusters > found:
+    """Embed, cluster, choose. All vectors are in memory: 4 bytes for each dimension of each record (1.5 GB for a
+    million records with minilm)."""
+    source = step.needed_source()
+    model = embedder(options.embedder)
+    embedded = await _embed(source, model, step)
+    available = len(embedded.vectors)
+    if options.clusters is not None and options.clusters > available:
         raise UsageError(
-            f"{options.clusters:,} clusters of {found:,} records cannot be: ask for fewer, or leave clusters out"
+            f"there cannot be {options.clusters:,} clusters of {available:,} records: lower clusters, or leave it "
+            "out"
         )
-    labels, centres = await _clustered(vectors, options.clusters or _usual(found), step)
+    labels, centres = await _cluster(embedded.vectors, options.clusters or _usual_clusters(available), step)
     before = np.bincount(labels, minlength=len(centres))
     if options.total is not None:
         quota = shares(before, options.total)
     else:
-        quota = np.minimum(before, options.most or math.ceil(2 * found / max(1, len(centres))))
-    chosen = _Chosen(rows, labels, ids)
-    await _choose(vectors, centres, quota, chosen, step)
-    kept, removed = await _write(step, chosen)
+        quota = np.minimum(before, options.most or math.ceil(2 * available / max(1, len(centres))))
+    selection = _Selection(embedded, labels)
+    await _select(embedded, centres, quota, selection, step)
+    counts = await _write(step, selection, embedded.ids)
     figures = {
         "clusters": len(centres),
         "sizes_before": before.tolist(),
         "sizes_after": quota.tolist(),
-        "effective_before": effective_size(before) if found else 0.0,
-        "effective_after": effective_size(quota) if found else 0.0,
-        "examples": await asyncio.to_thread(_texts, source, chosen.central),
+        "effective_before": effective_size(before) if available else 0.0,
+        "effective_after": effective_size(quota) if available else 0.0,
+        "examples": await asyncio.to_thread(_excerpts, source, selection.central),
     }
-    warnings = [*made.warnings, *_warnings(options, found, len(centres))]
-    return StepOutcome(kept, removed, figures, tuple(warnings))
+    warnings = [*model.warnings, *_warnings(options, available, len(centres))]
+    return StepOutcome(counts.kept, counts.removed, figures, tuple(warnings))
 
 
-def _warnings(options: BalanceOptions, found: int, clusters: int) -> Iterator[str]:
+def _warnings(options: BalanceOptions, available: int, clusters: int) -> Iterator[str]:
     if options.clusters and clusters < options.clusters:
-        yield f"the records have only {clusters:,} different embeddings: so many clusters there are"
-    if options.total is not None and options.total >= found:
-        yield f"total is {options.total:,} and there are {found:,} records with a text: all of them are kept"
+        yield f"the records have only {clusters:,} different embeddings, so there are only {clusters:,} clusters"
+    if options.total is not None and options.total >= available:
+        yield f"total is {options.total:,} and there are {available:,} records with a text: all of them are kept"
     elif options.total is not None and options.total < clusters:
         yield (
             f"total is {options.total:,} and there are {clusters:,} clusters: the smaller ones keep nothing; "
@@ -103,106 +110,115 @@ def _warnings(options: BalanceOptions, found: int, clusters: int) -> Iterator[st
         )
 
 
-class _Chosen:
-    """By row of the file: the cluster, the row that stands for it (itself: it is kept) and the cosine of both; -1
-    for none. `central` are the rows nearest to the centres."""
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """The unit vectors of all records with a text, their `rows` in the file, and the `ids` of all records."""
 
-    def __init__(self, rows: NDArray[np.int64], labels: NDArray[np.int64], ids: Any) -> None:
-        self.rows, self.ids = rows, ids
-        self.cluster = np.full(len(ids), -1)
-        self.cluster[rows] = labels
-        self.stands_for = np.full(len(ids), -1)
-        self.cosines = np.full(len(ids), -1.0)
+    vectors: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    ids: Any
+
+
+class _Selection:
+    """For each row of the file: its cluster, the kept row that stands for it (itself if it is kept), and the
+    cosine of the two; -1 for none. `central` holds the row nearest to each centre."""
+
+    def __init__(self, embedded: _Embedded, labels: NDArray[np.int64]) -> None:
+        self.cluster = np.full(len(embedded.ids), -1)
+        self.cluster[embedded.rows] = labels
+        self.stands_for = np.full(len(embedded.ids), -1)
+        self.cosines = np.full(len(embedded.ids), -1.0)
         self.central: list[int] = []
 
 
-async def _embedded(source: Path, made: Embedder, step: Step) -> tuple[Any, NDArray[np.int64], Any]:
-    """The unit vectors of all records with a text, their rows in the file, and the ids of all records."""
+async def _embed(source: Path, model: Embedder, step: Step) -> _Embedded:
     total = count(source)
     vectors: Any = None
     ids: list[Any] = []
     rows: list[int] = []
-    at = 0
-    for table in batches(source, ("id", "text"), rows=_ROWS_AT_ONCE):
-        step.watch.tell("embedding", at, total)
+    start = 0
+    for table in batches(source, ("id", "text"), rows=_ROWS):
+        step.progress.update("embedding", start, total)
         texts = table.column("text").to_pylist()
-        good = [row for row, text in enumerate(texts) if text and text.strip()]
-        if good:
-            found = await made.embed([texts[row] for row in good])
+        with_text = [at for at, text in enumerate(texts) if text and text.strip()]
+        if with_text:
+            batch = await model.embed([texts[at] for at in with_text])
             if vectors is None:
-                vectors = np.empty((total, found.shape[1]), np.float32)
-            norms = np.linalg.norm(found, axis=1, keepdims=True)
-            vectors[len(rows) : len(rows) + len(good)] = found / np.maximum(norms, np.finfo(np.float32).tiny)
+                vectors = np.empty((total, batch.shape[1]), np.float32)
+            norms = np.linalg.norm(batch, axis=1, keepdims=True)
+            end = len(rows) + len(with_text)
+            vectors[len(rows) : end] = batch / np.maximum(norms, np.finfo(np.float32).tiny)
         ids += table.column("id").cast(pa.string()).chunks
-        rows += [at + row for row in good]
-        at += len(texts)
+        rows += [start + at for at in with_text]
+        start += len(texts)
     if vectors is None:
         vectors = np.empty((0, 0), np.float32)
-    return vectors[: len(rows)], np.array(rows, np.int64), pa.chunked_array(ids, pa.string())
+    return _Embedded(vectors[: len(rows)], np.array(rows, np.int64), pa.chunked_array(ids, pa.string()))
 
 
-def _usual(records: int) -> int:
-    return max(1, min(_MOST_CLUSTERS, round(math.sqrt(records / 2))))
+def _usual_clusters(records: int) -> int:
+    return max(1, min(_MAX_CLUSTERS, round(math.sqrt(records / 2))))
 
 
-async def _clustered(vectors: Any, wanted: int, step: Step) -> tuple[Any, Any]:
+async def _cluster(vectors: NDArray[np.float32], wanted: int, step: Step) -> tuple[Any, Any]:
+    """The cluster of each vector, and the centres."""
     if not len(vectors):
         return np.empty(0, np.int64), vectors
     clustering = Clustering(vectors, wanted, step.seed)
-    work, done = clustering.work(), 0
-    while not await asyncio.to_thread(next, work, True):
+    pieces, done = clustering.work(), 0
+    while not await asyncio.to_thread(next, pieces, True):
         done += 1
-        step.watch.tell("clustering", done)
+        step.progress.update("clustering", done)
     return clustering.labels, clustering.centres
 
 
-async def _choose(vectors: Any, centres: Any, quota: Any, chosen: _Chosen, step: Step) -> None:
-    """Take as many of each cluster as its quota says, and find who stands for each of the others."""
-    labels = chosen.cluster[chosen.rows]
+async def _select(embedded: _Embedded, centres: Any, quota: Any, selection: _Selection, step: Step) -> None:
+    """Fill `selection`: of each cluster as many records as its quota, and for each other record the nearest of
+    them."""
+    labels = selection.cluster[embedded.rows]
     for number, centre in enumerate(centres):
-        step.watch.tell("choosing", number, len(centres))
+        step.progress.update("choosing", number, len(centres))
         members = np.flatnonzero(labels == number)
-        found = await asyncio.to_thread(spread, vectors[members], centre, max(1, int(quota[number])))
-        rows = chosen.rows[members]
-        chosen.central.append(int(rows[found.taken[0]]))
+        wanted = max(1, int(quota[number]))
+        chosen = await asyncio.to_thread(spread, embedded.vectors[members], centre, wanted)
+        rows = embedded.rows[members]
+        selection.central.append(int(rows[chosen.taken[0]]))
         if quota[number]:
-            chosen.stands_for[rows] = rows[found.stands_for]
-            chosen.cosines[rows] = found.cosines
+            selection.stands_for[rows] = rows[chosen.stands_for]
+            selection.cosines[rows] = chosen.cosines
 
 
-async def _write(step: Step, chosen: _Chosen) -> tuple[int, dict[str, int]]:
-    at = 0
-    with RecordWriter(step.out) as kept, RecordWriter(step.removed) as gone:
-        for table in batches(step.needed()):
-            step.watch.tell("writing", at, len(chosen.ids))
-            await asyncio.sleep(0)
-            rows = np.arange(at, at + table.num_rows)
-            at += table.num_rows
-            clusters = chosen.cluster[rows]
-            table = with_columns(table, {"cluster": pa.array(clusters, pa.int64(), mask=clusters < 0)})
-            keep = chosen.stands_for[rows] == rows
-            kept.write(table.filter(pa.array(keep)))
-            if not keep.all():
-                out = rows[~keep]
-                stands_for = chosen.stands_for[out]
-                nobody = stands_for < 0
-                columns = {
-                    "reason": pa.array([NO_TEXT if chosen.cluster[row] < 0 else FULL for row in out], pa.string()),
-                    "because_of": chosen.ids.take(pa.array(stands_for, pa.int64(), mask=nobody)),
-                    "similarity": pa.array(chosen.cosines[out], pa.float64(), mask=nobody),
-                }
-                gone.write(with_columns(table.filter(pa.array(~keep)), columns))
-    silent = int((chosen.cluster < 0).sum())
-    counts = {FULL: gone.rows - silent, NO_TEXT: silent}
-    return kept.rows, {reason: number for reason, number in counts.items() if number}
+async def _write(step: Step, selection: _Selection, ids: Any) -> FilterCounts:
+    start = 0
+
+    async def decide(table: Any) -> BatchDecision:
+        nonlocal start
+        rows = np.arange(start, start + table.num_rows)
+        start += table.num_rows
+        clusters = selection.cluster[rows]
+        table = with_columns(table, {"cluster": pa.array(clusters, pa.int64(), mask=clusters < 0)})
+        removed = selection.stands_for[rows] != rows
+        reasons = [
+            (NO_TEXT if cluster < 0 else FULL) if gone else None
+            for cluster, gone in zip(clusters, removed, strict=True)
+        ]
+        stands_for = selection.stands_for[rows[removed]]
+        nobody = stands_for < 0
+        details = {
+            "because_of": ids.take(pa.array(stands_for, pa.int64(), mask=nobody)),
+            "similarity": pa.array(selection.cosines[rows[removed]], pa.float64(), mask=nobody),
+        }
+        return BatchDecision(table, reasons, details)
+
+    return await filter_records(step, "writing", decide)
 
 
-def _texts(source: Path, rows: Sequence[int]) -> list[str]:
+def _excerpts(source: Path, rows: Sequence[int]) -> list[str]:
     """The beginnings of the texts in these rows of the file."""
-    found: dict[int, str] = {}
-    wanted, at = set(rows), 0
+    excerpts: dict[int, str] = {}
+    wanted, start = set(rows), 0
     for table in batches(source, ("text",)):
-        for row in wanted.intersection(range(at, at + table.num_rows)):
-            found[row] = " ".join(table.column("text")[row - at].as_py().split())[:_EXCERPT]
-        at += table.num_rows
-    return [found[row] for row in rows]
+        for row in wanted.intersection(range(start, start + table.num_rows)):
+            excerpts[row] = " ".join(table.column("text")[row - start].as_py().split())[:_EXCERPT]
+        start += table.num_rows
+    return [excerpts[row] for row in rows]

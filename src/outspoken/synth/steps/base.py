@@ -1,24 +1,26 @@
-"""What a step of a pipeline is given, and what it says of itself when it is done."""
+"""What a step is given, what its options look like, and what it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from outspoken.errors import UsageError
+from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.dataclass_json import from_json
+from outspoken.synth.record_templates import names_in
 
 if TYPE_CHECKING:
     from outspoken.batch.file import FileRun
     from outspoken.batch.ray.driver import RayRun
 
-__all__ = ["ExecutionEngine", "Step", "StepOutcome", "StepProgress"]
+__all__ = ["ExecutionEngine", "Step", "StepCost", "StepFiles", "StepOptions", "StepOutcome", "StepProgress"]
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionEngine:
-    """Where a step's work is done: on this machine, or over a Ray cluster."""
+    """Where the work of a step runs: on this machine, or on a Ray cluster."""
 
     kind: Literal["local", "ray"] = "local"
     address: str | None = None
@@ -26,62 +28,75 @@ class ExecutionEngine:
 
 
 class StepProgress:
-    """How a step is going, for whoever looks on, and the way to stop it.
+    """The progress of a step, and the way to stop it.
 
-    A step that asks a model puts its run into `running`: stopping ends that in good order, and nothing that came
-    back is lost. Other steps are ended by cancelling them.
+    `done` of `total` records (None: unknown) are through the `stage`, such as "embedding". A step that asks a
+    model sets `running` to its batch run, which `stop` ends in good order: nothing that came back is lost. Other
+    steps are cancelled instead.
     """
 
     def __init__(self) -> None:
-        self.what = ""
+        self.stage = ""
         self.done = 0
         self.total: int | None = None
         self.running: FileRun | RayRun | None = None
         self.stopped = ""
 
-    def tell(self, what: str, done: int, total: int | None = None) -> None:
-        """`done` of `total` (None: nobody knows) of `what` ("embedding") are finished."""
-        self.what, self.done, self.total = what, done, total
+    def update(self, stage: str, done: int, total: int | None = None) -> None:
+        self.stage, self.done, self.total = stage, done, total
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str) -> bool:
+        """Ask nothing more. Returns whether a batch run is under way, which then ends by itself."""
         self.stopped = reason
-        if self.running is not None:
-            self.running.stop(reason)
+        if self.running is None:
+            return False
+        self.running.stop(reason)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step at work: the records it gets, where its own go, and what the whole pipeline has in common.
-
-    `source` is the Parquet file of the step before (None for a step that begins). `name` is its number and name,
-    "02-deduplicate", and the beginning of the names of all its files in `folder`.
-    """
+class StepFiles:
+    """The files of the step `name`, its number and name such as "02-deduplicate", in the pipeline's `folder`."""
 
     name: str
     folder: Path
-    source: Path | None = None
-    seed: int = 0
-    model: str | None = None
-    engine: ExecutionEngine = ExecutionEngine()
-    watch: StepProgress = field(default_factory=StepProgress)
 
     @property
     def out(self) -> Path:
-        """Where the records go that it keeps."""
+        """The records that the step keeps."""
         return self.folder / f"{self.name}.parquet"
 
     @property
     def removed(self) -> Path:
-        """Where those go that it removes: with `reason`, and perhaps `because_of` and `similarity`."""
+        """The records that it removes, with `reason` and perhaps `because_of` and `similarity`."""
         return self.folder / f"{self.name}.removed.parquet"
 
     @property
+    def manifest(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Step(StepFiles):
+    """One execution of a step: its files, its input, and what all steps of the pipeline share.
+
+    `source` is the Parquet file that the previous step wrote, None for a step that starts from nothing. `seed` and
+    `model` are the pipeline's.
+    """
+
+    source: Path | None = None
+    seed: int = 0
+    model: str | None = None
+    engine: ExecutionEngine = ExecutionEngine()
+    progress: StepProgress = field(default_factory=StepProgress)
+
+    @property
     def ledger(self) -> Path:
-        """The replies of all steps."""
+        """The ledger with the replies of all steps."""
         return self.folder / "ledger.sqlite"
 
-    def needed(self) -> Path:
-        """The source. Raises `UsageError` where there is none."""
+    def needed_source(self) -> Path:
+        """The source. Raises `UsageError` if there is none."""
         if self.source is None:
             raise UsageError(
                 f"the step {self.name} works on records and none came before it: put a step generate before it, "
@@ -90,14 +105,84 @@ class Step:
         return self.source
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """Base class of the options of a step: a frozen dataclass with a field for each key of its table in the spec.
+
+    `ASKING` names the settings of a batch run that the step accepts too; they are collected in its field `asking`.
+    """
+
+    ASKING: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, model: str | None = None) -> None:
+        """Raise `UsageError` for problems that would end the step later, such as a missing file.
+
+        `model` is the pipeline's.
+        """
+
+    def model_name(self, default: str | None) -> str | None:
+        """The model that the step asks, None if it asks none; `default` is the pipeline's."""
+        return None
+
+    def templates(self) -> dict[str, str]:
+        """The templates by the name of their option; their fields must exist in the records."""
+        return {}
+
+    def added_fields(self) -> tuple[str, ...]:
+        """The fields that the step adds to each record."""
+        return ()
+
+    def fields_after(self, before: Collection[str] | None) -> set[str] | None:
+        """The fields of the records after the step; `before` are those of its input, None if they are unknown.
+
+        Raises `UsageError` for a template with a field that no record has.
+        """
+        if before is None:
+            return None
+        known = {*before, *self.added_fields()}
+        for option, template in self.templates().items():
+            for name in names_in(template) - known:
+                raise UnknownNameError(f"field in {option}:", name, before, see=f"write {{{{{name}}}}} for braces")
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What the replies of a step cost, whenever they were paid for.
+
+    `from_ledger` of the `requests` were in the ledger already. `usd` is None if the price is unknown.
+    """
+
+    requests: int = 0
+    from_ledger: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+    failures: int = 0
+
+    @classmethod
+    def from_figures(cls, figures: Mapping[str, object]) -> StepCost | None:
+        """The cost among the figures of a step; None for a step that asked no model."""
+        return from_json(cls, figures) if "requests" in figures else None
+
+    def __add__(self, other: StepCost) -> StepCost:
+        return StepCost(
+            self.requests + other.requests,
+            self.from_ledger + other.from_ledger,
+            self.tokens + other.tokens,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
+            self.failures + other.failures,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What came of a step: how many records it `kept` and, by reason, `removed`; `figures` of its own; `warnings`
-    for the reader. `partly` says why it is not finished ("" where it is): its records stand, and it is run again.
+    """The result of a step: the number of records it `kept` and, by reason, `removed`; further `figures` of its
+    own, which JSON can hold; `warnings` for the user. `partly` says why it is not finished ("" if it is): its
+    records are kept, and it runs again.
     """
 
     kept: int
     removed: Mapping[str, int] = field(default_factory=dict)
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     partly: str = ""

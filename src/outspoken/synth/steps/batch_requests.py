@@ -1,4 +1,5 @@
-"""Steps that ask a model do it as `outspoken run` does: prompts and responses in files, replies in the ledger."""
+"""Requests of the steps that ask a model: batch runs with prompts and responses in files, replies in the
+ledger."""
 
 from __future__ import annotations
 
@@ -7,57 +8,53 @@ import filecmp
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from outspoken.batch.failures import FailureRecord
 from outspoken.batch.file import BatchJob, FileRun
+from outspoken.batch.output import Overwrite
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.settings import RunSettings
+from outspoken.engine import RunMetrics
 from outspoken.errors import OutspokenError, StoppedError, UsageError
-from outspoken.io import atomic
+from outspoken.io.atomic import output_errors, write_bytes, write_file
+from outspoken.io.dataclass_json import from_json
 from outspoken.settings import Settings
-from outspoken.synth.steps.base import Step
+from outspoken.synth.steps.base import Step, StepCost
 
-__all__ = ["ASKING", "BatchRequests", "StepCost"]
+if TYPE_CHECKING:
+    from outspoken.batch.ray.driver import RayRun
 
-_OF_THE_STEP = ("n", "until_distinct", "max_calls", "on_short")
+__all__ = ["ASKING", "BatchRequests", "PromptLine"]
+
+_SET_BY_STEPS = ("n", "until_distinct", "max_calls", "on_short")
 ASKING = tuple(
-    entry.name for kind in (Settings, RunSettings) for entry in fields(kind) if entry.name not in _OF_THE_STEP
+    entry.name for kind in (Settings, RunSettings) for entry in fields(kind) if entry.name not in _SET_BY_STEPS
 )
-"""The settings of a run that a step takes beside its own options."""
+"""The settings of a batch run that a step accepts beside its own options."""
 
-_PROBLEMS = 5
+_MAX_PROBLEMS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """What replies took, whenever they were paid for: `from_ledger` of the `requests` were there before."""
+class PromptLine(TypedDict):
+    """A line of a file of prompts. `draw` distinguishes prompts of the same text."""
 
-    requests: int = 0
-    from_ledger: int = 0
-    tokens: int = 0
-    usd: float | None = 0.0
-    failures: int = 0
-
-    def __add__(self, other: StepCost) -> StepCost:
-        known = self.usd is not None and other.usd is not None
-        return StepCost(
-            self.requests + other.requests,
-            self.from_ledger + other.from_ledger,
-            self.tokens + other.tokens,
-            (self.usd or 0) + (other.usd or 0) if known else None,
-            self.failures + other.failures,
-        )
+    id: str
+    prompt: str | list[dict[str, str]]
+    draw: int
+    topic: NotRequired[str]
+    persona: NotRequired[str]
 
 
 class BatchRequests:
-    """All that one step asks, in one or several runs under one budget.
+    """All requests of one step, in one or several batch runs under one budget.
 
-    `spent` is what its replies took, in earlier executions too; `stopped` why not all were asked ("" where all
-    were), `failed` the ids of prompts whose request failed and may go well another time, `problems` the first
-    failures for people.
+    `spent` is the cost of its replies, those of earlier executions included. `stopped` is why not everything was
+    asked ("" if it was). `failed` holds the ids of prompts whose request had a transient failure, `problems` the
+    first failures for the user.
     """
 
     def __init__(self, step: Step) -> None:
@@ -66,165 +63,164 @@ class BatchRequests:
         self.failed: set[str] = set()
         self._problems: dict[str, None] = {}
         self._step = step
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
 
     @property
     def problems(self) -> tuple[str, ...]:
-        return tuple(self._problems)[:_PROBLEMS]
+        return tuple(self._problems)[:_MAX_PROBLEMS]
 
     @property
     def partly(self) -> str:
-        """Why the step is not finished, "" where it is."""
+        """Why the step is not finished, "" if it is."""
         if self.stopped or not self.failed:
             return self.stopped
         return f"{len(self.failed):,} requests failed: the same command makes them again"
 
-    async def ask(self, name: str, prompts: Iterable[Mapping[str, Any]], plan: RunPlan) -> Path:
-        """Ask `prompts` (rows with `prompt`, `id`, `draw`) and write the responses to the step's folder as `name`.
+    async def ask(self, name: str, prompts: Iterable[PromptLine], plan: RunPlan) -> Path:
+        """Ask `prompts` and write the responses to the file `name` in the step's folder; returns its path.
 
-        What the ledger holds is not asked again; a file that is whole is not even read. The file may be missing
-        where nothing came before it was stopped. Raises what `run` raises where nothing at all comes.
+        Replies in the ledger are not asked for again, and a finished file is not even read. The file may be
+        missing if nothing came back before the run was stopped. Raises what the run raises if nothing at all comes
+        back.
         """
         step = self._step
         folder = step.folder / step.name
-        with atomic.output_errors(folder):
+        with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        source, out, told = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
-        changed = await _written(source, prompts)
-        before, told_all = (StepCost(), False) if changed else _earlier(told)
-        left, self.stopped = _within(plan, self.spent + before, time.monotonic() - self._begun)
+        source, out, costs = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
+        changed = await _write_prompts(source, prompts)
+        earlier = _RecordedCost(StepCost(), False) if changed else _RecordedCost.read(costs)
+        remaining, self.stopped = _within_budget(plan, self.spent + earlier.cost, time.monotonic() - self._started)
         if self.stopped:
-            self.spent += before
+            self.spent += earlier.cost
             return out
-        over_ray = step.engine.kind == "ray"
-        job = BatchJob(
-            source,
-            out,
-            left,
-            None if over_ray else step.ledger,
-            resume=not changed,
-            overwrite=changed,
-            draw_column="draw",
-        )
-        running: Any
-        if over_ray:
-            from outspoken.batch.ray.driver import RayRun
-
-            running = RayRun(job, address=step.engine.address, workers=step.engine.workers)
-        else:
-            running = FileRun(job)
-        step.watch.running = running
-        if step.watch.stopped:
-            running.stop(step.watch.stopped)
-        _tell(told, before, whole=False)
-        failed: OutspokenError | None = None
+        # Responses to other prompts are of no use; those of other settings are replaced, too.
+        run = self._run_of(source, out, remaining, True if changed else "changed")
+        step.progress.running = run
+        if step.progress.stopped:
+            run.stop(step.progress.stopped)
+        _RecordedCost(earlier.cost, False).write(costs)
+        failure: OutspokenError | None = None
         try:
-            await running.run()
+            await run.run()
         except UsageError:
             raise
         except OutspokenError as error:
-            failed = error
+            failure = error
         finally:
-            step.watch.running = None
-            summary = running.summary()
-            running.close()
-            spent = _added(before, running.meter, plan, told_all=told_all)
-            _tell(told, replace(spent, failures=summary["failures"]), whole=True)
-        if failed is not None:
-            raise failed
+            step.progress.running = None
+            summary = run.summary()
+            run.close()
+            spent = _total_cost(earlier, run.metrics, plan)
+            _RecordedCost(replace(spent, failures=summary.failures), True).write(costs)
+        if failure is not None:
+            raise failure
         self.spent += spent
-        self.stopped = _of_the_spec(summary["stopped"], plan)
-        self._look(summary)
+        self.stopped = _name_budget_of(plan, summary.stopped)
+        lines = [f"{failed.where}: {failed.message}" for failed in summary.first_failures]
+        self._problems |= dict.fromkeys(lines)
+        if summary.failures_file is not None and summary.transient_failures:
+            with Path(summary.failures_file).open(encoding="utf-8") as file:
+                self.failed |= {failed.id for failed in map(FailureRecord.from_json, file) if failed.transient}
         return out
 
-    def _look(self, summary: Mapping[str, Any]) -> None:
-        """Take note of what failed."""
-        lines = [f"{failure['where']}: {failure['message']}" for failure in summary["first_failures"]]
-        self._problems |= dict.fromkeys(lines)
-        if summary["passing_failures"]:
-            with Path(summary["failures_file"]).open(encoding="utf-8") as file:
-                self.failed |= {failure["id"] for failure in map(json.loads, file) if failure["passing"]}
+    def _run_of(self, source: Path, out: Path, plan: RunPlan, overwrite: Overwrite) -> FileRun | RayRun:
+        engine = self._step.engine
+        ledger = None if engine.kind == "ray" else self._step.ledger
+        job = BatchJob(source, out, plan, ledger, overwrite, draw_column="draw")
+        if engine.kind == "local":
+            return FileRun(job)
+        from outspoken.batch.ray.driver import RayRun
+
+        return RayRun(job, address=engine.address, workers=engine.workers)
 
 
-async def _written(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
-    """`_write` beside the event loop; cancelled, it ends at the next row."""
-    ended = threading.Event()
+async def _write_prompts(path: Path, prompts: Iterable[PromptLine]) -> bool:
+    """Write the prompts in a thread, which a cancellation ends at the next one; whether the file changed."""
+    cancelled = threading.Event()
 
-    def some() -> Iterator[Mapping[str, Any]]:
-        for row in rows:
-            if ended.is_set():
+    def until_cancelled() -> Iterator[PromptLine]:
+        for prompt in prompts:
+            if cancelled.is_set():
                 raise StoppedError("stopped while the prompts were written")
-            yield row
+            yield prompt
+
+    def write() -> bool:
+        lines = (json.dumps(line, ensure_ascii=False) for line in until_cancelled())
+        encoded = (line.encode("utf-8", "backslashreplace") + b"\n" for line in lines)
+        fresh = path.with_name(path.name + ".new")
+        write_file(fresh, lambda file: file.writelines(encoded))
+        changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)
+        fresh.replace(path)
+        return changed
 
     try:
-        return await asyncio.to_thread(_write, path, some())
+        return await asyncio.to_thread(write)
     finally:
-        ended.set()
+        cancelled.set()
 
 
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Write the prompts; whether that changed a file that was there."""
-    lines = (json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n" for row in rows)
-    fresh = path.with_name(path.name + ".new")
-    atomic.write_file(fresh, lambda file: file.writelines(lines))
-    changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)
-    fresh.replace(path)
-    return changed
-
-
-def _within(plan: RunPlan, spent: StepCost, seconds: float) -> tuple[RunPlan, str]:
-    """The plan with what is left of its budget, and why nothing is ("" where something is)."""
-    run = plan.run
+def _within_budget(plan: RunPlan, spent: StepCost, seconds: float) -> tuple[RunPlan, str]:
+    """The plan with what is left of its budget, and which budget is used up ("" if none is)."""
+    settings = plan.run
     budgets = (
         ("budget_tokens", spent.tokens, "{:,} tokens"),
         ("budget_usd", spent.usd or 0.0, "{:g} US dollars"),
         ("max_seconds", seconds, "{:g} s"),
     )
-    left: dict[str, Any] = {}
-    for name, used, told in budgets:
-        wanted = getattr(run, name)
-        if wanted is None:
+    for name, used, words in budgets:
+        budget = getattr(settings, name)
+        if budget is None:
             continue
-        if used >= wanted:
-            return plan, f"the budget of {told.format(wanted)} is used up"
-        left[name] = wanted - used
-    return replace(plan, run=replace(run, **left)), ""
+        if used >= budget:
+            return plan, f"the budget of {words.format(budget)} is used up"
+        settings = replace(settings, **{name: budget - used})
+    return replace(plan, run=settings), ""
 
 
-def _of_the_spec(stopped: str, plan: RunPlan) -> str:
-    """Why it stopped, with the budget that the spec gives: the run had only what was left of it."""
+def _name_budget_of(plan: RunPlan, stopped: str) -> str:
+    """Why the run stopped, with the budget of the spec: the run itself had only what was left of it."""
     run = plan.run
-    for mark, told in (
+    for mark, budget in (
         ("tokens is", f"{run.budget_tokens or 0:,} tokens"),
         ("dollars is", f"{run.budget_usd or 0:g} US dollars"),
     ):
         if stopped.startswith("the budget of") and mark in stopped:
-            return f"the budget of {told} is used up"
+            return f"the budget of {budget} is used up"
     return f"the time of {run.max_seconds:g} s is used up" if stopped.startswith("the time of") else stopped
 
 
-def _earlier(told: Path) -> tuple[StepCost, bool]:
-    """What earlier executions spent, and whether that is all: one that was killed had no time to tell."""
-    try:
-        known = json.loads(told.read_bytes())
-        whole = bool(known.pop("whole"))
-        return StepCost(**known), whole
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return StepCost(), False
+@dataclass(frozen=True, slots=True)
+class _RecordedCost:
+    """The cost of a file of responses, in a small file beside it.
 
-
-def _tell(told: Path, spent: StepCost, *, whole: bool) -> None:
-    atomic.write_file(told, lambda file: file.write(json.dumps({**asdict(spent), "whole": whole}).encode()))
-
-
-def _added(before: StepCost, meter: Any, plan: RunPlan, *, told_all: bool) -> StepCost:
-    """What these responses took in this execution and in those `before` it.
-
-    Where they did not tell all, what the ledger held counts in the place of what they told, if that is more.
+    It is not `complete` while a run is under way, and after a run that was killed: some of its cost is missing.
     """
-    price = plan.price
-    if not told_all and meter.from_ledger > before.requests:
-        usd = None if price is None else price.cost(meter.usage_from_ledger)
-        before = StepCost(meter.from_ledger, meter.from_ledger, meter.usage_from_ledger.total_tokens, usd)
-    usd = None if price is None else price.cost(meter.usage)
-    return before + StepCost(meter.requests, 0, meter.usage.total_tokens, usd)
+
+    cost: StepCost
+    complete: bool
+
+    @classmethod
+    def read(cls, path: Path) -> _RecordedCost:
+        try:
+            recorded = json.loads(path.read_bytes())
+            return cls(from_json(StepCost, recorded), bool(recorded["whole"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(StepCost(), False)
+
+    def write(self, path: Path) -> None:
+        write_bytes(path, json.dumps({**asdict(self.cost), "whole": self.complete}).encode())
+
+
+def _total_cost(earlier: _RecordedCost, metrics: RunMetrics, plan: RunPlan) -> StepCost:
+    """The cost of a file of responses: that of this execution and of `earlier` ones.
+
+    If theirs is incomplete, the replies from the ledger count instead if they are more.
+    """
+    price, before = plan.price, earlier.cost
+    if not earlier.complete and metrics.from_ledger > before.requests:
+        usage = metrics.usage_from_ledger
+        usd = None if price is None else price.cost(usage)
+        before = StepCost(metrics.from_ledger, metrics.from_ledger, usage.total_tokens, usd)
+    usd = None if price is None else price.cost(metrics.usage)
+    return before + StepCost(metrics.requests, 0, metrics.usage.total_tokens, usd)

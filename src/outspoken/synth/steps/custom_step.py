@@ -1,4 +1,4 @@
-"""A step that is the user's own: a function in a Python file that takes records and gives records."""
+"""A custom step: a function in the user's Python file that takes records and returns records."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from outspoken.batch.table_columns import array_of
+from outspoken.batch.output_formats import arrow_array
 from outspoken.errors import StoppedError, UsageError
-from outspoken.synth.records import RecordWriter, pa, rows_in
+from outspoken.synth.records import Record, RecordWriter, pa, rows_in
 from outspoken.synth.steps.base import Step, StepOutcome
 
-__all__ = ["function_of", "run"]
+__all__ = ["load_function", "run"]
 
 _LEFT_OUT = "left out by the function"
 
 
-def function_of(named: str) -> Callable[..., Any]:
-    """The function that FILE.py:FUNCTION names; what stands beside its file can be imported in it.
+def load_function(name: str) -> Callable[..., object]:
+    """The function that FILE.py:FUNCTION names; the file can import modules beside it.
 
-    Raises `UsageError` where there is none, or its file fails.
+    Raises `UsageError` if there is no such function, or its file fails.
     """
-    file, _, name = named.rpartition(":")
+    file, _, function_name = name.rpartition(":")
     path = Path(file).resolve()
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     if module_spec is None or module_spec.loader is None or not path.is_file():
@@ -41,121 +41,127 @@ def function_of(named: str) -> Callable[..., Any]:
         with contextlib.redirect_stdout(sys.stderr):
             module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{file} fails when it is imported ({_told(error, path)})") from error
-    function = getattr(module, name, None)
+        raise UsageError(f"{file} fails when it is imported ({_describe(error, path)})") from error
+    function = getattr(module, function_name, None)
     if not callable(function):
         known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-        raise UsageError(f"{file} has no function {name!r}; it has: {', '.join(known) or 'none'}")
+        raise UsageError(f"{file} has no function {function_name!r}; it has: {', '.join(known) or 'none'}")
     return function  # type: ignore[no-any-return]
 
 
-async def run(named: str, step: Step) -> StepOutcome:
-    """Give the function an iterator of the records (dicts), and write those that it gives back.
+async def run(name: str, step: Step) -> StepOutcome:
+    """Call the function with an iterator of the records (dicts), and write those that it returns.
 
-    A record keeps its `id`; one without gets a new one. Those whose id does not come back are removed. What the
-    function prints goes to standard error.
+    A record keeps its `id`; one without gets a new one. Records whose id is not returned are removed. The output
+    of the function goes to standard error.
     """
-    function = function_of(named)
-    source = step.needed()
-    step.watch.tell(f"running {function.__name__}", 0)
-    ended = threading.Event()
+    function = load_function(name)
+    source = step.needed_source()
+    stage = f"running {name.rpartition(':')[2]}"
+    step.progress.update(stage, 0)
+    cancelled = threading.Event()
 
-    def records() -> Iterator[dict[str, Any]]:
+    def records() -> Iterator[Record]:
         for number, row in enumerate(rows_in(source)):
-            if ended.is_set():
+            if cancelled.is_set():
                 raise StoppedError("the step was stopped")
-            step.watch.tell(f"running {function.__name__}", number)
+            step.progress.update(stage, number)
             yield row
 
-    def work() -> list[dict[str, Any]]:
+    def work() -> list[Record]:
         with contextlib.redirect_stdout(sys.stderr):
-            made = function(records())
-            if not isinstance(made, Iterable):
-                getattr(made, "close", int)()  # a coroutine complains where nobody awaits it
-                raise TypeError(f"it gave {type(made).__name__}, which is no list and no iterator of records")
-            return [dict(row) for row in made]
+            returned = function(records())
+            if not isinstance(returned, Iterable):
+                getattr(returned, "close", int)()  # a coroutine that is never awaited prints a warning
+                raise TypeError(f"it returned {type(returned).__name__}, not a list or an iterator of records")
+            return [dict(row) for row in returned]
 
     try:
-        made = await _in_thread(work)
+        rows = await _in_daemon_thread(work)
     except StoppedError:
         raise
     except (Exception, SystemExit) as error:
-        file = Path(named.rpartition(":")[0]).resolve()
-        raise UsageError(f"{named} failed ({_told(error, file)}): mend it and give the same command") from error
+        file = Path(name.rpartition(":")[0]).resolve()
+        raise UsageError(
+            f"{name} failed ({_describe(error, file)}): correct it and give the same command"
+        ) from error
     finally:
-        ended.set()
-    table = _table(made, named, step.name)
+        cancelled.set()
+    table = _table(rows, name, step.name)
     with RecordWriter(step.out, table.schema) as writer:
         writer.write(table)
-    there = {row["id"] for row in made}
-    gone = [row for row in rows_in(source) if row["id"] not in there]
-    if gone:
-        removed = pa.Table.from_pylist(gone)
+    kept_ids = {row["id"] for row in rows}
+    removed = [row for row in rows_in(source) if row["id"] not in kept_ids]
+    if removed:
+        removed_table = pa.Table.from_pylist(removed)
         with RecordWriter(step.removed) as writer:
-            writer.write(removed.append_column("reason", pa.array([_LEFT_OUT] * len(gone))))
-    return StepOutcome(table.num_rows, {_LEFT_OUT: len(gone)} if gone else {})
+            writer.write(removed_table.append_column("reason", pa.array([_LEFT_OUT] * len(removed))))
+    return StepOutcome(table.num_rows, {_LEFT_OUT: len(removed)} if removed else {})
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """What `work` returns; where that is not waited for any longer, the process may end before it does."""
+async def _in_daemon_thread(work: Callable[[], list[Record]]) -> list[Record]:
+    """The result of `work`. After a cancellation the process can end before the thread does."""
     loop = asyncio.get_running_loop()
-    came: asyncio.Future[Any] = loop.create_future()
+    future: asyncio.Future[list[Record]] = loop.create_future()
 
-    def settle(result: Any, error: BaseException | None) -> None:
-        if came.done():
+    def settle(result: list[Record], error: BaseException | None) -> None:
+        if future.done():
             return
         if error is None:
-            came.set_result(result)
+            future.set_result(result)
         else:
-            came.set_exception(error)
+            future.set_exception(error)
 
     def target() -> None:
-        result: Any = None
+        result: list[Record] = []
         error: BaseException | None = None
         try:
             result = work()
-        except SystemExit as left:
-            error = RuntimeError(f"it called sys.exit({left.code!r})")
+        except SystemExit as exit_:
+            error = RuntimeError(f"it called sys.exit({exit_.code!r})")
         except BaseException as raised:
             error = raised
-        with contextlib.suppress(RuntimeError):  # nobody waits any longer
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=target, name="outspoken-own", daemon=True).start()
-    return await came
+    threading.Thread(target=target, name="outspoken-custom-step", daemon=True).start()
+    return await future
 
 
-def _told(error: BaseException, file: Path) -> str:
-    """What went wrong, and in which line of the user's file."""
+def _describe(error: BaseException, file: Path) -> str:
+    """The error, and the line of the user's file where it was raised."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
     where = f", line {lines[-1]}" if lines else ""
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _table(made: list[dict[str, Any]], named: str, step: str) -> Any:
-    seen: set[str] = set()
-    fresh = 0
-    for row in made:
+def _table(rows: list[Record], name: str, step: str) -> Any:
+    """The records as an Arrow table; records without an id get one."""
+    ids: set[str] = set()
+    new = 0
+    for row in rows:
         if not isinstance(row.get("text"), str):
-            raise UsageError(f"{named} gave a record without text: each needs at least a `text`")
-        name = row.get("id")
-        if name is None:
-            fresh += 1
-            name = f"{step}-{fresh}"
-        if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
-            raise UsageError(f"{named} gave a record with the id {name!r}: an id is a text that is not empty")
-        row["id"] = str(name)
-        if row["id"] in seen:
-            raise UsageError(f"{named} gave two records with the id {row['id']!r}: leave the id of a new one out")
-        seen.add(row["id"])
-    names = {"id": None, "text": None} | dict.fromkeys(name for row in made for name in row)
+            raise UsageError(f"{name} returned a record without text: each needs at least a `text`")
+        record_id = row.get("id")
+        if record_id is None:
+            new += 1
+            record_id = f"{step}-{new}"
+        if not isinstance(record_id, str | int) or isinstance(record_id, bool) or record_id == "":
+            raise UsageError(f"{name} returned a record with the id {record_id!r}: an id is a text, and not empty")
+        row["id"] = str(record_id)
+        if row["id"] in ids:
+            raise UsageError(
+                f"{name} returned two records with the id {row['id']!r}: leave out the id of a new one"
+            )
+        ids.add(str(record_id))
+    names = dict.fromkeys(["id", "text", *(column for row in rows for column in row)])
     columns = {}
     for column in names:
-        values = [row.get(column) for row in made]
+        values = [row.get(column) for row in rows]
         try:
-            columns[column] = pa.array(values, pa.string()) if column in ("id", "text") else array_of(values)
+            columns[column] = pa.array(values, pa.string()) if column in ("id", "text") else arrow_array(values)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise UsageError(
-                f"{named} gave values for {column} that make no column ({type(error).__name__}: {error})"
+                f"{name} returned values for {column} that cannot form a column ({type(error).__name__}: {error})"
             ) from error
     return pa.table(columns)

@@ -1,64 +1,54 @@
-"""The step that writes records for others to use: chats, preference pairs, tables, a data set with its card."""
+"""The step `export`: writes records for other programs as chats, preference pairs, tables, and a data set."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.io.atomic import write_file, output_errors
+from outspoken.io.atomic import write_bytes
+from outspoken.io.disk import check_room
 from outspoken.same_text import text_key
 from outspoken.settings import option
-from outspoken.synth.records import (
-    RecordWriter,
-    batches,
-    check_room,
-    count,
-    fields_of,
-    fill,
-    names_in,
-    pa,
-    pq,
-    with_columns,
-)
-from outspoken.synth.steps.dataset_card import ExportContents, card, steps_before
-from outspoken.synth.steps.base import Step, StepOutcome
-from outspoken.synth.steps.export_files import FORMATS, Example, ExportFiles
+from outspoken.synth.record_templates import fields_of, fill, names_in
+from outspoken.synth.records import Record, pa, pq, rows_in
+from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
+from outspoken.synth.steps.dataset_card import card, steps_before
+from outspoken.synth.steps.export_files import FORMATS, Example, ExportContents, ExportFiles
+from outspoken.synth.steps.record_filter import BatchDecision, filter_records, in_thread
 
 __all__ = ["ExportOptions", "run"]
 
 NO_PROMPT = "its prompt is empty or lacks a field"
 NO_COMPLETION = "its completion is empty or lacks a field"
 
-_ROWS_AT_ONCE = 2048
+_ROWS = 2048
+# The free disk space needed for each format, relative to the size of the source.
 _ROOM_FOR_EACH = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(StepOptions):
     """Write the folder `export`: train.jsonl (chats), preferences.jsonl (pairs for DPO, from the wrong answers
-    that the step answer makes), train.parquet, and data/ with a data set that `datasets.load_dataset` and the
-    Hugging Face hub read; what is held out is in test.jsonl and so on. README.md is the card of them all.
+    that the step answer generates), train.parquet, and data/ with a data set that `datasets.load_dataset` and the
+    Hugging Face hub read; held-out records are in test.jsonl and so on. README.md is the card of the data set.
 
-    A record whose text equals another's but for case and punctuation is on the same side of the split.
+    Records whose texts differ only in case and punctuation are on the same side of the split.
     """
 
     formats: tuple[str, ...] = option(("chat", "parquet", "datasets"), f"What to write: {', '.join(FORMATS)}.")
-    prompt: str = option("{text}", "What the user says in a chat; {fields} of the record are filled in.")
-    completion: str = option("{answer}", "What the assistant answers; {answer} comes from the step answer.")
+    prompt: str = option("{text}", "The user's message in a chat; {fields} of the record are filled in.")
+    completion: str = option("{answer}", "The assistant's message; {answer} comes from the step answer.")
     system: str = option("", "A system message before each chat.")
     test_share: float = option(
         0.0, "Share of the records to hold out, chosen by a hash of their text and the seed."
     )
-    licence: str = option(
-        "", "The licence of the data, such as cc-by-4.0; the card says unknown where none is given."
-    )
+    licence: str = option("", "The licence of the data, such as cc-by-4.0. Default: the card says unknown.")
 
     def __post_init__(self) -> None:
         if not self.formats or isinstance(self.formats, str):
@@ -66,75 +56,75 @@ class ExportOptions:
         for name in self.formats:
             if name not in FORMATS:
                 raise UnknownNameError("format", name, FORMATS)
-        for name in ("prompt", "completion"):
-            if not getattr(self, name).strip():
-                raise UsageError(f'{name} is empty: say what it is made of, {name} = "{{text}}"')
+        for name, template in self.templates().items():
+            if not template.strip():
+                raise UsageError(f'{name} is empty: give a template, {name} = "{{text}}"')
         if not 0 <= self.test_share < 1:
             raise UsageError(f"test_share must be a share from 0 to below 1, not {self.test_share:g}")
         if "preferences" in self.formats:
             used = names_in(self.completion)
             if "answer" not in used or "final" in used:
                 raise UsageError(
-                    "preferences puts a wrong answer in the place of {answer}: completion must hold {answer}, and "
-                    "not {final}, which would stay the right one"
+                    "preferences replaces {answer} by a wrong answer: completion must hold {answer}, and not "
+                    "{final}, which would stay the right one"
                 )
 
     def templates(self) -> dict[str, str]:
-        """The templates of its options, by their name."""
         return {"prompt": self.prompt, "completion": self.completion}
+
+    def fields_after(self, before: Collection[str] | None) -> set[str] | None:
+        after = super().fields_after(before)
+        if after is not None and "preferences" in self.formats and "negatives" not in after:
+            raise UsageError("preferences need wrong answers: have the step answer generate them, negatives = 3")
+        return after
 
 
 async def run(options: ExportOptions, step: Step) -> StepOutcome:
-    """Write all files, and pass the records on; nothing is written where a template names no field."""
-    source = step.needed()
+    """Write all files; the kept records are those that were exported. A template with an unknown field is an error
+    before anything is written."""
+    source = step.needed_source()
     before = steps_before(step)
-    if any(manifest.get("do") == "export" for manifest in before):
+    if any(manifest.do == "export" for manifest in before):
         raise UsageError("a pipeline exports once, into its folder export: give all formats to one step")
-    await asyncio.to_thread(_check, options, source)
+    await asyncio.to_thread(_check_fields, options, source)
     check_room(step.folder, _ROOM_FOR_EACH * len(options.formats) * source.stat().st_size)
     folder = step.folder / "export"
-    total, done = count(source), 0
-    removed, origins = Counter[str](), Counter[tuple[str, str]]()
-    with ExitStack() as stack:
-        kept, gone = stack.enter_context(RecordWriter(step.out)), stack.enter_context(RecordWriter(step.removed))
-        files = stack.enter_context(ExportFiles(folder, options.formats))
-        for table in batches(source, rows=_ROWS_AT_ONCE):
-            step.watch.tell("exporting", done, total)
-            found = await asyncio.to_thread(_examples, options, step.seed, table)
-            rest = table.filter(pa.array([isinstance(entry, Example) for entry in found], pa.bool_()))
-            kept.write(rest)
-            files.write([entry for entry in found if isinstance(entry, Example)], rest)
-            origins.update(_origins(rest))
-            reasons = [entry for entry in found if isinstance(entry, str)]
-            if reasons:
-                out = table.filter(pa.array([isinstance(entry, str) for entry in found], pa.bool_()))
-                gone.write(with_columns(out, {"reason": pa.array(reasons, pa.string())}))
-                removed.update(reasons)
-            done += table.num_rows
-    contents = ExportContents(
-        files.train, files.test, files.rows, dict(origins), files.columns, files.renamed, files.digest
-    )
-    text = card(step, before, asdict(options), contents)
-    await asyncio.to_thread(_finish, folder, text, files)
+    origins = Counter[tuple[str, str]]()
+    with ExportFiles(folder, options.formats) as files:
+
+        def export(table: Any) -> list[str | None]:
+            examples, reasons = list[Example](), list[str | None]()
+            for row in table.to_pylist():
+                example = _example(options, step.seed, row)
+                if isinstance(example, Example):
+                    examples.append(example)
+                reasons.append(None if isinstance(example, Example) else example)
+            kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
+            files.write(examples, kept)
+            origins.update(_origins(kept))
+            return reasons
+
+        async def decide(table: Any) -> BatchDecision:
+            return BatchDecision(table, await in_thread(lambda: export(table)))
+
+        counts = await filter_records(step, "exporting", decide, rows=_ROWS)
+    contents = files.contents
+    text = card(step, before, asdict(options), contents, origins)
+    await asyncio.to_thread(write_bytes, folder / "README.md", text.encode("utf-8", "backslashreplace"))
+    await asyncio.to_thread(files.remove_other_files)
     figures = {
         "folder": folder.name,
-        "files": files.rows,
-        "train": files.train,
-        "test": files.test,
-        "pairs": files.pairs,
+        "files": dict(contents.rows),
+        "train": contents.train,
+        "test": contents.test,
+        "pairs": contents.pairs,
     }
-    return StepOutcome(kept.rows, dict(removed), figures, tuple(_warnings(options, files)))
+    return StepOutcome(counts.kept, counts.removed, figures, tuple(_warnings(options, contents)))
 
 
-def _finish(folder: Path, text: str, files: ExportFiles) -> None:
-    with output_errors(folder):
-        folder.mkdir(exist_ok=True)
-    write_file(folder / "README.md", lambda file: file.write(text.encode("utf-8", "backslashreplace")))
-    files.forget_others()
-
-
-def _check(options: ExportOptions, source: Path) -> None:
-    """Raise `UnknownNameError` where a template names what is in no record, `UsageError` without wrong answers."""
+def _check_fields(options: ExportOptions, source: Path) -> None:
+    """Raise `UnknownNameError` for a template's field that no record has, `UsageError` if wrong answers are
+    missing."""
     columns = pq.read_schema(source).names
     if "preferences" in options.formats and "negatives" not in columns:
         raise UsageError(
@@ -143,39 +133,31 @@ def _check(options: ExportOptions, source: Path) -> None:
         )
     known = set(columns) - {"value"}
     wanted = {
-        name: f"field in the {kind}"
-        for kind in ("prompt", "completion")
-        for name in names_in(getattr(options, kind))
+        name: f"field in the {option}"
+        for option, template in options.templates().items()
+        for name in names_in(template)
     }
-    if "value" in columns and not wanted.keys() <= known:
-        for table in batches(source, ("value",)):
-            for row in table.to_pylist():
-                known |= fields_of(row).keys()
+    if "value" in columns:
+        for row in rows_in(source, ("value",)):
             if wanted.keys() <= known:
                 break
+            known |= fields_of(row).keys()
     for name, kind in wanted.items():
         if name not in known:
-            see = (
-                "the step answer writes it"
-                if name in ("answer", "final", "negatives")
-                else f"write {{{{{name}}}}} for braces"
-            )
+            by_answer = name in ("answer", "final", "negatives")
+            see = "the step answer writes it" if by_answer else f"write {{{{{name}}}}} for braces"
             raise UnknownNameError(kind, name, known, see=see)
 
 
-def _examples(options: ExportOptions, seed: int, table: Any) -> list[Example | str]:
-    return [_example(options, seed, row) for row in table.to_pylist()]
-
-
 def _origins(table: Any) -> Iterator[tuple[str, str]]:
-    """The method and the model of each record, as far as it tells."""
-    named = [name for name in ("method", "model") if name in table.schema.names]
-    for row in table.select(named).to_pylist() if named else ():
+    """The method and the model of each record, as far as they are known."""
+    names = [name for name in ("method", "model") if name in table.schema.names]
+    for row in table.select(names).to_pylist() if names else ():
         yield str(row.get("method") or ""), str(row.get("model") or "")
 
 
-def _example(options: ExportOptions, seed: int, row: Mapping[str, Any]) -> Example | str:
-    """One record as a chat, or why it is none."""
+def _example(options: ExportOptions, seed: int, row: Record) -> Example | str:
+    """A record as a chat, or why it is not exported."""
     fields = fields_of(row)
     prompt = _filled(options.prompt, fields)
     if not prompt:
@@ -184,35 +166,34 @@ def _example(options: ExportOptions, seed: int, row: Mapping[str, Any]) -> Examp
     if not completion:
         return NO_COMPLETION
     wrong: dict[str, None] = {}
-    if "preferences" in options.formats:
-        answers = ({**fields, "answer": text} for text in row["negatives"] or () if text and text.strip())
-        wrong = dict.fromkeys(fill(options.completion, each) for each in answers)
+    negatives = row.get("negatives")
+    if "preferences" in options.formats and isinstance(negatives, list):
+        answers = (text for text in negatives if text and text.strip())
+        wrong = dict.fromkeys(fill(options.completion, {**fields, "answer": text}) for text in answers)
         wrong.pop(completion, None)
     text = row.get("text")
-    held_out = _place(seed, text if isinstance(text, str) else prompt) < options.test_share
+    held_out = _position(seed, text if isinstance(text, str) else prompt) < options.test_share
     return Example(options.system, prompt, completion, tuple(wrong), held_out)
 
 
-def _filled(template: str, fields: Mapping[str, Any]) -> str:
-    """The template with the fields in it, "" where one of them is missing or null, or nothing is said."""
+def _filled(template: str, fields: Record) -> str:
+    """The filled template, "" if a field is missing or null, or the result is blank."""
     if any(fields.get(name) is None for name in names_in(template)):
         return ""
     text = fill(template, fields)
     return text if text.strip() else ""
 
 
-def _place(seed: int, text: str) -> float:
-    """Where a text falls between 0 and 1, by the seed."""
+def _position(seed: int, text: str) -> float:
+    """A position from 0 to 1 that depends on the text and the seed."""
     digest = hashlib.blake2b(f"{seed}\0{text_key(text)}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _warnings(options: ExportOptions, files: ExportFiles) -> list[str]:
-    told = []
-    if options.test_share and not files.test and files.train:
-        told.append(f"no record fell into the {options.test_share:.0%} to hold out: there is no test set")
-    if files.test and not files.train:
-        told.append("all records were held out: there is no training set; lower test_share")
-    if "preferences" in options.formats and not files.pairs:
-        told.append("no record has a wrong answer that differs from its right one: there are no preferences")
-    return told
+def _warnings(options: ExportOptions, contents: ExportContents) -> Iterator[str]:
+    if options.test_share and not contents.test and contents.train:
+        yield f"no record fell into the {options.test_share:.0%} to hold out: there is no test set"
+    if contents.test and not contents.train:
+        yield "all records were held out: there is no training set; lower test_share"
+    if "preferences" in options.formats and not contents.pairs:
+        yield "no record has a wrong answer that differs from its right one: there are no preferences"

@@ -77,7 +77,8 @@ class VerifyOptions(StepOptions):
 
     @property
     def rubric_name(self) -> str:
-        """The rubric: a path, or the name of a shipped one, to which the spec's folder was added as to any file."""
+        """The rubric: a path, or the name of a shipped one, to which the spec's folder was added as to any
+        file."""
         return self.rubric if self.rubric.endswith(".toml") else Path(self.rubric).name
 
     def check(self, model: str | None = None) -> None:
@@ -170,7 +171,8 @@ async def _maths(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
             if same is None:
                 late = f"the comparison took longer than {options.seconds:g} s"
                 return Finding(late, f"{late}: {_excerpt(given)} with {_excerpt(expected)}")
-            return _RIGHT if same else Finding("the answer is wrong", f"{_excerpt(given)} is not {_excerpt(expected)}")
+            wrong = f"{_excerpt(given)} is not {_excerpt(expected)}"
+            return _RIGHT if same else Finding("the answer is wrong", wrong)
 
         def figures() -> dict[str, object]:
             return {"comparisons that took too long": checker.timeouts} if checker.timeouts else {}

@@ -1,0 +1,73 @@
+"""Dataclasses as JSON values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+__all__ = ["from_json", "to_json"]
+
+T = TypeVar("T")
+
+
+def to_json(value: object) -> Any:
+    """A dataclass as an object with a key for each field, a sequence as an array; other values as they are.
+
+    A field's metadata may name another key: `field(metadata={"key": "yield"})`.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {_key(entry): to_json(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    return [to_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def from_json(kind: type[T], value: object) -> T:
+    """The dataclass `kind` from what `to_json` returned.
+
+    A missing key takes the field's default, an unknown key is ignored. Raises `ValueError` for a missing key
+    without a default and for a value of the wrong type.
+    """
+    return cast(T, _read(kind, value, kind.__name__))
+
+
+def _key(entry: Any) -> str:
+    return str(entry.metadata.get("key", entry.name))
+
+
+@cache
+def _hints(kind: type[object]) -> Mapping[str, object]:
+    return get_type_hints(kind)
+
+
+def _read(kind: Any, value: object, place: str) -> object:
+    """`value` as the type `kind` has it; `place` names it in errors."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind in (Any, object):
+        return value
+    if origin in (Union, UnionType):
+        if value is None and NoneType in arguments:
+            return None
+        (inner, *_) = [each for each in arguments if each is not NoneType]
+        return _read(inner, value, place)
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        values = {}
+        for entry in fields(kind):
+            if _key(entry) in value:
+                hint = _hints(cast(type[object], kind))[entry.name]
+                values[entry.name] = _read(hint, value[_key(entry)], f"{place}.{entry.name}")
+            elif entry.default is MISSING and entry.default_factory is MISSING:
+                raise ValueError(f"{place} has no {_key(entry)}")
+        return kind(**values)  # type: ignore[operator]
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_read(arguments[0], entry, f"{place}[{at}]") for at, entry in enumerate(value))
+    if origin is not None and isinstance(value, Mapping):
+        return {str(key): _read(arguments[1], entry, f"{place}.{key}") for key, entry in value.items()}
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise ValueError(f"{place} is {value!r:.100}, which is no {kind}")

@@ -1,8 +1,8 @@
-"""Local models: tokens a second through `Local` and `averbalize` against xllamacpp alone, with the same requests.
+"""Local models: tokens per second with `Local`, `averbalize` and xllamacpp alone, for the same requests.
 
-Every arm asks for the same k candidates under the same schema, `--parallel` requests at once. The arms take turns,
-round after round; what is reported is the median of each and the median of the ratios to the first arm within a
-round. The second table sends `--requests` requests through models with different numbers of slots.
+Every arm asks for the same k candidates under the same schema, `--parallel` requests at once. The arms take turns
+in each round; the medians are reported, and the medians of the ratios to the first arm within a round. The second
+table sends `--requests` requests to models with different numbers of slots.
 
     python benchmarks/local.py [--rounds 3] [--json]
 """
@@ -28,8 +28,9 @@ from outspoken import averbalize
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import ReplyError
+from outspoken.models._llama_wire import chat_body
 from outspoken.models.base import Model
-from outspoken.models.local import Local, _body
+from outspoken.models.local import Local, LocalSettings
 
 K = 5
 SETTINGS: dict[str, Any] = {"temperature": 0.7, "max_tokens": 200}
@@ -37,7 +38,7 @@ TOPICS = ("coffee", "tea", "cats", "dogs", "rain", "books", "trains", "bread")
 
 
 class Recorder(Model):
-    """Passes requests on and keeps them: what `averbalize` asks, the other arms ask again."""
+    """Passes requests on and keeps them: the other arms repeat the requests of `averbalize`."""
 
     def __init__(self, inner: Local) -> None:
         self.inner, self.name, self.capabilities = inner, inner.name, inner.capabilities
@@ -52,7 +53,7 @@ class Recorder(Model):
 
 
 async def through_averbalize(model: Local, count: int) -> Recorder:
-    """`count` calls; a reply that the tiny model cut short counts by its tokens like any other."""
+    """`count` calls; a reply that the tiny model cut short counts by its tokens as well."""
     recorder = Recorder(model)
     calls = [
         averbalize(f"Tell me a joke about {topic}", model=recorder, k=K, retries=0, seed=seed, **SETTINGS)
@@ -70,16 +71,16 @@ async def through_local(model: Local, requests: list[ChatRequest]) -> int:
 
 
 def through_xllamacpp(model: Local, bodies: list[dict[str, Any]]) -> int:
-    """The server that `Local` holds, asked from one thread a request."""
+    """The server of `Local`, called from one thread for each request."""
     with ThreadPoolExecutor(len(bodies)) as pool:
         answers = pool.map(model._server.handle_chat_completions, bodies)
         return sum(answer["usage"]["completion_tokens"] for answer in answers)
 
 
 def plain_body(model: Local, request: ChatRequest) -> dict[str, Any]:
-    """What one would write by hand for the same answer: not streamed."""
+    """The same request written by hand, without streaming."""
     assert request.schema is not None
-    body = {**_body(request), "grammar": model._grammars.of(request.schema)}
+    body = {**chat_body(request), "grammar": model._grammars.of(request.schema)}
     for name in ("stream", "stream_options", "return_progress"):
         del body[name]
     return body
@@ -110,9 +111,9 @@ async def compare_slots(slots: list[int], requests: int, rounds: int) -> dict[st
     speeds: dict[str, list[float]] = {f"{count} slots": [] for count in slots}
     for _ in range(rounds):
         for count in slots:
-            model = Local("smollm2", slots=count, context=2048)
-            (asked,) = (await through_averbalize(model, 1)).requests
-            many = [replace(asked, sampling=replace(asked.sampling, seed=n)) for n in range(requests)]
+            model = Local("smollm2", LocalSettings(slots=count, context=2048))
+            (request,) = (await through_averbalize(model, 1)).requests
+            many = [replace(request, sampling=replace(request.sampling, seed=n)) for n in range(requests)]
             speeds[f"{count} slots"].append(await speed(partial(through_local, model, many)))
             await model.aclose()
     return speeds

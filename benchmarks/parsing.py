@@ -1,4 +1,4 @@
-"""Reading replies: sound ones against jiter alone, damaged ones against json_repair, streams and hostile ones.
+"""Parsing replies: valid ones compared with jiter, damaged ones with json_repair, streams, and hostile inputs.
 
 `python benchmarks/parsing.py [--json]`. Ratios are of medians over interleaved repeats in one run.
 """
@@ -55,7 +55,7 @@ HOSTILE = {
 }
 
 
-def sound(generator: random.Random, language: str, k: int = 5, size: int = 1500) -> str:
+def valid(generator: random.Random, language: str, k: int = 5, size: int = 1500) -> str:
     if language == "en":
         texts = [" ".join(generator.choices(WORDS, k=size // (6 * k))).strip() for _ in range(k)]
     else:
@@ -65,9 +65,9 @@ def sound(generator: random.Random, language: str, k: int = 5, size: int = 1500)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    started = time.perf_counter()
     work()
-    return time.perf_counter() - start
+    return time.perf_counter() - started
 
 
 def compared(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -93,13 +93,13 @@ def measure(damaged_replies: int) -> dict[str, dict[str, object]]:
     shape = ReplyShape("candidates", k=5)
     results: dict[str, dict[str, object]] = {}
     for language in ("en", "zh"):
-        texts = [sound(generator, language) for _ in range(1000)]
+        texts = [valid(generator, language) for _ in range(1000)]
         ours, theirs = compared(
             lambda texts=texts: [parse(text, shape) for text in texts],
             lambda texts=texts: [jiter.from_json(text.encode()) for text in texts],
             31,
         )
-        results[f"sound_{language}"] = {
+        results[f"valid_{language}"] = {
             "bytes": round(statistics.mean(len(text.encode()) for text in texts)),
             "parse_us": round(ours * 1e3, 2),
             "jiter_us": round(theirs * 1e3, 2),
@@ -108,7 +108,7 @@ def measure(damaged_replies: int) -> dict[str, dict[str, object]]:
     kinds = list(DAMAGE.values())
     damaged = []
     for at in range(damaged_replies):
-        text = sound(generator, "en" if at % 2 else "zh")
+        text = valid(generator, "en" if at % 2 else "zh")
         damaged.append(kinds[at % len(kinds)](text, generator.randint(60, len(text) - 1)))
     ours, theirs = compared(
         lambda: [read(text) for text in damaged], lambda: [json_repair.loads(text) for text in damaged], 3
@@ -119,7 +119,7 @@ def measure(damaged_replies: int) -> dict[str, dict[str, object]]:
         "json_repair_s": round(theirs, 2),
         "ratio": round(ours / theirs, 3),
     }
-    text = sound(generator, "en")
+    text = valid(generator, "en")
     ours, theirs = compared(lambda: stream(text), lambda: parse(text, shape), 101)
     results["stream"] = {
         "us_per_character": round(ours * 1e6 / len(text), 2),

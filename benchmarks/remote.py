@@ -29,7 +29,7 @@ from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.openai_compatible import OpenAICompatible
-from outspoken.models.openai_wire import chat_body, optional
+from outspoken.models.openai_wire import chat_body, optional_fields
 
 PEERS = Path(__file__).parent / "peers"
 PROMPT = "Tell me a joke about coffee."
@@ -53,7 +53,7 @@ async def arms(base_url: str) -> AsyncGenerator[dict[str, Call]]:
     catching = Catching()
     await outspoken.averbalize(PROMPT, model=catching, k=5, retries=0)
     request = catching.caught
-    body = chat_body(request, "m") | optional(request)
+    body = chat_body(request, "m") | optional_fields(request)
     url = f"{base_url}/chat/completions"
     model = OpenAICompatible(base_url, "m", api_key="sk-benchmark")
     client = openai.AsyncOpenAI(base_url=base_url, api_key="sk-benchmark", max_retries=0)

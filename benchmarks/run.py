@@ -42,7 +42,7 @@ SLOW = 0.2
 
 async def bare(base_url: str, prompts: int, in_flight: int) -> None:
     """As many workers as may be in flight, each posting one body after the other and decoding the reply."""
-    from outspoken.models.openai_wire import chat_body, optional
+    from outspoken.models.openai_wire import chat_body, optional_fields
 
     requests = iter(_requests(prompts))
     url = f"{base_url}/chat/completions"
@@ -50,7 +50,7 @@ async def bare(base_url: str, prompts: int, in_flight: int) -> None:
 
         async def work() -> None:
             for request in requests:
-                body = chat_body(request, contest.MODEL) | optional(request)
+                body = chat_body(request, contest.MODEL) | optional_fields(request)
                 headers = {"Authorization": f"Bearer {contest.KEY}"}
                 async with session.post(url, json=body, headers=headers) as response:
                     await response.json()

@@ -1,11 +1,10 @@
-"""Tokens of responses scored a second, beside a bare loop over `transformers`, on pairs that share their prompt.
+"""Scored tokens per second, compared with a plain loop over `transformers`, on pairs that share their prompt.
 
     python benchmarks/scoring.py [PAIRS] [MODEL]
 
-PAIRS is 24 and MODEL `smollm2` where they are left out (`gemma3-270m`, a folder or a GGUF file are others). Both
-compute in bfloat16 with the same weights. The bare loop is what one writes by hand: each text alone through the
-whole model, log-softmax over all its positions, and the tokens of the response picked out. The two take turns,
-three times each, and the fastest turn of each counts.
+PAIRS is 24 and MODEL `smollm2` by default (also `gemma3-270m`, a folder or a GGUF file). Both compute in bfloat16
+with the same weights. The plain loop runs each text through the model separately, computes the log-softmax at all
+positions, and selects the tokens of the response. The two take turns, three times each; the fastest turn counts.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from outspoken.models._causal_lm import CausalLM, TokenLogprobs, load
+from outspoken.models._causal_lm import CausalLM, TokenizedPair, load
 
 SHORTEST, LONGEST = 0.5, 2.0
 TURNS = 3
 
 
 def pairs(count: int) -> list[tuple[str, str]]:
-    """(prompt, response), two of each prompt, cut from the project's own pages: about 100 words and 50 words."""
+    """(prompt, response), two for each prompt, cut from the project's pages: about 100 words and 50 words."""
     root = Path(__file__).parents[1]
     words = " ".join(path.read_text(encoding="utf-8") for path in sorted(root.glob("docs/*.md"))).split()
     draw = random.Random(7)
@@ -33,44 +32,45 @@ def pairs(count: int) -> list[tuple[str, str]]:
         start = draw.randrange(len(words) - 4 * average)
         return " ".join(words[start : start + round(average * draw.uniform(SHORTEST, LONGEST))])
 
-    found = []
+    chosen = []
     for _ in range(count):
         prompt = text(80)
-        found += [(prompt, " " + text(40)), (prompt, " " + text(40))]
-    return found
+        chosen += [(prompt, " " + text(40)), (prompt, " " + text(40))]
+    return chosen
 
 
-def bare(model: CausalLM, read: list[TokenLogprobs]) -> list[float]:
-    found = []
+def plain_loop(model: CausalLM, tokenized: list[TokenizedPair]) -> list[float]:
+    means = []
     with torch.inference_mode():
-        for each in read:
-            ids = torch.tensor([each.piece.ids])
-            table = model.passes._model(ids).logits[0].float().log_softmax(-1)
-            of = table[:-1].gather(1, ids[0, 1:, None])[each.piece.start - 1 :, 0]
-            found.append(float(of.mean()))
-    return found
+        for each in tokenized:
+            ids = torch.tensor([each.sequence.ids])
+            table = model.scorer._model(ids).logits[0].float().log_softmax(-1)
+            logprobs = table[:-1].gather(1, ids[0, 1:, None])[each.sequence.start - 1 :, 0]
+            means.append(float(logprobs.mean()))
+    return means
 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 24
     source = sys.argv[2] if len(sys.argv) > 2 else "smollm2"
     model = load(source, "bfloat16", offline=False)
-    read = [found for pair in pairs(count) if isinstance(found := model.read(*pair, None), TokenLogprobs)]
-    tokens = sum(len(each.tokens) for each in read)
-    shared = sum(each.piece.start for each in read[::2])
+    results = [model.tokenize(*pair, None) for pair in pairs(count)]
+    tokenized = [each for each in results if isinstance(each, TokenizedPair)]
+    tokens = sum(len(each.tokens) for each in tokenized)
+    shared = sum(each.sequence.start for each in tokenized[::2])
     threads = torch.get_num_threads()
     print(f"{source}: {count} pairs, {shared} tokens of prompts, {tokens} of responses, {threads} threads")
     ours = theirs = float("inf")
     for _ in range(TURNS):
-        begun = time.perf_counter()
-        by_hand = bare(model, read)
+        started = time.perf_counter()
+        means = plain_loop(model, tokenized)
         middle = time.perf_counter()
-        found = model.passes.logprobs([each.piece for each in read])
-        theirs, ours = min(theirs, middle - begun), min(ours, time.perf_counter() - middle)
-    off = max(abs(a - sum(b) / len(b)) for a, b in zip(by_hand, found, strict=True))
-    print(f"bare loop     {tokens / theirs:7.0f} tokens/s")
-    print(f"outspoken     {tokens / ours:7.0f} tokens/s, {theirs / ours:.2f} times as fast (wanted: 1.5)")
-    print(f"largest difference of a mean log-probability: {off:.3f} nats a token")
+        logprobs = model.scorer.logprobs([each.sequence for each in tokenized])
+        theirs, ours = min(theirs, middle - started), min(ours, time.perf_counter() - middle)
+    difference = max(abs(a - sum(b) / len(b)) for a, b in zip(means, logprobs, strict=True))
+    print(f"plain loop    {tokens / theirs:7.0f} tokens/s")
+    print(f"outspoken     {tokens / ours:7.0f} tokens/s, {theirs / ours:.2f} times as fast (required: 1.5)")
+    print(f"largest difference of a mean log-probability: {difference:.3f} nats per token")
 
 
 if __name__ == "__main__":

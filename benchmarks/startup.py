@@ -1,4 +1,4 @@
-"""What it costs to import the package and to print the help, in CPU seconds of whole processes.
+"""CPU seconds of whole processes that import the package or print the help.
 
 Limits: `import outspoken` at most a fifth of `import openai`, without numpy, aiohttp or pydantic;
 `outspoken --help` under a third of a second.
@@ -47,7 +47,7 @@ def main() -> None:
         "rounds": ROUNDS,
         "cpu_seconds": {name: round(value, 4) for name, value in median.items()},
         "import ratio (outspoken / openai)": round(median["import outspoken"] / median["import openai"], 3),
-        "import ratio, the interpreter's own start taken off": round(
+        "import ratio, without the start of the interpreter": round(
             (median["import outspoken"] - bare) / (median["import openai"] - bare), 3
         ),
         "heavy modules loaded by import outspoken": sorted({"numpy", "aiohttp", "pydantic"} & set(loaded)),

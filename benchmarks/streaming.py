@@ -1,4 +1,4 @@
-"""When the first candidate of a streamed reply is out, against when the reply ends: the embedded model."""
+"""Time to the first candidate of a streamed reply, compared with the time to its end: the embedded model."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from servers import Handler, answering, serving, streaming
 from outspoken.chat import ChatRequest, Message, Sampling, as_messages
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import MissingExtraError, MissingKeyError, PromptTooLongError, ProviderError, UsageError
-from outspoken.models import at_provider, openai_wire
+from outspoken.models import model_of_provider, openai_wire
 from outspoken.models.base import Model
 
 KEY = "sk-very-secret-0123456789"
@@ -62,12 +62,12 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "any_llm", None)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with pytest.raises(MissingExtraError, match=r"outspoken\[providers\]"):
-        at_provider("anthropic", "claude")
+        model_of_provider("anthropic", "claude")
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_wire, "_refused", set())
+    monkeypatch.setattr(openai_wire, "_rejected", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
@@ -85,7 +85,7 @@ def claude(installed: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     def at(origin: str) -> Model:
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
         monkeypatch.setenv("ANTHROPIC_BASE_URL", origin)
-        return at_provider("anthropic", "claude-sonnet-4-5")
+        return model_of_provider("anthropic", "claude-sonnet-4-5")
 
     return at
 
@@ -96,7 +96,7 @@ def gemini(installed: None, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.delenv("GEMINI_API_KEY", raising=False)
         monkeypatch.setenv("GOOGLE_API_KEY", KEY)
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", origin)
-        return at_provider("gemini", "gemini-2.5-flash")
+        return model_of_provider("gemini", "gemini-2.5-flash")
 
     return at
 
@@ -273,4 +273,4 @@ def test_a_missing_key_is_named(name: str, monkeypatch: pytest.MonkeyPatch):
     for variable in ("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(MissingKeyError, match=f"{name.upper()}_API_KEY"):
-        at_provider(name, "m")
+        model_of_provider(name, "m")

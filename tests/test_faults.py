@@ -49,7 +49,7 @@ LIMITS = (Fault.LIMIT_SECONDS, Fault.LIMIT_DATE, Fault.LIMIT)
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing remembered from another test, and no proxy on the way to loopback."""
-    monkeypatch.setattr(openai_wire, "_refused", set())
+    monkeypatch.setattr(openai_wire, "_rejected", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

@@ -21,7 +21,7 @@ from outspoken.chat_reply import ChatReply
 from outspoken.errors import MissingExtraError, PromptTooLongError, UnknownNameError, UsageError
 from outspoken.models import weight_files
 from outspoken.models._grammar import check_build
-from outspoken.models.local import DEFAULT_MAX_TOKENS, Local, local
+from outspoken.models.local import DEFAULT_MAX_TOKENS, Local, LocalSettings, local
 from outspoken.reply_shape import ReplyShape
 
 ENDLESS = {"ignore_eos": True}
@@ -150,7 +150,7 @@ async def test_a_seed_repeats_alone(smollm2: Local, tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import asyncio, sys, test_local
-        model = test_local.Local("smollm2", slots=1)
+        model = test_local.Local("smollm2", test_local.LocalSettings(slots=1))
         sys.stdout.buffer.write(asyncio.run(model.complete(test_local.SEEDED)).text.encode())
         """
     )
@@ -198,7 +198,7 @@ async def test_a_prompt_that_is_too_long(smollm2: Local) -> None:
 
 
 async def test_cancelling_ends_the_generation() -> None:
-    model = Local("smollm2", slots=1)
+    model = Local("smollm2", LocalSettings(slots=1))
     endless = request("Tell a story", max_tokens=100_000, extra=ENDLESS)
     await model.load()
     whole = asyncio.create_task(model.complete(endless))
@@ -217,7 +217,7 @@ async def test_cancelling_ends_the_generation() -> None:
 
 
 async def test_a_reply_ends_at_the_default_or_where_the_context_is_full() -> None:
-    model = Local("smollm2", slots=1, context=256)
+    model = Local("smollm2", LocalSettings(slots=1, context=256))
     for max_tokens in (None, 100_000):
         reply = await model.complete(request("Tell a story", max_tokens=max_tokens, extra=ENDLESS))
         assert reply.finish == "length"
@@ -248,7 +248,7 @@ def resident_bytes() -> int:
 
 async def test_one_model_for_all_who_name_it(tmp_path: Path) -> None:
     assert local("smollm2") is local("smollm2")
-    assert local("smollm2") is not local("smollm2", slots=2)
+    assert local("smollm2") is not local("smollm2", LocalSettings(slots=2))
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF\x03\0\0\0")
     (tmp_path / "link.gguf").symlink_to(file)
@@ -262,7 +262,7 @@ async def test_one_model_for_all_who_name_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "there is no file"),
+        (None, "does not exist"),
         (b"", "not a GGUF file"),
         (b"PK\x03\x04 a zip archive", "not a GGUF file"),
         (b"GGUF\x01\0\0\0", "version 1"),
@@ -286,7 +286,7 @@ def test_names_that_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         Local(tmp_path)
     with pytest.raises(UsageError, match="at least 1"):
-        Local("smollm2", slots=0)
+        Local("smollm2", LocalSettings(slots=0))
 
 
 async def test_without_xllamacpp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ async def test_a_base_model_continues_the_prompt(smollm2: Local, tmp_path: Path)
     with base.open("r+b") as file:
         file.seek(file.read(8 << 20).index(b"tokenizer.chat_template"))
         file.write(b"tokenizer.no__template!")
-    model = Local(base, slots=1, context=512)
+    model = Local(base, LocalSettings(slots=1, context=512))
     reply = await model.complete(request("The capital of France is", max_tokens=3, temperature=0.0))
     await model.aclose()
     assert reply.usage.prompt_tokens == 5
@@ -431,7 +431,7 @@ async def test_a_text_longer_than_the_context_is_cut(minilm: Local, tokens: int)
 
 async def test_the_context_that_was_asked_for(minilm: Local) -> None:
     await minilm.load()
-    small = local(minilm._file(), context=256, slots=2)
+    small = local(minilm._file(), LocalSettings(context=256, slots=2))
     assert small.capabilities.embed
     found = await small.embed(["tea " * 254, "tea " * 255])
     await small.aclose()
@@ -456,7 +456,7 @@ async def test_embedding_leaves_the_loop_free(minilm: Local) -> None:
 async def test_who_embeds_and_who_answers(minilm: Local, smollm2: Local, tmp_path: Path) -> None:
     assert minilm.capabilities.embed
     assert not smollm2.capabilities.embed
-    with pytest.raises(UsageError, match="local/minilm embeds texts and answers nothing"):
+    with pytest.raises(UsageError, match="local/minilm embeds texts and does not answer"):
         await minilm.complete(request("Hi"))
     with pytest.raises(UsageError, match="local/minilm embeds texts"):
         await anext(minilm.stream(request("Hi")))

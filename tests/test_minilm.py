@@ -15,7 +15,7 @@ special = pytest.importorskip("scipy.special")
 
 from outspoken.models import minilm as conversion  # noqa: E402
 from outspoken.models import weight_files  # noqa: E402
-from outspoken.models.local import Local  # noqa: E402
+from outspoken.models.local import Local, LocalSettings  # noqa: E402
 
 TRUTH = json.loads((Path(__file__).parent / "data" / "minilm.json").read_text("utf-8"))
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "tea", "##cup", "is", "hot", "茶", "é", "."]
@@ -84,22 +84,18 @@ def forward(weights: dict[str, Any], ids: list[int]) -> Any:
     """BERT (Devlin et al. 2019) with the mean of the last layer, at length 1, in float32."""
 
     def linear(x: Any, name: str) -> Any:
-        return x @ weight_files[f"{name}.weight"].T + weight_files[f"{name}.bias"]
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
     def norm(x: Any, name: str) -> Any:
         centred = x - x.mean(-1, keepdims=True)
         spread = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
-        return centred / spread * weight_files[f"{name}.weight"] + weight_files[f"{name}.bias"]
+        return centred / spread * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     def heads(x: Any) -> Any:
         return x.reshape(len(ids), HEADS, -1).transpose(1, 0, 2)
 
     table = "embeddings.{}_embeddings.weight".format
-    x = (
-        weight_files[table("word")][ids]
-        + weight_files[table("position")][: len(ids)]
-        + weight_files[table("token_type")][0]
-    )
+    x = weights[table("word")][ids] + weights[table("position")][: len(ids)] + weights[table("token_type")][0]
     x = norm(x, "embeddings.LayerNorm")
     for layer in range(LAYERS):
         at = f"encoder.layer.{layer}"
@@ -128,7 +124,7 @@ async def test_the_converted_model_computes_what_bert_does(
     made: Path, arrays: dict[str, Any], text: str, words: list[str]
 ) -> None:
     pytest.importorskip("xllamacpp")
-    model = Local(made, slots=1)
+    model = Local(made, LocalSettings(slots=1))
     (vector,) = (await model.embed([text])).vectors
     await model.aclose()
     ids = [WORDS.index(word) for word in ("[CLS]", *words, "[SEP]")]

@@ -18,8 +18,8 @@ from servers import COMPLETION, Handler, Served, answering, events, serving, str
 from outspoken.chat import ChatRequest, Sampling, as_messages
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import MissingKeyError, PromptTooLongError, ProviderError, UnknownNameError, UsageError
-from outspoken.models import at_provider, at_url, openai_wire
-from outspoken.models.http import FAILURES, TELLING, error_for
+from outspoken.models import model_at_url, model_of_provider, openai_wire
+from outspoken.models.http import FAILURES, REVEALING, error_for
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS
 
@@ -34,7 +34,7 @@ SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalPropert
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing remembered from another test, and no proxy on the way to loopback."""
-    monkeypatch.setattr(openai_wire, "_refused", set())
+    monkeypatch.setattr(openai_wire, "_rejected", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
@@ -354,7 +354,7 @@ async def test_redirects_are_not_followed():
     async with serving(answering()) as elsewhere:
         headers = {"Location": elsewhere.base_url}
         error = await failure_of(answering("", 307, headers))
-    assert "fix the base URL" in str(error)
+    assert "correct the base URL" in str(error)
     assert elsewhere.requests == []
 
 
@@ -429,7 +429,7 @@ def test_every_error_of_aiohttp_is_mapped(kind: type[aiohttp.ClientError]):
     error = error_for(made(kind), "http://host/v1")
     assert "http://host/v1" in str(error)
     assert KEY not in str(error)
-    if issubclass(kind, (*TELLING, aiohttp.ClientConnectorError)):
+    if issubclass(kind, (*REVEALING, aiohttp.ClientConnectorError)):
         assert KEY not in repr(error.original)
 
 
@@ -503,7 +503,7 @@ async def test_the_base_url_may_be_written_in_several_ways(tail: str):
 
 def test_nothing_shows_the_key():
     model = OpenAICompatible("http://host/v1?key=query-secret", "m", api_key=KEY)
-    for text in (repr(model), str(model), model.name, repr(model._peer)):
+    for text in (repr(model), str(model), model.name, repr(model._errors)):
         assert KEY not in text
         assert "query-secret" not in text
 
@@ -624,7 +624,7 @@ async def test_a_url_is_sent_one_key_only(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OUTSPOKEN_API_KEY", raising=False)
     async with serving(answering()) as served:
         for _ in range(2):
-            model = at_url(f"{served.base_url}#some/model")
+            model = model_at_url(f"{served.base_url}#some/model")
             await model.complete(asking())
             await model.aclose()
             monkeypatch.setenv("OUTSPOKEN_API_KEY", f" {KEY}\n")
@@ -636,7 +636,7 @@ async def test_openai(monkeypatch: pytest.MonkeyPatch):
     async with serving(answering()) as served:
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         monkeypatch.setenv("OPENAI_BASE_URL", served.base_url)
-        model = at_provider("openai", "gpt-4.1")
+        model = model_of_provider("openai", "gpt-4.1")
         assert await model.complete(asking(max_tokens=5)) == REPLY
         await model.aclose()
     assert model.name == "openai/gpt-4.1"
@@ -649,14 +649,14 @@ def test_every_row_gives_a_model(provider: Any, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(variable, raising=False)
     if provider.key_variables:
         with pytest.raises(MissingKeyError, match=provider.key_variables[0]):
-            at_provider(provider.name, "m")
+            model_of_provider(provider.name, "m")
         monkeypatch.setenv(provider.key_variables[0], KEY)
-    assert at_provider(provider.name, "m").name == f"{provider.name}/m"
+    assert model_of_provider(provider.name, "m").name == f"{provider.name}/m"
 
 
 def test_an_unknown_provider():
     with pytest.raises(UnknownNameError, match="'openai'"):
-        at_provider("opnai", "m")
+        model_of_provider("opnai", "m")
 
 
 # Proxies and loops
@@ -694,7 +694,7 @@ async def test_one_model_in_several_loops():
             thread.start()
         await asyncio.to_thread(lambda: [thread.join() for thread in threads])
         assert replies == [REPLY] * 7
-        assert len(model._sessions._held) == 1
+        assert len(model._sessions._resources) == 1
         await model.aclose()
 
 

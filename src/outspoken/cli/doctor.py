@@ -1,18 +1,19 @@
-"""`outspoken doctor`: what is installed, which keys are seen, and whether the model answers."""
+"""`outspoken doctor`: the installed packages, the API keys in the environment, and a test of the model."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
+from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from outspoken._version import __version__
 from outspoken.cli.common import command, console, print_json
-from outspoken.cli.options import Debug, Json, ModelName, Offline
+from outspoken.cli.options import Debug, Json, ModelName, Offline, Quiet
 from outspoken.errors import OutspokenError
 
 __all__ = ["doctor"]
@@ -26,40 +27,78 @@ _PACKAGES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    path: str
+    models: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelTest:
+    """The result of one small request: `answers` is None if it was not sent."""
+
+    name: str
+    answers: bool | None
+    text: str = ""
+    seconds: float = 0.0
+    error: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        result = {"name": self.name, "answers": self.answers}
+        return result | ({"text": self.text, "seconds": self.seconds} if self.answers else {"error": self.error})
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    packages: dict[str, dict[str, str | None]]
+    keys: dict[str, bool]
+    cache: _Cache
+    model: _ModelTest | None
+
+    def to_dict(self) -> dict[str, object]:
+        return {
+            "outspoken": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": self.packages,
+            "keys": self.keys,
+            "cache": asdict(self.cache),
+            "model": None if self.model is None else self.model.to_dict(),
+        }
+
+
 @command
 def doctor(
     model: ModelName = None,
-    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask the model one tiny question.")] = True,
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Send the model one small request.")] = True,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what is installed, which keys are seen (never their values), and whether the model answers.
+    """Check the installation: packages, API keys (never their values), and whether the model answers.
 
     Example: outspoken doctor --model http://localhost:8080/v1
     """
     from outspoken.models import default_name
 
-    report: dict[str, Any] = {
-        "outspoken": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {extra: {name: _installed(name) for name in names} for extra, names in _PACKAGES.items()},
-        "keys": _keys(),
-        "cache": _cache(),
-        "model": _try(model or default_name(), named=model is not None) if ask else None,
-    }
+    report = _Report(
+        packages={extra: {name: _version(name) for name in names} for extra, names in _PACKAGES.items()},
+        keys=_keys(),
+        cache=_cache(),
+        model=_test_model(model or default_name(), named=model is not None) if ask else None,
+    )
     if json:
-        print_json(report)
+        print_json(report.to_dict())
     else:
         _show(report)
-    if report["model"] is not None and report["model"]["answers"] is False:
+    if report.model is not None and report.model.answers is False:
         raise typer.Exit(1)
 
 
-def _installed(name: str) -> str | None:
+def _version(package: str) -> str | None:
     try:
-        return metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
@@ -71,53 +110,47 @@ def _keys() -> dict[str, bool]:
     return {name: bool(os.environ.get(name)) for name in sorted({*variables, URL_KEY_VARIABLE})}
 
 
-def _cache() -> dict[str, Any]:
+def _cache() -> _Cache:
     from outspoken.models import weight_files
 
-    return {
-        "path": str(weight_files.folder()),
-        "models": [row.name for row in weight_files.listing() if row.present],
-    }
+    present = [row.name for row in weight_files.listing() if row.present]
+    return _Cache(str(weight_files.folder()), present)
 
 
-def _try(name: str, *, named: bool) -> dict[str, Any]:
-    """One tiny question to the model. The embedded model is not fetched for it unless it was named."""
+def _test_model(name: str, *, named: bool) -> _ModelTest:
+    """Send one small request. The embedded model is not fetched for it unless the user named it."""
     from outspoken.chat import ChatRequest, Message, Sampling
     from outspoken.engine import run
     from outspoken.models import DEFAULT, get_model, weight_files
 
-    result: dict[str, Any] = {"name": name, "answers": False}
     if name == DEFAULT and not named and not weight_files.TABLE["smollm2"].present:
-        return {**result, "answers": None, "error": "not fetched yet: outspoken models get smollm2"}
+        return _ModelTest(name, None, error="not fetched yet: outspoken models get smollm2")
     started = time.perf_counter()
     try:
         request = ChatRequest((Message("user", "Say hello."),), Sampling(max_tokens=16))
         reply = run(get_model(name).complete(request))
     except OutspokenError as error:
-        return {**result, "error": " ".join(str(error).split())}
-    return {**result, "answers": True, "text": reply.text, "seconds": round(time.perf_counter() - started, 3)}
+        return _ModelTest(name, False, error=" ".join(str(error).split()))
+    return _ModelTest(name, True, text=reply.text, seconds=round(time.perf_counter() - started, 3))
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: _Report) -> None:
     screen = console()
-    screen.print(
-        f"outspoken {report['outspoken']}, Python {report['python']}, {report['platform']}", soft_wrap=True
-    )
-    for extra, packages in report["packages"].items():
-        listed = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
-        remedy = "" if all(packages.values()) else f"   pip install 'outspoken[{extra}]'"
-        screen.print(f"{extra:<10} {listed}{remedy}", soft_wrap=True)
-    seen = [name for name, there in report["keys"].items() if there]
-    screen.print(f"{'keys':<10} {', '.join(seen) or 'none seen'}", soft_wrap=True)
-    cache = report["cache"]
-    screen.print(f"{'cache':<10} {cache['path']}: {', '.join(cache['models']) or 'no model'}", soft_wrap=True)
-    model = report["model"]
+
+    def row(label: str, text: str) -> None:
+        screen.print(f"{label:<10} {text}", soft_wrap=True)
+
+    head = f"outspoken {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    screen.print(head, soft_wrap=True)
+    for extra, packages in report.packages.items():
+        versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
+        row(extra, versions + ("" if all(packages.values()) else f"   pip install 'outspoken[{extra}]'"))
+    row("keys", ", ".join(name for name, is_set in report.keys.items() if is_set) or "none set")
+    row("cache", f"{report.cache.path}: {', '.join(report.cache.models) or 'no model'}")
+    model = report.model
     if model is None:
         return
-    if model["answers"]:
-        answer = " ".join(model["text"].split())
-        screen.print(
-            f"{'model':<10} {model['name']} answers in {model['seconds']:.2f} s: {answer}", soft_wrap=True
-        )
+    if model.answers:
+        row("model", f"{model.name} answers in {model.seconds:.2f} s: {' '.join(model.text.split())}")
     else:
-        screen.print(f"{'model':<10} {model['name']}: {model['error']}", soft_wrap=True)
+        row("model", f"{model.name}: {model.error}")

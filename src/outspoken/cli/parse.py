@@ -1,4 +1,4 @@
-"""`outspoken parse`: a raw reply to candidates."""
+"""`outspoken parse`: from the text of a reply to candidates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from outspoken.cli.common import command, console, note, print_json
-from outspoken.cli.options import Debug, Json
+from outspoken.cli.options import Debug, Json, Quiet
 from outspoken.errors import UsageError
 
 __all__ = ["parse"]
@@ -17,35 +17,36 @@ __all__ = ["parse"]
 
 @command
 def parse(
-    file: Annotated[str, typer.Argument(help="A file that holds a model's reply; - is standard input.")] = "-",
+    file: Annotated[str, typer.Argument(help="File with the text of a model's reply; - is standard input.")] = "-",
     json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Read the candidates out of a model's reply, however damaged.
+    """Read the candidates from the text of a model's reply, even if it is damaged.
 
     Example: pbpaste | outspoken parse --json
     """
     from outspoken.distribution import Distribution
-    from outspoken.parsing import parse as read
+    from outspoken.parsing import parse as parse_reply
 
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
-    reading = read(raw.decode("utf-8", errors="replace"))
+        raise UsageError(f"cannot read {file} ({error.strerror}): name a file, or - for standard input") from error
+    parsed = parse_reply(raw.decode("utf-8", errors="replace"))
     distribution = Distribution.from_verbalized(
-        reading.candidates, reasoning=[reading.reasoning] if reading.reasoning else []
+        parsed.candidates, reasoning=[parsed.reasoning] if parsed.reasoning else []
     )
     if json:
         print_json(
             {
                 "candidates": [candidate.to_dict() for candidate in distribution],
                 "mass": distribution.mass,
-                "repairs": list(reading.repairs),
-                "reasoning": reading.reasoning,
+                "repairs": list(parsed.repairs),
+                "reasoning": parsed.reasoning,
             }
         )
         return
     console().print(distribution)
-    if reading.repairs:
-        note(f"repaired: {', '.join(reading.repairs)}")
+    if parsed.repairs:
+        note(f"repaired: {', '.join(parsed.repairs)}")

@@ -1,4 +1,4 @@
-"""`outspoken templates`: the wordings."""
+"""`outspoken templates`: list the templates, or print one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["templates"]
 
 @command
 def templates(
-    name: Annotated[str | None, typer.Argument(help="Print this template's file.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The template whose file to print.")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the templates, or print one, to change it and use it with --template ./mine.toml.
+    """List the templates, or print one as a starting point for your own (--template ./mine.toml).
 
     Example: outspoken templates standard > mine.toml
     """

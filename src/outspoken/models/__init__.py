@@ -1,11 +1,16 @@
-"""Models by name. Each kind of model is imported when its first name is asked for."""
+"""Models by name: one file for each way to reach a model, imported when a name first needs it.
+
+`base` holds the interface; the other public modules are its subclasses and the data about them (`providers`,
+`weight_files`); modules with an underscore are their parts. They may import `chat`, `errors` and what lies below,
+and no method or engine. A provider that speaks OpenAI's protocol is a row in `providers`; another way to reach a
+model is a subclass of `Model` in a file of its own, and a branch of `get_model`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, get_type_hints
 from urllib.parse import parse_qsl
 
 from outspoken.errors import UnknownNameError, UsageError
@@ -20,16 +25,16 @@ __all__ = [
     "Capabilities",
     "Model",
     "Score",
-    "at_provider",
-    "at_url",
     "default_name",
     "get_model",
-    "openai_compatible",
+    "model_at_url",
+    "model_of_provider",
+    "openai_model",
 ]
 
-DEFAULT = "local/smollm2"
+Settings = TypeVar("Settings")
 
-_LOCAL_SETTINGS = ("slots", "context", "threads")
+DEFAULT = "local/smollm2"
 
 
 def default_name() -> str:
@@ -38,75 +43,67 @@ def default_name() -> str:
 
 
 def get_model(name: str) -> Model:
-    """The model behind a name such as `local/smollm2`, `openai/gpt-4.1` or `http://localhost:8000/v1#model`.
+    """The model with a name such as `local/smollm2`, `openai/gpt-4.1` or `http://localhost:8000/v1#model`.
 
-    A local model takes its settings after a question mark: `local/smollm2?context=8192&slots=2&threads=4`.
+    The settings of a model in this process follow a question mark: `local/smollm2?context=8192&slots=2` (see
+    `LocalSettings` and `TransformersSettings`).
 
-    Nothing is loaded and nothing is sent yet. Raises `UsageError` for a name that means nothing, a missing key or
-    a missing extra.
+    Nothing is loaded or sent yet. Raises `UsageError` for an unknown name or setting, a missing key or a missing
+    extra.
     """
     from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
 
     if name.startswith(("http://", "https://")):
-        return _remote(name, os.environ.get(URL_KEY_VARIABLE))
+        return _remote_model(name, os.environ.get(URL_KEY_VARIABLE))
     provider, _, rest = name.partition("/")
     if not rest:
         raise UsageError(
             f"the model {name!r} has no provider: write provider/name, such as {DEFAULT} or openai/gpt-4.1"
         )
+    source, _, query = rest.partition("?")
     if provider == "local":
-        return _local(rest)
+        from outspoken.models.local import LocalSettings, local
+
+        return local(source, _settings(LocalSettings, query, "a local model"))
     if provider == "transformers":
-        return _transformers(rest)
+        from outspoken.models.transformers import Transformers, TransformersSettings
+
+        return Transformers(source, _settings(TransformersSettings, query, "a transformers model"))
     if provider == "replay":
         from outspoken.models.replay import Replay
 
         return Replay(rest)
     if row := PROVIDERS.get(provider):
-        return _remote(name, *map(os.environ.get, (*row.key_variables, row.base_url_variable)))
-    return _remote(name)
+        return _remote_model(name, *map(os.environ.get, (*row.key_variables, row.base_url_variable)))
+    return _remote_model(name)
 
 
-def _local(name: str) -> Model:
-    """`smollm2`, or a path, with its settings: `smollm2?context=8192&slots=2`."""
-    from outspoken.models.local import local
-
-    source, _, query = name.partition("?")
-    return local(source, **_settings(query, "a local model", _LOCAL_SETTINGS))
-
-
-def _transformers(name: str) -> Model:
-    """`gemma3-270m`, a path, or a name of the hub, with its settings: `gemma3-270m?dtype=float32`."""
-    from outspoken.models.transformers import Transformers
-
-    source, _, query = name.partition("?")
-    return Transformers(source, **_settings(query, "a transformers model", ("dtype", "context")))
-
-
-def _settings(query: str, of: str, known: Sequence[str]) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in known:
-            raise UnknownNameError(f"setting of {of}", key, known)
-        if key != "dtype" and not value.isdecimal():
-            raise UsageError(f"{key} of {of} must be a whole number, not {value!r}")
-        settings[key] = value if key == "dtype" else int(value)
-    return settings
+def _settings(kind: type[Settings], query: str, model: str) -> Settings:
+    """The settings in the query of a name, as the dataclass `kind` declares them: whole numbers or texts."""
+    types = get_type_hints(kind)
+    values: dict[str, object] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in types:
+            raise UnknownNameError(f"setting of {model}", name, types)
+        if types[name] is not str and not value.isdecimal():
+            raise UsageError(f"{name} of {model} must be a whole number, not {value!r}")
+        values[name] = value if types[name] is str else int(value)
+    return kind(**values)
 
 
 @lru_cache(maxsize=64)
-def _remote(name: str, *environment: str | None) -> Model:
-    """One model, hence one set of connections, for a name as long as what the environment says of it stays."""
+def _remote_model(name: str, *environment: str | None) -> Model:
+    """One model, and so one set of connections, for each name and what the `environment` says about it."""
     if name.startswith(("http://", "https://")):
-        return at_url(name)
-    provider, _, rest = name.partition("/")
-    return at_provider(provider, rest)
+        return model_at_url(name)
+    provider, _, model = name.partition("/")
+    return model_of_provider(provider, model)
 
 
-def at_provider(name: str, model: str) -> Model:
+def model_of_provider(name: str, model: str) -> Model:
     """The `model` of the provider `name`.
 
-    Raises `UnknownNameError`, `MissingKeyError`, or `MissingExtraError` where the provider needs any-llm.
+    Raises `UnknownNameError`, `MissingKeyError`, or `MissingExtraError` if the provider needs any-llm.
     """
     from outspoken.models.providers import PROVIDERS
 
@@ -114,13 +111,13 @@ def at_provider(name: str, model: str) -> Model:
         raise UnknownNameError("provider", name, [*PROVIDERS, "local", "replay"])
     provider = PROVIDERS[name]
     if provider.any_llm is None:
-        return openai_compatible(provider, model)
+        return openai_model(provider, model)
     from outspoken.models.any_llm import AnyLLM
 
     return AnyLLM(provider, model)
 
 
-def openai_compatible(provider: Provider, model: str) -> OpenAICompatible:
+def openai_model(provider: Provider, model: str) -> OpenAICompatible:
     """The `model` of a provider that speaks OpenAI's chat completions. Raises `MissingKeyError`."""
     from outspoken.models.openai_compatible import OpenAICompatible
     from outspoken.models.providers import URL_KEY_VARIABLE
@@ -135,10 +132,10 @@ def openai_compatible(provider: Provider, model: str) -> OpenAICompatible:
     )
 
 
-def at_url(url: str) -> OpenAICompatible:
-    """The model behind `http://localhost:8000/v1#name`, or the server's only one where no name is given.
+def model_at_url(url: str) -> OpenAICompatible:
+    """The model at `http://localhost:8000/v1#name`; without a name, the server's only model.
 
-    The one key that it may be sent is `$OUTSPOKEN_API_KEY`: a provider's key stays with the provider.
+    The only key that it is sent is `$OUTSPOKEN_API_KEY`: the key of a provider is sent to that provider alone.
     """
     from outspoken.models.openai_compatible import OpenAICompatible
     from outspoken.models.providers import URL_KEY_VARIABLE

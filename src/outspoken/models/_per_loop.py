@@ -1,4 +1,4 @@
-"""One of a thing for each event loop: sessions and clients belong to the loop that they were made in."""
+"""One resource for each event loop: sessions and clients belong to the loop in which they were created."""
 
 from __future__ import annotations
 
@@ -12,62 +12,63 @@ __all__ = ["PerLoop"]
 
 T = TypeVar("T")
 Close: TypeAlias = Callable[[T], Coroutine[Any, Any, None]]
-Held: TypeAlias = dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None]]]
+Resources: TypeAlias = dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None]]]
 
 
 class PerLoop(Generic[T]):
-    """Makes a `T` for each event loop that asks, and closes it when the loop ends or the owner goes.
+    """Creates a `T` for each event loop that needs one, and closes it when the loop ends or the owner is deleted.
 
-    Loops come and go (`asyncio.run`, a notebook, a background thread) and nobody tells a model about it. An open
-    asynchronous generator is told: its loop closes it when the loop shuts down, and when nobody holds it anymore.
+    Loops come and go (`asyncio.run`, a notebook, a background thread) without notice to a model. An open
+    asynchronous generator gets notice: its loop closes it when the loop shuts down, or when nothing refers to it
+    any more.
     """
 
-    def __init__(self, make: Callable[[], T], close: Close[T]) -> None:
-        self._make = make
+    def __init__(self, create: Callable[[], T], close: Close[T]) -> None:
+        self._create = create
         self._close = close
-        self._held: Held[T] = {}
-        weakref.finalize(self, _let_go, self._held, close)
+        self._resources: Resources[T] = {}
+        weakref.finalize(self, _release, self._resources, close)
 
     async def get(self) -> T:
-        """The thing of the running loop."""
+        """The resource of the running loop."""
         loop = asyncio.get_running_loop()
-        if held := self._held.get(loop):
-            return held[0]
-        _let_go({old: self._held.pop(old) for old in list(self._held) if old.is_closed()}, self._close)
-        thing = self._make()
-        lifetime = _lifetime(weakref.ref(self), loop, thing, self._close)
-        self._held[loop] = thing, lifetime
+        if known := self._resources.get(loop):
+            return known[0]
+        _release({old: self._resources.pop(old) for old in list(self._resources) if old.is_closed()}, self._close)
+        resource = self._create()
+        lifetime = _lifetime(weakref.ref(self), loop, resource, self._close)
+        self._resources[loop] = resource, lifetime
         await anext(lifetime)
-        return thing
+        return resource
 
     async def aclose(self) -> None:
-        """Close all of them, each in its own loop; waits for the one of the running loop."""
-        own = self._held.pop(asyncio.get_running_loop(), None)
-        _let_go(self._held, self._close)
-        if own is not None:
-            await own[1].aclose()
+        """Close all resources, each in its own loop; waits for that of the running loop."""
+        current = self._resources.pop(asyncio.get_running_loop(), None)
+        _release(self._resources, self._close)
+        if current is not None:
+            await current[1].aclose()
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._held.pop(loop, None)
+        self._resources.pop(loop, None)
 
 
 async def _lifetime(
-    owner: weakref.ref[PerLoop[T]], loop: asyncio.AbstractEventLoop, thing: T, close: Close[T]
+    owner: weakref.ref[PerLoop[T]], loop: asyncio.AbstractEventLoop, resource: T, close: Close[T]
 ) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        if holder := owner():
-            holder.forget(loop)
-        await close(thing)
+        if per_loop := owner():
+            per_loop.forget(loop)
+        await close(resource)
 
 
-def _let_go(held: Held[T], close: Close[T]) -> None:
-    while held:
-        loop, (thing, _) = held.popitem()
+def _release(resources: Resources[T], close: Close[T]) -> None:
+    while resources:
+        loop, (resource, _) = resources.popitem()
         if loop.is_closed():
-            # Nobody is left to close it: do so up to the first wait, which frees what it holds.
-            closing = close(thing)
+            # No loop is left to close it in: run the coroutine up to its first wait, which frees the resource.
+            closing = close(resource)
             with suppress(StopIteration, RuntimeError):
                 closing.send(None)
             closing.close()

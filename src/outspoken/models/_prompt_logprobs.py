@@ -1,8 +1,8 @@
-"""How likely a given text is, from a server that repeats a prompt with its log-probabilities.
+"""Log-probabilities of a given text, from a server that repeats a prompt with them.
 
-The dialect is that of OpenAI's first completions: `echo` and `logprobs` on `/completions`, as vLLM and SGLang
-have. Where each token lies is told by spelling the text with the tokens: some servers send no offsets, others
-count in them a mark of the beginning that the text does not hold.
+The dialect is that of OpenAI's first completions: `echo` and `logprobs` on `/completions`, as in vLLM and SGLang.
+The position of each token is found by spelling the text with the tokens: some servers send no offsets, others
+count in them a beginning-of-text mark that the text does not contain.
 """
 
 from __future__ import annotations
@@ -17,101 +17,106 @@ __all__ = ["echo_body", "read_echo"]
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 _SPACES = str.maketrans({"\N{LOWER ONE EIGHTH BLOCK}": " ", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}": " "})
-_AHEAD = 4
+_TOKENS_AHEAD = 4
 
 Span = tuple[int, int]
 
 
-def echo_body(text: str, model: str) -> dict[str, Any]:
-    """One token is generated, for some servers refuse to generate none; nothing of it is read."""
+def echo_body(text: str, model: str) -> dict[str, object]:
+    """The body of the request. It generates one token, because some servers reject zero; that token is ignored."""
     return {"model": model, "prompt": text, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
 
 
 def read_echo(payload: Any, prompt: str, continuation: str, server: str) -> Score:
-    """The score of `continuation` in what the server answered for `prompt + continuation`.
+    """The score of `continuation` in the server's answer to `prompt + continuation`.
 
-    Raises `UsageError` where it did not repeat the text with its log-probabilities.
+    Raises `UsageError` if the answer does not repeat the text with its log-probabilities.
     """
     text = prompt + continuation
-    tokens, values = _listed(payload)
+    tokens, logprobs = _logprobs_in(payload)
     spans = _spans(tokens, text)
-    if spans is None or len(values) < len(spans):
+    if spans is None or len(logprobs) < len(spans):
         raise UsageError(
-            f"{server} does not tell how likely a given text is: it takes /completions with echo and logprobs, as "
-            "vLLM and SGLang have them (llama.cpp's server has not: take local/FILE.gguf)"
+            f"{server} does not give the log-probabilities of a text: take a server whose /completions has echo "
+            "and logprobs, such as vLLM or SGLang (for llama.cpp's server, which has not, take local/FILE.gguf)"
         )
-    inside = [at for at, (_, end) in enumerate(spans) if end > len(prompt)]
-    found = [values[at] for at in inside]
-    if not found or not all(isinstance(value, int | float) for value in found):
-        raise UsageError("the first token of all has no probability: give a prompt before the continuation")
-    places = [spans[at] for at in inside]
-    told = tuple(text[slice(*place)] for place in places)
-    return Score(tuple(min(0.0, float(value)) for value in found), told, places[0][0] < len(prompt))
+    indices = [index for index, (_, end) in enumerate(spans) if end > len(prompt)]
+    values = [logprobs[index] for index in indices]
+    if not values or not all(isinstance(value, int | float) for value in values):
+        raise UsageError("the first token of a text has no probability: put a prompt before the continuation")
+    scored = [spans[index] for index in indices]
+    texts = tuple(text[slice(*span)] for span in scored)
+    return Score(tuple(min(0.0, float(value)) for value in values), texts, scored[0][0] < len(prompt))
 
 
-def _listed(payload: Any) -> tuple[list[str], list[Any]]:
-    """The tokens and their log-probabilities; nothing where the answer has another shape."""
+def _logprobs_in(payload: Any) -> tuple[list[str], list[Any]]:
+    """The tokens and their log-probabilities; empty if the answer has another shape."""
     try:
-        told = payload["choices"][0]["logprobs"]
-        tokens, values = told["tokens"], told["token_logprobs"]
+        entry = payload["choices"][0]["logprobs"]
+        tokens, logprobs = entry["tokens"], entry["token_logprobs"]
     except (KeyError, IndexError, TypeError):
         return [], []
-    sound = isinstance(tokens, list) and isinstance(values, list) and all(isinstance(t, str) for t in tokens)
-    return (tokens, values) if sound else ([], [])
+    if isinstance(tokens, list) and isinstance(logprobs, list) and all(isinstance(t, str) for t in tokens):
+        return tokens, logprobs
+    return [], []
 
 
 def _spans(tokens: Sequence[str], text: str) -> list[Span] | None:
-    """Where the tokens lie that spell `text`, up to its end; None where they do not spell it.
+    """The spans of the tokens that spell `text`, up to its end; None if they do not spell it.
 
-    The tokens of a character that is split all get the span of the whole.
+    If a character is split into several tokens, each of them gets the span of the whole character.
     """
     spans: list[Span] = []
-    at = 0
-    while len(spans) < len(tokens) and at < len(text):
-        place = len(spans)
-        last = next((n for n in range(place, len(tokens)) if not _is_part(tokens[n])), len(tokens))
-        size = _size(tokens[last], text, at) if last < len(tokens) else None
-        if size is not None and not any(tokens[place:last]):
-            end, run = at + size, last - place + 1  # empty pieces, and the one that ends the character
-        elif last > place:
-            resumed = _resumed(tokens[last : last + _AHEAD], text, at, last - place)
+    position = 0
+    while len(spans) < len(tokens) and position < len(text):
+        first = len(spans)
+        complete = next((n for n in range(first, len(tokens)) if not _is_part(tokens[n])), len(tokens))
+        size = _spelled(tokens[complete], text, position) if complete < len(tokens) else None
+        if size is not None and not any(tokens[first:complete]):
+            end, count = position + size, complete - first + 1  # empty tokens, and the one that ends the character
+        elif complete > first:
+            following = tokens[complete : complete + _TOKENS_AHEAD]
+            resumed = _resumes_at(following, text, position, complete - first)
             if resumed is None:
                 return None
-            end, run = resumed, last - place
-        elif at == 0 and place == 0:
-            end, run = 0, 1  # a mark of the beginning, which the text does not hold
+            end, count = resumed, complete - first
+        elif position == 0 and first == 0:
+            end, count = 0, 1  # a beginning-of-text mark that the text does not contain
         else:
             return None
-        spans += [(at, end)] * run
-        at = end
-    return spans if at == len(text) and text else None
+        spans += [(position, end)] * count
+        position = end
+    return spans if position == len(text) and text else None
 
 
-def _size(token: str, text: str, at: int) -> int | None:
-    """How many characters of `text` from `at` the token spells."""
-    for spelled in (token, token.translate(_SPACES)):
-        if spelled and text.startswith(spelled, at):
-            return len(spelled)
+def _spelled(token: str, text: str, position: int) -> int | None:
+    """The number of characters of `text` from `position` that the token spells."""
+    for spelling in (token, token.translate(_SPACES)):
+        if spelling and text.startswith(spelling, position):
+            return len(spelling)
     return None
 
 
 def _is_part(token: str) -> bool:
-    """Whether the token holds a part of a character: vLLM writes nothing or U+FFFD, others the bytes."""
+    """Whether the token is a part of a character: vLLM writes nothing or U+FFFD for it, others write the bytes."""
     return not token or _BROKEN in token or token.startswith(("<0x", "bytes:"))
 
 
-def _resumed(ahead: Sequence[str], text: str, at: int, most: int) -> int | None:
-    """Where the text goes on with the tokens `ahead`, behind at most so many characters and a space each."""
-    for end in range(at + 1, min(len(text), at + 2 * most) + 1):
-        here = end
-        for token in ahead:
-            if here >= len(text) or _is_part(token):
+def _resumes_at(following: Sequence[str], text: str, position: int, parts: int) -> int | None:
+    """The position at which the text continues with the tokens `following`.
+
+    Between lie at most as many characters as there are `parts`, each perhaps with a space.
+    """
+    for end in range(position + 1, min(len(text), position + 2 * parts) + 1):
+        current = end
+        for token in following:
+            if current >= len(text) or _is_part(token):
                 return end
-            size = _size(token, text, here)
+            size = _spelled(token, text, current)
             if size is None:
                 break
-            here += size
+            current += size
         else:
-            if ahead or end == len(text):
+            if following or end == len(text):
                 return end
     return None

@@ -1,4 +1,4 @@
-"""Threads for calls that block."""
+"""Threads for blocking calls."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["ModelThreads"]
 
-_SECONDS_TO_END = 1.0
+T = TypeVar("T")
+
+_MAX_SECONDS_TO_END = 1.0
 
 
 class ModelThreads:
-    """Threads that run calls, started as needed.
+    """Up to `count` threads that run calls, started as needed.
 
-    They are daemons, unlike those of an executor, for which the interpreter waits at its end before anyone can
+    They are daemon threads. The interpreter waits for the threads of an executor at its end, before anyone can
     tell them to stop.
     """
 
@@ -28,8 +30,8 @@ class ModelThreads:
         self._lock = threading.Lock()
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
 
-    def submit(self, call: Callable[[], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
         with self._lock:
             self._calls.put((future, call))
             if len(self._threads) < self._count:
@@ -39,18 +41,18 @@ class ModelThreads:
         return future
 
     def end(self) -> None:
-        """Let the threads end after the calls that were submitted before, and do not wait for them."""
+        """Make the threads end after the calls submitted so far, without waiting for them."""
         with self._lock:
             for _ in self._threads:
                 self._calls.put(None)
 
     def join(self) -> None:
-        """End the threads after the calls that were submitted before."""
+        """End the threads after the calls submitted so far, and wait for them."""
         self.end()
         with self._lock:
             for thread in self._threads:
                 thread.join()
-                _await_end(thread)
+                _wait_for_exit(thread)
             self._threads.clear()
 
     def _work(self) -> None:
@@ -64,10 +66,13 @@ class ModelThreads:
             del entry, future, call
 
 
-def _await_end(thread: threading.Thread) -> None:
-    """Before Python 3.13 a joined thread may still be in what C++ libraries do at a thread's end, and abort the
-    process when that meets the process's own end."""
+def _wait_for_exit(thread: threading.Thread) -> None:
+    """Wait until the operating system's thread is gone.
+
+    Before Python 3.13 a joined thread may still run the exit code of C++ libraries, which aborts the process if
+    the process ends at the same time.
+    """
     task = f"/proc/self/task/{thread.native_id}"
-    until = time.monotonic() + _SECONDS_TO_END
+    until = time.monotonic() + _MAX_SECONDS_TO_END
     while os.path.exists(task) and time.monotonic() < until:
         time.sleep(0.001)

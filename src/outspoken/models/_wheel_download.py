@@ -1,4 +1,4 @@
-"""Bring wheels by `pip download`, whichever pip there is."""
+"""Download wheels with `pip download`, using any pip on this machine."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from outspoken.errors import ProviderError, UsageError
 
-__all__ = ["download"]
+__all__ = ["download", "downloaded_bytes"]
 
 _POLL_SECONDS = 0.1
 _URL = re.compile(r"(\w+://)(?:[^/\s]*@)?([^/\s:'\"?]+)[^\s'\"]*")
-_TELLING = ("No space left", "Retrying", "ERROR")
+_RELEVANT = ("No space left", "Retrying", "ERROR")
 
 
 def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callable[[], None]) -> None:
-    """Put the wheels of `packages` into the folder `into`, calling `tick` ten times a second.
+    """Download the wheels of `packages` into the folder `into`, calling `tick` ten times a second.
 
-    What `tick` raises, or Ctrl-C, ends pip at once. `by_hand` is where the user could put the file instead.
-    pip runs isolated: no module of the working folder or of `$PYTHONPATH` is imported by it.
+    An error in `tick`, or Ctrl-C, ends pip at once. `by_hand` is the path where the user could put the file
+    instead. pip runs isolated: it imports no module from the working folder or `$PYTHONPATH`.
     """
     settings = ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off"]
     command = [*_pip(by_hand), "download", *settings, "--dest", str(into), *packages]
-    # pip keeps its unfinished files where TMPDIR says: there they can be counted, and go with the folder.
+    # pip keeps unfinished files in TMPDIR: in this folder they can be counted, and are deleted with it.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(into))
     log = into / "pip.log"
     with log.open("wb") as stderr:
@@ -47,8 +48,21 @@ def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callab
         finally:
             _kill(child)
     if child.returncode:
-        said = log.read_text("utf-8", errors="replace")
-        raise ProviderError(f"pip could not fetch {' '.join(packages)}: {_relevant(said)}", retryable=True)
+        output = log.read_text("utf-8", errors="replace")
+        raise ProviderError(f"pip could not fetch {' '.join(packages)}: {_relevant_line(output)}", retryable=True)
+
+
+def downloaded_bytes(into: Path) -> int:
+    """The bytes of the wheels so far; pip first writes each into a temporary folder and then copies it."""
+    sizes: dict[str, int] = {}
+    # pip deletes files and folders meanwhile; os.walk skips a folder that is gone.
+    for parent, _, names in os.walk(into):
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(FileNotFoundError):
+                    size = Path(parent, name).stat().st_size
+                    sizes[name] = max(sizes.get(name, 0), size)
+    return sum(sizes.values())
 
 
 def _ended(child: subprocess.Popen[bytes]) -> bool:
@@ -60,7 +74,7 @@ def _ended(child: subprocess.Popen[bytes]) -> bool:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End pip and what it started."""
+    """End pip and the processes that it started."""
     if child.poll() is None:
         if os.name == "posix":
             os.killpg(child.pid, signal.SIGKILL)
@@ -70,38 +84,38 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def _pip(by_hand: Path) -> list[str]:
-    for command, known in _candidates():
-        if known or subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
+    for command, works in _candidates():
+        if works or subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
             return command
     raise UsageError(
-        f"there is no pip to fetch with: `{sys.executable} -m ensurepip`, or put the file at {by_hand}"
+        f"no pip is installed to fetch it: run `{sys.executable} -m ensurepip`, or put the file at {by_hand}"
     )
 
 
 def _candidates() -> Iterator[tuple[list[str], bool]]:
-    """Ways to call pip and whether they are known to work, the one of this interpreter first; environments made by
-    uv have none.
+    """Commands that may call pip and whether they are known to work. That of this interpreter comes first, but
+    environments created by uv have none.
 
-    Without `-I`, `python -m pip` would import a `pip.py` of the working folder.
+    Without `-I`, `python -m pip` would import a `pip.py` from the working folder.
     """
-    found = importlib.util.find_spec("pip")
-    if found is not None:
-        installed = found.origin is not None and Path(found.origin).is_relative_to(sys.prefix)
+    spec = importlib.util.find_spec("pip")
+    if spec is not None:
+        installed = spec.origin is not None and Path(spec.origin).is_relative_to(sys.prefix)
         yield [sys.executable, "-I", "-m", "pip"], installed
     for program, arguments in (("python3", ["-I", "-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
-        # On Windows `which` looks into the working folder first and then gives a relative path.
+        # On Windows `which` searches the working folder first, and then returns a relative path.
         if (path := shutil.which(program)) is not None and os.path.isabs(path):
             yield [path, *arguments], False
 
 
 def _isolated() -> dict[str, str]:
-    """The environment for programs written in Python whose options are not ours to choose."""
+    """An environment for Python programs whose options we cannot choose."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     return {**kept, "PYTHONSAFEPATH": "1"}
 
 
-def _relevant(said: str) -> str:
-    """The one line of pip's that tells what went wrong, without the paths and secrets that a URL may hold."""
-    lines = said.strip().splitlines() or ["it gave no reason"]
-    line = next((line for mark in _TELLING for line in lines if mark in line), lines[-1])
+def _relevant_line(output: str) -> str:
+    """The line of pip's output that names the cause, without the paths and secrets that a URL may contain."""
+    lines = output.strip().splitlines() or ["it gave no reason"]
+    line = next((line for mark in _RELEVANT for line in lines if mark in line), lines[-1])
     return _URL.sub(r"\1\2", line.removeprefix("ERROR: ").removeprefix("WARNING: "))

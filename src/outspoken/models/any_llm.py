@@ -1,9 +1,10 @@
-"""Models of providers with an interface of their own, through any-llm and the providers' own SDKs."""
+"""Models of providers with their own protocol, through any-llm and the SDKs of the providers."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from outspoken._imports import need
@@ -12,18 +13,18 @@ from outspoken.chat_reply import ChatReply
 from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
 from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Model
-from outspoken.models.openai_errors import ErrorContext, ErrorDetails, fault_of, one_line, retry_after
-from outspoken.models.openai_wire import StreamedReply, chat_body, offering, optional, read_reply
+from outspoken.models.openai_errors import ErrorContext, ErrorDetails, error_in, one_line, retry_after
+from outspoken.models.openai_wire import StreamedReply, chat_body, optional_fields, read_reply, send_with_optional
 from outspoken.models.providers import Provider
 
 __all__ = ["AnyLLM"]
 
 
 class AnyLLM(Model):
-    """One model of a provider that any-llm reaches.
+    """One model of a provider that any-llm supports.
 
-    `timeout` bounds a whole exchange, in seconds. Raises `MissingExtraError` where any-llm or the provider's SDK
-    is not installed and `MissingKeyError` where the provider's key is not in the environment.
+    `timeout` limits a whole request, in seconds. Raises `MissingExtraError` if any-llm or the provider's SDK is
+    not installed, and `MissingKeyError` if the provider's key is not in the environment.
     """
 
     def __init__(self, provider: Provider, model: str, *, timeout: float = 600.0) -> None:
@@ -34,7 +35,7 @@ class AnyLLM(Model):
         self._model = model
         self._timeout = timeout
         self._key = provider.key()
-        self._peer = ErrorContext(provider.name, provider.key_variable, (self._key,) if self._key else ())
+        self._errors = ErrorContext(provider.name, provider.key_variable, (self._key,) if self._key else ())
         try:
             missing = self._library.AnyLLM.get_provider_class(self._provider).MISSING_PACKAGES_ERROR
         except ImportError as error:
@@ -44,12 +45,12 @@ class AnyLLM(Model):
         self._clients: PerLoop[Any] = PerLoop(self._client, _close)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        completion, structured = await self._ask(request)
-        return read_reply(completion.model_dump(), self._peer, structured=structured)
+        completion, structured = await self._send(request)
+        return read_reply(completion.model_dump(), self._errors, structured=structured)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
-        chunks, structured = await self._ask(request, stream=True)
-        reply = StreamedReply(self._peer)
+        chunks, structured = await self._send(request, stream=True)
+        reply = StreamedReply(self._errors)
         try:
             while (chunk := await self._next(chunks, request)) is not None:
                 if piece := reply.add(chunk.model_dump()):
@@ -61,46 +62,45 @@ class AnyLLM(Model):
     async def aclose(self) -> None:
         await self._clients.aclose()
 
-    async def _ask(self, request: ChatRequest, *, stream: bool = False) -> tuple[Any, bool]:
+    async def _send(self, request: ChatRequest, *, stream: bool = False) -> tuple[Any, bool]:
         self.check(request)
         client = await self._clients.get()
-        body = chat_body(request, self._model, stream=stream)
-        for message in body["messages"]:
-            if message["role"] == "developer":  # OpenAI's own word
-                message["role"] = "system"
+        # "developer" is OpenAI's own name for the system's role.
+        messages = tuple(replace(each, role=each.role.replace("developer", "system")) for each in request.messages)
+        body = chat_body(replace(request, messages=messages), self._model, stream=stream)
 
-        async def send(fields: Mapping[str, Any]) -> Any:
+        async def send(fields: Mapping[str, object]) -> Any:
             try:
                 return await client.acompletion(timeout=self._timeout, **body, **fields)
             except Exception as error:
-                raise self._failure(error, request) from None
+                raise self._error_for(error, request) from None
 
-        fields = optional(request) if self.capabilities.schema else {}
-        answer, sent = await offering(self._provider, self._model, fields, send)
-        return answer, "response_format" in sent
+        fields = optional_fields(request) if self.capabilities.schema else {}
+        response, sent = await send_with_optional(self._provider, self._model, fields, send)
+        return response, "response_format" in sent
 
     async def _next(self, chunks: Any, request: ChatRequest) -> Any:
         try:
             return await anext(chunks, None)
         except Exception as error:
-            raise self._failure(error, request) from None
+            raise self._error_for(error, request) from None
 
-    def _failure(self, error: Exception, request: ChatRequest) -> OutspokenError:
+    def _error_for(self, error: Exception, request: ChatRequest) -> OutspokenError:
         """Our error for one of any-llm's, by its status and codes."""
         cause = getattr(error, "original_exception", None) or error
-        told = one_line(str(cause), self._peer.secrets)
+        message = one_line(str(cause), self._errors.secrets)
         ours = isinstance(cause, TypeError | ValueError | LookupError | AttributeError)
         if isinstance(error, self._library.exceptions.UnsupportedParameterError) or (
             ours and request.sampling.extra
         ):
-            return UsageError(f"{self.name} does not take these settings: {told}")
+            return UsageError(f"{self.name} does not take these settings ({message}): leave them out")
         status = getattr(error, "status_code", None)
         body = getattr(cause, "body", None) or getattr(cause, "details", None)
         if status is None and not body:
-            what = f"{self._provider} did not answer: {told}"
-            return ProviderError(what, retryable=not ours, original=cause)
+            return ProviderError(f"{self._provider} did not answer: {message}", retryable=not ours, original=cause)
         headers = getattr(getattr(cause, "response", None), "headers", None) or {}
-        return self._peer.error(fault_of(body) or ErrorDetails(told), status=status, wait=retry_after(headers))
+        details = error_in(body) or ErrorDetails(message)
+        return self._errors.error(details, status=status, wait=retry_after(headers))
 
     def _client(self) -> Any:
         return self._library.AnyLLM.create(
@@ -109,9 +109,9 @@ class AnyLLM(Model):
 
 
 async def _close(client: Any) -> None:
-    """Close the SDK's client: google-genai hides the asynchronous one behind `aio`."""
+    """Close the SDK's client; in google-genai the asynchronous one is the attribute `aio`."""
     sdk = getattr(client.client, "aio", client.client)
-    closing = getattr(sdk, "aclose", None) or sdk.close
-    outcome = closing()
-    if inspect.isawaitable(outcome):
-        await outcome
+    close = getattr(sdk, "aclose", None) or sdk.close
+    result = close()
+    if inspect.isawaitable(result):
+        await result

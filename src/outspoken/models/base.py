@@ -1,4 +1,4 @@
-"""What every model is: a name, what it can do, and how to ask it."""
+"""The interface of every model: its name, its capabilities, and the methods that ask it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Capabilities", "Embeddings", "Model", "Score", "check_texts"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a model can do. Everything is off unless a model says that it can.
+    """What a model can do. Every capability is off unless the model turns it on.
 
-    `schema`: its decoder may enforce a JSON schema. `seed`: it takes a seed. `extra`: it takes sampling settings
-    by the provider's own names. `stream`: it delivers a reply piece by piece. `score`: it tells the
-    log-probability of a given text. `embed`: it embeds texts. `parallel`: how many requests it works on at once
-    (None: as many as come).
+    `schema`: its decoder can enforce a JSON schema. `seed`: it accepts a seed. `extra`: it accepts sampling
+    settings under the provider's own names. `stream`: it delivers a reply piece by piece. `score`: it can give the
+    log-probabilities of a text. `embed`: it can embed texts. `parallel`: the number of requests that it processes
+    at once (None: no limit).
     """
 
     schema: bool = False
@@ -35,7 +35,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """One vector a text, in their order, and the indices of the texts that were cut to fit the model's context."""
+    """One vector for each text, in their order, and the indices of the texts that were cut to fit the context."""
 
     vectors: list[list[float]]
     cut: tuple[int, ...] = ()
@@ -43,10 +43,10 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely a model finds a given text: one natural log-probability a token of the continuation.
+    """The natural log-probability of each token of a continuation.
 
-    Prompt and continuation are read as one text; every token that holds a character of the continuation counts.
-    `joined` says that the first of them holds characters of the prompt, too.
+    Prompt and continuation are tokenised as one text; every token with at least one character of the continuation
+    counts. `joined` is true if the first of them also contains characters of the prompt.
     """
 
     logprobs: tuple[float, ...]
@@ -60,7 +60,7 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """The log-likelihood in nats a token."""
+        """The log-likelihood per token, in nats."""
         return self.total / len(self.logprobs)
 
     def __len__(self) -> int:
@@ -68,73 +68,87 @@ class Score:
 
 
 class Model(ABC):
-    """One way to reach one model. Safe to use from several tasks at once, and from any event loop."""
+    """One model, reached in one way. A subclass sets `name` and `capabilities` and implements `complete`.
+
+    It also overrides the method of each capability that it turns on: `stream`, `scores` or `embed`. Settings that
+    its capabilities exclude are never passed to it. A model is safe to use from several tasks at once and from any
+    event loop.
+    """
 
     name: str
     capabilities: Capabilities = Capabilities()
 
     @abstractmethod
     async def complete(self, request: ChatRequest) -> ChatReply:
-        """Answer one request, whole.
+        """The whole reply to one request.
 
-        Raises `ProviderError` where the server, the network or the quota fails, and `UsageError` for what this
-        model cannot do.
+        Raises `ProviderError` if the server, the network or the quota fails, and `UsageError` for a request that
+        this model does not support.
         """
 
     async def identity(self) -> str:
-        """The name under which replies are kept for later: it says which model answers, where `name` may not."""
+        """The name under which replies are stored: it identifies the model that answers, even if `name` does
+        not."""
         return self.name
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply, None]:
-        """Answer one request piece by piece: pieces of text, then the whole `ChatReply` as the last item."""
+        """The reply to one request in pieces: pieces of text, then the whole `ChatReply` as the last item."""
         reply = await self.complete(request)
         if reply.text:
             yield reply.text
         yield reply
 
     async def score(self, prompt: str, continuation: str) -> Score:
-        """How likely `continuation` is after `prompt`, token by token.
+        """The log-probability of each token of `continuation` after `prompt`.
 
-        Raises `UsageError` where this model cannot tell, the continuation is empty or both are longer than the
-        context, and `ProviderError` as `complete` does.
+        Raises `UsageError` if this model cannot score texts, if the continuation is empty, or if the two are
+        longer than the context, and `ProviderError` as `complete` does.
         """
-        (found,) = await self.scores([(prompt, continuation)])
-        if isinstance(found, UsageError):
-            raise found
-        return found
+        (score,) = await self.scores([(prompt, continuation)])
+        if isinstance(score, UsageError):
+            raise score
+        return score
 
-    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
-        """`score` of many pairs of prompt and continuation, in their order, with what equal prompts share computed
-        once. In the place of a pair that cannot be scored stands the error that says why."""
-        raise UsageError(f"{self.name} cannot score a given text")
+    async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        """`score` of many pairs of prompt and continuation, in their order; shared prompts are computed once.
+
+        For a pair that cannot be scored, the list contains the error instead.
+        """
+        raise UsageError(f"{self.name} cannot score a text: take a model that can, such as local/FILE.gguf")
 
     async def score_identity(self) -> str:
-        """The name under which scores are kept for later: it tells what computes them, too."""
+        """The name under which scores are stored: it also identifies the library that computes them."""
         return await self.identity()
 
     async def chat_text(self, prompt: str) -> str:
-        """The prompt as the model's chat template puts it, up to where the answer begins: what to score answers
-        of an aligned model after. Raises `UsageError` where that is not known."""
-        raise UsageError(f"{self.name} does not tell its chat template: say how a prompt is written")
+        """The prompt in the model's chat template, up to where the answer begins; answers are scored after it.
+
+        Raises `UsageError` if the template is not known.
+        """
+        raise UsageError(f"{self.name} does not give its chat template: pass the text before the answer yourself")
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """One vector a text. Raises `UsageError` for an empty text, and `ProviderError` as `complete` does."""
-        raise UsageError(f"{self.name} cannot embed texts")
+        """One vector for each text.
+
+        Raises `UsageError` for an empty text, or if this model cannot embed, and `ProviderError` as `complete`
+        does.
+        """
+        raise UsageError(f"{self.name} cannot embed texts: take an embedding model, such as local/minilm")
 
     async def aclose(self) -> None:  # noqa: B027  (most models hold nothing)
-        """Let go of connections and memory. A closed model may not be used again."""
+        """Release connections and memory. A closed model may not be used again."""
 
     def check(self, request: ChatRequest) -> None:
-        """Raise `UsageError` for a setting that this model would have to drop in silence."""
+        """Raise `UsageError` for a setting that this model would otherwise ignore."""
         if request.sampling.seed is not None and not self.capabilities.seed:
             raise UsageError(f"{self.name} takes no seed: leave it out, or seed only the draw")
         if request.sampling.extra and not self.capabilities.extra:
             names = ", ".join(request.sampling.extra)
-            raise UsageError(f"{self.name} does not take these sampling settings: {names}")
+            raise UsageError(f"{self.name} does not accept these sampling settings: {names}; leave them out")
 
 
 def check_texts(texts: Sequence[str]) -> None:
-    """Raise `UsageError` for a text that holds nothing to embed, or that is no Unicode."""
+    """Raise `UsageError` for a text that is empty or is not valid Unicode."""
     for index, text in enumerate(texts):
         if not text.strip():
             raise UsageError(f"text {index} is empty and has no embedding: leave it out")

@@ -1,7 +1,7 @@
-"""Models that run inside this process: GGUF files through llama.cpp (`xllamacpp`).
+"""Models in this process: GGUF files run by llama.cpp (`xllamacpp`).
 
-A request's schema becomes an llguidance grammar, so that the decoder itself keeps to it: numbers stay within
-their bounds and lists have exactly the wanted length. Several requests are decoded together, one slot each.
+The schema of a request becomes an llguidance grammar, which the decoder enforces: numbers stay within their bounds
+and lists have the exact length. Several requests are decoded together, one in each slot.
 """
 
 from __future__ import annotations
@@ -14,34 +14,33 @@ import secrets
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from outspoken._imports import need
-from outspoken.chat import ChatRequest, Message
-from outspoken.chat_reply import ChatReply, Usage
-from outspoken.errors import PromptTooLongError, ProviderError, UnknownNameError, UsageError
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
+from outspoken.errors import UnknownNameError, UsageError
 from outspoken.models import weight_files
 from outspoken.models._gguf_header import check_file, has_chat_template, is_embedder, trained_context
 from outspoken.models._grammar import Grammars, check_build
-from outspoken.models._llama_embeddings import embedded
+from outspoken.models._llama_wire import DEFAULT_MAX_TOKENS, ChunkReader, ServerAnswer, chat_body, embed_texts
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
 from outspoken.models.transformers import Transformers
 
-__all__ = ["DEFAULT_MAX_TOKENS", "Local", "local"]
+__all__ = ["DEFAULT_MAX_TOKENS", "Local", "LocalSettings", "local"]
 
-DEFAULT_MAX_TOKENS = 1024
-
-# Few: a call that runs cannot be cancelled, and those of several workers are computed together.
-_TEXTS_A_CALL = 4
+# Few, because a running call cannot be cancelled, and the calls of several workers are computed together.
+_TEXTS_PER_CALL = 4
 _EMBEDDING_STEP = 2048
-_SOCKET_PATH_LIMIT = 100
-_EXTRA = frozenset(
+_MAX_SOCKET_PATH = 100
+_EXTRA_SETTINGS = frozenset(
     {
         "adaptive_decay", "adaptive_target", "chat_template_kwargs", "dry_allowed_length", "dry_base",
         "dry_multiplier", "dry_penalty_last_n", "dry_sequence_breakers", "dynatemp_exponent", "dynatemp_range",
@@ -50,73 +49,97 @@ _EXTRA = frozenset(
         "top_n_sigma", "typical_p", "xtc_probability", "xtc_threshold",
     }
 )  # fmt: skip
-# For base models, which have no chat template: the prompt as it stands, to be continued.
+# For base models, which have no chat template: the model continues the prompt as it is.
 _PLAIN_TEMPLATE = "{{ messages | map(attribute='content') | join('\n\n') }}"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How a model runs in this process; in a name they follow a question mark: `local/smollm2?slots=2&threads=4`.
+
+    `slots` requests are decoded at once, each within `context` tokens; further requests wait. `threads` is the
+    number of processor threads (None: llama.cpp's default, one for each core; for embeddings, one for two cores).
+    If other work keeps the cores busy, fewer threads are much faster. Raises `UsageError` for a number below 1.
+    """
+
+    slots: int = 8
+    context: int = 4096
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.slots, self.context, 1 if self.threads is None else self.threads) < 1:
+            raise UsageError("slots, context and threads must be at least 1")
 
 
 class Local(Model):
     """A GGUF model in this process, loaded on first use and freed by `aclose`.
 
-    `source` is the path of a GGUF file or one of the names in `weights.TABLE`, whose file is fetched on first
-    use unless `offline`. `slots` requests are decoded at once, each within `context` tokens; further ones wait.
-    `threads` is how many compute (None: one a core, for embeddings one for two); where other work keeps the cores
-    busy, fewer are much faster.
+    `source` is the path of a GGUF file or one of the names in `weight_files.TABLE`, whose file is fetched on first
+    use unless `offline`.
 
-    A reply ends after `DEFAULT_MAX_TOKENS` tokens where the request sets no `max_tokens`, and where the context
-    is full in any case. A request with a seed repeats exactly while it is the only one in flight; decoded
-    together with others its numbers are rounded differently, and now and then it gives another text. Models
-    without a chat template (base models) continue the prompt.
+    A reply ends after `DEFAULT_MAX_TOKENS` tokens if the request sets no `max_tokens`, and when the context is
+    full. A request with a seed repeats exactly while it is the only one in progress; numbers are rounded
+    differently when requests are decoded together, which occasionally changes the text. Models without a chat
+    template (base models) continue the prompt.
 
-    A file of an embedding model (`capabilities.embed`) embeds texts and completes nothing. Its vectors have
-    length 1; of a text that is longer than the model's context the beginning is embedded. Texts embedded
-    together are rounded differently too: the cosine of a text with itself, embedded in other company, is 0.9997.
+    A file of an embedding model (`capabilities.embed`) embeds texts and completes none. Its vectors have length 1;
+    a text longer than the model's context is cut at its end. Texts that are embedded together are rounded
+    differently too: the cosine of a text with itself, embedded among other texts, is 0.9997.
 
-    Raises `UsageError` for a file that is not there or is no GGUF file, and `MissingExtraError`, on first use,
-    without xllamacpp.
+    Raises `UsageError` for a missing file or one that is not GGUF, and `MissingExtraError`, on first use, without
+    xllamacpp.
     """
 
     def __init__(
         self,
         source: str | os.PathLike[str],
+        settings: LocalSettings | None = None,
         *,
         name: str | None = None,
-        slots: int = 8,
-        context: int = 4096,
-        threads: int | None = None,
         offline: bool = False,
     ) -> None:
-        if slots < 1 or context < 1 or (threads is not None and threads < 1):
-            raise UsageError("slots, context and threads must be at least 1")
         self._source = _identify(source)
         if isinstance(self._source, Path):
             check_file(self._source)
             self._embeds = is_embedder(self._source)
         else:
             self._embeds = weight_files.TABLE[self._source].embeds
+        self._settings = settings or LocalSettings()
         self.name = name or f"local/{self._source}"
-        chat = not self._embeds
+        chats = not self._embeds
         self.capabilities = Capabilities(
-            schema=chat, seed=chat, extra=chat, stream=chat, score=chat, embed=self._embeds, parallel=slots
+            schema=chats,
+            seed=chats,
+            extra=chats,
+            stream=chats,
+            score=chats,
+            embed=self._embeds,
+            parallel=self._settings.slots,
         )
-        # llama.cpp tells no log-probabilities of a given text: transformers reads the same file for that.
+        # llama.cpp gives no log-probabilities of a given text, so transformers reads the same file for them.
         self._scorer = Transformers(self._source, name=self.name, offline=offline)
-        self.context = context
-        self._slots, self._longest, self._threads, self._offline = slots, context, threads, offline
-        self._workers = ModelThreads(slots)
+        self._usable_context = self._settings.context
+        self._offline = offline
+        self._workers = ModelThreads(self._settings.slots)
         self._closed = threading.Event()
         self._process = os.getpid()
         self._load_lock = threading.Lock()
         self._server: Any = None
         self._grammars = Grammars(self._ask)
-        _living.add(self)
+        _open_models.add(self)
+
+    @property
+    def context(self) -> int:
+        """The configured number of tokens for each request."""
+        return self._settings.context
 
     @property
     def closed(self) -> bool:
-        """Whether it may not be used any more: closed, or made before this process was forked off."""
+        """Whether it may not be used any more: it was closed, or created before this process was forked."""
         return self._closed.is_set() or self._process != os.getpid()
 
     async def load(self) -> None:
-        """Load now what the first request would load otherwise."""
+        """Load the model now; otherwise the first request does."""
         await asyncio.wrap_future(self._workers.submit(self._load))
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -134,15 +157,15 @@ class Local(Model):
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         stop = threading.Event()
-        answer = asyncio.wrap_future(self._submit(request, stop, emit))
-        answer.add_done_callback(lambda _: pieces.put_nowait(None))
+        reply = asyncio.wrap_future(self._submit(request, stop, emit))
+        reply.add_done_callback(lambda _: pieces.put_nowait(None))
         try:
             while (piece := await pieces.get()) is not None:
                 yield piece
-            yield await answer
+            yield await reply
         finally:
             stop.set()
-            answer.cancel()
+            reply.cancel()
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         if not self._embeds:
@@ -151,9 +174,9 @@ class Local(Model):
         self._check_open()
         calls = [
             asyncio.wrap_future(
-                self._workers.submit(partial(self._embed, texts[start : start + _TEXTS_A_CALL], start))
+                self._workers.submit(partial(self._embed, texts[start : start + _TEXTS_PER_CALL], start))
             )
-            for start in range(0, len(texts), _TEXTS_A_CALL)
+            for start in range(0, len(texts), _TEXTS_PER_CALL)
         ]
         try:
             parts = await asyncio.gather(*calls)
@@ -165,9 +188,9 @@ class Local(Model):
             tuple(index for part in parts for index in part.cut),
         )
 
-    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+    async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
         self._check_open()
-        return await self._scorer.scores(asked)
+        return await self._scorer.scores(pairs)
 
     async def score_identity(self) -> str:
         return await self._scorer.identity()
@@ -177,7 +200,7 @@ class Local(Model):
         return await self._scorer.chat_text(prompt)
 
     async def digest(self) -> str:
-        """The sha256 of the file, which is fetched first where it is not here."""
+        """The sha256 of the file, which is fetched first if it is missing."""
 
         def digest() -> str:
             with self._file().open("rb") as file:
@@ -191,7 +214,7 @@ class Local(Model):
 
     def _close(self) -> None:
         if self._process != os.getpid():
-            return  # the threads to wait for are not in this process
+            return  # the threads belong to the parent process
         self._closed.set()
         self._workers.join()
         self._server = None
@@ -201,28 +224,28 @@ class Local(Model):
     ) -> Future[ChatReply]:
         if self._embeds:
             raise UsageError(
-                f"{self.name} embeds texts and answers nothing: take a chat model, such as local/smollm2"
+                f"{self.name} embeds texts and does not answer: take a chat model, such as local/smollm2"
             )
         self.check(request)
         for name in request.sampling.extra:
-            if name not in _EXTRA:
-                raise UnknownNameError("setting of a local model", name, _EXTRA)
+            if name not in _EXTRA_SETTINGS:
+                raise UnknownNameError("setting of a local model", name, _EXTRA_SETTINGS)
         self._check_open()
-        return self._workers.submit(lambda: self._answer(request, stop, emit))
+        return self._workers.submit(lambda: self._complete(request, stop, emit))
 
     def _check_open(self) -> None:
         if self.closed:
-            raise UsageError(f"{self.name} is closed or came through a fork: make a new model")
+            raise UsageError(f"{self.name} is closed, or was created before a fork: create a new model")
 
-    def _answer(
+    def _complete(
         self, request: ChatRequest, stop: threading.Event, emit: Callable[[str], None] | None
     ) -> ChatReply:
         """Runs in a worker thread."""
         self._load()
-        body = _body(request)
+        body = chat_body(request)
         if request.schema is not None:
             body["grammar"] = self._grammars.of(request.schema)
-        reader = _Reader(lambda: stop.is_set() or self.closed, emit)
+        reader = ChunkReader(lambda: stop.is_set() or self.closed, emit)
         self._ask(body, reader)
         self._check_open()
         return reader.reply(self.name, structured=request.schema is not None)
@@ -231,15 +254,18 @@ class Local(Model):
         """Runs in a worker thread. `start` is the index of the first text."""
         self._load()
         self._check_open()
-        found = embedded(texts, self._ask_for_vectors, context=self._longest)
-        return Embeddings(found.vectors, tuple(start + index for index in found.cut))
+        part = embed_texts(texts, self._ask_for_vectors, context=self._usable_context)
+        return Embeddings(part.vectors, tuple(start + index for index in part.cut))
 
-    def _ask_for_vectors(self, texts: list[str]) -> Any:
-        return self._server.handle_embeddings({"input": texts})
+    def _ask_for_vectors(self, texts: list[str]) -> ServerAnswer:
+        answer: ServerAnswer = self._server.handle_embeddings({"input": texts})
+        return answer
 
-    def _ask(self, *arguments: Any) -> Any:
-        # No frame but this one holds the server: an error's traceback would keep it alive after `aclose`.
-        return self._server.handle_chat_completions(*arguments)
+    def _ask(self, *arguments: object) -> ServerAnswer:
+        # Only this frame refers to the server: otherwise the traceback of an error would keep it alive after
+        # `aclose`.
+        answer: ServerAnswer = self._server.handle_chat_completions(*arguments)
+        return answer
 
     def _load(self) -> None:
         with self._load_lock:
@@ -247,12 +273,12 @@ class Local(Model):
             if self._server is None:
                 llama = need("xllamacpp", "a local model", "local")
                 check_build(llama)
-                self._server = self._open(llama, self._file())
+                self._server = self._start_server(llama, self._file())
 
     def _file(self) -> Path:
         if isinstance(self._source, Path):
             return self._source
-        with weight_files.shown(self._source) as show:
+        with weight_files.progress_on_stderr(self._source) as show:
 
             def progress(done: int, total: int) -> None:
                 self._check_open()
@@ -260,30 +286,30 @@ class Local(Model):
 
             return weight_files.get(self._source, offline=self._offline, progress=progress)
 
-    def _open(self, llama: Any, file: Path) -> Any:
+    def _start_server(self, llama: Any, file: Path) -> Any:
         params = llama.CommonParams()
         params.model.path = str(file)
         params.verbosity = -1
         if self._embeds:
-            self._longest = min(self._longest, trained_context(file) or self._longest)
+            self._usable_context = min(self.context, trained_context(file) or self.context)
             params.embedding = True
-            # A text is embedded in one step; with room for twice as many tokens llama.cpp tells how many it has.
-            params.n_ubatch = max(self._longest, min(2 * self._longest, _EMBEDDING_STEP))
-        params.n_parallel = self._slots
-        params.n_ctx = self._slots * self._longest
-        # A long prompt is read in steps of this many tokens; between them it can be cancelled and others go on.
+            # A text is embedded in one step. With room for twice as many tokens, llama.cpp reports its length.
+            params.n_ubatch = max(self._usable_context, min(2 * self._usable_context, _EMBEDDING_STEP))
+        params.n_parallel = self._settings.slots
+        params.n_ctx = self._settings.slots * self._usable_context
+        # A long prompt is read in steps of this many tokens; between steps it can be cancelled and others proceed.
         params.n_batch = params.n_ubatch
         params.cache_ram_mib = 0
         params.fit_params = False
-        threads = self._threads
+        threads = self._settings.threads
         if threads is None and self._embeds:
-            # On two busy cores, two threads embedded a quarter of what one did: they wait for each other.
+            # On two busy cores, two threads are four times as slow as one: they wait for each other.
             threads = max(1, (os.cpu_count() or 1) // 2)
         if threads is not None:
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         if not has_chat_template(file):
             params.chat_template = _PLAIN_TEMPLATE
-        with _unreachable(params):
+        with _private_address(params):
             try:
                 return llama.Server(params)
             except RuntimeError as error:
@@ -293,89 +319,8 @@ class Local(Model):
                 ) from error
 
 
-class _Reader:
-    """Takes the chunks of one answer; returning True ends the generation."""
-
-    def __init__(self, stopped: Callable[[], bool], emit: Callable[[str], None] | None) -> None:
-        self._stopped, self._emit = stopped, emit
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._finish = ""
-        self._usage: dict[str, Any] = {}
-        self._error: dict[str, Any] | None = None
-
-    def __call__(self, chunk: dict[str, Any]) -> bool:
-        self._error = chunk.get("error")
-        self._usage = chunk.get("usage") or self._usage
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            self._finish = choice.get("finish_reason") or self._finish
-            if reasoning := delta.get("reasoning_content"):
-                self._reasoning.append(reasoning)
-            if text := delta.get("content"):
-                self._text.append(text)
-                if self._emit is not None:
-                    self._emit(text)
-        return self._error is not None or self._stopped()
-
-    def reply(self, model: str, *, structured: bool) -> ChatReply:
-        if self._error is not None:
-            raise _as_error(self._error)
-        if not self._finish:
-            raise ProviderError(f"{model} stopped in the middle of its reply", retryable=True)
-        details = self._usage.get("prompt_tokens_details") or {}
-        return ChatReply(
-            text="".join(self._text),
-            finish=self._finish,
-            usage=Usage(
-                self._usage.get("prompt_tokens", 0),
-                self._usage.get("completion_tokens", 0),
-                details.get("cached_tokens", 0),
-            ),
-            model=model,
-            reasoning="".join(self._reasoning),
-            structured=structured,
-        )
-
-
-def _as_error(error: Mapping[str, Any]) -> UsageError | ProviderError:
-    message, code = error.get("message", "no reason given"), error.get("code")
-    if error.get("type") == "exceed_context_size_error":
-        return PromptTooLongError(
-            f"the prompt has {error.get('n_prompt_tokens')} tokens and the model's context holds "
-            f"{error.get('n_ctx')}: shorten the prompt, or load the model with a larger context"
-        )
-    if code == 400:
-        return UsageError(f"the local model refuses the request: {message}")
-    return ProviderError(f"the local model failed: {message}", status=code)
-
-
-def _body(request: ChatRequest) -> dict[str, Any]:
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        **sampling.extra,
-        "messages": [_wire_message(message) for message in request.messages],
-        "max_tokens": sampling.max_tokens or DEFAULT_MAX_TOKENS,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "return_progress": True,
-        # A prompt read from the cache gives slightly other numbers than one computed afresh.
-        "cache_prompt": sampling.seed is None,
-    }
-    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
-    body |= {name: value for name, value in settings.items() if value is not None}
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    return body
-
-
-def _wire_message(message: Message) -> dict[str, str]:
-    role = "system" if message.role == "developer" else message.role
-    return {"role": role, "content": message.content}
-
-
 def _identify(source: str | os.PathLike[str]) -> str | Path:
-    """The name of known weights, or the whole path of a file."""
+    """The name of known weights, or the absolute path of a file."""
     if source in weight_files.TABLE:
         return str(source)
     path = Path(source).expanduser()
@@ -385,46 +330,40 @@ def _identify(source: str | os.PathLike[str]) -> str | Path:
 
 
 @contextmanager
-def _unreachable(params: Any) -> Iterator[None]:
-    """llama.cpp always listens somewhere. Make that a Unix socket whose file is gone once the model is loaded.
+def _private_address(params: Any) -> Iterator[None]:
+    """llama.cpp always listens: on a Unix socket whose file is deleted as soon as the model is loaded.
 
-    Where there are no such sockets, it is a port of the loopback interface that asks for a random key.
+    Without Unix sockets it is a port of the loopback interface that requires a random key.
     """
     params.ui = params.endpoint_slots = False
     params.api_keys = [secrets.token_hex(32)]
     params.n_threads_http = 1
     with tempfile.TemporaryDirectory(prefix="outspoken-") as folder:
-        socket = os.path.join(folder, "door.sock")
-        if os.name == "posix" and len(os.fsencode(socket)) < _SOCKET_PATH_LIMIT:
+        socket = os.path.join(folder, "llama.sock")
+        if os.name == "posix" and len(os.fsencode(socket)) < _MAX_SOCKET_PATH:
             params.hostnames = [socket]
         yield
 
 
-_living: weakref.WeakSet[Local] = weakref.WeakSet()
-_shared: dict[tuple[Any, ...], Local] = {}
+_open_models: weakref.WeakSet[Local] = weakref.WeakSet()
+_shared: dict[tuple[str | Path, LocalSettings, bool], Local] = {}
 _shared_lock = threading.Lock()
 
 
 def local(
-    source: str | os.PathLike[str],
-    *,
-    slots: int = 8,
-    context: int = 4096,
-    threads: int | None = None,
-    offline: bool = False,
+    source: str | os.PathLike[str], settings: LocalSettings | None = None, *, offline: bool = False
 ) -> Local:
-    """The `Local` of these settings that the whole process shares, until it is closed."""
-    key = (_identify(source), slots, context, threads, offline)
+    """The `Local` with these settings that the whole process shares, until it is closed."""
+    key = (_identify(source), settings or LocalSettings(), offline)
     with _shared_lock:
         model = _shared.get(key)
         if model is None or model.closed:
-            model = Local(source, slots=slots, context=context, threads=threads, offline=offline)
-            _shared[key] = model
+            model = _shared[key] = Local(source, settings, offline=offline)
         return model
 
 
 @atexit.register
 def _close_all() -> None:
-    """Stop what still runs while the interpreter is whole: llama.cpp's threads call into it."""
-    for model in list(_living):
+    """Close all models while the interpreter is still intact: llama.cpp's threads call into it."""
+    for model in list(_open_models):
         model._close()

@@ -1,7 +1,7 @@
-"""all-MiniLM-L6-v2 as it ships (safetensors and a WordPiece vocabulary), made into a GGUF file in Q8_0.
+"""Conversion of all-MiniLM-L6-v2, published as safetensors with a WordPiece vocabulary, to a GGUF file in Q8_0.
 
-A quarter of the size of float32, and cosines that differ from its by less than 0.02. The names and settings are
-those that llama.cpp's own converter gives to a BERT with mean pooling.
+The file is a quarter of the size of float32; its cosines differ by less than 0.02 from those of float32. Names and
+settings are those that llama.cpp's own converter writes for a BERT with mean pooling.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _LENGTHS = {"context": 512, "embedding": 384, "feed_forward": 1536}
 _HEADS = 12
 _EPSILON = 1e-12
 _SPECIAL = {"[PAD]": "pad", "[UNK]": "unk", "[CLS]": "bos", "[SEP]": "sep", "[MASK]": "mask"}
-# Looked up by position and added in float32: too small for it to be worth rounding them.
-_EXACT = ("embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight")
+# Too small to be worth quantising.
+_NOT_QUANTISED = ("embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight")
 _UNUSED = ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
 
 
@@ -37,7 +37,7 @@ def convert(source: Path, target: Path) -> None:
         names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, _LAYERS)
         for name, values in weights.items():
             if name not in _UNUSED:
-                exact = values.ndim == 1 or name in _EXACT
+                exact = values.ndim == 1 or name in _NOT_QUANTISED
                 kind = gguf.GGMLQuantizationType.F32 if exact else gguf.GGMLQuantizationType.Q8_0
                 writer.add_tensor(
                     names.get_name(name, try_suffixes=(".weight", ".bias")),
@@ -52,9 +52,9 @@ def convert(source: Path, target: Path) -> None:
 
 
 def tensors(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The float32 arrays of a safetensors file by their names, and what stands behind them.
+    """The float32 arrays of a safetensors file by their names, and the bytes after them.
 
-    The format is 8 bytes with the length of a JSON header, the header, and the arrays as they lie in memory.
+    The format: 8 bytes with the length of a JSON header, the header, and the arrays as in memory.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
@@ -84,7 +84,7 @@ def _add_settings(writer: Any) -> None:
 
 
 def _add_vocabulary(writer: Any, words: list[str]) -> None:
-    """llama.cpp marks the beginning of a word, WordPiece its continuation."""
+    """Add the vocabulary: llama.cpp marks the beginning of a word, WordPiece its continuation."""
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([_marked(word) for word in words])

@@ -1,4 +1,4 @@
-"""Models behind any server that speaks OpenAI's chat completions or embeddings, over aiohttp."""
+"""Models on any server that speaks OpenAI's chat completions or embeddings, over aiohttp."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.models._per_loop import PerLoop
 from outspoken.models._prompt_logprobs import echo_body, read_echo
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
-from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among, under
+from outspoken.models.http import (
+    checked_base,
+    data_of,
+    error_for,
+    headers_for,
+    proxy_for,
+    secrets_among,
+    url_below,
+)
 from outspoken.models.openai_errors import ErrorContext
 from outspoken.models.openai_wire import (
     EventReader,
@@ -25,10 +33,10 @@ from outspoken.models.openai_wire import (
     embedding_body,
     encode,
     model_names,
-    offering,
-    optional,
+    optional_fields,
     read_embeddings,
     read_reply,
+    send_with_optional,
 )
 
 __all__ = ["OpenAICompatible"]
@@ -36,18 +44,18 @@ __all__ = ["OpenAICompatible"]
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 10.0
-_TEXTS_A_REQUEST = 128
-_REFUSES_THIS = (400, 413, 422)
+_TEXTS_PER_REQUEST = 128
+_REJECTIONS = (400, 413, 422)
 
 
 class OpenAICompatible(Model):
     """One model of a server that speaks OpenAI's chat completions, embeddings, or both.
 
-    `base_url` is what stands before `/chat/completions`. An empty `model` means the only one that the server
-    offers. `api_key` is sent to this server alone and appears in no message; `key_variable` is the environment
-    variable that messages tell the reader to check. `timeout` bounds a whole exchange, in seconds. Proxies come
-    from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError` for a base URL, a key
-    or a header that cannot be used.
+    `base_url` is the URL before `/chat/completions`. An empty `model` means the only model that the server offers.
+    `api_key` is sent to this server alone and appears in no message; `key_variable` is the environment variable
+    named in messages about the key. `timeout` limits a whole request, in seconds. Proxies are taken from the usual
+    environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError` for an invalid base URL, key or
+    header.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, score=True, embed=True)
@@ -68,130 +76,131 @@ class OpenAICompatible(Model):
             raise UsageError(f"timeout must be above 0 seconds, not {timeout:g}")
         base = checked_base(base_url)
         self._base = base
-        self._shown = str(base.with_query(None))
-        self._url = under(base, "chat/completions")
+        self._public_url = str(base.with_query(None))
+        self._url = url_below(base, "chat/completions")
         self._model = model
         self._named = bool(model)
-        self.name = name or (f"{self._shown}#{model}" if model else self._shown)
+        self.name = name or (f"{self._public_url}#{model}" if model else self._public_url)
         self._max_tokens_field = max_tokens_field
         self._timeout = timeout
         self._headers = headers_for(api_key, headers or {}, key_variable)
         self._proxy = proxy_for(base)
         secrets = [(api_key or "").strip(), *(headers or {}).values(), base.query_string, *base.query.values()]
-        self._peer = ErrorContext(self._shown, key_variable, secrets_among(secrets))
+        self._errors = ErrorContext(self._public_url, key_variable, secrets_among(secrets))
         self._sessions = PerLoop(self._session, aiohttp.ClientSession.close)
-        self._single_use = PerLoop(lambda: self._session(force_close=True), aiohttp.ClientSession.close)
+        self._sessions_for_streams = PerLoop(lambda: self._session(force_close=True), aiohttp.ClientSession.close)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         response, structured = await self._answer(request)
         async with response:
-            return self._reply(await self._received(response.read()), structured)
+            return self._reply(await self._await(response.read()), structured)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
         response, structured = await self._answer(request, stream=True)
         async with response:
             if response.content_type.endswith("json"):
-                whole = self._reply(await self._received(response.read()), structured)
-                if whole.text:
-                    yield whole.text
-                yield whole
+                complete = self._reply(await self._await(response.read()), structured)
+                if complete.text:
+                    yield complete.text
+                yield complete
                 return
-            reader, reply, head = EventReader(), StreamedReply(self._peer), b""
+            reader, reply, first_chunk = EventReader(), StreamedReply(self._errors), b""
             while not reply.done:
-                chunk = await self._received(response.content.readany())
-                head = head or chunk
+                chunk = await self._await(response.content.readany())
+                first_chunk = first_chunk or chunk
                 for event in reader.feed(chunk) if chunk else reader.close():
                     if piece := reply.read(event):
                         yield piece
                 if not chunk:
                     break
             if reply.empty:
-                raise self._peer.foreign(head)
+                raise self._errors.foreign(first_chunk)
             yield reply.reply(structured=structured)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         check_texts(texts)
         model = self._model or await self._only_model()
         vectors: list[list[float]] = []
-        for start in range(0, len(texts), _TEXTS_A_REQUEST):
-            part = texts[start : start + _TEXTS_A_REQUEST]
+        for start in range(0, len(texts), _TEXTS_PER_REQUEST):
+            part = texts[start : start + _TEXTS_PER_REQUEST]
             response = await self._send(
-                "POST", under(self._base, "embeddings"), encode(embedding_body(part, model))
+                "POST", url_below(self._base, "embeddings"), encode(embedding_body(part, model))
             )
             async with response:
-                payload = self._decoded(await self._received(response.read()))
-            vectors += read_embeddings(payload, len(part), self._peer)
+                payload = self._decode(await self._await(response.read()))
+            vectors += read_embeddings(payload, len(part), self._errors)
         return Embeddings(vectors)
 
-    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+    async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
         model = self._model or await self._only_model()
-        return [await self._score(prompt, continuation, model) for prompt, continuation in asked]
+        return [await self._score(prompt, continuation, model) for prompt, continuation in pairs]
 
     async def _score(self, prompt: str, continuation: str, model: str) -> Score | UsageError:
         if not continuation:
             return UsageError("the continuation is empty: there is nothing to score")
         try:
             body = encode(echo_body(prompt + continuation, model))
-            response = await self._send("POST", under(self._base, "completions"), body)
+            response = await self._send("POST", url_below(self._base, "completions"), body)
         except PromptTooLongError as error:
             return error
         except ProviderError as error:
-            if error.status in _REFUSES_THIS:
+            if error.status in _REJECTIONS:
                 return UsageError(str(error))
             raise
         async with response:
-            payload = self._decoded(await self._received(response.read()))
-        return read_echo(payload, prompt, continuation, self._shown)
+            payload = self._decode(await self._await(response.read()))
+        return read_echo(payload, prompt, continuation, self._public_url)
 
     def sibling(self, model: str) -> OpenAICompatible:
-        """Another model of the same server, through the same connections: closing either closes both."""
+        """Another model of the same server, over the same connections: closing either closes both."""
         other = copy.copy(self)
         other._model, other._named = model, True
-        other.name = f"{self._shown}#{model}"
+        other.name = f"{self._public_url}#{model}"
         return other
 
     @property
     def url(self) -> str:
-        """The base URL, without anything secret."""
-        return self._shown
+        """The base URL, without its query."""
+        return self._public_url
 
     async def identity(self) -> str:
         return self.name if self._named else f"{self.name}#{self._model or await self._only_model()}"
 
     async def models(self) -> list[str]:
         """The names of the models that the server offers."""
-        response = await self._send("GET", under(self._base, "models"))
+        response = await self._send("GET", url_below(self._base, "models"))
         async with response:
-            body = await self._received(response.read())
+            body = await self._await(response.read())
         try:
             return model_names(decode(body))
         except ValueError:
-            raise self._peer.foreign(body) from None
+            raise self._errors.foreign(body) from None
 
     async def aclose(self) -> None:
         await self._sessions.aclose()
-        await self._single_use.aclose()
+        await self._sessions_for_streams.aclose()
 
     async def _answer(self, request: ChatRequest, *, stream: bool = False) -> tuple[aiohttp.ClientResponse, bool]:
-        """A successful response, and whether the decoder was given the schema."""
+        """A successful response, and whether the request contained the schema."""
         model = self._model or await self._only_model()
         body = chat_body(request, model, max_tokens_field=self._max_tokens_field, stream=stream)
 
-        async def send(fields: Mapping[str, Any]) -> aiohttp.ClientResponse:
-            return await self._send("POST", self._url, encode({**body, **fields}), once=stream)
+        async def send(fields: Mapping[str, object]) -> aiohttp.ClientResponse:
+            return await self._send("POST", self._url, encode({**body, **fields}), stream=stream)
 
-        response, sent = await offering(self._shown, model, optional(request, stream=stream), send)
+        fields = optional_fields(request, stream=stream)
+        response, sent = await send_with_optional(self._public_url, model, fields, send)
         return response, "response_format" in sent
 
     async def _send(
-        self, method: str, url: yarl.URL, body: bytes | None = None, *, once: bool = False
+        self, method: str, url: yarl.URL, body: bytes | None = None, *, stream: bool = False
     ) -> aiohttp.ClientResponse:
-        """A successful response; with `once` its connection is not used again.
+        """A successful response; the connection of a stream is not used again.
 
-        Some servers hang up behind a stream without having said so, and the next request would go nowhere.
+        Some servers close it after a stream without announcing it, and the next request would fail.
         """
-        session = await (self._single_use if once else self._sessions).get()
-        response = await self._received(
+        session = await (self._sessions_for_streams if stream else self._sessions).get()
+        response = await self._await(
             session.request(
                 method, url, data=data_of(body), headers=self._headers, proxy=self._proxy, allow_redirects=False
             )
@@ -199,32 +208,33 @@ class OpenAICompatible(Model):
         if 200 <= response.status < 300:
             return response
         async with response:
-            said = await self._received(response.read())
-        raise self._peer.http_error(response.status, response.headers, said)
+            error_body = await self._await(response.read())
+        raise self._errors.http_error(response.status, response.headers, error_body)
 
-    async def _received(self, awaited: Awaitable[T]) -> T:
-        """What aiohttp delivers, or our error for its failure."""
+    async def _await(self, awaited: Awaitable[T]) -> T:
+        """The result of an aiohttp call; raises our error for its errors."""
         try:
             return await awaited
         except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            failure = error_for(error, self._shown)
+            failure = error_for(error, self._public_url)
             raise failure from failure.original
 
     def _reply(self, body: bytes, structured: bool) -> ChatReply:
-        return read_reply(self._decoded(body), self._peer, structured=structured)
+        return read_reply(self._decode(body), self._errors, structured=structured)
 
-    def _decoded(self, body: bytes) -> Any:
+    def _decode(self, body: bytes) -> Any:
         try:
             return decode(body)
         except ValueError:
-            # A proxy's page between two sound replies passes; a wrong address fails again.
-            raise self._peer.foreign(body, retryable=True) from None
+            # Retryable, because a proxy may have sent one page between two valid replies; a wrong address fails
+            # again.
+            raise self._errors.foreign(body, retryable=True) from None
 
     async def _only_model(self) -> str:
         names = await self.models()
         if len(names) != 1:
             offered = f"offers {len(names)} models ({', '.join(names[:20])})" if names else "names no model"
-            raise UsageError(f"{self._shown} {offered}: say which one, as in {self._shown}#NAME")
+            raise UsageError(f"{self._public_url} {offered}: name one, as in {self._public_url}#NAME")
         self._model = names[0]
         return self._model
 

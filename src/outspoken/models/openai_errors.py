@@ -1,4 +1,4 @@
-"""What went wrong at an OpenAI-compatible server, told in one line that says what to do. No HTTP here."""
+"""Errors of an OpenAI-compatible server, each in one line with a remedy. No HTTP here."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ import jiter
 
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError
 
-__all__ = ["RETRYABLE", "ErrorContext", "ErrorDetails", "fault_of", "one_line", "retry_after"]
+__all__ = ["RETRYABLE", "ErrorContext", "ErrorDetails", "error_in", "one_line", "retry_after"]
 
 RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-# The codes of OpenAI and of llama.cpp, and what vLLM names as the parameter at fault.
+# The codes of OpenAI and llama.cpp, and the parameter that vLLM names.
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error", "input_tokens"})
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _MASKED_KEY = re.compile(r"[^\s'\"*]*\*{3,}[^\s'\"]*")
-_LONGEST_MESSAGE = 300
-_LONGEST_EXCERPT = 120
+_MAX_MESSAGE = 300
+_MAX_EXCERPT = 120
 _ADVICE = {
-    404: "check the model's name and the base URL (`outspoken doctor` tells what the server offers)",
+    404: "check the model's name and the base URL (`outspoken doctor` shows what the server offers)",
     405: "check the base URL, which usually ends in /v1",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetails:
-    """The error object of a server: its message, and the codes and names that may be relied upon."""
+    """The error object of a server: its message, its codes and names, and its status."""
 
     message: str
     codes: frozenset[str] = frozenset()
     status: int | None = None
 
 
-def fault_of(payload: Any) -> ErrorDetails | None:
+def error_in(payload: Any) -> ErrorDetails | None:
     """The error object in a decoded body (some servers put it in a list), or None."""
     if isinstance(payload, list) and payload:
         payload = payload[0]
     error = payload.get("error") if isinstance(payload, Mapping) else None
-    return _fault(error, payload) if error else None
+    return _details(error, payload) if error else None
 
 
-def _fault(said: Any, around: Mapping[str, Any]) -> ErrorDetails:
-    source = said if isinstance(said, Mapping) else around
-    if isinstance(said, Mapping):
-        said = said.get("message") or said
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+def _details(error: object, payload: Mapping[str, object]) -> ErrorDetails:
+    source = error if isinstance(error, Mapping) else payload
+    if isinstance(error, Mapping):
+        error = error.get("message") or error
+    text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False, default=str)
     code = source.get("code")
     status = code if type(code) is int and 400 <= code < 600 else None
     return ErrorDetails(text, frozenset(str(source.get(name)) for name in ("code", "type", "param")), status)
@@ -60,10 +60,10 @@ def _fault(said: Any, around: Mapping[str, Any]) -> ErrorDetails:
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """The server at the other end, as errors tell of it.
+    """A server, for the messages of its errors.
 
-    `url` is without credentials or query, `key_variable` the environment variable that holds its key, `secrets`
-    what no message may contain.
+    `url` has no credentials and no query, `key_variable` is the environment variable of its key, and `secrets` are
+    the texts that no message may contain.
     """
 
     url: str
@@ -71,28 +71,28 @@ class ErrorContext:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def error(
-        self, fault: ErrorDetails, *, status: int | None = None, wait: float | None = None
+        self, details: ErrorDetails, *, status: int | None = None, wait: float | None = None
     ) -> PromptTooLongError | ProviderError:
-        """The error for a fault that the server told, under `status` or inside a reply that began well."""
-        message = one_line(fault.message, self.secrets)
-        if fault.codes & _TOO_LONG:
+        """The error that the server reported, with `status` or inside a reply with a successful status."""
+        message = one_line(details.message, self.secrets)
+        if details.codes & _TOO_LONG:
             return PromptTooLongError(f"{message}: shorten the prompt, or lower max_tokens")
-        status = status or fault.status
-        spent = "insufficient_quota" in fault.codes
-        advice = "the account has no quota left" if spent else self._advice(status)
-        said = f"{self.url} answered {status or 'an error'}" + (f": {message}" if message else "")
+        status = status or details.status
+        no_quota = "insufficient_quota" in details.codes
+        advice = "the account has no quota left: add credit" if no_quota else self._advice(status)
+        event = f"{self.url} answered {status or 'an error'}" + (f": {message}" if message else "")
         return ProviderError(
-            f"{said} ({advice})" if advice else said,
+            f"{event} ({advice})" if advice else event,
             status=status,
             retry_after=wait,
-            retryable=not spent and (status is None or status in RETRYABLE),
+            retryable=not no_quota and (status is None or status in RETRYABLE),
         )
 
     def http_error(self, status: int, headers: Mapping[str, str], body: bytes) -> OutspokenError:
-        """The error for a response whose status is not a success. `headers` ignore case."""
+        """The error for a response whose status is not a success. `headers` are case-insensitive."""
         if 300 <= status < 400:
             target = one_line(headers.get("Location", "elsewhere").partition("?")[0], self.secrets)
-            return ProviderError(f"{self.url} redirects to {target}: fix the base URL", status=status)
+            return ProviderError(f"{self.url} redirects to {target}: correct the base URL", status=status)
         wait = retry_after(headers)
         try:
             payload = jiter.from_json(body)
@@ -100,20 +100,22 @@ class ErrorContext:
             if status in (404, 405):
                 return self.foreign(body, status=status)
             return self.error(ErrorDetails(_excerpt(body, self.secrets)), status=status, wait=wait)
-        fault = fault_of(payload)
-        if fault is None and isinstance(payload, Mapping):
-            fault = _fault(payload.get("detail") or payload.get("message") or payload, payload)
-        return self.error(fault or ErrorDetails(str(payload)), status=status, wait=wait)
+        details = error_in(payload)
+        if details is None and isinstance(payload, Mapping):
+            details = _details(payload.get("detail") or payload.get("message") or payload, payload)
+        return self.error(details or ErrorDetails(str(payload)), status=status, wait=wait)
 
     def foreign(self, body: bytes, *, status: int | None = None, retryable: bool = False) -> ProviderError:
-        """The error for an answer that no such server gives: a web page, plain text, nothing."""
-        said = f"answered {status} with" if status else "answered with"
+        """The error for an answer that is not of this protocol: a web page, plain text, nothing."""
+        event = f"answered {status} with" if status else "answered with"
         excerpt = _excerpt(body, self.secrets)
         if retryable and body.lstrip().startswith(b"{"):
-            return ProviderError(f"{self.url}: the reply was cut off, or is damaged JSON", retryable=True)
+            return ProviderError(
+                f"{self.url}: the reply was cut off or is damaged JSON: try again", retryable=True
+            )
         return ProviderError(
             f"{self.url} does not look like an OpenAI-compatible API (a base URL usually ends in /v1): "
-            f"it {said} {repr(excerpt) if excerpt else 'nothing'}",
+            f"it {event} {repr(excerpt) if excerpt else 'nothing'}",
             status=status,
             retryable=retryable,
         )
@@ -124,8 +126,8 @@ class ErrorContext:
         return _ADVICE.get(status or 0, "")
 
 
-def one_line(text: str, secrets: tuple[str, ...] = (), *, longest: int = _LONGEST_MESSAGE) -> str:
-    """`text` as one printable line of at most `longest` characters, without secrets or masked keys."""
+def one_line(text: str, secrets: tuple[str, ...] = (), *, longest: int = _MAX_MESSAGE) -> str:
+    """`text` as one printable line of at most `longest` characters, without secrets and masked keys."""
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _MASKED_KEY.sub("***", text[: 4 * longest])
@@ -137,11 +139,11 @@ def _excerpt(body: bytes, secrets: tuple[str, ...]) -> str:
     text = html.unescape(body.decode("utf-8", "replace"))
     for secret in secrets:
         text = text.replace(secret, "***")
-    return one_line(_MARKUP.sub(" ", text[: 40 * _LONGEST_EXCERPT]), longest=_LONGEST_EXCERPT)
+    return one_line(_MARKUP.sub(" ", text[: 40 * _MAX_EXCERPT]), longest=_MAX_EXCERPT)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    """The seconds to wait according to the server, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
     for name, unit in (("retry-after-ms", 1000.0), ("Retry-After", 1.0)):
         value = headers.get(name, "")
         try:

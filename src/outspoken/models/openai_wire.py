@@ -1,4 +1,4 @@
-"""OpenAI's chat-completions JSON and event stream, translated from and to plain values. No HTTP here."""
+"""OpenAI's protocol as JSON and event streams, translated to and from plain values. No HTTP here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jiter
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import ProviderError, UsageError
-from outspoken.models.openai_errors import ErrorContext, fault_of
+from outspoken.models.openai_errors import ErrorContext, error_in
 
 __all__ = [
     "EventReader",
@@ -23,13 +23,13 @@ __all__ = [
     "embedding_body",
     "encode",
     "model_names",
-    "offering",
-    "optional",
+    "optional_fields",
     "read_embeddings",
     "read_reply",
+    "send_with_optional",
 ]
 
-_OWN_FIELDS = ("model", "messages", "stream", "n")
+_RESERVED_FIELDS = ("model", "messages", "stream", "n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -37,16 +37,14 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 def chat_body(
     request: ChatRequest, model: str, *, max_tokens_field: str = "max_tokens", stream: bool = False
-) -> dict[str, Any]:
-    """What a chat-completions endpoint is asked, apart from the `optional` fields.
+) -> dict[str, object]:
+    """The body of a chat completion without its optional fields (see `optional_fields`).
 
-    Raises `UsageError` where an extra setting would change what the rest of the request says.
+    Raises `UsageError` for an extra setting that would overwrite another field.
     """
     sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [message.to_dict() for message in request.messages],
-    }
+    messages = [message.to_dict() for message in request.messages]
+    body: dict[str, object] = {"model": model, "messages": messages}
     settings = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -58,17 +56,17 @@ def chat_body(
     if stream:
         body["stream"] = True
     for name in sampling.extra:
-        if name in body or name in _OWN_FIELDS:
+        if name in body or name in _RESERVED_FIELDS:
             raise UsageError(f"the extra setting {name!r} is set by the request itself: leave it out")
     return body | dict(sampling.extra)
 
 
-def optional(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
-    """Fields that not every server takes and without which the request still makes sense.
+def optional_fields(request: ChatRequest, *, stream: bool = False) -> dict[str, object]:
+    """Fields that not every server accepts, and without which the request is still valid.
 
-    A schema whose root is no object is left out: the published interface takes none.
+    A schema whose root is not an object is left out, because the published interface accepts none.
     """
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     if request.schema is not None and request.schema.get("type") == "object":
         schema = {"name": "responses", "strict": True, "schema": dict(request.schema)}
         fields["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -77,16 +75,16 @@ def optional(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in request.sampling.extra}
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
-    """The body as UTF-8 JSON. Raises `UsageError` for what JSON cannot hold."""
+def encode(body: Mapping[str, object]) -> bytes:
+    """The body as JSON in UTF-8. Raises `UsageError` for values that JSON cannot represent."""
     try:
         return _ENCODER.encode(body).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the request cannot be written as JSON: {error}") from error
+        raise UsageError(f"the request cannot be written as JSON ({error}): change that value") from error
 
 
 def decode(body: bytes) -> Any:
-    """Read JSON; damaged characters become replacement marks. Raises `ValueError` for what is not JSON."""
+    """Read JSON; invalid characters become U+FFFD. Raises `ValueError` for anything that is not JSON."""
     try:
         return jiter.from_json(body)
     except ValueError:
@@ -94,61 +92,61 @@ def decode(body: bytes) -> Any:
             value = json.loads(body.decode("utf-8-sig", "replace"))
         except RecursionError:
             raise ValueError("nested too deeply") from None
-        # Half of a surrogate pair is legal in a JSON escape and in no text file.
+        # Half of a surrogate pair is valid in a JSON escape, but not in UTF-8.
         return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def read_reply(payload: Any, peer: ErrorContext, *, structured: bool = False) -> ChatReply:
-    """The reply in a decoded body. Raises `ProviderError` where there is none."""
-    if fault := fault_of(payload):
-        raise peer.error(fault)
+def read_reply(payload: Any, errors: ErrorContext, *, structured: bool = False) -> ChatReply:
+    """The reply in a decoded body. Raises `ProviderError` if there is none."""
+    if details := error_in(payload):
+        raise errors.error(details)
     choice = _first_choice(payload)
-    if fault := fault_of(choice):
-        raise peer.error(fault)
+    if details := error_in(choice):
+        raise errors.error(details)
     message = choice.get("message")
     if not isinstance(message, Mapping):
-        raise ProviderError(f"{peer.url}: the server answered without a choice", retryable=True)
-    text, thoughts = _content(message.get("content"))
+        raise ProviderError(f"{errors.url}: the answer contains no choice: try again", retryable=True)
+    text, reasoning = _content(message.get("content"))
     return ChatReply(
         text=text,
         finish=_text(choice.get("finish_reason")) or "stop",
         usage=_usage(payload.get("usage")),
         model=_text(payload.get("model")),
-        reasoning=_reasoning(message) or thoughts,
+        reasoning=_reasoning(message) or reasoning,
         refusal=_text(message.get("refusal")),
         structured=structured,
     )
 
 
-def embedding_body(texts: Sequence[str], model: str) -> dict[str, Any]:
-    """What an embeddings endpoint is asked."""
+def embedding_body(texts: Sequence[str], model: str) -> dict[str, object]:
+    """The body of a request for embeddings."""
     return {"model": model, "input": list(texts), "encoding_format": "float"}
 
 
-def read_embeddings(payload: Any, count: int, peer: ErrorContext) -> list[list[float]]:
+def read_embeddings(payload: Any, count: int, errors: ErrorContext) -> list[list[float]]:
     """The `count` vectors in a decoded body, in the order of the texts.
 
-    Raises `ProviderError` where they are not one for each text, all of the same length.
+    Raises `ProviderError` unless there is one vector for each text, all of the same length.
     """
-    if fault := fault_of(payload):
-        raise peer.error(fault)
+    if details := error_in(payload):
+        raise errors.error(details)
     data = payload.get("data") if isinstance(payload, Mapping) else None
     entries = [entry for entry in data if isinstance(entry, Mapping)] if isinstance(data, list) else []
-    found: dict[int, list[float]] = {}
+    vectors: dict[int, list[float]] = {}
     for place, entry in enumerate(entries):
         vector, index = entry.get("embedding"), entry.get("index")
         if not (isinstance(vector, list) and vector and set(map(type, vector)) <= {int, float}):
-            raise ProviderError(f"{peer.url}: the server sent an embedding that is no list of numbers")
-        found[index if type(index) is int else place] = vector
-    if found.keys() != set(range(count)):
-        raise ProviderError(f"{peer.url}: asked to embed {count} texts, the server sent {len(found)} vectors")
-    if len({len(vector) for vector in found.values()}) > 1:
-        raise ProviderError(f"{peer.url}: the server sent embeddings of different lengths")
-    return [found[place] for place in range(count)]
+            raise ProviderError(f"{errors.url}: the server sent an embedding that is no list of numbers")
+        vectors[index if type(index) is int else place] = vector
+    if vectors.keys() != set(range(count)):
+        raise ProviderError(f"{errors.url}: asked to embed {count} texts, the server sent {len(vectors)} vectors")
+    if len({len(vector) for vector in vectors.values()}) > 1:
+        raise ProviderError(f"{errors.url}: the server sent embeddings of different lengths")
+    return [vectors[index] for index in range(count)]
 
 
 def model_names(payload: Any) -> list[str]:
-    """The identifiers in an answer of GET /models. Raises `ValueError` where it holds no list."""
+    """The identifiers in the answer to GET /models. Raises `ValueError` if it contains no list."""
     entries = payload.get("data") if isinstance(payload, Mapping) else payload
     if not isinstance(entries, list):
         raise ValueError("no list of models")
@@ -157,7 +155,7 @@ def model_names(payload: Any) -> list[str]:
 
 
 class EventReader:
-    """Reads server-sent events from bytes cut anywhere, in time linear in their number."""
+    """Reads server-sent events from chunks of bytes cut at any position, in linear time."""
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
@@ -179,7 +177,7 @@ class EventReader:
             line = b"".join(self._line)
             self._line.clear()
             if line:
-                self._take(line)
+                self._read_line(line)
             elif self._data:
                 events.append(b"\n".join(self._data))
                 self._data.clear()
@@ -187,25 +185,25 @@ class EventReader:
         return events
 
     def close(self) -> list[bytes]:
-        """The event that the stream's end leaves without its empty line."""
+        """The last event, if the stream ends without the empty line after it."""
         return self.feed(b"\n\n")
 
-    def _take(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         name, _, value = line.removeprefix(_BYTE_ORDER_MARK).partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
 
 
 class StreamedReply:
-    """Puts a reply together from the events of a stream.
+    """Assembles a reply from the events of a stream.
 
-    `done` tells that the server has said everything; `empty` that no event came at all.
+    `done` is true once the server has announced the end; `empty` is true while no event has arrived.
     """
 
-    def __init__(self, peer: ErrorContext) -> None:
+    def __init__(self, errors: ErrorContext) -> None:
         self.done = False
         self.empty = True
-        self._peer = peer
+        self._errors = errors
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
@@ -214,7 +212,7 @@ class StreamedReply:
         self._model = ""
 
     def read(self, event: bytes) -> str:
-        """Take the data of one event; returns the piece of text in it. Raises `ProviderError` as `add` does."""
+        """Add the data of one event; returns its piece of text. Raises `ProviderError` as `add` does."""
         if event.strip() == b"[DONE]":
             self.done, self.empty = True, False
             return ""
@@ -225,24 +223,24 @@ class StreamedReply:
         return self.add(payload)
 
     def add(self, payload: Any) -> str:
-        """Take one decoded chunk; returns the piece of text in it. Raises `ProviderError` for an error in it."""
+        """Add one decoded chunk; returns its piece of text. Raises `ProviderError` for an error in the chunk."""
         self.empty = False
-        if fault := fault_of(payload):
-            raise self._peer.error(fault)
+        if details := error_in(payload):
+            raise self._errors.error(details)
         if not isinstance(payload, Mapping):
             return ""
         self._model = self._model or _text(payload.get("model"))
         if payload.get("usage"):
             self._usage = _usage(payload["usage"])
         choice = _first_choice(payload)
-        if fault := fault_of(choice):
-            raise self._peer.error(fault)
+        if details := error_in(choice):
+            raise self._errors.error(details)
         self._finish = _text(choice.get("finish_reason")) or self._finish
         delta = choice.get("delta")
         return self._add_delta(delta) if isinstance(delta, Mapping) else ""
 
     def reply(self, *, structured: bool = False) -> ChatReply:
-        """The whole reply. Raises `ProviderError` where the stream ended before the reply did."""
+        """The whole reply. Raises `ProviderError` if the stream ended before the reply did."""
         if not (self.done or self._finish):
             raise self._cut_off()
         return ChatReply(
@@ -255,48 +253,48 @@ class StreamedReply:
             structured=structured,
         )
 
-    def _add_delta(self, delta: Mapping[str, Any]) -> str:
-        text, thoughts = _content(delta.get("content"))
+    def _add_delta(self, delta: Mapping[str, object]) -> str:
+        text, reasoning = _content(delta.get("content"))
         self._text.append(text)
-        self._reasoning.append(_reasoning(delta) or thoughts)
+        self._reasoning.append(_reasoning(delta) or reasoning)
         self._refusal.append(_text(delta.get("refusal")))
         return text
 
     def _cut_off(self) -> ProviderError:
         return ProviderError(
-            f"{self._peer.url}: the stream broke off before the reply was complete", retryable=True
+            f"{self._errors.url}: the stream broke off before the reply was complete: try again", retryable=True
         )
 
 
-def _first_choice(payload: Any) -> Mapping[str, Any]:
+def _first_choice(payload: Any) -> Mapping[str, object]:
     choices = payload.get("choices") if isinstance(payload, Mapping) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, Mapping) else {}
 
 
-def _content(value: Any) -> tuple[str, str]:
+def _content(value: object) -> tuple[str, str]:
     """Text and reasoning of a message's content, which is text or a list of parts."""
     if not isinstance(value, list):
         return _text(value), ""
-    text, thoughts = [], []
+    text, reasoning = [], []
     for part in value:
         if isinstance(part, Mapping):
             text.append(_text(part.get("text")))
-            thoughts.append(_content(part.get("thinking"))[0])
+            reasoning.append(_content(part.get("thinking"))[0])
         else:
             text.append(_text(part))
-    return "".join(text), "".join(thoughts)
+    return "".join(text), "".join(reasoning)
 
 
-def _reasoning(message: Mapping[str, Any]) -> str:
+def _reasoning(message: Mapping[str, object]) -> str:
     return _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _usage(value: Any) -> Usage:
+def _usage(value: object) -> Usage:
     if not isinstance(value, Mapping):
         return Usage()
     details = value.get("prompt_tokens_details")
@@ -304,39 +302,41 @@ def _usage(value: Any) -> Usage:
     return Usage(_count(value.get("prompt_tokens")), _count(value.get("completion_tokens")), _count(cached))
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
 T = TypeVar("T")
 
-_REFUSALS = frozenset({400, 422, 501})
-# (server, model, field), for the life of the process.
-_refused: set[tuple[str, str, str]] = set()
+_REJECTIONS = frozenset({400, 422, 501})
+# (server, model, field), for the lifetime of the process.
+_rejected: set[tuple[str, str, str]] = set()
 
 
-async def offering(
-    server: str, model: str, fields: Mapping[str, Any], send: Callable[[Mapping[str, Any]], Awaitable[T]]
-) -> tuple[T, Mapping[str, Any]]:
-    """Call `send` with `fields`, and after a refusal with fewer of them.
+async def send_with_optional(
+    server: str, model: str, fields: Mapping[str, object], send: Callable[[Mapping[str, object]], Awaitable[T]]
+) -> tuple[T, Mapping[str, object]]:
+    """Call `send` with the optional `fields`; if the server rejects them, call it again with fewer.
 
-    Returns what it gave and the fields that it gave it for. The fields left out of a success that followed a
-    refusal are left out from then on; where nothing succeeds, the last error is raised and nothing is remembered.
+    Returns the result and the fields that were sent. Fields that were left out of a successful request are left
+    out from then on, for this server and model. If no request succeeds, the last error is raised and nothing is
+    recorded.
     """
-    offered = {name: value for name, value in fields.items() if (server, model, name) not in _refused}
-    for sent in _fewer_and_fewer(offered):
+    accepted = {name: value for name, value in fields.items() if (server, model, name) not in _rejected}
+    for sent in _subsets(accepted):
         try:
-            answer = await send(sent)
+            result = await send(sent)
         except ProviderError as error:
-            if not sent or error.status not in _REFUSALS:
+            if not sent or error.status not in _REJECTIONS:
                 raise
         else:
             break
-    _refused.update((server, model, name) for name in offered.keys() - sent.keys())
-    return answer, sent
+    _rejected.update((server, model, name) for name in accepted.keys() - sent.keys())
+    return result, sent
 
 
-def _fewer_and_fewer(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _subsets(fields: Mapping[str, object]) -> Iterator[dict[str, object]]:
+    """All subsets of the fields, the largest first."""
     for size in range(len(fields), -1, -1):
         for names in itertools.combinations(fields, size):
             yield {name: fields[name] for name in names}

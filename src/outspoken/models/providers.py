@@ -1,4 +1,4 @@
-"""The providers of hosted models, one row each: address, key, capabilities."""
+"""The providers of hosted models and local servers, one row each: address, key, capabilities."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ URL_KEY_VARIABLE = "OUTSPOKEN_API_KEY"
 class Provider:
     """One provider.
 
-    `key_variables` are the environment variables that may hold its key (the first that is set counts; none means
-    that it takes no key), `base_url_variable` the one that replaces `base_url`. `any_llm` is what can be done
-    where the provider is reached through any-llm, by its name there; None means that it speaks OpenAI's chat
-    completions itself.
+    `key_variables` are the environment variables for its key: the first that is set counts, and a provider without
+    any takes no key. The variable `base_url_variable` replaces `base_url`. `any_llm` is None for a provider that
+    speaks OpenAI's chat completions; otherwise any-llm reaches it, under the same name and with
+    these capabilities.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Provider:
     any_llm: Capabilities | None = None
 
     def key(self) -> str | None:
-        """The key in the environment. Raises `MissingKeyError` where one is needed and none is set."""
+        """The key in the environment, None if it needs none. Raises `MissingKeyError` if the key is missing."""
         for variable in self.key_variables:
             if value := os.environ.get(variable, "").strip():
                 return value

@@ -1,4 +1,4 @@
-"""Recorded replies: `Replay` gives them again, `Recorder` writes them down as a model gives them."""
+"""Recorded replies: `Recorder` writes the replies of a model to a file, `Replay` returns them from it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class _Recorded:
 
 
 class Replay(Model):
-    """Gives the replies of a file of JSON lines, each once.
+    """Returns the replies in a file of JSON lines, each once.
 
-    A line is `{"text": …}` and may say `finish`, `usage`, `reasoning`, `model`, `refusal`, `structured`, and
-    `pieces` (how the text is cut when streamed). A line with `messages` answers only requests with exactly these
-    messages; lines without are handed out in order to the others. Every sampling setting is taken, because a
-    recording does not change with it. Raises `UsageError` for a file that cannot be read, naming the line.
+    A line is `{"text": …}` and may have `finish`, `usage`, `reasoning`, `model`, `refusal`, `structured`, and
+    `pieces` (the pieces of the text when it is streamed). A line with `messages` answers only requests with
+    exactly these messages; lines without answer the other requests in order. All sampling settings are accepted
+    and ignored. Raises `UsageError`, with the line number, for a file that cannot be read.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True)
@@ -48,35 +48,37 @@ class Replay(Model):
         self._by_chat: dict[Chat, deque[_Recorded]] = {}
         self._in_order: deque[_Recorded] = deque()
         for recorded in _read(Path(path)):
-            kept = recorded.messages
-            queue = self._in_order if kept is None else self._by_chat.setdefault(kept, deque())
+            chat = recorded.messages
+            queue = self._in_order if chat is None else self._by_chat.setdefault(chat, deque())
             queue.append(recorded)
-        self._held = len(self._in_order) + sum(map(len, self._by_chat.values()))
+        self._total = len(self._in_order) + sum(map(len, self._by_chat.values()))
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        return self._take(request).reply
+        return self._next(request).reply
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
-        recorded = self._take(request)
+        recorded = self._next(request)
         for piece in recorded.pieces:
             yield piece
             await asyncio.sleep(0)
         yield recorded.reply
 
-    def _take(self, request: ChatRequest) -> _Recorded:
+    def _next(self, request: ChatRequest) -> _Recorded:
         with self._lock:
             queue = self._by_chat.get(request.messages) or self._in_order
             if queue:
                 return queue.popleft()
-            left = sum(map(len, self._by_chat.values()))
-        why = "none of those left is for these messages" if left else "all have been given"
-        raise UsageError(f"{self.name} has no reply left ({self._held} recorded, {why}): record more, or ask less")
+            remaining = sum(map(len, self._by_chat.values()))
+        reason = "none of the remaining ones is for these messages" if remaining else "all are used"
+        raise UsageError(
+            f"{self.name} has no reply left ({self._total} recorded, {reason}): record more, or ask for less"
+        )
 
 
 class Recorder(Model):
-    """Asks `model` and appends each of its replies to a file that `Replay` reads.
+    """Passes requests on to `model` and appends each reply to a file that `Replay` reads.
 
-    Raises `UsageError` where the file cannot be written.
+    Raises `UsageError` if the file cannot be written.
     """
 
     def __init__(self, model: Model, path: str | Path) -> None:
@@ -92,7 +94,9 @@ class Recorder(Model):
                     if file.read(1) != b"\n":
                         file.write(b"\n")
         except OSError as error:
-            raise UsageError(f"cannot write replies to {path}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cannot write replies to {path} ({error.strerror or error}): name another file"
+            ) from error
 
     async def identity(self) -> str:
         return await self._model.identity()
@@ -111,8 +115,8 @@ class Recorder(Model):
                 pieces.append(item)
             yield item
 
-    async def scores(self, asked: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
-        return await self._model.scores(asked)
+    async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+        return await self._model.scores(pairs)
 
     async def score_identity(self) -> str:
         return await self._model.score_identity()
@@ -137,7 +141,7 @@ class Recorder(Model):
         }
         details = {"reasoning": reply.reasoning, "refusal": reply.refusal, "pieces": pieces}
         line.update((name, value) for name, value in details.items() if value)
-        # Half of a surrogate pair has no UTF-8, and what "backslashreplace" writes is JSON's escape for it.
+        # Half of a surrogate pair cannot be encoded in UTF-8; "backslashreplace" writes JSON's escape for it.
         data = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with self._lock, self._path.open("ab", buffering=0) as file:
             file.write(data)
@@ -147,14 +151,14 @@ def _read(path: Path) -> list[_Recorded]:
     try:
         lines = path.read_bytes().split(b"\n")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the replies in {path}: {error}") from error
+        raise UsageError(f"cannot read the replies in {path} ({error}): name a recorded file") from error
     recorded = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 recorded.append(_recorded(json.loads(line.decode("utf-8-sig"))))
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"line {number} of {path} is no recorded reply: {_reason(error)}") from error
+                raise UsageError(f"line {number} of {path} is not a recorded reply: {_reason(error)}") from error
     return recorded
 
 
@@ -167,7 +171,7 @@ def _reason(error: Exception) -> str:
 
 
 def _recorded(line: Any) -> _Recorded:
-    """Raises `UsageError` for a line that lacks a text or holds something else than it should."""
+    """Raises `UsageError` for a line without a text or with values of the wrong type."""
     if not isinstance(line, Mapping) or not isinstance(line.get("text"), str):
         raise UsageError('it must be an object with "text"')
     for name in _TEXTS:
@@ -180,7 +184,7 @@ def _recorded(line: Any) -> _Recorded:
     names = ("prompt_tokens", "completion_tokens", "cached_tokens")
     if not isinstance(usage, Mapping) or not all(type(usage.get(name, 0)) is int for name in names):
         raise UsageError('"usage" must hold whole numbers of tokens')
-    pieces = line.get("pieces") or [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
+    pieces = line.get("pieces") or [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
     if (
         not isinstance(pieces, list)
         or any(not isinstance(piece, str) for piece in pieces)

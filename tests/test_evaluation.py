@@ -21,7 +21,7 @@ from outspoken.errors import StoppedError, UsageError  # noqa: E402
 from outspoken.training import base_models, questions  # noqa: E402
 from outspoken.training.answer_files import GREEDY, AnswerFile, StudentAnswer  # noqa: E402
 from outspoken.training.generation import Decoder, TokenPrompt  # noqa: E402
-from outspoken.training.grading import Grade, Grades, mark  # noqa: E402
+from outspoken.training.grading import Grade, Grades, grade  # noqa: E402
 from outspoken.training.questions import EvalQuestion  # noqa: E402
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -29,7 +29,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    return base_models.load_tokenizer(base_models.find("local/smollm2"))
+    return base_models.load_tokenizer(base_models.find_weights("local/smollm2"))
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +99,7 @@ def test_batches_answer_as_each_prompt_alone(tiny: Path, tokenizer: Any) -> None
         assert found[at].tokens == len(whole)
 
 
-def test_what_is_drawn_hangs_on_its_name_alone_and_follows_the_model(tiny: Path, tokenizer: Any) -> None:
+def test_a_sample_depends_on_its_name_only_and_follows_the_model(tiny: Path, tokenizer: Any) -> None:
     import transformers as hf
 
     model = hf.AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
@@ -143,28 +143,30 @@ def test_an_answer_ends_at_the_end_token_at_a_stop_and_at_the_context(tiny: Path
 
 
 def test_real_students_are_asked_once_and_their_answers_kept(tiny: Path, paper: Path, tmp_path: Path) -> None:
-    out, told = tmp_path / "結果", []
-    options = {**ASKED, "samples": 2, "progress": lambda *at: told.append(at)}
+    out, reported = tmp_path / "結果", []
+    options = {**ASKED, "samples": 2, "progress": lambda *at: reported.append(at)}
     first = training.evaluate(paper, students={"tiny": tiny}, out=out, limit=8, **options)
-    assert first["students"][0]["results"]["test"]["greedy"]["answers"] == 8
+    assert first.students[0].results["test"].greedy.counts.answers == 8
     files = sorted(path.name.rsplit("-", 1)[0] for path in (out / "answers").iterdir())
     assert files == ["tiny-greedy", "tiny-sampled"]
     lines = {path: path.read_text() for path in (out / "answers").iterdir()}
-    told.clear()
+    reported.clear()
     again = training.evaluate(paper, students={"tiny": tiny}, out=out, limit=8, **options)
-    assert not [what for what, *_ in told if what.startswith("asking")]
-    assert again["students"] == first["students"]
+    assert not [what for what, *_ in reported if what.startswith("asking")]
+    assert again.students == first.students
     # More questions and samples ask for these alone; a new name finds the answers of the old one.
     more = training.evaluate(paper, students={"renamed": tiny}, out=out, **{**options, "samples": 3})
-    asked = [at for at in told if at[0] == "asking renamed"]
+    asked = [at for at in reported if at[0] == "asking renamed"]
     assert asked[0] == ("asking renamed", 24, 48)
     assert all(path.read_text().startswith(text) for path, text in lines.items())
-    assert more["students"][0]["results"]["test"]["sampled"]["answers"] == 36
-    assert json.loads((out / "results.json").read_text(encoding="utf-8")) == more
-    # Another temperature draws anew and keeps the greedy answers.
-    told.clear()
+    assert more.students[0].results["test"].sampled.counts.answers == 36
+    document = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert document == more.to_dict()
+    assert training.Evaluation.from_dict(document) == more
+    # Another temperature draws again and keeps the greedy answers.
+    reported.clear()
     training.evaluate(paper, students={"tiny": tiny}, out=out, **{**options, "temperature": 0.5})
-    assert next(at for at in told if at[0].startswith("asking")) == ("asking tiny", 12, 36)
+    assert next(at for at in reported if at[0].startswith("asking")) == ("asking tiny", 12, 36)
 
 
 _KILLED = """
@@ -186,12 +188,12 @@ def test_a_killed_evaluation_asks_nothing_twice(tiny: Path, paper: Path, tmp_pat
     kept = [path for path in (out / "answers").iterdir() if path.stat().st_size]
     with kept[0].open("ab") as file:  # what a kill in the middle of a line leaves
         file.write(b'{"key": "half a li')
-    told: list[tuple[str, int, int]] = []
-    options = {**ASKED, "samples": 1, "batch_size": 2, "progress": lambda *at: told.append(at)}
+    reported: list[tuple[str, int, int]] = []
+    options = {**ASKED, "samples": 1, "batch_size": 2, "progress": lambda *at: reported.append(at)}
     resumed = training.evaluate(paper, students={"s": tiny}, out=out, **options)
-    assert told[0] == ("asking s", 6, 24)
+    assert reported[0] == ("asking s", 6, 24)
     whole = training.evaluate(paper, students={"s": tiny}, out=tmp_path / "whole", **options)
-    assert resumed["students"] == whole["students"]
+    assert resumed.students == whole.students
     for path in (out / "answers").iterdir():
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         keys = [(row["key"], row["sample"]) for row in rows]
@@ -203,11 +205,11 @@ def test_a_killed_evaluation_asks_nothing_twice(tiny: Path, paper: Path, tmp_pat
 
 
 def test_a_stop_keeps_what_was_answered(tiny: Path, paper: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoppedError, match=r"4 of 12.*goes on from there"):
+    with pytest.raises(StoppedError, match=r"4 of 12.*continues from there"):
         training.evaluate(paper, students=[tiny], out=tmp_path, stopped=lambda: True, batch_size=4, **ASKED)
-    told: list[Any] = []
-    training.evaluate(paper, students=[tiny], out=tmp_path, progress=lambda *at: told.append(at), **ASKED)
-    assert told[0] == ("asking tiny", 4, 12)
+    reported: list[Any] = []
+    training.evaluate(paper, students=[tiny], out=tmp_path, progress=lambda *at: reported.append(at), **ASKED)
+    assert reported[0] == ("asking tiny", 4, 12)
 
 
 def test_other_models_are_asked_through_the_ledger(tmp_path: Path) -> None:
@@ -219,16 +221,16 @@ def test_other_models_are_asked_through_the_ledger(tmp_path: Path) -> None:
     poor = {f"{a}²?": [f"{a * a if a < 3 else -1}", "7", "7", f"{a * a}"] for a in range(8)}
     students = {"good": replayed(tmp_path / "g.jsonl", good), "poor": replayed(tmp_path / "p.jsonl", poor)}
     found = training.evaluate(paper, students=students, out=tmp_path / "o", samples=3)
-    one, two = (entry["results"]["q"] for entry in found["students"])
+    one, two = (student.results["q"].to_dict() for student in found.students)
     assert one["greedy"]["accuracy"]["value"] == 1
     assert two["greedy"]["right"] == 3
     assert one["sampled"]["accuracy"]["value"] == pytest.approx(2 / 3)
     assert one["sampled"]["majority"]["value"] == 1
     assert one["sampled"]["without_final"] == 8
     assert two["sampled"]["pass@3"]["value"] == 1
-    greedy = next(entry for entry in found["comparisons"] if entry["measure"] == "greedy")
-    assert (greedy["only_a"], greedy["only_b"]) == (5, 0)
-    assert greedy["p"] == pytest.approx(2 * 0.5**5)
+    greedy = next(entry for entry in found.comparisons if entry.measure == "greedy")
+    assert (greedy.only_a, greedy.only_b) == (5, 0)
+    assert greedy.p == pytest.approx(2 * 0.5**5)
     assert (tmp_path / "o" / "ledger.sqlite").exists()
 
 
@@ -236,8 +238,8 @@ def test_answers_that_do_not_come_are_left_out_and_said(tmp_path: Path) -> None:
     paper = written(tmp_path / "q.jsonl", [{"prompt": f"{a}?", "answer": "1"} for a in range(4)])
     source = replayed(tmp_path / "r.jsonl", {f"{a}?": ["1"] for a in range(3)})
     found = training.evaluate(paper, students={"r": source}, out=tmp_path / "o")
-    assert (found["unanswered"], found["students"][0]["results"]["q"]["answered"]) == (1, 3)
-    assert "r lacks 1 answers" in found["warnings"][0]
+    assert (found.unanswered, found.students[0].results["q"].answered) == (1, 3)
+    assert "r lacks 1 answers" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_answers_that_do_not_come_are_left_out_and_said(tmp_path: Path) -> None:
     ],
 )
 def test_marks(answer: str, finish: str, final: str | None, right: bool) -> None:
-    found = mark(EvalQuestion("k", "q", "18", "x:1"), StudentAnswer("k", GREEDY, answer, 1, finish))
+    found = grade(EvalQuestion("k", "q", "18", "x:1"), StudentAnswer("k", GREEDY, answer, 1, finish))
     assert (found.final, found.right, found.cut_off) == (final, right, finish == "length")
 
 
@@ -264,7 +266,7 @@ def test_votes() -> None:
 
     votes = [marks("5", "7", "5"), marks("5", "7", "7"), marks("5", "7", None), marks(None, None, None)]
     asked = [EvalQuestion(str(at), "q", "5", "x") for at in range(4)]
-    entry = Grades(asked, [each[0] for each in votes], votes).to_dict(3)["sampled"]
+    entry = Grades(asked, [each[0] for each in votes], votes).score(3).to_dict()["sampled"]
     assert entry["majority"]["value"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
     assert entry["pass@3"]["value"] == 0.75
     assert entry["accuracy"]["value"] == pytest.approx(4 / 12)
@@ -287,34 +289,34 @@ def test_half_lines_and_other_files_of_answers(tmp_path: Path) -> None:
 def test_real_benchmarks_are_read(name: str, count: int) -> None:
     if not (DATA / name).exists():
         pytest.skip(f"{name} is absent")
-    [paper] = questions.read([DATA / name])
+    [paper] = questions.read_questions([DATA / name])
     assert len(paper.questions) == count == len({question.key for question in paper.questions})
     first = paper.questions[0]
     assert first.answer == {"gsm8k/test.jsonl": "18", "math/math.jsonl": r"\left( 3, \frac{\pi}{2} \right)"}[name]
     assert all(
-        mark(q, StudentAnswer(q.key, GREEDY, f"\\boxed{{{q.answer}}}", 1, "stop")).right
+        grade(q, StudentAnswer(q.key, GREEDY, f"\\boxed{{{q.answer}}}", 1, "stop")).right
         for q in paper.questions[:40]
     )
-    [drawn] = questions.read([DATA / name], limit=20, seed=1)
+    [drawn] = questions.read_questions([DATA / name], limit=20, seed=1)
     assert (
-        drawn == questions.read([DATA / name], limit=20, seed=1)[0] != questions.read([DATA / name], limit=20)[0]
+        drawn == questions.read_questions([DATA / name], limit=20, seed=1)[0] != questions.read_questions([DATA / name], limit=20)[0]
     )
     assert (len(drawn.questions), drawn.total) == (20, count)
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"q": "1", "answer": "2"}, r"columns q, answer.*'question', 'problem' or 'prompt'.*rename"),
         ({"question": "1", "reply": "2"}, "a column 'answer'"),
         ({"question": " ", "answer": "2"}, "'question' holds no text"),
         ({"question": "a", "answer": None}, "'answer' holds no text"),
-        ("text", "no JSON object"),
+        ("text", "not a JSON object"),
     ],
 )
-def test_files_in_the_wrong_shape(row: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=told):
-        questions.read([written(tmp_path / "q.jsonl", [row])])
+def test_files_in_the_wrong_shape(row: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        questions.read_questions([written(tmp_path / "q.jsonl", [row])])
 
 
 def test_a_student_without_a_chat_template_needs_plain_questions(tiny: Path, paper: Path, tmp_path: Path) -> None:
@@ -326,26 +328,26 @@ def test_a_student_without_a_chat_template_needs_plain_questions(tiny: Path, pap
     options = {**ASKED, "plain": False}
     with pytest.raises(UsageError, match=r"has no chat template.*--plain"):
         training.evaluate(paper, students=[bare], out=tmp_path / "o", **options)
-    assert training.evaluate(paper, students=[bare], out=tmp_path / "o", **ASKED)["students"]
+    assert training.evaluate(paper, students=[bare], out=tmp_path / "o", **ASKED).students
 
 
 def test_what_cannot_be_evaluated(paper: Path, tiny: Path, tmp_path: Path) -> None:
-    def refused(told: str, **changed: Any) -> None:
+    def refused(message: str, **changed: Any) -> None:
         given = {"students": [tiny], "out": tmp_path / "o", **ASKED, **changed}
-        with pytest.raises(UsageError, match=told):
-            training.evaluate(given.pop("papers", paper), **given)
+        with pytest.raises(UsageError, match=message):
+            training.evaluate(given.pop("questions", paper), **given)
 
-    refused("no student", students=[])
+    refused("there is no student", students=[])
     refused("has no students", arms={"a": []})
-    refused("stands in the arms twice", arms={"a": [tiny], "b": [tiny]})
+    refused("appears in the arms twice", arms={"a": [tiny], "b": [tiny]})
     refused("is named twice", students=[tiny, tiny])
     refused("are called 'tiny'", arms={"tiny": [tiny]})
-    refused("no such file", papers=tmp_path / "nothing.jsonl")
-    refused("is a folder", papers=tmp_path)
-    refused("same questions are named twice", papers=[paper, paper])
-    refused(r"no \{question\}", plain=False, template="Q:")
-    refused("choose one of plain and template", template="{question}")
-    refused("there is no", students=["./nowhere"])
+    refused("no such file", questions=tmp_path / "nothing.jsonl")
+    refused("is a folder", questions=tmp_path)
+    refused("same questions are named twice", questions=[paper, paper])
+    refused(r"no \{question\}", plain=False, question_format="Q:")
+    refused("choose one of plain and question_format", question_format="{question}")
+    refused("does not exist", students=["./nowhere"])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "results.json").write_text('{"kind": "typicality"}')
     refused("results of something else", out=tmp_path / "other")

@@ -18,7 +18,7 @@ from outspoken import training  # noqa: E402
 from outspoken.errors import UndefinedError, UsageError  # noqa: E402
 from outspoken.measure.statistics import wilson  # noqa: E402
 from outspoken.training import accuracy  # noqa: E402
-from outspoken.training.accuracy import compared  # noqa: E402
+from outspoken.training.accuracy import compare_students  # noqa: E402
 from outspoken.training.grading import Grade, Grades  # noqa: E402
 from outspoken.training.questions import EvalQuestion  # noqa: E402
 
@@ -132,7 +132,7 @@ def test_where_questions_add_nothing_it_is_welchs_test_over_the_seeds() -> None:
     assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95), abs=1e-12)
 
 
-def marks(rights: list[bool]) -> list[Grades]:
+def grades(rights: list[bool]) -> list[Grades]:
     asked = [EvalQuestion(str(at), "q", "1", "x") for at in range(len(rights))]
     given: list[Grade | None] = [Grade("1" if right else "2", right, False) for right in rights]
     return [Grades(asked, given, [None] * len(rights))]
@@ -140,23 +140,23 @@ def marks(rights: list[bool]) -> list[Grades]:
 
 def test_every_two_of_arms_and_lone_students_are_compared_and_corrected() -> None:
     rng = np.random.default_rng(1)
-    students = {name: marks(list(rng.random(60) < share)) for name, share in
+    students = {name: grades(list(rng.random(60) < share)) for name, share in
                 {"base": 0.2, "teacher": 0.9, "a1": 0.3, "a2": 0.35, "b1": 0.6, "b2": 0.65}.items()}  # fmt: skip
-    found = compared(["test"], students, {"a": ["a1", "a2"], "b": ["b1", "b2"]}, sampled=False)
-    pairs = [(entry["a"], entry["b"]) for entry in found["comparisons"]]
+    arms, comparisons = compare_students(["test"], students, {"a": ["a1", "a2"], "b": ["b1", "b2"]}, sampled=False)
+    pairs = [(entry.a, entry.b) for entry in comparisons]
     assert pairs == [
         ("a", "b"), ("a", "base"), ("a", "teacher"), ("b", "base"), ("b", "teacher"), ("base", "teacher"),
     ]  # fmt: skip
-    tests = {pair: entry["test"] for pair, entry in zip(pairs, found["comparisons"], strict=True)}
+    tests = {pair: entry.test for pair, entry in zip(pairs, comparisons, strict=True)}
     assert tests["base", "teacher"] == "McNemar, exact"
     assert tests["a", "base"].startswith("Welch's t")
-    raw, corrected = ([entry[name] for entry in found["comparisons"]] for name in ("p", "p_holm"))
+    raw, corrected = ([getattr(entry, name) for entry in comparisons] for name in ("p", "p_holm"))
     smallest = int(np.argmin(raw))
     assert corrected[smallest] == pytest.approx(min(1, 6 * raw[smallest]))
     assert all(after >= before for before, after in zip(raw, corrected, strict=True))
-    arm = found["arms"][0]
-    assert arm["students"] == ["a1", "a2"]
-    assert arm["results"]["test"]["greedy"]["value"] == pytest.approx(
+    arm = arms[0]
+    assert arm.students == ("a1", "a2")
+    assert arm.results["test"]["greedy"].value == pytest.approx(
         np.mean([students[name][0].right() for name in ("a1", "a2")])
     )
 
@@ -182,9 +182,9 @@ def test_arms_of_real_folders(tmp_path: Path) -> None:
         arms={"arm": ["二", sources["s1"]]},
         out=tmp_path / "o",
     )
-    assert [entry["name"] for entry in found["students"]] == ["top", "二", sources["s1"]]
-    assert found["arms"][0]["results"]["q"]["greedy"]["value"] == pytest.approx(5 / 12)
-    assert [(entry["a"], entry["b"]) for entry in found["comparisons"]] == [("arm", "top")]
+    assert [entry.name for entry in found.students] == ["top", "二", sources["s1"]]
+    assert found.arms[0].results["q"]["greedy"].value == pytest.approx(5 / 12)
+    assert [(entry.a, entry.b) for entry in found.comparisons] == [("arm", "top")]
     with pytest.raises(UsageError, match="an arm and a student are called"):
         training.evaluate(
             paper, students={"arm": sources["s3"]}, arms={"arm": [sources["s1"]]}, out=tmp_path / "p"

@@ -15,8 +15,8 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.checking.final_answer import FinalAnswer, find_final
-from outspoken.checking.maths import Checker, final_answer, groups, quick, same_answer
+from outspoken.checking.answer_extraction import FinalAnswer, find_final
+from outspoken.checking.maths import Checker, final_answer, answer_groups, compare_quickly, same_answer
 from outspoken.checking.numbers import read_number, tidy
 from outspoken.errors import UsageError
 
@@ -71,7 +71,7 @@ def test_any_text_is_read_or_not(text: str) -> None:
     found = final_answer(text)
     assert found is None or found.strip()
     read_number(tidy(text))
-    assert quick(text, text) in (True, False, None)
+    assert compare_quickly(text, text) in (True, False, None)
 
 
 def test_a_hostile_text_takes_no_time() -> None:
@@ -85,7 +85,7 @@ def test_a_hostile_text_takes_no_time() -> None:
     ):
         final_answer(text)
     for text in ("(" * 900, "{" * 900, "1," * 450, "1 " * 450, "\\frac" * 180, "٣" * 900):
-        quick(text, text + "1")
+        compare_quickly(text, text + "1")
     assert time.perf_counter() - began < 5
 
 
@@ -143,8 +143,8 @@ DIFFERENT = {
 @pytest.mark.parametrize(("expected", "given"), SAME.values(), ids=SAME.keys())
 def test_the_same_without_a_process(expected: str, given: str) -> None:
     if "(C)" not in expected:
-        assert quick(expected, given) is True
-        assert quick(given, expected) is True
+        assert compare_quickly(expected, given) is True
+        assert compare_quickly(given, expected) is True
     assert same_answer(expected, given) is True
 
 
@@ -161,8 +161,8 @@ def test_decimals_are_compared_exactly(one: int, other: int, places: int) -> Non
         text = f"{int(digits[: len(digits) - places]):,}" + ("." + digits[-places:] if places else "")
         return ("-" if value < 0 else "") + text
 
-    assert quick(written(one), written(one)) is True
-    assert quick(written(one), written(other)) is (one == other)
+    assert compare_quickly(written(one), written(one)) is True
+    assert compare_quickly(written(one), written(other)) is (one == other)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -246,7 +246,7 @@ def test_from_threads() -> None:
     for thread in threads:
         thread.join()
     assert found == [True] * 4
-    assert groups(["a", "b", "a"]) == [0, 1, 0]
+    assert answer_groups(["a", "b", "a"]) == [0, 1, 0]
 
 
 def test_bounds_that_cannot_be() -> None:
@@ -264,7 +264,7 @@ def test_gsm8k_is_read_whole() -> None:
     finals = [final_answer(answer) for answer in answers]
     for answer, final in zip(answers, finals, strict=True):
         assert final == answer.rpartition("#### ")[2]
-        assert quick(answer.rpartition("#### ")[2], f"${float(final.replace(',', '')):,.2f}") is True
+        assert compare_quickly(answer.rpartition("#### ")[2], f"${float(final.replace(',', '')):,.2f}") is True
     assert time.perf_counter() - began < 10
 
 
@@ -276,4 +276,4 @@ async def test_answers_of_math_are_themselves_and_not_each_other(checker: Checke
     answers = [json.loads(line)["answer"] for line in path.read_text("utf-8").splitlines()][:150]
     for answer in answers:
         assert final_answer(rf"We see that $x > 3$ in 2 cases, hence $\boxed{{{answer}}}$.") == answer.strip()
-        assert quick(answer, f"${answer}$") is True
+        assert compare_quickly(answer, f"${answer}$") is True

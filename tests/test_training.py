@@ -22,7 +22,9 @@ pytest.importorskip("peft")
 
 from outspoken import training  # noqa: E402
 from outspoken.errors import OutputError, OutspokenError, StoppedError, UsageError  # noqa: E402
-from outspoken.training import base_models, curve  # noqa: E402
+from outspoken.training import base_models, loss_page  # noqa: E402
+from outspoken.training.record import BaseEntry, StepLoss, TrainingRecord  # noqa: E402
+from outspoken.training.training_data import DataSummary  # noqa: E402
 
 SMALL: dict[str, Any] = {"batch_size": 4, "dtype": "float32", "learning_rate": 3e-3, "threads": 1}
 
@@ -60,15 +62,16 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 def test_it_learns_and_leaves_what_can_be_used(tiny: Path, sums: Path, tmp_path: Path, capfd: Any) -> None:
-    told: list[tuple[int, int, float | None]] = []
+    reported: list[tuple[int, int, float | None]] = []
     out = tmp_path / "学生"
-    found = training.train(sums, out=out, model=tiny, epochs=4, progress=lambda *at: told.append(at), **SMALL)
+    found = training.train(sums, out=out, model=tiny, epochs=4, progress=lambda *at: reported.append(at), **SMALL)
     assert found.losses[-1] < found.losses[0] - 2
-    assert [step for step, _, _ in told] == list(range(25))
-    assert told[-1][1] == 24
+    assert [step for step, _, _ in reported] == list(range(25))
+    assert reported[-1][1] == 24
     assert sorted(path.name for path in out.iterdir()) == ["loss.html", "loss.png", "model", "training.json"]
     document = json.loads((out / "training.json").read_text(encoding="utf-8"))
-    assert document == found.document
+    assert document == found.record.to_dict()
+    assert training.TrainingRecord.from_dict(document) == found.record
     assert document["data"]["examples"] == 24
     assert document["steps"] == 24 == len(document["losses"])
     assert document["settings"]["seed"] == 0
@@ -77,15 +80,15 @@ def test_it_learns_and_leaves_what_can_be_used(tiny: Path, sums: Path, tmp_path:
     # Every epoch goes over every token once.
     assert document["tokens"] == 4 * document["data"]["tokens"]
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
-    assert "http" not in str(found.document["losses"])
+    assert "http" not in str(found.record.losses)
     assert any(not torch.equal(new, weights(tiny)[name]) for name, new in weights(out / "model").items())
     assert capfd.readouterr().out == ""
     # A finished one is not trained again, and says so.
     again = training.train(sums, out=out, model=tiny, epochs=4, **SMALL)
-    assert again.before
-    assert again.document == found.document
+    assert again.trained_before
+    assert again.record == found.record
     # What it has learned is a student itself.
-    assert base_models.find(out).folder == str(out / "model")
+    assert base_models.find_weights(out).folder == str(out / "model")
 
 
 def test_the_loss_is_that_of_the_answers_tokens_alone(tiny: Path, tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(tiny: Path, tmp_path: Path
         total += float(torch.nn.functional.cross_entropy(logits, torch.tensor(after), reduction="sum"))
         count += len(after)
     assert found.losses[0] == pytest.approx(total / count, rel=1e-4)
-    assert found.document["data"]["tokens_learned"] == count
+    assert found.record.data.tokens_learned == count
 
 
 def test_batches_that_are_added_up_are_one_step(tiny: Path, sums: Path, tmp_path: Path) -> None:
@@ -157,30 +160,30 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     # Half a checkpoint, as a kill within the writing leaves it, is no checkpoint.
     (checkpoints / "checkpoint-12").mkdir()
     options = {**SMALL, "max_steps": 14, "save_every": 4, "lora": how == "lora", "lora_dropout": 0.1}
-    told: list[int] = []
+    reported: list[int] = []
     resumed = training.train(
-        sums, out=tmp_path / "killed", model=tiny, progress=lambda step, *_: told.append(step), **options
+        sums, out=tmp_path / "killed", model=tiny, progress=lambda step, *_: reported.append(step), **options
     )
-    assert told == list(range(8, 15))
+    assert reported == list(range(8, 15))
     whole = training.train(sums, out=tmp_path / "whole", model=tiny, **options)
     assert resumed.losses == pytest.approx(whole.losses, rel=1e-5)
-    assert resumed.document["tokens"] == whole.document["tokens"]
+    assert resumed.record.tokens == whole.record.tokens
     for name, tensor in weights(tmp_path / "whole" / "model").items():
         assert torch.allclose(tensor, weights(tmp_path / "killed" / "model")[name], atol=1e-6), name
     assert not checkpoints.exists()
 
 
 def test_a_stop_writes_a_checkpoint_and_other_settings_are_refused(tiny: Path, sums: Path, tmp_path: Path) -> None:
-    out, told = tmp_path / "out", []
+    out, reported = tmp_path / "out", []
 
     def go(stopped: Callable[[], bool] | None = None, **changed: Any) -> Any:
         options = {**SMALL, "max_steps": 6, **changed}
         return training.train(
-            sums, out=out, model=tiny, stopped=stopped, progress=lambda step, *_: told.append(step), **options
+            sums, out=out, model=tiny, stopped=stopped, progress=lambda step, *_: reported.append(step), **options
         )
 
-    with pytest.raises(StoppedError, match=r"step 3 of 6.*goes on from there"):
-        go(stopped=lambda: told[-1] >= 2 if told else False)
+    with pytest.raises(StoppedError, match=r"step 3 of 6.*continues from there"):
+        go(stopped=lambda: reported[-1] >= 2 if reported else False)
     with pytest.raises(UsageError, match=r"seed was 0, now 5.*--overwrite"):
         go(seed=5)
     sums_before = sums.read_text()
@@ -188,13 +191,13 @@ def test_a_stop_writes_a_checkpoint_and_other_settings_are_refused(tiny: Path, s
     with pytest.raises(UsageError, match="data was"):
         go()
     sums.write_text(sums_before)
-    told.clear()
-    assert go(save_every=100).document["steps"] == 6
-    assert told[0] == 3
+    reported.clear()
+    assert go(save_every=100).record.steps == 6
+    assert reported[0] == 3
     with pytest.raises(UsageError, match="seed was 0, now 5"):
         go(seed=5)
     other = training.train(sums, out=out, model=tiny, overwrite=True, **{**SMALL, "max_steps": 1, "seed": 5})
-    assert other.document["steps"] == 1
+    assert other.record.steps == 1
 
 
 def test_an_interrupt_is_a_stop(tiny: Path, sums: Path, tmp_path: Path) -> None:
@@ -236,12 +239,12 @@ def test_bfloat16_learns_the_same_and_writes_half(tiny: Path, sums: Path, tmp_pa
 def test_dpo_comes_to_prefer_what_was_chosen(tiny: Path, tmp_path: Path) -> None:
     rows = [{"prompt": f"Q: {a}?\nA:", "chosen": " yes", "rejected": " no, إطلاقا"} for a in range(12)]
     data = written(tmp_path / "pairs.jsonl", rows)
-    found = training.train(data, out=tmp_path / "o", model=tiny, method="dpo", epochs=3, **SMALL)
-    first, last = found.document["losses"][0], found.document["losses"][-1]
-    assert first["loss"] == pytest.approx(0.6931, abs=1e-3)
-    assert last["loss"] < 0.5
-    assert last["margin"] > 0
-    assert last["preferred"] == 1
+    found = training.train(data, out=tmp_path / "o", model=tiny, objective="dpo", epochs=3, **SMALL)
+    first, last = found.record.losses[0], found.record.losses[-1]
+    assert first.loss == pytest.approx(0.6931, abs=1e-3)
+    assert last.loss < 0.5
+    assert last.margin > 0
+    assert last.preferred == 1
     assert "preference" in (tmp_path / "o" / "loss.html").read_text(encoding="utf-8")
 
 
@@ -277,30 +280,30 @@ def test_bad_input_leaves_an_earlier_student_alone(tiny: Path, sums: Path, tmp_p
     assert weights(found.model)
 
 
-def test_a_disk_that_is_too_small_is_told_before(
+def test_a_disk_that_is_too_small_is_an_error_before_training(
     tiny: Path, sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("outspoken.training.folder.shutil.disk_usage", lambda _: usage(10, 9, 2**20))
+    monkeypatch.setattr("outspoken.io.disk.shutil.disk_usage", lambda _: usage(10, 9, 2**20))
     with pytest.raises(OutputError, match="make room"):
         training.train(sums, out=tmp_path / "o", model=tiny, **SMALL)
     # With room made, the same command works.
     monkeypatch.undo()
-    assert training.train(sums, out=tmp_path / "o", model=tiny, **{**SMALL, "max_steps": 1}).document["steps"] == 1
+    assert training.train(sums, out=tmp_path / "o", model=tiny, **{**SMALL, "max_steps": 1}).record.steps == 1
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
-        (OSError(28, "No space left on device"), "No space left on device.*the same command goes on"),
+        (OSError(28, "No space left on device"), "No space left on device.*the same command continues"),
         (RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed"), "cannot be written"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "lower --batch-size"),
     ],
 )
 def test_a_full_disk_or_memory_while_it_trains(
-    error: Exception, told: str, tiny: Path, sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, message: str, tiny: Path, sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from outspoken.training import trainers
 
@@ -309,11 +312,11 @@ def test_a_full_disk_or_memory_while_it_trains(
 
     with monkeypatch.context() as broken:
         broken.setattr(trainers._Sft, "_save_optimizer_and_scheduler", fail)
-        with pytest.raises(OutspokenError, match=told):
+        with pytest.raises(OutspokenError, match=message):
             training.train(sums, out=tmp_path / "o", model=tiny, max_steps=3, save_every=1, **SMALL)
     # The half that it left is no checkpoint, and the same call goes on.
     found = training.train(sums, out=tmp_path / "o", model=tiny, max_steps=3, save_every=1, **SMALL)
-    assert found.document["steps"] == 3
+    assert found.record.steps == 3
 
 
 def test_two_cannot_train_into_one_folder(tiny: Path, sums: Path, tmp_path: Path) -> None:
@@ -321,7 +324,7 @@ def test_two_cannot_train_into_one_folder(tiny: Path, sums: Path, tmp_path: Path
         if step == 1:
             training.train(sums, out=tmp_path / "o", model=tiny, **SMALL)
 
-    with pytest.raises(UsageError, match="another process is training"):
+    with pytest.raises(UsageError, match="another process is writing"):
         training.train(sums, out=tmp_path / "o", model=tiny, progress=second, **{**SMALL, "max_steps": 2})
 
 
@@ -331,35 +334,37 @@ def test_a_loss_that_is_no_number_ends_it(tiny: Path, sums: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"method": "rl"}, "unknown method"),
+        ({"objective": "rl"}, "unknown objective"),
         ({"learning_rat": 1}, "did you mean 'learning_rate'"),
         ({"batch_size": 0}, "batch_size must be a whole number from 1 on"),
         ({"epochs": 0}, "epochs must be a number above 0"),
         ({"warmup": 1.0}, "at least 0 and below 1"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
-        ({"method": "dpo", "packing": True}, "packing is for sft"),
+        ({"objective": "dpo", "packing": True}, "packing is for sft"),
     ],
 )
-def test_settings_that_cannot_be(options: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_settings_that_cannot_be(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         training.train("x.jsonl", out=tmp_path / "o", **options)
 
 
 def test_the_page_holds_text_of_the_data_as_text() -> None:
-    document = {
-        "version": "0",
-        "settings": {"method": "sft"},
-        "data": {"source": "<script>alert(1)</script>", "examples": 1},
-        "base": {"name": "مدل 🙂"},
-        "versions": {},
-        "device": "cpu",
-        "seconds": 1,
-        "tokens": 1,
-        "losses": [{"step": step, "loss": 1 / step} for step in range(1, 5000)],
-    }
-    page = curve.render(document)
+    record = TrainingRecord(
+        version="0",
+        created="",
+        settings={"objective": "sft"},
+        data=DataSummary("<script>alert(1)</script>", "", examples=1),
+        base=BaseEntry("مدل 🙂", ""),
+        versions={},
+        device="cpu",
+        steps=4999,
+        seconds=1,
+        tokens=1,
+        losses=tuple(StepLoss(step, 1 / step, 0.0, 1) for step in range(1, 5000)),
+    )
+    page = loss_page.render(record)
     assert "<script>alert(1)" not in page
     assert "مدل 🙂" in page
     assert len(page) < 1_500_000
@@ -370,4 +375,4 @@ def test_the_embedded_model_learns_in_a_few_steps(sums: Path, tmp_path: Path) ->
     begun = time.monotonic()
     found = training.train(sums, out=tmp_path / "o", max_steps=3, batch_size=4, learning_rate=1e-4, warmup=0)
     assert found.losses[-1] < found.losses[0], f"{found.losses} in {time.monotonic() - begun:.0f} s"
-    assert found.document["base"]["name"] == "local/smollm2"
+    assert found.record.base.name == "local/smollm2"

@@ -17,6 +17,7 @@ from pathlib import Path
 from outspoken.batch.settings import RunSettings
 from outspoken.methods.table import METHODS
 from outspoken.settings import Settings
+from outspoken.training.settings import EvalSettings, TrainSettings
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = ROOT / "src/outspoken/_options.py"
@@ -26,6 +27,8 @@ CALL, RUN = (Settings,), (Settings, RunSettings)
 DOCUMENTED = {
     "src/outspoken/api.py": {"verbalize": CALL, "averbalize": CALL, "stream": CALL, "astream": CALL},
     "src/outspoken/batch/memory.py": {"run": RUN, "arun": RUN},
+    "src/outspoken/training/fitting.py": {"train": (TrainSettings,)},
+    "src/outspoken/training/evaluation.py": {"evaluate": (EvalSettings,)},
     "src/outspoken/measure/api.py": {"compare": CALL, "acompare": CALL},
 }
 """The functions whose docstrings end with a table of options, by file."""
@@ -48,7 +51,7 @@ from typing import Any, Literal, TypedDict
 
 from outspoken.methods.table import Method
 
-__all__ = ["CallOptions", "MethodName", "Options", "RunOptions"]
+__all__ = ["CallOptions", "EvalOptions", "MethodName", "Options", "RunOptions", "TrainOptions"]
 
 {literal}
 
@@ -66,7 +69,17 @@ class Options(CallOptions, total=False):
 class RunOptions(Options, total=False):
     """The options of a run: those of each call, and those of `RunSettings`."""
 
-{fields_of(RunSettings, names_of(RunSettings))}'''
+{fields_of(RunSettings, names_of(RunSettings))}
+
+class TrainOptions(TypedDict, total=False):
+    """The options of a training; see `TrainSettings`."""
+
+{fields_of(TrainSettings, names_of(TrainSettings))}
+
+class EvalOptions(TypedDict, total=False):
+    """The options of an evaluation; see `EvalSettings`."""
+
+{fields_of(EvalSettings, names_of(EvalSettings))}'''
 
 
 def names_of(settings: type) -> list[str]:

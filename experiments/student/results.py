@@ -35,16 +35,16 @@ def folder(out: Path, arm: str, seed: int) -> Path:
 def marked(questions: Path, evaluation: Path) -> list[int]:
     """1 and 0 for the greedy answer to each question, in their order."""
     from outspoken.training.answer_files import GREEDY, AnswerFile
-    from outspoken.training.grading import mark
-    from outspoken.training.questions import read
+    from outspoken.training.grading import grade
+    from outspoken.training.questions import read_questions
 
     (file,) = (evaluation / "answers").glob("*.jsonl")
     answers = AnswerFile(file)
     right = []
-    for question in read([questions])[0].questions:
+    for question in read_questions([questions])[0].questions:
         answer = answers.get(question.key, GREEDY)
         assert answer is not None
-        right.append(int(mark(question, answer).right))
+        right.append(int(grade(question, answer).right))
     return right
 
 

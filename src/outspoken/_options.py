@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from outspoken.methods.table import Method
 
-__all__ = ["CallOptions", "MethodName", "Options", "RunOptions"]
+__all__ = ["CallOptions", "EvalOptions", "MethodName", "Options", "RunOptions", "TrainOptions"]
 
 MethodName = Literal["direct", "direct-cot", "sequence", "multi-turn", "vs-standard", "vs-cot", "vs-multi"]
 
@@ -52,3 +52,48 @@ class RunOptions(Options, total=False):
     budget_usd: float | None
     max_seconds: float | None
     prices: str | Path | None
+
+
+class TrainOptions(TypedDict, total=False):
+    """The options of a training; see `TrainSettings`."""
+
+    objective: Literal["sft", "dpo"]
+    lora: bool
+    epochs: float
+    max_steps: int | None
+    learning_rate: float | None
+    batch_size: int
+    gradient_accumulation: int
+    max_length: int
+    warmup: float
+    schedule: Literal["linear", "cosine", "constant"]
+    weight_decay: float
+    seed: int
+    dtype: Literal["auto", "bfloat16", "float32"]
+    lora_rank: int
+    lora_alpha: float
+    lora_dropout: float
+    beta: float
+    save_every: int | None
+    threads: int | None
+    packing: bool
+    recompute: bool
+
+
+class EvalOptions(TypedDict, total=False):
+    """The options of an evaluation; see `EvalSettings`."""
+
+    limit: int | None
+    random: bool
+    samples: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    batch_size: int
+    plain: bool
+    question_format: str | None
+    instruction: str | None
+    stop: tuple[str, ...]
+    seed: int
+    dtype: Literal["auto", "bfloat16", "float32"]
+    threads: int | None

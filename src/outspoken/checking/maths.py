@@ -19,13 +19,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from outspoken.checking.final_answer import final_answer
+from outspoken.checking.answer_extraction import final_answer
 from outspoken.checking.numbers import LONGEST, is_words, read_number, same_number, tidy
 from outspoken.engine.background_loop import run as run_sync
 from outspoken.errors import MissingExtraError, OutspokenError, UsageError
 from outspoken.same_text import text_key
 
-__all__ = ["Checker", "final_answer", "groups", "quick", "same_answer"]
+__all__ = ["Checker", "final_answer", "answer_groups", "compare_quickly", "same_answer"]
 
 _WORKER = Path(__file__).with_name("_maths_worker.py")
 _START = 120.0
@@ -53,7 +53,7 @@ class Checker:
 
         An equation such as x = 5 is the answer 5, but 5 is not the answer to "which equation".
         """
-        found = quick(expected, given)
+        found = compare_quickly(expected, given)
         if found is not None:
             return found
         pair = (tidy(expected), tidy(given))
@@ -118,7 +118,7 @@ class Checker:
         return bool(json.loads(line))
 
 
-def quick(expected: str, given: str) -> bool | None:
+def compare_quickly(expected: str, given: str) -> bool | None:
     """Whether two answers are the same, where their text or their numbers tell; None where mathematics has to."""
     if len(expected) > LONGEST or len(given) > LONGEST:
         return expected.strip() == given.strip()
@@ -137,11 +137,11 @@ def quick(expected: str, given: str) -> bool | None:
 
 def same_answer(expected: str, given: str) -> bool | None:
     """`Checker.same` for callers that are not asynchronous; the processes are shared by all of them."""
-    found = quick(expected, given)
+    found = compare_quickly(expected, given)
     return found if found is not None else run_sync(_shared(os.getpid()).same(expected, given))
 
 
-def groups(answers: Sequence[str]) -> list[int]:
+def answer_groups(answers: Sequence[str]) -> list[int]:
     """`Checker.groups` for callers that are not asynchronous."""
     return run_sync(_shared(os.getpid()).groups(answers))
 

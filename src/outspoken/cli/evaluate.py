@@ -1,20 +1,24 @@
-"""`outspoken evaluate`: students answer questions, and what they know is compared."""
+"""`outspoken evaluate`: students answer questions, and their accuracies are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outspoken.cli.common import command, console, note, print_json, with_settings
-from outspoken.cli.options import Debug, Json, Offline
+from outspoken.cli.options import Debug, Json, Offline, Overwrite, Quiet, several
 from outspoken.errors import StoppedError, UsageError
+from outspoken.report.format import NONE, p_value, percent, with_interval
 from outspoken.training.settings import EvalSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from outspoken.measure.statistics import Estimate
+    from outspoken.training.evaluation_result import ArmResult, ArmScore, Evaluation, StudentComparison
 
 __all__ = ["evaluate"]
 
@@ -32,116 +36,139 @@ def evaluate(
             help='Files in the shape of GSM8K, of MATH, or {"prompt", "answer"}, as JSON lines or Parquet.',
         ),
     ],
-    out: Annotated[Path, typer.Option(help="A folder for results.json and the answers.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="A folder for results.json and the answers.", file_okay=False)
+    ],
     student: Annotated[
         list[str] | None,
         typer.Option(
             "--student",
-            help="Whom to ask, or NAME=whom: what `outspoken train` wrote, local/smollm2, a folder that "
-            "transformers reads, a name of the hub, or any model that answers; may be given several times.",
+            help="Model to evaluate, or NAME=model: what `outspoken train` wrote, local/smollm2, a folder that "
+            "transformers reads, a name of the hub, or any model that answers. For several, repeat the option or "
+            "separate them by commas.",
         ),
     ] = None,
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="NAME=dir1,dir2,…: students that differ by their seed alone, taken together."),
+        typer.Option("--arm", help="NAME=dir1,dir2,…: students that differ by their seed only, taken together."),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Ask the bare question, without the chat template.")
+        bool, typer.Option("--plain", help="Ask the plain question, without the chat template.")
     ] = False,
     stop: Annotated[
-        list[str] | None, typer.Option("--stop", help=r"A text at which an answer ends; \n is a line's end.")
+        list[str] | None,
+        typer.Option("--stop", help=r"A text at which an answer ends; \n is a line break. Repeat it for several."),
     ] = None,
-    draw: Annotated[
-        bool, typer.Option("--draw", help="With --limit, draw the questions at random by --seed.")
+    random: Annotated[
+        bool, typer.Option("--random", help="With --limit, choose the questions at random, by --seed.")
     ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Ask students the questions of files: how many each answers right, how sure that is, and who is better.
 
-    Answers are kept in --out as they come; the same command goes on where it was stopped.
+    Answers are kept in --out as they arrive; the same command continues where it was stopped.
 
     Example: outspoken evaluate test.jsonl --student local/smollm2 --student trained=student --out results
     """
     from outspoken import training
     from outspoken.cli.measure_tables import working
 
-    given = {**options, **({"plain": True} if plain else {}), **({"draw": True} if draw else {})}
+    options |= {name: True for name, on in (("plain", plain), ("random", random)) if on}
     if stop:
-        given["stop"] = tuple(text.replace("\\n", "\n") for text in stop)
-    if "template" in given:
-        given["template"] = given["template"].replace("\\n", "\n")
+        options["stop"] = tuple(text.replace("\\n", "\n") for text in stop)
+    if "question_format" in options:
+        options["question_format"] = options["question_format"].replace("\\n", "\n")
     try:
         with working() as progress:
-            document = training.evaluate(
+            result = training.evaluate(
                 questions,
-                students=_students(student or []),
+                students=_students(several(student, "--student")),
                 arms=dict(map(_arm, arm or [])),
                 out=out,
+                overwrite=overwrite,
                 offline=offline,
-                progress=progress,
-                **given,
+                progress=_noting_earlier_answers(progress, out),
+                **options,
             )
     except StoppedError as error:
         note(str(error))
         raise typer.Exit(_INTERRUPTED) from error
     if json:
-        print_json(document)
+        print_json(result.to_dict())
     else:
-        _show(document)
+        _show(result)
         note(f"all figures: {out / 'results.json'}; the answers: {out / 'answers'}")
-    for warning in document["warnings"]:
+    for warning in result.warnings:
         note(f"note: {warning}", style="yellow")
-    if document["unanswered"]:
+    if result.unanswered:
         raise typer.Exit(_PARTLY)
 
 
-def _students(given: Sequence[str]) -> dict[str, str] | list[str]:
-    """As they are, or by the names that they were given."""
-    pairs = [_named(each) for each in given]
+def _noting_earlier_answers(
+    progress: Callable[[str, int, int], None], out: Path
+) -> Callable[[str, int, int], None]:
+    """`progress`, with a note when a student already has answers from an earlier call."""
+    started: set[str] = set()
+
+    def report(what: str, done: int, total: int) -> None:
+        if what.startswith("asking ") and what not in started:
+            started.add(what)
+            if done:
+                note(f"continuing: {out} has {done:,} of {total:,} answers of {what.removeprefix('asking ')}")
+        progress(what, done, total)
+
+    return report
+
+
+def _students(values: Sequence[str]) -> dict[str, str] | list[str]:
+    """The sources in a list, or by name if any has one."""
+    pairs = [_named(value) for value in values]
     if all(name is None for name, _ in pairs):
         return [source for _, source in pairs]
     named = {source if name is None else name: source for name, source in pairs}
     if len(named) < len(pairs):
-        raise UsageError("two students have one name: name each NAME=SOURCE otherwise")
+        raise UsageError("two students have one name: give one of them another NAME=SOURCE")
     return named
 
 
-def _named(given: str) -> tuple[str | None, str]:
-    """NAME=SOURCE; a folder or an address may hold a = of its own."""
-    name, equals, source = given.partition("=")
-    if not equals or Path(given).exists() or "/" in name or ":" in name:
-        return None, given
+def _named(value: str) -> tuple[str | None, str]:
+    """The name and source of NAME=SOURCE; a folder or an address may contain an equals sign too."""
+    name, equals, source = value.partition("=")
+    if not equals or Path(value).exists() or "/" in name or ":" in name:
+        return None, value
     return name, source
 
 
-def _arm(given: str) -> tuple[str, list[str]]:
-    name, _, members = given.partition("=")
+def _arm(value: str) -> tuple[str, list[str]]:
+    name, _, members = value.partition("=")
     sources = [member for member in members.split(",") if member]
     if not name or not sources:
-        raise UsageError(f"--arm {given!r} must read NAME=dir1,dir2,…")
+        raise UsageError(f"--arm {value!r} must read NAME=dir1,dir2,…")
     return name, sources
 
 
-def _show(document: Mapping[str, Any]) -> None:
+def _show(result: Evaluation) -> None:
     screen = console()
-    for paper in document["papers"]:
-        screen.print(f"{paper['name']}: {paper['questions']:,} of {paper['of']:,} questions", style="bold")
-        _accuracies(screen, document, paper["name"])
-        _differences(screen, [each for each in document["comparisons"] if each["paper"] == paper["name"]])
+    for file in result.files:
+        screen.print(f"{file.name}: {file.questions:,} of {file.of:,} questions", style="bold")
+        _show_accuracies(screen, result, file.name)
+        _show_differences(screen, [each for each in result.comparisons if each.file == file.name])
         screen.print()
     screen.print(
-        "In brackets, 95 % intervals: of a student's greedy answers Wilson's, else from resampling questions; of "
-        "an arm, for other seeds and other questions. p is corrected by Holm's method.",
+        "In brackets, 95 % intervals: Wilson's for a student's greedy answers, otherwise from resampling "
+        "questions; for an arm, over other seeds and other questions. p is corrected by Holm's method.",
         style="dim",
     )
 
 
-def _accuracies(screen: Console, document: Mapping[str, Any], paper: str) -> None:
+def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
     from rich.table import Table
 
-    samples = document["settings"]["samples"]
+    samples = result.settings["samples"]
     columns = [
         "",
         "greedy",
@@ -152,57 +179,52 @@ def _accuracies(screen: Console, document: Mapping[str, Any], paper: str) -> Non
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for at, column in enumerate(columns):
         table.add_column(column, justify="right" if at else "left", overflow="fold")
-    for entry in document["students"]:
-        found = entry["results"][paper]
-        greedy, sampled = found.get("greedy"), found.get("sampled")
-        cells = [_percent(greedy and greedy["accuracy"])]
+    for student in result.students:
+        score = student.results[file]
+        greedy, sampled = score.greedy, score.sampled
+        cells = [_percent(None if greedy is None else greedy.accuracy)]
         if samples:
-            cells += [_percent(sampled and sampled[name]) for name in ("accuracy", f"pass@{samples}", "majority")]
-        both = [part for part in (greedy, sampled) if part]
-        cells += [f"{sum(part[name] for part in both):,}" for name in ("without_final", "cut_off")]
-        table.add_row(entry["name"], *cells)
-    for entry in document["arms"]:
-        found = entry["results"].get(paper, {})
-        cells = [_percent(found.get("greedy")), *([_percent(found.get("sampled")), "", ""] if samples else [])]
-        table.add_row(f"{entry['name']} ({len(entry['students'])} seeds)", *cells, "", "", style="bold")
+            figures = sampled and (sampled.accuracy, sampled.pass_at_n, sampled.majority)
+            cells += map(_percent, figures or (None, None, None))
+        counts = [part.counts for part in (greedy, sampled) if part]
+        cells += [f"{sum(each.without_final for each in counts):,}", f"{sum(each.cut_off for each in counts):,}"]
+        table.add_row(student.name, *cells)
+    for arm in result.arms:
+        scores = arm.results.get(file, {})
+        cells = [_percent(scores.get("greedy")), *([_percent(scores.get("sampled")), "", ""] if samples else [])]
+        table.add_row(f"{arm.name} ({len(arm.students)} seeds)", *cells, "", "", style="bold")
     screen.print(table)
-    for text in dict.fromkeys(_notes(document["arms"], paper)):
+    for text in dict.fromkeys(_notes(result.arms, file)):
         note(f"note: {text}", style="yellow")
 
 
-def _notes(arms: Sequence[Mapping[str, Any]], paper: str) -> Iterator[str]:
-    for entry in arms:
-        for score in entry["results"].get(paper, {}).values():
-            if score["note"]:
-                yield f"{entry['name']}: {score['note']}"
+def _notes(arms: Sequence[ArmResult], file: str) -> Iterator[str]:
+    for arm in arms:
+        for score in arm.results.get(file, {}).values():
+            if score.note:
+                yield f"{arm.name}: {score.note}"
 
 
-def _differences(screen: Console, comparisons: Sequence[Mapping[str, Any]]) -> None:
+def _show_differences(screen: Console, comparisons: Sequence[StudentComparison]) -> None:
     from rich.table import Table
 
     if not comparisons:
         return
     table = Table("", "difference, points", "p (Holm)", "test", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for each in comparisons:
-        p = each["p_holm"]
+        points = (None if value is None else 100 * value for value in (each.difference, each.low, each.high))
         table.add_row(
-            f"{each['a']} − {each['b']}" + (", sampled" if each["measure"] == "sampled" else ""),
-            _points(each),
-            "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}",
-            each["test"],
+            f"{each.a} − {each.b}" + (", sampled" if each.measure == "sampled" else ""),
+            with_interval(*points, plus=True),
+            p_value(each.p_holm),
+            each.test,
         )
     screen.print(table)
 
 
-def _percent(figure: Mapping[str, Any] | None) -> str:
+def _percent(figure: Estimate | ArmScore | None) -> str:
     if figure is None:
-        return "–"
-    value = f"{100 * figure['value']:.1f} %"
-    if figure["low"] is None:
-        return value
-    return f"{value} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
-
-
-def _points(each: Mapping[str, Any]) -> str:
-    value = f"{100 * each['difference']:+.1f}"
-    return value if each["low"] is None else f"{value} [{100 * each['low']:+.1f}, {100 * each['high']:+.1f}]"
+        return NONE
+    if figure.low is None or figure.high is None:
+        return percent(figure.value)
+    return f"{percent(figure.value)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"

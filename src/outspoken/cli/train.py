@@ -1,9 +1,10 @@
-"""`outspoken train`: a student is fitted to data."""
+"""`outspoken train`: fit a student to data."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import command, console, note, print_json, with_settings
-from outspoken.cli.options import Debug, Json, Offline
+from outspoken.cli.options import QUIET, Debug, Json, Offline, Overwrite, Quiet
 from outspoken.errors import StoppedError, UsageError
 from outspoken.models import DEFAULT
+from outspoken.report.format import count, duration, number
 from outspoken.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from outspoken.training.fitting import Progress, TrainedStudent
+    from outspoken.training.training_data import DataSummary
 
 __all__ = ["train"]
 
@@ -38,22 +41,18 @@ def train(
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="A folder for the model, the loss curve and training.json.", file_okay=False)
+        Path,
+        typer.Option("--out", help="A folder for the model, the loss curve and training.json.", file_okay=False),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="What to start from: local/smollm2, a GGUF file, a folder that transformers reads, or a name of "
-            "the hub."
+            "--model",
+            help="The model to start from: local/smollm2, a GGUF file, a folder that transformers reads, or a "
+            "name of the hub.",
         ),
     ] = DEFAULT,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method", "-m", help="sft: learn the answers; dpo: learn which of two is preferred. Default: sft."
-        ),
-    ] = None,
-    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters and not all weights.")] = False,
+    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters instead of all weights.")] = False,
     chat_template: Annotated[
         Path | None, typer.Option(help="A file with a chat template, for a model that has none.", dir_okay=False)
     ] = None,
@@ -63,36 +62,35 @@ def train(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Compute activations twice, to need less memory.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start over: what an earlier training wrote into --out is removed.")
-    ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Fine-tune a language model on data; the same command goes on where it was stopped.
+    """Fine-tune a language model on data; the same command continues where it was stopped.
 
-    The loss is on the answers alone. --out gets model/ (weights and tokenizer, adapters merged), training.json,
+    The loss is on the answers only. --out gets model/ (weights and tokenizer, adapters merged), training.json,
     loss.html and loss.png.
 
     Example: outspoken train questions.jsonl --out student --epochs 3
     """
     from outspoken import training
 
-    given = {**options, **({"method": method} if method else {})}
-    given |= {name: True for name, on in (("lora", lora), ("packing", packing), ("recompute", recompute)) if on}
+    switches = {"lora": lora, "packing": packing, "recompute": recompute}
+    options |= {name: True for name, on in switches.items() if on}
     try:
-        # The libraries are many, and one that prints must not spoil the document.
-        with _shown() as progress, redirect_stdout(sys.stderr):
+        # A library that prints must not spoil the JSON document.
+        with _progress_bar() as progress, redirect_stdout(sys.stderr):
             trained = training.train(
                 data,
                 out=out,
                 model=model,
-                chat_template=None if chat_template is None else _text(chat_template),
+                chat_template=None if chat_template is None else _read_text(chat_template),
                 overwrite=overwrite,
                 offline=offline,
                 progress=progress,
-                **given,
+                **options,
             )
     except StoppedError as error:
         note(str(error))
@@ -104,33 +102,32 @@ def train(
 
 
 def _show(trained: TrainedStudent) -> None:
-    document = trained.document
-    losses = trained.losses
+    record, losses = trained.record, trained.losses
     screen = console()
-    if trained.before:
+    if trained.trained_before:
         note(f"{trained.model.parent} was trained already: nothing to do (start over with --overwrite)")
-    _tell_skipped(document["data"])
+    _note_skipped(record.data)
     screen.print(f"{trained.model}", style="bold", soft_wrap=True)
     screen.print(
-        f"{document['data']['examples']:,} examples · {document['steps']:,} steps · loss {losses[0]:.3f} to "
-        f"{losses[-1]:.3f} · {document['tokens']:,} tokens · {document['seconds']:,.1f} s",
+        f"{record.data.examples:,} examples · {count(record.steps)} steps · loss {number(losses[0])} to "
+        f"{number(losses[-1])} · {count(record.tokens)} tokens · {duration(record.seconds)}",
         style="dim",
         soft_wrap=True,
     )
     note(f"the loss curve: {trained.model.parent / 'loss.html'}")
 
 
-def _tell_skipped(data: Mapping[str, Any]) -> None:
-    if not data["skipped"]:
+def _note_skipped(data: DataSummary) -> None:
+    if not data.skipped:
         return
-    note(f"{sum(data['skipped'].values()):,} of {data['rows']:,} rows were left out:", style="yellow")
-    for reason, count in data["skipped"].items():
-        note(f"  {count:,} {reason}")
-    first = data["first_skipped"][0]
-    note(f"  the first: {first['where']}: {first['reason']}")
+    note(f"{sum(data.skipped.values()):,} of {data.rows:,} rows were left out:", style="yellow")
+    for reason, number_of_rows in data.skipped.items():
+        note(f"  {number_of_rows:,} {reason}")
+    first = data.first_skipped[0]
+    note(f"  the first: {first.where}: {first.reason}")
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -138,8 +135,8 @@ def _text(path: Path) -> str:
 
 
 @contextmanager
-def _shown() -> Iterator[Progress]:
-    """Steps and loss: a bar in a terminal, elsewhere a line now and then."""
+def _progress_bar() -> Iterator[Progress]:
+    """Steps and loss: a bar in a terminal, otherwise a line every few seconds."""
     import time
 
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -153,16 +150,19 @@ def _shown() -> Iterator[Progress]:
         TextColumn("{task.fields[loss]}"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
+    hidden = not screen.is_terminal or bool(os.environ.get(QUIET))
+    with Bars(*columns, console=screen, transient=True, disable=hidden) as bars:
         task = bars.add_task("", total=None, loss="")
-        told = time.monotonic()
+        shown = time.monotonic()
 
         def update(step: int, steps: int, loss: float | None) -> None:
-            nonlocal told
-            words = "" if loss is None else f"loss {loss:.3f}"
-            bars.update(task, completed=step, total=steps, loss=words)
-            if not screen.is_terminal and time.monotonic() - told > _PLAIN_SECONDS:
-                told = time.monotonic()
-                note(f"step {step:,}/{steps:,} {words}")
+            nonlocal shown
+            if loss is None and step:
+                note(f"continuing from step {step:,} of {steps:,}")
+            text = "" if loss is None else f"loss {number(loss)}"
+            bars.update(task, completed=step, total=steps, loss=text)
+            if not screen.is_terminal and time.monotonic() - shown > _PLAIN_SECONDS:
+                shown = time.monotonic()
+                note(f"step {step:,}/{steps:,} {text}")
 
         yield update

@@ -1,4 +1,10 @@
-"""Training a student on data, and seeing what it has learned: `train` and `evaluate`."""
+"""Training a student on data (`train`) and measuring what it has learned (`evaluate`).
+
+`fitting` and `trainers` fit, `evaluation` and `grading` measure; `record` and `evaluation_result` are what both
+write into their folders, `settings` declares their options. It may import `checking`, `batch` and what lies below
+them; torch, transformers and TRL are imported when they are needed. A new shape of data belongs into
+`training_data` or `questions`, a new kind of student into `students`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,9 @@ from outspoken._imports import attach
 
 _HOMES = {
     "evaluation": ("evaluate",),
+    "evaluation_result": ("Evaluation",),
     "fitting": ("TrainedStudent", "train"),
+    "record": ("TrainingRecord",),
     "settings": ("EvalSettings", "TrainSettings"),
 }
 

@@ -1,4 +1,4 @@
-"""Answers on disk: written as they come, and found there by the next run."""
+"""Answers on disk: written as they arrive, and read by the next run."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from outspoken.io import atomic
 
 __all__ = ["GREEDY", "AnswerFile", "StudentAnswer"]
 
 GREEDY = -1
-"""The number of the answer that was not sampled."""
+"""The sample number of the greedy answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudentAnswer:
-    """What a student answered to the question `key`. `sample` numbers its sampled answers from 0, and is `GREEDY`
-    for the other; `finish` is "length" where it was cut off."""
+    """A student's answer to the question `key`. `sample` numbers sampled answers from 0 and is `GREEDY` for the
+    greedy one; `finish` is "length" if the answer was cut off."""
 
     key: str
     sample: int
@@ -32,7 +32,8 @@ class StudentAnswer:
 
 
 class AnswerFile:
-    """A file of JSON lines that grows. A line that a killed process left half is dropped, and asked for again."""
+    """A growing file of JSON lines. An incomplete line, left by a killed process, is dropped and asked for
+    again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,14 +41,15 @@ class AnswerFile:
         self._file: IO[bytes] | None = None
 
     def get(self, key: str, sample: int) -> StudentAnswer | None:
+        """The answer, None if there is none yet."""
         return self._known.get((key, sample))
 
     def add(self, answers: Iterable[StudentAnswer]) -> None:
-        """Keep these, safe from a killed process once this returns. Raises `OutputError`."""
+        """Write the answers to disk; they survive a crash once this returns. Raises `OutputError`."""
         with atomic.output_errors(self.path):
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                _mend(self.path)
+                _cut_off_half_line(self.path)
                 self._file = self.path.open("ab")
             for answer in answers:
                 self._known[answer.key, answer.sample] = answer
@@ -80,14 +82,14 @@ def _read(path: Path) -> Iterator[StudentAnswer]:
 
 def _answer(line: bytes) -> StudentAnswer | None:
     try:
-        entry: dict[str, Any] = json.loads(line)
+        entry = json.loads(line)
         return StudentAnswer(**{name: entry[name] for name in StudentAnswer.__dataclass_fields__})
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _mend(path: Path) -> None:
-    """Cut off the half line at the end, so that the next one does not join it."""
+def _cut_off_half_line(path: Path) -> None:
+    """Remove an incomplete line at the end, so that the next line starts a new one."""
     if not path.exists():
         return
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The model that is trained or asked: where its weights are, its tokenizer, and what it is computed in."""
+"""The model that is trained or evaluated: its weights, its tokenizer, and the precision of the computation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.models import weight_files
 
@@ -18,19 +18,19 @@ __all__ = [
     "MODEL",
     "TRAINING",
     "BaseWeights",
-    "computed_in",
+    "compute_dtype",
     "device",
-    "find",
-    "hub",
+    "find_weights",
+    "hub_access",
+    "limit_threads",
     "load_model",
     "load_tokenizer",
     "need_torch",
-    "threads",
     "versions",
 ]
 
 MODEL, TRAINING = "model", "training.json"
-"""In a folder of training: the folder of the finished model, and the file that tells of it."""
+"""In the folder of a training: the folder of the finished model, and the record of the training."""
 
 _FAST_BFLOAT16 = ("avx512_bf16", "amx_bf16", "sve_bf16")
 _WAITING = "OMP_WAIT_POLICY"
@@ -39,8 +39,8 @@ _LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets")
 
 @dataclass(frozen=True, slots=True)
 class BaseWeights:
-    """A causal language model: the `name` it was asked for by, what `transformers` loads (a folder, or a `local`
-    False name of the hub), and the `fingerprint` that tells its weights from others."""
+    """A causal language model: its `name` as the user gave it, the `folder` that `transformers` loads (a name of
+    the hub if not `local`), and the `fingerprint` that identifies its weights."""
 
     name: str
     folder: str
@@ -48,11 +48,11 @@ class BaseWeights:
     local: bool
 
 
-def find(name: str | os.PathLike[str], *, offline: bool = False) -> BaseWeights:
+def find_weights(name: str | os.PathLike[str], *, offline: bool = False) -> BaseWeights:
     """The model of this name: `local/smollm2`, a GGUF file, a folder that transformers reads or that `train`
-    wrote, or a name of the hub. What is not unpacked or fetched yet is, once.
+    wrote, or a name of the hub. It is fetched and unpacked if necessary.
 
-    Raises `UsageError` for what is no language model, `ProviderError` where fetching fails.
+    Raises `UsageError` if it is not a language model, `ProviderError` if fetching fails.
     """
     need_torch()
     from outspoken.models import _causal_lm
@@ -69,21 +69,23 @@ def find(name: str | os.PathLike[str], *, offline: bool = False) -> BaseWeights:
     folder = Path(source).expanduser()
     if (folder / TRAINING).is_file():
         if not (folder / MODEL).is_dir():
-            raise UsageError(f"{source} was not trained to its end: run its `outspoken train` again, then this")
+            raise UsageError(
+                f"the training in {source} has not finished: give its `outspoken train` again, then this"
+            )
         source = str(folder / MODEL)
     elif folder.is_dir():
         source = str(folder)
         if not (folder / "config.json").is_file():
             raise UsageError(f"{folder} holds no model (no config.json): give a folder that transformers reads")
-    found = _causal_lm.folder_of(source, "bfloat16", offline=offline)
-    return BaseWeights(name, found, _causal_lm.fingerprint(source, offline=offline), Path(found).is_dir())
+    loaded = _causal_lm.loadable_source(source, "bfloat16", offline=offline)
+    return BaseWeights(name, loaded, _causal_lm.fingerprint(source, offline=offline), Path(loaded).is_dir())
 
 
 def load_tokenizer(base: BaseWeights, chat_template: str | None = None) -> Any:
-    """Its tokenizer, with a token for padding and, where one is given, with another chat template."""
+    """Its tokenizer, with a padding token and, if given, another chat template."""
     tokenizer = _loaded(base, "AutoTokenizer")
     if tokenizer.eos_token is None:
-        raise UsageError(f"the tokenizer of {base.name} has no token that ends a text: take another model")
+        raise UsageError(f"the tokenizer of {base.name} has no token that ends a text: choose another model")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if chat_template is not None:
@@ -92,15 +94,17 @@ def load_tokenizer(base: BaseWeights, chat_template: str | None = None) -> Any:
 
 
 def load_model(base: BaseWeights, dtype: str) -> Any:
-    """Its weights in this dtype, on the device where it is fastest."""
+    """Its weights in this dtype, on the fastest device."""
     torch = need_torch()
     return _loaded(base, "AutoModelForCausalLM", dtype=getattr(torch, dtype)).to(device())
 
 
 def need_torch() -> Any:
-    """torch, whose threads give way while they wait: else they take the processor from each other and from
-    whatever else runs, and a step takes ten times as long beside other work. This is read when torch is loaded
-    first."""
+    """torch, imported so that its threads sleep while they wait.
+
+    Otherwise waiting threads occupy the processor, and a step takes ten times as long beside other work. torch
+    reads the variable when it is first imported.
+    """
     before = os.environ.get(_WAITING)
     os.environ.setdefault(_WAITING, "passive")
     try:
@@ -111,15 +115,15 @@ def need_torch() -> Any:
 
 
 @contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """So many threads of the processor, None as many as torch takes."""
+def limit_threads(count: int | None) -> Iterator[None]:
+    """Use this number of CPU threads; None: as many as torch chooses."""
     torch = need_torch()
     from outspoken.models import _causal_lm
 
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
-    _causal_lm.sound_threads()
+    _causal_lm.respect_thread_limit()
     try:
         yield
     finally:
@@ -127,33 +131,36 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def device() -> str:
+    """`cuda` if there is a GPU, else `cpu`."""
     torch = need_torch()
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def computed_in(dtype: str) -> str:
-    """`bfloat16` or `float32`: what "auto" is here. A processor without instructions of its own for bfloat16 is
-    slower with it."""
+def compute_dtype(dtype: str) -> str:
+    """The precision of the computation: for "auto" bfloat16 if it is fast on this machine, else float32.
+
+    A processor without instructions for bfloat16 is slower with it.
+    """
     if dtype != "auto":
         return dtype
     torch = need_torch()
     if device() == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bfloat16" if any(able.get(name) for name in _FAST_BFLOAT16) else "float32"
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if any(capabilities.get(name) for name in _FAST_BFLOAT16) else "float32"
 
 
 def versions() -> dict[str, str | None]:
-    """Those of Python and of the libraries that training depends on; None where one is absent."""
+    """The versions of Python and of the libraries that training uses; None for a library that is not installed."""
     import platform
 
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    installed: dict[str, str | None] = {"python": platform.python_version()}
     for library in _LIBRARIES:
         try:
-            found[library] = metadata.version(library)
+            installed[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
-            found[library] = None
-    return found
+            installed[library] = None
+    return installed
 
 
 def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
@@ -161,7 +168,7 @@ def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
 
     hf = need("transformers", "training and evaluating", "train")
     try:
-        with _causal_lm.quiet(), hub(base):
+        with _causal_lm.without_library_output(), hub_access(base):
             return getattr(hf, kind).from_pretrained(base.folder, local_files_only=base.local, **options)
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -172,12 +179,12 @@ def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
 
 
 @contextmanager
-def hub(base: BaseWeights) -> Iterator[None]:
-    """The hub's library tells nobody what is done here, and asks nobody where the model is local."""
+def hub_access(base: BaseWeights) -> Iterator[None]:
+    """Switch the hub library's telemetry off, and its network access too if the model is local."""
     constants = need("huggingface_hub.constants", "training and evaluating", "train")
-    wanted = {"HF_HUB_DISABLE_TELEMETRY": True, **({"HF_HUB_OFFLINE": True} if base.local else {})}
-    before = {name: getattr(constants, name) for name in wanted}
-    for name, value in wanted.items():
+    settings = {"HF_HUB_DISABLE_TELEMETRY": True, **({"HF_HUB_OFFLINE": True} if base.local else {})}
+    before = {name: getattr(constants, name) for name in settings}
+    for name, value in settings.items():
         setattr(constants, name, value)
     try:
         yield

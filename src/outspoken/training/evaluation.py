@@ -1,209 +1,229 @@
-"""`evaluate`: students answer questions, and what they know is compared."""
+"""`evaluate`: students answer questions, and their accuracies are compared."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
+from outspoken._options import EvalOptions
 from outspoken._version import __version__
 from outspoken.errors import StoppedError, UsageError
 from outspoken.io import atomic
-from outspoken.training import base_models, questions
-from outspoken.training.accuracy import compared
+from outspoken.io.lock import FolderLock
+from outspoken.io.signals import stop_on_interrupt
+from outspoken.training import base_models
+from outspoken.training.accuracy import compare_students
 from outspoken.training.answer_files import GREEDY, AnswerFile
-from outspoken.training.folder import claimed
-from outspoken.training.grading import Grade, Grades, mark
-from outspoken.training.library_noise import interrupts
-from outspoken.training.settings import EvalSettings, read
-from outspoken.training.students import Student, Wanted, file_of, find
+from outspoken.training.evaluation_result import KIND, Evaluation, StudentResult
+from outspoken.training.grading import Grade, Grades, grade
+from outspoken.training.questions import QuestionFile, read_questions
+from outspoken.training.settings import EvalSettings, read_options
+from outspoken.training.students import AnswerRequest, Student, answer_path, find_student
 
-__all__ = ["KIND", "Progress", "evaluate"]
-
-KIND = "evaluation"
-"""What `results.json` calls itself."""
+__all__ = ["Progress", "evaluate"]
 
 Source = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
-"""Called with what is done ("asking a", "marking a"), how much of it, and of how much."""
+"""Called with what is being done ("asking a", "grading a"), how much of it is done, and of how much."""
 
 _RESULTS, _ANSWERS, _LEDGER = "results.json", "answers", "ledger.sqlite"
 
 
 def evaluate(
-    papers: Source | Sequence[Source],
+    questions: Source | Sequence[Source],
     *,
     students: Mapping[str, Source] | Sequence[Source] = (),
     arms: Mapping[str, Sequence[Source]] | None = None,
     out: Source,
+    overwrite: bool = False,
     offline: bool = False,
     progress: Progress | None = None,
     stopped: Callable[[], bool] | None = None,
-    **options: Any,
-) -> dict[str, Any]:
-    r"""Ask students the questions of files and return what they know; `options` are those of `EvalSettings`.
+    **options: Unpack[EvalOptions],
+) -> Evaluation:
+    r"""Ask students the questions of files, and compare how many each of them answers right.
 
-    `papers` are files in the shape of GSM8K ({"question", "answer": "... #### 18"}), of MATH ({"problem",
+    `questions` are files in the shape of GSM8K ({"question", "answer": "... #### 18"}), of MATH ({"problem",
     "answer"}) or {"prompt", "answer"}. `students` are what `train` wrote, folders that transformers reads, names
-    of the hub, `local/smollm2`, or any model of Outspoken that answers; a mapping gives them names. `arms` are
-    groups of students that differ by their seed alone: names of students, or students of their own.
+    of the hub, `local/smollm2`, or any model of this package that answers; a mapping gives them names. `arms` are
+    groups of students that differ by their seed only: names of students, or further students. `offline` forbids
+    downloads.
 
-    The result has `papers`, `students` (accuracy of the greedy answers with Wilson's interval; of sampled ones the
-    mean, pass@n and the majority vote with intervals by question), `arms`, `comparisons` (of every two arms, and
-    students that are in none: paired by question, corrected by Holm's method over all of one measure) and
-    `warnings`. It stands in `out/results.json` too. Answers are kept in `out/answers` as they come: what was
-    answered is never asked again.
+    The result has the accuracy of greedy answers with Wilson's interval; for sampled answers the mean, pass@n and
+    the majority vote, with intervals by question; the scores of arms; and the comparisons of every two arms and
+    students outside of arms, paired by question and corrected by Holm's method over all of one measure. The folder
+    `out` gets it as `results.json`, and the answers in `answers/` as they arrive: the same call continues where it
+    stopped, and asks nothing twice. `overwrite` removes earlier answers, except those in the ledger.
 
-    Raises `UsageError` for files, students or settings that cannot be, `StoppedError` where it was told to end.
+    Raises `UsageError` for invalid files, students or settings and for a folder of something else, `StoppedError`
+    on Ctrl-C or if `stopped` returns True.
+
+    Options:
+        limit: Number of questions from each file: the first ones, or with --random random ones. Default: None.
+        random: With --limit, choose the questions at random, by --seed. Default: False.
+        samples: Sampled answers to each question, in addition to the greedy one. Default: 0.
+        temperature: Temperature of the sampled answers. Default: 1.0.
+        top_p: Nucleus of the sampled answers. Default: 1.0.
+        max_tokens: Most tokens of an answer; longer ones are cut off. Default: 512.
+        batch_size: Answers computed together. Default: 32.
+        plain: Ask the plain question, without the chat template. Default: False.
+        question_format: Ask this text, with {question} in it, without the chat template: "Q: {question}\nA:".
+            Default: None.
+        instruction: Text after each question, such as how to end the answer. Default: None.
+        stop: Texts at which an answer ends. Default: ().
+        seed: Seed of the sampled answers and of --random. Default: 0.
+        dtype: Precision of the computation: bfloat16, float32, or auto, the faster one on this machine. Default:
+            'auto'.
+        threads: CPU threads. Default: one per core.
     """
-    settings = read(EvalSettings, options)
+    settings = read_options(EvalSettings, options)
     folder = Path(out)
-    with claimed(folder, "evaluating"), interrupts(stopped) as asked:
-        _check(folder)
+    paths = [Path(questions)] if isinstance(questions, (str, os.PathLike)) else [Path(each) for each in questions]
+    with FolderLock(folder), stop_on_interrupt(stopped) as should_stop:
+        _check_owner(folder)
         named, groups = _named(students, arms or {})
-        found = questions.read(
-            [Path(papers)] if isinstance(papers, (str, os.PathLike)) else [Path(each) for each in papers],
-            limit=settings.limit,
-            seed=settings.seed if settings.draw else None,
-        )
-        people = [find(name, source, settings, offline=offline) for name, source in named.items()]
+        files = read_questions(paths, limit=settings.limit, seed=settings.seed if settings.random else None)
+        found = [find_student(name, source, settings, offline=offline) for name, source in named.items()]
+        if overwrite:
+            shutil.rmtree(folder / _ANSWERS, ignore_errors=True)
+            (folder / _RESULTS).unlink(missing_ok=True)
         begun = time.monotonic()
-        work = _Work(folder, settings, found, progress or (lambda *_: None), asked)
-        marks = {student.name: work.marks(student) for student in people}
-        document = {
-            "kind": KIND,
-            "version": __version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings": settings.to_dict(),
-            "papers": [paper.to_dict() for paper in found],
-            "students": [
-                {
-                    "name": student.name,
-                    "source": named[student.name],
-                    "identity": student.identity,
-                    "results": {
-                        paper.name: each.to_dict(settings.samples)
-                        for paper, each in zip(found, marks[student.name], strict=True)
+        examination = _Examination(folder, settings, files, progress or (lambda *_: None), should_stop)
+        grades = {student.name: examination.grades(student) for student in found}
+        arm_results, comparisons = compare_students(
+            [file.name for file in files], grades, groups, sampled=settings.samples > 0
+        )
+        result = Evaluation(
+            version=__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            settings=settings.to_dict(),
+            files=tuple(file.entry for file in files),
+            students=tuple(
+                StudentResult(
+                    student.name,
+                    named[student.name],
+                    student.identity,
+                    {
+                        file.name: each.score(settings.samples)
+                        for file, each in zip(files, grades[student.name], strict=True)
                     },
-                }
-                for student in people
-            ],
-            **compared([paper.name for paper in found], marks, groups, sampled=settings.samples > 0),
-            "unanswered": work.unanswered,
-            "tokens": work.tokens,
-            "seconds": round(time.monotonic() - begun, 3),
-            "versions": base_models.versions(),
-            "warnings": work.warnings(),
-        }
-        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-        atomic.replace(folder / _RESULTS, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
-        return document
+                )
+                for student in found
+            ),
+            arms=arm_results,
+            comparisons=comparisons,
+            unanswered=sum(examination.missing.values()),
+            tokens=examination.tokens,
+            seconds=round(time.monotonic() - begun, 3),
+            versions=base_models.versions(),
+            warnings=tuple(
+                f"{name} lacks {count:,} answers, which are left out of its figures; the same command asks for "
+                "them"
+                for name, count in examination.missing.items()
+            ),
+        )
+        text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+        atomic.write_bytes(folder / _RESULTS, text.encode("utf-8", "backslashreplace"))
+        return result
 
 
-class _Work:
-    """Asking and marking: what is still to be asked is asked, student by student."""
+class _Examination:
+    """Asks the students for their missing answers and grades all of them. `missing` counts failed answers by
+    name."""
 
     def __init__(
         self,
         folder: Path,
         settings: EvalSettings,
-        papers: Sequence[questions.QuestionFile],
+        files: Sequence[QuestionFile],
         progress: Progress,
-        stopped: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> None:
-        self.folder, self.settings, self.papers = folder, settings, papers
-        self.unanswered = self.tokens = 0
-        self._progress, self._stopped = progress, stopped
-        self._failed: dict[str, int] = {}
+        self._folder, self._settings, self._files = folder, settings, files
+        self._progress, self._should_stop = progress, should_stop
+        self.missing: dict[str, int] = {}
+        self.tokens = 0
 
-    def marks(self, student: Student) -> list[Grades]:
-        """Its marks on each file of questions."""
-        samples = self.settings.samples
-        everything = [question for paper in self.papers for question in paper.questions]
-        wanted: list[Wanted] = list(
-            {
-                (question.key, sample): (question, sample)
-                for sample in (GREEDY, *range(samples))
-                for question in everything
-            }.values()
-        )
+    def grades(self, student: Student) -> list[Grades]:
+        """Its grades on each file of questions."""
+        samples = range(self._settings.samples)
+        by_key = {question.key: question for file in self._files for question in file.questions}
+        requests = [(question, sample) for sample in (GREEDY, *samples) for question in by_key.values()]
+        answers = self._folder / _ANSWERS
         with (
-            AnswerFile(file_of(self.folder / _ANSWERS, student, self.settings, sampled=False)) as greedy,
-            AnswerFile(file_of(self.folder / _ANSWERS, student, self.settings, sampled=True)) as sampled,
+            AnswerFile(answer_path(answers, student, self._settings, sampled=False)) as greedy,
+            AnswerFile(answer_path(answers, student, self._settings, sampled=True)) as sampled,
         ):
-            self._ask(student, wanted, greedy, sampled)
-            marked = self._marked(student, wanted, greedy, sampled)
+            self._ask(student, requests, greedy, sampled)
+            graded = self._grade(student, requests, greedy, sampled)
         return [
             Grades(
-                paper.questions,
-                [marked.get((question.key, GREEDY)) for question in paper.questions],
+                file.questions,
+                [graded.get((question.key, GREEDY)) for question in file.questions],
                 [
-                    _whole([marked.get((question.key, sample)) for sample in range(samples)])
-                    for question in paper.questions
+                    _complete([graded.get((question.key, sample)) for sample in samples])
+                    for question in file.questions
                 ],
             )
-            for paper in self.papers
+            for file in self._files
         ]
 
-    def warnings(self) -> list[str]:
-        return [
-            f"{name} lacks {count:,} answers, which are left out of its figures; the same command asks for them"
-            for name, count in self._failed.items()
-        ]
-
-    def _ask(self, student: Student, wanted: Sequence[Wanted], greedy: AnswerFile, sampled: AnswerFile) -> None:
+    def _ask(
+        self, student: Student, requests: Sequence[AnswerRequest], greedy: AnswerFile, sampled: AnswerFile
+    ) -> None:
         missing = [
             (question, sample)
-            for question, sample in wanted
+            for question, sample in requests
             if (greedy if sample == GREEDY else sampled).get(question.key, sample) is None
         ]
         if not missing:
             return
-        what, done = f"asking {student.name}", len(wanted) - len(missing)
-        self._progress(what, done, len(wanted))
-        with closing(student.answers(missing, self.settings, self.folder / _LEDGER)) as batches:
+        what, done, total = f"asking {student.name}", len(requests) - len(missing), len(requests)
+        self._progress(what, done, total)
+        with closing(student.answers(missing, self._settings, self._folder / _LEDGER)) as batches:
             for batch in batches:
-                for store, kind in ((greedy, True), (sampled, False)):
-                    if part := [answer for answer in batch if (answer.sample == GREEDY) is kind]:
-                        store.add(part)
+                for file, is_greedy in ((greedy, True), (sampled, False)):
+                    if part := [answer for answer in batch if (answer.sample == GREEDY) is is_greedy]:
+                        file.add(part)
                 done += len(batch)
-                self._progress(what, done, len(wanted))
-                if self._stopped() and done < len(wanted):
+                self._progress(what, done, total)
+                if self._should_stop() and done < total:
                     raise StoppedError(
-                        f"stopped while {what}, {done:,} of {len(wanted):,}; what was answered is kept in "
-                        f"{self.folder}, and the same command goes on from there"
+                        f"stopped while {what}, {done:,} of {total:,}; the answers are kept in {self._folder}, "
+                        "and the same command continues from there"
                     )
-        if done < len(wanted):
-            self._failed[student.name] = len(wanted) - done
-            self.unanswered += len(wanted) - done
+        if done < total:
+            self.missing[student.name] = total - done
 
-    def _marked(
-        self, student: Student, wanted: Sequence[Wanted], greedy: AnswerFile, sampled: AnswerFile
+    def _grade(
+        self, student: Student, requests: Sequence[AnswerRequest], greedy: AnswerFile, sampled: AnswerFile
     ) -> dict[tuple[str, int], Grade]:
-        found = {}
-        for at, (question, sample) in enumerate(wanted):
+        graded = {}
+        for at, (question, sample) in enumerate(requests):
             if at % 100 == 0:
-                self._progress(f"marking {student.name}", at, len(wanted))
+                self._progress(f"grading {student.name}", at, len(requests))
             answer = (greedy if sample == GREEDY else sampled).get(question.key, sample)
             if answer is not None:
                 self.tokens += answer.tokens
-                found[question.key, sample] = mark(question, answer)
-        self._progress(f"marking {student.name}", len(wanted), len(wanted))
-        return found
+                graded[question.key, sample] = grade(question, answer)
+        self._progress(f"grading {student.name}", len(requests), len(requests))
+        return graded
 
 
-def _whole(marks: list[Grade | None]) -> list[Grade] | None:
-    known = [each for each in marks if each is not None]
-    return known if known and len(known) == len(marks) else None
+def _complete(grades: list[Grade | None]) -> list[Grade] | None:
+    known = [each for each in grades if each is not None]
+    return known if known and len(known) == len(grades) else None
 
 
-def _check(folder: Path) -> None:
-    """Raise `UsageError` where the folder holds the results of something else, which would be lost."""
+def _check_owner(folder: Path) -> None:
+    """Raise `UsageError` if the folder holds other results than those of an evaluation."""
     path = folder / _RESULTS
     if not path.exists():
         return
@@ -224,10 +244,10 @@ def _named(
     if isinstance(students, Mapping):
         named = {str(name): os.fspath(source) for name, source in students.items()}
     else:
-        named = _short([os.fspath(source) for source in students])
-    own = [os.fspath(each) for group in arms.values() for each in group if os.fspath(each) not in named]
-    added = _short([source for source in own if source not in named.values()])
-    for name, source in added.items():
+        named = _short_names([os.fspath(source) for source in students])
+    in_arms = [os.fspath(each) for group in arms.values() for each in group if os.fspath(each) not in named]
+    further = _short_names([source for source in in_arms if source not in named.values()])
+    for name, source in further.items():
         if name in named:
             raise UsageError(f"two students are called {name!r} ({named[name]}, {source}): name them NAME=SOURCE")
         named[name] = source
@@ -238,18 +258,18 @@ def _named(
         if not names:
             raise UsageError(f"the arm {arm!r} has no students: give at least one")
         if arm in named:
-            raise UsageError(f"an arm and a student are called {arm!r}: name one of them otherwise")
+            raise UsageError(f"an arm and a student are called {arm!r}: give one of them another name")
         groups[arm] = names
     every = [name for names in groups.values() for name in names]
-    if twice := sorted({name for name in every if every.count(name) > 1}):
-        raise UsageError(f"{', '.join(twice)} stands in the arms twice: each student is one seed of one arm")
+    if repeated := sorted({name for name in every if every.count(name) > 1}):
+        raise UsageError(f"{', '.join(repeated)} appears in the arms twice: each student is one seed of one arm")
     if not named:
-        raise UsageError("there is no student to ask: name at least one")
+        raise UsageError("there is no student: name at least one")
     return named, groups
 
 
-def _short(sources: Sequence[str]) -> dict[str, str]:
-    """The sources by short names: of paths the last part, with as many before it as tell them apart."""
+def _short_names(sources: Sequence[str]) -> dict[str, str]:
+    """The sources by short names: of paths the last part, with as many parts before it as make it unique."""
     names: dict[str, str] = {}
     for source in sources:
         parts = Path(source).parts if Path(source).exists() else (source,)

@@ -1,5 +1,4 @@
-"""Many answers of a causal language model: batched, greedy or sampled, each independent of what else is in its
-batch."""
+"""Answers of a causal language model in batches, greedy or sampled; the batch does not change an answer."""
 
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ __all__ = ["Decoder", "GeneratedAnswer", "TokenPrompt"]
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
-    """A prompt as tokens. `draw` names what is drawn for it: the same name is answered alike, whatever it is
-    computed together with. None takes the likeliest token each time."""
+    """A prompt as tokens. `draw` names the sample: the same name gets the same answer in every batch. None: always
+    the likeliest token."""
 
     ids: tuple[int, ...]
     draw: str | None = None
@@ -31,7 +30,7 @@ class TokenPrompt:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """An answer: its text, how many tokens it has, and whether it ended ("stop") or was cut off ("length")."""
+    """An answer: its text, its number of tokens, and whether it ended ("stop") or was cut off ("length")."""
 
     text: str
     tokens: int
@@ -40,19 +39,20 @@ class GeneratedAnswer:
 
 @dataclass(slots=True)
 class _Row:
-    """An answer while it is made."""
+    """An unfinished answer to the prompt at this index; `random` is None for a greedy one."""
 
-    at: int
-    asked: TokenPrompt
-    dice: Any
-    room: int
+    index: int
+    prompt: TokenPrompt
+    random: np.random.Generator | None
+    most: int
     ids: list[int] = field(default_factory=list)
 
 
 class Decoder:
     """A model and its tokenizer, answering `batch_size` prompts at once, each with at most `max_tokens`.
 
-    What is drawn is drawn at this `temperature`, from the smallest set of tokens that holds `top_p` of the chance.
+    Samples are drawn at this `temperature` from the smallest set of tokens that holds the share `top_p` of the
+    probability. An answer ends at one of the `stop` texts.
     """
 
     def __init__(
@@ -70,34 +70,34 @@ class Decoder:
         self._model, self._tokenizer = model.eval(), tokenizer
         self._batch_size, self._max_tokens, self._stop = batch_size, max_tokens, tuple(stop)
         self._temperature, self._top_p, self._seed = temperature, top_p, seed
-        self._limit: int | None = getattr(model.config, "max_position_embeddings", None)
+        self._context: int | None = getattr(model.config, "max_position_embeddings", None)
         ends = model.generation_config.eos_token_id
         ends = [ends] if isinstance(ends, int) else ends or []
         self._ends = {*ends, tokenizer.eos_token_id}
 
-    def answers(self, asked: Sequence[TokenPrompt]) -> Iterator[list[tuple[int, GeneratedAnswer]]]:
-        """The answers batch by batch, each with the place of its prompt in `asked`; the longest prompts first.
+    def answers(self, prompts: Sequence[TokenPrompt]) -> Iterator[list[tuple[int, GeneratedAnswer]]]:
+        """The answers batch by batch, each with the index of its prompt; the longest prompts come first.
 
         Raises `UsageError` for a prompt that fills the model's context.
         """
-        for each in asked:
-            if self._limit is not None and len(each.ids) >= self._limit:
+        for prompt in prompts:
+            if self._context is not None and len(prompt.ids) >= self._context:
                 raise UsageError(
-                    f"a question has {len(each.ids):,} tokens and the model's context holds {self._limit:,}: "
-                    "leave it out, or take a model with a longer context"
+                    f"a question has {len(prompt.ids):,} tokens and the model's context holds {self._context:,}: "
+                    "leave it out, or choose a model with a longer context"
                 )
-        order = sorted(range(len(asked)), key=lambda at: -len(asked[at].ids))
+        order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at].ids))
         for start in range(0, len(order), self._batch_size):
-            rows = [self._row(at, asked[at]) for at in order[start : start + self._batch_size]]
+            rows = [self._row(at, prompts[at]) for at in order[start : start + self._batch_size]]
             yield list(self._batch(rows))
 
     def _batch(self, rows: list[_Row]) -> Iterator[tuple[int, GeneratedAnswer]]:
-        longest = max(len(row.asked.ids) for row in rows)
-        pads = [longest - len(row.asked.ids) for row in rows]
+        longest = max(len(row.prompt.ids) for row in rows)
+        pads = [longest - len(row.prompt.ids) for row in rows]
         device = self._model.device
         ids = torch.tensor(
             [
-                [self._tokenizer.pad_token_id] * pad + list(row.asked.ids)
+                [self._tokenizer.pad_token_id] * pad + list(row.prompt.ids)
                 for pad, row in zip(pads, rows, strict=True)
             ],
             device=device,
@@ -107,27 +107,27 @@ class Decoder:
         while rows:
             logits = self._step(ids, mask, cache)
             chosen = self._choose(logits, rows)
-            going = []
+            unfinished = []
             for at, (row, token) in enumerate(zip(rows, chosen, strict=True)):
-                made = self._grown(row, token)
-                if made is None:
-                    going.append(at)
+                answer = self._add_token(row, token)
+                if answer is None:
+                    unfinished.append(at)
                 else:
-                    yield row.at, made
-            if not going:
+                    yield row.index, answer
+            if not unfinished:
                 return
-            if len(going) < len(rows):
-                kept = torch.tensor(going, device=device)
+            if len(unfinished) < len(rows):
+                kept = torch.tensor(unfinished, device=device)
                 cache.batch_select_indices(kept)
                 mask = mask[kept]
-                rows = [rows[at] for at in going]
+                rows = [rows[at] for at in unfinished]
             ids = torch.tensor([[row.ids[-1]] for row in rows], device=device)
             mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
 
     def _step(self, ids: Any, mask: Any, cache: Any) -> Any:
         with torch.inference_mode():
             places = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            found = self._model(
+            output = self._model(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=places,
@@ -135,28 +135,28 @@ class Decoder:
                 logits_to_keep=1,
                 **cache_argument(self._model, cache),
             )
-            return found.logits[:, -1].float()
+            return output.logits[:, -1].float()
 
     def _choose(self, logits: Any, rows: list[_Row]) -> list[int]:
         best: list[int] = logits.argmax(dim=-1).tolist()
-        drawn = [at for at, row in enumerate(rows) if row.dice is not None]
+        drawn = {at: row.random for at, row in enumerate(rows) if row.random is not None}
         if not drawn:
             return best
-        chances = torch.softmax(logits[drawn] / self._temperature, dim=-1)
+        probabilities = torch.softmax(logits[list(drawn)] / self._temperature, dim=-1)
         tokens = None
         if self._top_p < 1:
-            chances, tokens = chances.sort(dim=-1, descending=True, stable=True)
-        sums = chances.double().cumsum(dim=-1)
+            probabilities, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+        sums = probabilities.double().cumsum(dim=-1)
         last = (sums < self._top_p).sum(dim=-1, keepdim=True).clamp(max=sums.shape[1] - 1)
-        points = sums.new_tensor([[rows[at].dice.random()] for at in drawn]) * sums.gather(1, last)
+        points = sums.new_tensor([[random.random()] for random in drawn.values()]) * sums.gather(1, last)
         places = torch.searchsorted(sums, points, right=True).clamp(max=sums.shape[1] - 1)
-        found = places if tokens is None else tokens.gather(1, places)
-        for at, token in zip(drawn, found.squeeze(1).tolist(), strict=True):
+        chosen = places if tokens is None else tokens.gather(1, places)
+        for at, token in zip(drawn, chosen.squeeze(1).tolist(), strict=True):
             best[at] = token
         return best
 
-    def _grown(self, row: _Row, token: int) -> GeneratedAnswer | None:
-        """The answer with this token; None where it goes on."""
+    def _add_token(self, row: _Row, token: int) -> GeneratedAnswer | None:
+        """The answer if this token finishes it, else None."""
         if token in self._ends:
             return GeneratedAnswer(self._text(row.ids), len(row.ids) + 1, "stop")
         row.ids.append(token)
@@ -165,15 +165,15 @@ class Decoder:
             ends = [text.find(stop) for stop in self._stop if stop in text]
             if ends:
                 return GeneratedAnswer(text[: min(ends)], len(row.ids), "stop")
-        return GeneratedAnswer(self._text(row.ids), len(row.ids), "length") if len(row.ids) >= row.room else None
+        return GeneratedAnswer(self._text(row.ids), len(row.ids), "length") if len(row.ids) >= row.most else None
 
     def _text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _row(self, at: int, asked: TokenPrompt) -> _Row:
-        dice = None
-        if asked.draw is not None:
-            word = hashlib.sha256(asked.draw.encode("utf-8", "surrogatepass")).digest()
-            dice = np.random.default_rng([self._seed, *np.frombuffer(word[:16], dtype=np.uint32).tolist()])
-        left = self._max_tokens if self._limit is None else self._limit - len(asked.ids)
-        return _Row(at, asked, dice, min(self._max_tokens, left))
+    def _row(self, index: int, prompt: TokenPrompt) -> _Row:
+        random = None
+        if prompt.draw is not None:
+            digest = hashlib.sha256(prompt.draw.encode("utf-8", "surrogatepass")).digest()
+            random = np.random.default_rng([self._seed, *np.frombuffer(digest[:16], dtype=np.uint32).tolist()])
+        room = self._max_tokens if self._context is None else self._context - len(prompt.ids)
+        return _Row(index, prompt, random, min(self._max_tokens, room))

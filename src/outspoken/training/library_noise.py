@@ -1,33 +1,32 @@
-"""Training without the libraries' noise, without the network, and with an end that says why."""
+"""Keeping the training libraries quiet and off the network, and turning their errors into those of this
+package."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import OutputError, OutspokenError, UsageError
-from outspoken.training.base_models import BaseWeights, hub
+from outspoken.training.base_models import BaseWeights, hub_access
 
-__all__ = ["explained", "hushed", "interrupts"]
+__all__ = ["silence_libraries", "translate_errors"]
 
 _LOUD = ("trl", "accelerate", "peft", "datasets")
 
 
 @contextmanager
-def hushed(base: BaseWeights) -> Iterator[None]:
-    """The libraries say nothing of their own deprecations and draw no bars."""
+def silence_libraries(base: BaseWeights) -> Iterator[None]:
+    """Suppress the libraries' own warnings and progress bars."""
     from outspoken.models import _causal_lm
 
     datasets = need("datasets", "training", "train")
     with ExitStack() as stack:
-        stack.enter_context(_causal_lm.quiet())
-        stack.enter_context(hub(base))
+        stack.enter_context(_causal_lm.without_library_output())
+        stack.enter_context(hub_access(base))
         stack.enter_context(warnings.catch_warnings())
         for kind in (FutureWarning, DeprecationWarning, UserWarning):
             warnings.filterwarnings(
@@ -44,46 +43,26 @@ def hushed(base: BaseWeights) -> Iterator[None]:
 
 
 @contextmanager
-def interrupts(stopped: Callable[[], bool] | None = None) -> Iterator[Callable[[], bool]]:
-    """Whether to end: `stopped` says so, or there was an interrupt. A second one ends it at once.
-
-    Signals come to the main thread alone; in another one only `stopped` counts.
-    """
-    pressed = threading.Event()
-
-    def press(number: int, frame: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                stack.callback(signal.signal, number, signal.signal(number, press))
-        yield lambda: pressed.is_set() or (stopped is not None and stopped())
-
-
-@contextmanager
-def explained(writes: Path | None = None) -> Iterator[None]:
-    """What the libraries raise where memory or the disk, on which it `writes`, is too small, as errors of ours."""
+def translate_errors(output: Path | None = None) -> Iterator[None]:
+    """Raise `UsageError` if memory runs out, and `OutputError` if the disk of `output` is full."""
     try:
         yield
     except OutspokenError:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        # torch tells these apart by their words alone.
+        # torch has no error types for these: only the message tells them apart.
         if isinstance(error, MemoryError) or "out of memory" in first or "allocate memory" in first:
             raise UsageError(
-                f"the memory is too small ({first}): lower --batch-size (for training raise "
-                "--gradient-accumulation in its place, or take --recompute or --lora)"
+                f"the memory is too small ({first}): lower --batch-size (for training, raise "
+                "--gradient-accumulation instead, or use --recompute or --lora)"
             ) from error
         disk = (
             isinstance(error, OSError) or "PytorchStreamWriter" in str(error) or "SafetensorError" in repr(error)
         )
-        if writes is not None and disk:
+        if output is not None and disk:
             raise OutputError(
-                f"{writes} cannot be written ({first}): make room, then the same command goes on from the last "
+                f"{output} cannot be written ({first}): make room, then the same command continues from the last "
                 "checkpoint"
             ) from error
         raise

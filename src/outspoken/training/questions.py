@@ -7,21 +7,21 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from outspoken.batch.source_formats import Unreadable, listed
-from outspoken.checking.final_answer import find_final
+from outspoken.checking.answer_extraction import find_final
 from outspoken.errors import UsageError
-from outspoken.training.training_data import digest, rows_of
+from outspoken.training.evaluation_result import EvalFileEntry
+from outspoken.training.training_data import digest, read_rows
 
-__all__ = ["EvalQuestion", "QuestionFile", "read"]
+__all__ = ["EvalQuestion", "QuestionFile", "read_questions"]
 
-_ASKED = ("question", "problem", "prompt")
+_COLUMNS = ("question", "problem", "prompt")
 
 
 @dataclass(frozen=True, slots=True)
 class EvalQuestion:
-    """What is asked, and the right answer. `key` tells it from all others, wherever they stand."""
+    """A question and the right answer. `key` identifies the question in all files, `where` is its place."""
 
     key: str
     text: str
@@ -31,7 +31,7 @@ class EvalQuestion:
 
 @dataclass(frozen=True, slots=True)
 class QuestionFile:
-    """A file of questions. `name` is what it is called for short; `total` counts those that the file holds."""
+    """The questions to ask from a file. `name` is its short name; `total` counts the questions in the file."""
 
     name: str
     path: Path
@@ -39,19 +39,19 @@ class QuestionFile:
     total: int
     questions: tuple[EvalQuestion, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        told = {"name": self.name, "source": str(self.path), "sha256": self.sha256}
-        return {**told, "questions": len(self.questions), "of": self.total}
+    @property
+    def entry(self) -> EvalFileEntry:
+        """The file as the result has it."""
+        return EvalFileEntry(self.name, str(self.path), self.sha256, len(self.questions), self.total)
 
 
-def read(paths: list[Path], *, limit: int | None = None, seed: int | None = None) -> list[QuestionFile]:
-    """The questions of these files; with `limit` the first of each, with a `seed` as many at random, in their
-    order.
+def read_questions(paths: list[Path], *, limit: int | None = None, seed: int | None = None) -> list[QuestionFile]:
+    """The questions of these files: with `limit` the first ones of each, with a `seed` random ones, in file order.
 
-    A row has a question ({"question"}, {"problem"} or {"prompt"}) and its "answer"; of one that works it out, as
-    in GSM8K (`... #### 18`), the final answer counts. Raises `UsageError` for a file in another shape.
+    A row has a question ({"question"}, {"problem"} or {"prompt"}) and its "answer". If the answer works out the
+    result, as in GSM8K (`... #### 18`), the final answer counts. Raises `UsageError` for a file in another shape.
     """
-    papers = []
+    files = []
     for path, name in zip(paths, _names(paths), strict=True):
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name a file of questions in it")
@@ -59,46 +59,48 @@ def read(paths: list[Path], *, limit: int | None = None, seed: int | None = None
         chosen = questions[:limit]
         if seed is not None and limit is not None and limit < len(questions):
             chosen = [questions[at] for at in sorted(random.Random(seed).sample(range(len(questions)), limit))]
-        papers.append(QuestionFile(name, path, digest([path]), len(questions), tuple(chosen)))
-    return papers
+        files.append(QuestionFile(name, path, digest([path]), len(questions), tuple(chosen)))
+    return files
 
 
 def _questions(path: Path) -> list[EvalQuestion]:
     seen: Counter[str] = Counter()
-    found = []
-    for where, value in rows_of(path):
-        text, answer = _row(where, value)
+    questions = []
+    for where, value in read_rows(path):
+        text, answer = _read_row(where, value)
         seen[text] += 1
         key = hashlib.sha256(f"{seen[text]}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        found.append(EvalQuestion(key, text, answer, where))
-    if not found:
+        questions.append(EvalQuestion(key, text, answer, where))
+    if not questions:
         raise UsageError(f"{path} holds no questions: name the right file")
-    return found
+    return questions
 
 
-def _row(where: str, value: Any) -> tuple[str, str]:
+def _read_row(where: str, value: object) -> tuple[str, str]:
     if isinstance(value, Unreadable) or not isinstance(value, dict):
-        raise UsageError(f"{where}: {value if isinstance(value, Unreadable) else 'no JSON object'}; mend that row")
-    asked = next((name for name in _ASKED if name in value), None)
-    if asked is None or "answer" not in value:
+        reason = value if isinstance(value, Unreadable) else "not a JSON object"
+        raise UsageError(f"{where}: {reason}; correct that row")
+    column = next((name for name in _COLUMNS if name in value), None)
+    if column is None or "answer" not in value:
         raise UsageError(
             f"{where} has the columns {listed(value)}: a question needs a column "
-            f"{', '.join(map(repr, _ASKED[:-1]))} or {_ASKED[-1]!r}, and its right answer a column 'answer'; "
+            f"{', '.join(map(repr, _COLUMNS[:-1]))} or {_COLUMNS[-1]!r}, and its right answer a column 'answer'; "
             "rename the columns of the file"
         )
-    text, answer = value[asked], value["answer"]
+    text, answer = value[column], value["answer"]
     if isinstance(answer, (int, float)) and not isinstance(answer, bool):
         answer = f"{answer:.15g}"
-    for name, content in ((asked, text), ("answer", answer)):
+    for name, content in ((column, text), ("answer", answer)):
         if not isinstance(content, str) or not content.strip():
-            raise UsageError(f"{where}: {name!r} holds no text; mend that row, or remove it")
+            raise UsageError(f"{where}: {name!r} holds no text; correct that row, or remove it")
     final = find_final(answer)
-    worked = final is not None and final.how in ("####", "boxed")
-    return text, final.text if worked and final is not None else answer.strip()
+    if final is not None and final.how in ("####", "boxed"):
+        return text, final.text
+    return text, answer.strip()
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """The stem of each file, with its folder where two have the same."""
+    """The stem of each file, with its folder if two stems are equal."""
     stems = [path.name.split(".")[0] for path in paths]
     names = [
         stem if stems.count(stem) == 1 else f"{path.absolute().parent.name}-{stem}"

@@ -1,129 +1,133 @@
-"""The settings of training and of evaluating: the one place from which arguments and options come."""
+"""The settings of training and of evaluation: the one place where each is declared.
+
+Python's arguments (`outspoken._options`, written by `make options`) and the options of the command line come from
+these fields.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeVar
 
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.settings import option
 
-__all__ = ["DTYPES", "METHODS", "EvalSettings", "TrainSettings", "read"]
+__all__ = ["EvalSettings", "Objective", "TrainSettings", "read_options"]
 
-METHODS = ("sft", "dpo")
-SCHEDULES = ("linear", "cosine", "constant")
-DTYPES = ("auto", "bfloat16", "float32")
+Objective = Literal["sft", "dpo"]
+
 _RATES = {("sft", False): 2e-5, ("sft", True): 2e-4, ("dpo", False): 1e-6, ("dpo", True): 1e-5}
-_MAY_LACK = ("max_steps", "save_every", "threads", "limit", "learning_rate")
+_DTYPES = ("auto", "bfloat16", "float32")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How a student is trained. Raises `UsageError` for what cannot be."""
+    """How a student is trained. Raises `UsageError` for invalid values."""
 
-    method: str = option("sft", "sft: learn the answers; dpo: learn which of two is preferred.", cli=False)
-    lora: bool = option(False, "Train low-rank adapters and not all weights.", cli=False)
-    epochs: float = option(3.0, "Times that the data are gone through.")
-    max_steps: int | None = option(None, "Stop after this many steps, whatever --epochs says.")
+    objective: Literal["sft", "dpo"] = option(
+        "sft", "sft: learn the answers; dpo: learn which of two answers is preferred.", choices=("sft", "dpo")
+    )
+    lora: bool = option(False, "Train low-rank adapters instead of all weights.", cli=False)
+    epochs: float = option(3.0, "Number of passes over the data.", above=0)
+    max_steps: int | None = option(None, "Stop after this number of steps, regardless of --epochs.", low=1)
     learning_rate: float | None = option(
-        None, "Highest learning rate. Default: 2e-5, with --lora 2e-4; for dpo 1e-6, with --lora 1e-5."
+        None, "Highest learning rate. Default: 2e-5, with --lora 2e-4; for dpo 1e-6, with --lora 1e-5.", above=0
     )
-    batch_size: int = option(8, "Examples that are computed together.")
-    gradient_accumulation: int = option(1, "Batches that make one step.")
-    max_length: int = option(1024, "Longest example in tokens; longer ones are left out and counted.")
-    warmup: float = option(0.03, "Share of the steps in which the learning rate rises.")
-    schedule: str = option("linear", "How the learning rate falls then: linear, cosine, or constant (not at all).")
-    weight_decay: float = option(0.0, "Weight decay of AdamW.")
-    seed: int = option(0, "Seed of the order of the data and of the adapters.")
-    dtype: str = option(
+    batch_size: int = option(8, "Examples computed together.", low=1)
+    gradient_accumulation: int = option(1, "Batches per step.", low=1)
+    max_length: int = option(1024, "Longest example in tokens; longer ones are left out and counted.", low=2)
+    warmup: float = option(0.03, "Share of the steps in which the learning rate rises.", low=0, below=1)
+    schedule: Literal["linear", "cosine", "constant"] = option(
+        "linear",
+        "How the learning rate falls afterwards: linear, cosine, or constant (not at all).",
+        choices=("linear", "cosine", "constant"),
+    )
+    weight_decay: float = option(0.0, "Weight decay of AdamW.", low=0)
+    seed: int = option(0, "Seed of the order of the data and of the adapters.", low=0)
+    dtype: Literal["auto", "bfloat16", "float32"] = option(
         "auto",
-        "What is computed in: bfloat16, float32, or auto, the faster one on this machine. What learns is kept in "
-        "float32 either way.",
+        "Precision of the computation: bfloat16, float32, or auto, the faster one on this machine. Trained "
+        "weights are kept in float32 in any case.",
+        choices=_DTYPES,
     )
-    lora_rank: int = option(16, "Rank of the adapters.")
-    lora_alpha: float = option(32.0, "Scale of the adapters: they count alpha / rank.")
-    lora_dropout: float = option(0.0, "Share of the adapters' inputs that is dropped while training.")
-    beta: float = option(0.1, "How closely dpo keeps to the model it started from.")
-    save_every: int | None = option(None, "Steps between checkpoints. Default: one every 10 minutes.")
+    lora_rank: int = option(16, "Rank of the adapters.", low=1)
+    lora_alpha: float = option(32.0, "Scale of the adapters: they are multiplied by alpha / rank.", above=0)
+    lora_dropout: float = option(
+        0.0, "Share of the adapters' inputs that is dropped during training.", low=0, below=1
+    )
+    beta: float = option(0.1, "How closely dpo keeps the model to the one it started from.", above=0)
+    save_every: int | None = option(None, "Steps between checkpoints. Default: one every 10 minutes.", low=1)
     threads: int | None = option(
-        None, "Threads of the processor. Default: one a core. Two students at once with one each go fastest."
+        None,
+        "CPU threads. Default: one per core. Two students at once, with one thread each, are fastest.",
+        low=1,
     )
     packing: bool = option(False, "Put several short examples into one row.", cli=False)
     recompute: bool = option(False, "Compute activations twice, to need less memory.", cli=False)
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, METHODS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("dtype", self.dtype, DTYPES)
-        for name in ("batch_size", "gradient_accumulation", "max_steps", "save_every", "lora_rank", "threads"):
-            _whole(name, getattr(self, name), 1)
-        _whole("max_length", self.max_length, 2)
-        _whole("seed", self.seed, 0)
-        _number("epochs", self.epochs, 0, above=True)
-        _number("learning_rate", self.learning_rate, 0, above=True)
-        _number("weight_decay", self.weight_decay, 0)
-        _number("lora_alpha", self.lora_alpha, 0, above=True)
-        _number("beta", self.beta, 0, above=True)
-        _number("warmup", self.warmup, 0, below=1)
-        _number("lora_dropout", self.lora_dropout, 0, below=1)
-        if self.packing and self.method == "dpo":
+        _check(self)
+        if self.packing and self.objective == "dpo":
             raise UsageError("packing is for sft: leave it out")
 
     @property
     def rate(self) -> float:
         """The learning rate that is used."""
-        return self.learning_rate or _RATES[self.method, self.lora]
+        return self.learning_rate or _RATES[self.objective, self.lora]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """All settings, with the learning rate that is used."""
         return {**asdict(self), "learning_rate": self.rate}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSettings:
-    """How students are asked. Raises `UsageError` for what cannot be."""
+    """How students are evaluated. Raises `UsageError` for invalid values."""
 
-    limit: int | None = option(None, "Ask so many questions of each file: the first, or with --draw random ones.")
-    draw: bool = option(False, "With --limit, draw the questions at random by --seed.", cli=False)
-    samples: int = option(0, "Sampled answers to each question, beside the greedy one.")
-    temperature: float = option(1.0, "Temperature of the sampled answers.")
-    top_p: float = option(1.0, "Nucleus of the sampled answers.")
-    max_tokens: int = option(512, "Most tokens of an answer; what is longer is cut off there.")
-    batch_size: int = option(32, "Answers that are computed together.")
-    plain: bool = option(False, "Ask the bare question, without the chat template.", cli=False)
-    template: str | None = option(
-        None, 'Ask this text with {question} in it, without the chat template: "Q: {question}\\nA:".'
+    limit: int | None = option(
+        None, "Number of questions from each file: the first ones, or with --random random ones.", low=1
     )
-    instruction: str | None = option(None, "Say this after each question, such as how to end the answer.")
+    random: bool = option(False, "With --limit, choose the questions at random, by --seed.", cli=False)
+    samples: int = option(0, "Sampled answers to each question, in addition to the greedy one.", low=0)
+    temperature: float = option(1.0, "Temperature of the sampled answers.", above=0)
+    top_p: float = option(1.0, "Nucleus of the sampled answers.", above=0, high=1)
+    max_tokens: int = option(512, "Most tokens of an answer; longer ones are cut off.", low=1)
+    batch_size: int = option(32, "Answers computed together.", low=1)
+    plain: bool = option(False, "Ask the plain question, without the chat template.", cli=False)
+    question_format: str | None = option(
+        None, 'Ask this text, with {question} in it, without the chat template: "Q: {question}\\nA:".'
+    )
+    instruction: str | None = option(None, "Text after each question, such as how to end the answer.")
     stop: tuple[str, ...] = option((), "Texts at which an answer ends.", cli=False)
-    seed: int = option(0, "Seed of the sampled answers and of --draw.")
-    dtype: str = option("auto", "What is computed in: bfloat16, float32, or auto, the faster one on this machine.")
-    threads: int | None = option(None, "Threads of the processor. Default: one a core.")
+    seed: int = option(0, "Seed of the sampled answers and of --random.", low=0)
+    dtype: Literal["auto", "bfloat16", "float32"] = option(
+        "auto",
+        "Precision of the computation: bfloat16, float32, or auto, the faster one on this machine.",
+        choices=_DTYPES,
+    )
+    threads: int | None = option(None, "CPU threads. Default: one per core.", low=1)
 
     def __post_init__(self) -> None:
-        _one_of("dtype", self.dtype, DTYPES)
-        for name in ("limit", "max_tokens", "batch_size", "threads"):
-            _whole(name, getattr(self, name), 1)
-        _whole("samples", self.samples, 0)
-        _whole("seed", self.seed, 0)
-        _number("temperature", self.temperature, 0, above=True)
-        _number("top_p", self.top_p, 0, above=True)
-        if self.top_p > 1:
-            raise UsageError(f"top_p must be at most 1, not {self.top_p:g}")
-        if self.plain and self.template is not None:
-            raise UsageError("choose one of plain and template: a template is without the chat template already")
-        if self.template is not None and "{question}" not in self.template:
-            raise UsageError('the template has no {question} in it: write "Q: {question}\\nA:"')
+        _check(self)
+        if self.plain and self.question_format is not None:
+            raise UsageError(
+                "choose one of plain and question_format: both leave the chat template out, and a format says more"
+            )
+        if self.question_format is not None and "{question}" not in self.question_format:
+            raise UsageError('question_format has no {question} in it: write "Q: {question}\\nA:"')
         if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
             raise UsageError(f"stop must be a list of texts, not {self.stop!r}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """All settings, JSON-ready."""
         return {**asdict(self), "stop": list(self.stop)}
 
 
-def read(kind: type[T], options: dict[str, Any]) -> T:
-    """Settings from keyword arguments; a name that is none of them is a `UsageError`."""
+def read_options(kind: type[T], options: Mapping[str, object]) -> T:
+    """Settings from keyword arguments. Raises `UsageError` for unknown names and invalid values."""
     known = kind.__dataclass_fields__  # type: ignore[attr-defined]
     for name in options:
         if name not in known:
@@ -131,22 +135,31 @@ def read(kind: type[T], options: dict[str, Any]) -> T:
     return kind(**options)
 
 
-def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UnknownNameError(name, str(value), known)
+def _check(settings: TrainSettings | EvalSettings) -> None:
+    """Check each value against the type and the bounds of its field."""
+    for entry in fields(settings):
+        value, kind, bounds = getattr(settings, entry.name), str(entry.type), entry.metadata
+        if value is None and "None" in kind:
+            continue
+        if "choices" in bounds and value not in bounds["choices"]:
+            raise UnknownNameError(entry.name, str(value), bounds["choices"])
+        if kind.startswith("int"):
+            if isinstance(value, bool) or not isinstance(value, int) or value < bounds["low"]:
+                raise UsageError(f"{entry.name} must be a whole number from {bounds['low']} on, not {value!r}")
+        elif kind.startswith("float"):
+            _check_number(entry.name, value, bounds)
 
 
-def _whole(name: str, value: Any, low: int) -> None:
-    if value is None and name in _MAY_LACK:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UsageError(f"{name} must be a whole number from {low} on, not {value!r}")
-
-
-def _number(name: str, value: Any, low: float, *, above: bool = False, below: float | None = None) -> None:
-    if value is None and name in _MAY_LACK:
-        return
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-    if not fits or value < low or (above and value == low) or (below is not None and value >= below):
-        span = f"{'above' if above else 'at least'} {low:g}" + ("" if below is None else f" and below {below:g}")
-        raise UsageError(f"{name} must be a number {span}, not {value!r}")
+def _check_number(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    allowed = {
+        "above": lambda bound: value > bound,
+        "low": lambda bound: value >= bound,
+        "below": lambda bound: value < bound,
+        "high": lambda bound: value <= bound,
+    }
+    words = {"above": "above", "low": "at least", "below": "below", "high": "at most"}
+    given = [each for each in allowed if each in bounds]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not all(allowed[each](bounds[each]) for each in given):
+        range_ = " and ".join(f"{words[each]} {bounds[each]:g}" for each in given)
+        raise UsageError(f"{name} must be a number {range_}, not {value!r}")

@@ -1,4 +1,4 @@
-"""The trainers of TRL: their configuration, what they are given, and how they tell how it goes."""
+"""The trainers of TRL: their configuration, their input, and the progress they report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken.errors import UsageError
 from outspoken.training.base_models import device
+from outspoken.training.record import StepLoss
 from outspoken.training.settings import TrainSettings
 from outspoken.training.training_data import TrainingData
 
@@ -21,7 +22,7 @@ trl = need("trl", "training", "train")
 peft = need("peft", "training", "train")
 datasets = need("datasets", "training", "train")
 
-__all__ = ["TrainingProgress", "losses", "make"]
+__all__ = ["TrainingProgress", "build_trainer", "step_losses"]
 
 _SAVE_SECONDS = 600.0
 _IGNORED = -100
@@ -29,7 +30,8 @@ _IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """How training goes: `step` of `steps` are done; `loss` is that of the last one, None before the first."""
+    """The progress of a training: `step` of `steps` are done; `loss` is that of the last one, None before the
+    first."""
 
     step: int
     steps: int
@@ -37,45 +39,46 @@ class TrainingProgress:
 
 
 class _Watcher(hf.TrainerCallback):  # type: ignore[misc, name-defined]
-    """Tells after each step how it goes, saves from time to time, and ends it in good order when told to."""
+    """Reports progress after each step, saves from time to time, and stops the training when `stopped` says so."""
 
     def __init__(
-        self, tell: Callable[[TrainingProgress], None], stopped: Callable[[], bool], every: int | None
+        self, report: Callable[[TrainingProgress], None], stopped: Callable[[], bool], every: int | None
     ) -> None:
-        self._tell, self._stopped, self._every = tell, stopped, every
+        self._report, self._stopped, self._every = report, stopped, every
         self._saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
-        self._tell(TrainingProgress(state.global_step, state.max_steps, None))
+        self._report(TrainingProgress(state.global_step, state.max_steps, None))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        last = state.global_step >= state.max_steps
-        if self._stopped():
+        stopped = self._stopped()
+        if stopped:
             control.should_training_stop = True
-        due = time.monotonic() - self._saved > _SAVE_SECONDS if self._every is None else False
-        if self._every is not None and state.global_step % self._every == 0:
-            due = True
-        if not last and (due or self._stopped()):
+        if self._every is None:
+            due = time.monotonic() - self._saved > _SAVE_SECONDS
+        else:
+            due = state.global_step % self._every == 0
+        if state.global_step < state.max_steps and (due or stopped):
             control.should_save = True
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         if "loss" in logs:
             loss = float(logs["loss"])
             if not math.isfinite(loss):
                 raise UsageError(
-                    f"the loss is no number any more at step {state.global_step}: start over with a lower "
+                    f"the loss is not a number at step {state.global_step}: start over with a lower "
                     "--learning-rate (--overwrite)"
                 )
-            self._tell(TrainingProgress(state.global_step, state.max_steps, loss))
+            self._report(TrainingProgress(state.global_step, state.max_steps, loss))
 
 
 class _Counting:
-    """Counts seconds and tokens of each step; they stand in the checkpoints with its loss."""
+    """Counts the seconds and tokens of each step; checkpoints keep them with the step's loss."""
 
     _since = 0.0
     _tokens = 0
@@ -85,11 +88,11 @@ class _Counting:
         return super().train(*args, **more)  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **more: Any) -> Any:
-        seen = inputs.get("attention_mask")
-        self._tokens += inputs["input_ids"].numel() if seen is None else int(seen.sum())
+        mask = inputs.get("attention_mask")
+        self._tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
         return super().training_step(model, inputs, *args, **more)  # type: ignore[misc]
 
-    def log(self, logs: dict[str, Any], *args: Any, **more: Any) -> None:
+    def log(self, logs: dict[str, float], *args: Any, **more: Any) -> None:
         now = time.monotonic()
         logs |= {"seconds": now - self._since, "tokens": self._tokens}
         self._since, self._tokens = now, 0
@@ -97,10 +100,9 @@ class _Counting:
 
 
 class _Sft(_Counting, trl.SFTTrainer):  # type: ignore[misc, name-defined]
-    """On a processor, the logits are computed only where something is learned: a fifth of the work of a small
-    model.
+    """On a CPU, logits are computed only for the answers' tokens, which saves four fifths of a small model's work.
 
-    There, TRL's own loss goes over every position, and over each in several passes.
+    TRL's own loss computes every position, in several passes.
     """
 
     def compute_loss(
@@ -111,8 +113,8 @@ class _Sft(_Counting, trl.SFTTrainer):  # type: ignore[misc, name-defined]
         labels = inputs["labels"][:, 1:]
         learned = labels != _IGNORED
         places = learned.any(dim=0).nonzero().squeeze(1)
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        logits = model(**given, use_cache=False, logits_to_keep=places).logits[learned[:, places]]
+        others = {name: value for name, value in inputs.items() if name != "labels"}
+        logits = model(**others, use_cache=False, logits_to_keep=places).logits[learned[:, places]]
         total = torch.nn.functional.cross_entropy(logits.float(), labels[learned], reduction="sum")
         count = learned.sum() if num_items_in_batch is None else num_items_in_batch
         return total / torch.as_tensor(count).clamp(min=1)
@@ -120,25 +122,24 @@ class _Sft(_Counting, trl.SFTTrainer):  # type: ignore[misc, name-defined]
 
 class _Dpo(_Counting, trl.DPOTrainer):  # type: ignore[misc, name-defined]
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-        """The rows are tokens already, by our own reading, so that they are what the student is asked with."""
+        """The rows are tokens already, produced by `PromptTokenizer` as in an evaluation."""
         return dataset
 
 
-def make(
+def build_trainer(
     settings: TrainSettings,
     model: Any,
     tokenizer: Any,
-    examples: TrainingData,
+    data: TrainingData,
     *,
-    folder: Path,
+    checkpoints: Path,
     dtype: str,
-    tell: Callable[[TrainingProgress], None],
+    report: Callable[[TrainingProgress], None],
     stopped: Callable[[], bool],
 ) -> Any:
-    """The trainer of these settings, whose checkpoints go into `folder`."""
-    is_dpo = settings.method == "dpo"
-    common = {
-        "output_dir": str(folder),
+    """The trainer for these settings, which writes its checkpoints into the folder `checkpoints`."""
+    config: dict[str, object] = {
+        "output_dir": str(checkpoints),
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
         "learning_rate": settings.rate,
@@ -160,26 +161,26 @@ def make(
         "disable_tqdm": True,
         "report_to": [],
     }
-    given = {
+    common = {
         "model": model,
         "processing_class": tokenizer,
         "peft_config": _adapters(settings) if settings.lora else None,
     }
-    if is_dpo:
-        trainer = _Dpo(args=trl.DPOConfig(**common, beta=settings.beta), train_dataset=_pairs(examples), **given)
+    if settings.objective == "dpo":
+        args = trl.DPOConfig(**config, beta=settings.beta)
+        trainer = _Dpo(args=args, train_dataset=_preference_dataset(data), **common)
     else:
-        args = trl.SFTConfig(**common)
+        args = trl.SFTConfig(**config)
         if settings.packing:
             args.packing, args.max_length = True, settings.max_length
-        trainer = _Sft(args=args, train_dataset=_lessons(examples), **given)
+        trainer = _Sft(args=args, train_dataset=_answer_dataset(data), **common)
     trainer.remove_callback(hf.PrinterCallback)
-    trainer.add_callback(_Watcher(tell, stopped, settings.save_every))
+    trainer.add_callback(_Watcher(report, stopped, settings.save_every))
     return trainer
 
 
-def losses(trainer: Any) -> list[dict[str, Any]]:
-    """A row for each step: its loss, learning rate, seconds and tokens; for dpo how often and by how much the
-    chosen answer is preferred."""
+def step_losses(trainer: Any) -> tuple[StepLoss, ...]:
+    """The steps that the trainer has done."""
     names = {
         "step": "step",
         "epoch": "epoch",
@@ -191,11 +192,11 @@ def losses(trainer: Any) -> list[dict[str, Any]]:
         "seconds": "seconds",
         "tokens": "tokens",
     }
-    return [
-        {ours: row[theirs] for theirs, ours in names.items() if theirs in row}
+    return tuple(
+        StepLoss(**{ours: row[theirs] for theirs, ours in names.items() if theirs in row})
         for row in trainer.state.log_history
         if "loss" in row
-    ]
+    )
 
 
 def _adapters(settings: TrainSettings) -> Any:
@@ -208,8 +209,8 @@ def _adapters(settings: TrainSettings) -> Any:
     )
 
 
-def _lessons(examples: TrainingData) -> Any:
-    rows = examples.rows
+def _answer_dataset(data: TrainingData) -> Any:
+    rows = data.examples
     return datasets.Dataset.from_dict(
         {
             "input_ids": [row["prompt_ids"] + row["answer_ids"] for row in rows],
@@ -218,6 +219,6 @@ def _lessons(examples: TrainingData) -> Any:
     )
 
 
-def _pairs(examples: TrainingData) -> Any:
+def _preference_dataset(data: TrainingData) -> Any:
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    return datasets.Dataset.from_dict({name: [row[name] for row in examples.rows] for name in names})
+    return datasets.Dataset.from_dict({name: [row[name] for row in data.examples] for name in names})

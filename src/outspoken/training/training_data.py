@@ -1,4 +1,4 @@
-"""The data of training: rows of a file in one of several shapes, read, checked, counted and put into tokens."""
+"""Training data: rows of a file in one of several shapes, read, checked, counted and turned into tokens."""
 
 from __future__ import annotations
 
@@ -8,104 +8,135 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from outspoken.batch.source_formats import CutOffError, Unreadable, listed, open_source
 from outspoken.batch.sources import SourceReader
 from outspoken.errors import UsageError
-from outspoken.training.prompt_tokens import PromptTokenizer, Said
+from outspoken.training.prompt_tokens import PromptText, PromptTokenizer
+from outspoken.training.settings import Objective
 
-__all__ = ["SHAPES", "SkippedRow", "TrainingData", "digest", "files_of", "read", "rows_of"]
+__all__ = [
+    "DataSummary",
+    "Example",
+    "SkippedRow",
+    "TrainingData",
+    "data_files",
+    "digest",
+    "read_examples",
+    "read_rows",
+]
 
-SHAPES = {
+_SHAPES = {
     "sft": '{"messages": [...]}, {"prompt", "completion"} or {"question", "answer"}',
     "dpo": '{"prompt", "chosen", "rejected"} or {"question", "chosen", "rejected"}',
 }
-_KINDS = (".jsonl", ".ndjson", ".json", ".parquet")
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
 _EXPORTED = {
     "sft": ("train.jsonl", "train.parquet", "data/train-*.parquet"),
     "dpo": ("preferences.jsonl", "preferences/train-*.parquet"),
 }
 _FIRST = 5
 
+Example = dict[str, list[int]]
+"""An example as tokens: `prompt_ids`, and `answer_ids` or `chosen_ids` and `rejected_ids`."""
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that is not learned from: where it stands, and why."""
+    """A row that cannot be used: where it is, and why."""
 
     where: str
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """The training data as the record has them. `sha256` is that of the files' contents; `skipped` counts rows by
+    reason; `tokens_learned` are the tokens of the answers."""
+
+    source: str
+    sha256: str
+    rows: int = 0
+    examples: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    first_skipped: tuple[SkippedRow, ...] = ()
+    tokens: int = 0
+    tokens_learned: int = 0
+
+
 @dataclass(slots=True)
 class TrainingData:
-    """What is learned from. `rows` are tokens: `prompt_ids`, and `answer_ids` or `chosen_ids` and
-    `rejected_ids`."""
+    """The examples of some files. `rows` counts the rows read, `skipped` those that cannot be used, by reason."""
 
-    rows: list[dict[str, list[int]]] = field(default_factory=list)
-    read: int = 0
+    examples: list[Example] = field(default_factory=list)
+    rows: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     first_skipped: list[SkippedRow] = field(default_factory=list)
 
-    def skip(self, where: str, reason: str, kind: str) -> None:
+    def skip(self, row: SkippedRow, kind: str) -> None:
+        """Count a row under this kind of reason."""
         self.skipped[kind] += 1
         if len(self.first_skipped) < _FIRST:
-            self.first_skipped.append(SkippedRow(where, reason))
+            self.first_skipped.append(row)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "rows": self.read,
-            "examples": len(self.rows),
-            "skipped": dict(self.skipped),
-            "first_skipped": [{"where": each.where, "reason": each.reason} for each in self.first_skipped],
-            "tokens": sum(len(ids) for row in self.rows for ids in row.values()),
-            "tokens_learned": sum(
-                len(ids) for row in self.rows for name, ids in row.items() if name != "prompt_ids"
-            ),
-        }
+    def summary(self, source: str, sha256: str) -> DataSummary:
+        """The counts of these data, which come from `source`."""
+        lengths = Counter[str]()
+        for example in self.examples:
+            lengths.update({name: len(ids) for name, ids in example.items()})
+        return DataSummary(
+            source,
+            sha256,
+            rows=self.rows,
+            examples=len(self.examples),
+            skipped=dict(self.skipped),
+            first_skipped=tuple(self.first_skipped),
+            tokens=lengths.total(),
+            tokens_learned=lengths.total() - lengths["prompt_ids"],
+        )
 
 
 class _UnfitError(Exception):
-    """Why a row cannot be learned from, and in a few words for counting."""
+    """A row cannot be used. `kind` is the reason without details, for counting."""
 
-    def __init__(self, kind: str, more: str = "") -> None:
-        super().__init__(kind + more)
+    def __init__(self, kind: str, details: str = "") -> None:
+        super().__init__(kind + details)
         self.kind = kind
 
 
-def files_of(data: Path, method: str) -> list[Path]:
-    """The file, or of a folder the files that synth's export writes for this method, else the only one there is.
+def data_files(data: Path, objective: Objective) -> list[Path]:
+    """The file, or the files of a folder: those that synth's export writes for this objective, else the only one.
 
-    Raises `UsageError` where there is nothing, or more than one file that could be meant.
+    Raises `UsageError` if there is none, or if several files are possible.
     """
     if not data.is_dir():
         if not data.exists():
             raise UsageError(f"no such file or folder: {data}")
         return [data]
-    for pattern in _EXPORTED[method]:
-        if found := sorted(data.glob(pattern)):
-            return found
-    found = sorted(path for path in data.iterdir() if path.suffix in _KINDS)
-    if len(found) == 1:
-        return found
-    if not found:
-        raise UsageError(f"{data} holds no data for {method}: name a .jsonl or .parquet file")
-    raise UsageError(
-        f"{data} holds {len(found)} files that could be meant ({listed(path.name for path in found)}): name one"
-    )
+    for pattern in _EXPORTED[objective]:
+        if exported := sorted(data.glob(pattern)):
+            return exported
+    files = sorted(path for path in data.iterdir() if path.suffix in _SUFFIXES)
+    if not files:
+        raise UsageError(f"{data} holds no data for {objective}: name a .jsonl or .parquet file")
+    if len(files) > 1:
+        raise UsageError(
+            f"{data} holds {len(files)} possible files ({listed(path.name for path in files)}): name one"
+        )
+    return files
 
 
 def digest(files: Iterable[Path]) -> str:
-    """The sha256 of the contents, one after the other."""
-    whole = hashlib.sha256()
+    """The sha256 of the files' digests, in this order."""
+    total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 class _Source(SourceReader):
-    """Tells the formats what a file is called; which columns it has matters row by row."""
+    """The name of a file for messages. Its columns are checked row by row."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), None, None)
@@ -114,14 +145,13 @@ class _Source(SourceReader):
         pass
 
 
-def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
-    """Where each row stands ("train.jsonl:3"), and its value: a dict, or an `Unreadable` that says why there is
-    none.
+def read_rows(path: Path) -> Iterator[tuple[str, object]]:
+    """The place of each row ("train.jsonl:3") and its value; an `Unreadable` explains a row that cannot be read.
 
     Raises `UsageError` for a file that cannot be opened.
     """
-    if not any(path.name.removesuffix(".gz").endswith(suffix) for suffix in _KINDS):
-        raise UsageError(f"{path} is no file of data: its name must end in {', '.join(_KINDS)}")
+    if not any(path.name.removesuffix(".gz").endswith(suffix) for suffix in _SUFFIXES):
+        raise UsageError(f"{path} is not a data file: its name must end in {', '.join(_SUFFIXES)}")
     source = _Source(path)
     with ExitStack() as stack:
         try:
@@ -131,116 +161,121 @@ def rows_of(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path.name}, its end", Unreadable(f"cannot be read from here on: {error}")
 
 
-def read(files: Iterable[Path], wording: PromptTokenizer, method: str, max_length: int) -> TrainingData:
-    """All examples as tokens. Rows that cannot be used are counted, the first of them named.
+def read_examples(
+    files: Iterable[Path], tokenizer: PromptTokenizer, objective: Objective, max_length: int
+) -> TrainingData:
+    """All examples as tokens. Rows that cannot be used are counted, and the first ones are kept with their
+    reasons.
 
-    The loss is on `answer_ids` alone (`chosen_ids`, `rejected_ids`): in a chat what the assistant says last, else
-    the completion or the answer, each with the token that ends it. Raises `UsageError` where no row can be used,
-    or where messages or questions meet a model without a chat template.
+    The loss is on `answer_ids` (or `chosen_ids`, `rejected_ids`) only: in a chat the assistant's last messages,
+    otherwise the completion or the answer, each with the token that ends it. Raises `UsageError` if no row can be
+    used, or if messages or questions need a chat template that the model does not have.
     """
-    found = TrainingData()
-    shaped: Callable[[Any], Mapping[str, Said]] = _pair if method == "dpo" else _lesson
+    data = TrainingData()
+    read_row: Callable[[object], Mapping[str, PromptText]] = _pair if objective == "dpo" else _answered_prompt
     for path in files:
-        for where, value in rows_of(path):
-            found.read += 1
+        for where, value in read_rows(path):
+            data.rows += 1
             try:
-                said = shaped(value)
-                found.rows.append(_tokens(said, wording, max_length))
+                data.examples.append(_tokens(read_row(value), tokenizer, max_length))
             except _UnfitError as error:
-                found.skip(where, str(error), error.kind)
-    if not found.rows:
-        raise UsageError(_why_none(found, method))
-    return found
+                data.skip(SkippedRow(where, str(error)), error.kind)
+    if not data.examples:
+        raise UsageError(_no_examples(data, objective))
+    return data
 
 
-def _tokens(said: Mapping[str, Said], wording: PromptTokenizer, max_length: int) -> dict[str, list[int]]:
-    row: dict[str, list[int]] = {}
-    for name in said:
+def _tokens(texts: Mapping[str, PromptText], tokenizer: PromptTokenizer, max_length: int) -> Example:
+    example: Example = {}
+    for name in texts:
         if name != "prompt":
-            row["prompt_ids"], row[f"{name}_ids"] = wording.example(said["prompt"], said[name])
-            length = len(row["prompt_ids"]) + len(row[f"{name}_ids"])
+            prompt_ids, answer_ids = tokenizer.example(texts["prompt"], texts[name])
+            example["prompt_ids"], example[f"{name}_ids"] = prompt_ids, answer_ids
+            length = len(prompt_ids) + len(answer_ids)
             if length > max_length:
                 raise _UnfitError("longer than --max-length", f": {length:,} tokens, {max_length:,} are allowed")
-            if not row["prompt_ids"]:
+            if not prompt_ids:
                 raise _UnfitError("empty prompt")
-    return row
+    return example
 
 
-def _lesson(value: Any) -> dict[str, Said]:
-    value = _columns(value)
-    if value.get("messages") is not None:
-        chat = _messages(value["messages"], "messages")
-        begin = len(chat)
-        while begin and chat[begin - 1]["role"] == "assistant":
-            begin -= 1
-        if begin == len(chat):
-            raise _UnfitError("the last message is not the assistant's", ": there is nothing to learn")
-        if begin == 0:
+def _answered_prompt(value: object) -> dict[str, PromptText]:
+    row = _columns(value)
+    if row.get("messages") is not None:
+        chat = _messages(row["messages"], "messages")
+        start = len(chat)
+        while start and chat[start - 1]["role"] == "assistant":
+            start -= 1
+        if start == len(chat):
+            raise _UnfitError("the last message is not the assistant's", ": there is no answer to learn")
+        if start == 0:
             raise _UnfitError("the messages begin with the assistant's", ": there is no prompt")
-        return {"prompt": chat[:begin], "answer": chat[begin:]}
-    if "completion" in value:
-        return _said(value, "prompt", answer="completion")
-    if "question" in value:
-        return _said(value, "question", answer="answer")
-    raise _UnfitError("has none of the shapes", f": its columns are {listed(value)}")
+        return {"prompt": chat[:start], "answer": chat[start:]}
+    if "completion" in row:
+        return _texts(row, "prompt", answer="completion")
+    if "question" in row:
+        return _texts(row, "question", answer="answer")
+    raise _UnfitError("has none of the shapes", f": its columns are {listed(row)}")
 
 
-def _pair(value: Any) -> dict[str, Said]:
-    value = _columns(value)
-    if "chosen" not in value or "rejected" not in value:
-        raise _UnfitError("has none of the shapes", f": its columns are {listed(value)}")
-    asked = "prompt" if "prompt" in value else "question"
-    pair = _said(value, asked, chosen="chosen", rejected="rejected")
+def _pair(value: object) -> dict[str, PromptText]:
+    row = _columns(value)
+    if "chosen" not in row or "rejected" not in row:
+        raise _UnfitError("has none of the shapes", f": its columns are {listed(row)}")
+    column = "prompt" if "prompt" in row else "question"
+    pair = _texts(row, column, chosen="chosen", rejected="rejected")
     if pair["chosen"] == pair["rejected"]:
         raise _UnfitError("chosen and rejected are the same")
     return pair
 
 
-def _said(value: Mapping[str, Any], asked: str, **answers: str) -> dict[str, Said]:
-    """A `question` goes through the chat template; a `prompt` is plain text, unless it is a list of messages."""
-    said = {"prompt": _text(value, asked), **{name: _text(value, column) for name, column in answers.items()}}
-    if asked == "question" and isinstance(said["prompt"], str):
-        said["prompt"] = [{"role": "user", "content": said["prompt"]}]
-    return said
+def _texts(row: Mapping[str, object], prompt: str, **answers: str) -> dict[str, PromptText]:
+    """The texts in the columns `prompt` and `answers`.
+
+    A `question` goes through the chat template; a `prompt` is plain text, unless it is a list of messages.
+    """
+    texts = {"prompt": _text(row, prompt), **{name: _text(row, column) for name, column in answers.items()}}
+    if prompt == "question" and isinstance(texts["prompt"], str):
+        texts["prompt"] = [{"role": "user", "content": texts["prompt"]}]
+    return texts
 
 
-def _text(value: Mapping[str, Any], column: str) -> Said:
-    text = value.get(column)
+def _text(row: Mapping[str, object], column: str) -> PromptText:
+    text = row.get(column)
     if isinstance(text, str):
         if text.strip():
             return text
         raise _UnfitError(f"empty {column}")
     if text is None:
-        raise _UnfitError(f"no {column}", f": its columns are {listed(value)}")
+        raise _UnfitError(f"no {column}", f": its columns are {listed(row)}")
     return _messages(text, column)
 
 
-def _messages(value: Any, column: str) -> list[dict[str, str]]:
-    fits = isinstance(value, list) and all(
+def _messages(value: object, column: str) -> list[dict[str, str]]:
+    if not isinstance(value, list) or not all(
         isinstance(message, dict)
         and isinstance(message.get("role"), str)
         and isinstance(message.get("content"), str)
         for message in value
-    )
-    if not fits:
-        raise _UnfitError(f"{column} is no text and no list of messages", " with role and content")
+    ):
+        raise _UnfitError(f"{column} is neither text nor a list of messages", " with role and content")
     if not value:
         raise _UnfitError(f"empty {column}")
     return [{"role": message["role"], "content": message["content"]} for message in value]
 
 
-def _columns(value: Any) -> dict[str, Any]:
+def _columns(value: object) -> dict[str, object]:
     if isinstance(value, Unreadable):
         raise _UnfitError("cannot be read", f": {value}")
     if not isinstance(value, dict):
-        raise _UnfitError("is no JSON object")
+        raise _UnfitError("is not a JSON object")
     return value
 
 
-def _why_none(found: TrainingData, method: str) -> str:
-    if not found.read:
+def _no_examples(data: TrainingData, objective: Objective) -> str:
+    if not data.rows:
         return "the data hold no rows: give at least one example"
-    first = found.first_skipped[0]
-    why = f"none of the {found.read:,} rows can be learned from; the first, {first.where}: {first.reason}"
-    remedy = "raise --max-length" if "--max-length" in first.reason else f"write each row as {SHAPES[method]}"
+    first = data.first_skipped[0]
+    why = f"none of the {data.rows:,} rows can be used; the first, {first.where}: {first.reason}"
+    remedy = "raise --max-length" if "--max-length" in first.reason else f"write each row as {_SHAPES[objective]}"
     return f"{why}: {remedy}"

@@ -111,7 +111,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from outspoken.training import base_models
 
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = base_models.load_tokenizer(base_models.find("local/smollm2"))
+    tokenizer = base_models.load_tokenizer(base_models.find_weights("local/smollm2"))
     config = hf.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -1,4 +1,4 @@
-"""The experiment with the student: its teacher says what it should, its intervals hold, and it runs."""
+"""The experiment with the student: its teacher answers as specified, its intervals hold, and it runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def body(text: str, model: str = "aligned-1", seed: int = 1) -> dict[str, Any]:
 ONE, MANY = "Write a short question.", 'Generate 4 responses to the input prompt: "Write a short question."'
 
 
-def test_no_teacher_may_tell_a_question_of_the_test(tasks: Any) -> None:
+def test_no_teacher_may_give_a_question_of_the_test(tasks: Any) -> None:
     tested = {record.question for record in tasks.test_records(tasks.HELD_OUT)}
     assert len(tested) == len(tasks.KINDS) * tasks.HELD_OUT
     for seed in (0, 1, 2):
@@ -80,7 +80,7 @@ def test_no_teacher_may_tell_a_question_of_the_test(tasks: Any) -> None:
 
 
 def test_answers_are_right(tasks: Any) -> None:
-    """Worked out anew from the words of the question."""
+    """Computed again from the words of the question."""
     ways: dict[str, Any] = {
         "add": lambda a, b: a + b,
         "subtract": lambda a, b: a - b,
@@ -141,9 +141,9 @@ def test_asked_for_many_it_names_different_ones_and_states_their_base_probabilit
     for way in ("aligned", "strict"):
         named = Counter[str]()
         for seed in range(300):
-            told = json.loads(teacher.reply(body(MANY, f"{way}-1", seed)))["responses"]
-            assert len({one["text"] for one in told}) == 4
-            for one in told:
+            responses = json.loads(teacher.reply(body(MANY, f"{way}-1", seed)))["responses"]
+            assert len({one["text"] for one in responses}) == 4
+            for one in responses:
                 assert one["probability"] == pytest.approx(base[one["text"]], rel=0.05)
                 named[tasks_kind(world, one["text"])] += 1
         said[way] = named
@@ -199,8 +199,8 @@ def test_figures_by_hand(figures: Any) -> None:
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, freedom, 0.625, found.se))
     alone = figures.figure([[1, 0]], [[0.5, 0.5]], ["a", "a"])
     assert (alone.value, alone.low, alone.p) == (0.5, None, None)
-    rows = figures.by_told([0, 0, 1, 60], [0.0, 0.5, 0.25, 1.0])
-    assert [(row["told"], row["value"], row["kinds"]) for row in rows] == [
+    rows = figures.by_records([0, 0, 1, 60], [0.0, 0.5, 0.25, 1.0])
+    assert [(row.records, row.value, row.kinds) for row in rows] == [
         ("0", 0.25, 2),
         ("1 to 2", 0.25, 1),
         ("over 50", 1.0, 1),
@@ -226,11 +226,11 @@ def test_it_runs_and_goes_on(tmp_path: Path) -> None:
     assert data["collapsed"]["requests"] >= 16 > data["spread"]["requests"]
     assert "verbalized" in ended.stdout
     assert len([*(tmp_path / "out" / "charts").glob("*.png")]) == 2
-    told = sorted((tmp_path / "out" / "students").glob("*/right.json"))
-    assert len(told) == 3
-    before = [path.stat().st_mtime_ns for path in told]
+    done = sorted((tmp_path / "out" / "students").glob("*/right.json"))
+    assert len(done) == 3
+    before = [path.stat().st_mtime_ns for path in done]
     again, begun = run(), time.monotonic()
     assert again.returncode == 0, again.stderr[-2000:]
     assert "student 1" not in again.stderr
-    assert [path.stat().st_mtime_ns for path in told] == before
+    assert [path.stat().st_mtime_ns for path in done] == before
     assert time.monotonic() - begun < 60

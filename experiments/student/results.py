@@ -1,4 +1,5 @@
-"""What came of the experiment: read from its folder, counted, and written as results.json, a table and charts."""
+"""The results of the experiment: read from its folder, counted, and written as results.json, a table and
+charts."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,23 @@ from numpy.typing import NDArray
 
 from outspoken import __version__
 from outspoken.measure.statistics import holm
+from outspoken.report.format import p_equation, percent
 
-__all__ = ["COMPARED", "Spent", "analyse", "folder", "marked", "write"]
+__all__ = ["COMPARED", "TimeSpent", "analyse", "folder", "graded", "write"]
 
 COMPARED = (("spread", "collapsed"), ("spread", "distinct"), ("strict", "collapsed"), ("distinct", "collapsed"))
-"""The differences that are tested, on both tests: one family for Holm's correction."""
+"""The tested differences, on both tests: one family for Holm's correction."""
 UNTRAINED = "untrained"
 
 Floats = NDArray[np.float64]
 
 
 def folder(out: Path, arm: str, seed: int) -> Path:
+    """The folder of one student."""
     return out / "students" / (arm if arm == UNTRAINED else f"{arm}-{seed}")
 
 
-def marked(questions: Path, evaluation: Path) -> list[int]:
+def graded(questions: Path, evaluation: Path) -> list[int]:
     """1 and 0 for the greedy answer to each question, in their order."""
     from outspoken.training.answer_files import GREEDY, AnswerFile
     from outspoken.training.grading import grade
@@ -48,8 +52,8 @@ def marked(questions: Path, evaluation: Path) -> list[int]:
     return right
 
 
-class Spent:
-    """The seconds of each part, added up over all executions."""
+class TimeSpent:
+    """The seconds of each part, summed over all runs of the script."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -66,14 +70,14 @@ class Spent:
 
 
 def analyse(out: Path, size: Any, data: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """All figures. `weighted` counts a kind as often as the base asks for it, `uniform` all kinds alike."""
+    """All figures. `weighted` weighs kinds by their base probability, `uniform` equally."""
     kinds = [record.kind for record in tasks.test_records(size.per_kind)]
     seeds = size.seeds
     students = {arm.name: [_read(out, arm.name, seed) for seed in seeds] for arm in size.arms}
     untrained = _read(out, UNTRAINED, 0)
     right: dict[str, Floats] = {
         UNTRAINED: np.array([untrained["right"]] * len(seeds), dtype=float),
-        **{name: np.array([each["right"] for each in made], dtype=float) for name, made in students.items()},
+        **{name: np.array([each["right"] for each in group], dtype=float) for name, group in students.items()},
     }
     weights = {
         "uniform": np.full((len(seeds), len(kinds)), 1 / len(kinds)),
@@ -109,7 +113,7 @@ def analyse(out: Path, size: Any, data: dict[str, Any], settings: dict[str, Any]
             {"kind": kind, **{name: _of_kind(table, kinds, kind) for name, table in right.items()}}
             for kind in tasks.KINDS
         ],
-        "by_told": _by_told(right, students, data, seeds, kinds),
+        "by_records": _by_records(right, students, data, seeds, kinds),
     }
 
 
@@ -124,9 +128,9 @@ def _comparisons(
     p_values: list[float | None] = []
     for test, weight in weights.items():
         for a, b in (pair for pair in COMPARED if right.keys() >= {*pair}):
-            found = figures.figure(right[a] - right[b], weight, kinds)
-            p_values.append(found.p)
-            rows.append({"a": a, "b": b, "test": test, **found.to_dict()})
+            difference = figures.figure(right[a] - right[b], weight, kinds)
+            p_values.append(difference.p)
+            rows.append({"a": a, "b": b, "test": test, **difference.to_dict()})
     for row, p in zip(rows, holm(p_values), strict=True):
         row["p_holm"] = p
     return rows
@@ -136,7 +140,7 @@ def _of_kind(table: Floats, kinds: Sequence[str], kind: str) -> float:
     return float(table[:, [each == kind for each in kinds]].mean())
 
 
-def _by_told(
+def _by_records(
     right: dict[str, Floats],
     students: dict[str, Any],
     data: dict[str, Any],
@@ -144,12 +148,12 @@ def _by_told(
     kinds: Sequence[str],
 ) -> list[dict[str, Any]]:
     pairs = [
-        (data[f"{name}-{seed}"]["told"].get(kind, 0), _of_kind(right[name][[at]], kinds, kind))
+        (data[f"{name}-{seed}"]["records_by_kind"].get(kind, 0), _of_kind(right[name][[at]], kinds, kind))
         for name in students
         for at, seed in enumerate(seeds)
         for kind in tasks.KINDS
     ]
-    return figures.by_told([told for told, _ in pairs], [share for _, share in pairs])
+    return [asdict(each) for each in figures.by_records(*map(list, zip(*pairs, strict=True)))]
 
 
 def _versions() -> dict[str, Any]:
@@ -158,26 +162,26 @@ def _versions() -> dict[str, Any]:
     return {**versions(), "machine": platform.machine()}
 
 
-def write(found: dict[str, Any], out: Path) -> None:
-    """results.json, charts/ and the table on the terminal."""
-    (out / "results.json").write_text(json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
-    figures.draw(found, out / "charts")
+def write(results: dict[str, Any], out: Path) -> None:
+    """Write results.json and charts/, and print the table."""
+    (out / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    figures.draw(results, out / "charts")
     lines = [
         _row(["learned from", "different", "kinds", "requests", "tokens", "all kinds alike", "common kinds more"])
     ]
-    for arm in found["arms"]:
+    for arm in results["arms"]:
         mean = {
             key: f"{np.mean([each[key] for each in arm['data']]):,.0f}" if arm["data"] else ""
             for key in ("distinct", "kinds", "requests", "tokens")
         }
-        lines.append(_row([arm["title"], *mean.values(), _said(arm["uniform"]), _said(arm["weighted"])]))
+        lines.append(_row([arm["title"], *mean.values(), _percent(arm["uniform"]), _percent(arm["weighted"])]))
     lines.append("")
-    titles = {arm["arm"]: arm["title"] for arm in found["arms"]}
-    for row in found["comparisons"]:
+    titles = {arm["arm"]: arm["title"] for arm in results["arms"]}
+    for row in results["comparisons"]:
         test = "all kinds alike" if row["test"] == "uniform" else "common kinds more"
-        p = "" if row["p_holm"] is None else f", p (Holm) {row['p_holm']:.2g}"
-        lines.append(f"{titles[row['a']]} minus {titles[row['b']]}, {test}: {_said(row)}{p}")
-    lines += ["", *(f"{part}: {seconds:.0f} s" for part, seconds in found["seconds"].items())]
+        p = "" if row["p_holm"] is None else f", {p_equation(row['p_holm'])} (Holm)"
+        lines.append(f"{titles[row['a']]} minus {titles[row['b']]}, {test}: {_percent(row)}{p}")
+    lines += ["", *(f"{part}: {seconds:.0f} s" for part, seconds in results["seconds"].items())]
     sys.stdout.write("\n".join([*lines, f"{out / 'results.json'}", ""]))
 
 
@@ -187,7 +191,6 @@ def _row(cells: Sequence[str]) -> str:
     ).rstrip()
 
 
-def _said(figure: dict[str, Any]) -> str:
-    if figure["low"] is None:
-        return f"{100 * figure['value']:.1f} %"
-    return f"{100 * figure['value']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}] %"
+def _percent(figure: dict[str, Any]) -> str:
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    return percent(value) if low is None else f"{percent(value)} [{100 * low:.1f}, {100 * high:.1f}]"

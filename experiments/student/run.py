@@ -1,9 +1,9 @@
-"""Does the diversity of its training data move a student? An experiment for two cores.
+"""Does the diversity of its training data change a student? An experiment for two cores.
 
 The same teacher is asked in four ways; SmolLM2-135M learns from the same number of records of each, with the same
-settings, several times over; and all students answer the same questions, which no teacher ever told.
+settings and several seeds; and all students answer the same questions, which no teacher ever gave.
 
-    python experiments/student/run.py --out student        goes on where it stopped
+    python experiments/student/run.py --out student        the same command continues where it stopped
     python experiments/student/run.py --out quick --quick  a smoke test; its figures mean nothing
 """
 
@@ -33,25 +33,25 @@ import tasks  # noqa: E402
 __all__ = ["ARMS", "EVALUATING", "TRAINING", "Arm", "main"]
 
 MODEL = "local/smollm2"
-TEMPLATE = "Q: {question}\nA:"
+QUESTION_FORMAT = "Q: {question}\nA:"
 TRAINING: dict[str, Any] = {
     "lora": True, "lora_rank": 16, "learning_rate": 5e-4, "epochs": 4.0, "batch_size": 8, "max_length": 128,
     "threads": 1,
 }  # fmt: skip
 EVALUATING: dict[str, Any] = {
-    "template": TEMPLATE, "stop": ("\n",), "max_tokens": 16, "batch_size": 64, "threads": 1,
+    "question_format": QUESTION_FORMAT, "stop": ("\n",), "max_tokens": 16, "batch_size": 64, "threads": 1,
 }  # fmt: skip
 UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to ask the teacher: the pipeline, and which teacher it asks."""
+    """One way to ask the teacher: the pipeline, and the teacher's behaviour (see `teacher.py`)."""
 
     name: str
     title: str
     spec: str
-    way: str
+    behaviour: str
 
 
 ARMS = (
@@ -64,7 +64,8 @@ ARMS = (
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much: records to learn from, questions of each kind, seeds, steps of a training (None: all), arms."""
+    """The size of the experiment: training records, questions of each kind, seeds, steps of a training (None:
+    all), arms."""
 
     records: int = 256
     per_kind: int = 8
@@ -78,26 +79,26 @@ QUICK = Size(records=16, per_kind=1, seeds=(1,), steps=2, arms=(ARMS[0], ARMS[-1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("student-experiment"), help="The folder of it all.")
+    parser.add_argument("--out", type=Path, default=Path("student-experiment"), help="The output folder.")
     parser.add_argument(
         "--seeds", type=int, nargs="+", help="Seeds; each has other common questions. Default: 1 to 5."
     )
     parser.add_argument("--workers", type=int, default=2, help="Trainings at a time, each on one core.")
-    parser.add_argument("--port", type=int, default=18765, help="Where the teacher listens, on the loopback.")
-    parser.add_argument("--quick", action="store_true", help="Tiny, to see that it works.")
-    asked = parser.parse_args()
-    size = QUICK if asked.quick else Size(seeds=tuple(asked.seeds or Size().seeds))
-    out: Path = asked.out
+    parser.add_argument("--port", type=int, default=18765, help="The teacher's port on the loopback address.")
+    parser.add_argument("--quick", action="store_true", help="A tiny run, to check that it works.")
+    options = parser.parse_args()
+    size = QUICK if options.quick else Size(seeds=tuple(options.seeds or Size().seeds))
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    spent = results.Spent(out / "seconds.json")
+    spent = results.TimeSpent(out / "seconds.json")
     with spent.on("generating"):
-        data = generate(out, size, asked.port)
+        data = generate(out, size, options.port)
     with spent.on("training and evaluating"):
-        learn(out, size, asked.workers)
+        learn(out, size, options.workers)
     with spent.on("analysing"):
-        found = results.analyse(out, size, data, settings())
-    found["seconds"] = spent.seconds
-    results.write(found, out)
+        analysis = results.analyse(out, size, data, settings())
+    analysis["seconds"] = spent.seconds
+    results.write(analysis, out)
 
 
 def settings() -> dict[str, Any]:
@@ -119,7 +120,7 @@ def teacher_gamma() -> float:
 
 
 def generate(out: Path, size: Size, port: int) -> dict[str, Any]:
-    """The records of each arm and seed, through the pipeline; what each set is like and what it took."""
+    """Generate the records of each arm and seed; returns a summary of each set."""
     data = out / "data"
     data.mkdir(exist_ok=True)
     write_lines(
@@ -128,59 +129,57 @@ def generate(out: Path, size: Size, port: int) -> dict[str, Any]:
     )
     for spec in {arm.spec for arm in size.arms}:
         shutil.copy(HERE / f"{spec}.toml", data)
-    told: dict[str, Any] = {}
+    summaries: dict[str, Any] = {}
     todo = [(arm, seed) for seed in size.seeds for arm in size.arms]
     with serving(port) as url:
         for number, (arm, seed) in enumerate(todo, 1):
-            told[f"{arm.name}-{seed}"] = made = make(data, arm, seed, size.records, url)
-            what = f"{made['distinct']} different records of {made['kinds']} kinds"
-            say(f"data {number}/{len(todo)} {arm.name}-{seed}: {made['requests']:,} requests, {what}")
-    return told
+            summaries[f"{arm.name}-{seed}"] = summary = make(data, arm, seed, size.records, url)
+            what = f"{summary['distinct']} different records of {summary['kinds']} kinds"
+            report(f"data {number}/{len(todo)} {arm.name}-{seed}: {summary['requests']:,} requests, {what}")
+    return summaries
 
 
 def make(data: Path, arm: Arm, seed: int, records: int, url: str) -> dict[str, Any]:
-    """One set of records. A few more are asked for than are used, for those that a step may remove."""
+    """Generate one set of records: a few more than are used, as steps may remove some."""
     from outspoken.synth import synthesize
 
     folder = data / f"{arm.name}-{seed}"
     summary = synthesize(
         str(data / f"{arm.spec}.toml"),
         out=folder,
-        model=f"{url}#{arm.way}-{seed}",
+        model=f"{url}#{arm.behaviour}-{seed}",
         count=records + max(2, records // 32),
     )
     chats = [json.loads(line)["messages"] for line in (folder / "export" / "train.jsonl").read_text().splitlines()]
     if len(chats) < records:
-        raise SystemExit(f"{folder} holds {len(chats)} records and {records} are wanted: look at its report.html")
+        raise SystemExit(f"{folder} holds {len(chats)} records and {records} are needed: look at its report.html")
     rows = [
-        {"prompt": TEMPLATE.format(question=asked["content"]), "completion": f" {answer['content']}"}
-        for asked, answer in chats[:records]
+        {"prompt": QUESTION_FORMAT.format(question=question["content"]), "completion": f" {answer['content']}"}
+        for question, answer in chats[:records]
     ]
     write_lines(folder / "records.jsonl", rows)
-    kind_of = {TEMPLATE.format(question=r.question): r.kind for r in tasks.world(seed).records}
-    tested = {TEMPLATE.format(question=r.question) for r in tasks.test_records(tasks.HELD_OUT)}
+    kind_of = {QUESTION_FORMAT.format(question=r.question): r.kind for r in tasks.world(seed).records}
+    tested = {QUESTION_FORMAT.format(question=r.question) for r in tasks.test_records(tasks.HELD_OUT)}
     if any(row["prompt"] in tested for row in rows):
         raise SystemExit(f"{folder} holds questions of the test: the experiment is void")
-    asked_for = summary["steps"][0]["figures"]
+    generated = summary.steps[0].figures
     kinds = Counter(kind_of[row["prompt"]] for row in rows)
     return {
-        "requests": asked_for["requests"],
-        "tokens": asked_for["tokens"],
-        "responses": asked_for["responses"],
-        "seconds": sum(step["seconds"] for step in summary["steps"]),
-        "contaminated": sum(
-            sum(step["removed"].values()) for step in summary["steps"] if "decontaminate" in step["step"]
-        ),
+        "requests": generated["requests"],
+        "tokens": generated["tokens"],
+        "responses": generated["responses"],
+        "seconds": sum(step.seconds for step in summary.steps),
+        "contaminated": sum(sum(step.removed.values()) for step in summary.steps if step.do == "decontaminate"),
         "records": len(rows),
         "distinct": len({row["prompt"] for row in rows}),
         "kinds": len(kinds),
-        "told": dict(kinds),
+        "records_by_kind": dict(kinds),
     }
 
 
 @contextmanager
 def serving(port: int) -> Iterator[str]:
-    """The teacher in a process of its own; gives its address."""
+    """Run the teacher in its own process; yields its address."""
     with subprocess.Popen(
         [sys.executable, str(HERE / "teacher.py"), "--port", str(port)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -188,36 +187,38 @@ def serving(port: int) -> Iterator[str]:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
             if not url:
-                raise SystemExit(f"the teacher does not start on port {port}: name another with --port")
+                raise SystemExit(f"the teacher does not start on port {port}: choose another with --port")
             yield url
         finally:
             process.terminate()
 
 
 def learn(out: Path, size: Size, workers: int) -> None:
-    """Train and evaluate whatever is not finished."""
+    """Train and evaluate the students that are not finished."""
     todo = [(arm.name, seed) for seed in size.seeds for arm in size.arms]
     jobs = [(UNTRAINED, 0), *todo]
     missing = [job for job in jobs if not (results.folder(out, *job) / "right.json").is_file()]
     begun, done = time.monotonic(), len(jobs) - len(missing)
-    # Threads of one training wait for each other at every step; two trainings of one thread each do not.
+    # The threads of one training wait for each other at every step; two single-threaded trainings do not.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         waiting = {pool.submit(student, out, *job, size.steps): job for job in missing}
         for ended in as_completed(waiting):
             arm, seed = waiting[ended]
             right = ended.result()
             done += 1
-            say(f"student {done}/{len(jobs)} {arm}-{seed}: {right:.1%} right ({time.monotonic() - begun:.0f} s)")
+            report(
+                f"student {done}/{len(jobs)} {arm}-{seed}: {right:.1%} right ({time.monotonic() - begun:.0f} s)"
+            )
 
 
 def student(out: Path, arm: str, seed: int, steps: int | None) -> float:
-    """One training and its evaluation; the share of right answers. right.json, written last, says which."""
+    """Train and evaluate one student; returns the share of right answers. right.json is written last."""
     from outspoken.training import evaluate, train
 
     folder, begun = results.folder(out, arm, seed), time.monotonic()
-    source, told = MODEL, None
+    source, losses = MODEL, None
     if arm != UNTRAINED:
-        made = train(
+        trained = train(
             out / "data" / f"{arm}-{seed}" / "records.jsonl",
             out=folder / "training",
             model=MODEL,
@@ -225,30 +226,30 @@ def student(out: Path, arm: str, seed: int, steps: int | None) -> float:
             max_steps=steps,
             **TRAINING,
         )
-        source, told = str(folder / "training"), made.losses
-    trained = time.monotonic()
+        source, losses = str(folder / "training"), trained.losses
+    training_end = time.monotonic()
     evaluate(
         out / "data" / "test.jsonl",
         students={"student": source},
         out=folder / "evaluation",
         **EVALUATING,
     )
-    right = results.marked(out / "data" / "test.jsonl", folder / "evaluation")
-    seconds = {"train": round(trained - begun, 1), "evaluate": round(time.monotonic() - trained, 1)}
-    # Twenty students take more than five gigabytes, and are made again from their seeds.
+    right = results.graded(out / "data" / "test.jsonl", folder / "evaluation")
+    seconds = {"train": round(training_end - begun, 1), "evaluate": round(time.monotonic() - training_end, 1)}
+    # Twenty students take more than five gigabytes; they can be trained again from their seeds.
     shutil.rmtree(folder / "training" / "model", ignore_errors=True)
-    (folder / "right.json").write_text(json.dumps({"right": right, "seconds": seconds, "losses": told}))
+    (folder / "right.json").write_text(json.dumps({"right": right, "seconds": seconds, "losses": losses}))
     return sum(right) / len(right)
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Leave alone what says the same, so that steps which read it are not done again."""
+    """Write the file only if its content changes, so that steps which read it are not repeated."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
-def say(line: str) -> None:
+def report(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 

@@ -1,6 +1,7 @@
-"""What the teacher knows: kinds of short questions with whole numbers as answers, and how likely each question is.
+"""The teacher's knowledge: kinds of short questions with whole numbers as answers, and their probabilities.
 
-Every answer is computed, so it is right. Some questions are kept for the test and never told by the teacher.
+Every answer is computed, so it is right. Some questions are held out for the test, and the teacher never gives
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ PER_KIND = 160
 HELD_OUT = 40
 KIND_EXPONENT = 1.0
 RECORD_EXPONENT = 0.4
-"""Zipf's law: the kind of rank r is asked for with a probability like r^-1, its question of rank r like r^-0.4."""
+"""Zipf's law: the kind of rank r has a probability proportional to r^-1, the question of rank r in it to
+r^-0.4."""
 
 _NAMES = ("Ana", "Ben", "Chloe", "Dev", "Emeka", "Fatima", "Goro", "Hana", "Ivan", "Jun", "Kofi", "Lena")
 _THINGS = ("apples", "books", "cards", "coins", "eggs", "flowers", "marbles", "pears", "pens", "shells", "stamps")
@@ -175,7 +177,7 @@ KINDS: dict[str, Callable[[Random], tuple[str, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A question, its right answer, and what kind it is of."""
+    """A question, its right answer, and its kind."""
 
     kind: str
     question: str
@@ -184,7 +186,7 @@ class Record:
 
 @lru_cache
 def _records(kind: str) -> tuple[Record, ...]:
-    """All questions of a kind, in an order that means nothing; the first `HELD_OUT` are for the test alone."""
+    """All questions of a kind, in random order; the first `HELD_OUT` are for the test only."""
     chosen: dict[str, Record] = {}
     for question, answer in _endless(kind):
         chosen.setdefault(question, Record(kind, question, str(answer)))
@@ -202,18 +204,18 @@ def _endless(kind: str) -> Iterator[tuple[str, int]]:
 
 @lru_cache
 def answers() -> dict[str, str]:
-    """The right answer to every question that the teacher may tell."""
+    """The right answer to every question that the teacher may give."""
     return {record.question: record.answer for kind in KINDS for record in _records(kind)[HELD_OUT:]}
 
 
 def test_records(per_kind: int) -> list[Record]:
-    """So many questions of each kind that no teacher ever tells."""
+    """Held-out questions: `per_kind` of each kind, which no teacher ever gives."""
     return [record for kind in KINDS for record in _records(kind)[:HELD_OUT][:per_kind]]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All records that a teacher may tell and their base probabilities; which are common is drawn by its seed."""
+    """All records that a teacher may give, and their base probabilities; the seed decides which are common."""
 
     records: tuple[Record, ...]
     base: NDArray[np.float64]
@@ -229,8 +231,8 @@ def world(seed: int) -> World:
     records: list[Record] = []
     weights: list[NDArray[np.float64]] = []
     for kind, share in shares.items():
-        told = _records(kind)[HELD_OUT:]
-        inside = (random.permutation(len(told)) + 1.0) ** -RECORD_EXPONENT
-        records += told
+        of_kind = _records(kind)[HELD_OUT:]
+        inside = (random.permutation(len(of_kind)) + 1.0) ** -RECORD_EXPONENT
+        records += of_kind
         weights.append(share / total * inside / inside.sum())
     return World(tuple(records), np.concatenate(weights), {kind: share / total for kind, share in shares.items()})

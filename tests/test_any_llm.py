@@ -172,7 +172,7 @@ async def test_gemini_streams(gemini: Any):
     assert reply.text == "hé 你好 🎉"
 
 
-async def test_what_a_provider_does_not_take_is_refused(claude: Any, gemini: Any):
+async def test_settings_that_a_provider_does_not_take_are_errors(claude: Any, gemini: Any):
     async with serving(answering(MESSAGE)) as served:
         for model, sampling in (
             (claude(served.origin), {"seed": 1}),

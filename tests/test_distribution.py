@@ -104,7 +104,7 @@ def test_drawing_without_replacement_gives_different_candidates() -> None:
         distribution.draw(4, replace=False)
 
 
-def test_tail_keeps_what_was_stated_below_tau() -> None:
+def test_tail_keeps_candidates_stated_below_tau() -> None:
     distribution = read(("mode", 0.5), ("edge", 0.1), ("rare", 0.05), ("rarer", 0.02))
     tail = distribution.tail(0.1)
     assert tail.texts == ("rare", "rarer")
@@ -163,7 +163,7 @@ def test_json_round_trip_keeps_everything() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"candidates": 3}', '{"candidates": [{"text": "a"}]}'])
-def test_what_is_no_distribution_is_refused(text: str) -> None:
+def test_invalid_documents(text: str) -> None:
     with pytest.raises(UsageError):
         Distribution.from_json(text)
 
@@ -175,7 +175,7 @@ def test_to_polars_gives_a_row_a_candidate() -> None:
     assert frame["stated"].to_list() == [0.7, None]
 
 
-def test_html_escapes_what_the_model_wrote() -> None:
+def test_html_escapes_text_of_the_model() -> None:
     page = read(("<script>alert(1)</script>", 1.0))._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

@@ -97,4 +97,4 @@ def test_an_import_that_fails_names_the_extra_of_its_package() -> None:
     assert found is not None
     assert (found.extra, str(found)) == ("serve", "outspoken.serve needs an extra: pip install 'outspoken[serve]'")
     assert lacking("parsing.lists", "no_such_module_anywhere") is None  # the core has no extra
-    assert lacking("serve.app", "outspoken.no_such_module") is None  # a fault of ours
+    assert lacking("serve.app", "outspoken.no_such_module") is None  # our own fault

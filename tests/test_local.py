@@ -225,7 +225,7 @@ async def test_a_reply_ends_at_the_default_or_where_the_context_is_full() -> Non
     await model.aclose()
 
 
-async def test_closing_ends_what_runs_and_frees_the_memory() -> None:
+async def test_closing_ends_running_requests_and_frees_the_memory() -> None:
     model = Local("smollm2")
     await model.load()
     loaded = resident_bytes()
@@ -246,7 +246,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def test_one_model_for_all_who_name_it(tmp_path: Path) -> None:
+async def test_equal_settings_share_one_model(tmp_path: Path) -> None:
     assert local("smollm2") is local("smollm2")
     assert local("smollm2") is not local("smollm2", LocalSettings(slots=2))
     file = tmp_path / "model.gguf"
@@ -269,7 +269,7 @@ async def test_one_model_for_all_who_name_it(tmp_path: Path) -> None:
         (b"GGUF\x03\0\0\0" + b"\xff" * 100, "cannot be loaded"),
     ],
 )
-async def test_files_that_are_no_model(
+async def test_invalid_files(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "model.gguf"
@@ -280,7 +280,7 @@ async def test_files_that_are_no_model(
     assert capfd.readouterr() == ("", "")
 
 
-def test_names_that_are_no_model(tmp_path: Path) -> None:
+def test_invalid_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'smollm2'"):
         Local("smolm2")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -429,7 +429,7 @@ async def test_a_text_longer_than_the_context_is_cut(minilm: Local, tokens: int)
     assert cosine(found.vectors[2], (await minilm.embed(["茶" * 500])).vectors[0]) > 0.99
 
 
-async def test_the_context_that_was_asked_for(minilm: Local) -> None:
+async def test_the_configured_context(minilm: Local) -> None:
     await minilm.load()
     small = local(minilm._file(), LocalSettings(context=256, slots=2))
     assert small.capabilities.embed
@@ -453,7 +453,7 @@ async def test_embedding_leaves_the_loop_free(minilm: Local) -> None:
         await cancelled
 
 
-async def test_who_embeds_and_who_answers(minilm: Local, smollm2: Local, tmp_path: Path) -> None:
+async def test_embedding_models_do_not_answer(minilm: Local, smollm2: Local, tmp_path: Path) -> None:
     assert minilm.capabilities.embed
     assert not smollm2.capabilities.embed
     with pytest.raises(UsageError, match="local/minilm embeds texts and does not answer"):

@@ -120,7 +120,7 @@ def forward(weights: dict[str, Any], ids: list[int]) -> Any:
         ("unheard is", ["[UNK]", "is"]),
     ],
 )
-async def test_the_converted_model_computes_what_bert_does(
+async def test_the_converted_model_equals_bert(
     made: Path, arrays: dict[str, Any], text: str, words: list[str]
 ) -> None:
     pytest.importorskip("xllamacpp")
@@ -132,7 +132,7 @@ async def test_the_converted_model_computes_what_bert_does(
     assert np.dot(forward(arrays, ids[:-1]), vector) < 0.99
 
 
-def test_what_the_file_holds(made: Path, arrays: dict[str, Any]) -> None:
+def test_contents_of_the_file(made: Path, arrays: dict[str, Any]) -> None:
     reader = gguf.GGUFReader(made)
     found = {tensor.name: tensor for tensor in reader.tensors}
     assert len(found) == sum(values.dtype == np.float32 for values in arrays.values()) - 1  # without the pooler
@@ -159,7 +159,7 @@ async def test_the_model_against_sentence_transformers(minilm: Local) -> None:
     assert np.abs(vectors[:, : len(TRUTH["beginnings"][0])] - np.array(TRUTH["beginnings"])).max() < 0.02
 
 
-async def test_the_file_is_the_one_that_was_made(minilm: Local) -> None:
+async def test_the_file_is_the_converted_one(minilm: Local) -> None:
     await minilm.load()
     row = weight_files.TABLE["minilm"]
     assert weight_files.verify("minilm")

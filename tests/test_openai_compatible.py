@@ -144,7 +144,7 @@ async def test_a_refused_schema_is_left_out_and_not_sent_again(status: int):
     assert [("response_format" in body) for body in served.bodies] == [True, False, False, False, False]
 
 
-async def test_another_model_of_the_server_is_asked_anew():
+async def test_another_model_of_the_server_is_offered_all_fields():
     async with serving(refusing("response_format")) as served:
         for name in ("m", "other"):
             model = model_at(served, name)
@@ -199,7 +199,7 @@ async def test_a_reply_streams_however_it_is_cut(size: int):
     assert served.bodies[0]["stream_options"] == {"include_usage": True}
 
 
-async def test_a_server_that_does_not_stream_answers_whole():
+async def test_a_server_that_does_not_stream():
     async with serving(answering()) as served:
         model = model_at(served)
         assert await collected(model, asking()) == ([REPLY.text], REPLY)
@@ -261,7 +261,7 @@ async def test_a_web_page_instead_of_a_stream():
     assert "Hello" in str(error)
 
 
-async def test_a_server_that_hangs_up_behind_a_stream_is_asked_again_on_a_new_connection():
+async def test_a_server_that_closes_the_connection_after_a_stream():
     connections: list[object] = []
     stream = events("a")
 
@@ -380,7 +380,7 @@ async def test_an_answer_that_does_not_come():
     assert "in time" in str(error)
 
 
-async def test_something_that_is_not_http():
+async def test_a_server_without_http():
     async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
         await writer.drain()
@@ -413,7 +413,7 @@ def every_kind(root: type[BaseException]) -> set[type[BaseException]]:
 CLIENT_ERRORS = sorted(every_kind(aiohttp.ClientError), key=lambda kind: kind.__name__)
 
 
-def made(kind: type[BaseException]) -> Any:
+def constructed(kind: type[BaseException]) -> Any:
     """An exception of this kind as aiohttp would make it, with a key in what it carries."""
     refused = OSError(errno.ECONNREFUSED, "refused")
     for arguments in ((KEY, refused), ("path", KEY, refused), (KEY, b"", "host", 1), ("text",), ()):
@@ -426,7 +426,7 @@ def made(kind: type[BaseException]) -> Any:
 
 @pytest.mark.parametrize("kind", CLIENT_ERRORS)
 def test_every_error_of_aiohttp_is_mapped(kind: type[aiohttp.ClientError]):
-    error = error_for(made(kind), "http://host/v1")
+    error = error_for(constructed(kind), "http://host/v1")
     assert "http://host/v1" in str(error)
     assert KEY not in str(error)
     if issubclass(kind, (*REVEALING, aiohttp.ClientConnectorError)):
@@ -553,7 +553,7 @@ async def test_a_server_that_numbers_nothing():
         (None, "sent 0 vectors"),
     ],
 )
-async def test_embeddings_that_are_none(data: Any, message: str):
+async def test_invalid_embeddings(data: Any, message: str):
     async with serving(embedding(data)) as served:
         model = model_at(served)
         with pytest.raises(ProviderError, match=message):
@@ -606,7 +606,7 @@ async def test_the_only_model_of_a_server_needs_no_name():
 
 
 @pytest.mark.parametrize(("names", "words"), [(("a", "b"), "2 models (a, b)"), ((), "names no model")])
-async def test_which_model_must_be_said_where_there_is_a_choice(names: tuple[str, ...], words: str):
+async def test_the_model_must_be_named_if_there_are_several(names: tuple[str, ...], words: str):
     async with serving(models_offered(*names)) as served:
         model = model_at(served, "")
         with pytest.raises(UsageError) as caught:
@@ -728,7 +728,7 @@ LEAVINGS = {
 
 
 @pytest.mark.parametrize("script", LEAVINGS.values(), ids=LEAVINGS)
-async def test_nothing_is_said_at_the_end_of_a_program(script: str):
+async def test_a_program_ends_without_warnings(script: str):
     start = """
         import asyncio, sys, threading
         from outspoken.chat import ChatRequest, as_messages

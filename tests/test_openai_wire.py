@@ -43,7 +43,7 @@ JSON = st.recursive(
 )
 
 
-def test_a_body_says_what_was_asked_and_nothing_else():
+def test_a_body_contains_the_request_and_nothing_else():
     assert chat_body(ChatRequest(ASKED), "m") == {
         "model": "m",
         "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "咖啡 ☕ مرحبا"}],
@@ -91,7 +91,7 @@ def test_bodies_are_utf8():
 
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud83d", object(), {1, 2}])
-def test_what_json_cannot_hold_is_the_callers_fault(value: object):
+def test_values_that_json_cannot_represent_are_usage_errors(value: object):
     with pytest.raises(UsageError, match="JSON"):
         encode({"a": value})
 
@@ -103,7 +103,7 @@ def test_damaged_characters_do_not_lose_the_rest():
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"[" * 100_000, b"\xff\xfe", b"\x00"])
-def test_what_is_not_json_is_a_value_error(body: bytes):
+def test_invalid_json_is_a_value_error(body: bytes):
     with pytest.raises(ValueError):  # noqa: PT011
         decode(body)
 
@@ -143,7 +143,7 @@ def test_usage_that_is_missing_or_odd_counts_as_zero():
 
 
 @pytest.mark.parametrize("payload", [{}, {"choices": []}, {"choices": [None]}, {"choices": [{}]}, [], None, 3])
-def test_an_answer_without_a_choice_may_be_asked_again(payload: object):
+def test_an_answer_without_a_choice_is_retryable(payload: object):
     with pytest.raises(ProviderError, match="contains no choice") as caught:
         read_reply(payload, PEER)
     assert caught.value.retryable
@@ -240,7 +240,7 @@ def test_reasoning_and_refusal_stream_apart_from_the_text():
 
 
 @pytest.mark.parametrize("stream", [events("a", finish=None, done=False), b'data: {"choices": [{"del'])
-def test_a_stream_that_stops_early_may_be_asked_again(stream: bytes):
+def test_a_stream_that_stops_early_is_retryable(stream: bytes):
     reply = StreamedReply(PEER)
     with pytest.raises(ProviderError, match="broke off") as caught:
         [reply.read(event) for event in read_in([stream])] and reply.reply()

@@ -49,7 +49,7 @@ def test_the_stubs_name_what_the_packages_import_on_first_use(monkeypatch: pytes
     assert typed == set(outspoken.__all__)
 
 
-def test_every_error_is_in_the_tree_and_says_whose_fault_it_is() -> None:
+def test_every_error_is_in_the_tree_and_has_an_exit_code() -> None:
     for name in [name for name in outspoken.__all__ if name.endswith("Error")]:
         kind = getattr(outspoken, name)
         assert issubclass(kind, errors.OutspokenError)

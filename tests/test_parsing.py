@@ -231,7 +231,7 @@ TRICKY = [
 @pytest.mark.parametrize("text", TRICKY)
 @pytest.mark.parametrize("wrap", ["{}", "Sure:\n```json\n{}\n```", "<think>hm</think>{}", "Well, {} — done."])
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_texts_stay_whole(text: str, wrap: str, ascii_only: bool, shape: ReplyShape | None) -> None:
+def test_texts_are_unchanged(text: str, wrap: str, ascii_only: bool, shape: ReplyShape | None) -> None:
     reply = json.dumps(
         {"responses": [{"text": text, "probability": 0.5}, {"text": "b", "probability": 0.25}]},
         ensure_ascii=ascii_only,
@@ -387,7 +387,7 @@ def test_xml(text: str, shape: ReplyShape | None) -> None:
     assert read(text, shape) == TWO
 
 
-def test_xml_texts_stay_whole() -> None:
+def test_xml_texts_are_unchanged() -> None:
     reply = "<response><text>a &lt;b&gt; &amp; &copy; <b>bold</b> 1 < 2</text><probability>0.6</probability></response>"
     assert read(reply) == [("a <b> & &copy; <b>bold</b> 1 < 2", 0.6)]
     reply = "<response><text><![CDATA[<text>x</text> &amp;]]></text><probability>0.6</probability></response>"
@@ -619,7 +619,7 @@ def test_other_fields_are_kept() -> None:
     assert (entry.text, entry.meta, entry.repairs) == ("a", {"id": 1}, ("wrong-key",))
 
 
-def test_reasoning_is_found() -> None:
+def test_reasoning_is_kept() -> None:
     assert parse('{"reasoning": "Hm.", ' + SOUND[1:]).reasoning == "Hm."
     assert parse(f"<think>Hm.</think>{SOUND}").reasoning == "Hm."
     assert parse(f"I think.\n\n{SOUND}").reasoning == "I think."
@@ -632,7 +632,7 @@ def test_surrogates() -> None:
     assert (reading.candidates[0].text, reading.repairs) == ("😀 \ufffd", ("surrogate",))
 
 
-def test_what_was_cut_is_marked() -> None:
+def test_cut_candidates_are_marked() -> None:
     reading = parse(DAMAGED["cut-in-text"][0])
     assert [e.repairs for e in reading.candidates] == [(), ("truncated",)]
     assert "truncated" in reading.repairs

@@ -182,7 +182,7 @@ class Scripted(Model):
         return [Score((-1.0,), (text,)) for _, text in asked]
 
 
-async def test_what_is_recorded_is_what_is_replayed(file: Path):
+async def test_recorded_replies_are_replayed(file: Path):
     recorder = Recorder(Scripted(), file)
     assert (recorder.name, recorder.capabilities) == ("scripted/m", Scripted.capabilities)
     recorded = await asyncio.gather(*(recorder.complete(asking(f"prompt {n}")) for n in range(20)))

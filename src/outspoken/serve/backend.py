@@ -137,7 +137,9 @@ class Upstream(Backend):
         if place.startswith(("http://", "https://")):
             if "#" in place:
                 raise UsageError("an upstream is a base URL without a model: its clients name the models")
-            return cls(model_at_url(place), Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds))
+            return cls(
+                model_at_url(place), Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds)
+            )
         known = [name for name, row in PROVIDERS.items() if row.any_llm is None]
         if place not in known:
             raise UnknownNameError("upstream", place, known, see="or the base URL of a server")

@@ -138,7 +138,7 @@ class Keys:
             raise UsageError(f"the file of client keys {path} cannot be read: {reason}") from None
         if len(content) > _LARGEST_FILE:
             raise UsageError(f"the file of client keys {path} is too large: at most {_LARGEST_FILE:,} bytes")
-        return cls._read_from(path, text, limits, clock=clock)
+        return cls.read(text, limits, clock=clock, source=f"{path}: ")
 
     @classmethod
     def add(cls, path: str | Path, name: str, hashed: str) -> None:
@@ -149,7 +149,7 @@ class Keys:
         path, line = Path(path), f"{name}:{hashed}"
         try:
             earlier = path.read_text("utf-8-sig") if path.exists() else ""
-            cls._read_from(path, f"{earlier}\n{line}")
+            cls.read(f"{earlier}\n{line}", source=f"{path}: ")
             before = "" if not earlier or earlier.endswith("\n") else "\n"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with open(descriptor, "a", encoding="utf-8") as out:
@@ -158,20 +158,13 @@ class Keys:
             raise UsageError(f"the key of {name} cannot be added to {path}: {error}") from error
 
     @classmethod
-    def _read_from(
-        cls, path: str | Path, text: str, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic
+    def read(
+        cls, text: str, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic, source: str = ""
     ) -> Keys:
-        """Like `read`, with the file named in errors."""
-        try:
-            return cls.read(text, limits, clock=clock)
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}") from None
-
-    @classmethod
-    def read(cls, text: str, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic) -> Keys:
         """From the text of such a file, or of an environment variable: entries on lines or between commas.
 
-        Empty lines and comments after `#` are ignored. No message repeats an entry, because it may be a key.
+        Empty lines and comments after `#` are ignored. Messages begin with `source` and repeat no entry, because
+        it may be a key.
         """
         pairs = []
         for number, line in enumerate(text.splitlines(), 1):
@@ -182,11 +175,14 @@ class Keys:
                 hashed = hashed.lower()
                 if not (_NAME.fullmatch(name) and _HASH.fullmatch(hashed)):
                     raise UsageError(
-                        f"line {number} of the client keys is not name:sha256: state the hash of the key, "
+                        f"{source}line {number} of the client keys is not name:sha256: state the hash of the key, "
                         "64 digits of 0-9 and a-f, and never the key itself"
                     )
                 pairs.append((name, hashed))
-        return cls(pairs, limits, clock=clock)
+        try:
+            return cls(pairs, limits, clock=clock)
+        except UsageError as error:
+            raise UsageError(f"{source}{error}") from None
 
     def __len__(self) -> int:
         return len(self._clients)

@@ -25,9 +25,9 @@ from starlette.types import Receive, Scope, Send
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
 from outspoken.models.openai_errors import ErrorContext
-from outspoken.serve.http.responses import json_response, wait_for_disconnect
+from outspoken.serve.http.responses import error_response, wait_for_disconnect
 from outspoken.serve.openai.chat_response import error_event
-from outspoken.serve.openai.errors import RequestError, error_body, error_headers
+from outspoken.serve.openai.errors import RequestError
 
 __all__ = ["Proxy"]
 
@@ -250,9 +250,9 @@ class Proxy:
 
     async def _send_error(self, error: OutspokenError, send: Send) -> None:
         _logger.warning("a forwarded request failed: %s", error)
-        status, payload = error_body(error)
-        response = json_response(payload, status, error_headers(error))
-        await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
+        response = error_response(error)
+        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+        await send(start)
         await send({"type": "http.response.body", "body": response.body})
 
 

@@ -228,11 +228,7 @@ def _content(call: ChatCall, draw: Draw | ChatResponse) -> tuple[ChatResponse, D
     else:
         candidate = draw.candidate
         response = ChatResponse(candidate.text, "length" if "truncated" in candidate.repairs else "stop")
-        fields = {
-            "probability": candidate.probability,
-            "distribution": draw.distribution,
-            "draw": draw.number,
-        }
+        fields = {"probability": candidate.probability, "distribution": draw.distribution, "draw": draw.number}
         if draw.again:
             fields["again"] = True
     text = _encodable(response.text)

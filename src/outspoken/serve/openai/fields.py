@@ -167,8 +167,7 @@ def _check_message(message: object, param: str) -> None:
     for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
         if not (isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)):
             raise RequestError(
-                f"{param}.content must be text: a draw accepts no images, sound or files",
-                param=f"{param}.content",
+                f"{param}.content must be text: a draw accepts no images, sound or files", param=f"{param}.content"
             )
 
 

@@ -104,12 +104,7 @@ class Pools:
         return pool is not None and pool.waiting >= n
 
     async def distribution(
-        self,
-        key: PoolKey,
-        request: PoolRequest,
-        *,
-        fresh: bool = False,
-        listener: CandidateListener | None = None,
+        self, key: PoolKey, request: PoolRequest, *, fresh: bool = False, listener: CandidateListener | None = None
     ) -> Distribution:
         """The mixture of a pool's first distribution and its latest ones (about 1,000 candidates), drawn or not.
 

@@ -2,17 +2,17 @@
 
     python benchmarks/near_duplicates.py [--records 1000000] [--sample 20000] [--threshold 0.9] [--ray] [--json]
 
-(group `bench`). The records are made from a seed: sentences in several scripts, 60 to 150 characters each. Every
-tenth is a copy of an earlier one with one to six characters changed, and every hundredth an equal one.
+(group `bench`). The records are generated from a seed: sentences in several scripts, 60 to 150 characters each.
+Every tenth is a copy of an earlier one with one to six characters changed, and every hundredth an equal one.
 
-1. The step `deduplicate` on a Parquet file of them, in a process of its own: seconds and peak of memory, reading
-   and writing included. With `--ray` the same over a Ray cluster of this machine, and whether all is the same.
+1. The step `deduplicate` on a Parquet file of them, in its own process: seconds and peak memory, including reading
+   and writing. With `--ray` the same on a Ray cluster of this machine, and whether the result is the same.
 2. `near_duplicates` and datasketch (MinHash with as many permutations, MinHashLSH with the same bands) on the same
-   texts in memory; datasketch gets a sample. It is told its shingles one by one by `update`, as its documentation
-   shows, and all at once by `update_batch`, its fastest way. Theirs ends with candidates; ours compares them and
-   normalises the texts besides.
-3. Recall and precision against comparing all pairs of 5,000 records, half of which were planted to be between 0.07
-   less and 0.07 more similar to another than the threshold.
+   texts in memory; datasketch gets a sample. It gets its shingles one by one with `update`, as its documentation
+   shows, and all at once with `update_batch`, its fastest function. It stops at candidates; our function also
+   normalises the texts and compares the candidates.
+3. Recall and precision against comparing all pairs of 5,000 records. Half of them are planted copies, whose
+   similarity to another record is at most 0.07 above or below the threshold.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "near"))
-import judged
-import made
+import records
+import references
 
 
 def arm(options: argparse.Namespace) -> None:
-    """The step on a file: what the process of its own does."""
+    """The step on a file, in its own process."""
     from outspoken.synth.steps.base import ExecutionEngine, Step
     from outspoken.synth.steps.deduplicate import DeduplicateOptions, run
 
     folder = Path(options.folder)
     step = Step(f"02-{options.arm}", folder, folder / "records.parquet", engine=ExecutionEngine(options.arm))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     outcome = asyncio.run(run(DeduplicateOptions(near=options.threshold), step))
     line = {
-        "seconds": round(time.perf_counter() - begun, 2),
+        "seconds": round(time.perf_counter() - started, 2),
         "kept": outcome.kept,
         "removed": dict(outcome.removed),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -56,8 +56,8 @@ def arm(options: argparse.Namespace) -> None:
 def in_a_file(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.parquet"
-        characters = made.write(path, options.records)
-        found: dict[str, Any] = {
+        characters = records.write(path, options.records)
+        results: dict[str, Any] = {
             "records": options.records,
             "mean_characters": round(characters / options.records),
             "input_mib": round(path.stat().st_size / 2**20),
@@ -66,33 +66,33 @@ def in_a_file(options: argparse.Namespace) -> dict[str, Any]:
         for kind in ("local", "ray") if options.ray else ("local",):
             command = [sys.executable, __file__, "--arm", kind, "--folder", folder]
             command += ["--threshold", str(options.threshold)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            line = json.loads(done.stdout)
+            process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            line = json.loads(process.stdout)
             line["records_per_second"] = round(options.records / line["seconds"])
-            found[kind] = line
+            results[kind] = line
         if options.ray:
             files = [
                 [(Path(folder) / f"02-{kind}{end}").read_bytes() for end in (".parquet", ".removed.parquet")]
                 for kind in ("local", "ray")
             ]
-            found["ray"]["same_result"] = files[0] == files[1]
-    return found
+            results["ray"]["same_result"] = files[0] == files[1]
+    return results
 
 
 def against_datasketch(options: argparse.Namespace) -> dict[str, Any]:
     from outspoken.synth.dedup.search import near_duplicates
 
-    texts = made.texts(min(options.records, 200_000))
+    texts = records.texts(min(options.records, 200_000))
     sample = texts[: options.sample]
     near_duplicates(texts[:1000], options.threshold)
     rates: dict[str, list[float]] = {"ours": [], "update": [], "update_batch": []}
-    # Interleaved, so that what else the machine does falls on all alike; of each the best.
+    # Interleaved, so that other load on the machine affects all of them alike; the best of each counts.
     for _ in range(options.rounds):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         near_duplicates(texts, options.threshold)
-        rates["ours"].append(len(texts) / (time.perf_counter() - begun))
-        for way in ("update", "update_batch"):
-            rates[way].append(judged.datasketch_rate(sample, options.threshold, batch=way == "update_batch"))
+        rates["ours"].append(len(texts) / (time.perf_counter() - started))
+        for name in ("update", "update_batch"):
+            rates[name].append(references.datasketch_rate(sample, options.threshold, batch=name == "update_batch"))
     best = {name: round(max(some)) for name, some in rates.items()}
     return {
         "ours_on": len(texts),
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=20_000, help="texts that datasketch gets")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threshold", type=float, default=0.9)
-    parser.add_argument("--ray", action="store_true", help="the file over a Ray cluster of this machine, too")
+    parser.add_argument("--ray", action="store_true", help="also on a Ray cluster of this machine")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -122,8 +122,8 @@ def main() -> None:
         "machine": {"processors": os.cpu_count(), "load": round(os.getloadavg()[0], 1)},
         "a file of records": in_a_file(options),
         "against datasketch": against_datasketch(options),
-        "against exhaustive comparison": judged.exhaustive(
-            made.around(5_000, options.threshold, random.Random(7)), options.threshold
+        "against exhaustive comparison": references.exhaustive(
+            records.around(5_000, options.threshold, random.Random(7)), options.threshold
         ),
     }
     if options.json:

@@ -2,9 +2,9 @@
 
     python benchmarks/synth.py [--prompts 5000] [--rounds 3] [--json]
 
-Both ask a server in another process, which sends one fixed reply with five candidates at once, through the same
-engine with ledger and Parquet on. The step generate also makes its prompts, counts what is new and writes the
-records with their ids. Rounds are interleaved, medians compared.
+Both ask a server in another process, which immediately sends a fixed reply with five candidates, and use the same
+engine with a ledger and Parquet. The step generate also writes its prompts, counts new records, and writes the
+records with their ids. Rounds are interleaved, and medians compared.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def by_run(model: str, folder: Path, prompts: int) -> float:
     with source.open("w", encoding="utf-8") as file:
         for n in range(prompts):
             file.write(json.dumps({"id": f"p{n}", "prompt": f"Tell me joke number {n} about coffee."}) + "\n")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     running = FileRun(
         BatchJob(source, folder / "out.parquet", RunPlan.make(model, None, {"concurrency": IN_FLIGHT}))
     )
     summary = asyncio.run(running.run())
     running.close()
-    assert summary["responses"] == CANDIDATES * prompts
-    return time.perf_counter() - begun
+    assert summary.responses == CANDIDATES * prompts
+    return time.perf_counter() - started
 
 
 def by_generate(model: str, folder: Path, prompts: int) -> float:
@@ -56,10 +56,10 @@ def by_generate(model: str, folder: Path, prompts: int) -> float:
         distinct=False,
         asking={"concurrency": IN_FLIGHT},
     )
-    begun = time.perf_counter()
+    started = time.perf_counter()
     outcome = asyncio.run(generate(options, Step("01-generate", folder, model=model)))
     assert outcome.kept == CANDIDATES * prompts
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def main() -> None:

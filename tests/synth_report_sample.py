@@ -1,4 +1,4 @@
-"""The folder of a made-up pipeline: word problems in several scripts, its removed records with their reasons."""
+"""The folder of an invented pipeline: word problems in several scripts, removed records with their reasons."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def generated(count: int, seed: int = 1) -> Rows:
 
 
 def kept_and_removed(rows: Rows, taken: Taken) -> tuple[Rows, Rows]:
-    """`taken` says with what a record is removed, None where it is kept."""
+    """`taken` returns the columns of a record that is removed, None for one that is kept."""
     kept: Rows = []
     removed: Rows = []
     for row in rows:
-        found = taken(row)
-        (kept if found is None else removed).append(row if found is None else {**row, **found})
+        columns = taken(row)
+        (kept if columns is None else removed).append(row if columns is None else {**row, **columns})
     return kept, removed
 
 
@@ -96,7 +96,7 @@ def step(
     before: int | None = None,
     **manifest: Any,
 ) -> None:
-    """Write the files and the manifest of a step; `before` is how many records it read."""
+    """Write the files and the manifest of a step; `before` is the number of records that it read."""
     schema = _schema(rows or removed)
     with RecordWriter(folder / f"{name}.parquet", schema) as writer:
         writer.write(table_of(rows, schema))
@@ -104,7 +104,7 @@ def step(
         wider = _schema(removed)
         with RecordWriter(folder / f"{name}.removed.parquet", wider) as writer:
             writer.write(table_of(removed, wider))
-    told = {
+    defaults = {
         "step": name,
         "do": name.partition("-")[2],
         "settings": {},
@@ -124,11 +124,13 @@ def step(
         "version": "0.1.0",
         "files": {f"{name}.parquet": 4096},
     }
-    (folder / f"{name}.json").write_text(json.dumps({**told, **manifest}, ensure_ascii=False), encoding="utf-8")
+    (folder / f"{name}.json").write_text(
+        json.dumps({**defaults, **manifest}, ensure_ascii=False), encoding="utf-8"
+    )
 
 
 def pipeline(folder: Path, count: int = 600, seed: int = 1, **last: Any) -> Path:
-    """A whole pipeline of seven steps in `folder`."""
+    """A pipeline of seven steps in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     rows = generated(count, seed)

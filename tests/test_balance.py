@@ -1,4 +1,4 @@
-"""The step balance: clusters against SciPy's and brute force, and what of each is kept."""
+"""The step balance: clusters compared with SciPy's and brute force, and the records kept of each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def step_of(folder: Path, texts: Sequence[str | None], seed: int = 0) -> Step:
 
 
 class Planted:
-    """An embedder by the first word: each has a direction of its own, and the number behind it leads off it."""
+    """Embeds a text by its first word, which is a direction, and the number after it, a deviation."""
 
     name, batch, parallel = "planted", 64, 1
 
@@ -74,7 +74,7 @@ def rows_of(step: Step) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 @pytest.mark.usefixtures("planted")
-async def test_a_crowded_cluster_is_cut(tmp_path: Path) -> None:
+async def test_a_large_cluster_is_reduced(tmp_path: Path) -> None:
     texts = [*many(40, 12, 3, 1), None, " "]
     step = step_of(tmp_path, texts)
     outcome = await run(BalanceOptions(most=5, clusters=4), step)
@@ -108,7 +108,7 @@ async def test_a_crowded_cluster_is_cut(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("planted")
 @pytest.mark.parametrize(
-    ("settings", "sizes", "told"),
+    ("settings", "sizes", "message"),
     [
         ({"total": 20}, [8, 8, 3, 1], ""),
         ({"total": 19}, [8, 7, 3, 1], ""),
@@ -119,8 +119,8 @@ async def test_a_crowded_cluster_is_cut(tmp_path: Path) -> None:
         ({"most": 1}, [1, 1, 1, 1], ""),
     ],
 )
-async def test_totals_and_the_usual_limit(
-    tmp_path: Path, settings: dict[str, int], sizes: list[int], told: str
+async def test_totals_and_the_default_limit(
+    tmp_path: Path, settings: dict[str, int], sizes: list[int], message: str
 ) -> None:
     step = step_of(tmp_path, many(40, 12, 3, 1))
     outcome = await run(BalanceOptions(clusters=4, **settings), step)
@@ -129,8 +129,8 @@ async def test_totals_and_the_usual_limit(
     assert [sum(row["cluster"] == number for row in kept) for number in range(4)] == sizes
     assert len(gone) == 56 - sum(sizes)
     assert all((row["because_of"] is None) == (sizes[row["cluster"]] == 0) for row in gone)
-    assert bool(outcome.warnings) == bool(told)
-    assert told in "".join(outcome.warnings)
+    assert bool(outcome.warnings) == bool(message)
+    assert message in "".join(outcome.warnings)
 
 
 @pytest.mark.usefixtures("planted")
@@ -198,7 +198,7 @@ def clustered(vectors: Any, k: int, seed: int = 0) -> Clustering:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_as_good_as_scipys(seed: int) -> None:
+def test_clusters_are_as_good_as_those_of_scipy(seed: int) -> None:
     vectors = unit(3000, 16, seed)
     made = clustered(vectors, 12, seed)
     labels, distances = nearest(vectors, made.centres)
@@ -221,7 +221,7 @@ def test_planted_clusters_are_found_from_a_sample(monkeypatch: pytest.MonkeyPatc
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.integers(0, 100))
-def test_shares_are_as_even_as_they_can_be(sizes: list[int], total: int) -> None:
+def test_shares_are_as_even_as_possible(sizes: list[int], total: int) -> None:
     found = shares(np.array(sizes), total)
     assert found.sum() == min(total, sum(sizes))
     assert (found <= sizes).all()
@@ -246,7 +246,7 @@ def test_spread_is_farthest_first(count: int, wanted: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"most": 1, "total": 2}, "exclude each other"),
         ({"most": 0}, "most must be at least 1"),
@@ -254,8 +254,8 @@ def test_spread_is_farthest_first(count: int, wanted: int, seed: int) -> None:
         ({"clusters": 0}, "clusters must be at least 1"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         BalanceOptions(**settings)
 
 

@@ -1,4 +1,4 @@
-"""The step decontaminate: what it finds in real benchmarks, what it leaves, and the files that it refuses."""
+"""The step decontaminate: questions of real benchmarks that it finds or leaves, and invalid files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def shared(name: str) -> str:
     return str(SHARED / name)
 
 
-async def test_copies_in_any_script_go_and_the_rest_stays(tmp_path: Path, bench: str) -> None:
+async def test_copies_in_any_script_are_removed(tmp_path: Path, bench: str) -> None:
     texts = [
         "Write a story about a duck that sells eggs on a market far away from here.",
         "Solve this: " + DUCKS.upper().replace("’", "'"),
@@ -120,7 +120,7 @@ async def test_nothing_removed_nothing_kept_and_no_records(tmp_path: Path, bench
 
 @pytest.mark.parametrize(("numbers", "left"), [(True, ["r0"]), (False, [])])
 async def test_other_numbers(tmp_path: Path, numbers: bool, left: list[str]) -> None:
-    """Between the numbers stand fewer words than a run has."""
+    """There are fewer words between the numbers than in an n-gram."""
     asked = "Tom buys 12 apples at $3 each, gets 4 more, and eats 2: what did the 9 days cost him?"
     other = re.sub(r"\d+", lambda number: str(int(number.group()) + 5), asked)
     options = DecontaminateOptions(against=(lines(tmp_path / "b.jsonl", [{"prompt": asked}]),), numbers=numbers)
@@ -188,7 +188,7 @@ EDITS: dict[str, tuple[Callable[[str, random.Random], str], float]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_real_questions_are_found_again(edit: str) -> None:
+def test_edited_questions_are_recognised(edit: str) -> None:
     questions = [each.text for each in read([shared("gsm8k/test.jsonl"), shared("math/math.jsonl")])]
     index, rng = NgramIndex(questions, 8), random.Random(1)
     change, least = EDITS[edit]
@@ -197,7 +197,7 @@ def test_real_questions_are_found_again(edit: str) -> None:
     assert right >= least * len(questions)
 
 
-def test_real_questions_are_not_taken_for_others() -> None:
+def test_different_questions_are_not_confused() -> None:
     gsm8k, math = (
         [each.text for each in read([shared(name)])] for name in ("gsm8k/test.jsonl", "math/math.jsonl")
     )
@@ -206,7 +206,7 @@ def test_real_questions_are_not_taken_for_others() -> None:
     assert sum(half.find(text, 0.3) is not None for text in gsm8k[1::2]) <= 4
 
 
-async def test_planted_in_many_records(tmp_path: Path) -> None:
+async def test_questions_planted_in_many_records(tmp_path: Path) -> None:
     against = (shared("gsm8k/test.jsonl"), shared("math/math.jsonl"))
     questions = read(against)
     rng = random.Random(2)
@@ -226,7 +226,7 @@ async def test_planted_in_many_records(tmp_path: Path) -> None:
 
 
 class Counted:
-    """An embedder of two dimensions: how often `cat` stands in a text, and anything else."""
+    """An embedder of two dimensions: how often `cat` occurs in a text, and a constant."""
 
     name, batch, parallel = "counted", 64, 1
 
@@ -289,7 +289,7 @@ async def test_paraphrases_by_the_default_embedder(
 # Files
 
 
-def test_all_forms_of_benchmarks(tmp_path: Path) -> None:
+def test_all_file_formats(tmp_path: Path) -> None:
     array, table, sheet, plain = (tmp_path / name for name in ("a.json", "b.parquet", "c.csv", "d.txt"))
     array.write_text(json.dumps([{"problem": "1 茶?"}, "2?"]), encoding="utf-8")
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "3?"}]
@@ -306,7 +306,7 @@ def test_all_forms_of_benchmarks(tmp_path: Path) -> None:
     assert [each.where for each in read([str(plain)])] == ["d.txt:1", "d.txt:3"]
 
 
-def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_distinguished(tmp_path: Path) -> None:
     for folder in ("x/gsm8k", "x/math", "y/math"):
         (tmp_path / folder).mkdir(parents=True)
         lines(tmp_path / folder / "test.jsonl", ["1?"])
@@ -315,7 +315,7 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "messages"),
     [
         (
             "b.jsonl",
@@ -334,8 +334,8 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         ("none.jsonl", None, ["no such file", "none.jsonl"]),
     ],
 )
-async def test_files_that_are_no_benchmarks(
-    tmp_path: Path, name: str, content: str | None, told: list[str]
+async def test_invalid_benchmark_files(
+    tmp_path: Path, name: str, content: str | None, messages: list[str]
 ) -> None:
     path = tmp_path / name
     if content is not None and not path.is_dir():
@@ -344,7 +344,7 @@ async def test_files_that_are_no_benchmarks(
     step = step_of(tmp_path, ["a text"])
     with pytest.raises(UsageError) as raised:
         await run(options, step)
-    assert all(part in str(raised.value) for part in told), raised.value
+    assert all(part in str(raised.value) for part in messages), raised.value
     assert not step.out.exists()
     with pytest.raises(UsageError):
         options.check()
@@ -358,14 +358,14 @@ async def test_records_without_a_text(tmp_path: Path, bench: str) -> None:
     assert not step.out.exists()
 
 
-def test_a_column_that_is_not_there(tmp_path: Path, bench: str) -> None:
+def test_a_missing_column(tmp_path: Path, bench: str) -> None:
     with pytest.raises(UsageError, match=r"no column 'Question': the columns are question, answer; say which"):
         read([bench], "Question")
     assert read([bench], "answer")[0].text == "#### 9"
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({}, "against is missing"),
         ({"against": "b.jsonl"}, "list of files"),
@@ -375,8 +375,8 @@ def test_a_column_that_is_not_there(tmp_path: Path, bench: str) -> None:
         ({"against": ("b",), "meaning": float("nan")}, "meaning must be a cosine"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         DecontaminateOptions(**settings)
 
 

@@ -1,4 +1,4 @@
-"""The step `deduplicate`: which records it keeps, what it says of the others, and how it ends when it is stopped."""
+"""The step `deduplicate`: the records it keeps and removes, the reasons, and cancelling."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def step(path: Path, **more: Any) -> Step:
 def done(
     options: DeduplicateOptions, at: Step
 ) -> tuple[StepOutcome, list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """What came of it: the outcome, the kept rows, and the removed ones by id."""
+    """The outcome, the kept rows, and the removed ones by id."""
     outcome = asyncio.run(run(options, at))
     removed = pq.read_table(at.removed).to_pylist() if at.removed.exists() else []
     return outcome, pq.read_table(at.out).to_pylist(), {row["id"]: row for row in removed}
@@ -77,7 +77,7 @@ def test_each_removed_record_names_the_kept_one_that_stands_for_it(tmp_path: Pat
         "r2": ("the same text", "r0"),
         "r3": ("nearly the same text", "r0"),
         "r4": ("nearly the same text", "r1"),
-        # It has the text of a record that is not kept: it says what that one says.
+        # It has the same text as a removed record, and the same reason.
         "r6": ("nearly the same text", "r0"),
         "r8": ("the same text", "r7"),
     }
@@ -100,7 +100,7 @@ def test_stages_that_are_off(tmp_path: Path):
     assert removed["r2"]["similarity"] == 1
 
 
-def test_where_nothing_is_removed_no_file_says_so_and_an_old_one_goes(tmp_path: Path):
+def test_without_removed_records_there_is_no_file_and_an_old_one_is_deleted(tmp_path: Path):
     path = source(tmp_path, [TOM, TOM, WALK])
     at = step(path)
     assert done(DeduplicateOptions(), at)[2]
@@ -129,7 +129,7 @@ def many(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("rows_a_group", [7, 100_000])
-def test_a_file_gives_what_the_texts_give(tmp_path: Path, rows_a_group: int):
+def test_a_file_gives_the_same_result_as_texts_in_memory(tmp_path: Path, rows_a_group: int):
     texts = many(5000)
     _, kept, removed = done(DeduplicateOptions(), step(source(tmp_path, texts, rows_a_group)))
     stands_for = near_duplicates(texts).tolist()
@@ -143,7 +143,7 @@ def test_a_file_gives_what_the_texts_give(tmp_path: Path, rows_a_group: int):
 
 
 class Table:
-    """An embedder whose vectors stand in a table of angles."""
+    """An embedder whose vectors come from a table of angles."""
 
     name, batch, parallel = "table", 2, 1
 
@@ -170,7 +170,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
     return made
 
 
-def test_the_same_meaning_is_removed_and_never_in_silence(tmp_path: Path, table: Table):
+def test_removing_by_meaning_always_warns(tmp_path: Path, table: Table):
     texts = ["Wie heißt du?", "你叫什么名字？", "What is your name?", "  ", "", "Что нового сегодня?"]
     table.degrees = {texts[0]: 0, texts[1]: 10, texts[2]: 30, texts[5]: 90}
     outcome, kept, removed = done(DeduplicateOptions(meaning=0.9), step(source(tmp_path, texts)))
@@ -184,7 +184,7 @@ def test_the_same_meaning_is_removed_and_never_in_silence(tmp_path: Path, table:
     assert table.asked[-1] == "(closed)"
 
 
-def test_those_whose_stand_in_goes_for_its_meaning_are_looked_at_anew(tmp_path: Path, table: Table):
+def test_records_whose_stand_in_is_removed_are_compared_again(tmp_path: Path, table: Table):
     far, close, other = TOM.replace("5", "50"), TOM.replace("5", "7"), TOM.replace("5", "51")
     texts = ["Tom eats apples.", TOM, far, close, far.upper(), other, WALK]
     table.degrees = {texts[0]: 0, TOM: 10, far: 60, close: 12, other: 61, WALK: 180}
@@ -204,7 +204,7 @@ def test_those_whose_stand_in_goes_for_its_meaning_are_looked_at_anew(tmp_path: 
     assert ids(kept) == ["r0", "r2", "r6"]
 
 
-def test_meanings_of_many_are_compared_with_all_that_are_kept(tmp_path: Path, table: Table):
+def test_meanings_are_compared_with_all_kept_records(tmp_path: Path, table: Table):
     generator = random.Random(1)
     texts = [f"number {number}" for number in range(1500)]
     table.degrees = {text: generator.randrange(3600) / 10 for text in texts}
@@ -224,7 +224,7 @@ def test_meanings_of_many_are_compared_with_all_that_are_kept(tmp_path: Path, ta
     assert len(wanted) > 500
 
 
-# What cannot be
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_meanings_of_many_are_compared_with_all_that_are_kept(tmp_path: Path, ta
         ({"exact": False, "near": 0}, "all off"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str):
+def test_invalid_options(options: dict[str, Any], message: str):
     with pytest.raises(UsageError, match=message):
         DeduplicateOptions(**options)
 
@@ -248,14 +248,14 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str):
         ([1, 2, 3], "holds int64, not strings"),
     ],
 )
-def test_texts_that_are_none(tmp_path: Path, texts: list[Any], message: str):
+def test_invalid_texts(tmp_path: Path, texts: list[Any], message: str):
     at = step(source(tmp_path, texts))
     with pytest.raises(UsageError, match=message):
         asyncio.run(run(DeduplicateOptions(), at))
     assert sorted(os.listdir(tmp_path)) == ["01-generate.parquet"]
 
 
-def test_a_file_that_is_none(tmp_path: Path):
+def test_invalid_files(tmp_path: Path):
     path = tmp_path / "01-generate.parquet"
     path.write_text("no Parquet")
     with pytest.raises(UsageError, match="cannot be read as Parquet"):
@@ -268,7 +268,7 @@ def test_a_file_that_is_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize("stage", ["reading", "sorting", "comparing", "writing"])
-async def test_cancelled_it_ends_soon_and_leaves_nothing_behind(tmp_path: Path, stage: str):
+async def test_cancelling_ends_soon_and_leaves_nothing_behind(tmp_path: Path, stage: str):
     class Cancelling(StepProgress):
         def update(self, what: str, done: int, total: int | None = None) -> None:
             super().update(what, done, total)

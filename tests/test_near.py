@@ -1,4 +1,4 @@
-"""Near-duplicates: against exhaustive comparison, the theory of MinHash, and what would make them quadratic."""
+"""Near-duplicates: compared with an exhaustive search and the theory of MinHash, and their cost."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def mixture(count: int, seed: int) -> list[str]:
 
 
 def exhaustive(texts: list[str], threshold: float) -> list[int]:
-    """What stands for each text, where each is compared with every kept one."""
+    """The text that stands for each text, by comparing it with every kept one."""
     kept: list[int] = []
     found = []
     for at, text in enumerate(texts):
@@ -100,7 +100,7 @@ def exhaustive(texts: list[str], threshold: float) -> list[int]:
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 0.9, 0.95, 1.0])
-def test_it_finds_what_an_exhaustive_comparison_finds(threshold: float):
+def test_the_result_is_that_of_an_exhaustive_comparison(threshold: float):
     texts = mixture(700, 5)
     found, wanted = near_duplicates(texts, threshold).tolist(), exhaustive(texts, threshold)
     removed = {at for at, other in enumerate(wanted) if other != at}
@@ -115,7 +115,7 @@ def test_it_finds_what_an_exhaustive_comparison_finds(threshold: float):
     st.lists(st.text("ab一é 😀ـ.", max_size=12) | st.text(max_size=6), max_size=30),
     st.sampled_from([0.5, 0.7, 0.9, 1.0]),
 )
-def test_what_is_removed_is_as_similar_as_it_says_to_an_earlier_kept_one(texts: list[str], threshold: float):
+def test_each_removed_text_is_similar_to_an_earlier_kept_one(texts: list[str], threshold: float):
     found = near_duplicates(texts, threshold).tolist()
     assert len(found) == len(texts)
     for at, other in enumerate(found):
@@ -125,7 +125,7 @@ def test_what_is_removed_is_as_similar_as_it_says_to_an_earlier_kept_one(texts: 
         assert any(text_key(text) == text_key(texts[other]) for other in range(at)) <= (found[at] != at)
 
 
-def test_in_a_chain_each_is_compared_with_kept_ones_only():
+def test_in_a_chain_texts_are_compared_only_with_kept_ones():
     first = "The quick brown fox jumps over the lazy dog while seven wizards bake blue bread at noon"
     second = first.replace("quick", "quack").replace("lazy", "hazy")
     third = second.replace("noon", "moon").replace("bake", "cake")
@@ -135,14 +135,14 @@ def test_in_a_chain_each_is_compared_with_kept_ones_only():
     assert near_duplicates([second, first, third], 0.8).tolist() == [0, 0, 0]
 
 
-def test_texts_of_no_and_few_characters():
+def test_empty_and_very_short_texts():
     texts = ["", "a", "A.", "ab", "abc", "今", "今天", "今天 ", "😀", "", "。", "\ud800"]
     assert near_duplicates(texts).tolist() == [0, 1, 1, 3, 4, 5, 6, 6, 8, 0, 10, 11]
     assert near_duplicates([]).tolist() == []
     assert near_duplicates(["今天"]).tolist() == [0]
 
 
-def test_texts_as_long_as_books_beside_short_ones():
+def test_long_and_short_texts_together():
     generator = random.Random(1)
     book = written(generator, 300_000)
     texts = ["short", book, changed(book, generator, 500), "Short!"]
@@ -150,7 +150,7 @@ def test_texts_as_long_as_books_beside_short_ones():
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.49, 1.01, float("nan")])
-def test_a_similarity_that_cannot_be(threshold: float):
+def test_invalid_similarities(threshold: float):
     with pytest.raises(UsageError, match=r"from 0\.5 to 1"):
         near_duplicates(["a"], threshold)
 
@@ -171,7 +171,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_many_that_are_nearly_equal_are_compared_a_few_times_each(compared: list[int]):
+def test_many_nearly_equal_texts_are_compared_a_few_times_each(compared: list[int]):
     generator = random.Random(2)
     text = "".join(generator.choices(LATIN, k=120))
     copies = [text, *(text[:at] + f"{number}" + text[at:] for number in range(4000) for at in (9, 99))]
@@ -180,7 +180,7 @@ def test_many_that_are_nearly_equal_are_compared_a_few_times_each(compared: list
     assert sum(compared) <= 2 * len(copies)
 
 
-def test_many_that_share_a_template_are_not_compared_with_all_others_and_twins_among_them_are_found(
+def test_texts_from_a_template_are_not_all_compared_and_their_twins_are_found(
     compared: list[int],
 ):
     generator = random.Random(3)
@@ -213,7 +213,7 @@ def test_the_similarity_of_pairs(pairs: list[tuple[str, str]]):
     assert found.tolist() == [len(one & other) / len(one | other) for one, other in both]
 
 
-def test_a_signature_does_not_depend_on_what_is_signed_beside_it():
+def test_a_signature_does_not_depend_on_other_texts():
     texts = [text_key(text) for text in mixture(1500, 9)]
     together = signatures(texts, 64)
     assert together.shape == (64, 1500)
@@ -222,7 +222,7 @@ def test_a_signature_does_not_depend_on_what_is_signed_beside_it():
 
 
 @pytest.mark.parametrize("length", [12, 30, 60, 150, 600])
-def test_signatures_agree_as_often_as_shingles_do_and_bands_find_as_many_as_theory_says(length: int):
+def test_signatures_and_bands_agree_with_theory(length: int):
     generator = random.Random(length)
     ones = ["".join(generator.choices(LATIN + CHINESE, k=length)) for _ in range(1500)]
     others = [changed(one, generator, max(1, length // 50)) for one in ones]
@@ -257,7 +257,7 @@ def test_the_first_record_of_each_text(keys: list[str]):
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=40), st.integers(1, 200))
-def test_what_is_connected_stays_in_one_piece(rows: list[tuple[int, int]], most: int):
+def test_connected_records_stay_in_one_piece(rows: list[tuple[int, int]], most: int):
     bands = np.array(rows, dtype=np.uint32).T
     alive = np.arange(len(rows))
     lengths = np.full(len(rows), 10, dtype=np.int32)
@@ -281,7 +281,7 @@ def test_what_is_connected_stays_in_one_piece(rows: list[tuple[int, int]], most:
         assert len(piece) * 10 <= most + largest * 10
 
 
-def test_work_in_threads_keeps_the_order_and_holds_few_items():
+def test_work_in_threads_keeps_the_order_and_few_items():
     drawn: list[int] = []
 
     def numbers() -> Iterator[int]:
@@ -311,16 +311,16 @@ def test_an_error_in_a_thread_ends_the_work():
     assert threading.active_count() == before
 
 
-def test_it_ends_where_told_to():
+def test_the_progress_callback_can_end_the_work():
     class Enough(Exception):  # noqa: N818
         pass
 
     def stop_at(limit: int) -> Callable[[int], None]:
-        def told(done: int) -> None:
+        def progress(done: int) -> None:
             if done >= limit:
                 raise Enough
 
-        return told
+        return progress
 
     texts = [f"{text} {number}" for number, text in enumerate(mixture(600, 4))]
     with pytest.raises(Enough):

@@ -1,4 +1,4 @@
-"""The step export: its files read by the libraries that they are for, its card, and what it refuses."""
+"""The step export: its files as other libraries read them, its card, and the errors it raises."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def manifest(name: str, do: str, source: str | None, **more: Any) -> dict[str, A
 
 
 def step_of(folder: Path, rows: list[dict[str, Any]], *, schema: Any = None) -> Step:
-    """A folder in which a pipeline has come to its last step."""
+    """A folder of a pipeline whose last step is next."""
     folder.mkdir(exist_ok=True)
     bench = folder / "gsm8k.jsonl"
     bench.write_text("")
@@ -143,7 +143,7 @@ async def test_all_formats(tmp_path: Path) -> None:
     assert outcome.figures["files"]["train.jsonl"] == 4
 
 
-async def test_the_usual_templates_and_what_is_left_out(tmp_path: Path) -> None:
+async def test_default_templates_and_records_left_out(tmp_path: Path) -> None:
     more = [
         {**ROWS[0], "id": "empty", "text": " \n"},
         {**ROWS[0], "id": "null", "text": None},
@@ -166,7 +166,7 @@ async def test_the_usual_templates_and_what_is_left_out(tmp_path: Path) -> None:
     assert pq.read_table(step.out).to_pylist() == ROWS
 
 
-async def test_held_out_by_text_and_seed(tmp_path: Path) -> None:
+async def test_records_are_held_out_by_text_and_seed(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "id": f"r{at}", "text": f"Sum {at % 500} 茶", "answer": str(at)} for at in range(1000)]
     rows[999]["text"] = "SUM 499 茶!"
     sides = []
@@ -186,7 +186,7 @@ async def test_held_out_by_text_and_seed(tmp_path: Path) -> None:
     assert files_in(tmp_path / "export") == {"README.md", "train.jsonl", "mine.txt"}
 
 
-async def test_too_few_to_hold_out(tmp_path: Path) -> None:
+async def test_too_few_records_to_hold_out(tmp_path: Path) -> None:
     outcome = await run(ExportOptions(test_share=0.001), step_of(tmp_path, ROWS))
     assert outcome.warnings == ("no record fell into the 0% to hold out: there is no test set",)
     outcome = await run(ExportOptions(test_share=0.999), step_of(tmp_path, ROWS))
@@ -204,7 +204,7 @@ async def test_no_records(tmp_path: Path) -> None:
     assert files_in(tmp_path / "export") == {"README.md"}
 
 
-# Read by those whom it is for
+# Read by other libraries
 
 
 OF_DATASETS = """
@@ -225,15 +225,17 @@ json.dump({
 
 
 def loaded_by_datasets(folder: Path, cache: Path) -> dict[str, Any]:
-    """What a program of the users' own gets, with its cache in `cache`."""
-    script, told = cache / "load.py", cache / "told.json"
+    """What `datasets` loads in another process, with its cache in `cache`."""
+    script, output = cache / "load.py", cache / "loaded.json"
     script.write_text(OF_DATASETS)
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"), "1")
     environment = {**os.environ, **offline, "HF_HOME": str(cache / "hf")}
-    done = subprocess.run([sys.executable, script, folder, told], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, folder, output], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(told.read_text())
-    return found
+    loaded: dict[str, Any] = json.loads(output.read_text())
+    return loaded
 
 
 async def test_loaded_by_datasets(tmp_path: Path) -> None:
@@ -256,8 +258,8 @@ async def test_loaded_by_datasets(tmp_path: Path) -> None:
     assert {row["messages"][-1]["content"] for row in found["rows"]} == {"另一個 🍵"}
 
 
-async def test_what_trl_takes(tmp_path: Path) -> None:
-    """TRL's own functions tell the form, and put it through a chat template."""
+async def test_the_files_are_what_trl_expects(tmp_path: Path) -> None:
+    """TRL's own functions recognise the form, and apply a chat template to it."""
     pytest.importorskip("trl", reason="extra `train` is not installed")
     step = step_of(tmp_path, ROWS)
     await run(ExportOptions(formats=("chat", "preferences", "datasets")), step)
@@ -277,13 +279,13 @@ json.dump([is_conversational(pair), maybe_extract_prompt(pair) == pair, apply_ch
 """
     (tmp_path / "check.py").write_text(script)
     done = subprocess.run(
-        [sys.executable, tmp_path / "check.py", tmp_path / "export", tmp_path / "told.json"],
+        [sys.executable, tmp_path / "check.py", tmp_path / "export", tmp_path / "checked.json"],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    is_pair, same, pair, is_chat, chat = json.loads((tmp_path / "told.json").read_text())
+    is_pair, same, pair, is_chat, chat = json.loads((tmp_path / "checked.json").read_text())
     assert is_pair
     assert is_chat
     assert same
@@ -354,7 +356,7 @@ async def test_the_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence", "told"),
+    ("licence", "fields"),
     [
         ("", {"license": "unknown"}),
         ("MIT", {"license": "mit"}),
@@ -362,12 +364,12 @@ async def test_the_card(tmp_path: Path) -> None:
         ("只供研究使用", {"license": "other"}),
     ],
 )
-def test_licences(tmp_path: Path, licence: str, told: dict[str, str]) -> None:
+def test_licences(tmp_path: Path, licence: str, fields: dict[str, str]) -> None:
     text = card(
         Step("02-export", tmp_path), [], {"licence": licence}, ExportContents(3, 0, {"train.jsonl": 3}), {}
     )
     front = front_of(text)
-    assert {key: value for key, value in front.items() if key.startswith("license")} == told
+    assert {key: value for key, value in front.items() if key.startswith("license")} == fields
     assert (licence or "unknown, none was stated") in text
     assert "they came as a file" in text
     assert front["configs"][0]["data_files"] == [{"split": "train", "path": "train.jsonl"}]
@@ -385,38 +387,38 @@ values = st.recursive(
 
 
 @given(names, st.dictionaries(names.filter(lambda name: name != "asking"), values, max_size=4))
-def test_any_settings_come_back_from_the_spec(name: str, settings: dict[str, Any]) -> None:
-    told = tomllib.loads(
+def test_settings_survive_writing_and_reading_a_spec(name: str, settings: dict[str, Any]) -> None:
+    parsed = tomllib.loads(
         spec_text(
             name, None, [StepManifest.from_dict(manifest("01-x", "mine", None, settings=settings, model="m"))]
         )
     )
     written = {key: value for key, value in settings.items() if value != {}}
-    assert told == {"name": name, "model": "m", "seed": 7, "step": [{"do": "mine", **written}]}
+    assert parsed == {"name": name, "model": "m", "seed": 7, "step": [{"do": "mine", **written}]}
 
 
 @given(names)
-def test_any_name_is_yaml(name: str) -> None:
+def test_any_name_is_valid_yaml(name: str) -> None:
     yaml = pytest.importorskip("yaml")
     from outspoken.synth.steps.dataset_card import _quoted
 
     assert yaml.safe_load(f"name: {_quoted(name)}") == {"name": name}
 
 
-# What it refuses
+# Errors
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"prompt": "{txet}"}, "unknown field in the prompt 'txet': did you mean 'text'"),
         ({"completion": "{solution}"}, "unknown field in the completion 'solution'"),
         ({"prompt": "{question} {value}"}, "unknown field in the prompt 'value'"),
     ],
 )
-async def test_a_field_that_does_not_exist(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+async def test_a_field_that_does_not_exist(tmp_path: Path, settings: dict[str, str], message: str) -> None:
     step = step_of(tmp_path, ROWS)
-    with pytest.raises(UnknownNameError, match=told):
+    with pytest.raises(UnknownNameError, match=message):
         await run(ExportOptions(**settings), step)
     assert not step.out.exists()
     assert not (tmp_path / "export").exists()
@@ -436,7 +438,7 @@ async def test_records_without_answers(tmp_path: Path) -> None:
         await run(ExportOptions(formats=("preferences",)), step)
 
 
-async def test_a_second_export_and_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_a_second_export_and_an_unwritable_folder(tmp_path: Path) -> None:
     step = step_of(tmp_path, ROWS)
     (tmp_path / "export").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
@@ -449,7 +451,7 @@ async def test_a_second_export_and_a_folder_that_cannot_be_written(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"formats": ()}, "formats must be a list"),
         ({"formats": "chat"}, "formats must be a list"),
@@ -461,13 +463,13 @@ async def test_a_second_export_and_a_folder_that_cannot_be_written(tmp_path: Pat
         ({"formats": ("preferences",), "completion": "{answer} {final}"}, "completion must hold"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         ExportOptions(**settings)
 
 
-async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
-    """Nothing half written stays, and what an earlier export wrote does."""
+async def test_cancelling_leaves_earlier_files(tmp_path: Path) -> None:
+    """No unfinished file stays, and those of an earlier export do."""
     rows = [{**ROWS[0], "id": str(at), "text": f"Sum {at}?"} for at in range(10_000)]
     step = step_of(tmp_path, rows)
     (tmp_path / "export").mkdir()

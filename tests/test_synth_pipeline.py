@@ -1,4 +1,4 @@
-"""Pipelines against a real server: what is made, what is kept, and that nothing is asked or done twice."""
+"""Pipelines against a real server: generated and kept records, and that nothing is asked or done twice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REPORT = '[report]\nembedder = "none"\n'
 
 
 async def run(folder: Path, text: str, url: str, **options: Any) -> tuple[dict[str, Any], dict[str, bool]]:
-    """The summary, and which steps were done just now."""
+    """The summary, and for each step whether it was done just now."""
     spec = read(f"{text}\n{REPORT}", where="mine.toml", stem="mine", folder=folder.parent)
     pipeline = Pipeline(spec.changed(model=f"{url}#teacher"), folder)
     done: dict[str, bool] = {}
@@ -54,7 +54,7 @@ def records(folder: Path, name: str) -> list[dict[str, Any]]:
     return [*rows_in(folder / f"{name}.parquet")]
 
 
-async def test_makes_records_until_there_are_enough_different_ones(tmp_path: Path) -> None:
+async def test_generates_until_there_are_enough_different_records(tmp_path: Path) -> None:
     log: list[str] = []
     async with servers.serving(teacher.handler(log.append, numbers=9)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE, served.base_url)
@@ -78,14 +78,14 @@ async def test_makes_records_until_there_are_enough_different_ones(tmp_path: Pat
     assert (summary["records"], summary["steps"][0]["removed"]) == (40, {})
 
 
-async def test_a_model_without_anything_new_is_left(tmp_path: Path) -> None:
+async def test_stops_asking_a_model_with_nothing_new(tmp_path: Path) -> None:
     async with servers.serving(teacher.handler(lambda line: None, numbers=3)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE, served.base_url)
     assert "hardly anything new: 9 of 40" in summary["partly"][0]
     assert summary["records"] == 9
 
 
-async def test_a_model_that_gives_no_record_is_left_at_once(tmp_path: Path) -> None:
+async def test_stops_at_once_if_the_model_returns_no_record(tmp_path: Path) -> None:
     log: list[str] = []
 
     async def refusing(request: web.Request) -> web.StreamResponse:
@@ -98,7 +98,7 @@ async def test_a_model_that_gives_no_record_is_left_at_once(tmp_path: Path) -> N
     assert len(log) <= 150
 
 
-async def test_goes_on_where_it_was_and_asks_nothing_twice(tmp_path: Path) -> None:
+async def test_continues_and_asks_nothing_twice(tmp_path: Path) -> None:
     log: list[str] = []
     folder, text = tmp_path / "out", GENERATE + DEDUPLICATE + ANSWER
     async with servers.serving(teacher.handler(log.append)) as served:
@@ -120,7 +120,7 @@ async def test_goes_on_where_it_was_and_asks_nothing_twice(tmp_path: Path) -> No
         assert not (folder / "03-answer.json").exists()
 
 
-async def test_what_the_teacher_disagrees_on_is_removed(tmp_path: Path) -> None:
+async def test_records_without_agreement_are_removed(tmp_path: Path) -> None:
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         await run(tmp_path / "out", GENERATE + DEDUPLICATE + ANSWER, served.base_url)
     kept = records(tmp_path / "out", "03-answer")
@@ -154,7 +154,7 @@ async def test_an_empty_result_names_the_step(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-async def test_a_budget_ends_it_and_keeps_what_came(tmp_path: Path) -> None:
+async def test_a_budget_ends_the_step_and_replies_are_kept(tmp_path: Path) -> None:
     text = GENERATE + "budget_tokens = 200\nmax_tokens = 20\nconcurrency = 1\n" + DEDUPLICATE
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         summary, _ = await run(tmp_path / "out", text, served.base_url)
@@ -165,7 +165,7 @@ async def test_a_budget_ends_it_and_keeps_what_came(tmp_path: Path) -> None:
     assert more["steps"][0]["figures"]["distinct"] == 40
 
 
-async def test_a_function_of_the_users(tmp_path: Path) -> None:
+async def test_a_custom_step(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "def short(records):\n"
         "    for record in records:\n"
@@ -186,7 +186,7 @@ async def test_a_function_of_the_users(tmp_path: Path) -> None:
     assert count(tmp_path / "out" / "01-generate.parquet") == 10
 
 
-async def test_begins_at_a_file_of_the_users(tmp_path: Path) -> None:
+async def test_starts_from_the_users_records(tmp_path: Path) -> None:
     lines = [json.dumps({"question": text, "n": 1}, ensure_ascii=False) for text in ("水", "水 ", "火", "🔥")]
     (tmp_path / "mine.jsonl").write_text("\n".join([*lines, "{broken"]), encoding="utf-8")
     text = f'input = "mine.jsonl"\ntext = "question"\n{DEDUPLICATE}'
@@ -197,7 +197,7 @@ async def test_begins_at_a_file_of_the_users(tmp_path: Path) -> None:
     assert (row["id"], row["text"], json.loads(row["value"])) == ("1", "水", {"question": "水", "n": 1})
 
 
-async def test_bad_input_of_the_users(tmp_path: Path) -> None:
+async def test_invalid_input(tmp_path: Path) -> None:
     text, url = f'input = "mine.jsonl"\n{DEDUPLICATE}', "http://127.0.0.1:1/v1"
     with pytest.raises(UsageError, match=r"mine\.jsonl"):
         await run(tmp_path / "out", text, url)
@@ -206,7 +206,7 @@ async def test_bad_input_of_the_users(tmp_path: Path) -> None:
         await run(tmp_path / "out", text, url)
 
 
-async def test_a_folder_of_something_else(tmp_path: Path) -> None:
+async def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds something else"):
         await run(tmp_path, GENERATE, "http://127.0.0.1:1/v1")
@@ -221,7 +221,7 @@ async def test_a_folder_of_something_else(tmp_path: Path) -> None:
         Pipeline(other, tmp_path / "out")
 
 
-async def test_too_little_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_little_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         await run(tmp_path / "out", GENERATE.replace("40", "8"), served.base_url)
         monkeypatch.setattr(pipelines, "_ROOM", 2**60)
@@ -254,7 +254,7 @@ async def test_one_budget_for_all_rounds_of_a_step(tmp_path: Path) -> None:
     assert "the budget of" in summary["partly"][0]
 
 
-async def test_requests_that_failed_are_made_again(tmp_path: Path) -> None:
+async def test_failed_requests_are_repeated(tmp_path: Path) -> None:
     folder, text, ill = tmp_path / "out", GENERATE.replace("40", "12") + ANSWER, True
     log: list[str] = []
     handler = teacher.handler(
@@ -274,7 +274,7 @@ async def test_requests_that_failed_are_made_again(tmp_path: Path) -> None:
     assert 12 - answered <= len(log) - asked <= 3 * (12 - answered)
 
 
-async def test_records_get_their_own_answers_whatever_their_ids(tmp_path: Path) -> None:
+async def test_answers_belong_to_their_records_whatever_the_ids(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "def made(records):\n    for r in records:\n"
         "        yield {**r, 'id': '7' if r['id'] == '2' else 'é ' + r['id']}\n",
@@ -301,7 +301,7 @@ async def test_records_get_their_own_answers_whatever_their_ids(tmp_path: Path) 
         ("next(records); x = 1 / 0; yield x", "division by zero, line 2"),
     ],
 )
-async def test_a_function_that_gives_what_is_no_record(body: str, said: str, tmp_path: Path) -> None:
+async def test_a_custom_step_with_an_invalid_result(body: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"text": "水"}\n{"text": "火"}', encoding="utf-8")
     (tmp_path / "own.py").write_text(f"def mine(records):\n    {body}\n")
     with pytest.raises(UsageError) as caught:
@@ -311,7 +311,7 @@ async def test_a_function_that_gives_what_is_no_record(body: str, said: str, tmp
     assert said in str(caught.value)
 
 
-async def test_a_function_may_give_odd_columns_and_import_its_neighbours(tmp_path: Path) -> None:
+async def test_a_custom_step_may_return_odd_columns_and_import_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"text": "水"}\n{"text": "火"}', encoding="utf-8")
     (tmp_path / "beside_own.py").write_text("NAME = 'odd'\n")
     (tmp_path / "own.py").write_text(
@@ -343,7 +343,7 @@ async def test_a_function_may_give_odd_columns_and_import_its_neighbours(tmp_pat
         (GENERATE.replace("topics =", "# ") + 'topics_file = "empty.txt"', "topics_file: "),
     ],
 )
-async def test_what_a_later_step_lacks_is_told_before_anything_is_asked(
+async def test_problems_of_later_steps_are_reported_before_anything_is_asked(
     text: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "empty.txt").touch()
@@ -355,13 +355,13 @@ async def test_what_a_later_step_lacks_is_told_before_anything_is_asked(
     assert not log
 
 
-def test_braces_that_are_no_fields_stay() -> None:
+def test_braces_without_fields_stay() -> None:
     template = r'{"a": {"b": 1}} \frac{1}{\sqrt{2}} {text} {{text}} \boxed{{{text}}} {水}'
     filled = fill(template, {"text": "x {text}", "水": 3})
     assert filled == r'{"a": {"b": 1}} \frac{1}{\sqrt{2}} x {text} {text} \boxed{x {text}} 3'
 
 
-async def test_what_is_not_the_pipelines_stays(tmp_path: Path) -> None:
+async def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / ".lock").touch()  # all that a full disk let it make
@@ -377,7 +377,7 @@ async def test_what_is_not_the_pipelines_stays(tmp_path: Path) -> None:
     assert [step["step"] for step in json.loads((folder / "report.json").read_bytes())["steps"]] == ["01-generate"]
 
 
-async def test_what_is_damaged_is_made_anew_from_the_ledger(tmp_path: Path) -> None:
+async def test_damaged_files_are_written_again_from_the_ledger(tmp_path: Path) -> None:
     folder, text = tmp_path / "out", GENERATE.replace("40", "8") + DEDUPLICATE
     log: list[str] = []
     async with servers.serving(teacher.handler(log.append)) as served:
@@ -394,16 +394,18 @@ async def test_what_is_damaged_is_made_anew_from_the_ledger(tmp_path: Path) -> N
     assert len(log) == asked
 
 
-async def test_a_key_in_a_url_is_told_to_nobody(tmp_path: Path) -> None:
+async def test_a_key_in_a_url_is_not_written(tmp_path: Path) -> None:
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         text = GENERATE.replace("40", "8") + ANSWER + f'model = "{served.base_url}?key=never-to-be-seen#m"\n'
         text += '[[step]]\ndo = "export"\n'
         await run(tmp_path / "out", text, f"{served.base_url}?api_key=never-to-be-seen")
-    told = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "synth.json"]
-    assert not [path.name for path in told if b"never-to-be-seen" in path.read_bytes()]
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "synth.json"]
+    assert not [path.name for path in files if b"never-to-be-seen" in path.read_bytes()]
 
 
-async def test_without_a_count_each_topic_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_count_there_is_one_prompt_for_each_topic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generate, "_FIRST_PROMPTS", 2)
     async with servers.serving(teacher.handler(lambda line: None)) as served:
         summary, _ = await run(tmp_path / "out", GENERATE.replace("count = 40\n", ""), served.base_url)

@@ -1,4 +1,4 @@
-"""`outspoken synth` as processes: killed at any moment, interrupted, asked wrongly."""
+"""`outspoken synth` as a process: killed at any moment, interrupted, with invalid arguments."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(*arguments: Any, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
+def test_continues_after_being_killed_at_any_moment(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(SPEC, encoding="utf-8")
     log, kills, chance = tmp_path / "log", 0, random.Random(7)
     with teaching(log, 0.03) as url:
@@ -92,10 +92,16 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
         done = run(*arguments, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         again = run(*arguments, folder=tmp_path)
+        overwritten = run(*arguments, "--overwrite", folder=tmp_path)
+        quiet = run(*arguments, "--quiet", folder=tmp_path)
     assert kills
     summary = json.loads(done.stdout)
     assert summary["records"] == json.loads(again.stdout)["records"]
     assert again.stderr.count("done before") == 3
+    assert "continuing in out: 3 of 3 steps are finished" in again.stderr
+    assert "done before" not in overwritten.stderr
+    assert json.loads(overwritten.stdout)["records"] == summary["records"]
+    assert (quiet.returncode, quiet.stderr) == (0, "")
     requests = len(log.read_text(encoding="utf-8").splitlines())
     with sqlite3.connect(tmp_path / "out" / "ledger.sqlite") as ledger:
         (replies,) = ledger.execute("SELECT count(*) FROM reply").fetchone()
@@ -110,7 +116,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interrupt_says_how_to_continue(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(SPEC, encoding="utf-8")
     with teaching(tmp_path / "log", 0.1) as url:
         arguments = ("mine.toml", "--out", "out", "--model", url)
@@ -139,11 +145,12 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
         (["mine.toml", "--engine", "rya"], "did you mean 'ray'"),
         (["mine.toml", "--workers", "2"], "belong to --engine ray"),
         (["mine.toml", "--from", "1", "--only", "2"], "exclude each other"),
+        (["mine.toml", "--from", "1", "--overwrite"], "exclude each other"),
         (["mine.toml", "--only", "answr", "--model", "replay/x"], "did you mean '03-answer'"),
         (["mine.toml", "--count", "0"], "count must be at least 1"),
     ],
 )
-def test_asked_wrongly(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_invalid_arguments(arguments: list[str], said: str, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(SPEC, encoding="utf-8")
     done = run(*arguments, folder=tmp_path)
     assert done.returncode == 2
@@ -151,7 +158,7 @@ def test_asked_wrongly(arguments: list[str], said: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_lists_and_shows_what_ships(tmp_path: Path) -> None:
+def test_lists_and_shows_the_shipped_pipelines(tmp_path: Path) -> None:
     listed = json.loads(run("--json", folder=tmp_path).stdout)
     assert "questions" in {each["name"] for each in listed["pipelines"]}
     shown = run("questions", "--show", folder=tmp_path).stdout
@@ -162,7 +169,7 @@ def test_lists_and_shows_what_ships(tmp_path: Path) -> None:
 
 @pytest.mark.proof(only=True)
 @pytest.mark.xdist_group("ray")
-def test_over_ray_it_makes_the_same(tmp_path: Path) -> None:
+def test_ray_gives_the_same_records(tmp_path: Path) -> None:
     pytest.importorskip("ray.data")
     text = SPEC.partition('[[step]]\ndo = "answer"')[0] + '[report]\nembedder = "none"\n'
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")

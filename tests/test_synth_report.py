@@ -1,4 +1,4 @@
-"""The report of a pipeline: what it measures, against the records themselves, and its page."""
+"""The report of a pipeline: its measures, compared with the records themselves, and its page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEPS = ("01-generate", "02-deduplicate", "03-decontaminate", "04-answer", "05-v
 
 
 class ByTopic:
-    """Embeds a text by its topic: a direction for each, and a little of its own."""
+    """Embeds a text by its topic: a direction for each topic, and some noise."""
 
     name = "by-topic"
     warnings = ("1 text is too long",)
@@ -83,7 +83,7 @@ def main_part(html: str) -> str:
 # Counts and cost.
 
 
-def test_the_steps_are_those_of_the_files(folder: Path, plain: PipelineReport) -> None:
+def test_the_steps_match_the_files(folder: Path, plain: PipelineReport) -> None:
     assert [entry.step for entry in plain.steps] == list(STEPS)
     left = 300
     for entry in plain.steps:
@@ -99,7 +99,7 @@ def test_the_steps_are_those_of_the_files(folder: Path, plain: PipelineReport) -
     assert plain.unfinished == ()
 
 
-def test_an_accepted_record_bears_the_cost_of_all_steps(plain: PipelineReport) -> None:
+def test_the_cost_per_record_includes_all_steps(plain: PipelineReport) -> None:
     each, kept = plain.cost.per_record, plain.kept
     assert each.requests == pytest.approx((300 // 4 + 4 * 300) / kept)
     assert each.tokens == pytest.approx((61 + 900) * 300 / kept)
@@ -108,7 +108,7 @@ def test_an_accepted_record_bears_the_cost_of_all_steps(plain: PipelineReport) -
     assert report_text.lead(plain).startswith(f"300 generated, {kept} kept ({100 * kept / 300:.0f} %); ")
 
 
-def test_the_document_is_in_the_folder_and_draws_the_same_page(folder: Path, tmp_path: Path) -> None:
+def test_the_document_is_in_the_folder_and_gives_the_same_page(folder: Path, tmp_path: Path) -> None:
     document = asyncio.run(builder.build_report(folder, embedder="none"))
     read = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert read == document.to_dict()
@@ -122,7 +122,7 @@ def test_the_document_is_in_the_folder_and_draws_the_same_page(folder: Path, tmp
 # Diversity.
 
 
-def test_all_steps_are_measured_on_as_many_records(folder: Path, plain: PipelineReport) -> None:
+def test_all_steps_are_measured_on_equally_many_records(folder: Path, plain: PipelineReport) -> None:
     rows = plain.diversity.steps
     last = [text for text in texts_in(folder, STEPS[-1]) if words(text)]
     assert {row.n for row in rows} == {len(last)} == {plain.diversity.n}
@@ -139,7 +139,7 @@ def test_all_steps_are_measured_on_as_many_records(folder: Path, plain: Pipeline
     assert rows[0].measures["self_bleu"].value < lexical.self_bleu([t for t in whole if words(t)])
 
 
-def test_the_figures_of_a_step_are_those_of_its_random_choices() -> None:
+def test_the_range_of_a_figure_is_that_of_its_random_choices() -> None:
     texts = tuple(row["text"] for row in generated(60, 3) if words(row["text"]))
     pools = [TextPool("01-a", "a", 60, texts), TextPool("02-b", "b", 20, texts[:20])]
     rows = asyncio.run(diversity.measure_diversity(pools, 20, None, 7, StepProgress())).steps
@@ -153,7 +153,7 @@ def test_the_figures_of_a_step_are_those_of_its_random_choices() -> None:
     assert spread.value == pytest.approx(sum(found) / len(found))
 
 
-def test_vectors_are_measured_beside_words(folder: Path, mapped: PipelineReport) -> None:
+def test_embeddings_are_measured_too(folder: Path, mapped: PipelineReport) -> None:
     names = [measure.name for measure in mapped.diversity.measures]
     assert names[:2] == ["semantic_diversity", "vendi"]
     rows = mapped.diversity.steps
@@ -167,12 +167,12 @@ def test_vectors_are_measured_beside_words(folder: Path, mapped: PipelineReport)
     [((100, 40, 12), 2000, 12), ((100, 40, 3), 2000, 40), ((9, 5, 2), 2000, 2), ((5000, 3000), 500, 500),
      ((1, 0), 2000, 0), ((), 2000, 0)],
 )  # fmt: skip
-def test_a_tiny_step_does_not_decide_for_all(sizes: tuple[int, ...], sample: int, n: int) -> None:
+def test_a_tiny_step_does_not_limit_the_others(sizes: tuple[int, ...], sample: int, n: int) -> None:
     pools = [TextPool(str(at), str(at), size, ("a text",) * size) for at, size in enumerate(sizes)]
     assert size_of(pools, sample) == n
 
 
-def test_what_is_undefined_is_said(tmp_path: Path) -> None:
+def test_undefined_measures_are_listed(tmp_path: Path) -> None:
     rows = [{"id": str(at), "text": text} for at, text in enumerate(["猫", "犬", "鳥", "魚"])]
     step(tmp_path, "01-generate", rows)
     document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
@@ -197,7 +197,7 @@ def test_every_point_has_the_fate_of_its_record(folder: Path, mapped: PipelineRe
     assert all(point.text in kept for point in points if point.fate == "kept" and len(point.text) < 200)
 
 
-def test_clusters_are_what_was_planted(mapped: PipelineReport) -> None:
+def test_clusters_match_the_topics(mapped: PipelineReport) -> None:
     clusters = mapped.clusters
     assert sum(cluster.generated for cluster in clusters) == 300
     assert sum(cluster.kept for cluster in clusters) == mapped.kept
@@ -219,7 +219,7 @@ def test_clusters_are_what_was_planted(mapped: PipelineReport) -> None:
     assert str(min(cluster.kept for cluster in clusters)) in said.split("Emptiest")[1]
 
 
-def test_a_plane_holds_as_much_of_the_variance_as_a_plane_can() -> None:
+def test_the_projection_is_that_of_principal_components() -> None:
     vectors = np.random.default_rng(2).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1] + 9
     found = coverage_map.project(vectors)
     centred = vectors - vectors.mean(axis=0)
@@ -242,7 +242,7 @@ def test_planted_clusters_are_found() -> None:
     assert [coverage_map.cluster_count(count) for count in (2, 19, 20, 72, 2000)] == [0, 0, 3, 6, 12]
 
 
-def test_the_words_that_tell_a_cluster() -> None:
+def test_distinctive_terms() -> None:
     inside = ["The cat sat.", "A cat ran.", "Cats? A cat!"]
     outside = ["The dog sat.", "A dog ran.", "The end.", "A sea."]
     assert coverage_map.distinctive_terms(inside, outside)[0] == "cat"
@@ -255,7 +255,7 @@ def test_the_words_that_tell_a_cluster() -> None:
 # Samples.
 
 
-def test_a_sample_hangs_on_seed_and_ids_alone() -> None:
+def test_a_sample_depends_only_on_seed_and_ids() -> None:
     rows = [{"id": str(at)} for at in range(2000)]
 
     def ids(rows: list[dict[str, str]], size: int, seed: int = 3) -> list[str]:
@@ -273,7 +273,7 @@ def test_a_sample_hangs_on_seed_and_ids_alone() -> None:
     assert abs(low - 1000) < 4 * math.sqrt(500)
 
 
-def test_only_a_sample_is_looked_at(folder: Path) -> None:
+def test_only_a_sample_is_measured(folder: Path) -> None:
     document = asyncio.run(builder.build_report(folder, embedder="none", sample=40, seed=-1))
     # A record without a word has no place in a measure of words.
     assert {row.of for row in document.diversity.steps} <= {37, 38, 39, 40}
@@ -285,7 +285,7 @@ def test_only_a_sample_is_looked_at(folder: Path) -> None:
 # Topics and examples.
 
 
-def test_topics_are_counted_and_one_that_never_came_is_named(folder: Path, plain: PipelineReport) -> None:
+def test_topics_are_counted_also_those_without_records(folder: Path, plain: PipelineReport) -> None:
     found = {entry.value: entry for entry in plain.covered["topic"].values}
     came = Counter(row["topic"] for row in rows_in(folder / "01-generate.parquet"))
     kept = Counter(row["topic"] for row in rows_in(folder / "07-export.parquet"))
@@ -295,7 +295,7 @@ def test_topics_are_counted_and_one_that_never_came_is_named(folder: Path, plain
     assert "5 of 6 topics have a record that was kept" in render_page(plain)
 
 
-def test_every_reason_has_examples_and_what_stands_for_them(folder: Path, plain: PipelineReport) -> None:
+def test_every_reason_has_examples_and_their_stand_ins(folder: Path, plain: PipelineReport) -> None:
     groups = {(group.step, group.reason): group for group in plain.examples.removed}
     counts = {(e.step, reason): count for e in plain.steps for reason, count in e.removed.items()}
     assert {key: group.count for key, group in groups.items()} == counts
@@ -314,7 +314,7 @@ def test_every_reason_has_examples_and_what_stands_for_them(folder: Path, plain:
 
 
 def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path) -> None:
-    """Fields that are no columns are read from the record's value."""
+    """Fields that are not columns are read from the record's value."""
     rows = [
         {"id": str(at), "text": f"{text} {at // 2}", "value": json.dumps({"topic": f"主题{at % 3}", "text": "no"})}
         for at, text in enumerate(["How much?"] * 30)
@@ -336,7 +336,7 @@ def test_the_users_own_records_are_measured_before_the_first_step(tmp_path: Path
 # What is not finished, empty or broken.
 
 
-def test_a_step_that_is_partly_done_is_told(tmp_path: Path) -> None:
+def test_a_partly_done_step_is_reported(tmp_path: Path) -> None:
     pipeline(tmp_path, 60, partly="the budget is spent")
     document = asyncio.run(builder.build_report(tmp_path, embedder="none", planned=[*STEPS, "08-mine"]))
     html = main_part(render_page(document))
@@ -344,7 +344,7 @@ def test_a_step_that_is_partly_done_is_told(tmp_path: Path) -> None:
     assert "08-mine was not finished" in html
 
 
-def test_what_stands_behind_a_missing_step_is_of_an_earlier_run(tmp_path: Path) -> None:
+def test_steps_after_a_missing_one_do_not_count(tmp_path: Path) -> None:
     pipeline(tmp_path, 60)
     (tmp_path / "04-answer.json").unlink()
     document = asyncio.run(builder.build_report(tmp_path, embedder="none", planned=STEPS))
@@ -356,7 +356,7 @@ def test_what_stands_behind_a_missing_step_is_of_an_earlier_run(tmp_path: Path) 
     assert any("05-verify read" in warning and "03-decontaminate kept" in warning for warning in alone.warnings)
 
 
-def test_nothing_left_says_which_step_removed_what(tmp_path: Path) -> None:
+def test_if_nothing_is_left_the_report_says_which_step_removed_what(tmp_path: Path) -> None:
     rows = generated(30)
     step(tmp_path, "01-generate", rows)
     step(tmp_path, "02-deduplicate", rows[:18], [{**r, "reason": "the same text"} for r in rows[18:]], before=30)
@@ -372,7 +372,7 @@ def test_nothing_left_says_which_step_removed_what(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": "1", "text": ARABIC}], [{"id": "1", "text": ""}, {"id": "2"}]])
-def test_next_to_nothing_is_drawn_too(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_report_of_hardly_any_records(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     step(tmp_path, "01-generate", rows)
     document = asyncio.run(builder.build_report(tmp_path, embedder="none"))
     html = main_part(render_page(document))
@@ -380,7 +380,7 @@ def test_next_to_nothing_is_drawn_too(rows: list[dict[str, Any]], tmp_path: Path
     assert ("Nothing was generated" in html) == (not rows)
 
 
-def test_a_file_that_is_missing_or_damaged_is_a_warning(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_warnings(tmp_path: Path) -> None:
     pipeline(tmp_path, 60)
     (tmp_path / "02-deduplicate.removed.parquet").unlink()
     (tmp_path / "06-balance.parquet").write_bytes(b"PAR1 no more")
@@ -396,14 +396,14 @@ def test_a_file_that_is_missing_or_damaged_is_a_warning(tmp_path: Path) -> None:
     [(None, "", "no finished step"), ("01-generate.json", "{", "cannot be read"),
      ("01-generate.json", "[1]", "no manifest")],
 )  # fmt: skip
-def test_what_is_no_pipeline_is_refused(name: str | None, text: str, match: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_pipeline_is_refused(name: str | None, text: str, match: str, tmp_path: Path) -> None:
     if name:
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=match):
         asyncio.run(builder.build_report(tmp_path, embedder="none"))
 
 
-def test_an_embedder_that_means_nothing_is_refused_and_one_that_fails_is_not(
+def test_an_unknown_embedder_is_refused_and_a_failing_one_is_a_warning(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UnknownNameError, match="minilm"):
@@ -433,7 +433,7 @@ def test_a_text_without_a_vector_is_left_out(folder: Path, monkeypatch: pytest.M
     assert all(point.text != ARABIC for point in document.map.points)
 
 
-async def test_measuring_tells_where_it_is_and_can_be_cancelled(folder: Path) -> None:
+async def test_measuring_reports_progress_and_can_be_cancelled(folder: Path) -> None:
     class Noting(StepProgress):
         def update(self, stage: str, done: int, total: int | None = None) -> None:
             stages[stage] = total
@@ -461,7 +461,7 @@ async def test_the_embedded_model_draws_the_map(minilm: Local, tmp_path: Path) -
 # The words and the page.
 
 
-def test_the_lead_says_what_is_known(plain: PipelineReport) -> None:
+def test_the_lead_contains_what_is_known(plain: PipelineReport) -> None:
     free = replace(plain.cost, asked=False)
     assert report_text.lead(replace(plain, cost=free)).endswith("No step asked a model.")
     each = replace(plain.cost.per_record, usd=None)
@@ -480,18 +480,18 @@ def test_the_lead_says_what_is_known(plain: PipelineReport) -> None:
     [(0, 9, "0 %"), (9, 9, "100 %"), (1, 5000, "< 0.1 %"), (4999, 5000, "> 99.9 %"), (1, 200, "0.5 %"),
      (995, 1000, "99.5 %"), (1, 3, "33 %"), (1, 0, "–")],
 )  # fmt: skip
-def test_a_share_is_nothing_or_all_only_where_it_is(part: int, whole: int, text: str) -> None:
+def test_a_share_is_0_or_100_only_if_it_is_exact(part: int, whole: int, text: str) -> None:
     assert share(part, whole) == text
 
 
-def test_an_excerpt_cuts_no_character_in_two() -> None:
+def test_an_excerpt_does_not_cut_characters() -> None:
     family = "👨‍👩‍👧‍👦"
     assert report_text.excerpt(family * 50, 20) == f"{family * 20}…"
     assert report_text.excerpt("short") == ""
     assert report_text.excerpt(family * 15, 20) == ""
 
 
-def test_what_models_wrote_is_text_and_nothing_else(mapped: PipelineReport) -> None:
+def test_texts_by_models_are_escaped(mapped: PipelineReport) -> None:
     first = RecordExample("1", EVIL, {"answer": EVIL, "topic": "\ud83d\x00"})
     examples = replace(mapped.examples, kept=(first,))
     warnings = (*mapped.warnings, EVIL)
@@ -512,6 +512,6 @@ def test_every_chart_is_valid_vega_lite(mapped: PipelineReport) -> None:
 
 
 @pytest.mark.parametrize("document", [{}, {"kind": "gamma"}, {"kind": "synth", "format": 0}])
-def test_what_is_no_report_is_refused(document: dict[str, Any]) -> None:
+def test_other_documents_are_refused(document: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="no report of a pipeline"):
         PipelineReport.from_dict(document)

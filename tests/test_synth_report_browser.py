@@ -33,7 +33,7 @@ ON_TOP = """all => all.map(e => [e, e.getBoundingClientRect()]).map(([e, r]) => 
 
 
 class Random:
-    """Embeds texts anyhow."""
+    """Embeds texts at random."""
 
     name = "random"
     warnings = ()
@@ -47,7 +47,7 @@ class Random:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page with long names, one step of the user's own, and strange records among the examples."""
+    """A page with long names, a custom step, and strange records among the examples."""
     folder = pipeline(
         tmp_path_factory.mktemp("synth"), 240, do=f"/a/rather/long/path/to/mine.py:{OWN}", partly=EVIL
     )
@@ -63,7 +63,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(320, "light"), (1280, "light"), (360, "dark"), (1280, "dark")])
-async def test_the_page_stands_in_a_browser(browser: Any, page: Path, width: int, scheme: str) -> None:
+async def test_the_page_works_in_a_browser(browser: Any, page: Path, width: int, scheme: str) -> None:
     async with opened(browser, page, width, 900, scheme) as seen:
         await seen.page.wait_for_selector(DRAWN)
         marks = await seen.page.eval_on_selector_all(
@@ -108,7 +108,7 @@ async def test_the_answer_and_its_chart_are_on_the_first_screen(browser: Any, pa
         )
 
 
-async def test_a_long_text_is_clamped_until_it_is_asked_for(browser: Any, page: Path) -> None:
+async def test_a_long_text_is_cut_until_it_is_opened(browser: Any, page: Path) -> None:
     async with opened(browser, page, 360) as seen:
         long = seen.page.locator("#examples .record > details.long").last
         before = await long.evaluate("e => e.getBoundingClientRect().height")
@@ -119,7 +119,7 @@ async def test_a_long_text_is_clamped_until_it_is_asked_for(browser: Any, page: 
         assert await long.locator("summary").inner_text() == ""
 
 
-async def test_a_text_runs_in_its_own_direction(browser: Any, page: Path) -> None:
+async def test_each_text_has_its_own_direction(browser: Any, page: Path) -> None:
     async with opened(browser, page) as seen:
         said = seen.page.locator("#examples .record > .said")
         ways = await said.evaluate_all("all => all.map(e => [e.textContent, getComputedStyle(e).direction])")
@@ -163,7 +163,7 @@ async def test_tables_sort_by_their_figures(browser: Any, page: Path) -> None:
 
 
 async def test_no_script_of_a_record_runs_even_unescaped(browser: Any, page: Path, tmp_path: Path) -> None:
-    """The page's own policy stands behind the escaping: with it undone, still nothing runs."""
+    """Even without the escaping the page's security policy runs no script."""
     text = (
         page.read_text(encoding="utf-8")
         .replace("&lt;script&gt;", "<script>")

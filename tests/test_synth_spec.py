@@ -1,4 +1,4 @@
-"""Specs: read to their last key, and every fault told with its remedy."""
+"""Specs: checked completely, and every mistake is reported with its remedy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_reads_a_spec() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("nmae = 'x'\n" + GENERATE, "unknown key in mine.toml: 'nmae': did you mean 'name'"),
         ("seed = 'x'\n" + GENERATE, "seed must be a whole number, not 'x'"),
@@ -75,10 +75,10 @@ def test_reads_a_spec() -> None:
         (GENERATE + '[[step]]\ndo = "no.py:f"', "there is no file no.py"),
     ],
 )
-def test_what_means_nothing_is_told(text: str, said: str) -> None:
+def test_mistakes_are_reported(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         spec(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_paths_are_relative_to_the_spec(tmp_path: Path) -> None:
@@ -101,13 +101,13 @@ def test_steps_are_found_by_number_and_name() -> None:
         made.step("dedupliate")
 
 
-def test_the_command_line_changes_it() -> None:
+def test_changes_by_the_command_line() -> None:
     made = spec(GENERATE + "count = 3\n").changed(model="local/x", count=8, seed=5)
     assert (made.model, made.seed, made.steps[0].options.count) == ("local/x", 5, 8)
 
 
 @pytest.mark.parametrize("name", specs.names())
-def test_shipped_specs_are_whole(name: str) -> None:
+def test_shipped_specs_are_complete(name: str) -> None:
     made = load(name)
     assert made.about
     assert made.steps[0].do == "generate"
@@ -142,11 +142,11 @@ def test_the_specs_in_the_docs_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["my data", "漢字 🍎", "بيانات", "a.b-c"])
-def test_names_of_people_are_names(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert read(GENERATE, where="x", stem=name).name == name
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", " ", "a\nb", "x" * 61])
-def test_a_name_that_is_no_folder(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(UsageError, match="becomes a folder's"):
         read(GENERATE, where="x", stem=name)

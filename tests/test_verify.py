@@ -1,4 +1,4 @@
-"""The step that verifies: which records it keeps, what it says of the others."""
+"""The step `verify`: the records it keeps, and the verdicts on the others."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_whole_solutions_are_compared_by_their_final_answers(tmp_path: Pat
     assert removed[0]["verdict"] == "8 is not 7"
 
 
-async def test_all_are_kept_on_request(tmp_path: Path) -> None:
+async def test_all_records_can_be_kept(tmp_path: Path) -> None:
     records = [{"final": "1", "expected": "1"}, {"final": "2", "expected": "1"}]
     outcome, kept, removed = await verified(tmp_path, VerifyOptions(keep="all"), records)
     assert [row["verified"] for row in kept] == [True, False]
@@ -95,7 +95,7 @@ async def test_all_are_kept_on_request(tmp_path: Path) -> None:
     assert outcome.figures["wrong"] == {"the answer is wrong": 1}
 
 
-async def test_fields_of_the_value_count_and_columns_stay(tmp_path: Path) -> None:
+async def test_fields_of_the_value_can_be_used_and_columns_stay(tmp_path: Path) -> None:
     records = [{"value": json.dumps({"result": 12}), "final": "12.0", "probability": 0.25}]
     _, kept, _ = await verified(tmp_path, VerifyOptions(expected="{result}"), records)
     assert kept == [
@@ -103,7 +103,7 @@ async def test_fields_of_the_value_count_and_columns_stay(tmp_path: Path) -> Non
     ]
 
 
-async def test_a_field_that_no_record_has_is_a_slip(tmp_path: Path) -> None:
+async def test_a_field_that_no_record_has_is_an_error(tmp_path: Path) -> None:
     step = step_of(tmp_path, [{"final": "1", "expectd": "1"}, {"final": "1", "expectd": "1"}])
     with pytest.raises(UnknownNameError, match="did you mean 'expectd'"):
         await run(VerifyOptions(), step)
@@ -148,7 +148,7 @@ async def test_by_unit_tests(tmp_path: Path) -> None:
 
 
 @on_linux
-async def test_cancelled_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelling_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(programs))
@@ -210,7 +210,7 @@ async def test_by_the_users_function(tmp_path: Path) -> None:
     assert outcome.warnings == ()
 
 
-async def test_a_function_that_always_raises_is_told_of(tmp_path: Path) -> None:
+async def test_a_function_that_always_raises_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION, encoding="utf-8")
     options = VerifyOptions(by="function", function=f"{tmp_path}/mine.py:broken")
     outcome, kept, _ = await verified(tmp_path, options, [{"answer": "yes"}] * 3)
@@ -256,7 +256,7 @@ async def test_by_a_judge(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"by": "math"}, "did you mean 'maths'"),
         ({"by": "mine.py:f"}, 'by = "function", function = "mine.py:f"'),
@@ -269,13 +269,13 @@ async def test_by_a_judge(tmp_path: Path) -> None:
         ({"at_least": 101}, "from 0 to 100"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], told: str) -> None:
+def test_invalid_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         VerifyOptions(**options)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_what_a_step_would_stumble_over_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_are_reported_before_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     VerifyOptions().check()
     VerifyOptions(by="judge", rubric=f"{tmp_path}/creative").check()
     with pytest.raises(UsageError, match="rubric"):

@@ -162,7 +162,7 @@ def _note_step(done: StepManifest, just_now: bool) -> None:
 def _show(summary: PipelineSummary) -> None:
     screen = console()
     screen.print(f"{number_of(summary.records)} records in {summary.out}", soft_wrap=True)
-    costs = [cost for done in summary.steps if (cost := done.cost)]
+    costs = [cost for done in summary.steps if (cost := done.spent)]
     requests, tokens = sum(cost.requests for cost in costs), sum(cost.tokens for cost in costs)
     screen.print(
         f"{number_of(requests)} requests · {number_of(tokens)} tokens · {duration(summary.seconds)}", style="dim"

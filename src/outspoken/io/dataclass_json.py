@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -39,7 +39,7 @@ def _key(entry: Any) -> str:
 
 
 @cache
-def _hints(kind: type[object]) -> Mapping[str, object]:
+def _hints(kind: Hashable) -> Mapping[str, object]:
     return get_type_hints(kind)
 
 
@@ -54,14 +54,7 @@ def _read(kind: Any, value: object, place: str) -> object:
         (inner, *_) = [each for each in arguments if each is not NoneType]
         return _read(inner, value, place)
     if is_dataclass(kind) and isinstance(value, Mapping):
-        values = {}
-        for entry in fields(kind):
-            if _key(entry) in value:
-                hint = _hints(cast(type[object], kind))[entry.name]
-                values[entry.name] = _read(hint, value[_key(entry)], f"{place}.{entry.name}")
-            elif entry.default is MISSING and entry.default_factory is MISSING:
-                raise ValueError(f"{place} has no {_key(entry)}")
-        return kind(**values)  # type: ignore[operator]
+        return _read_dataclass(kind, value, place)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_read(arguments[0], entry, f"{place}[{at}]") for at, entry in enumerate(value))
     if origin is not None and isinstance(value, Mapping):
@@ -71,3 +64,14 @@ def _read(kind: Any, value: object, place: str) -> object:
     if isinstance(kind, type) and type(value) is kind:
         return value
     raise ValueError(f"{place} is {value!r:.100}, which is no {kind}")
+
+
+def _read_dataclass(kind: Any, value: Mapping[object, object], place: str) -> object:
+    values = {}
+    for entry in fields(kind):
+        key = _key(entry)
+        if key in value:
+            values[entry.name] = _read(_hints(kind)[entry.name], value[key], f"{place}.{key}")
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise ValueError(f"{place} has no {key}")
+    return kind(**values)

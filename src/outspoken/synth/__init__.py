@@ -1,6 +1,8 @@
-"""Diverse synthetic data, in steps: generate, deduplicate, decontaminate, answer, verify, balance, export.
+"""Synthetic data: pipelines of steps that generate, clean, answer, verify and export records, and their report.
 
-`synthesize` does what a spec says and goes on where it stopped; `load` reads a spec, a `Pipeline` is one at work.
+`spec` reads a pipeline, `pipeline` executes it, `manifest` records what is done; `steps`, `dedup` and `report` are
+packages of their own. It may import every room below it, but not `serve` or `cli`. A new step is a row in
+`steps/table.py`, which says how; a new pipeline that ships with the package is a TOML file in `library`.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from outspoken._imports import attach
 
 _HOMES = {
     "dedup.search": ("near_duplicates",),
-    "pipeline": ("Pipeline", "synthesize"),
+    "pipeline": ("Pipeline", "PipelineSummary", "synthesize"),
     "spec": ("PipelineSpec", "load"),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Clustering", "Representatives", "nearest", "shares", "spread"]
+__all__ = ["Clustering", "Representatives", "nearest", "shares", "spread", "unit_vectors"]
 
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -80,6 +80,11 @@ class Clustering:
             if len(chosen) % 16 == 0:
                 yield chosen
         yield chosen
+
+
+def unit_vectors(vectors: NDArray[Any]) -> Any:
+    """The vectors (n, d) scaled to length 1; zero vectors stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def nearest(vectors: Vectors, centres: Vectors) -> tuple[Ints, NDArray[np.float64]]:

@@ -47,8 +47,8 @@ class StepManifest:
     files: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def cost(self) -> StepCost | None:
-        """The cost of the step, None if it asked no model."""
+    def spent(self) -> StepCost | None:
+        """The cost of the step's requests, None if it asked no model."""
         return StepCost.from_figures(self.figures)
 
     def to_dict(self) -> dict[str, object]:

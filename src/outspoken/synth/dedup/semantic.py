@@ -13,6 +13,7 @@ from outspoken.same_text import text_key
 from outspoken.synth.dedup.minhash import jaccards
 from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, NearDuplicates, Report
 from outspoken.synth.dedup.texts import Ints, Texts
+from outspoken.synth.kmeans import unit_vectors
 
 __all__ = ["by_meaning"]
 
@@ -60,8 +61,7 @@ class _Vectors:
         def progress(done: int, total: int) -> None:
             self._report("embedding", done, total)
 
-        vectors = await self._embedder.embed([texts[at] for at in with_text], progress)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        vectors = unit_vectors(await self._embedder.embed([texts[at] for at in with_text], progress))
         self._row[places[with_text]] = np.arange(len(vectors)) + len(self._vectors)
         self._vectors = np.concatenate([self._vectors, vectors]) if len(self._vectors) else vectors
 

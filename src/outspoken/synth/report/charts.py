@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from outspoken.io.text import shorten
@@ -117,11 +118,7 @@ def coverage(drawn: CoverageMap, clusters: tuple[RecordCluster, ...]) -> Any:
     alt = altair()
     points = [
         {
-            "x": point.x,
-            "y": point.y,
-            "text": point.text,
-            "fate": point.fate,
-            "cluster": point.cluster,
+            **asdict(point),
             "became": point.fate if point.fate in (KEPT, LOST) else f"removed by {point.fate}",
         }
         for point in sorted(drawn.points, key=lambda point: point.fate == KEPT)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from outspoken.measure.tokenization import words
 from outspoken.same_text import text_key
-from outspoken.synth.kmeans import Clustering
+from outspoken.synth.kmeans import Clustering, unit_vectors
 from outspoken.synth.records import Record
 from outspoken.synth.report.document import CoverageMap, MapPoint, RecordCluster
 from outspoken.synth.report.samples import KEPT, LOST, cut, text_of
@@ -135,7 +135,7 @@ def cluster_count(records: int) -> int:
 def cluster_labels(vectors: NDArray[np.floating], count: int, seed: int) -> list[int]:
     """The cluster of each vector by k-means on their directions, numbered from 0 by decreasing size; there may be
     fewer than `count` clusters."""
-    clustering = Clustering(_directions(vectors).astype(np.float32), count, seed)
+    clustering = Clustering(unit_vectors(vectors).astype(np.float32), count, seed)
     for _ in clustering.work():
         pass
     return [int(label) for label in clustering.labels]
@@ -143,7 +143,7 @@ def cluster_labels(vectors: NDArray[np.floating], count: int, seed: int) -> list
 
 def nearest_first(vectors: NDArray[np.floating], members: Sequence[int]) -> list[int]:
     """The members of a cluster, ordered by their distance from its centre."""
-    rows = _directions(vectors[list(members)])
+    rows = unit_vectors(vectors[list(members)])
     order = np.argsort(-(rows @ rows.sum(axis=0)), kind="stable")
     return [members[at] for at in order]
 
@@ -177,8 +177,3 @@ def distinctive_terms(inside: Iterable[str], outside: Iterable[str], most: int =
 def _is_character(word: str) -> bool:
     """Whether a token is one character of a script without blanks."""
     return len(word) == 1 and unicodedata.category(word) == "Lo"
-
-
-def _directions(vectors: NDArray[np.floating]) -> Floats:
-    rows = np.asarray(vectors, dtype=np.float64)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from outspoken.errors import UsageError
 from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.synth.manifest import StepManifest
 from outspoken.synth.steps.base import StepCost
 
 __all__ = [
@@ -34,32 +35,14 @@ _KIND, _FORMAT = "synth", 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepEntry:
+class StepEntry(StepManifest):
     """A step: its manifest, a short `label`, its `cost` (None if it asked no model), and which share of its input
     (`kept_share`) and of the first step's input (`cumulative`) it kept."""
 
-    step: str
     label: str
-    do: str
-    settings: Mapping[str, object]
-    seed: int | None
-    model: str | None
-    source: str | None
-    key: str
-    records: int
-    kept: int
-    removed: Mapping[str, int]
     kept_share: float | None = field(metadata={"key": "yield"})
     cumulative: float | None
-    seconds: float | None
     cost: StepCost | None
-    figures: Mapping[str, object]
-    warnings: tuple[str, ...]
-    partly: str
-    begun: str | None
-    finished: str | None
-    version: str | None
-    files: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +57,9 @@ class CostPerRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineCost:
-    """The cost of all steps. `asked` is whether any step asked a model; `usd` is None if a price is unknown."""
+class PipelineCost(StepCost):
+    """The cost of all steps. `asked` is whether any step asked a model."""
 
-    requests: int
-    from_ledger: int
-    tokens: int
-    failures: int
-    usd: float | None
     seconds: float
     asked: bool
     per_record: CostPerRecord

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,30 +52,14 @@ def entries_of(manifests: Sequence[StepManifest]) -> list[StepEntry]:
         generates = not entries and not done.source
         records = done.kept + sum(removed.values()) if generates else done.records
         first = entries[0].records if entries else records
+        recorded = {entry.name: getattr(done, entry.name) for entry in fields(done)}
         entries.append(
             StepEntry(
-                step=done.step,
+                **{**recorded, "records": records, "removed": removed},
                 label=name if names.count(name) == 1 else done.step,
-                do=done.do,
-                settings=done.settings,
-                seed=done.seed,
-                model=done.model,
-                source=done.source,
-                key=done.key,
-                records=records,
-                kept=done.kept,
-                removed=removed,
                 kept_share=done.kept / records if records else None,
                 cumulative=done.kept / first if first else None,
-                seconds=done.seconds,
-                cost=done.cost,
-                figures=done.figures,
-                warnings=done.warnings,
-                partly=done.partly,
-                begun=done.begun,
-                finished=done.finished,
-                version=done.version,
-                files=done.files,
+                cost=done.spent,
             )
         )
     return entries
@@ -89,16 +74,7 @@ def cost_of(entries: Sequence[StepEntry]) -> PipelineCost:
     if kept:
         usd = None if total.usd is None else total.usd / kept
         per_record = CostPerRecord(total.requests / kept, total.tokens / kept, seconds / kept, usd)
-    return PipelineCost(
-        requests=total.requests,
-        from_ledger=total.from_ledger,
-        tokens=total.tokens,
-        failures=total.failures,
-        usd=total.usd,
-        seconds=seconds,
-        asked=bool(costs),
-        per_record=per_record,
-    )
+    return PipelineCost(**asdict(total), seconds=seconds, asked=bool(costs), per_record=per_record)
 
 
 def unfinished(entries: Sequence[StepEntry], missing: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.measure.sets import effective_size
 from outspoken.settings import option
-from outspoken.synth.kmeans import Clustering, shares, spread
+from outspoken.synth.kmeans import Clustering, shares, spread, unit_vectors
 from outspoken.synth.records import batches, count, pa, with_columns
 from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
 from outspoken.synth.steps.record_filter import BatchDecision, FilterCounts, filter_records
@@ -145,9 +145,7 @@ async def _embed(source: Path, model: Embedder, step: Step) -> _Embedded:
             batch = await model.embed([texts[at] for at in with_text])
             if vectors is None:
                 vectors = np.empty((total, batch.shape[1]), np.float32)
-            norms = np.linalg.norm(batch, axis=1, keepdims=True)
-            end = len(rows) + len(with_text)
-            vectors[len(rows) : end] = batch / np.maximum(norms, np.finfo(np.float32).tiny)
+            vectors[len(rows) : len(rows) + len(with_text)] = unit_vectors(batch)
         ids += table.column("id").cast(pa.string()).chunks
         rows += [start + at for at in with_text]
         start += len(texts)

@@ -183,7 +183,7 @@ def _steps(before: Sequence[StepManifest]) -> Iterator[str]:
 def _models(before: Sequence[StepManifest], origins: Mapping[tuple[str, str], int]) -> Iterator[str]:
     rows = []
     for manifest in before:
-        if cost := manifest.cost:
+        if cost := manifest.spent:
             counts = (cost.requests, cost.from_ledger, cost.tokens, cost.failures)
             usd = "unknown" if cost.usd is None else f"{cost.usd:,.4f}"
             model = manifest.model or "the default"
@@ -204,7 +204,7 @@ def _licence(
 ) -> Iterator[str]:
     yield f"Of this data: {_inline(licence)}." if licence else "Of this data: unknown, none was stated."
     known = {f"local/{row.name}": f"{row.licence} {row.licence_url}".strip() for row in weight_files.listing()}
-    asked = (manifest.model for manifest in before if manifest.model and manifest.cost)
+    asked = (manifest.model for manifest in before if manifest.model and manifest.spent)
     names = sorted({*asked, *(model for _, model in origins if model)})
     if names or _has(before, "generate", "answer"):
         yield from ("", "The models' licences and terms of use apply to their output too:", "")

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.settings import option
 from outspoken.synth.benchmark_files import BenchmarkQuestion, read
+from outspoken.synth.kmeans import unit_vectors
 from outspoken.synth.ngram_overlap import NgramIndex
 from outspoken.synth.records import batches, pa
 from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
@@ -156,10 +155,10 @@ class _MeaningIndex:
         def report(done: int, total: int) -> None:
             step.progress.update("embedding benchmarks", done, total)
 
-        self._questions = _unit(await self.embedder.embed(questions, report))
+        self._questions = unit_vectors(await self.embedder.embed(questions, report))
 
     async def find(self, texts: Sequence[str]) -> list[_Hit | None]:
-        vectors = _unit(await self.embedder.embed(texts))
+        vectors = unit_vectors(await self.embedder.embed(texts))
         return await asyncio.to_thread(self._nearest, vectors)
 
     def _nearest(self, vectors: Any) -> list[_Hit | None]:
@@ -197,7 +196,3 @@ def _by_words(texts: Sequence[str | None], index: NgramIndex, least: float) -> l
     return [
         None if match is None else _Hit(match.question, BY_WORDS, match.share, match.passage) for match in matches
     ]
-
-
-def _unit(vectors: Any) -> Any:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)

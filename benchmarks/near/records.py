@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 SEED = 20261123
 LENGTHS = (60, 150)
 ROWS_A_GROUP = 20_000
-# Of a hundred records: so many changed copies of an earlier one, and equal ones.
+# Of a hundred records, the numbers of changed and of equal copies of an earlier one.
 CHANGED, EQUAL = 10, 1
-# How far back a copy's original may be.
+# The original of a copy is among this many earlier records.
 REACH = 200_000
 LETTERS = {
     "latin": "abcdefghijklmnopqrstuvwxyz",
@@ -29,13 +29,13 @@ HAN, KANA, EMOJI = range(0x4E00, 0x5FFF), range(0x3041, 0x3096), "😀🎉🚀�
 
 def vocabularies(generator: random.Random) -> list[list[str]]:
     """Words by script; half of the records are Latin."""
-    made = [
+    alphabetic = [
         list({"".join(generator.choices(letters, k=generator.randint(2, 9))): None for _ in range(20_000)})
         for letters in LETTERS.values()
     ]
     han = ["".join(map(chr, generator.choices(HAN, k=generator.randint(1, 3)))) for _ in range(8_000)]
     kana = ["".join(map(chr, generator.choices(KANA, k=generator.randint(1, 4)))) for _ in range(4_000)]
-    return [made[0]] * 4 + [made[0] + list(EMOJI)] + made[1:] + [han, han + kana]
+    return [alphabetic[0]] * 4 + [alphabetic[0] + list(EMOJI)] + alphabetic[1:] + [han, han + kana]
 
 
 def stream(seed: int = SEED) -> Iterator[str]:
@@ -79,7 +79,7 @@ def texts(count: int) -> list[str]:
 
 
 def write(path: Path, count: int) -> int:
-    """A file of records; returns how many characters they have in all."""
+    """Write a file of records; returns the total number of their characters."""
     schema = pa.schema(
         [("id", pa.string()), ("text", pa.string()), ("value", pa.string()), ("number", pa.int64())]
     )
@@ -96,7 +96,7 @@ def write(path: Path, count: int) -> int:
 
 
 def around(count: int, threshold: float, generator: random.Random) -> list[str]:
-    """Different records, and as many copies of them that are between `threshold` - 0.07 and + 0.07 alike."""
+    """Different records, and a copy of each whose similarity is between `threshold` - 0.07 and + 0.07."""
     choices = vocabularies(generator)
     originals = [sentence(generator, choices) for _ in range(count // 2)]
     copies = []
@@ -104,7 +104,7 @@ def around(count: int, threshold: float, generator: random.Random) -> list[str]:
         low = threshold - 0.07
         while True:
             copy = original
-            # Neighbouring characters cost fewer shingles than distant ones: so all similarities come about.
+            # Neighbouring characters change fewer shingles than distant ones, so that all similarities occur.
             for _ in range(generator.randint(1, 5)):
                 at, length = generator.randrange(len(copy)), generator.randint(1, 4)
                 copy = copy[:at] + "".join(generator.choices("qx7中я", k=length)) + copy[at + length :]

@@ -1,4 +1,4 @@
-"""The same task done by datasketch, and by comparing all pairs."""
+"""The same task with datasketch, and by comparing all pairs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from outspoken.synth.dedup.search import near_duplicates
 
 
 def datasketch_rate(texts: list[str], threshold: float, *, batch: bool) -> float:
-    """Texts a second: signed, looked up among the earlier ones, and added where there is none."""
+    """Texts a second: each is signed, searched for among the earlier ones, and added if it is new."""
     bands = bands_for(threshold)
     empty = MinHash(num_perm=bands.permutations, seed=1)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     index = MinHashLSH(num_perm=bands.permutations, params=(bands.count, bands.rows))
     for number, text in enumerate(texts):
         signature = empty.copy()
@@ -28,14 +28,14 @@ def datasketch_rate(texts: list[str], threshold: float, *, batch: bool) -> float
                 signature.update(shingle)
         if not index.query(signature):
             index.insert(number, signature)
-    return len(texts) / (time.perf_counter() - begun)
+    return len(texts) / (time.perf_counter() - started)
 
 
 def exhaustive(texts: list[str], threshold: float) -> dict[str, Any]:
-    """All pairs compared, and what ours makes of them.
+    """Recall and precision of `near_duplicates`, from comparing all pairs.
 
-    Recall: of the records at the threshold or above to an earlier one that is kept, those that ours removes.
-    Precision: of those that ours removes, those that are so similar to what stands for them.
+    Recall: the share of removed records among those that are at least as similar as `threshold` to an earlier kept
+    one. Precision: the share of removed records that are that similar to the record that stands for them.
     """
     shingles = [_shingles(text_key(text)) for text in texts]
     by_shingle: dict[str, list[int]] = {}
@@ -49,12 +49,12 @@ def exhaustive(texts: list[str], threshold: float) -> dict[str, Any]:
         for other, count in shared.items():
             if count / (len(own) + len(shingles[other]) - count) >= threshold:
                 partners.setdefault(at, []).append(other)
-    found = near_duplicates(texts, threshold).tolist()
-    removed = [at for at, other in enumerate(found) if at != other]
-    # A record all of whose partners were removed themselves is rightly kept.
-    wanted = [at for at, others in partners.items() if any(found[other] == other for other in others)]
-    right = [at for at in removed if found[at] in partners.get(at, [])]
-    caught = sum(found[at] != at for at in wanted)
+    stands_for = near_duplicates(texts, threshold).tolist()
+    removed = [at for at, other in enumerate(stands_for) if at != other]
+    # A record is rightly kept if all records similar to it were removed.
+    wanted = [at for at, others in partners.items() if any(stands_for[other] == other for other in others)]
+    right = [at for at in removed if stands_for[at] in partners.get(at, [])]
+    caught = sum(stands_for[at] != at for at in wanted)
     return {
         "records": len(texts),
         "pairs_at_threshold": sum(map(len, partners.values())),

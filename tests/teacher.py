@@ -62,7 +62,7 @@ def handler(
     seconds: float = 0.0,
     fails: Callable[[str], bool] = lambda said: False,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """`log` is told the messages of each request; sums are of two `numbers` from 0; what `fails` gets a 400."""
+    """`log` receives the messages of each request; sums are of two `numbers` from 0; what `fails` gets a 400."""
     asked = 0
 
     async def handle(request: web.Request) -> web.StreamResponse:

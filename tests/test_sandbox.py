@@ -116,14 +116,14 @@ BOUNDED = {
         "took longer than 3 s",
     ),
     "its way closed": ("import os; os.close(3)", "ended before its end"),
-    "nonsense told": ("import os\nfor _ in range(999): os.write(3, b'{[\\n' * 999)", "ended before its end"),
+    "nonsense reported": ("import os\nfor _ in range(999): os.write(3, b'{[\\n' * 999)", "ended before its end"),
     "killed by itself": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "crashed"),
-    "no Python": ("def f(:", "is no Python"),
+    "no Python": ("def f(:", "is not valid Python"),
     "an exception": ("int('x')", "raised ValueError"),
     "an exception of its own": ("class A(KeyError): pass\nraise A('x')", "raised KeyError"),
     "an assertion": ("assert 1 + 1 == 3, 'sums'", "failed an assertion"),
-    "a zero byte": ("x = 1\0", "is no Python"),
-    "half a character": ("x = '\ud800'", "is no Python"),
+    "a zero byte": ("x = 1\0", "is not valid Python"),
+    "half a character": ("x = '\ud800'", "is not valid Python"),
 }
 
 

@@ -142,7 +142,7 @@ def test_a_task_of_ones_own_without_code(tmp_path: Path) -> None:
     assert general.label("<blue>") == "Blue"
 
 
-def test_free_answers_are_told_apart_after_normalising(tmp_path: Path) -> None:
+def test_free_answers_are_compared_after_normalising(tmp_path: Path) -> None:
     task = tasks.load(write(tmp_path, 'prompts = ["Say 😀"]\n[normalise]\nfirst_line = true'))
     answers = task.answers_for(asked("Say 😀"))
     assert answers.known is None
@@ -166,9 +166,9 @@ def test_free_answers_are_told_apart_after_normalising(tmp_path: Path) -> None:
         ('prompts = ["x"]\nanswers = "some"', "unknown answers"),
         ('prompts = ["x"]\nanswers = "free"\nknown = ["a"]', 'answers = "listed"'),
         ('prompts = ["x"]\nknown = [3]', "answer 1"),
-        ('prompts = ["x"]\nname = "a/b"', "becomes a file's"),
+        ('prompts = ["x"]\nname = "a/b"', "is used for files"),
         ('prompts = ["x"]\n[normalise]\npatern = "x"', "did you mean 'pattern'"),
-        ('prompts = ["x"]\n[normalise]\npattern = "(x"', "no regular expression"),
+        ('prompts = ["x"]\n[normalise]\npattern = "(x"', "not a regular expression"),
         ('prompts = ["x"]\n[normalise]\npattern = "x"', "exactly one group"),
         ('prompts = ["x"]\n[normalise]\nfirst_line = "yes"', "must be a bool"),
         ('prompts = ["x"]\n[reference]\ncount = { a = 1 }', "did you mean 'counts'"),
@@ -176,10 +176,10 @@ def test_free_answers_are_told_apart_after_normalising(tmp_path: Path) -> None:
         ('prompts = ["x"]\n[reference]\nfile = "none.json"', "none.json"),
         ('prompts = ["x"]\n[reference]', "[reference] is empty"),
         ('prompts = ["x"]\nprimary = "covrage"', "did you mean 'coverage'"),
-        ('prompts = ["x"]\nname = ".."', "becomes a file's"),
+        ('prompts = ["x"]\nname = ".."', "is used for files"),
         ('prompts = [{ prompt = "x", answers = "red" }]', "prompt 1: answers must be a list"),
-        ('prompts = [{ prompt = "x", answers = ["赤"] }, { prompt = "x", answers = ["青"] }]', "stands twice"),
-        ('prompts = [{ prompt = "x", answers = ["赤"] }, "x"]', "stands twice"),
+        ('prompts = [{ prompt = "x", answers = ["赤"] }, { prompt = "x", answers = ["青"] }]', "is given twice"),
+        ('prompts = [{ prompt = "x", answers = ["赤"] }, "x"]', "is given twice"),
     ],
 )
 def test_a_broken_task_is_refused_with_the_file_and_the_remedy(tmp_path: Path, text: str, message: str) -> None:
@@ -200,7 +200,7 @@ def test_answers_in_a_table_of_prompts_must_be_lists(tmp_path: Path) -> None:
     twice.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]), encoding="utf-8")
     assert len(tasks.load("coverage-qa").with_prompts(twice).prompts) == 2
     twice.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    with pytest.raises(UsageError, match=r"asked\.jsonl.*stands twice, with different answers"):
+    with pytest.raises(UsageError, match=r"asked\.jsonl.*is given twice, with different answers"):
         tasks.load("coverage-qa").with_prompts(twice)
 
 

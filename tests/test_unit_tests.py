@@ -85,8 +85,8 @@ TESTED = {
         "failed an assertion",
     ),
     "no program": ("```python\n```", "assert True", "there is no program"),
-    "broken tests": ("x = 1", "assert (", "its tests are no Python"),
-    "a broken solution": ("x = (", "assert x", "is no Python"),
+    "broken tests": ("x = 1", "assert (", "its tests are not valid Python"),
+    "a broken solution": ("x = (", "assert x", "is not valid Python"),
     "a broken import": ("import nowhere", "assert x", "raised ModuleNotFoundError"),
     "a socket in a test": (
         "x = 1",
@@ -122,7 +122,7 @@ async def test_files_are_laid_into_its_folder(sandbox: Sandbox) -> None:
     code = "import a.b; assert a.b.x == '日'; assert open('data', 'rb').read() == b'\\xff'"
     assert (await sandbox.run(code, files={"a/b.py": "x = '日'", "data": b"\xff"})).ok
     for name in ("/etc/x", "../x", "a/../../x", "", "."):
-        with pytest.raises(UsageError, match="must lie in its folder"):
+        with pytest.raises(UsageError, match="must be in its folder"):
             await sandbox.run("", files={name: ""})
 
 

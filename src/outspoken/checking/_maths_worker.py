@@ -1,7 +1,7 @@
-"""A process that compares mathematics with math-verify for `Checker`, and can be killed.
+"""A process that compares mathematics with math-verify for `Checker`, and that can be killed.
 
-Reads lines of JSON, [expected, given], and answers each with true or false. The first line that it writes says
-that it is ready.
+It reads lines of JSON, [expected, given], and answers each with true or false. Its first line says that it is
+ready.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])|π")
 
 
 def main() -> None:
-    # Whatever a library prints must not stand among the answers.
+    # What a library prints must not get among the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     logging.disable()
@@ -40,10 +40,10 @@ def main() -> None:
     print("true", file=answers, flush=True)
     for line in sys.stdin:
         try:
-            found = same(*json.loads(line))
+            equal = same(*json.loads(line))
         except (Exception, RecursionError):
-            found = False
-        print(json.dumps(found), file=answers, flush=True)
+            equal = False
+        print(json.dumps(equal), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The final answer in what a model or a data set wrote."""
+"""Finding the final answer in a text of a model or a data set."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FIGURE = re.compile(
 )
 _IS = re.compile(r"\s*(?:です|である|だ|입니다|이다|है)$")
 _SENTENCE = re.compile(r"[.!?](?=[\s*]|$)|[。！？]")
-# Of scripts without blanks one letter is a word. "or" and "and" join answers; functions are no words.
+# In scripts without spaces a single letter is a word. "or" and "and" join answers; functions are not words.
 _WORD = re.compile(
     r"(?<![^\W\d_])(?!(?:or|and|pi|sqrt|sin|cos|tan|log|ln|exp|inf|infinity)\b)[A-Za-zÀ-ɏ]{2,}"
     r"|[^\W\d_A-Za-zÀ-ɏα-ωΑ-Ω]+"
@@ -44,25 +44,25 @@ _WORD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FinalAnswer:
-    """A final answer and how it was found: `boxed`, after `####`, `stated` ("the answer is 12"), because it is the
-    `whole` text, or as the `last` number or expression in it."""
+    """A final answer and how it was found: `boxed`, after `####`, `stated` ("the answer is 12"), as the `whole`
+    text, or as the `last` number or expression in it."""
 
     text: str
     how: Literal["boxed", "####", "stated", "whole", "last"]
 
 
 def final_answer(text: str) -> str | None:
-    """The final answer in a text, None where there is none; see `find_final`."""
-    found = find_final(text)
-    return None if found is None else found.text
+    """The final answer in a text, None if there is none; see `find_final`."""
+    final = find_final(text)
+    return None if final is None else final.text
 
 
 def find_final(text: str) -> FinalAnswer | None:
-    r"""The final answer in a text, and how it was found, the surest way first.
+    r"""The final answer in a text, and how it was found.
 
-    The last `\boxed{...}`; the last line `#### 18` (as in GSM8K); what the text says the answer is, in any of
-    several languages; the text itself where it is an answer and no sentence; the last number or expression. Of
-    texts longer than 200,000 characters only the end is looked at.
+    In this order: the last `\boxed{...}`; the last line `#### 18` (as in GSM8K); the answer that the text states,
+    in one of several languages; the text itself if it is an answer and not a sentence; the last number or
+    expression. Of a text longer than 200,000 characters only the end is examined.
     """
     text = text[-_LONGEST:]
     if (boxed := _boxed(text)) is not None:
@@ -72,16 +72,16 @@ def find_final(text: str) -> FinalAnswer | None:
     if (stated := _stated(text)) is not None:
         return FinalAnswer(stated, "stated")
     whole = text.strip()
-    one = "\n" not in whole and whole.count("{") == whole.count("}")
-    if whole and one and len(whole) <= _WHOLE and not _is_sentence(whole):
+    one_line = "\n" not in whole and whole.count("{") == whole.count("}")
+    if whole and one_line and len(whole) <= _WHOLE and not _is_sentence(whole):
         return FinalAnswer(whole, "whole")
     last = _last(text)
     return None if last is None else FinalAnswer(last, "last")
 
 
 def _boxed(text: str) -> str | None:
-    """What stands in the last box that is closed and not empty."""
-    for start in reversed([found.end() for found in _BOX.finditer(text)][-50:]):
+    """The content of the last box that is closed and not empty."""
+    for start in reversed([match.end() for match in _BOX.finditer(text)][-50:]):
         depth = 1
         for at in range(start, min(len(text), start + 5000)):
             if text[at] in "{}" and text[at - 1] != "\\":
@@ -94,26 +94,25 @@ def _boxed(text: str) -> str | None:
 
 
 def _after_hashes(text: str) -> str | None:
-    """#### is also a heading in Markdown: there it has to be a number, or the last line."""
-    found = list(_HASHES.finditer(text))
-    for mark in reversed(found):
+    """#### is also a heading in Markdown, so it must be followed by a number, or be the last line."""
+    for mark in reversed(list(_HASHES.finditer(text))):
         if read_number(tidy(mark[1])) is not None or not text[mark.end() :].strip():
             return mark[1]
     return None
 
 
 def _stated(text: str) -> str | None:
-    for found in reversed(list(_STATED.finditer(text))):
-        if piece := _answer_in(found["rest"]):
-            return piece
+    for match in reversed(list(_STATED.finditer(text))):
+        if answer := _answer_in(match["rest"]):
+            return answer
     return None
 
 
 def _answer_in(rest: str) -> str | None:
-    """The answer at the beginning of what follows "the answer is"."""
+    """The answer at the beginning of the text after "the answer is"."""
     rest = rest.strip().lstrip("*_ ")
-    if found := _MATHEMATICS.match(rest):
-        return _inside(found)
+    if match := _MATHEMATICS.match(rest):
+        return _inside(match)
     sentence = _SENTENCE.split(rest, maxsplit=1)[0].strip(" *_,;:\"'")
     sentence = _IS.sub("", sentence)
     if "=" in sentence and not ("," in sentence and sentence.count("=") > 1):
@@ -125,18 +124,18 @@ def _answer_in(rest: str) -> str | None:
 
 
 def _last(text: str) -> str | None:
-    spans = [(found.end(), _inside(found)) for found in _MATHEMATICS.finditer(text)]
-    figures = [(found.end(), found[0].strip()) for found in _FIGURE.finditer(text)]
-    # Dollars around mathematics end after the last figure in them: the whole expression wins.
+    spans = [(match.end(), _inside(match)) for match in _MATHEMATICS.finditer(text)]
+    figures = [(match.end(), match[0].strip()) for match in _FIGURE.finditer(text)]
+    # An expression in dollar signs ends after the last figure in it, so the whole expression is chosen.
     return max(spans[-1:] + figures[-1:], default=(0, None))[1]
 
 
-def _inside(found: re.Match[str]) -> str:
-    return next(group for group in found.groups() if group is not None).strip()
+def _inside(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group is not None).strip()
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether a text says more than an answer: it has several words, and no number with its unit to itself."""
+    """Whether a text is more than an answer: it has several words, and is not a number with its unit."""
     if read_number(tidy(text)) is not None:
         return False
     words = _WORD.findall(re.sub(r"\\[a-zA-Z]+", " ", text))

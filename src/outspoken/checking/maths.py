@@ -1,7 +1,7 @@
-"""Whether two answers are the same mathematics: by their text, as numbers, then by math-verify in a process.
+"""Comparing answers in mathematics: as texts, as numbers, then by math-verify in a separate process.
 
-math-verify bounds its time by signals, which work in a main thread only and do not end arithmetic on huge numbers.
-So it works in processes of its own here, which are killed and replaced.
+math-verify limits its time by signals, which work in the main thread only and do not stop arithmetic on huge
+numbers. Therefore it runs in processes that can be killed and replaced.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from outspoken.engine.background_loop import run as run_sync
 from outspoken.errors import MissingExtraError, OutspokenError, UsageError
 from outspoken.same_text import text_key
 
-__all__ = ["Checker", "final_answer", "answer_groups", "compare_quickly", "same_answer"]
+__all__ = ["Checker", "answer_groups", "compare_quickly", "final_answer", "same_answer"]
 
 _WORKER = Path(__file__).with_name("_maths_worker.py")
 _START = 120.0
 
 
 class Checker:
-    """Compares answers. Each comparison is bounded by `seconds`; at most `workers` processes run at once.
+    """Compares answers. Each comparison is limited to `seconds`; at most `workers` processes run at once.
 
-    Numbers and texts are compared here, tens of thousands a second; what is neither goes to a process, of which
-    none is started before it is needed. `timeouts` counts the comparisons that took too long. Use it in an
-    `async with` block, or `close` it. Raises `MissingExtraError` where math-verify is needed and absent.
+    Numbers and texts are compared directly, tens of thousands a second; other mathematics goes to a process, which
+    is started when it is first needed. `timeouts` counts the comparisons that took too long. Use it in an
+    `async with` block, or `close` it. Raises `MissingExtraError` if math-verify is needed and not installed.
     """
 
     def __init__(self, *, seconds: float = 5.0, workers: int | None = None) -> None:
@@ -44,43 +44,43 @@ class Checker:
             raise UsageError("seconds must be above 0, and workers at least 1")
         self.seconds = seconds
         self.timeouts = 0
-        self._room = asyncio.Semaphore(workers or min(4, os.cpu_count() or 1))
+        self._slots = asyncio.Semaphore(workers or min(4, os.cpu_count() or 1))
         self._idle: list[Process] = []
         self._known: dict[tuple[str, str], bool | None] = {}
 
     async def same(self, expected: str, given: str) -> bool | None:
-        """Whether `given` is the answer `expected`; None where finding out takes too long.
+        """Whether `given` is the answer `expected`; None if the comparison takes too long.
 
-        An equation such as x = 5 is the answer 5, but 5 is not the answer to "which equation".
+        It is not symmetric: the equation x = 5 is accepted as the answer 5, but not the other way round.
         """
-        found = compare_quickly(expected, given)
-        if found is not None:
-            return found
+        equal = compare_quickly(expected, given)
+        if equal is not None:
+            return equal
         pair = (tidy(expected), tidy(given))
         if pair not in self._known:
             if len(self._known) > 100_000:
                 self._known.clear()
-            async with self._room:
-                self._known[pair] = await self._ask(pair)
+            async with self._slots:
+                self._known[pair] = await self._compare(pair)
         return self._known[pair]
 
     async def groups(self, answers: Sequence[str]) -> list[int]:
-        """Which of many answers are the same: a number for each, from 0 in the order in which they first appear.
+        """The group number of each answer: equal answers have the same, numbered from 0 in order of appearance.
 
         An answer belongs to the first group whose first member it equals; a comparison that takes too long counts
         as different.
         """
         firsts: list[str] = []
-        found = []
+        numbers = []
         for answer in answers:
             for at, first in enumerate(firsts):
                 if await self.same(first, answer) or await self.same(answer, first):
-                    found.append(at)
+                    numbers.append(at)
                     break
             else:
-                found.append(len(firsts))
+                numbers.append(len(firsts))
                 firsts.append(answer)
-        return found
+        return numbers
 
     async def close(self) -> None:
         """End the processes."""
@@ -95,8 +95,8 @@ class Checker:
     ) -> None:
         await self.close()
 
-    async def _ask(self, pair: tuple[str, str]) -> bool | None:
-        """Ask a process. One that is late, dies or is cancelled is ended; the next question starts another."""
+    async def _compare(self, pair: tuple[str, str]) -> bool | None:
+        """Compare in a process. One that is late, dies or is cancelled is killed, and replaced when needed."""
         worker = self._idle.pop() if self._idle else await _start()
         try:
             assert worker.stdin is not None
@@ -110,7 +110,7 @@ class Checker:
             await _end(worker)
             raise
         if not line:
-            # It died of the comparison: too much memory, or a stack that ran over.
+            # The comparison killed it: too much memory, or a stack overflow.
             self.timeouts += 1
             await _end(worker)
             return None
@@ -119,7 +119,7 @@ class Checker:
 
 
 def compare_quickly(expected: str, given: str) -> bool | None:
-    """Whether two answers are the same, where their text or their numbers tell; None where mathematics has to."""
+    """Whether two answers are the same, by their text or as numbers; None if they need mathematics."""
     if len(expected) > LONGEST or len(given) > LONGEST:
         return expected.strip() == given.strip()
     one, other = tidy(expected), tidy(given)
@@ -136,19 +136,19 @@ def compare_quickly(expected: str, given: str) -> bool | None:
 
 
 def same_answer(expected: str, given: str) -> bool | None:
-    """`Checker.same` for callers that are not asynchronous; the processes are shared by all of them."""
-    found = compare_quickly(expected, given)
-    return found if found is not None else run_sync(_shared(os.getpid()).same(expected, given))
+    """`Checker.same` for synchronous code; all callers share the processes."""
+    equal = compare_quickly(expected, given)
+    return equal if equal is not None else run_sync(_shared(os.getpid()).same(expected, given))
 
 
 def answer_groups(answers: Sequence[str]) -> list[int]:
-    """`Checker.groups` for callers that are not asynchronous."""
+    """`Checker.groups` for synchronous code."""
     return run_sync(_shared(os.getpid()).groups(answers))
 
 
 @lru_cache(maxsize=1)
 def _shared(pid: int) -> Checker:
-    """One for each process: a forked child has its parent's objects, and not its parent's children."""
+    """One checker per process: a forked child inherits the objects of its parent, but not its child processes."""
     checker = Checker()
 
     def end() -> None:
@@ -162,9 +162,9 @@ def _shared(pid: int) -> Checker:
 async def _start() -> Process:
     if find_spec("math_verify") is None:
         raise MissingExtraError("comparing mathematics", "synth")
-    # What it reads came from a model: no key of the user's is in its environment.
-    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "HOME")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    # It reads texts of models, so its environment has none of the user's keys.
+    inherited = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "HOME")
+    environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-P", str(_WORKER), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment

@@ -1,4 +1,4 @@
-"""How an answer that is a number is written: its value, percent, unit, and how many decimals stand there."""
+"""Reading answers that are numbers: value, percent sign, unit, and number of decimals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NUMBER = re.compile(
     (?P<percent>\s*(?:%|percent\b|per\ cent\b|pct\b))?(?P<rest>.*)""",
     re.VERBOSE | re.IGNORECASE,
 )
-# What may follow a number and name a unit: "cm^2", "square feet", "km/h", "个", "^\circ"; not the x of 5x.
+# A unit after a number: "cm^2", "square feet", "km/h", "个", "^\circ"; but not the x of 5x.
 _REST = re.compile(
     r"\s*(?:\^\s*\{?\s*(?:\\circ|[°∘])\s*\}?|[°∘]|[$€£¥]|[^\W\d_][^\d=+*<>^\\_{}()|]{0,40}(?:\^\{?[23]\}?)?)?"
 )
@@ -59,7 +59,8 @@ _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _MATHEMATICS = re.compile(r"[\\\d=+*/^<>|_{}∞√]|\b(?:pi|sqrt|infinity|inf|oo)\b", re.IGNORECASE)
 _PLACES = 6
 
-# The first spelling names the unit. Units that stand here and differ make answers differ; others do not count.
+# The first spelling is the name of the unit. Answers differ if both have a unit of this list and the units differ;
+# other units are ignored.
 _SPELLINGS = """
 km kilometre kilometer 公里 千米|m metre meter 米|cm centimetre centimeter 厘米|mm millimetre millimeter 毫米
 mile mi 英里|foot feet ft|inch in|yard yd|kg kilogram kilo 公斤 千克|g gram 克|mg milligram|pound lb|ounce oz
@@ -72,8 +73,8 @@ _UNITS = {name: names.split()[0] for names in _SPELLINGS.strip("|").split("|") f
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it was written: `value` (of "50%" it is 50, with `percent`), `places` after the decimal point
-    (None for a fraction, which has as many as one likes) and the `unit`, "" where there is none."""
+    """A number as it is written: its `value` (for "50%" it is 50, with `percent`), the number of decimal `places`
+    (None for a fraction, which is exact) and its `unit`, "" if there is none."""
 
     value: Fraction
     percent: bool = False
@@ -83,12 +84,12 @@ class Number:
 
 @lru_cache(maxsize=4096)
 def tidy(text: str) -> str:
-    """An answer in the signs of ASCII and plain LaTeX: digits of any script, signs, spacing, wrappers.
+    """An answer in ASCII and plain LaTeX: digits of any script, signs, spacing and wrappers are converted.
 
-    Unicode superscripts become powers, dollars and brackets around mathematics go, and so do emphasis and the full
-    stop at the end.
+    Unicode superscripts become powers; dollar signs and brackets around mathematics, emphasis, and the full stop
+    at the end are removed.
     """
-    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda found: "^{" + found[0].translate(_SUPERSCRIPTS) + "}", text)
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKC", text).replace("\N{FRACTION SLASH}", "/")
     text = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in text)
@@ -109,62 +110,64 @@ def tidy(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def read_number(text: str) -> Number | None:
-    """The number that a tidy text is, with its sign, currency, percent or unit; None where it is anything else."""
-    found = _NUMBER.match(text) if len(text) <= 200 else None
-    if found is None or not _REST.fullmatch(found["rest"]):
+    """The number in a text from `tidy`, with its sign, currency, percent or unit; None if the text is anything
+    else."""
+    match = _NUMBER.match(text) if len(text) <= 200 else None
+    if match is None or not _REST.fullmatch(match["rest"]):
         return None
     try:
-        value, places = _value(found)
+        value, places = _value(match)
     except ZeroDivisionError:
         return None
-    words = found["rest"].strip()
+    words = match["rest"].strip()
     first, _, others = words.partition(" ")
     if (power := _SCALES.get(first.casefold())) is not None:
         value, words, places = value * 10**power, others, None if places is None else max(0, places - power)
-    unit = _unit(words, found["rest"])
+    unit = _unit(words, match["rest"])
     if unit is None:
         return None
-    return Number(value, bool(found["percent"]), places, unit or _unit(found["currency"], "") or "")
+    return Number(value, bool(match["percent"]), places, unit or _unit(match["currency"], "") or "")
 
 
 def same_number(one: Number, other: Number) -> bool:
     """Whether two numbers are the same.
 
-    A decimal equals what it is the rounding of, from 6 places on (0.333333 is 1/3, and 0.33 is not), a percentage
-    its share of one and also the bare number: 50% is 0.5, and the 50 of "how many percent". Units count where both
-    are known and differ.
+    A decimal with at least 6 places equals the numbers that it rounds (0.333333 is 1/3, but 0.33 is not). A
+    percentage equals both the share of one and the plain number: 50% is 0.5, and also 50, the answer to "how many
+    percent". Numbers differ if both units are known and different.
     """
     if one.unit in _UNITS and other.unit in _UNITS and one.unit != other.unit:
         return False
     if one.percent != other.percent:
-        share, bare = (one, other) if one.percent else (other, one)
+        share, plain = (one, other) if one.percent else (other, one)
         whole = Number(share.value, places=share.places)
         part = Number(share.value / 100, places=None if share.places is None else share.places + 2)
-        return _close(whole, bare) or _close(part, bare)
+        return _close(whole, plain) or _close(part, plain)
     return _close(one, other)
 
 
 def is_words(text: str) -> bool:
-    """Whether a tidy text is plain words, to be compared as text: "Tuesday", not "2x" or "pi"."""
+    """Whether a text from `tidy` is plain words, to be compared as text: "Tuesday", but not "2x" or "pi"."""
     return bool(_LETTERS.search(text)) and not _MATHEMATICS.search(text)
 
 
-def _value(found: re.Match[str]) -> tuple[Fraction, int | None]:
-    sign = -1 if (found["sign"] == "-") != bool(found["minus"]) else 1
-    power = int((found["power"] or "0").strip("{}"))
-    if found["bottom"] or found["under"]:
-        part = Fraction(int(found["top"] or found["over"]), int(found["bottom"] or found["under"]))
-        return sign * (part + int(found["mixed"] or 0)) * Fraction(10) ** power, None
-    decimals = (found["decimals"] or found["point"] or "").removeprefix(".")
-    whole = re.sub(r"\D", "", found["whole"] or "")
+def _value(match: re.Match[str]) -> tuple[Fraction, int | None]:
+    sign = -1 if (match["sign"] == "-") != bool(match["minus"]) else 1
+    power = int((match["power"] or "0").strip("{}"))
+    if match["bottom"] or match["under"]:
+        part = Fraction(int(match["top"] or match["over"]), int(match["bottom"] or match["under"]))
+        return sign * (part + int(match["mixed"] or 0)) * Fraction(10) ** power, None
+    decimals = (match["decimals"] or match["point"] or "").removeprefix(".")
+    whole = re.sub(r"\D", "", match["whole"] or "")
     value = Fraction(int((whole or "0") + decimals), 10 ** len(decimals))
     return sign * value * Fraction(10) ** power, max(0, len(decimals) - power)
 
 
 def _unit(words: str, written: str) -> str | None:
-    """The unit that `words` name, "" for none, None where they are rather a part of the mathematics, as in 5x.
+    """The unit in `words`, "" for none, None if they are part of the mathematics, as in 5x.
 
-    `written` is how they stand after the number: an unknown unit is told from variables by its blank and length.
+    `written` is the same text directly after the number: an unknown unit differs from a variable by the space
+    before it and by its length.
     """
     unit = re.sub(r"^[\^{\s]+|[}\s.]+$", "", words.casefold())
     known = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))

@@ -1,7 +1,7 @@
-"""Running a program that nobody has read: bounded in time and memory, and closed off from everything else.
+"""Running untrusted programs, limited in time and memory and closed off from everything else.
 
-What closes it off is Linux: Landlock for files, a seccomp filter for system calls, limits for memory.
-`docs/sandbox.md` says what that stops and what it does not.
+The restrictions come from Linux: Landlock for files, a seccomp filter for system calls, limits for memory.
+`docs/sandbox.md` describes what they stop and what they do not.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any
+from typing import TypedDict, cast
 
 from outspoken.errors import OutspokenError, UsageError
 
 __all__ = ["MIB", "ProgramResult", "Sandbox", "require_sandbox", "run_in_sandbox"]
 
 MIB = 2**20
-# The folder comes last: a module in it may have the name of one of Python's.
+# The folder comes last on the path: a module in it may have the name of a standard one.
 _SERVER = "import sys; sys.path.append(sys.argv[2]); from _sandboxed.server import main; del sys.path[-1]; main()"
 _START = 60.0
 _SLACK = 30.0
@@ -34,17 +34,24 @@ _GOODBYE = 10.0
 _LINE = 2**26
 _NO_SANDBOX = (
     "programs cannot be run in a sandbox here: {why}. Verify on Linux 5.13 or later with Landlock and seccomp "
-    "(x86_64 or aarch64), in a virtual machine for instance, or take another way to verify"
+    "(x86_64 or aarch64), for example in a virtual machine, or choose another way to verify"
 )
+
+
+class _Answer(TypedDict):
+    reason: str
+    details: str
+    output: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramResult:
-    """How a program ended. It is `ok` where it ran to its end, and all its tests with it.
+    """How a program ended. It is `ok` if the program and all its tests ran to their end.
 
-    `reason` says why it is not, in few words that are the same for the same cause: "failed an assertion", "raised
-    ValueError", "took longer than 10 s", "tried to open a socket". `details` are of this program: the assertion,
-    the exception and its line. `output` is the beginning of what it printed, and `seconds` how long it ran.
+    Otherwise `reason` is a short text that is the same for the same cause: "failed an assertion", "raised
+    ValueError", "took longer than 10 s", "tried to open a socket". `details` describe this program: the assertion,
+    or the exception and its line. `output` is the beginning of what it printed, and `seconds` how long it ran.
     """
 
     ok: bool
@@ -60,10 +67,10 @@ class ProgramResult:
 class Sandbox:
     """Runs programs, at most `workers` at once (default: the machine's cores), each in a process of its own.
 
-    Each may take `seconds` (by the clock), `memory` bytes, print `output` bytes and keep `disk` bytes of files in
-    its folder. Use it in an `async with` block, which raises `UsageError` where this system has no sandbox:
-    nothing is ever run without one. Leaving the block, or cancelling it, ends all programs and removes their
-    folders.
+    A program may take `seconds` of wall-clock time and `memory` bytes, print `output` bytes and keep `disk` bytes
+    of files in its folder. Use it in an `async with` block, which raises `UsageError` if this system has no
+    sandbox: nothing is ever run without one. Leaving the block, or cancelling it, ends all programs and removes
+    their folders.
     """
 
     def __init__(
@@ -84,7 +91,7 @@ class Sandbox:
             "output": f"wrote more than {output / MIB:g} MiB of output",
             "disk": f"wrote more than {disk / MIB:g} MiB into its folder",
         }
-        self._room = asyncio.Semaphore(workers or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
+        self._slots = asyncio.Semaphore(workers or len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
         self._idle: list[_Server] = []
 
     async def run(
@@ -92,19 +99,19 @@ class Sandbox:
     ) -> ProgramResult:
         """Run a program, with `tests` after it in the same module; see `unit_tests.check_program`.
 
-        `files` are laid into its folder, where it starts. Raises `UsageError` for a file that would not lie there.
+        `files` are put into the folder in which it starts. Raises `UsageError` for a path outside of this folder.
         """
-        laid = {}
+        encoded = {}
         for name, content in (files or {}).items():
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-                raise UsageError(f"a file of a program must lie in its folder, and {name!r} does not")
+                raise UsageError(f"a file of a program must be in its folder, and {name!r} is not")
             data = content.encode() if isinstance(content, str) else content
-            laid[name] = base64.b64encode(data).decode()
-        request = {"code": code, "tests": tests, "files": laid, "limits": self._limits, **self._bounds}
-        async with self._room:
-            found = await self._ask(json.dumps(request).encode() + b"\n")
-        return ProgramResult(not found["reason"], **found)
+            encoded[name] = base64.b64encode(data).decode()
+        request = {"code": code, "tests": tests, "files": encoded, "limits": self._limits, **self._bounds}
+        async with self._slots:
+            answer = await self._ask(json.dumps(request).encode() + b"\n")
+        return ProgramResult(not answer["reason"], **answer)
 
     async def close(self) -> None:
         """End the processes, and remove their folders."""
@@ -120,7 +127,7 @@ class Sandbox:
     ) -> None:
         await self.close()
 
-    async def _ask(self, request: bytes) -> dict[str, Any]:
+    async def _ask(self, request: bytes) -> _Answer:
         server = self._idle.pop() if self._idle else await _start()
         try:
             answer = await asyncio.wait_for(server.ask(request), self._bounds["seconds"] + _SLACK)
@@ -135,9 +142,9 @@ class Sandbox:
 
 
 def require_sandbox() -> None:
-    """Raise `UsageError` where this system has no sandbox."""
+    """Raise `UsageError` if this system has no sandbox."""
     if sys.platform != "linux":
-        raise UsageError(_NO_SANDBOX.format(why="that is written for Linux only"))
+        raise UsageError(_NO_SANDBOX.format(why="the sandbox exists for Linux only"))
     from outspoken.checking._sandboxed import walls
 
     try:
@@ -153,20 +160,22 @@ async def run_in_sandbox(
     memory: int = 512 * MIB,
     files: Mapping[str, str | bytes] | None = None,
 ) -> ProgramResult:
-    """Run one program in a sandbox of its own; for many, `Sandbox` is ten times as fast. Raises as it does."""
+    """Run one program in its own sandbox. For many programs, `Sandbox` is ten times as fast; it raises the same
+    errors."""
     async with Sandbox(seconds=seconds, memory=memory, workers=1) as sandbox:
         return await sandbox.run(code, files=files)
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A process that runs one program at a time, each in a folder within its `folder`."""
+    """A process that runs one program at a time, each in its own folder inside `folder`."""
 
     process: Process
     folder: str
 
-    async def ask(self, request: bytes = b"") -> dict[str, Any]:
-        """Its answer to a request; to none, whether it is ready. Raises what it says is wrong."""
+    async def ask(self, request: bytes = b"") -> _Answer:
+        """The answer to a request; without one, wait until the process is ready. Raises the errors that it
+        reports."""
         writer, reader = self.process.stdin, self.process.stdout
         assert writer is not None
         assert reader is not None
@@ -176,16 +185,17 @@ class _Server:
                 await writer.drain()
         line = await reader.readline()
         if not line:
-            raise OutspokenError("the process that runs programs ended by itself: is there memory and disk left?")
-        answer: dict[str, Any] = json.loads(line)
+            raise OutspokenError("the process that runs programs has ended: is there memory and disk space left?")
+        answer = json.loads(line)
         if why := answer.get("unsupported"):
             raise UsageError(_NO_SANDBOX.format(why=why))
         if why := answer.get("broken"):
             raise OutspokenError(f"a program cannot be run in the sandbox: {why}")
-        return answer
+        return cast(_Answer, answer)
 
     async def end(self) -> None:
-        """Without input it kills its program, removes its folder, and ends; where it does not, it is killed."""
+        """Close its input, upon which it kills its program, removes its folder and exits; kill it if it does
+        not."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -200,9 +210,9 @@ class _Server:
 
 async def _start() -> _Server:
     require_sandbox()
-    # No variable of the user's: keys stand there. The hash seed makes the order of sets the same every time.
+    # None of the user's variables, which may hold keys. The hash seed makes the order of sets reproducible.
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
-    # One heap for all threads: each of its own reserves 64 MiB, which count against the limit.
+    # One heap for all threads: a separate one reserves 64 MiB, which count against the limit.
     environment |= {"USER": "nobody", "LOGNAME": "nobody", "TZ": "UTC", "MALLOC_ARENA_MAX": "1"}
     if (libraries := os.environ.get("LD_LIBRARY_PATH")) is not None:
         environment["LD_LIBRARY_PATH"] = libraries

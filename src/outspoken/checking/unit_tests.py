@@ -1,4 +1,4 @@
-"""Whether a program passes its tests, in the sandbox."""
+"""Running the unit tests of a program in the sandbox."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _PYTHON = ("python", "py", "python3", "")
 
 
 def code_in(text: str) -> str:
-    """The program in what a model wrote: its fenced blocks of Python one after another, else the whole text."""
-    blocks = [found[3] for found in _FENCE.finditer(text) if found[2].lower() in _PYTHON]
+    """The program in a model's text: its fenced blocks of Python, joined, or else the whole text."""
+    blocks = [match[3] for match in _FENCE.finditer(text) if match[2].lower() in _PYTHON]
     return "\n".join(blocks) if blocks else text
 
 
 async def check_program(sandbox: Sandbox, solution: str, tests: str) -> ProgramResult:
-    """Run the tests of a solution in the sandbox; both may stand in fenced blocks.
+    """Run the tests of a solution in the sandbox; both may be in fenced blocks.
 
-    The solution is the module `solution` (so that what it does as `__main__` is not done), and the tests follow in
-    it: asserts, functions `test_*`, classes of `unittest` or `Test*`. The verdict has the first that fails. Tests
-    that assert and call nothing are no tests, and a solution that ends the program has not passed them.
+    The solution is the module `solution` (so its `__main__` part does not run), and the tests follow in the same
+    module: asserts, functions `test_*`, classes of `unittest` or `Test*`. The result has the first test that
+    fails. Tests that neither assert nor call anything do not count, and a solution that ends the program fails.
     """
-    program, questions = code_in(solution), code_in(tests)
+    program, test_code = code_in(solution), code_in(tests)
     if not program.strip():
         return ProgramResult(False, "there is no program")
-    if not questions.strip():
+    if not test_code.strip():
         return ProgramResult(False, "there are no tests")
-    return await sandbox.run(program, questions)
+    return await sandbox.run(program, test_code)

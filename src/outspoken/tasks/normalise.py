@@ -1,11 +1,10 @@
-"""How a response becomes an answer: the table `[normalise]` of a task."""
+"""Turning a response into an answer: the table `[normalise]` of a task."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.same_text import text_key
@@ -15,11 +14,11 @@ __all__ = ["Normalise"]
 
 @dataclass(frozen=True, slots=True)
 class Normalise:
-    """A response's text into its answer.
+    """Turns the text of a response into its answer.
 
-    With `first_line` only the first line that is not blank counts; with `pattern` the first thing in it that the
-    regular expression finds (its one group); of what is left the characters in `strip` go from both ends. A text
-    in which `pattern` finds nothing stays as it is: it is another answer, and none of the expected ones.
+    With `first_line` only the first line that is not blank is used. `pattern` is a regular expression with one
+    group: the group of its first match is the answer. The characters in `strip` are removed from both ends. A text
+    without a match is not changed: it is an answer of its own, and none of the expected ones.
     """
 
     first_line: bool = False
@@ -27,34 +26,34 @@ class Normalise:
     strip: str = ""
 
     @classmethod
-    def read(cls, where: str, table: Mapping[str, Any]) -> Normalise:
+    def read(cls, where: str, table: Mapping[str, object]) -> Normalise:
         """Raises `UsageError` for an unknown key, a value of the wrong kind, and a pattern without one group."""
         for key, value in table.items():
             if key not in cls.__dataclass_fields__:
                 raise UnknownNameError(f"key in [normalise] of {where}:", key, cls.__dataclass_fields__)
-            wanted = bool if key == "first_line" else str
-            if not isinstance(value, wanted):
-                raise UsageError(f"{where}: {key} in [normalise] must be a {wanted.__name__}, not {value!r}")
-        made = cls(**table)
-        if made.pattern:
+            kind = bool if key == "first_line" else str
+            if not isinstance(value, kind):
+                raise UsageError(f"{where}: {key} in [normalise] must be a {kind.__name__}, not {value!r}")
+        normalise = cls(**table)  # type: ignore[arg-type]  # the values are checked above
+        if normalise.pattern:
             try:
-                groups = re.compile(made.pattern).groups
+                groups = re.compile(normalise.pattern).groups
             except re.error as error:
                 raise UsageError(
-                    f"{where}: the pattern in [normalise] is no regular expression: {error}"
+                    f"{where}: the pattern in [normalise] is not a regular expression: {error}"
                 ) from error
             if groups != 1:
                 raise UsageError(f"{where}: the pattern in [normalise] needs exactly one group, and has {groups}")
-        return made
+        return normalise
 
     def key(self, text: str) -> str:
-        """What two responses must share to be the same answer."""
+        """The key of the answer in a response; responses with equal keys are the same answer."""
         return text_key(self(text))
 
     def __call__(self, text: str) -> str:
         """The answer in a response."""
         if self.first_line:
             text = next((line for line in text.splitlines() if line.strip()), "")
-        if self.pattern and (found := re.search(self.pattern, text)) and found[1] is not None:
-            text = found[1]
+        if self.pattern and (match := re.search(self.pattern, text)) and match[1] is not None:
+            text = match[1]
         return text.strip(self.strip + " \t\n\r") if self.strip else text.strip()

@@ -1,4 +1,4 @@
-"""One task: its TOML file, its prompts, and how its answers are told apart."""
+"""A task: its TOML file, its prompts, and its expected answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Key = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class TaskPrompt:
-    """A prompt of a task, and its own right answers (None: the task's hold)."""
+    """A prompt of a task, and its own right answers (None: those of the task)."""
 
     id: str
     prompt: str
@@ -57,12 +57,12 @@ class TaskPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked and how an answer counts.
+    """Prompts, and how their answers count.
 
-    `answers` is "listed" where the right answers can be listed, else "free"; `expected` are these answers, and how
-    often each ought to come where counts are given. `words` is the target length of a response. `primary` names
-    the measure that is looked at first, `rubric` the judge's rubric ("": none fits); `n` responses a prompt and
-    `k` candidates a call are what an experiment takes where it says nothing itself.
+    `answers` is "listed" if the right answers can be listed, else "free"; `expected` are these answers, with their
+    expected frequencies if counts are given. `words` is the target length of a response. `primary` is the most
+    important measure, `rubric` the judge's rubric ("": none fits). `n` responses per prompt and `k` candidates per
+    call are the defaults of an experiment.
     """
 
     name: str
@@ -82,11 +82,11 @@ class Task:
         first: dict[str, Answers | None] = {}
         for each in self.prompts:
             if first.setdefault(each.prompt, each.expected) != each.expected:
-                raise UsageError(f"{each.prompt!r} stands twice, with different answers: keep one of them")
+                raise UsageError(f"{each.prompt!r} is given twice, with different answers: keep one of them")
 
     @property
     def warning(self) -> str:
-        """What is to be said of its reference; "" where nothing is."""
+        """A warning about the reference, "" if there is none."""
         if self.expected is not None and self.expected.known and self.expected.reference is None:
             return (
                 f"{self.name}: no reference counts were given, so its {len(self.expected.known)} known answers "
@@ -97,19 +97,18 @@ class Task:
     def with_prompts(self, file: str | Path) -> Task:
         """This task with the prompts of a file; see `load`."""
         prompts = tuple(_prompts_in(Path(file), self.normalise.key))
-        with _naming(str(file)):
+        with _errors_at(str(file)):
             return replace(self, prompts=prompts)
 
     def with_reference(self, file: str | Path) -> Task:
-        """This task with the counts of a file as what its answers ought to be; see
-        `outspoken.measure.answer_sets`."""
+        """This task with the counts of a file as its expected answers; see `outspoken.measure.answer_sets`."""
         if self.answers != "listed":
             raise UsageError(f"the answers of {self.name} cannot be listed, so it takes no reference")
         return replace(self, expected=_counts_in(Path(file), self.normalise.key))
 
-    def answers_for(self, asked: PromptGroup) -> Answers:
-        """How the answers to this prompt are told apart, and what is known of them."""
-        own = next((each.expected for each in self.prompts if each.expected and each.prompt == asked.prompt), None)
+    def answers_for(self, group: PromptGroup) -> Answers:
+        """The answers that are known for this prompt, and how responses are compared with them."""
+        own = next((each.expected for each in self.prompts if each.expected and each.prompt == group.prompt), None)
         return own or self.expected or Answers.free(normalise=self.normalise.key)
 
 
@@ -119,13 +118,13 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str | Path) -> Task:
-    """Load a shipped task by its name, or a user's by its path, which ends in .toml.
+    """Load a shipped task by its name, or your own by its path, which ends in .toml.
 
-    The prompts stand in the file, or in `prompts_file` (relative to it): any file that `outspoken run` reads,
-    where a column `answers` may hold each prompt's right answers; or JSON of the form
-    `{question: {"answers": [[answer, alias, ...], ...]}}`. A task without either takes them from `--data`.
+    The prompts are in the file, or in `prompts_file` (relative to it): any file that `outspoken run` reads, with
+    an optional column `answers` for each prompt's right answers; or JSON of the form `{question: {"answers":
+    [[answer, alias, ...], ...]}}`. A task without either takes its prompts from `--data`.
 
-    Raises `UsageError` where a file is not there or says something that no task has.
+    Raises `UsageError` if a file does not exist or has an invalid key or value.
     """
     return _read(_LIBRARY.find(name))
 
@@ -136,7 +135,7 @@ def _read(file: TomlFile) -> Task:
     if "prompts" in table and "prompts_file" in table:
         raise UsageError(f"{where} has both prompts and prompts_file: keep one of them")
     normalise = Normalise.read(where, table.pop("normalise", {}))
-    with _naming(where):
+    with _errors_at(where):
         prompts = tuple(_listed(where, table.pop("prompts", []), normalise.key))
         known = table.pop("known", None)
         expected = None if known is None else Answers.listed(known, normalise=normalise.key)
@@ -152,9 +151,10 @@ def _read(file: TomlFile) -> Task:
     name = table.pop("name", file.stem)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(
-            f"{where}: the name {name!r} becomes a file's: use letters and digits, and dots and hyphens after them"
+            f"{where}: the name {name!r} is used for files: use letters and digits, and dots and hyphens after "
+            "them"
         )
-    with _naming(where):
+    with _errors_at(where):
         return Task(
             name=name,
             title=table.pop("title", name),
@@ -182,24 +182,24 @@ def _check(where: str, table: Mapping[str, Any]) -> None:
         raise UnknownNameError(f"primary in {where}:", table["primary"], MEASURES)
 
 
-def _listed(where: str, entries: list[Any], key: Key) -> Iterator[TaskPrompt]:
+def _listed(where: str, entries: list[object], key: Key) -> Iterator[TaskPrompt]:
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
-        given = {"prompt": entry} if isinstance(entry, str) else entry
-        if not isinstance(given, dict) or not isinstance(given.get("prompt"), str) or not given["prompt"].strip():
-            raise UsageError(f"prompt {number} must be text, or a table with prompt and perhaps id")
-        if unknown := given.keys() - _OF_PROMPT:
+        table = {"prompt": entry} if isinstance(entry, str) else entry
+        if not isinstance(table, dict) or not isinstance(table.get("prompt"), str) or not table["prompt"].strip():
+            raise UsageError(f"prompt {number} must be text, or a table with prompt and optionally id")
+        if unknown := table.keys() - _OF_PROMPT:
             raise UnknownNameError(f"key in prompt {number} of {where}:", min(unknown), _OF_PROMPT)
-        identifier = str(given.get("id", number))
+        identifier = str(table.get("id", number))
         if identifier in seen:
             raise UsageError(f"two prompts have the id {identifier!r}")
         seen.add(identifier)
-        with _naming(f"prompt {number}"):
-            own = _own(given.get("answers"), key)
-        yield TaskPrompt(identifier, given["prompt"], own)
+        with _errors_at(f"prompt {number}"):
+            own = _own_answers(table.get("answers"), key)
+        yield TaskPrompt(identifier, table["prompt"], own)
 
 
-def _own(answers: Any, key: Key) -> Answers | None:
+def _own_answers(answers: object, key: Key) -> Answers | None:
     if not answers:
         return None
     if not isinstance(answers, list):
@@ -207,7 +207,7 @@ def _own(answers: Any, key: Key) -> Answers | None:
     return Answers.listed(answers, normalise=key)
 
 
-def _reference(where: str, table: dict[str, Any], folder: Path, key: Key) -> Answers:
+def _reference(where: str, table: Mapping[str, object], folder: Path, key: Key) -> Answers:
     for name in table:
         if name not in ("counts", "file"):
             raise UnknownNameError(f"key in [reference] of {where}:", name, ("counts", "file"))
@@ -217,25 +217,26 @@ def _reference(where: str, table: dict[str, Any], folder: Path, key: Key) -> Ans
         raise UsageError(f"{where}: [reference] has both counts and file: keep one of them")
     if "file" in table:
         return _counts_in(folder / str(table["file"]), key)
-    if not isinstance(table["counts"], dict):
+    counts = table["counts"]
+    if not isinstance(counts, dict):
         raise UsageError(f"{where}: counts in [reference] must map answers to counts")
-    with _naming(where):
-        return Answers.counts(table["counts"], normalise=key)
+    with _errors_at(where):
+        return Answers.counts(counts, normalise=key)
 
 
 def _counts_in(file: Path, key: Key) -> Answers:
-    found = read_answers(file, normalise=key)
-    if not isinstance(found, Answers):
+    answers = read_answers(file, normalise=key)
+    if not isinstance(answers, Answers):
         raise UsageError(f"{file} holds questions and no counts: give it with --data")
-    return found
+    return answers
 
 
 def _prompts_in(file: Path, key: Key) -> Iterator[TaskPrompt]:
     if file.suffix == ".json" and not _is_list(file):
-        found = read_answers(file, normalise=key)
-        if isinstance(found, Answers):
+        questions = read_answers(file, normalise=key)
+        if isinstance(questions, Answers):
             raise UsageError(f"{file} holds counts and no questions: give it with --reference")
-        for number, (question, expected) in enumerate(found.items(), 1):
+        for number, (question, expected) in enumerate(questions.items(), 1):
             yield TaskPrompt(str(number), question, expected)
         return
     for row in read(file):
@@ -243,8 +244,8 @@ def _prompts_in(file: Path, key: Key) -> Iterator[TaskPrompt]:
             raise UsageError(f"{row.where} cannot be asked: {row.reason}")
         if len(row.messages) != 1:
             raise UsageError(f"{row.where}: a task's prompt must be one text, not a conversation")
-        with _naming(row.where):
-            yield TaskPrompt(row.id, row.messages[0].content, _own(row.columns.get("answers"), key))
+        with _errors_at(row.where):
+            yield TaskPrompt(row.id, row.messages[0].content, _own_answers(row.columns.get("answers"), key))
 
 
 def _is_list(file: Path) -> bool:
@@ -256,8 +257,8 @@ def _is_list(file: Path) -> bool:
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """What is wrong meanwhile is said with the place where it stands."""
+def _errors_at(where: str) -> Iterator[None]:
+    """Prefix the errors raised in the block with their place."""
     try:
         yield
     except UnknownNameError:

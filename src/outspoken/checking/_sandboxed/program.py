@@ -1,4 +1,4 @@
-"""What happens inside the sandbox: run a program and its tests, and find out how it ended."""
+"""Inside the sandbox: run a program and its tests, and find out how it ended."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _LONGEST = 300
 _STACK = 2**21
 
 _WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# Audit events, and which of their arguments are paths of what is changed, made and read.
+# Audit events, with the indices of their arguments that are paths: changed, created and read ones.
 _CHANGED = {
     **dict.fromkeys(("os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.utime", "os.link"), (0,)),
     **dict.fromkeys(("os.setxattr", "os.removexattr", "os.rename", "shutil.rmtree"), (0,)),
 }
-_MADE = {"os.mkdir": (0,), "os.symlink": (1,), "os.link": (1,), "os.rename": (1,), "sqlite3.connect": (0,)}
+_CREATED = {"os.mkdir": (0,), "os.symlink": (1,), "os.link": (1,), "os.rename": (1,), "sqlite3.connect": (0,)}
 _READ = {"os.listdir": (0,), "os.scandir": (0,)}
 _FREE = ("/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", ":memory:")
 
 
 def watch(folder: str, attempted: Callable[[str], None]) -> None:
-    """Have `attempted` told when Python is about to read or write where it may not.
+    """Call `attempted` when Python is about to read or write outside of what is allowed.
 
-    This only finds the words. Landlock is what stops it, also where a program goes around Python.
+    This only provides the reason. Landlock stops the access, also if a program bypasses Python.
     """
     real, stat, fspath = _real_path(), posix.stat, os.fspath
     own = (real(folder),)
     readable = (*own, *(real(path) for path in READABLE))
-    known = {"open", *_CHANGED, *_MADE, *_READ}
+    known = {"open", *_CHANGED, *_CREATED, *_READ}
 
-    def there(path: str) -> bool:
+    def exists(path: str) -> bool:
         try:
             stat(path)
         except PermissionError:
@@ -59,8 +59,8 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
             return False
         return True
 
-    def outside(path: Any, inside: tuple[str, ...], *, made: bool = False) -> bool:
-        """Whether a path leads out to something that is there, or to a folder where something can be `made`."""
+    def outside(path: Any, inside: tuple[str, ...], *, created: bool = False) -> bool:
+        """Whether a path outside exists or, if it is to be `created`, whether its folder does."""
         try:
             path = fspath(path)
         except TypeError:
@@ -68,10 +68,10 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
         text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
         if not text or "\0" in text or text.startswith(_FREE):
             return False
-        found = real(text)
-        if not found or any(found == each or found.startswith(each + "/") for each in inside):
+        target = real(text)
+        if not target or any(target == each or target.startswith(each + "/") for each in inside):
             return False
-        return there((found.rpartition("/")[0] or "/") if made else found)
+        return exists((target.rpartition("/")[0] or "/") if created else target)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in known:
@@ -79,13 +79,13 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
         if event == "open":
             path, _, flags = arguments
             if flags & _WRITE:
-                if outside(path, own, made=True):
+                if outside(path, own, created=True):
                     attempted(WRITING)
             elif outside(path, readable):
                 attempted(READING)
         if any(outside(arguments[at], own) for at in _CHANGED.get(event, ())):
             attempted(WRITING)
-        if any(outside(arguments[at], own, made=True) for at in _MADE.get(event, ())):
+        if any(outside(arguments[at], own, created=True) for at in _CREATED.get(event, ())):
             attempted(WRITING)
         if any(outside(arguments[at], readable) for at in _READ.get(event, ())):
             attempted(READING)
@@ -94,10 +94,11 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
 
 
 def run(code: str, tests: str | None, folder: str, limits: dict[str, str]) -> tuple[str, str]:
-    """Run a program, then its `tests`: asserts, functions test_*, classes of tests. `limits` says how a
-    program is told that used too much memory ("memory") or wrote too large a file ("disk").
+    """Run a program, then its `tests`: asserts, functions test_*, classes of tests.
 
-    Returns why it is not right, in few words that are the same for the same cause ("" where it is), and details.
+    `limits` holds the reasons for a program that used too much memory ("memory") or wrote too large a file
+    ("disk"). Returns the reason why it is not right, a short text that is the same for the same cause ("" if it is
+    right), and details.
     """
     name = "__main__" if tests is None else "solution"
     module = types.ModuleType(name)
@@ -125,25 +126,25 @@ def run(code: str, tests: str | None, folder: str, limits: dict[str, str]) -> tu
             calls += 1
         return ("", "") if calls or _checks(ast.parse(tests)) else ("there are no tests", "")
     except BaseException as error:
-        return _explained(error, stage, texts, limits)
+        return _explain(error, stage, texts, limits)
 
 
 def _tests_in(module: types.ModuleType, before: dict[str, Any]) -> Iterator[Callable[[], Any]]:
-    """What the tests have defined and not called themselves."""
+    """The tests that are defined and not called by the module itself."""
     for name, value in list(vars(module).items()):
         if before.get(name) is value:
             continue
         if isinstance(value, types.FunctionType) and name.startswith("test"):
-            yield _plain(value)
+            yield _synchronous(value)
         elif isinstance(value, type) and issubclass(value, unittest.TestCase):
             for case in unittest.defaultTestLoader.loadTestsFromTestCase(value):
                 yield lambda case=case: case.run(_Raising())  # type: ignore[misc]
         elif isinstance(value, type) and name.startswith("Test"):
             for each in [each for each in dir(value) if each.startswith("test")]:
-                yield lambda value=value, each=each: _plain(getattr(value(), each))()  # type: ignore[misc]
+                yield lambda value=value, each=each: _synchronous(getattr(value(), each))()  # type: ignore[misc]
 
 
-def _plain(function: Callable[[], Any]) -> Callable[[], Any]:
+def _synchronous(function: Callable[[], Any]) -> Callable[[], Any]:
     if not inspect.iscoroutinefunction(function):
         return function
     import asyncio
@@ -152,7 +153,7 @@ def _plain(function: Callable[[], Any]) -> Callable[[], Any]:
 
 
 class _Raising(unittest.TestResult):
-    """Ends at the first failure, with the exception itself."""
+    """Raises the exception of the first failure."""
 
     def addError(self, test: Any, err: Any) -> None:  # noqa: N802
         raise err[1]
@@ -169,7 +170,7 @@ class _Raising(unittest.TestResult):
 
 
 def _checks(tree: ast.AST) -> bool:
-    """Whether anything is asserted or called outside of functions: a function that nobody calls tests nothing."""
+    """Whether anything is asserted or called outside of functions: a function that is not called tests nothing."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Assert | ast.Raise | ast.Call):
             return True
@@ -185,13 +186,13 @@ def _wait_for_threads() -> None:
             thread.join()
 
 
-def _explained(error: BaseException, stage: str, texts: dict[str, str], limits: dict[str, str]) -> tuple[str, str]:
+def _explain(error: BaseException, stage: str, texts: dict[str, str], limits: dict[str, str]) -> tuple[str, str]:
     frames = []
     trace = error.__traceback__
     while trace is not None:
         frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
-    # What the frames hold may be the very memory that is lacking.
+    # The frames may hold the memory that is needed now.
     error.__traceback__ = None
     kind = type(error)
     known = next(each.__name__ for each in kind.__mro__ if getattr(builtins, each.__name__, None) is each)
@@ -206,28 +207,28 @@ def _explained(error: BaseException, stage: str, texts: dict[str, str], limits: 
         reason = "failed an assertion"
     elif isinstance(error, SyntaxError | ValueError) and not any(file in texts for file, _ in frames):
         # Nothing has run yet: it cannot be compiled.
-        reason = "is no Python" if stage == _PROGRAM else "its tests are no Python"
+        reason = "is not valid Python" if stage == _PROGRAM else "its tests are not valid Python"
     elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         reason = THREADS
     elif isinstance(error, PermissionError) and any("/multiprocessing/" in file for file, _ in frames):
-        # It never came to start one: the semaphores that come first are outside its folder.
+        # The semaphores that multiprocessing creates first are outside its folder.
         reason = PROCESS
     try:
-        told = f"{kind.__name__}: {error}".removesuffix(": ")[:_LONGEST]
+        details = f"{kind.__name__}: {error}".removesuffix(": ")[:_LONGEST]
     except Exception:
-        told = kind.__name__
+        details = kind.__name__
     where = next(((file, line) for file, line in reversed(frames) if file in texts), None)
     if where is not None:
         lines = texts[where[0]].splitlines()
         line = lines[where[1] - 1].strip() if where[1] <= len(lines) else ""
-        told += f", in line {where[1]} of the {where[0].strip('<>')}: {line[:_LONGEST]}"
-    return reason, told
+        details += f", in line {where[1]} of the {where[0].strip('<>')}: {line[:_LONGEST]}"
+    return reason, details
 
 
 def _real_path() -> Callable[[str], str]:
-    """The C library's realpath, which a program that replaces functions of os does not change.
+    """The C library's realpath, which is safe from programs that replace functions of os.
 
-    Of what is not there yet it gives the place where it would be made, through dangling links too.
+    For a path that does not exist yet it returns where it would be created, also through dangling links.
     """
     resolve = ctypes.CDLL(None).realpath
     resolve.restype = ctypes.c_void_p
@@ -236,19 +237,19 @@ def _real_path() -> Callable[[str], str]:
 
     def real(path: str) -> str:
         raw = path.encode("utf-8", "surrogateescape")
-        found = buffer()
+        resolved = buffer()
         for _ in range(10):
-            if resolve(raw, found):
-                return found.value.decode("utf-8", "surrogateescape")
+            if resolve(raw, resolved):
+                return resolved.value.decode("utf-8", "surrogateescape")
             folder, _, name = raw.rstrip(b"/").rpartition(b"/")
             folder = folder or (b"/" if raw.startswith(b"/") else b".")
             try:
                 target = readlink(raw)
             except OSError:
-                there = resolve(folder, found)
-                if not there and not folder.startswith(b"/"):
-                    return ""  # so deep that nobody can say where
-                return ((found.value if there else folder) + b"/" + name).decode("utf-8", "surrogateescape")
+                exists = resolve(folder, resolved)
+                if not exists and not folder.startswith(b"/"):
+                    return ""  # too deep to resolve
+                return ((resolved.value if exists else folder) + b"/" + name).decode("utf-8", "surrogateescape")
             raw = target if target.startswith(b"/") else folder + b"/" + target
         return path
 

@@ -1,7 +1,7 @@
 """A bare Python that runs programs for `Sandbox`, one at a time, each in a child that is closed off first.
 
-It reads a line of JSON for each program and answers with a line. When its input ends it kills the child that runs,
-removes its folder, and ends. Nothing of ours is in its memory or its environment.
+It reads a line of JSON for each program and answers with a line. When its input ends, it kills the running child,
+removes its folder, and exits. Its memory and its environment hold nothing of the user.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _NOTICE = struct.Struct("=QIIiIQ6Q")
 
 
 class _CancelledError(Exception):
-    """Nobody waits for the answer any more."""
+    """The caller has gone and does not wait for the answer."""
 
 
 def main() -> None:
     base = sys.argv[1]
-    # So few that closing all of them takes no time.
+    # A low limit, so that the child closes all of them quickly.
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     requests = os.dup(0)
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
@@ -76,17 +76,17 @@ def main() -> None:
                 waiting += more
             line, _, waiting = waiting.partition(b"\n")
             try:
-                found = _one(json.loads(line), base, version, requests)
+                result = _run_program(json.loads(line), base, version, requests)
             except OSError as error:
-                found = {"broken": str(error)}
-            answer(**found)
-    # Whoever started this process may be gone, and with it the last of its fellows.
+                result = {"broken": str(error)}
+            answer(**result)
+    # The process that started this one may have ended without removing the folder.
     with contextlib.suppress(OSError):
         os.rmdir(base)
 
 
-def _one(request: dict[str, Any], base: str, version: int, requests: int) -> dict[str, Any]:
-    """Run one program in a folder of its own, which is gone afterwards."""
+def _run_program(request: dict[str, Any], base: str, version: int, requests: int) -> dict[str, Any]:
+    """Run one program in its own folder, which is removed afterwards."""
     folder = tempfile.mkdtemp(dir=base)
     try:
         for name, content in request["files"].items():
@@ -94,45 +94,48 @@ def _one(request: dict[str, Any], base: str, version: int, requests: int) -> dic
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(base64.b64decode(content))
-        return _watched(request, folder, version, requests)
+        return _run_child(request, folder, version, requests)
     finally:
         _remove(folder)
 
 
-def _watched(request: dict[str, Any], folder: str, version: int, requests: int) -> dict[str, Any]:
+def _run_child(request: dict[str, Any], folder: str, version: int, requests: int) -> dict[str, Any]:
     reader, writer = os.pipe()
-    told, tells = socket.socketpair()
+    parent_end, child_end = socket.socketpair()
     nonce = os.urandom(16).hex()
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        become_program(request, folder, version, nonce, writer, tells)
+        become_program(request, folder, version, nonce, writer, child_end)
     os.close(writer)
-    tells.close()
-    watched = _Watched(request, folder, pid, reader, told)
+    child_end.close()
+    child = _Child(request, folder, pid, reader, parent_end)
     try:
-        if broken := watched.begin():
+        if broken := child.begin():
             return {"unsupported": broken}
-        watched.follow(requests, began)
+        child.watch(requests, began)
     finally:
-        if watched.status is None:
+        if child.status is None:
             os.kill(pid, signal.SIGKILL)
-            watched.status = os.waitpid(pid, 0)[1]
+            child.status = os.waitpid(pid, 0)[1]
         seconds = time.monotonic() - began
-        watched.drain()
-        for handle in (reader, *watched.listener):
+        child.drain()
+        for handle in (reader, *child.listener):
             os.close(handle)
-        told.close()
-    reason, details = watched.verdict(nonce)
-    output = watched.output.decode("utf-8", "replace")
+        parent_end.close()
+    reason, details = child.verdict(nonce)
+    output = child.output.decode("utf-8", "replace")
     return {"reason": reason, "details": details, "output": output, "seconds": seconds}
 
 
-class _Watched:
-    """A program that runs: what it says on its two ways, and why it was ended ("" where it was not)."""
+class _Child:
+    """A running program: its output, its messages on `channel`, and the `reason` for ending it ("" if there is
+    none)."""
 
-    def __init__(self, request: dict[str, Any], folder: str, pid: int, reader: int, told: socket.socket) -> None:
-        self.request, self.folder, self.pid, self.reader, self.told = request, folder, pid, reader, told
+    def __init__(
+        self, request: dict[str, Any], folder: str, pid: int, reader: int, channel: socket.socket
+    ) -> None:
+        self.request, self.folder, self.pid, self.reader, self.channel = request, folder, pid, reader, channel
         self.status: int | None = None
         self.listener: list[int] = []
         self.output, self.written = b"", 0
@@ -140,32 +143,32 @@ class _Watched:
         self.reason = ""
 
     def begin(self) -> str:
-        """Wait until it is closed off; why it cannot be, "" where it is."""
-        self.told.settimeout(30)
-        sign, handles, _, _ = socket.recv_fds(self.told, 1, 1)
+        """Wait until it is closed off; returns why it cannot be, "" if it is."""
+        self.channel.settimeout(30)
+        sign, handles, _, _ = socket.recv_fds(self.channel, 1, 1)
         self.listener = handles
-        self.told.settimeout(None)
+        self.channel.settimeout(None)
         if sign in (b".", b"-"):
             return ""
-        return self.told.recv(4096).decode("utf-8", "replace") or "a process cannot be closed off here"
+        return self.channel.recv(4096).decode("utf-8", "replace") or "a process cannot be closed off here"
 
-    def follow(self, requests: int, began: float) -> None:
-        """Look on until it ends or there is a reason to end it. Raises `_CancelledError`."""
+    def watch(self, requests: int, began: float) -> None:
+        """Watch it until it ends or there is a reason to end it. Raises `_CancelledError`."""
         deadline = began + self.request["seconds"]
-        look, longest = began + _TICK, _TICK
+        next_check, longest = began + _TICK, _TICK
         poll = select.poll()
-        for source in (requests, self.reader, self.told.fileno(), *self.listener):
+        for source in (requests, self.reader, self.channel.fileno(), *self.listener):
             poll.register(source, select.POLLIN)
         while not self.reason:
-            wait = max(0.0, min(look, deadline) - time.monotonic())
+            wait = max(0.0, min(next_check, deadline) - time.monotonic())
             ready = dict(poll.poll(math.ceil(1000 * min(wait, longest))))
             if requests in ready:
                 raise _CancelledError
             if self.reader in ready and not self._read():
                 poll.unregister(self.reader)
-            if self.told.fileno() in ready and not self._listen():
-                # Its end closes that way a moment before it can be waited for.
-                poll.unregister(self.told)
+            if self.channel.fileno() in ready and not self._listen():
+                # The channel closes a moment before the process can be waited for.
+                poll.unregister(self.channel)
                 longest = _MOMENT
             if any(ready.get(each, 0) & select.POLLIN for each in self.listener):
                 self._notice()
@@ -174,9 +177,9 @@ class _Watched:
             now = time.monotonic()
             if now >= deadline:
                 self.reason = self.reason or self.request["limits"]["seconds"]
-            elif now >= look:
-                self._look()
-                look = time.monotonic() + _TICK
+            elif now >= next_check:
+                self._check_limits()
+                next_check = time.monotonic() + _TICK
 
     def _ended(self) -> bool:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -184,16 +187,16 @@ class _Watched:
         return pid != 0
 
     def drain(self) -> None:
-        """What is still on the way from a program that has ended."""
+        """Read what a program that has ended left in its pipes."""
         while select.select([self.reader], (), (), 0)[0] and self._read():
             pass
-        while select.select([self.told], (), (), 0)[0] and self._listen():
+        while select.select([self.channel], (), (), 0)[0] and self._listen():
             pass
 
     def verdict(self, nonce: str) -> tuple[str, str]:
-        """Why it is not right, and the details."""
+        """Why the program is not right ("" if it is), and details."""
         if not self.reason:
-            self._look()
+            self._check_limits()
         if self.reason:
             return self.reason, ""
         assert self.status is not None
@@ -220,7 +223,7 @@ class _Watched:
         return bool(data)
 
     def _listen(self) -> bool:
-        data = self.told.recv(65536)
+        data = self.channel.recv(65536)
         self.messages += data
         for message in self._read_messages():
             if (attempt := message.get("attempt")) is not None:
@@ -231,22 +234,22 @@ class _Watched:
         return bool(data) and not self.reason
 
     def _read_messages(self) -> list[dict[str, Any]]:
-        found = []
+        messages = []
         for line in self.messages.split(b"\n")[:-1]:
             with contextlib.suppress(ValueError, RecursionError):
                 if isinstance(message := json.loads(line), dict):
-                    found.append(message)
-        return found
+                    messages.append(message)
+        return messages
 
     def _notice(self) -> None:
-        """A forbidden system call waits for an answer, and never gets one."""
+        """Read which system call was forbidden; the call itself is never answered."""
         notice = bytearray(_NOTICE.size)
         with contextlib.suppress(OSError):
             ioctl(self.listener[0], _RECEIVE, notice)
             self.reason = self.reason or walls.reason_of(_NOTICE.unpack(notice)[3])
 
-    def _look(self) -> None:
-        """Limits that the system does not keep: threads, and all files together."""
+    def _check_limits(self) -> None:
+        """Check the limits that the system does not enforce: threads, and the files in total."""
         with contextlib.suppress(OSError):
             if len(os.listdir(f"/proc/{self.pid}/task")) > _THREADS:
                 self.reason = self.reason or program.THREADS
@@ -262,7 +265,7 @@ class _Watched:
                         if files > _FILES:
                             break
             except OSError as error:
-                # It may be gone by now, or not be ours to read. Nobody follows folders without end.
+                # It may be removed already, or unreadable. A path that is too long counts as too many files.
                 files += _FILES + 1 if error.errno == errno.ENAMETOOLONG else 0
             if size > self.request["disk"]:
                 self.reason = self.request["limits"]["disk"]
@@ -271,7 +274,7 @@ class _Watched:
 
 
 def _remove(folder: str) -> None:
-    """Also folders within folders, deeper than Python follows them."""
+    """Remove a folder, also with nested folders deeper than Python can follow."""
     try:
         shutil.rmtree(folder)
     except (OSError, RecursionError):

@@ -1,4 +1,4 @@
-"""What closes a process off on Linux: limits, no privileges, a Landlock ruleset, a seccomp filter."""
+"""Closing a process off on Linux: limits, no privileges, a Landlock ruleset, a seccomp filter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROCESS = "tried to start a process"
 OTHERS = "tried to reach another process"
 FORBIDDEN = "made a system call that is forbidden"
 
-# Numbers on x86_64 and aarch64 (-1: there is none). What stands here ends the program, and is its reason.
+# Numbers on x86_64 and aarch64 (-1: does not exist). These calls end the program, with this reason.
 _ENDS: Mapping[str, Iterable[tuple[int, int]]] = {
     SOCKET: ((42, 203), (49, 200), (50, 201), (43, 202), (288, 242)),  # connect bind listen accept accept4
     PROCESS: ((57, -1), (58, -1), (59, 221), (322, 281)),  # fork vfork execve execveat
@@ -47,7 +47,7 @@ _ENDS: Mapping[str, Iterable[tuple[int, int]]] = {
         *((126, 91), (317, 277), (134, -1), (180, 42), (212, 18), (448, 448)),
     ),
 }
-# These only fail, in silence: libraries try them, and go another way. The last number that is known is below them.
+# These only fail: libraries try them and have alternatives. `_LAST_KNOWN` is the last number that is known.
 _FAILS: Mapping[int, Iterable[tuple[int, int]]] = {
     # clone3 io_uring_setup io_uring_enter io_uring_register openat2 memfd_create memfd_secret inotify_init
     # inotify_init1 io_setup
@@ -60,7 +60,7 @@ _FAILS: Mapping[int, Iterable[tuple[int, int]]] = {
     errno.EPERM: ((141, 140), (144, 119), (142, 118), (203, 122), (314, 274), (251, 30), (256, 238), (279, 239)),
     # Landlock does not guard these. chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat
     # futimesat setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr sync syncfs: nothing is done,
-    # and the program is told that it was, so that copying a file goes on working.
+    # and success is returned, so that copying a file still works.
     0: (
         *((90, -1), (91, 52), (268, 53), (92, -1), (93, 55), (94, -1), (260, 54), (132, -1), (235, -1), (280, 88)),
         *((261, -1), (188, 5), (189, 6), (190, 7), (197, 14), (198, 15), (199, 16), (162, 81), (306, 267)),
@@ -136,7 +136,7 @@ class _Beneath(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """The version of Landlock's interface. Raises `UnsupportedError` where there is none."""
+    """The version of Landlock's interface. Raises `UnsupportedError` if the system has none."""
     if platform.machine() not in _MACHINES:
         raise UnsupportedError(f"no filter of system calls is written for {platform.machine()}")
     version: int = _libc.syscall(_RULESET, None, ctypes.c_size_t(0), 1)
@@ -148,10 +148,10 @@ def landlock_version() -> int:
 
 
 def enclose(folder: str, version: int, *, memory: int, seconds: float, largest: int) -> int | None:
-    """Close this process off, for good. Only `folder` can be written to, and no file beyond `largest` bytes.
+    """Close this process off permanently. Only `folder` is writable, and no file may exceed `largest` bytes.
 
-    Returns a descriptor from which the parent reads which system call was forbidden; None where the system has no
-    such thing: then a forbidden call kills with SIGSYS. Raises `UnsupportedError` or `OSError`.
+    Returns a descriptor from which the parent reads which system call was forbidden, or None if the system has no
+    such notification: then a forbidden call kills with SIGSYS. Raises `UnsupportedError` or `OSError`.
     """
     _libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     _check(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
@@ -176,19 +176,19 @@ def enclose(folder: str, version: int, *, memory: int, seconds: float, largest: 
 
 
 def reason_of(number: int) -> str:
-    """What a program tried that made the forbidden system call of this number."""
+    """What a program tried with the forbidden system call of this number."""
     column = _MACHINES[platform.machine()][0]
     for reason, calls in _ENDS.items():
         if any(call[column] == number for call in calls):
             return reason
-    named = {"clone": PROCESS, "socket": SOCKET, "socketpair": SOCKET}
+    known = {"clone": PROCESS, "socket": SOCKET, "socketpair": SOCKET}
     name = next((name for name, call in _BY_ARGUMENT.items() if call[column] == number), "")
     # The others send signals.
-    return named.get(name, OTHERS if name else FORBIDDEN)
+    return known.get(name, OTHERS if name else FORBIDDEN)
 
 
 def _drop_capabilities() -> None:
-    """Root without its powers; others have none. Version 3 of the interface, this process, nothing."""
+    """Drop root's powers; other users have none. Version 3 of the interface, this process, no capability."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     _check(_libc.syscall(_CAPSET[platform.machine()], header, (ctypes.c_uint32 * 6)()), "capset")
 
@@ -219,14 +219,14 @@ def _filter_calls(version: int) -> int | None:
         code = [_Instruction(*each) for each in _program(version, forbid)]
         instructions = (_Instruction * len(code))(*code)
         program = _Filter(len(code), instructions)
-        made: int = _libc.syscall(_SECCOMP[platform.machine()], 1, flags, ctypes.byref(program))
-        if made >= 0:
-            return made if flags else None
+        result: int = _libc.syscall(_SECCOMP[platform.machine()], 1, flags, ctypes.byref(program))
+        if result >= 0:
+            return result if flags else None
     raise UnsupportedError(f"seccomp does not work here ({os.strerror(ctypes.get_errno())})")
 
 
 def _program(version: int, forbid: int) -> list[tuple[int, int, int, int]]:
-    """The filter in BPF. All arguments that are looked at fit into 32 bits, as the kernel takes them."""
+    """The filter in BPF. The tested arguments fit into 32 bits, as the kernel reads them."""
     column, architecture = _MACHINES[platform.machine()]
     code = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)]
     code += [(_LOAD, 0, 0, _NUMBER), (_ABOVE, 0, 1, _LAST_KNOWN), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]
@@ -236,7 +236,7 @@ def _program(version: int, forbid: int) -> list[tuple[int, int, int, int]]:
             code.extend([(_EQUAL, 0, 1, call[column]), (_RETURN, 0, 0, action)])
 
     def judge(name: str, *test: tuple[int, int, int, int]) -> None:
-        """`test` looks at an argument and ends with two returns: what is forbidden, and what is not."""
+        """`test` examines an argument and ends with two returns: for a forbidden call, and for an allowed one."""
         if (number := _BY_ARGUMENT[name][column]) >= 0:
             code.extend([(_EQUAL, 0, len(test), number), *test])
 
@@ -254,12 +254,12 @@ def _program(version: int, forbid: int) -> list[tuple[int, int, int, int]]:
     # F_SETOWN, F_SETOWN_EX, FIOSETOWN, SIOCSPGRP: by these a descriptor sends its signals to another process.
     judge("fcntl", argument(1), (_EQUAL, 1, 0, 8), (_EQUAL, 0, 1, 15), deny, allow)
     judge("ioctl", argument(1), (_EQUAL, 1, 0, 0x8901), (_EQUAL, 0, 1, 0x8902), deny, allow)
-    # The C library looks for a name service by a socket of the file system; it is told that there is none.
+    # The C library looks for a name service by a Unix socket; the error means that there is none.
     judge("socket", argument(0), (_EQUAL, 1, 0, _AF_UNIX), deny, silent)
     pair = (argument(0), (_EQUAL, 0, 3, _AF_UNIX), argument(1), (_AND, 0, 0, 0xF), (_EQUAL, 1, 0, _SOCK_STREAM))
     judge("socketpair", *pair, deny, allow)
     if version < 3:
-        # Landlock does not guard against cutting a file off yet.
+        # These versions of Landlock do not guard against truncating a file.
         judge("truncate", refuse)
         for name, at in (("open", 1), ("openat", 2)):
             flags = os.O_TRUNC | os.O_ACCMODE

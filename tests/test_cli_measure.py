@@ -71,7 +71,7 @@ def test_the_reference_adds_its_figures(tmp_path: Path):
     for name in ["coverage", "precision", "kl_reference", "kl_reference_shared", "kl_uniform", "js", "tv"]:
         assert measures[name]["value"] >= 0
     assert measures["tv"]["unit"] == "call"
-    assert "no resampling knows the answers that never came" in measures["coverage"]["note"]
+    assert "no resampling knows the answers that never appeared" in measures["coverage"]["note"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_compare_asks_in_both_ways(tmp_path: Path, smollm2: str):
     assert direct["cost"]["per_distinct"]["tokens"] >= direct["cost"]["per_response"]["tokens"] > 0
     again = outspoken(*command)
     assert again.returncode == 0, again.stderr
-    assert "vs-standard is as diverse as" in again.stdout
+    assert "vs-standard has an effective size of" in again.stdout
     assert json.loads(done.stdout)["responses"][0]["responses"][0]["text"].split()[0] in again.stdout
     refused = outspoken("compare", "p", "--methods", "direct", "--embedder", "none")
     assert (refused.returncode, "two different methods" in refused.stderr) == (2, True)

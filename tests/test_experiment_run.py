@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ pytest.importorskip("polars")
 
 from outspoken import OutspokenError, UsageError, tasks
 from outspoken.cli import experiment as cli
-from outspoken.experiment import results
+from outspoken.experiment import analysis
 from outspoken.experiment.cells import CellResult
 from outspoken.experiment.grid import Grid
 from outspoken.experiment.runner import GridRun, estimate_grid
@@ -80,13 +81,15 @@ async def test_every_cell_gets_its_responses_and_nothing_is_asked_again(tmp_path
     folder = tmp_path / "out"
     async with faulty(SOUND) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m", *arms))
-        running = GridRun(made, folder)
-        came = await running.run()
+        with GridRun(made, folder) as running:
+            assert running.finished_before is None
+            came = await running.run()
         asked = len(server.log)
         assert running.problems == []
         assert running.requests == asked
-        again = GridRun(Grid.make(made.spec), folder)
-        repeated = await again.run()
+        with GridRun(Grid.make(made.spec), folder) as again:
+            assert again.finished_before == len(made.cells)
+            repeated = await again.run()
         assert len(server.log) == asked
     assert (again.requests, again.from_ledger) == (0, running.requests + running.from_ledger)
     assert [one.prompts for one in repeated] == [one.prompts for one in came]
@@ -115,16 +118,17 @@ async def test_it_stops_in_good_order_and_goes_on(tmp_path: Path, task: str) -> 
     folder = tmp_path / "out"
     async with faulty(SOUND, Manner(delay=0.05)) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m"), concurrency=2)
-        running = GridRun(made, folder)
-        work = asyncio.create_task(running.run())
-        while len(server.log) < 5:
-            await asyncio.sleep(0.01)
-        running.stop("enough")
-        assert await work == ()
+        with GridRun(made, folder) as running:
+            work = asyncio.create_task(running.run())
+            while len(server.log) < 5:
+                await asyncio.sleep(0.01)
+            assert running.stop("enough")
+            assert await work == ()
         stopped = len(server.log)
         assert 5 <= stopped < 40
-        again = GridRun(Grid.make(made.spec, concurrency=2), folder)
-        came = await again.run()
+        with GridRun(Grid.make(made.spec, concurrency=2), folder) as again:
+            assert again.finished_before == 0
+            came = await again.run()
         assert again.requests == len(server.log) - stopped
         assert max(record.attempt for record in server.log if record.kind == "sound") <= 6
     assert {len(asked.responses) for one in came for asked in one.prompts} == {6}
@@ -135,15 +139,17 @@ async def test_another_spec_is_refused_in_the_same_folder(tmp_path: Path, task: 
     folder = tmp_path / "out"
     async with faulty(SOUND) as server:
         small = spec(task, f"{server.base_url}#m", "vs-standard")
-        await GridRun(Grid.make(small), folder).run()
+        with GridRun(Grid.make(small), folder) as running:
+            await running.run()
         larger = Grid.make(small.changed(n=9))
         with pytest.raises(UsageError, match="other n ") as caught:
             GridRun(larger, folder)
         assert "6 there, 9 here" in str(caught.value)
         assert "--overwrite" in str(caught.value)
         asked = len(server.log)
-        running = GridRun(larger, folder, overwrite=True)
-        await running.run()
+        with GridRun(larger, folder, overwrite=True) as running:
+            assert running.finished_before is None
+            await running.run()
         # What the ledger holds is not asked again.
         assert (running.requests, running.from_ledger) == (4, 8)
         assert len(server.log) == asked + 4
@@ -171,8 +177,10 @@ async def test_a_server_that_refuses_min_p_is_asked_nothing_else(tmp_path: Path,
 
     async with serving(answer_with(reply)) as server:
         base = load("min-p").changed(tasks=(task,), models=(f"{server.base_url}#m",))
-        running = GridRun(Grid.make(base), tmp_path / "out")
-        with pytest.raises(UsageError, match=r"refused the setting min_p .*min_p.*: leave it out"):
+        with (
+            GridRun(Grid.make(base), tmp_path / "out") as running,
+            pytest.raises(UsageError, match=r"refused the setting min_p .*min_p.*: leave it out"),
+        ):
             await running.run()
         assert len(server.bodies) == 1
 
@@ -192,8 +200,8 @@ async def test_a_list_goes_on_until_it_has_used_the_tokens_of_the_other_arm(tmp_
         base = load("placebo").changed(
             tasks=(task,), models=(f"{server.base_url}#m",), n=6, k=3, methods=("vs-standard", "sequence-tokens")
         )
-        running = GridRun(Grid.make(base), tmp_path / "out")
-        came = by_arm(await running.run())
+        with GridRun(Grid.make(base), tmp_path / "out") as running:
+            came = by_arm(await running.run())
     assert running.problems == []
     # 200 tokens for each prompt, at 10 for each item of a list.
     assert {len(asked.responses) for asked in came["vs-standard"].prompts} == {6}
@@ -214,7 +222,8 @@ async def test_repeated_answers_count_as_often_as_they_came(tmp_path: Path, task
 
     async with serving(answer_with(reply)) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m", "direct", "multi-turn"))
-        came = by_arm(await GridRun(made, tmp_path / "out").run())
+        with GridRun(made, tmp_path / "out") as running:
+            came = by_arm(await running.run())
     for asked in came["direct"].prompts:
         assert [response.text for response in asked.responses] == ["別の"] * 6
         assert len({response.call for response in asked.responses}) == 6
@@ -235,7 +244,8 @@ async def test_a_placebos_numbers_are_no_weights(tmp_path: Path, task: str) -> N
         base = load("placebo").changed(
             tasks=(task,), models=(f"{server.base_url}#m",), n=3, k=3, methods=("vs-standard", "placebo")
         )
-        came = by_arm(await GridRun(Grid.make(base), tmp_path / "out").run())
+        with GridRun(Grid.make(base), tmp_path / "out") as running:
+            came = by_arm(await running.run())
     stated = [response.stated for response in came["vs-standard"].prompts[0].responses]
     assert stated == [0.5, 0.25, pytest.approx(0.5 / 3)]
     for asked in came["placebo"].prompts:
@@ -250,7 +260,8 @@ async def test_what_replies_without_a_candidate_cost_is_counted(tmp_path: Path, 
 
     async with serving(answer_with(reply)) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m", "vs-standard", n=3))
-        (one,) = await GridRun(made, tmp_path / "out").run()
+        with GridRun(made, tmp_path / "out") as running:
+            (one,) = await running.run()
         assert one.cost().requests == len(server.bodies) == 8
     assert one.cost().tokens == 8 * 60
     assert one.cost().seconds > 0
@@ -264,8 +275,8 @@ async def test_a_cell_that_fails_is_kept_and_the_others_go_on(tmp_path: Path, ta
 
     async with serving(answer_with(reply)) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m", "direct", "vs-standard"))
-        running = GridRun(made, tmp_path / "out")
-        came = by_arm(await running.run())
+        with GridRun(made, tmp_path / "out") as running:
+            came = by_arm(await running.run())
     assert [len(asked.responses) for asked in came["direct"].prompts] == [6] * 4
     assert [(len(asked.responses), asked.failures) for asked in came["vs-standard"].prompts] == [(0, 6)] * 4
     (problem,) = running.problems
@@ -276,8 +287,8 @@ async def test_a_cell_that_fails_is_kept_and_the_others_go_on(tmp_path: Path, ta
 async def test_a_server_that_never_answers_ends_it_with_its_error(tmp_path: Path, task: str) -> None:
     async with serving(answer_with(lambda _: web.json_response({"error": "key"}, status=401))) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m"))
-        with pytest.raises(Exception, match="401"):
-            await GridRun(made, tmp_path / "out").run()
+        with GridRun(made, tmp_path / "out") as running, pytest.raises(Exception, match="401"):
+            await running.run()
         # The other arms were not even begun.
         assert not any("Generate" in body["messages"][-1]["content"] for body in server.bodies)
 
@@ -288,8 +299,9 @@ async def test_where_every_cell_fails_it_is_said_of_what(tmp_path: Path, task: s
 
     async with serving(answer_with(reply)) as server:
         made = Grid.make(spec(task, f"{server.base_url}#m", "vs-standard"))
-        with pytest.raises(OutspokenError, match=r"no cell gave any response; .*greetings, vs-standard"):
-            await GridRun(made, tmp_path / "out").run()
+        message = r"no cell has any response; .*greetings, vs-standard"
+        with GridRun(made, tmp_path / "out") as running, pytest.raises(OutspokenError, match=message):
+            await running.run()
 
 
 async def test_the_estimate_asks_and_writes_nothing(tmp_path: Path, task: str) -> None:
@@ -297,8 +309,8 @@ async def test_the_estimate_asks_and_writes_nothing(tmp_path: Path, task: str) -
         made = Grid.make(spec(task, f"{server.base_url}#m"))
         found = estimate_grid(made, tmp_path / "out")
         assert server.log == []
-    assert (found["cells"], found["requests"]) == (3, 24 + 8 + 8)
-    assert found["usd"] is None
+    assert (found.cells, found.requests) == (3, 24 + 8 + 8)
+    assert found.usd is None
     assert not (tmp_path / "out").exists()
 
 
@@ -311,7 +323,7 @@ def experiment(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.proof(only=True)
 def test_the_embedded_model_from_an_empty_folder(tmp_path: Path, smollm2: Local) -> None:
-    arguments = ("dice", "--n", "4", "-k", "2", "-m", "direct", "-m", "vs-standard", "--json")
+    arguments = ("dice", "-n", "4", "-k", "2", "--methods", "direct,vs-standard", "--json")
     done = experiment(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
@@ -352,7 +364,19 @@ def test_control_c_keeps_everything_and_the_same_command_goes_on(tmp_path: Path,
         try:
             assert server.stdout is not None
             url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1#m"
-            arguments = ("creative", "--task", task, "--model", url, "-m", "direct", "-m", "sequence", "--n", "4")
+            arguments = (
+                "creative",
+                "--tasks",
+                task,
+                "--models",
+                url,
+                "--methods",
+                "direct",
+                "--methods",
+                "sequence",
+                "-n",
+                "4",
+            )
             arguments = (*arguments, "-k", "2", "--concurrency", "2", "--out", str(tmp_path / "out"), "--json")
             command = [sys.executable, "-c", COMMAND, *arguments]
             with subprocess.Popen(
@@ -364,10 +388,11 @@ def test_control_c_keeps_everything_and_the_same_command_goes_on(tmp_path: Path,
                 process.send_signal(signal.SIGINT)
                 _, said = process.communicate(timeout=60)
             assert process.returncode == 130, said.decode()
-            assert "the same command goes on" in said.decode()
+            assert "the same command continues" in said.decode()
             asked = log.read_bytes().count(b"\n")
             done = experiment(*arguments, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
+            assert re.search(r"continuing in \S*out: [01] of 2 cells are finished", done.stderr)
             found = json.loads(done.stdout)
             assert found["requests"] == log.read_bytes().count(b"\n") - asked
             assert found["requests"] + asked == 16 + 8
@@ -381,11 +406,11 @@ async def test_quality_is_judged_and_a_failing_cell_is_told_of(tmp_path: Path, t
             return web.json_response({"error": {"message": "no lists today"}}, status=400)
         return completion(f"你好 {len(body['messages'])}")
 
-    arguments = ["creative", "--task", task, "-m", "direct", "-m", "vs-standard", "--n", "2", "--json"]
+    arguments = ["creative", "--tasks", task, "--methods", "direct,vs-standard", "-n", "2", "--json"]
     text = Path(task).read_text(encoding="utf-8")
     Path(task).write_text(f'rubric = "joke"\n{text}', encoding="utf-8")
     async with serving(answer_with(reply)) as server, faulty(SOUND) as judge:
-        arguments += ["--model", f"{server.base_url}#m", "--judge", f"{judge.base_url}#judge", "--out", "out"]
+        arguments += ["--models", f"{server.base_url}#m", "--judge", f"{judge.base_url}#judge", "--out", "out"]
         done = await asyncio.to_thread(experiment, *arguments, cwd=tmp_path)
         # One verdict for each prompt: equal responses are judged once.
         assert len(judge.log) == 4
@@ -414,7 +439,7 @@ def test_recorded_responses_are_measured_and_nothing_is_asked(tmp_path: Path) ->
     assert verbalized["measures"]["tv"]["value"] == pytest.approx(0, abs=1e-12)
     assert direct["measures"]["tv"]["value"] == pytest.approx(5 / 6)
     assert direct["cost"] is None
-    for more, message in (((), "--task"), (("--task", "jokes", "--dry-run"), "leave --dry-run out")):
+    for more, message in (((), "--tasks"), (("--tasks", "jokes", "--dry-run"), "leave --dry-run out")):
         refused = experiment("creative", "--recorded", file, "--out", "other", *more, cwd=tmp_path)
         assert refused.returncode == 2
         assert message in refused.stderr
@@ -442,23 +467,23 @@ def test_recorded_prompts_that_the_task_does_not_know_are_told_of(tmp_path: Path
 async def test_a_task_without_a_rubric_is_told_of_where_others_are_judged(tmp_path: Path) -> None:
     file = tmp_path / "responses.jsonl"
     file.write_text('{"prompt": "州", "text": "Texas"}\n{"prompt": "州", "text": "Ohio"}\n', encoding="utf-8")
-    subjects, _ = results.groups_of_recordings(tasks.load("us-states"), [file])
+    subjects, _ = analysis.groups_of_recordings(tasks.load("us-states"), [file])
     judged = load("creative").changed(tasks=("jokes", "us-states"), judge=f"replay/{file}", embedder="none")
-    document = await results.measure_groups(judged, subjects, tmp_path, command="")
-    assert any(line.startswith("us-states: it has no rubric") for line in document["warnings"])
-    assert document["quality"] is None
+    document = await analysis.measure_groups(judged, subjects, tmp_path)
+    assert any(line.startswith("us-states: there is no rubric") for line in document.warnings)
+    assert document.quality is None
 
 
 def test_an_interrupted_measurement_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(work: Any, running: Any) -> tuple[None, bool]:
+    def interrupted(*_: Any) -> tuple[None, bool]:
         return None, True
 
     file = tmp_path / "responses.jsonl"
     file.write_text('{"prompt": "骰", "text": "4"}\n', encoding="utf-8")
-    monkeypatch.setattr(cli, "_in_loop", interrupted)
+    monkeypatch.setattr(cli, "run_interruptibly", interrupted)
     with pytest.raises(typer.Exit) as ended:
-        cli.experiment("dice", recorded=[file], out=tmp_path / "out")
+        cli.experiment("dice", recorded=[str(file)], out=tmp_path / "out")
     assert ended.value.exit_code == 130
     assert "interrupted" in capsys.readouterr().err

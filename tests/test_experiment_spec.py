@@ -9,11 +9,11 @@ import pytest
 pytest.importorskip("numpy")
 
 from outspoken import UsageError
+from outspoken.experiment.analysis import check_measuring
 from outspoken.experiment.grid import Grid
-from outspoken.experiment.results import check
-from outspoken.experiment.runner import foretell
+from outspoken.experiment.runner import estimate_grid
 from outspoken.experiment.spec import ExperimentSpec, load, names
-from outspoken.methods.steps import Ask, steps
+from outspoken.methods.steps import MethodCall, start
 from outspoken.templates import load as template
 
 ISSUE = ("coverage-qa", "creative", "dice", "k", "min-p", "placebo", "scaling", "tau", "temperature", "top-p")
@@ -56,7 +56,7 @@ def test_every_shipped_experiment_makes_a_grid(name: str, replay: str, tmp_path:
         made = Grid.make(each.changed(models=models, data=data))
         assert made.cells
         assert len({cell.id for cell in made.cells}) == len(made.cells)
-        assert made.asked()
+        assert made.content()
 
 
 def test_the_calls_of_each_method_are_those_of_table_1(replay: str) -> None:
@@ -108,7 +108,7 @@ def test_the_placebo_asks_for_the_same_without_the_probability(replay: str) -> N
     assert cell.arm.weights == "uniform"
     assert cell.settings("")["weights"] == "uniform"
     plan = cell.plan()
-    request = next(steps(Ask((*request_of("x"),), plan.settings, plan.template, "m", True)))
+    request = next(start(MethodCall((*request_of("x"),), plan.settings, plan.template, "m", True)))
     said = " ".join(message.content for message in request.messages)
     assert "probab" not in said.lower()
     assert '"number"' in said
@@ -192,7 +192,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, replay: str) -> None
         ('tasks = ["jokes"]\narms = ["direct"]\naxis = "k"', "needs values"),
         ('tasks = ["jokes"]\narms = ["direct"]\nvalues = [1]', "no axis"),
         ('tasks = ["jokes"]\narms = ["direct"]\naxis = "top_k"\nvalues = [1]', "unknown axis"),
-        ('tasks = ["jokes"]\narms = ["direct"]\naxis = "tau"\nvalues = [0.1]', "means nothing"),
+        ('tasks = ["jokes"]\narms = ["direct"]\naxis = "tau"\nvalues = [0.1]', "applies to none"),
         ('tasks = ["jokes"]\narms = ["vs-cot"]\naxis = "tau"\nvalues = [0.1, 0.1]', "must differ"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[settings]\ntemprature = 1', "did you mean 'temperature'"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[settings]\nk = 3', "unknown setting 'k'"),
@@ -200,8 +200,8 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, replay: str) -> None
         ('tasks = ["jokes"]\narms = ["direct"]\n[full]\nsize = 1', "key in [full]"),
         ('tasks = ["jokes"]\narms = [{ method = "direct", weights = "none" }]', "unknown weights"),
         ('tasks = ["jokes"]\narms = [{ method = "sequence", token_match = "vs-cot" }]', "token_match"),
-        ('tasks = ["jokes"]\narms = ["direct"]\nname = "../evil"', "becomes a folder's"),
-        ('tasks = ["jokes"]\narms = ["direct"]\nname = ".."', "becomes a folder's"),
+        ('tasks = ["jokes"]\narms = ["direct"]\nname = "../evil"', "becomes the name of a folder"),
+        ('tasks = ["jokes"]\narms = ["direct"]\nname = ".."', "becomes the name of a folder"),
         ('tasks = [3]\narms = ["direct"]', "tasks must be texts, not 3"),
         ('tasks = ["jokes"]\narms = [{ name = "", method = "direct" }]', "an arm has an empty name"),
         ('tasks = ["jokes"]\narms = [{ name = 3, method = "direct" }]', "name of an arm must be text"),
@@ -219,8 +219,8 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, replay: str) -> None
         ('tasks = ["jokes"]\narms = ["direct"]\n[quality]\nmodel = 3', "model in [quality]"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[full]\nsettings = 3', "settings in [full]"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[full]\nn = "many"', "n must be"),
-        ('tasks = ["jokes"]\narms = ["direct"]\n[capability]\nm = nan', "[capability]: that of m"),
-        ('tasks = ["jokes"]\narms = ["direct"]\n[capability]\nm = "high"', "[capability]: that of m"),
+        ('tasks = ["jokes"]\narms = ["direct"]\n[capability]\nm = nan', "[capability]: the number of m"),
+        ('tasks = ["jokes"]\narms = ["direct"]\n[capability]\nm = "high"', "[capability]: the number of m"),
     ],
 )
 def test_a_broken_spec_is_refused_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:
@@ -240,7 +240,7 @@ def test_a_broken_spec_is_refused_with_the_remedy(tmp_path: Path, text: str, mes
         ("template = 3", "template must be text"),
         ("stop = 3", "stop must be a list"),
         ('stop = "END"', "stop must be a list"),
-        ("extra = 3", "extra must be a table"),
+        ("extra = 3", "extra must map"),
     ],
 )
 def test_a_setting_of_the_wrong_kind_is_refused_wherever_it_stands(
@@ -272,13 +272,13 @@ def test_what_measures_is_looked_at_before_anything_is_asked(replay: str, tmp_pa
         ({"primary": "covrage"}, "did you mean 'coverage'"),
     ):
         with pytest.raises(UsageError, match=message):
-            check(states.spec.changed(**changes), states.tasks)
-    check(states.spec.changed(judge=replay, rubric="creative", embedder="none"), states.tasks)
+            check_measuring(states.spec.changed(**changes), states.tasks)
+    check_measuring(states.spec.changed(judge=replay, rubric="creative", embedder="none"), states.tasks)
     mixed = grid("creative", replay, tasks=("jokes", "us-states"), judge=replay)
-    check(mixed.spec, mixed.tasks)
-    found = foretell(mixed, tmp_path / "out")
+    check_measuring(mixed.spec, mixed.tasks)
+    found = estimate_grid(mixed, tmp_path / "out")
     wanted = sum(cell.wanted * len(cell.task.prompts) for cell in mixed.cells if cell.task.name == "jokes")
-    assert any(f"judges about {wanted:,} responses" in line for line in found["assumptions"])
+    assert any(f"judges about {wanted:,} responses" in line for line in found.assumptions)
 
 
 def test_listed_answers_must_be_somewhere(replay: str, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_listed_answers_must_be_somewhere(replay: str, tmp_path: Path) -> None:
         ({"tasks": ("jokes", "jokes")}, "two tasks are called 'jokes'"),
         ({"tasks": ("coverage-qa",)}, "--data FILE"),
         ({"reference": "counts.json"}, "cannot be listed"),
-        ({"data": "prompts.jsonl"}, "--task"),
+        ({"data": "prompts.jsonl"}, "--tasks"),
         ({"methods": ("vs-fast",)}, "unknown method"),
         ({"settings": {"temperature": -1}}, "temperature"),
     ],
@@ -324,7 +324,7 @@ def test_capability_is_the_axis_of_scaling(replay: str, tmp_path: Path) -> None:
 
 
 def test_what_is_asked_is_told_apart(replay: str) -> None:
-    same = grid("us-states", replay).asked()
-    assert same == grid("us-states", replay, judge=replay).asked()
-    assert same != grid("us-states", replay, n=31).asked()
+    same = grid("us-states", replay).content()
+    assert same == grid("us-states", replay, judge=replay).content()
+    assert same != grid("us-states", replay, n=31).content()
     assert isinstance(load("us-states"), ExperimentSpec)

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.experiment.pareto import hypervolume, pareto_front
+pytest.importorskip("numpy")
+
+from outspoken.experiment.charts import hypervolume, pareto_front
 
 coordinates = st.integers(-6, 6)
 point_lists = st.lists(st.tuples(coordinates, coordinates), max_size=12)

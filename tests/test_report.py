@@ -15,6 +15,7 @@ from results_sample import EVIL, ablation, sample
 from outspoken.errors import OutputError, UsageError
 from outspoken.experiment import charts, report, report_tables
 from outspoken.experiment.report_text import conclude
+from outspoken.experiment.results import ExperimentResults
 from outspoken.experiment.results_view import ResultsView
 from outspoken.report.charts import OTHERS, LabelledPoint, label_places
 from outspoken.report.format import number
@@ -22,6 +23,14 @@ from outspoken.report.theme import DARK, LIGHT, SHAPES
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
+
+
+def view(results: dict[str, Any]) -> ResultsView:
+    return ResultsView(ExperimentResults.from_dict(results))
+
+
+def render(results: dict[str, Any]) -> str:
+    return report.render(ExperimentResults.from_dict(results))
 
 
 def only(results: dict[str, Any], task: str, model: str) -> dict[str, Any]:
@@ -47,53 +56,53 @@ def with_direct(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def test_the_answer_names_arm_difference_certainty_and_price() -> None:
-    lead = conclude(ResultsView(only(sample(), "jokes", "openai/gpt-4.1"))).lead
+    lead = conclude(view(only(sample(), "jokes", "openai/gpt-4.1"))).lead
     assert re.fullmatch(
         r"vs-multi leads: semantic diversity 29\.\d against 10\.\d for direct, 1[89]\.\d more or 2\.\d times as much "
         r"\(95 % interval of the difference 1\d\.\d to 2\d\.\d\)\. "
-        r"That is shown: p = 0\.0021 after Holm's correction, over 40 prompts\. "
+        r"The difference is significant: p = 0\.002 after Holm's correction, over 40 prompts\. "
         r"The price: 210 tokens for each distinct response against 410 for direct \(0\.51 times\); "
-        r"quality −?\S+ \(−\S+ to \S+\), a difference that is not shown\.",
+        r"quality −?\S+ \(−\S+ to \S+\), not significant\.",
         lead,
     )
 
 
 def test_nothing_wins_where_nothing_is_shown() -> None:
-    made = conclude(ResultsView(only(sample(), "jokes", "local/smollm2")))
-    assert not made.verdicts[0].shown
+    made = conclude(view(only(sample(), "jokes", "local/smollm2")))
+    assert not made.tasks[0].significant
     assert made.lead.startswith(
-        "No arm is shown to have a higher semantic diversity than direct. The best of the others is vs-cot: 1"
+        "No arm has a significantly higher semantic diversity than direct. The best of the others is vs-cot: 1"
     )
-    assert "not shown, as the interval includes 0; a difference of this size takes about" in made.lead
+    assert "not significant, because the interval includes 0; a difference of this size needs about" in made.lead
     assert "and there were 40." in made.lead
 
 
 def test_several_tasks_and_models_are_counted() -> None:
-    lead = conclude(ResultsView(sample())).lead
+    lead = conclude(view(sample())).lead
     assert lead.startswith(
-        "Of 4 combinations of task and model, vs-multi leads in 3, with a semantic diversity shown to be higher than "
-        "that of direct; in 1 no arm is shown to beat direct. Where it leads, vs-multi lies 7."
+        "Of 4 combinations of task and model, vs-multi leads in 3, with a significantly higher semantic diversity than "
+        "direct; in 1 no arm is significantly better than direct. Where it leads, vs-multi lies 7."
     )
-    assert re.search(r"lies 7\.\d to 1\d\.\d above direct \(p at most 0\.0021\), at 0\.51 times its tokens", lead)
+    assert re.search(r"lies 7\.\d to 1\d\.\d above direct \(p at most 0\.002\), at 0\.51 times its tokens", lead)
 
 
 def test_nothing_shown_anywhere_says_why() -> None:
     results = sample()
     for entry in results["comparisons"]:
         entry["units"] = 2
-    assert conclude(ResultsView(results)).lead == (
-        "In none of 4 combinations of task and model is there an arm with a semantic diversity shown to be higher "
-        "than that of direct, as 2 prompts cannot show a difference, it takes 6."
+    assert conclude(view(results)).lead == (
+        "In none of 4 combinations of task and model is there an arm with a significantly higher semantic diversity "
+        "than direct, because 2 prompts cannot show a difference: at least 6 are needed."
     )
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"units": 5}, "5 prompts cannot show a difference, it takes 6"),
+        ({"units": 5}, "5 prompts cannot show a difference: at least 6 are needed"),
         ({"low": None, "high": None}, "there is no interval"),
         ({"low": -0.001}, "the interval includes 0"),
-        ({"p_holm": 0.051}, "after correcting for the number of comparisons chance is not ruled out"),
+        ({"p_holm": 0.051}, "after correction for the number of comparisons, chance is not ruled out"),
         ({"p_holm": None}, "there is no test of it"),
     ],
 )
@@ -101,9 +110,9 @@ def test_a_difference_is_not_shown_for_each_single_reason(change: dict[str, Any]
     results = only(sample(), "jokes", "openai/gpt-4.1")
     for entry in with_direct(results):
         entry.update(change)
-    made = conclude(ResultsView(results))
-    assert not made.verdicts[0].shown
-    assert f"not shown, as {why}" in made.lead
+    made = conclude(view(results))
+    assert not made.tasks[0].significant
+    assert f"not significant, because {why}" in made.lead
 
 
 def test_calls_of_one_prompt_are_shown_by_their_interval_alone() -> None:
@@ -112,9 +121,9 @@ def test_calls_of_one_prompt_are_shown_by_their_interval_alone() -> None:
         entry["p"] = entry["p_holm"] = None
     for group in results["groups"]:
         group["measures"][results["primary"]]["unit"] = "call"
-    made = conclude(ResultsView(results))
-    assert made.verdicts[0].shown
-    assert "shown by the interval alone, over" in " ".join((made.lead, *made.verdicts[0].sentences))
+    made = conclude(view(results))
+    assert made.tasks[0].significant
+    assert "significant by its interval alone, over" in " ".join((made.lead, *made.tasks[0].sentences))
     assert "p <" not in made.lead
 
 
@@ -122,7 +131,7 @@ def test_a_difference_too_small_to_be_seen_is_no_0_less() -> None:
     results = only(sample(), "jokes", "local/smollm2")
     for entry in with_direct(results):
         entry.update(difference=-0.0001)
-    assert re.search(r": 1\d\.\d, the same to these digits \(95 % interval", conclude(ResultsView(results)).lead)
+    assert re.search(r": 1\d\.\d, the same to these digits \(95 % interval", conclude(view(results)).lead)
 
 
 def test_the_order_in_which_a_pair_was_compared_does_not_matter() -> None:
@@ -133,27 +142,27 @@ def test_the_order_in_which_a_pair_was_compared_does_not_matter() -> None:
             a=entry["b"], b=entry["a"], difference=-entry["difference"], low=-entry["high"], high=-entry["low"]
         )
         entry["effect"] = -entry["effect"]
-    assert conclude(ResultsView(turned)).lead == conclude(ResultsView(results)).lead
+    assert conclude(view(turned)).lead == conclude(view(results)).lead
 
 
 def test_where_less_is_better_the_lowest_wins_and_the_higher_is_worse() -> None:
     results = {**only(sample(), "states", "openai/gpt-4.1"), "primary": "rouge_l", "quality": None}
-    made = conclude(ResultsView(results))
+    made = conclude(view(results))
     assert made.lead.startswith(
         "vs-multi leads: ROUGE-L 30.0 against 49.0 for direct, 19.0 less or 0.61 times as much"
     )
     worse = {**results, "measures": [{**m, "better": "higher"} for m in results["measures"]]}
-    sentences = conclude(ResultsView(worse)).verdicts[0].sentences
-    assert sentences[-1].startswith("Shown to be worse than direct: sequence, multi-turn, vs-standard")
+    sentences = conclude(view(worse)).tasks[0].sentences
+    assert sentences[-1].startswith("Significantly worse than direct: sequence, multi-turn, vs-standard")
 
 
 def test_a_better_figure_that_is_not_shown_is_told() -> None:
     results = only(sample(), "jokes", "openai/gpt-4.1")
     (entry,) = (e for e in with_direct(results) if e["a"] == "g7")
     entry["p_holm"] = 0.2
-    sentences = conclude(ResultsView(results)).verdicts[0].sentences
+    sentences = conclude(view(results)).tasks[0].sentences
     assert sentences[0].startswith("vs-cot leads")
-    assert "Not shown, though with a better figure: vs-multi." in sentences
+    assert "With a better figure, but no significant difference: vs-multi." in sentences
 
 
 def test_nothing_to_compare_says_why() -> None:
@@ -161,12 +170,12 @@ def test_nothing_to_compare_says_why() -> None:
     for group in results["groups"]:
         group["measures"] = {}
         group["undefined"] = {"semantic_diversity": "one response a prompt"}
-    assert conclude(ResultsView(results)).lead == (
+    assert conclude(view(results)).lead == (
         "There is nothing to compare: semantic diversity is undefined for direct (one response a prompt)."
     )
-    assert charts.figures(results) == []
-    assert "There is nothing to draw" in report.render(results)
-    assert "no group" in conclude(ResultsView({**results, "groups": []})).lead
+    assert charts.figures(view(results)) == []
+    assert "There is nothing to draw" in render(results)
+    assert "no group" in conclude(view({**results, "groups": []})).lead
 
 
 @pytest.mark.parametrize(
@@ -198,14 +207,14 @@ def test_recordings_of_several_models_are_seen_together() -> None:
     ]
     results["comparisons"] = [e for e in results["comparisons"] if {e["a"], e["b"]} <= set(keep)]
     results["baseline"] = "curated"
-    made = conclude(ResultsView(results))
-    assert [verdict.task for verdict in made.verdicts] == ["jokes"]
+    made = conclude(view(results))
+    assert [verdict.task for verdict in made.tasks] == ["jokes"]
     assert made.lead.startswith(
         "curated of claude leads: semantic diversity 29.7 against 10.8 for curated of people"
     )
-    (figure,) = charts.figures(results)
+    (figure,) = charts.figures(view(results))
     assert len(figure.chart.to_dict()["layer"][3]["encoding"]) > 0
-    assert "curated of gpt-4o" in report.render(results)
+    assert "curated of gpt-4o" in render(results)
 
 
 def test_one_arm_over_an_axis_is_compared_with_its_first_value() -> None:
@@ -215,7 +224,7 @@ def test_one_arm_over_an_axis_is_compared_with_its_first_value() -> None:
     spread = results["comparisons"][-1]
     results["comparisons"] = [{**spread, "a": each, "b": first} for each in rest]
     results["baseline"] = "vs-standard"
-    lead = conclude(ResultsView(results)).lead
+    lead = conclude(view(results)).lead
     assert lead.startswith(
         "vs-standard at k = 20 leads: semantic diversity 26.0 against 14.0 for vs-standard at k = 1"
     )
@@ -227,7 +236,7 @@ def test_an_axis_that_goes_over_models_has_one_chart() -> None:
     for group in results["groups"]:
         group["settings"] = {"capability": capability[group["model"]]}
     results["axis"] = "capability"
-    made = charts.figures(results)
+    made = charts.figures(view(results))
     assert [figure.title for figure in made] == [
         "Semantic diversity over capability, jokes",
         "Quality over capability, jokes",
@@ -238,21 +247,21 @@ def test_an_axis_that_goes_over_models_has_one_chart() -> None:
     assert {row["at"] for row in rows} == {20.0, 60.0}
     for group in results["groups"]:
         group["settings"] = {}
-    assert [figure.name for figure in charts.figures(results)] == ["plane", "plane", "dots", "dots"]
+    assert [figure.name for figure in charts.figures(view(results))] == ["plane", "plane", "dots", "dots"]
 
 
 def test_what_is_resampled_is_named() -> None:
     results = only(sample(), "states", "openai/gpt-4.1")
     for group in results["groups"]:
         group["measures"]["semantic_diversity"]["unit"] = "call"
-    assert "over 40 calls" in conclude(ResultsView(results)).lead
+    assert "over 40 calls" in conclude(view(results)).lead
 
 
 # The page as text.
 
 
 def test_what_models_wrote_is_text_and_nothing_else() -> None:
-    html = report.render(sample())
+    html = render(sample())
     assert EVIL not in html
     assert "&lt;script&gt;window.pwned" in html
     assert html.count("</script>") == 3
@@ -264,7 +273,7 @@ def test_what_models_wrote_is_text_and_nothing_else() -> None:
 
 
 def test_the_sections_stand_in_their_order() -> None:
-    html = report.render(sample())
+    html = render(sample())
     wanted = [
         "answer",
         "charts",
@@ -285,25 +294,25 @@ def test_the_sections_stand_in_their_order() -> None:
 
 def test_what_is_undefined_says_why() -> None:
     results = sample()
-    assert "<li>Quality: there is no rubric for states</li>" in report.render(results)
+    assert "<li>Quality: there is no rubric for states</li>" in render(results)
     group = results["groups"][1]
     group["measures"].pop("vendi")
     group["undefined"] = {"vendi": "one response"}
-    assert "<li>undefined: one response</li>" in report.render(results)
+    assert "<li>undefined: one response</li>" in render(results)
 
 
 def test_an_ablation_draws_a_line_over_its_axis() -> None:
-    (figure,) = charts.figures(ablation())
+    (figure,) = charts.figures(view(ablation()))
     layers = figure.chart.to_dict()["layer"]
     assert [layer["mark"]["type"] for layer in layers] == ["area", "line", "point", "rule"]
-    (words,) = charts.figures(ablation("wording", ("confidence", "percentage")))
+    (words,) = charts.figures(view(ablation("wording", ("confidence", "percentage"))))
     assert [layer["mark"]["type"] for layer in words.chart.to_dict()["layer"]] == ["rule", "point", "rule"]
-    (wide,) = charts.figures(ablation("tau", (0.001, 0.01, 0.1, 1.0)))
+    (wide,) = charts.figures(view(ablation("tau", (0.001, 0.01, 0.1, 1.0))))
     assert wide.chart.to_dict()["layer"][1]["encoding"]["x"]["scale"]["type"] == "log"
 
 
 def test_the_plane_where_quality_was_judged_and_points_where_not() -> None:
-    made = charts.figures(sample())
+    made = charts.figures(view(sample()))
     assert [figure.name for figure in made] == ["plane", "plane", "dots", "dots"]
     assert "On the Pareto front" in made[0].caption
     for figure in made:
@@ -316,14 +325,14 @@ def test_figures_without_intervals_are_drawn_as_points() -> None:
         for estimate in filter(None, group["measures"].values()):
             estimate.update(low=None, high=None)
     for quality, wanted in (("quality", ["line", "point", "text"]), (None, ["rule", "point"])):
-        (figure,) = charts.figures({**results, "quality": quality})
+        (figure,) = charts.figures(view({**results, "quality": quality}))
         assert list(dict.fromkeys(layer["mark"]["type"] for layer in figure.chart.to_dict()["layer"])) == wanted
 
 
 def test_answers_beyond_the_top_are_summed() -> None:
     results = sample()
     entry = results["distributions"][0]
-    spec = charts.answers(results, entry, "g15").to_dict()
+    spec = charts.answers(view(results), view(results).results.distributions[0], "g15").to_dict()
     for layer, shares in zip(
         sorted(spec["layer"], key=lambda layer: layer["mark"]["size"], reverse=True),
         [entry["reference"], entry["groups"]["g15"]],
@@ -341,13 +350,13 @@ def test_there_is_no_section_where_nothing_was_stated(calibration: list[Any] | N
     results = {**sample(), "calibration": calibration}
     if calibration is None:
         del results["calibration"]
-    assert 'id="calibration"' not in report.render(results)
-    assert charts.reliabilities(results) == []
+    assert 'id="calibration"' not in render(results)
+    assert charts.reliabilities(view(results)) == []
 
 
 def test_stated_probabilities_are_drawn_against_observed_ones() -> None:
     results = sample()
-    made = charts.reliabilities(results)
+    made = charts.reliabilities(view(results))
     assert [figure.title for figure in made] == [
         f"states · {model} · against {source}"
         for model in ("openai/gpt-4.1", "local/smollm2")
@@ -375,7 +384,7 @@ def test_an_axis_has_a_reliability_chart_for_each_of_its_values() -> None:
         for group in results["groups"]
         if group["method"] != "direct"
     ]
-    made = charts.reliabilities(results)
+    made = charts.reliabilities(view(results))
     assert [figure.title for figure in made] == [
         f"jokes · openai/gpt-4.1 · k = {k} · against direct answers" for k in (1, 3, 5, 10, 20)
     ]
@@ -389,7 +398,7 @@ def test_the_table_of_stated_probabilities() -> None:
     first.update(undefined=2, rank_correlation=None)
     first["total_variation"] = {"value": 0.9996, "low": 0.99, "high": 1.0, "units": 2, "note": "from 2 prompts"}
     results["calibration"][1]["total_variation"]["value"] = 1.0
-    made = report_tables.calibration(ResultsView(results))
+    made = report_tables.calibration(view(results))
     arm, against, variation, _, rank, count, task, model = made.rows[0].cells
     assert (arm.text, against.text, task.text, model.text) == (
         "vs-standard", "direct answers", "states", "openai/gpt-4.1",
@@ -399,14 +408,14 @@ def test_the_table_of_stated_probabilities() -> None:
     assert (count.text, count.sort) == ("168", 168)
     assert [made.notes[at - 1] for at in (*variation.notes, *count.notes)] == [
         "from 2 prompts",
-        "2 prompts left out: one answer in all, or none on both sides",
+        "2 prompts left out: one answer in all, or no answer in common",
     ]
     reference = next(row for row in made.rows if row.cells[2].sort == 1.0)
     assert reference.cells[2].text == "1.000", "a column has one number of decimals"
-    html = report.render(results)
-    assert "the frequencies of 30 samples a prompt, so chance alone moves them" in html
+    html = render(results)
+    assert "frequencies in 30 samples per prompt, which vary by chance" in html
     results["calibration"] = [entry for entry in results["calibration"] if entry["against"] == "reference"]
-    assert "so chance alone" not in report.render(results)
+    assert "which vary by chance" not in render(results)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +433,7 @@ def test_a_column_has_one_number_of_decimals(values: tuple[float, ...], texts: l
     for group, value in zip(results["groups"], values, strict=True):
         group["measures"]["vendi"]["value"] = value
     results["comparisons"] = []
-    table = report_tables.figures(ResultsView(results), "states", "openai/gpt-4.1")
+    table = report_tables.figures(view(results), "states", "openai/gpt-4.1")
     (at,) = (at for at, column in enumerate(table.columns) if column.title == "Vendi score")
     assert [row.cells[at].text for row in table.rows] == texts
 
@@ -452,9 +461,9 @@ def test_each_colour_stands_out_from_its_paper() -> None:
 @pytest.mark.parametrize(("change", "said"), [({"format": 2}, "format 1"), ({"quality": "beauty"}, "beauty")])
 def test_what_is_no_results_document_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        report.render({**sample(), **change})
+        render({**sample(), **change})
     with pytest.raises(UsageError, match="lack groups"):
-        report.render({key: value for key, value in sample().items() if key != "groups"})
+        render({key: value for key, value in sample().items() if key != "groups"})
 
 
 # Files.
@@ -462,10 +471,10 @@ def test_what_is_no_results_document_is_refused(change: dict[str, Any], said: st
 
 def test_pictures_of_every_chart(tmp_path: Path) -> None:
     results = sample()
-    path = report.write(results, tmp_path / "new" / "folder")
+    path = report.write(ExperimentResults.from_dict(results), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "report.html"
     made = sorted(path.parent.glob("charts/*"))
-    assert len(made) == 2 * (4 + len(results["distributions"]) + len(charts.reliabilities(results)))
+    assert len(made) == 2 * (4 + len(results["distributions"]) + len(charts.reliabilities(view(results))))
     for file in made:
         content = file.read_bytes()
         if file.suffix == ".png":
@@ -483,4 +492,4 @@ def test_pictures_of_every_chart(tmp_path: Path) -> None:
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        report.write(sample(), tmp_path / "file", pictures=False)
+        report.write(ExperimentResults.from_dict(sample()), tmp_path / "file", pictures=False)

@@ -10,6 +10,7 @@ from browser import opened
 from results_sample import METHODS, PROMPTS, sample
 
 from outspoken.experiment import report
+from outspoken.experiment.results import ExperimentResults
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
@@ -25,7 +26,7 @@ LUMINANCE = """(colour) => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return report.write(sample(), tmp_path_factory.mktemp("report"), pictures=False)
+    return report.write(ExperimentResults.from_dict(sample()), tmp_path_factory.mktemp("report"), pictures=False)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -140,7 +141,9 @@ async def test_pairs_that_were_not_compared_are_told(browser: Any, tmp_path: Pat
         for entry in results["comparisons"]
         if entry["measure"] != results["primary"] or not {entry["a"], entry["b"]} & bases
     ]
-    async with opened(browser, report.write(results, tmp_path, pictures=False)) as seen:
+    async with opened(
+        browser, report.write(ExperimentResults.from_dict(results), tmp_path, pictures=False)
+    ) as seen:
         said = seen.page.get_by_text("No such pair could be compared")
         assert await said.is_visible()
         await seen.page.locator("select[data-key=pairs]").select_option("others")

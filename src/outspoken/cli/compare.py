@@ -1,136 +1,160 @@
-"""`outspoken compare`: one's own prompts, asked in several ways, side by side in the terminal."""
+"""`outspoken compare`: your own prompts, asked with several methods, side by side in the terminal."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outspoken.cli.common import command, console, note_default, print_json, with_settings
-from outspoken.cli.options import Debug, Json, ModelName, Offline
-from outspoken.errors import UsageError
-from outspoken.io.text import shorten
+from outspoken._options import CallOptions
+from outspoken.cli.common import command, console, note, note_default, print_json, with_settings
+from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.options import (
+    Debug,
+    Embedder,
+    Json,
+    LedgerFile,
+    Methods,
+    ModelName,
+    Offline,
+    Quiet,
+    Responses,
+    several,
+)
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from outspoken.measure.analysis import Analysis
+    from outspoken.measure.analysis import Analysis, MeasuredGroup
     from outspoken.measure.values import Group
 
 __all__ = ["compare"]
 
 _PARTLY = 3
-_ANSWERS_SHOWN, _BAR_WIDTH, _TEXT_WIDTH = 8, 12, 48
+_DEFAULT_METHODS, _DEFAULT_RESPONSES = ("direct", "vs-standard"), 10
+_MAX_ANSWERS, _BAR_WIDTH, _TEXT_WIDTH = 8, 12, 48
 
 
 @command
-@with_settings(Settings)
+@with_settings(Settings, without=("method",))
 def compare(
-    options: dict[str, Any],
-    prompts: Annotated[
-        list[str], typer.Argument(help="What you want responses to; several are compared together.")
-    ],
-    methods: Annotated[str, typer.Option(help="The methods, with commas between them.")] = "direct,vs-standard",
-    n: Annotated[int, typer.Option("--n", "-n", help="Responses per prompt and method.")] = 10,
+    options: CallOptions,
+    prompts: Annotated[list[str], typer.Argument(help="Prompts; several are compared together.")],
+    methods: Methods = None,
+    n: Responses = None,
     model: ModelName = None,
-    ledger: Annotated[
-        Path | None, typer.Option(help="Keep every reply here, and ask nothing that is in it.")
-    ] = None,
-    embedder: Annotated[str, typer.Option(help="What embeds the texts, as for `measure`; or none.")] = "minilm",
+    ledger: LedgerFile = None,
+    embedder: Embedder = "minilm",
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Ask the same in several ways, and see which gives more different answers, and at what price.
+    """Ask the same prompts with several methods, and compare the diversity and the price of the responses.
+
+    By default direct and vs-standard, with 10 responses per prompt and method.
 
     Example: outspoken compare "Name a US state." --methods direct,vs-standard -n 20
     """
-    if "method" in options:
-        raise UsageError("--method is for one method: name them all in --methods direct,vs-standard")
     from outspoken.cli.measure_tables import show, working
-    from outspoken.measure import compare as compared
+    from outspoken.measure.api import acompare
 
     if model is None:
         note_default()
     with working() as progress:
-        groups, analysis = compared(
-            prompts,
-            [method.strip() for method in methods.split(",") if method.strip()],
-            model=model,
-            n=n,
-            ledger=ledger,
-            embedder=None if embedder == "none" else embedder,
-            progress=progress,
-            **options,
+        compared, _ = run_interruptibly(
+            lambda: acompare(
+                prompts,
+                several(methods, "--methods") or _DEFAULT_METHODS,
+                model=model,
+                n=n or _DEFAULT_RESPONSES,
+                ledger=ledger,
+                embedder=None if embedder == "none" else embedder,
+                progress=progress,
+                **options,
+            ),
+            lambda: False,
         )
+    if compared is None:
+        note("interrupted")
+        raise typer.Exit(INTERRUPTED)
+    groups, analysis = compared
     if json:
         print_json({"prompts": prompts, **analysis.to_dict(), "responses": _texts(groups)})
     else:
-        for prompt in range(len(prompts)):
-            _answers(console(), groups, prompt)
+        for index in range(len(prompts)):
+            _show_answers(console(), groups, index)
         show(analysis)
-        _verdict(analysis)
-    if any(asked.failures for group in groups for asked in group.prompts):
+        _summarise(analysis)
+    if any(prompt.failures for group in groups for prompt in group.prompts):
         raise typer.Exit(_PARTLY)
 
 
-def _texts(groups: list[Group]) -> list[dict[str, Any]]:
+def _texts(groups: list[Group]) -> list[dict[str, object]]:
     return [
         {
             "method": group.method,
-            "prompt": asked.prompt,
+            "prompt": prompt.prompt,
             "responses": [
-                {"text": response.text, "probability": response.probability} for response in asked.responses
+                {"text": response.text, "probability": response.probability} for response in prompt.responses
             ],
         }
         for group in groups
-        for asked in group.prompts
+        for prompt in group.prompts
     ]
 
 
-def _answers(screen: Console, groups: list[Group], at: int) -> None:
+def _show_answers(screen: Console, groups: list[Group], index: int) -> None:
     """The most frequent answers of each method to one prompt, as bars."""
     from rich.table import Table
 
+    from outspoken.io.text import one_line
     from outspoken.measure.sets import answer_weights
+    from outspoken.report.format import share
     from outspoken.same_text import text_key
 
-    screen.print(groups[0].prompts[at].prompt, style="bold", soft_wrap=True)
+    screen.print(groups[0].prompts[index].prompt, style="bold", soft_wrap=True)
     for group in groups:
-        responses = group.prompts[at].responses
+        responses = group.prompts[index].responses
         if not responses:
             screen.print(f"  {group.method}: no response", style="dim")
             continue
-        first = {text_key(response.text): " ".join(response.text.split()) for response in reversed(responses)}
+        first = {text_key(response.text): response.text for response in reversed(responses)}
         weights = sorted(answer_weights(responses, text_key).items(), key=lambda item: -item[1])
         table = Table(group.method, "", "", box=None, header_style="dim", padding=(0, 1, 0, 2))
-        for key, weight in weights[:_ANSWERS_SHOWN]:
-            table.add_row(shorten(first[key], _TEXT_WIDTH), f"{weight:.0%}", "█" * max(1, round(weight * _BAR_WIDTH)), style=None)
-        if len(weights) > _ANSWERS_SHOWN:
-            rest = sum(weight for _, weight in weights[_ANSWERS_SHOWN:])
-            table.add_row(f"{len(weights) - _ANSWERS_SHOWN:,} more", f"{rest:.0%}", style="dim")
+        for key, weight in weights[:_MAX_ANSWERS]:
+            bar = "█" * max(1, round(weight * _BAR_WIDTH))
+            table.add_row(one_line(first[key], _TEXT_WIDTH), share(weight, 1), bar)
+        if len(weights) > _MAX_ANSWERS:
+            rest = sum(weight for _, weight in weights[_MAX_ANSWERS:])
+            table.add_row(f"{len(weights) - _MAX_ANSWERS:,} more", share(rest, 1), style="dim")
         screen.print(table)
     screen.print()
 
 
-def _verdict(analysis: Analysis) -> None:
-    """In words: more different answers than the first method's, how many times as many, and at what price."""
+def _summarise(analysis: Analysis) -> None:
+    """The effective size of each method in a sentence, compared with the first method, and its price."""
+    from outspoken.report.format import number, times
+
     first, *others = analysis.groups
     base = first.figures.get("effective_size")
     for other in others:
-        found = other.figures.get("effective_size")
-        if base is None or found is None:
+        size = other.figures.get("effective_size")
+        if base is None or size is None:
             continue
-        ratio = found.value / base.value
-        price = ""
-        costs = [measured.to_dict()["cost"] for measured in (first, other)]
-        if all(costs) and all(cost["per_distinct"]["tokens"] for cost in costs):
-            tokens = [cost["per_distinct"]["tokens"] for cost in costs]
-            price = f", at {tokens[1]:,.0f} tokens for each different answer against {tokens[0]:,.0f}"
         console().print(
-            f"{other.group.method} is as diverse as {found.value:.1f} equally likely answers, "
-            f"{first.group.method} as {base.value:.1f} ({ratio:.1f} times){price}.",
+            f"{other.group.method} has an effective size of {number(size.value)}, {first.group.method} "
+            f"{number(base.value)} ({times(size.value / base.value)}){_price(first, other)}.",
             soft_wrap=True,
         )
+
+
+def _price(first: MeasuredGroup, other: MeasuredGroup) -> str:
+    from outspoken.report.format import count
+
+    costs = [group.cost_summary for group in (other, first)]
+    tokens = [cost.per_distinct.tokens for cost in costs if cost is not None]
+    if len(tokens) < 2 or not all(tokens):
+        return ""
+    return f", at {count(tokens[0])} tokens for each distinct response against {count(tokens[1])}"

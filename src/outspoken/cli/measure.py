@@ -1,4 +1,4 @@
-"""`outspoken measure`: what stands in files of responses, in figures with intervals."""
+"""`outspoken measure`: the figures of recorded responses, with intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from outspoken.cli.common import command, note, print_json
-from outspoken.cli.options import Debug, Json, Offline
+from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.options import Debug, Embedder, Json, Offline, Quiet, Seed, several
 from outspoken.errors import UsageError
 
 __all__ = ["measure"]
@@ -19,72 +20,81 @@ def measure(
     responses: Annotated[
         list[Path],
         typer.Argument(
-            help="Files of responses: what `outspoken run` wrote, JSON lines or Parquet with prompt and text, "
-            "NoveltyBench's generations, the official package's results, or counts of answers."
+            help="Files of responses: output of `outspoken run`, JSON lines or Parquet with prompt and text, "
+            "NoveltyBench's generations, results of the official package, or counts of answers."
         ),
     ],
     reference: Annotated[
         Path | None,
-        typer.Option(help="What the answers ought to be: a JSON file {answer: count}, or of questions."),
-    ] = None,
-    embedder: Annotated[
-        str,
         typer.Option(
-            help="What embeds the texts: minilm, wordllama, sentence-transformers/NAME, local//FILE.gguf, "
-            "openai/NAME, the URL of a server; or none."
+            help="The shares that the answers ought to have: a JSON file {answer: count}, or a file of questions "
+            "with their answers."
         ),
-    ] = "minilm",
+    ] = None,
+    embedder: Embedder = "minilm",
     by: Annotated[
-        list[str] | None, typer.Option(help="Group by this column too, beside method and model. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Further columns to group by, besides method and model: repeat the option, or separate them by "
+            "commas."
+        ),
     ] = None,
     per_prompt: Annotated[
-        int | None, typer.Option(help="Measure the first so many responses of each prompt.")
+        int | None, typer.Option(help="Measure only this many responses of each prompt, the first ones.")
     ] = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="The ledger of the run: adds tokens, money and seconds.")
+        Path | None,
+        typer.Option(help="Ledger of the run that wrote the responses: adds tokens, dollars and seconds."),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(help="A model that judges the quality of each response; it is asked about each.")
+        str | None, typer.Option(help="Model that judges the quality of each response; it is asked about each.")
     ] = None,
     rubric: Annotated[
-        str, typer.Option(help="What it judges by: creative (stories and poems), joke, or a .toml file.")
+        str, typer.Option(help="Criteria of the judge: creative (stories and poems), joke, or a .toml file.")
     ] = "creative",
     verdicts: Annotated[
-        Path | None, typer.Option(help="The ledger of the verdicts. Default: RESPONSES.verdicts.sqlite.")
+        Path | None, typer.Option(help="Ledger of the judge. Default: RESPONSES.verdicts.sqlite.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling, and of the judge's order.")] = 0,
+    seed: Seed = None,
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap and of the test.")] = 10_000,
     every: Annotated[bool, typer.Option("--all", help="Show every comparison, and published figures.")] = False,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Measure diversity, coverage and divergence of recorded responses, and compare the methods in them.
+    """Measure diversity, coverage and divergence of recorded responses, and compare their methods.
 
     Example: outspoken measure responses.parquet --reference counts.json
     """
     from outspoken.cli.measure_tables import show, working
-    from outspoken.measure import measure as measured
+    from outspoken.measure.api import ameasure
 
     if judge is not None and verdicts is None:
         if str(responses[0]) == "-":
             raise UsageError("name a file for the judge's verdicts: --verdicts verdicts.sqlite")
         verdicts = responses[0].with_name(responses[0].name + ".verdicts.sqlite")
     with working() as progress:
-        analysis = measured(
-            responses,
-            reference=reference,
-            embedder=None if embedder == "none" else embedder,
-            by=tuple(by or ()),
-            per_prompt=per_prompt,
-            ledger=ledger,
-            judge=judge,
-            rubric=rubric,
-            verdicts=verdicts,
-            seed=seed,
-            resamples=resamples,
-            progress=progress,
+        analysis, _ = run_interruptibly(
+            lambda: ameasure(
+                responses,
+                reference=reference,
+                embedder=None if embedder == "none" else embedder,
+                by=several(by, "--by"),
+                per_prompt=per_prompt,
+                ledger=ledger,
+                judge=judge,
+                rubric=rubric,
+                verdicts=verdicts,
+                seed=seed or 0,
+                resamples=resamples,
+                progress=progress,
+            ),
+            lambda: False,
         )
+    if analysis is None:
+        note("interrupted")
+        raise typer.Exit(INTERRUPTED)
     if json:
         print_json(analysis.to_dict())
         for warning in analysis.warnings:

@@ -1,16 +1,19 @@
-"""Figures with intervals as tables, for `measure`, `compare` and `experiment`."""
+"""Tables of figures with intervals, for `measure` and `compare`."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from outspoken.cli.common import console, note
+from outspoken.cli.options import QUIET
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import TaskID
 
     from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
     from outspoken.measure.statistics import Estimate
@@ -18,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["label", "show", "working"]
 
 _NAME_WIDTH, _CELL_WIDTH = 24, 21
-_PAIRS_SHOWN = 3
+_MAX_PAIRS = 3
 _PLAIN_SECONDS = 10.0
 
 
 def label(measured: MeasuredGroup, all_groups: Sequence[MeasuredGroup]) -> str:
-    """What tells a group apart from the others."""
+    """The name of a group: what distinguishes it from the others."""
     group = measured.group
     models = {other.group.model for other in all_groups}
     methods = {other.group.method for other in all_groups}
@@ -35,7 +38,7 @@ def label(measured: MeasuredGroup, all_groups: Sequence[MeasuredGroup]) -> str:
 
 
 def show(analysis: Analysis, *, every: bool = False) -> None:
-    """The figures, a column a group, then the comparisons, then what is to be known before believing them."""
+    """The figures with a column for each group, the comparisons, the calibration, and notes about all of these."""
     screen = console()
     _figures(screen, analysis.groups, every=every)
     _comparisons(screen, analysis, every=every)
@@ -51,7 +54,8 @@ def show(analysis: Analysis, *, every: bool = False) -> None:
 
 
 def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
-    """Why a figure is missing for a group or for some of its prompts, unless nobody has what it needs."""
+    """Why a measure is undefined for a group or for some of its prompts, unless its input was given for no
+    group."""
     from outspoken.measure.measures import MEASURES
 
     for name, measure in MEASURES.items():
@@ -81,89 +85,85 @@ def _figures(screen: Console, groups: Sequence[MeasuredGroup], *, every: bool) -
                 continue
             arrow = {"higher": " ↑", "lower": " ↓"}.get(measure.better, "")
             style = "" if measure.kind == "headline" else "dim"
-            table.add_row(measure.title + arrow, *(cell(found, measure.scale) for found in cells), style=style)
+            table.add_row(
+                measure.title + arrow, *(_cell(estimate, measure.scale) for estimate in cells), style=style
+            )
         screen.print(table)
         _costs(screen, part)
         screen.print()
 
 
-def cell(estimate: Estimate | None, scale: float = 1) -> str:
-    """A figure with its interval, as far as there is one."""
+def _cell(estimate: Estimate | None, scale: float = 1) -> str:
+    from outspoken.report.format import NONE, with_interval
+
     if estimate is None:
-        return "–"
-    value = _number(estimate.value * scale)
-    if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{_number(estimate.low * scale)}, {_number(estimate.high * scale)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+        return NONE
+    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
+    return with_interval(estimate.value * scale, low, high)
 
 
 def _costs(screen: Console, groups: Sequence[MeasuredGroup]) -> None:
+    from outspoken.report.format import count, dollars
+
     for measured in groups:
-        if measured.cost is None:
+        cost = measured.cost_summary
+        if cost is None:
             continue
-        cost = measured.to_dict()["cost"]
-        each = cost["per_distinct"]
-        money = f", ${each['usd']:.5f}" if each["usd"] else ""
-        tokens = "–" if each["tokens"] is None else f"{each['tokens']:,.0f} tokens"
+        price = f", {dollars(cost.per_distinct.usd)}" if cost.per_distinct.usd else ""
         screen.print(
-            f"{label(measured, groups)}: {cost['requests']:,} requests, {cost['tokens']:,} tokens; "
-            f"for each distinct response {tokens}{money}",
+            f"{label(measured, groups)}: {cost.requests:,} requests, {cost.tokens:,} tokens; "
+            f"for each distinct response {count(cost.per_distinct.tokens)} tokens{price}",
             style="dim",
             soft_wrap=True,
         )
 
 
 def _comparisons(screen: Console, analysis: Analysis, *, every: bool) -> None:
-    """A table for each pair of groups; where there are many, of the first measure alone."""
+    """A table for each pair of groups; for many pairs, one table of the first measure."""
     from outspoken.measure.measures import MEASURES
 
-    rows = [found for found in analysis.comparisons if every or MEASURES[found.measure].kind == "headline"]
+    rows = [row for row in analysis.comparisons if every or MEASURES[row.measure].kind == "headline"]
     pairs: dict[tuple[int, int], list[GroupComparison]] = {}
-    for found in rows:
-        pairs.setdefault((found.a, found.b), []).append(found)
-    if every or len(pairs) <= _PAIRS_SHOWN:
+    for row in rows:
+        pairs.setdefault((row.a, row.b), []).append(row)
+    if every or len(pairs) <= _MAX_PAIRS:
         tables = [
-            (_pair(analysis, found[0]), {MEASURES[item.measure].title: item for item in found})
-            for found in pairs.values()
+            (_pair(analysis, pair[0]), {MEASURES[row.measure].title: row for row in pair})
+            for pair in pairs.values()
         ]
     else:
-        first = [item for item in rows if item.measure == rows[0].measure]
-        tables = [(MEASURES[rows[0].measure].title, {_pair(analysis, item): item for item in first})]
+        first = [row for row in rows if row.measure == rows[0].measure]
+        tables = [(MEASURES[rows[0].measure].title, {_pair(analysis, row): row for row in first})]
         note("the other comparisons are shown with --all, and all of them with --json")
     for title, table in tables:
-        _table_of(screen, title, table)
-    for text in sorted({item.comparison.note for _, table in tables for item in table.values()} - {""}):
+        _show_comparisons(screen, title, table)
+    for text in sorted({row.comparison.note for _, table in tables for row in table.values()} - {""}):
         note(f"note: {text}", style="yellow")
 
 
-def _pair(analysis: Analysis, found: GroupComparison) -> str:
-    return " − ".join(label(analysis.groups[at], analysis.groups) for at in (found.a, found.b))
+def _pair(analysis: Analysis, row: GroupComparison) -> str:
+    return " − ".join(label(analysis.groups[index], analysis.groups) for index in (row.a, row.b))
 
 
-def _table_of(screen: Console, title: str, rows: Mapping[str, GroupComparison]) -> None:
+def _show_comparisons(screen: Console, title: str, rows: Mapping[str, GroupComparison]) -> None:
     from rich.table import Table
 
     from outspoken.measure.measures import MEASURES
+    from outspoken.report.format import NONE, count, number, p_value, with_interval
 
     columns = ("", "difference", "p (Holm)", "d_z", "prompts", "needed")
     table = Table(*columns, box=None, header_style="dim", padding=(0, 2, 0, 0))
     screen.print(title, style="bold", soft_wrap=True)
     for name, compared in rows.items():
-        found, scale = compared.comparison, MEASURES[compared.measure].scale
-        difference = _signed(found.difference * scale)
-        if found.low is not None and found.high is not None:
-            difference += f" [{_signed(found.low * scale)}, {_signed(found.high * scale)}]"
+        comparison, scale = compared.comparison, MEASURES[compared.measure].scale
+        low, high = (None if end is None else end * scale for end in (comparison.low, comparison.high))
         table.add_row(
             name,
-            difference,
-            "–" if found.p_holm is None else "<0.001" if found.p_holm < 0.001 else f"{found.p_holm:.3f}",
-            "–" if found.effect is None else f"{found.effect:.2f}",
-            f"{found.units:,}",
-            "–" if found.needed is None else f"{found.needed:,}",
+            with_interval(comparison.difference * scale, low, high, plus=True),
+            p_value(comparison.p_holm),
+            NONE if comparison.effect is None else number(comparison.effect),
+            count(comparison.units),
+            count(comparison.needed),
         )
     screen.print(table)
     screen.print()
@@ -176,38 +176,35 @@ def _calibration(screen: Console, analysis: Analysis) -> None:
         return
     columns = ("stated probabilities", "against", "total variation", "ECE", "rank correlation")
     table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for found in analysis.calibration:
+    for row in analysis.calibration:
         table.add_row(
-            label(analysis.groups[found.group], analysis.groups),
-            found.source,
-            *(cell(estimate) for estimate in (found.total_variation, found.ece, found.rank_correlation)),
+            label(analysis.groups[row.group], analysis.groups),
+            row.source,
+            *(_cell(estimate) for estimate in (row.total_variation, row.ece, row.rank_correlation)),
         )
     screen.print()
     screen.print(table)
 
 
-def _signed(value: float) -> str:
-    return ("+" if value > 0 else "") + _number(value)
-
-
 @contextmanager
-def working() -> Iterator[Any]:
-    """A progress callback (what, done, total): a bar in a terminal, elsewhere a line now and then."""
+def working() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback (step, done, total): a bar in a terminal, elsewhere a line from time to time."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-        told = time.monotonic()
+    live = screen.is_terminal and not os.environ.get(QUIET)
+    with Progress(*columns, console=screen, transient=True, disable=not live) as bars:
+        tasks: dict[str, TaskID] = {}
+        last = time.monotonic()
 
-        def update(what: str, done: int, total: int) -> None:
-            nonlocal told
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-            if not screen.is_terminal and time.monotonic() - told > _PLAIN_SECONDS:
-                told = time.monotonic()
-                note(f"{what} {done:,}/{total:,}")
+        def update(step: str, done: int, total: int) -> None:
+            nonlocal last
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+            if not live and time.monotonic() - last > _PLAIN_SECONDS:
+                last = time.monotonic()
+                note(f"{step} {done:,}/{total:,}")
 
         yield update

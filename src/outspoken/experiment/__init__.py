@@ -1,1 +1,19 @@
-"""Experiments: a grid of tasks, methods, models and settings, asked, measured and put into a report."""
+"""Experiments: a grid of tasks, methods, models and settings, run in one folder, measured, and reported.
+
+`spec` reads an experiment, `grid` expands it into cells, `runner` runs them, `analysis` measures the responses,
+`results` are the types of `results.json`, and `report` shows them. Imports `tasks`, `report`, `measure`, `batch`
+and the rooms below. A new experiment is a TOML file in `library`; a new part of the report a module `report_*`
+here.
+"""
+
+from __future__ import annotations
+
+from outspoken._imports import attach
+
+_HOMES = {
+    "api": ("arun", "run"),
+    "results": ("ExperimentResults",),
+    "spec": ("Arm", "ExperimentSpec", "load", "names"),
+}
+
+__getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""What came of a cell, and what it cost: read from the ledger by letting its method walk through it once more."""
+"""The responses and the cost of a cell, read from the ledger by running its method on the stored replies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outspoken.batch.sources import PromptRow, read
-from outspoken.chat import ChatReply, ChatRequest, Usage
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply, Usage
 from outspoken.engine import Call, ModelCaller, PromptRunner, RateLimiter, RunMetrics
 from outspoken.errors import StoppedError
 from outspoken.experiment.grid import GridCell
@@ -21,7 +22,7 @@ __all__ = ["CellCost", "CellResult", "limit_tokens", "read_cell"]
 
 @dataclass(frozen=True, slots=True)
 class CellCost:
-    """What some requests took together; `seconds` is the sum of how long each was waited for."""
+    """The cost of some requests; `seconds` is the sum of their durations."""
 
     requests: int = 0
     usage: Usage = Usage()
@@ -33,97 +34,101 @@ class CellCost:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """What came of a cell: its prompts with their responses, and by a prompt's id what each call for it took."""
+    """A cell, its prompts with their responses, and the cost of each call by the id of the prompt."""
 
     cell: GridCell
     prompts: tuple[PromptGroup, ...]
     calls: Mapping[str, tuple[CellCost, ...]]
 
     def completion_tokens(self, prompt_id: str) -> int:
-        return sum(spent.usage.completion_tokens for spent in self.calls[prompt_id])
+        """The completion tokens of all calls for a prompt."""
+        return sum(call.usage.completion_tokens for call in self.calls[prompt_id])
 
     def group(self, axis: str) -> Group:
-        """For measuring: called by its arm, and by its place on the axis, as methods may be the same."""
-        at = "" if self.cell.value is None else f" at {axis} {self.cell.value}"
+        """The responses as a group, named by the arm and its value of the axis, because arms may share a
+        method."""
+        value = "" if self.cell.value is None else f" at {axis} {self.cell.value}"
         settings = self.cell.settings(axis)
-        return Group(self.cell.arm.name + at, self.cell.model.name, self.prompts, settings)
+        return Group(self.cell.arm.name + value, self.cell.model.name, self.prompts, settings)
 
     def cost(self) -> Cost:
-        """With the price of the model, where it is known."""
-        total = sum((spent for calls in self.calls.values() for spent in calls), CellCost())
+        """The cost of all calls."""
+        total = sum((call for calls in self.calls.values() for call in calls), CellCost())
         price = self.cell.plan().price
         usd = None if price is None else price.cost(total.usage)
         return Cost(total.requests, total.usage.total_tokens, total.seconds, usd)
 
 
-class _Walker(ModelCaller):
-    """A caller that only looks into the ledger, and remembers the requests of each call."""
+class _LedgerCaller(ModelCaller):
+    """Answers requests from the ledger only, and records the requests of each call."""
 
     def __init__(self, cell: GridCell, ledger: Ledger) -> None:
-        super().__init__(cell.model, RateLimiter(1), RunMetrics())
-        self.found = ledger
-        self.calls: dict[Draw, Call] = {}
+        super().__init__(cell.model, RateLimiter(1), RunMetrics(), ledger=ledger)
+        self._replies = ledger
+        self._calls: dict[Draw, Call] = {}
 
     def call(self, draw: Draw) -> Call:
-        self.calls[draw] = super().call(draw)
-        return self.calls[draw]
+        self._calls[draw] = super().call(draw)
+        return self._calls[draw]
 
-    async def answer(self, request: ChatRequest, entry: LedgerEntry) -> ChatReply:
-        if (reply := self.found.get(entry.key)) is None:
+    async def answer(self, request: ChatRequest, entry: LedgerEntry | None) -> ChatReply:
+        if entry is None or (reply := self._replies.get(entry.key)) is None:
             raise StoppedError("the ledger has no reply to this request")
         return reply
 
-    def spent(self, occurrence: int) -> tuple[CellCost, ...]:
-        """What each call for a prompt took, in their order."""
-        made = sorted((draw, call) for draw, call in self.calls.items() if draw[0] == occurrence)
-        return tuple(sum((self._one(key) for key in call.keys), CellCost()) for _, call in made)
+    def costs(self, occurrence: int) -> tuple[CellCost, ...]:
+        """The cost of each call for a prompt, in their order."""
+        calls = sorted((draw, call) for draw, call in self._calls.items() if draw[0] == occurrence)
+        return tuple(
+            sum((self._cost(call.key(number)) for number in range(call.requests)), CellCost()) for _, call in calls
+        )
 
-    def _one(self, key: str) -> CellCost:
-        for row in self.found.rows("SELECT reply, seconds FROM reply WHERE key = ?", key):
+    def _cost(self, key: str) -> CellCost:
+        for row in self._replies.rows("SELECT reply, seconds FROM reply WHERE key = ?", key):
             return CellCost(1, reply_of(row["reply"]).usage, row["seconds"])
         return CellCost()
 
 
 async def read_cell(cell: GridCell, source: Path, ledger: Ledger, wanted: int | None = None) -> CellResult:
-    """The responses to the prompts in `source`, as a run of the cell's plan writes them, with what they took.
+    """The responses to the prompts in `source`, as a run of the cell's plan writes them, and their cost.
 
-    A run's file of responses does not tell of replies that gave none; the ledger does. Nothing is asked.
+    The file of responses does not contain replies without responses, but the ledger does. Nothing is sent.
     """
     plan = cell.plan(wanted)
     prompts, calls = [], {}
     for row in read(source):
         if not isinstance(row, PromptRow):
             continue
-        caller = _Walker(cell, ledger)
+        caller = _LedgerCaller(cell, ledger)
         caller.identity = await cell.model.identity()
-        asker = PromptRunner(caller, plan.settings, plan.template, plan.run.goal)
-        answer = await asker.answer(row)
-        responses = responses_of(answer, plan)
+        runner = PromptRunner(caller, plan.settings, plan.template, plan.run.goal)
+        responses = responses_of(await runner.answer(row), plan)
         if cell.arm.weights == "uniform":
             responses = tuple(replace(response, probability=None, stated=None) for response in responses)
-        calls[row.id] = caller.spent(row.occurrence)
+        calls[row.id] = caller.costs(row.occurrence)
         missing = max(0, (wanted or cell.wanted) - len(responses))
         prompts.append(PromptGroup(row.id, row.messages[0].content, responses, failures=missing))
     return CellResult(cell, tuple(prompts), calls)
 
 
-def limit_tokens(came: CellResult, tokens: Mapping[str, int]) -> CellResult:
-    """Only what fits the completion tokens that each prompt may use: its responses in the order of their calls.
+def limit_tokens(result: CellResult, tokens: Mapping[str, int]) -> CellResult:
+    """The result without the responses that exceed the completion `tokens` of their prompt, in the order of the
+    calls.
 
-    The tokens of a call are shared alike among its responses; a call that is begun is paid for.
+    The responses of a call share its tokens equally. A call of which only some responses remain is paid in full.
     """
     prompts, calls = [], {}
-    for asked in came.prompts:
-        used, kept, begun = 0.0, [], 0
-        for number, spent in enumerate(came.calls[asked.prompt_id]):
-            if used >= tokens[asked.prompt_id]:
+    for prompt in result.prompts:
+        budget, used, started = tokens[prompt.prompt_id], 0.0, 0
+        kept = []
+        for number, call in enumerate(result.calls[prompt.prompt_id]):
+            if used >= budget:
                 break
-            begun += 1
-            of_call = [response for response in asked.responses if response.call == number]
-            share = spent.usage.completion_tokens / max(1, len(of_call))
-            room = int((tokens[asked.prompt_id] - used) / share) if share else len(of_call)
-            kept += of_call[:room]
-            used += spent.usage.completion_tokens
-        prompts.append(replace(asked, responses=tuple(kept), failures=0))
-        calls[asked.prompt_id] = came.calls[asked.prompt_id][:begun]
-    return replace(came, prompts=tuple(prompts), calls=calls)
+            started += 1
+            responses = [response for response in prompt.responses if response.call == number]
+            share = call.usage.completion_tokens / max(1, len(responses))
+            kept += responses[: int((budget - used) / share)] if share else responses
+            used += call.usage.completion_tokens
+        prompts.append(replace(prompt, responses=tuple(kept), failures=0))
+        calls[prompt.prompt_id] = result.calls[prompt.prompt_id][:started]
+    return replace(result, prompts=tuple(prompts), calls=calls)

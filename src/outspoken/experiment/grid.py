@@ -1,65 +1,75 @@
-"""An experiment as the cells of its grid: one task, asked in one way, of one model."""
+"""The grid of an experiment: one cell for each task, model, arm and value of the axis."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from outspoken import models, tasks, templates
 from outspoken.batch.plan import RunPlan
+from outspoken.batch.settings import RunOptions
 from outspoken.chat import ChatRequest, Message
 from outspoken.errors import ProviderError, UsageError
-from outspoken.experiment.spec import AXES, Arm, ExperimentSpec
+from outspoken.experiment.spec import Arm, ExperimentSpec, varies
+from outspoken.methods.table import METHODS
 from outspoken.models.base import Model
 from outspoken.tasks import Task
 
 __all__ = ["Grid", "GridCell", "tasks_of"]
 
-_ONE_A_CALL = ("direct", "direct-cot")
-# Settings that say nothing of how a cell was asked, or stand in the results under another name.
-_UNTOLD = ("method", "extra", "stop", "retries", "on_short")
+# Settings that do not describe how a cell was asked, or that the results hold under another name.
+_NOT_DISPLAYED = ("method", "extra", "stop", "retries", "on_short")
 
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """One task, asked by one arm, of one model, at one value of the axis (None where that means nothing to it).
+    """One task, asked by one arm of one model, at one `value` of the axis (None if the axis does not apply).
 
-    `wanted` is the number of responses for a prompt; `options` are those of a run, which gets them.
+    `wanted` is the number of responses per prompt, `options` are those of the run of the cell.
     """
 
     id: str
     task: Task
     arm: Arm
     model: Model
-    value: Any
+    value: object
     wanted: int
-    options: Mapping[str, Any]
+    options: RunOptions
+
+    @property
+    def name(self) -> str:
+        """The task, the arm and the model, for messages."""
+        return f"{self.task.name}, {self.arm.name}, {self.model.name}"
 
     def plan(self, wanted: int | None = None) -> RunPlan:
-        """What a run asks; `wanted` for another number of responses. Raises `UsageError` for what cannot be."""
-        options = dict(self.options)
+        """The plan of the cell's run, with another number of `wanted` responses if given.
+
+        Raises `UsageError` for invalid settings.
+        """
+        options = self.options.copy()
         if wanted is not None:
             options["n"] = wanted
         return RunPlan.make(self.model, None, options)
 
-    def settings(self, axis: str) -> dict[str, Any]:
-        """How it was asked, for the results; the `axis` is always among them."""
+    def settings(self, axis: str) -> dict[str, object]:
+        """The settings of the cell, for the results; the value of the `axis` is always among them."""
         plan = self.plan()
-        names = [name for name in type(plan.settings).__dataclass_fields__ if name not in _UNTOLD]
-        told = {name: getattr(plan.settings, name) for name in names}
-        if self.arm.method != "vs-multi":
-            del told["turns"]
-        told = {"n": self.wanted} | {name: value for name, value in told.items() if value is not None}
-        told |= plan.settings.extra
+        settings: dict[str, object] = {"n": self.wanted}
+        for name in type(plan.settings).__dataclass_fields__:
+            value = getattr(plan.settings, name)
+            used = name != "turns" or METHODS[self.arm.method].turns
+            if name not in _NOT_DISPLAYED and value is not None and used:
+                settings[name] = value
+        settings |= plan.settings.extra
         if self.arm.weights != "stated":
-            told["weights"] = self.arm.weights
+            settings["weights"] = self.arm.weights
         if self.arm.token_match:
-            told["token_match"] = self.arm.token_match
-        return told | ({axis: self.value} if axis else {})
+            settings["token_match"] = self.arm.token_match
+        return settings | ({axis: self.value} if axis else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,46 +82,49 @@ class Grid:
 
     @classmethod
     def make(cls, spec: ExperimentSpec, *, concurrency: int | None = None) -> Grid:
-        """Raises `UsageError` for a task, a template, a model or a setting that cannot be; nothing is sent."""
+        """The grid of a spec, with at most `concurrency` requests at once.
+
+        Raises `UsageError` for an invalid task, template, model or setting; nothing is sent.
+        """
         names = spec.models or (models.default_name(),)
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise UsageError(f"the model {min(twice)} is named twice")
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise UsageError(f"the model {min(repeated)} is named twice")
         if spec.axis == "capability" and len(names) < 2:
-            raise UsageError(f"{spec.name} compares models: name two or more, each with --model")
+            raise UsageError(f"{spec.name} compares models: name two or more with --models")
         spec = replace(spec, models=tuple(names))
-        asked = tasks_of(spec)
-        resolved = [models.get_model(name) for name in names]
-        cells = tuple(_cells(spec, asked, resolved, concurrency))
+        loaded = tasks_of(spec)
+        cells = tuple(_cells(spec, loaded, [models.get_model(name) for name in names], concurrency))
         for cell in cells:
             _check(cell)
-        return cls(spec, asked, cells)
+        return cls(spec, loaded, cells)
 
     def matched(self, cell: GridCell) -> GridCell:
-        """The cell whose tokens this one is to use up: of the same task, model and value of the axis."""
-        there = [
+        """The cell whose tokens this one must use: of the same task and model, and value of the axis if
+        possible."""
+        candidates = [
             other
             for other in self.cells
             if other.arm.name == cell.arm.token_match and other.task is cell.task and other.model is cell.model
         ]
-        return next((other for other in there if other.value == cell.value), there[0])
+        return next((other for other in candidates if other.value == cell.value), candidates[0])
 
-    def asked(self) -> dict[str, Any]:
-        """All that the replies depend on, for the comparison with an earlier run in the same folder."""
-        plain = self.spec.to_dict()
-        named = ("arms", "models", "n", "k", "prompts", "settings", "axis", "values", "seed")
+    def content(self) -> dict[str, object]:
+        """Everything on which the responses depend, in JSON values, to recognise an earlier run in a folder."""
+        spec = self.spec.to_dict()
+        names = ("arms", "models", "n", "k", "prompts", "settings", "axis", "values", "seed")
         used = {str(cell.plan().settings.template) for cell in self.cells}
-        told = {
+        content = {
             "tasks": {task.name: _digest(task) for task in self.tasks},
-            **{name: plain[name] for name in named},
+            **{name: spec[name] for name in names},
             "templates": {name: templates.load(name).hash for name in sorted(used)},
         }
-        # As it is read again.
-        return dict(json.loads(json.dumps(told, ensure_ascii=False)))
+        return dict(json.loads(json.dumps(content, ensure_ascii=False)))
 
     async def probe(self) -> None:
-        """Ask each model that gets settings by its provider's own names one small thing with them.
+        """Send one short request to each model that receives settings by its provider's own names.
 
-        Such a server says only when it is asked that it does not take `min_p`. Raises `UsageError` then.
+        A server only says when it is asked that it does not accept a setting such as `min_p`. Raises `UsageError`
+        then.
         """
         for cell in {cell.model.name: cell for cell in self.cells if cell.options.get("extra")}.values():
             sampling = replace(cell.plan().settings.sampling, max_tokens=1, seed=None, stop=())
@@ -119,23 +132,23 @@ class Grid:
                 await cell.model.complete(ChatRequest((Message("user", "Hi"),), sampling))
             except ProviderError as error:
                 if error.status in (400, 422):
-                    given = ", ".join(cell.options["extra"])
+                    settings = ", ".join(cell.options["extra"])
                     raise UsageError(
-                        f"{cell.model.name} refused the setting {given} ({error}): leave it out, or name a model "
-                        "that takes it with --model"
+                        f"{cell.model.name} refused the setting {settings} ({error}): leave it out, or name a "
+                        "model that accepts it with --models"
                     ) from error
                 raise
 
 
 def tasks_of(spec: ExperimentSpec) -> tuple[Task, ...]:
-    """The tasks with their prompts and references, cut to the number of prompts that is wanted."""
+    """The tasks with their prompts and references, cut to the number of prompts in the spec."""
     loaded = [tasks.load(name) for name in spec.tasks]
     names = [task.name for task in loaded]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"two tasks are called {min(twice)!r}: give each file a name of its own")
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"two tasks are called {min(repeated)!r}: give their files different names")
     if spec.data:
         if len(loaded) > 1 and all(task.prompts for task in loaded):
-            raise UsageError("every task has prompts of its own: name the one that --data is for with --task")
+            raise UsageError("every task has its own prompts: name the one that --data is for with --tasks")
         loaded = [
             task.with_prompts(spec.data) if len(loaded) == 1 or not task.prompts else task for task in loaded
         ]
@@ -148,22 +161,22 @@ def tasks_of(spec: ExperimentSpec) -> tuple[Task, ...]:
             raise UsageError(f"{task.name} takes its prompts from a file: name it with --data FILE")
         if task.answers == "listed" and not (task.expected or any(prompt.expected for prompt in task.prompts)):
             raise UsageError(
-                f"the answers of {task.name} are to be listed, and none are: write known = [...], give its "
-                "prompts answers, or name counts with --reference FILE"
+                f"{task.name} has no list of its answers: write known = [...], give its prompts answers, or name "
+                "counts with --reference FILE"
             )
     return tuple(replace(task, prompts=task.prompts[: spec.prompts]) for task in loaded)
 
 
 def _cells(
-    spec: ExperimentSpec, asked: tuple[Task, ...], resolved: list[Model], concurrency: int | None
+    spec: ExperimentSpec, loaded: tuple[Task, ...], resolved: list[Model], concurrency: int | None
 ) -> Iterator[GridCell]:
     number = 0
-    for task in asked:
+    for task in loaded:
         for name, model in zip(spec.models, resolved, strict=True):
-            alone = spec.capability.get(name) if spec.axis == "capability" else None
+            capability = spec.capability.get(name) if spec.axis == "capability" else None
             for arm in spec.arms:
-                varied = arm.method in AXES.get(spec.axis, ())
-                for value in spec.values if varied else (alone,):
+                varied = varies(spec.axis, arm.method)
+                for value in spec.values if varied else (capability,):
                     number += 1
                     parts = [f"{number:02}", task.name, arm.name, *([f"{spec.axis}-{value}"] if varied else [])]
                     wanted = spec.n or task.n
@@ -173,8 +186,9 @@ def _cells(
                     yield GridCell(_slug(".".join(parts)), task, arm, model, value, wanted, options)
 
 
-def _options(spec: ExperimentSpec, task: Task, arm: Arm, value: Any, wanted: int) -> dict[str, Any]:
-    """The settings of the run of one cell; the calls and turns of a method are those of the paper's table 1."""
+def _options(spec: ExperimentSpec, task: Task, arm: Arm, value: object, wanted: int) -> RunOptions:
+    """The options of the run of one cell. The calls and turns of a method are those of table 1 of the paper."""
+    method = METHODS[arm.method]
     options: dict[str, Any] = {"words": task.words, **spec.settings, **arm.settings, "method": arm.method}
     k = options.pop("k", spec.k or task.k)
     if value is not None:
@@ -188,37 +202,38 @@ def _options(spec: ExperimentSpec, task: Task, arm: Arm, value: Any, wanted: int
         del options["tau"]  # no threshold
     if spec.seed is not None:
         options["seed"] = spec.seed
-    if arm.method == "multi-turn":
-        # One conversation of so many turns: a goal of n would have it begin another one where answers repeat.
-        return options | {"k": wanted}
-    options |= {"n": wanted, "k": 1 if arm.method in _ONE_A_CALL else k}
-    if arm.method == "vs-multi":
+    if method.conversation and method.candidates_per_request == "one":
+        # One conversation with a turn for each response: with a goal of n, repeated answers would begin another
+        # one.
+        return cast(RunOptions, options | {"k": wanted})
+    options |= {"n": wanted, "k": 1 if method.independent else k}
+    if method.turns:
         options["turns"] = -(-wanted // k)
-    return options
+    return cast(RunOptions, options)
 
 
 def _check(cell: GridCell) -> None:
     settings = cell.plan().settings
-    can = cell.model.capabilities
-    if settings.seed is not None and not can.seed:
+    capabilities = cell.model.capabilities
+    if settings.seed is not None and not capabilities.seed:
         raise UsageError(f"{cell.model.name} takes no seed: leave the seed out, or name another model")
-    if settings.extra and not can.extra:
+    if settings.extra and not capabilities.extra:
         names = ", ".join(settings.extra)
         raise UsageError(
             f"{cell.model.name} does not take the setting {names}: leave it out, or name another model"
         )
     if cell.arm.weights == "uniform" and cell.wanted % settings.k:
         raise UsageError(
-            f"n ({cell.wanted}) must be a multiple of k ({settings.k}) for the arm {cell.arm.name}: else the last "
-            "call's surplus would be cut by numbers that mean nothing"
+            f"n ({cell.wanted}) must be a multiple of k ({settings.k}) for the arm {cell.arm.name}: otherwise "
+            "numbers without a meaning would decide which responses of the last call count"
         )
 
 
 def _digest(task: Task) -> str:
-    asked = json.dumps([[prompt.id, prompt.prompt] for prompt in task.prompts], ensure_ascii=False)
-    return f"{len(task.prompts)} prompts, {hashlib.sha256(asked.encode()).hexdigest()[:16]}"
+    prompts = json.dumps([[prompt.id, prompt.prompt] for prompt in task.prompts], ensure_ascii=False)
+    return f"{len(task.prompts)} prompts, {hashlib.sha256(prompts.encode()).hexdigest()[:16]}"
 
 
 def _slug(text: str) -> str:
-    """As the name of a file."""
+    """The text as the name of a file."""
     return re.sub(r"[^\w.-]+", "-", text)[:80]

@@ -1,37 +1,39 @@
-"""A results document, looked at: which arms there are, a figure as it is shown, one arm against another."""
+"""Lookups in the results of an experiment: its arms, a figure as it is displayed, one arm against another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.measure.statistics import FEW
+from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResults, ExperimentResults
+from outspoken.measure.statistics import FEW, Estimate
+from outspoken.report import format as numbers
 
 __all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "displayed"]
 
 LEVEL = 0.05
 
-_FORMAT = 1
-_NEEDED = ("name", "title", "primary", "baseline", "measures", "groups")
-
 
 @dataclass(frozen=True, slots=True)
 class DisplayedFigure:
-    """A figure in the unit it is shown in (times its measure's scale), with its interval where it has one."""
+    """A figure in the unit in which it is displayed (times its measure's scale), with its interval if it has
+    one."""
 
     value: float
     low: float | None
     high: float | None
     note: str = ""
 
+    def interval(self, like: float | None = None) -> str:
+        """The interval as text, with the decimals of the figure, or of the number `like`; "" without one."""
+        return numbers.interval(self.low, self.high, like=self.value if like is None else like)
+
 
 @dataclass(frozen=True, slots=True)
 class DisplayedDifference:
-    """What one group's figure is above another's, in the unit it is shown in, and how sure that is.
+    """The difference of two groups in the unit in which it is displayed, with its interval and its test.
 
-    `size` is the larger of the two figures: a difference is written with as many decimals as they are.
+    `size` is the larger of the two figures; the difference has as many decimals.
     """
 
     difference: float
@@ -47,20 +49,30 @@ class DisplayedDifference:
     unit: str
 
     @property
-    def behind(self) -> str:
-        """What stands behind it: `40 prompts`."""
+    def text(self) -> str:
+        """The difference with its sign."""
+        return numbers.signed(self.difference, like=self.size)
+
+    @property
+    def interval(self) -> str:
+        """The interval as text, "" without one."""
+        return numbers.interval(self.low, self.high, like=self.size)
+
+    @property
+    def sample(self) -> str:
+        """The units behind the difference: `40 prompts`."""
         return f"{self.units:,} {self.unit}{'s' * (self.units != 1)}"
 
     @property
-    def shown(self) -> bool:
-        """Whether the data show a difference: nothing in `doubt`."""
+    def significant(self) -> bool:
+        """Whether the difference is significant: there is no `doubt`."""
         return not self.doubt
 
     @property
     def doubt(self) -> str:
-        """Why a difference counts as not shown; empty where it is shown."""
+        """Why the difference does not count as significant; "" if it does."""
         if self.units < FEW:
-            return f"{self.behind} cannot show a difference, it takes {FEW}"
+            return f"{self.sample} cannot show a difference: at least {FEW} are needed"
         if self.low is None or self.high is None:
             return "there is no interval"
         if self.low <= 0 <= self.high:
@@ -68,153 +80,138 @@ class DisplayedDifference:
         if self.p_holm is None and self.unit != "call":
             return "there is no test of it"
         if self.p_holm is not None and self.p_holm > LEVEL:
-            return "after correcting for the number of comparisons chance is not ruled out"
+            return "after correction for the number of comparisons, chance is not ruled out"
         return ""
 
 
-def displayed(estimate: Mapping[str, Any] | None, scale: float = 1) -> DisplayedFigure | None:
-    """An estimate of the results times its scale, None where it has no value."""
-    if not estimate or estimate.get("value") is None:
+def displayed(estimate: Estimate | None, scale: float = 1) -> DisplayedFigure | None:
+    """An estimate times its scale; None without one."""
+    if estimate is None:
         return None
-    low, high = estimate.get("low"), estimate.get("high")
-    return DisplayedFigure(
-        estimate["value"] * scale,
-        None if low is None else low * scale,
-        None if high is None else high * scale,
-        estimate.get("note") or "",
-    )
+    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
+    return DisplayedFigure(estimate.value * scale, low, high, estimate.note)
 
 
 class ResultsView:
-    """Lookups in a results document. Raises `UsageError` where it is something else."""
+    """Lookups in `results`. Raises `UsageError` if they name a measure that they do not describe."""
 
-    def __init__(self, results: Mapping[str, Any]) -> None:
-        if results.get("format") != _FORMAT:
-            raise UsageError(
-                f"this is not a results document of format {_FORMAT}: run the experiment again with this version"
-            )
-        if missing := [key for key in _NEEDED if key not in results]:
-            raise UsageError(f"the results lack {', '.join(missing)}: run the experiment again")
+    def __init__(self, results: ExperimentResults) -> None:
         self.results = results
-        self.groups: list[Mapping[str, Any]] = list(results["groups"])
-        self.by_id = {group["id"]: group for group in self.groups}
-        self.measures = {measure["name"]: measure for measure in results["measures"]}
-        self.primary: str = results["primary"]
-        self.quality: str | None = results.get("quality")
-        self.baseline: str = results["baseline"]
-        self.axis: str | None = results.get("axis")
-        if not any(self.at(group) is not None for group in self.groups):
+        self.groups = results.groups
+        self.by_id = {group.id: group for group in results.groups}
+        self.measures = {measure.name: measure for measure in results.measures}
+        self.primary = results.primary
+        self.quality = results.quality
+        self.baseline = results.baseline
+        self.axis = results.axis
+        if not any(self.axis_value(group) is not None for group in self.groups):
             self.axis = None
         if unknown := [name for name in (self.primary, self.quality) if name and name not in self.measures]:
             raise UsageError(f"the results do not describe the measure {unknown[0]}: run the experiment again")
-        arms = dict.fromkeys(group["arm"] for group in self.groups)
+        arms = dict.fromkeys(group.arm for group in self.groups)
         self.arms = sorted(arms, key=lambda arm: arm != self.baseline)
-        self.panels = list(dict.fromkeys((group["task"], self._model(group)) for group in self.groups))
-        self._comparisons = {
-            (entry["measure"], entry["a"], entry["b"]): entry
-            for entry in results.get("comparisons", ())
-            if entry["difference"] is not None
-        }
+        self.panels = list(dict.fromkeys((group.task, self._model(group)) for group in self.groups))
+        self._comparisons = {(entry.measure, entry.a, entry.b): entry for entry in results.comparisons}
 
-    def _model(self, group: Mapping[str, Any]) -> str:
-        """The group's model; empty where every model has but one group, so that they are to be seen together."""
-        models = [other["model"] for other in self.groups if other["task"] == group["task"]]
-        return "" if len(models) > 1 and len(set(models)) == len(models) else group["model"]
+    def _model(self, group: ArmResults) -> str:
+        """The group's model; "" if every model has only one group, so that the models share a panel."""
+        models = [other.model for other in self.groups if other.task == group.task]
+        return "" if len(models) > 1 and len(set(models)) == len(models) else group.model
 
-    def panels_along(self) -> list[tuple[str, str]]:
-        """Those of charts over the axis: a whole task, where it is the model that the setting varies with."""
-        values: dict[str, set[Any]] = {}
+    def axis_panels(self) -> list[tuple[str, str]]:
+        """The panels of charts over the axis: one for each task, if the axis varies between models only."""
+        values: dict[str, set[object]] = {}
         for group in self.groups:
-            values.setdefault(group["model"], set()).add(self.at(group))
+            values.setdefault(group.model, set()).add(self.axis_value(group))
         together = len(values) > 1 and all(len(own) == 1 for own in values.values())
         return list(dict.fromkeys((task, "" if together else model) for task, model in self.panels))
 
-    def panel(self, task: str, model: str) -> list[Mapping[str, Any]]:
-        """The groups of one task and model (of all models, where it is empty), the baseline's first."""
-        groups = [group for group in self.groups if group["task"] == task and model in ("", group["model"])]
-        return sorted(groups, key=lambda group: self.arms.index(group["arm"]))
+    def panel(self, task: str, model: str) -> list[ArmResults]:
+        """The groups of one task and model ("": all models), those of the baseline first."""
+        groups = [group for group in self.groups if group.task == task and model in ("", group.model)]
+        return sorted(groups, key=lambda group: self.arms.index(group.arm))
 
-    def label(self, group: Mapping[str, Any]) -> str:
-        """The arm, with its model and its place on the axis where it takes them to tell it apart."""
-        of = "" if self._model(group) or group["model"] in ("", group["arm"]) else f" of {group['model']}"
-        at = self.at(group)
-        return f"{group['arm']}{of}" + ("" if at is None else f" at {self.axis} = {at}")
+    def label(self, group: ArmResults) -> str:
+        """The arm, with its model and its value of the axis if these distinguish it."""
+        model = "" if self._model(group) or group.model in ("", group.arm) else f" of {group.model}"
+        value = self.axis_value(group)
+        return f"{group.arm}{model}" + ("" if value is None else f" at {self.axis} = {value}")
 
-    def at(self, group: Mapping[str, Any]) -> Any:
-        """The value of the setting that varies, None where nothing does or the group does not have it."""
-        return group["settings"].get(self.axis) if self.axis else None
+    def axis_value(self, group: ArmResults) -> object:
+        """The value of the setting that varies, None without one."""
+        return group.settings.get(self.axis) if self.axis else None
 
-    def figure(self, group: Mapping[str, Any], name: str | None) -> DisplayedFigure | None:
-        """None where the figure does not exist for this group."""
-        return displayed(group["measures"].get(name), self.measures[name]["scale"]) if name else None
+    def figure(self, group: ArmResults, name: str | None) -> DisplayedFigure | None:
+        """A group's figure by the name of the measure, None if it does not exist."""
+        return displayed(group.measures.get(name), self.measures[name].scale) if name else None
 
-    def calibrations(self) -> dict[tuple[str, str, Any, str], list[Mapping[str, Any]]]:
-        """How stated probabilities compare, by task, model, place on the axis and what they are held against.
-
-        Empty where none were stated. What stands under one key has an arm at most once.
-        """
-        found: dict[tuple[str, str, Any, str], list[Mapping[str, Any]]] = {}
-        for entry in self.results.get("calibration") or ():
-            group = self.by_id[entry["group"]]
-            found.setdefault((group["task"], group["model"], self.at(group), entry["against"]), []).append(entry)
-        return found
+    def calibrations(self) -> dict[tuple[str, str, object, str], list[ArmCalibration]]:
+        """The calibrations by task, model, value of the axis and source; each list has an arm at most once."""
+        calibrations: dict[tuple[str, str, object, str], list[ArmCalibration]] = {}
+        for entry in self.results.calibration:
+            group = self.by_id[entry.group]
+            key = (group.task, group.model, self.axis_value(group), entry.against)
+            calibrations.setdefault(key, []).append(entry)
+        return calibrations
 
     def title(self, name: str) -> str:
-        """The measure's title as it stands within a sentence."""
-        title: str = self.measures[name]["title"]
+        """The measure's title within a sentence."""
+        title = self.measures[name].title
         return title[0].lower() + title[1:] if title[1:2].islower() else title
 
     def sign(self, name: str) -> int:
-        """1 where more of the measure is better (or neither is), -1 where less is."""
-        return -1 if self.measures[name]["better"] == "lower" else 1
+        """-1 if less of the measure is better, else 1."""
+        return -1 if self.measures[name].better == "lower" else 1
 
-    def baseline_of(self, group: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """What the group is compared with, None where it is itself what others are compared with.
+    def baseline_of(self, group: ArmResults) -> ArmResults | None:
+        """The group that this one is compared with; None for the groups that others are compared with.
 
-        The baseline of the same task, of the same model and at the same place of the axis as far as there is one;
-        where all groups are of that one arm, the first of them.
+        It is the baseline of the same task, if possible of the same model and value of the axis. If all groups are
+        of the baseline arm, it is the first of them.
         """
-        here = [other for other in self.groups if other["task"] == group["task"]]
-        bases = [other for other in here if other["arm"] == self.baseline]
-        if len(bases) == len(here):
-            return None if group is here[0] else here[0]
-        if group["arm"] == self.baseline or not bases:
+        same_task = [other for other in self.groups if other.task == group.task]
+        bases = [other for other in same_task if other.arm == self.baseline]
+        if len(bases) == len(same_task):
+            return None if group is same_task[0] else same_task[0]
+        if group.arm == self.baseline or not bases:
             return None
-        return max(bases, key=lambda base: (base["model"] == group["model"], self.at(base) == self.at(group)))
+        value = self.axis_value(group)
+        return max(bases, key=lambda base: (base.model == group.model, self.axis_value(base) == value))
 
-    def against(
-        self, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None, name: str | None
-    ) -> DisplayedDifference | None:
-        """The comparison of a with b (a minus b), in whichever order it was recorded; None where it was not."""
+    def against(self, a: ArmResults | None, b: ArmResults | None, name: str | None) -> DisplayedDifference | None:
+        """The comparison of a with b (a minus b), in whichever order it is recorded; None if there is none."""
         if a is None or b is None or name is None:
             return None
-        if entry := self._comparisons.get((name, a["id"], b["id"])):
-            return self.read(entry)
-        if entry := self._comparisons.get((name, b["id"], a["id"])):
-            turned = self.read(entry)
+        if entry := self._comparisons.get((name, a.id, b.id)):
+            return self.difference(entry)
+        if entry := self._comparisons.get((name, b.id, a.id)):
+            reverse = self.difference(entry)
             return replace(
-                turned,
-                difference=-turned.difference,
-                low=None if turned.high is None else -turned.high,
-                high=None if turned.low is None else -turned.low,
-                effect=None if turned.effect is None else -turned.effect,
+                reverse,
+                difference=-reverse.difference,
+                low=None if reverse.high is None else -reverse.high,
+                high=None if reverse.low is None else -reverse.low,
+                effect=None if reverse.effect is None else -reverse.effect,
             )
         return None
 
-    def read(self, entry: Mapping[str, Any]) -> DisplayedDifference:
-        scale = self.measures[entry["measure"]]["scale"]
-        low, high = entry["low"], entry["high"]
-        figures = [self.figure(self.by_id[entry[side]], entry["measure"]) for side in ("a", "b")]
+    def difference(self, entry: ArmComparison) -> DisplayedDifference:
+        """A comparison in the unit in which it is displayed."""
+        scale = self.measures[entry.measure].scale
+        low, high = (None if end is None else end * scale for end in (entry.low, entry.high))
+        groups = self.by_id[entry.a], self.by_id[entry.b]
+        figures = [figure for group in groups if (figure := self.figure(group, entry.measure))]
+        estimate = groups[0].measures.get(entry.measure)
         return DisplayedDifference(
-            entry["difference"] * scale,
-            None if low is None else low * scale,
-            None if high is None else high * scale,
-            entry["p"],
-            entry["p_holm"],
-            entry["effect"],
-            entry["units"],
-            entry["needed"],
-            entry.get("note") or "",
-            max((abs(figure.value) for figure in figures if figure), default=0.0),
-            (self.by_id[entry["a"]]["measures"].get(entry["measure"]) or {}).get("unit", "prompt"),
+            entry.difference * scale,
+            low,
+            high,
+            entry.p,
+            entry.p_holm,
+            entry.effect,
+            entry.units,
+            entry.needed,
+            entry.note,
+            max((abs(figure.value) for figure in figures), default=0.0),
+            estimate.unit if estimate else "prompt",
         )

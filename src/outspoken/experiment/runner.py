@@ -1,239 +1,227 @@
-"""The run of a grid: one cell after the other into one folder with one ledger, so that it can go on for free."""
+"""Running a grid: one cell after the other, into one folder with one ledger."""
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from outspoken.batch.estimate import estimate
-from outspoken.batch.file import BatchJob, FileRun
-from outspoken.errors import LedgerError, OutputError, OutspokenError, UsageError
+from outspoken.batch.file import BatchJob, FileRun, FileRunSummary
+from outspoken.errors import LedgerError, OutputError, OutspokenError
 from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
+from outspoken.experiment.folder import LEDGER, ExperimentFolder
 from outspoken.experiment.grid import Grid, GridCell
-from outspoken.io.atomic import write_file as write_whole
+from outspoken.io.atomic import write_bytes
 from outspoken.ledger import Ledger
+from outspoken.tasks import Task
 
-__all__ = ["GridRun", "claim_folder", "estimate_grid"]
+__all__ = ["GridEstimate", "GridRun", "estimate_grid"]
 
-LEDGER = "ledger.sqlite"
-_SPEC = "spec.json"
-# Rounds in which an arm is brought to another's tokens, and how far beyond the guess each goes.
+# The number of rounds in which an arm is brought to the tokens of another, and how far each exceeds the estimate.
 _ROUNDS, _MARGIN = 4, 1.15
 
 
 class GridRun:
-    """The execution of a grid in a folder.
+    """The run of a grid in a folder, which it locks until `close`.
 
-    Raises `UsageError` where the folder holds something else: a run that asked otherwise is replaced with
-    `overwrite` alone. `cell` is the one at work and `running` its run, `finished` how many are done. `stop` ends
-    it in good order; what came back is in the ledger, and the same grid in the same folder goes on from there.
+    `finished` cells are done; of these, `finished_before` were done by an earlier run of the same grid, None in a
+    new folder. `cell` is the one under way and `running` its run. `requests` were sent, and replies `from_ledger`
+    were reused. `problems` are sentences about failures. After `stop`, which ends the run in good order, the same
+    grid in the same folder continues: every reply is in the ledger.
+
+    Raises `UsageError` for a folder that holds something else or another experiment (unless `overwrite` is set),
+    and if another process is writing it.
     """
 
     def __init__(self, grid: Grid, folder: Path, *, overwrite: bool = False) -> None:
         self.grid = grid
-        self.folder = folder
-        self.ledger_path = folder / LEDGER
         self.cell: GridCell | None = None
         self.running: FileRun | None = None
         self.finished = 0
-        self.stopped = ""
         self.requests = self.from_ledger = 0
         self.problems: list[str] = []
-        # How many responses a cell with matched tokens was asked for, in the end.
+        self._stopped = ""
+        # The number of responses that a cell with matched tokens was asked for in the last round.
         self._wanted: dict[str, int] = {}
-        self._heard: set[str] = set()
-        self._silent: dict[str, OutspokenError] = {}
-        claim_folder(folder, grid.asked(), overwrite=overwrite)
-        for name, text in _prompt_files(grid).items():
-            (folder / "prompts").mkdir(exist_ok=True)
-            _write(folder / "prompts" / name, text)
-        (folder / "responses").mkdir(exist_ok=True)
+        self._responding: set[str] = set()
+        self._unresponsive: dict[str, OutspokenError] = {}
+        self.folder = ExperimentFolder(folder, grid.content(), overwrite=overwrite)
+        self.finished_before = (
+            sum(self.folder.is_finished(cell.id) for cell in grid.cells) if self.folder.continues else None
+        )
+        try:
+            for task in grid.tasks:
+                write_bytes(self.folder.prompts(task.name), _prompt_lines(task))
+        except BaseException:
+            self.close()
+            raise
 
-    def stop(self, reason: str) -> None:
-        """Ask nothing more; what is under way is waited for and kept."""
-        self.stopped = reason
+    def __enter__(self) -> GridRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write the folder. Calling it twice is harmless."""
+        self.folder.release()
+
+    def stop(self, reason: str) -> bool:
+        """Send nothing more; requests under way are awaited. Returns whether there is something to wait for."""
+        self._stopped = reason
         if self.running is not None:
             self.running.stop(reason)
+        return self.cell is not None
 
     async def run(self, progress: Callable[[str, int, int], None] | None = None) -> tuple[CellResult, ...]:
-        """Ask all cells and say what came of each, in their order; () where it was stopped before the end.
+        """Ask all cells; returns their results in order, () if the run was stopped.
 
-        A cell that fails does not end the run: it stands in `problems`. Raises the first failure where no cell
-        gave anything, and `UsageError` before the grid is asked where a model refuses a setting.
+        A failing cell does not end the run; it is described in `problems`. Raises `UsageError` if a model refuses
+        a setting, and the first failure if no cell has a response.
         """
         await self.grid.probe()
         for cell in sorted(self.grid.cells, key=lambda cell: bool(cell.arm.token_match)):
-            if self.stopped:
+            if self._stopped:
                 return ()
             self.cell = cell
             if cell.arm.token_match:
-                await self._matched(cell)
+                await self._match_tokens(cell)
             else:
                 await self._ask(cell)
-            self.finished += not self.stopped
+            self.finished += not self._stopped
         self.cell = None
-        if self.stopped:
+        if self._stopped:
             return ()
-        came = []
+        results = []
         for done, cell in enumerate(self.grid.cells, 1):
-            came.append(await self._came(cell))
+            results.append(await self._result(cell))
             if progress:
                 progress("reading", done, len(self.grid.cells))
-        if not any(asked.responses for one in came for asked in one.prompts):
-            first = f"; the first of what went wrong: {self.problems[0]}" if self.problems else ""
-            raise next(iter(self._silent.values()), OutspokenError(f"no cell gave any response{first}"))
-        return tuple(came)
+        if not any(prompt.responses for result in results for prompt in result.prompts):
+            first = f"; the first problem: {self.problems[0]}" if self.problems else ""
+            raise next(iter(self._unresponsive.values()), OutspokenError(f"no cell has any response{first}"))
+        return tuple(results)
 
     async def _ask(self, cell: GridCell, wanted: int | None = None) -> None:
         model = cell.model.name
-        if model in self._silent:
+        if model in self._unresponsive:
             return
-        out = self.folder / "responses" / f"{cell.id}.parquet"
-        job = BatchJob(self._source(cell), out, cell.plan(wanted), self.ledger_path, resume=True)
+        source, out = self.folder.prompts(cell.task.name), self.folder.responses(cell.id)
+        out.parent.mkdir(exist_ok=True)
+        job = BatchJob(source, out, cell.plan(wanted), self.folder.ledger, overwrite="changed")
         running = self.running = FileRun(job)
         try:
-            self._note(cell, await running.run())
+            self._note_failures(cell, await running.run())
         except (LedgerError, OutputError):
             raise
         except OutspokenError as error:
-            if model not in self._heard:
-                self._silent[model] = error
-            self.problems.append(f"{_named(cell)}: {error}")
+            if model not in self._responding:
+                self._unresponsive[model] = error
+            self.problems.append(f"{cell.name}: {error}")
         finally:
             self.running = None
             running.close()
-        self.requests += running.meter.requests
-        self.from_ledger += running.meter.from_ledger
-        if running.meter.responses:
-            self._heard.add(model)
+        self.requests += running.metrics.requests
+        self.from_ledger += running.metrics.from_ledger
+        if running.metrics.responses:
+            self._responding.add(model)
 
-    def _note(self, cell: GridCell, summary: Mapping[str, Any]) -> None:
-        """Keep what went wrong in a cell."""
-        if summary["failures"]:
-            share = f"{summary['failures']:,} of {summary['prompts']:,} prompts failed"
-            first = summary["first_failures"][0]["message"] if summary["first_failures"] else ""
-            self.problems.append(f"{_named(cell)}: {share}; the first: {first}")
-        elif summary["stopped"] and not self.stopped:
-            self.problems.append(f"{_named(cell)}: stopped, {summary['stopped']}")
+    def _note_failures(self, cell: GridCell, summary: FileRunSummary) -> None:
+        if summary.failures:
+            first = f"; the first: {summary.first_failures[0].message}" if summary.first_failures else ""
+            counts = f"{summary.failures:,} of {summary.prompts:,} prompts failed"
+            self.problems.append(f"{cell.name}: {counts}{first}")
+        elif summary.stopped and not self._stopped:
+            self.problems.append(f"{cell.name}: stopped, {summary.stopped}")
 
-    async def _matched(self, cell: GridCell) -> None:
-        """Ask on until every prompt has used as many tokens as the matched arm did for it."""
-        budget = await self._budget(cell)
+    async def _match_tokens(self, cell: GridCell) -> None:
+        """Ask until every prompt has used as many tokens as the matched arm used for it."""
+        budget = await self._token_budget(cell)
         wanted = cell.wanted
         for _ in range(_ROUNDS):
             await self._ask(cell, wanted)
-            if self.stopped or cell.model.name in self._silent:
+            if self._stopped or cell.model.name in self._unresponsive:
                 return
             self._wanted[cell.id] = wanted
-            with Ledger(self.ledger_path) as ledger:
-                came = await read_cell(cell, self._source(cell), ledger, wanted)
-            used = {prompt: came.completion_tokens(prompt) for prompt in budget}
-            short = max((budget[prompt] / max(1, used[prompt]) for prompt in budget), default=0.0)
-            if short <= 1:
+            result = await self._read(cell, wanted)
+            used = {prompt: result.completion_tokens(prompt) for prompt in budget}
+            ratio = max((budget[prompt] / max(1, used[prompt]) for prompt in budget), default=0.0)
+            if ratio <= 1:
                 return
-            wanted = math.ceil(wanted * short * _MARGIN)
-        self.problems.append(f"{_named(cell)}: it stopped before it had used the tokens of {cell.arm.token_match}")
+            wanted = math.ceil(wanted * ratio * _MARGIN)
+        self.problems.append(f"{cell.name}: ended before it had used the tokens of {cell.arm.token_match}")
 
-    async def _budget(self, cell: GridCell) -> Mapping[str, int]:
-        matched = self.grid.matched(cell)
-        with Ledger(self.ledger_path) as ledger:
-            came = await read_cell(matched, self._source(matched), ledger)
-        return {asked.prompt_id: came.completion_tokens(asked.prompt_id) for asked in came.prompts}
+    async def _token_budget(self, cell: GridCell) -> Mapping[str, int]:
+        """The completion tokens of the matched arm, by prompt."""
+        result = await self._read(self.grid.matched(cell))
+        return {prompt.prompt_id: result.completion_tokens(prompt.prompt_id) for prompt in result.prompts}
 
-    async def _came(self, cell: GridCell) -> CellResult:
-        with Ledger(self.ledger_path) as ledger:
-            came = await read_cell(cell, self._source(cell), ledger, self._wanted.get(cell.id))
-        return limit_tokens(came, await self._budget(cell)) if cell.arm.token_match else came
+    async def _result(self, cell: GridCell) -> CellResult:
+        result = await self._read(cell, self._wanted.get(cell.id))
+        return limit_tokens(result, await self._token_budget(cell)) if cell.arm.token_match else result
 
-    def _source(self, cell: GridCell) -> Path:
-        return self.folder / "prompts" / _file_of(cell)
+    async def _read(self, cell: GridCell, wanted: int | None = None) -> CellResult:
+        with Ledger(self.folder.ledger) as ledger:
+            return await read_cell(cell, self.folder.prompts(cell.task.name), ledger, wanted)
 
 
-def claim_folder(folder: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Make `folder` the place of the experiment that `asked` describes, or see that it is.
+@dataclass(frozen=True, slots=True)
+class GridEstimate:
+    """What a grid is expected to take, and the `assumptions` behind it as sentences.
 
-    Raises `UsageError` where it holds something else.
+    `from_ledger` requests have been answered and are not among `requests`. `usd` is None if the price is unknown.
     """
-    record = folder / _SPEC
-    if record.is_file():
-        try:
-            earlier = json.loads(record.read_bytes())["asked"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{record} cannot be read: name another folder with --out") from error
-        if differing := [name for name in {**earlier, **asked} if earlier.get(name) != asked.get(name)]:
-            if not overwrite:
-                raise UsageError(
-                    f"{folder} holds an experiment with other {' and '.join(differing)} "
-                    f"({_difference(earlier, asked, differing[0])}): name another folder with --out, or replace "
-                    "it with --overwrite (what its ledger holds is not asked again)"
-                )
-            shutil.rmtree(folder / "responses", ignore_errors=True)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} holds something else: name another folder with --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
-    _write(record, json.dumps({"format": 1, "asked": asked}, ensure_ascii=False, indent=2) + "\n")
+
+    cells: int
+    requests: int
+    from_ledger: int
+    tokens: int
+    usd: float | None
+    assumptions: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
 
 
-def estimate_grid(grid: Grid, folder: Path) -> dict[str, Any]:
-    """Requests, tokens and cost of the whole grid, as `outspoken.batch.estimate` guesses them; nothing is sent."""
-    totals: dict[str, Any] = {"cells": len(grid.cells), "requests": 0, "from_ledger": 0, "tokens": 0, "usd": 0.0}
+def estimate_grid(grid: Grid, folder: Path) -> GridEstimate:
+    """Estimate the run of a grid in a folder, as `outspoken.batch.estimate` does for a run. Nothing is sent."""
+    estimates = []
     assumptions: dict[str, None] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for name, text in _prompt_files(grid).items():
-            Path(temporary, name).write_text(text, encoding="utf-8")
+        for task in grid.tasks:
+            Path(temporary, f"{task.name}.jsonl").write_bytes(_prompt_lines(task))
         for cell in grid.cells:
-            out = Path(temporary, f"{cell.id}.parquet")
-            found = estimate(BatchJob(Path(temporary, _file_of(cell)), out, cell.plan(), folder / LEDGER))
-            for name in ("requests", "from_ledger", "tokens"):
-                totals[name] += found[name]
-            known = totals["usd"] is not None and found["usd"] is not None
-            totals["usd"] = totals["usd"] + found["usd"] if known else None
-            assumptions |= dict.fromkeys(found["assumptions"])
+            source, out = Path(temporary, f"{cell.task.name}.jsonl"), Path(temporary, f"{cell.id}.parquet")
+            estimates.append(estimate(BatchJob(source, out, cell.plan(), folder / LEDGER)))
+            assumptions |= dict.fromkeys(estimates[-1].assumptions)
             if cell.arm.token_match:
-                assumptions[f"{cell.arm.name} asks on until it has used the tokens of {cell.arm.token_match}"] = (
-                    None
-                )
+                match = f"{cell.arm.name} continues until it has used the tokens of {cell.arm.token_match}"
+                assumptions[match] = None
     spec = grid.spec
     judged = sum(cell.wanted * len(cell.task.prompts) for cell in grid.cells if spec.rubric or cell.task.rubric)
     if spec.judge and judged:
-        said = f"{spec.judge} judges about {judged:,} responses, a request each at most: these are not counted"
-        assumptions[said] = None
-    return totals | {"assumptions": list(assumptions)}
+        requests = (
+            f"{spec.judge} judges about {judged:,} responses, with a request for each at most: these are not"
+        )
+        assumptions[f"{requests} included"] = None
+    prices = [one.usd for one in estimates if one.usd is not None]
+    return GridEstimate(
+        len(grid.cells),
+        sum(one.requests for one in estimates),
+        sum(one.from_ledger for one in estimates),
+        sum(one.tokens for one in estimates),
+        sum(prices) if len(prices) == len(estimates) else None,
+        tuple(assumptions),
+    )
 
 
-def _prompt_files(grid: Grid) -> dict[str, str]:
-    """The lines of the prompts of each task, by the name of their file."""
-    files = {}
-    for cell in grid.cells:
-        lines = [{"id": prompt.id, "prompt": prompt.prompt} for prompt in cell.task.prompts]
-        files[_file_of(cell)] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    return files
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
-
-
-def _file_of(cell: GridCell) -> str:
-    return f"{cell.task.name}.jsonl"
-
-
-def _named(cell: GridCell) -> str:
-    return ", ".join([cell.task.name, cell.arm.name, cell.model.name])
-
-
-def _difference(earlier: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> str:
-    there, here = (json.dumps(each.get(name), ensure_ascii=False) for each in (earlier, asked))
-    return f"{name} {_short(there)} there, {_short(here)} here"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else text[:119] + "…"
+def _prompt_lines(task: Task) -> bytes:
+    """The prompts of a task in JSON lines."""
+    lines = [{"id": prompt.id, "prompt": prompt.prompt} for prompt in task.prompts]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return text.encode("utf-8", "backslashreplace")

@@ -1,84 +1,86 @@
-"""What an experiment is: the TOML file, checked, and what the command line puts in its place."""
+"""The specification of an experiment: read from a TOML file, checked, and changed by the command line."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.io.toml_library import TomlFile, TomlLibrary
+from outspoken.methods.table import METHODS, Method, find
 from outspoken.settings import Settings
-from outspoken.templates import METHODS
 
-__all__ = ["AXES", "Arm", "ExperimentSpec", "load", "names"]
+__all__ = ["Arm", "ExperimentSpec", "load", "names", "varies"]
 
 _LIBRARY = TomlLibrary("experiment", __package__)
 
-_VERBALIZED = tuple(method for method in METHODS if method.startswith("vs-"))
-AXES: Mapping[str, tuple[str, ...]] = {
-    "k": ("sequence", *_VERBALIZED),
-    "tau": _VERBALIZED,
-    "template": _VERBALIZED,
-    "temperature": METHODS,
-    "top_p": METHODS,
-    "min_p": METHODS,
-    "words": METHODS,
-    "max_tokens": METHODS,
-    "capability": (),
+_AXES: Mapping[str, Callable[[Method], bool]] = {
+    "k": lambda method: method.candidates_per_request == "k",
+    **dict.fromkeys(("tau", "template"), lambda method: method.states_probabilities),
+    **dict.fromkeys(("temperature", "top_p", "min_p", "words", "max_tokens"), lambda _: True),
+    "capability": lambda _: False,
 }
-"""What may vary over `values`, and the methods to which it means something: another method is asked once."""
+"""The settings that may vary, and whether they apply to a method."""
 
 _WEIGHTS = ("stated", "uniform")
-_OF_ARM = ("name", "weights", "token_match")
-# The grid says these itself.
+_ARM_KEYS = ("name", "weights", "token_match")
+# The grid sets these itself.
 _NOT_SETTINGS = ("method", "k", "turns")
+
+
+def varies(axis: str, method: str) -> bool:
+    """Whether the setting that varies applies to a method; a method to which it does not is asked once."""
+    return axis in _AXES and _AXES[axis](METHODS[method])
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to ask: a method with settings of its own.
+    """One way of asking: a method with its own settings.
 
-    `weights` "uniform" says that its stated numbers are no probabilities and count for nothing. With
-    `token_match` it asks on until it has used as many completion tokens for a prompt as that other arm, and what
-    goes beyond is cut off.
+    With `weights` "uniform", the stated numbers are no probabilities, and all responses have equal weights. With
+    `token_match`, the arm is asked until it has used as many completion tokens for each prompt as the arm of that
+    name; the responses beyond that are removed.
     """
 
     name: str
     method: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     weights: str = "stated"
     token_match: str = ""
 
     @classmethod
-    def read(cls, where: str, entry: Any) -> Arm:
-        """From a method's name, or a table."""
+    def read(cls, where: str, entry: object) -> Arm:
+        """An arm from the name of a method, or a table; `where` names the file in errors. Raises `UsageError`."""
         if isinstance(entry, str):
             entry = {"method": entry}
         if not isinstance(entry, dict):
             raise UsageError(f"{where}: an arm must be a method's name or a table, not {entry!r}")
-        known = (*_OF_ARM, *(name for name in Settings.__dataclass_fields__ if name != "turns"))
+        known = (*_ARM_KEYS, *(name for name in Settings.__dataclass_fields__ if name != "turns"))
         for key in entry:
             if key not in known:
                 raise UnknownNameError(f"key in an arm of {where}:", key, known)
-        for key in (*_OF_ARM, "method"):
+        for key in (*_ARM_KEYS, "method"):
             if not isinstance(value := entry.get(key, ""), str):
                 raise UsageError(f"{where}: {key} of an arm must be text, not {value!r}")
         if not entry.get("name", "-").strip():
             raise UsageError(f"{where}: an arm has an empty name: write one, or leave name out")
-        own = {key: value for key, value in entry.items() if key not in (*_OF_ARM, "method")}
+        settings = {key: value for key, value in entry.items() if key not in (*_ARM_KEYS, "method")}
         method: str = entry.get("method", entry.get("name", "")) or ""
-        if method not in METHODS:
-            raise UnknownNameError(f"method in an arm of {where}:", method, METHODS)
+        try:
+            find(method)
+        except UnknownNameError:
+            raise UnknownNameError(f"method in an arm of {where}:", method, METHODS) from None
         weights = entry.get("weights", "stated")
         if weights not in _WEIGHTS:
             raise UnknownNameError(f"weights in an arm of {where}:", weights, _WEIGHTS)
-        return cls(entry.get("name") or method, method, own, weights, entry.get("token_match") or "")
+        return cls(entry.get("name") or method, method, settings, weights, entry.get("token_match") or "")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary."""
         return {
             "name": self.name,
             "method": self.method,
@@ -92,10 +94,14 @@ class Arm:
 class ExperimentSpec:
     """An experiment: a grid of tasks, arms, models and values of one setting.
 
-    `n` responses a prompt, by calls of `k` candidates (None: as the task says); `prompts` of each task (None: all
-    of them); `settings` of every call. `axis` varies over `values`. `judge` names the model that judges quality
-    by `rubric` ("": the task's own), `embedder` what embeds the texts. `capability` gives each model a number.
-    `full` holds what `--full` puts in the place of the sizes.
+    Each prompt is asked for `n` responses in calls of `k` candidates (None: as the task says). `prompts` is the
+    number of prompts of each task (None: all), `settings` are those of every call. The setting `axis` varies over
+    `values`. `baseline` is the arm that the others are compared with, `primary` the measure of interest. The model
+    `judge` scores the quality by `rubric` ("": that of the task), `embedder` names the embedding model. `data` is
+    a file of prompts, `reference` a file of counts. `capability` is a number for each model. `full` holds the
+    sizes that `--full` uses.
+
+    Raises `UsageError` for an invalid experiment.
     """
 
     name: str
@@ -107,9 +113,9 @@ class ExperimentSpec:
     n: int | None = None
     k: int | None = None
     prompts: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     axis: str = ""
-    values: tuple[Any, ...] = ()
+    values: tuple[object, ...] = ()
     seed: int | None = None
     baseline: str = ""
     primary: str = ""
@@ -119,21 +125,21 @@ class ExperimentSpec:
     data: str = ""
     reference: str = ""
     capability: Mapping[str, float] = field(default_factory=dict)
-    full: Mapping[str, Any] = field(default_factory=dict)
+    full: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         arms = [arm.name for arm in self.arms]
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise UsageError(
-                f"the experiment's name {self.name!r} becomes a folder's: write one of letters and digits, and of "
-                "dots and hyphens after them"
+                f"the experiment's name {self.name!r} becomes the name of a folder: start with a letter or digit, "
+                "and use only letters, digits, dots and hyphens"
             )
         if not self.tasks:
-            raise UsageError(f'{self.name} has no tasks: write tasks = ["jokes"], or give --task')
+            raise UsageError(f'{self.name} has no tasks: write tasks = ["jokes"], or give --tasks')
         if not arms:
-            raise UsageError(f'{self.name} has no arms: write arms = ["direct", "vs-standard"], or give --method')
-        if twice := {name for name in arms if arms.count(name) > 1}:
-            raise UsageError(f"two arms are called {min(twice)!r}: give each a name of its own")
+            raise UsageError(f'{self.name} has no arms: write arms = ["direct", "vs-standard"], or give --methods')
+        if repeated := {name for name in arms if arms.count(name) > 1}:
+            raise UsageError(f"two arms are called {min(repeated)!r}: give them different names")
         for name in ("n", "k", "prompts"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -149,15 +155,15 @@ class ExperimentSpec:
         _check_settings("[settings]", "vs-standard", self.settings)
         for model, value in self.capability.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise UsageError(f"[capability]: that of {model} must be a finite number, not {value!r}")
+                raise UsageError(f"[capability]: the number of {model} must be finite, not {value!r}")
         if self.full:
-            self.fullsize()  # its own checks
+            self.fullsize()  # checks the sizes
 
     def _check_arms(self, names: Sequence[str]) -> None:
         matched = {arm.name for arm in self.arms if arm.token_match}
         for arm in self.arms:
             if not arm.name.strip():
-                raise UsageError("an arm has an empty name: give it one")
+                raise UsageError("an arm has an empty name: write one")
             if arm.token_match and arm.token_match not in names:
                 raise UnknownNameError(f"token_match of the arm {arm.name}:", arm.token_match, names)
             if arm.token_match == arm.name:
@@ -165,17 +171,17 @@ class ExperimentSpec:
             if arm.token_match in matched:
                 raise UsageError(
                     f"the arm {arm.name} cannot be matched with {arm.token_match}, which is itself matched: name "
-                    "one without token_match"
+                    "an arm without token_match"
                 )
             _check_settings(f"the arm {arm.name}", arm.method, arm.settings)
 
     def _check_axis(self) -> None:
         if not self.axis:
             if self.values:
-                raise UsageError(f'{self.name} has values and no axis: write axis = "k", say')
+                raise UsageError(f'{self.name} has values but no axis: write axis = "k", for example')
             return
-        if self.axis not in AXES:
-            raise UnknownNameError("axis", self.axis, AXES)
+        if self.axis not in _AXES:
+            raise UnknownNameError("axis", self.axis, _AXES)
         if self.axis == "capability":
             if self.values:
                 raise UsageError("the axis capability takes its values from the table [capability]")
@@ -183,8 +189,8 @@ class ExperimentSpec:
             raise UsageError(f"the axis {self.axis} needs values = [...]")
         elif len({repr(value) for value in self.values}) < len(self.values):
             raise UsageError(f"the values of {self.axis} must differ from each other")
-        elif not any(arm.method in AXES[self.axis] for arm in self.arms):
-            raise UsageError(f"{self.axis} means nothing to any of the arms: add one of a vs- method")
+        elif not any(varies(self.axis, arm.method) for arm in self.arms):
+            raise UsageError(f"{self.axis} applies to none of the arms: add one with a vs- method")
         for value in self.values:
             if self.axis != "min_p":
                 _check_settings("values", "vs-standard", {self.axis: value})
@@ -192,31 +198,31 @@ class ExperimentSpec:
                 raise UsageError(f"values: min_p must be a number from 0 to 1, not {value!r}")
 
     def fullsize(self) -> ExperimentSpec:
-        """With the sizes of `full`. Raises `UsageError` where it says none."""
+        """The experiment with the sizes of `full`. Raises `UsageError` if there are none."""
         if not self.full:
-            raise UsageError(f"{self.name} has no table [full]: say the sizes with --n, -k and --prompts")
+            raise UsageError(f"{self.name} has no table [full]: give the sizes with -n, -k and --prompts")
         sizes = _sizes(dict(self.full))
-        own = sizes.pop("settings", {})
-        if not isinstance(own, Mapping):
-            raise UsageError(f"settings in [full] must be a table, not {own!r}")
-        return replace(self, full={}, settings={**self.settings, **own}, **sizes)
+        settings = sizes.pop("settings", {})
+        if not isinstance(settings, Mapping):
+            raise UsageError(f"settings in [full] must be a table, not {settings!r}")
+        return replace(self, full={}, settings={**self.settings, **settings}, **sizes)
 
-    def changed(self, *, methods: Sequence[str] = (), **given: Any) -> ExperimentSpec:
-        """With other values of its fields, where they are given (not None, not empty).
+    def changed(self, *, methods: Sequence[str] = (), **fields_given: Any) -> ExperimentSpec:
+        """The experiment with other values of its fields; None and () leave a field as it is.
 
-        `methods` keeps the arms of these names; one that is no arm is a method's name, and becomes one.
+        `methods` selects the arms with these names; other names are those of methods, which become arms.
         """
-        values = {name: value for name, value in given.items() if value is not None and value != ()}
+        values = {name: value for name, value in fields_given.items() if value is not None and value != ()}
         spec = self
         if methods:
-            own = {arm.name: arm for arm in self.arms}
-            arms = tuple(own.get(name) or Arm.read("--method", name) for name in methods)
-            kept = {arm.name for arm in arms}
-            spec = replace(spec, arms=arms, baseline=spec.baseline if spec.baseline in kept else "")
+            by_name = {arm.name: arm for arm in self.arms}
+            arms = tuple(by_name.get(name) or Arm.read("--methods", name) for name in methods)
+            baseline = spec.baseline if spec.baseline in {arm.name for arm in arms} else ""
+            spec = replace(spec, arms=arms, baseline=baseline)
         return replace(spec, **values) if values else spec
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields but `full`, as they stand in the results."""
+    def to_dict(self) -> dict[str, object]:
+        """All fields except `full`, in JSON values."""
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "full"}
         return plain | {
             "tasks": list(self.tasks),
@@ -236,8 +242,7 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> ExperimentSpec:
     """A shipped experiment by its name, or a user's by its path, which ends in .toml.
 
-    Paths in the file are relative to it. Raises `UsageError` where the file is not there or says something that no
-    experiment has.
+    Paths in the file are relative to it. Raises `UsageError` if the file does not exist or is invalid.
     """
     return _read(_LIBRARY.find(name))
 
@@ -280,7 +285,7 @@ def _read(file: TomlFile) -> ExperimentSpec:
             raise UnknownNameError(f"key in [full] of {where}:", key, ("n", "k", "prompts", "settings"))
     return ExperimentSpec(
         tasks=tuple(_path(task, folder) for task in table.pop("tasks", ())),
-        arms=tuple(_rooted(Arm.read(where, entry), folder) for entry in table.pop("arms", ())),
+        arms=tuple(_with_paths(Arm.read(where, entry), folder) for entry in table.pop("arms", ())),
         models=tuple(table.pop("models", ())),
         values=tuple(table.pop("values", ())),
         judge=quality.get("model", ""),
@@ -291,16 +296,17 @@ def _read(file: TomlFile) -> ExperimentSpec:
     )
 
 
-def _check_settings(where: str, method: str, given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a value that a setting cannot have; a tau of 1 is none."""
+def _check_settings(where: str, method: str, settings: Mapping[str, object]) -> None:
+    """Raise `UsageError` for invalid settings. A tau of 1 stands for no threshold."""
     try:
-        Settings(**{"method": method, **{key: given[key] for key in given if (key, given[key]) != ("tau", 1)}})
+        given = {name: value for name, value in settings.items() if (name, value) != ("tau", 1)}
+        Settings.read({"method": method, **given})
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
 
 
 def _sizes(table: dict[str, Any]) -> dict[str, Any]:
-    """`prompts` may be "all"."""
+    """The sizes in a table, in which `prompts` may be "all"."""
     prompts = table.get("prompts")
     if isinstance(prompts, str):
         if prompts != "all":
@@ -313,7 +319,7 @@ def _path(name: str, folder: Path) -> str:
     return str(folder / name) if name.endswith(".toml") else name
 
 
-def _rooted(arm: Arm, folder: Path) -> Arm:
+def _with_paths(arm: Arm, folder: Path) -> Arm:
     template = arm.settings.get("template")
     if isinstance(template, str):
         return replace(arm, settings={**arm.settings, "template": _path(template, folder)})

@@ -8,7 +8,7 @@ async function draw(place) {
   const options = {
     actions: false,
     renderer: "svg",
-    ast: true, // charts are read by an interpreter: the page allows no script to be made from text
+    ast: true, // charts are interpreted: the policy of the page allows no script made from text
     config: dark.matches ? data.dark : data.light,
     tooltip: { theme: dark.matches ? "dark" : "light" },
   };
@@ -16,7 +16,7 @@ async function draw(place) {
   drawn.set(place, await vegaEmbed(place, data.specs[place.id], options));
 }
 
-// A chart takes the width of its place, so one that is hidden waits until it is shown.
+// A chart takes the width of its element, so a hidden chart is drawn when it becomes visible.
 async function drawVisible() {
   for (const place of document.querySelectorAll(".chart")) {
     if (!drawn.has(place) && place.offsetParent !== null) await draw(place);
@@ -34,7 +34,7 @@ function key(row, at) {
   return row.cells[at].dataset.sort;
 }
 
-// What is missing stands last, whichever way the rest is sorted.
+// Missing values are last in both directions.
 function compare(a, b, at, words, way) {
   const [x, y] = [key(a, at), key(b, at)];
   if (x === "" || y === "") return (x === "") - (y === "");

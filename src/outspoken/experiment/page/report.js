@@ -20,5 +20,5 @@ for (const select of document.querySelectorAll("select.filter")) {
 }
 for (const select of document.querySelectorAll("select.chooser")) {
   select.addEventListener("change", () => choose(select));
-  choose(select); // a browser keeps what was chosen when the page is loaded again
+  choose(select); // a browser restores the choice when the page is loaded again
 }

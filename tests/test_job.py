@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -141,7 +142,7 @@ def test_every_prompt_is_answered_and_nothing_is_asked_twice(tmp_path: Path, pro
 @pytest.mark.proof
 def test_killed_many_times_and_gone_on_with(tmp_path: Path, prompts: Path) -> None:
     out, ledger = tmp_path / "out.parquet", tmp_path / "run.sqlite"
-    arguments = (prompts, "--out", out, "--ledger", ledger, "--resume", "--concurrency", 16, "--timeout", 30)
+    arguments = (prompts, "--out", out, "--ledger", ledger, "--concurrency", 16, "--timeout", 30)
     moment = random.Random(5)
     lost, before, kept = 0, 0, 0
     with serving(tmp_path, *FAULTS) as server:
@@ -192,17 +193,56 @@ def test_a_finished_run_asks_nothing_more(tmp_path: Path, prompts: Path) -> None
     with serving(tmp_path, "--share", "0") as server:
         first = summary(run(source, "--out", out, "--model", server.url, "--json"))
         written = out.read_bytes()
-        refused = run(source, "--out", out, "--model", server.url)
+        again = run(source, "--out", out, "--model", server.url, "--json")
+        assert again.returncode == 0
+        assert f"nothing is left to do: {out} is complete" in again.stderr
+        refused = run(source, "--out", out, "--model", server.url, "-k", 4, "--temperature", 0.5)
         assert refused.returncode == 2
-        assert "--resume" in refused.stderr
-        again = summary(run(source, "--out", out, "--model", server.url, "--json", "--resume"))
+        assert "(k was 5, is 4; temperature was not set, is 0.5): replace it with --overwrite" in refused.stderr
+        assert "or choose another --out" in refused.stderr
         anew = summary(run(source, "--out", out, "--model", server.url, "--json", "--overwrite"))
         assert len(server.records()) == 50
     assert out.read_bytes() == written
-    for other in (again, anew):
+    for other in (summary(again), anew):
         assert (other["requests"], other["from_ledger"], other["tokens"]) == (0, 50, 0)
         assert [other[name] for name in ("prompts", "responses", "distinct")] == [50, 250, 250]
     assert first["requests"] == 50
+
+
+def test_an_output_of_something_else_is_refused_and_left_alone(tmp_path: Path, prompts: Path) -> None:
+    source, out = few(prompts, 4), tmp_path / "out.jsonl"
+    foreign = tmp_path / "foreign.jsonl"
+    foreign.write_text("mine\n")
+    with serving(tmp_path, "--share", "0") as server:
+        run(source, "--out", out, "--model", server.url)
+        source.write_text("".join(reversed(source.read_text(encoding="utf-8").splitlines(keepends=True))))
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        for arguments, message in (
+            (
+                (out,),
+                "was written with other settings (the prompts begin differently): replace it with --overwrite",
+            ),
+            ((out, "--ledger", tmp_path / "other.sqlite"), f"is not known to the ledger {tmp_path}/other.sqlite"),
+            ((foreign,), f"is not known to the ledger {foreign}.ledger.sqlite: replace it with --overwrite"),
+        ):
+            refused = run(source, "--out", *arguments, "--model", server.url)
+            assert refused.returncode == 2
+            assert message in refused.stderr
+            assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        replaced = run(
+            source,
+            "--out",
+            foreign,
+            "--ledger",
+            f"{out}.ledger.sqlite",
+            "--model",
+            server.url,
+            "--overwrite",
+            "--quiet",
+        )
+        assert (replaced.returncode, replaced.stderr) == (0, "")
+        assert len(server.records()) == 4
+    assert len(foreign.read_text(encoding="utf-8").splitlines()) == 20
 
 
 def test_more_prompts_and_more_responses_cost_only_what_is_new(tmp_path: Path, prompts: Path) -> None:
@@ -211,8 +251,8 @@ def test_more_prompts_and_more_responses_cost_only_what_is_new(tmp_path: Path, p
     with serving(tmp_path, "--share", "0") as server:
         summary(run(source, "--out", out, "--model", server.url, "--json"))
         source = few(prompts, 40)
-        longer = summary(run(source, "--out", out, "--model", server.url, "--json", "--resume"))
-        wider = summary(run(source, "--out", out, "--model", server.url, "--json", "--resume", "--n", 10))
+        longer = summary(run(source, "--out", out, "--model", server.url, "--json"))
+        wider = summary(run(source, "--out", out, "--model", server.url, "--json", "--overwrite", "--n", 10))
     assert (longer["requests"], longer["from_ledger"], longer["prompts"]) == (10, 30, 40)
     assert (wider["requests"], wider["from_ledger"], wider["responses"]) == (40, 40, 400)
 
@@ -244,14 +284,15 @@ def test_interrupting_keeps_what_came(tmp_path: Path, prompts: Path, presses: in
             assert polars.read_parquet(out)["prompt_id"].n_unique() == rows
         else:
             assert answered - rows <= 8
-        done = run(few(prompts, 60), *arguments[1:], "--model", server.url, "--resume")
+        done = run(few(prompts, 60), *arguments[1:], "--model", server.url)
         assert done.returncode == 0, done.stderr
+        assert re.search(rf"continuing .*out\.parquet: {min(rows, 60)} of 60 prompts are done", done.stderr)
         # Of the first sixty prompts nothing that had been kept was asked again.
         assert len(server.answered) - answered <= 60 - min(rows, 60) + 8
     assert polars.read_parquet(out)["prompt_id"].n_unique() == 60
 
 
-def test_an_interrupted_resume_takes_nothing_away(tmp_path: Path, prompts: Path) -> None:
+def test_an_interrupted_continuation_takes_nothing_away(tmp_path: Path, prompts: Path) -> None:
     out = tmp_path / "out.parquet"
     with serving(tmp_path, "--share", "0", "--delay", "0.2") as server:
         arguments = (prompts, "--out", out, "--model", server.url, "--concurrency", 16)
@@ -259,7 +300,7 @@ def test_an_interrupted_resume_takes_nothing_away(tmp_path: Path, prompts: Path)
         assert limited.returncode == 3
         had = polars.read_parquet(out)["prompt_id"].n_unique()
         assert had == summary(limited)["prompts"] > 0
-        again = run(*arguments, "--json", "--resume", "--max-seconds", 0.01)
+        again = run(*arguments, "--json", "--max-seconds", 0.01)
         assert again.returncode == 3
     assert polars.read_parquet(out)["prompt_id"].n_unique() >= had
 
@@ -270,14 +311,14 @@ async def test_an_output_that_goes_away_costs_no_reply(tmp_path: Path, prompts: 
             BatchJob(prompts, tmp_path / "out.parquet", RunPlan.make(server.url, None, {"concurrency": 16}))
         )
         work = asyncio.ensure_future(running.run())
-        while running.meter.requests < 50:
+        while running.metrics.requests < 50:
             await asyncio.sleep(0.01)
         shutil.rmtree(running.output.parts)
         with pytest.raises(OutputError, match="cannot be written"):
             await work
         running.close()
         answered = len(server.answered)
-    assert replies(running.ledger_path) == answered == running.meter.requests
+    assert replies(running.ledger_path) == answered == running.metrics.requests
 
 
 def test_bad_rows_are_told_and_the_others_run(tmp_path: Path) -> None:
@@ -310,7 +351,7 @@ def test_what_fails_is_told_and_asked_again_the_next_time(tmp_path: Path, prompt
         assert 0 < failed < 20
         assert summary(first)["causes"] == {"HTTP 500": failed}
         assert len(Path(summary(first)["failures_file"]).read_text().splitlines()) == failed
-        second = run(*arguments, "--resume")
+        second = run(*arguments)
         assert second.returncode == 0, second.stderr
     assert (summary(second)["requests"], summary(second)["from_ledger"]) == (failed, 20 - failed)
     assert not (tmp_path / "out.parquet.failures.jsonl").exists()
@@ -332,7 +373,6 @@ def test_a_dead_server_is_told_in_one_line(tmp_path: Path, prompts: Path) -> Non
         (("columns.csv", "--out", "o.parquet"), "the columns are a, b"),
         (("good.txt", "--out", "nowhere/o.parquet"), "does not exist"),
         (("good.txt", "--out", "o.xlsx"), "must end in"),
-        (("good.txt", "--out", "o.parquet", "--resume", "--overwrite"), "choose one"),
         (("good.txt", "--out", "o.parquet", "--n", "0"), "n must be"),
         (("good.txt", "--out", "o.parquet", "--budget-usd", "1"), "no price"),
         (("good.txt", "--out", "o.parquet", "--engine", "spark"), "unknown engine"),
@@ -351,18 +391,17 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["columns.csv", "empty.jsonl", "good.txt"]
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_an_output_that_was_begun_over_ray_is_refused(tmp_path: Path, *, resume: bool) -> None:
+def test_an_output_that_was_begun_over_ray_is_refused(tmp_path: Path) -> None:
     source, out = tmp_path / "good.txt", tmp_path / "o.parquet"
     source.write_text("a prompt\n")
     (tmp_path / "o.parquet.shards").mkdir()
     before = sorted(tmp_path.rglob("*"))
     plan = RunPlan.make("http://127.0.0.1:9/v1#m", None, {})
     with pytest.raises(UsageError, match=r"o\.parquet was begun over Ray: .* --engine ray, .* --overwrite"):
-        FileRun(BatchJob(source, out, plan, resume=resume))
+        FileRun(BatchJob(source, out, plan))
     assert sorted(tmp_path.rglob("*")) == before
     FileRun(BatchJob(source, out, plan, overwrite=True)).close()
-    FileRun(BatchJob(source, out, plan, resume=True)).close()  # what was started over here goes on here
+    FileRun(BatchJob(source, out, plan)).close()  # what was started over here goes on here
 
 
 def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
@@ -419,4 +458,4 @@ async def test_a_repeated_direct_answer_is_a_response_again(tmp_path: Path):
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     text = servers.COMPLETION["choices"][0]["message"]["content"]
     assert [(row["text"], row["probability"]) for row in rows] == [(text, 1.0)] * 7
-    assert len({row["request_key"] for row in rows}) == summary["requests"] == 7
+    assert len({row["request_key"] for row in rows}) == summary.requests == 7

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from outspoken import MissingExtraError, OutputError, UsageError
 from outspoken.batch import output_formats as module
-from outspoken.batch.output import Output
+from outspoken.batch.output import Output, Overwrite
 from outspoken.batch.output_formats import COLUMNS
 
 WORLD = ["你好，世界", "日本語テキスト", "مرحبا بالعالم", "שלום", "👩‍👩‍👧‍👦🎉", 'a\u2028b\x85"\\\n\t', "\x00"]
@@ -56,9 +56,9 @@ def claimed(tmp_path: Path) -> Iterator[Any]:
     """Outputs in a folder of their own, claimed, and released in the end."""
     held: list[Output] = []
 
-    def claim(name: str, *, resume: bool = False, overwrite: bool = False) -> Output:
+    def claim(name: str, *, own: bool = False, overwrite: Overwrite = False) -> Output:
         output = Output(f"{tmp_path}/{name}")
-        output.claim(resume=resume, overwrite=overwrite)
+        output.claim(overwrite=overwrite, conflict=lambda: "" if own else "was not written by this command")
         held.append(output)
         return output
 
@@ -221,7 +221,7 @@ def test_unfinished_parts_stay_and_go_into_the_next_file(tmp_path: Path, claimed
     output.assemble([0], finished=False)
     output.release()
     assert names(tmp_path) == ["o.parquet", "o.parquet.parts", "o.parquet.parts/part-000000.parquet"]
-    again = claimed("o.parquet", resume=True)
+    again = claimed("o.parquet", own=True)
     assert again.size(0)
     again.write(1, columns(["b"]), {"x": ["y"]})
     again.assemble([0, 1], finished=True)
@@ -262,7 +262,7 @@ def test_a_folder_keeps_its_parts_and_their_schemas_agree(tmp_path: Path, claime
         ("c", 0.5, "7"),
     ]
     before = [path.stat().st_ino for path in sorted(output.path.iterdir())]
-    claimed(name, resume=True).assemble([0, 1, 2], finished=False)
+    claimed(name, own=True).assemble([0, 1, 2], finished=False)
     assert [path.stat().st_ino for path in sorted(output.path.glob("part*"))] == before
 
 
@@ -279,17 +279,21 @@ def test_what_exists_is_neither_continued_nor_replaced_unasked(tmp_path: Path, c
     first.assemble([0], finished=False)
     first.release()
     before = names(tmp_path)
-    with pytest.raises(UsageError, match=r"exists.*: continue it with --resume, or start over with --overwrite"):
+    with pytest.raises(UsageError, match=r"exists.*: replace it with --overwrite .*, or choose another --out"):
         claimed(name)
     assert names(tmp_path) == before
-    with pytest.raises(UsageError, match="choose one"):
-        claimed(name, resume=True, overwrite=True)
-    kept = claimed(name, resume=True)
+    kept = claimed(name, own=True)
     assert kept.size(0) is not None
     kept.release()
-    fresh = claimed(name, overwrite=True)
+    same = claimed(name, own=True, overwrite="changed")
+    assert same.size(0) is not None
+    same.release()
+    fresh = claimed(name, overwrite="changed")
     assert fresh.size(0) is None
     assert name == "folder" or not fresh.path.exists()
+    fresh.write(0, columns(["a"]), {})
+    fresh.release()
+    assert claimed(name, own=True, overwrite=True).size(0) is None
 
 
 def test_parts_alone_count_as_existing(claimed: Any) -> None:
@@ -300,7 +304,7 @@ def test_parts_alone_count_as_existing(claimed: Any) -> None:
         claimed("o.jsonl")
 
 
-@pytest.mark.parametrize("settings", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("settings", [{}, {"own": True}, {"overwrite": True}])
 @pytest.mark.parametrize(("name", "where"), [("folder", "folder"), ("o.jsonl", "o.jsonl.parts")])
 def test_files_of_others_are_never_touched(
     tmp_path: Path, claimed: Any, name: str, where: str, settings: dict[str, bool]
@@ -311,7 +315,7 @@ def test_files_of_others_are_never_touched(
     for foreign in ("thesis.docx", "part-1.parquet", "lock.txt"):
         (tmp_path / where / foreign).write_text("mine")
     before = names(tmp_path)
-    with pytest.raises(UsageError, match=r"not ours \(lock\.txt, part-1\.parquet, thesis\.docx\)"):
+    with pytest.raises(UsageError, match=r"of others \(lock\.txt, part-1\.parquet, thesis\.docx\)"):
         claimed(name, **settings)
     assert names(tmp_path) == before
 
@@ -343,7 +347,7 @@ def test_outputs_that_cannot_be_written(tmp_path: Path, claimed: Any) -> None:
         ("o.jsonl", "is a file"),
         ("l.jsonl", "cannot be locked: file is not a database"),
         ("d.jsonl", "cannot be locked: unable to open"),
-        ("x" * 300 + ".jsonl", "nothing can be written"),
+        ("x" * 300 + ".jsonl", "cannot be written"),
     ):
         with pytest.raises(UsageError, match=message):
             claimed(name)
@@ -352,7 +356,7 @@ def test_outputs_that_cannot_be_written(tmp_path: Path, claimed: Any) -> None:
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
 def test_a_folder_above_that_cannot_be_written_to() -> None:
     with pytest.raises(UsageError, match=r"nothing can be written to /proc/o\.jsonl"):
-        Output("/proc/o.jsonl").claim(resume=False, overwrite=False)
+        Output("/proc/o.jsonl").claim()
 
 
 def child(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -371,7 +375,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path, clai
     holder = child(
         """
         output = Output(sys.argv[1])
-        output.claim(resume=False, overwrite=False)
+        output.claim()
         output.write(0, columns(["a"]), {})
         print("held", flush=True)
         sys.stdin.read()
@@ -382,19 +386,19 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path, clai
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         before = names(tmp_path)
-        for settings in ({}, {"resume": True}, {"overwrite": True}):
+        for settings in ({}, {"own": True}, {"overwrite": True}):
             with pytest.raises(UsageError, match="another process is writing"):
                 claimed(name, **settings)
         assert names(tmp_path) == before
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    assert claimed(name, resume=True).size(0) is not None
+    assert claimed(name, own=True).size(0) is not None
 
 
 def test_two_outputs_in_one_process_exclude_each_other_too(claimed: Any) -> None:
     first = claimed("o.jsonl")
     with pytest.raises(UsageError, match="another process"):
-        claimed("o.jsonl", resume=True)
+        claimed("o.jsonl", own=True)
     with pytest.raises(UsageError, match="another process"):
         claimed("o.jsonl", overwrite=True)
     first.release()
@@ -408,7 +412,7 @@ def test_of_many_at_once_one_gets_the_output_at_a_time(tmp_path: Path) -> None:
     def work(_: int) -> str:
         output = Output(tmp_path / "o.jsonl")
         try:
-            output.claim(resume=True, overwrite=False)
+            output.claim(conflict=str)
         except UsageError:
             return "refused"
         alone = inside.acquire(blocking=False)
@@ -432,7 +436,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_no_half_part(
     killed = child(
         """
         output = Output(sys.argv[1])
-        output.claim(resume=False, overwrite=False)
+        output.claim()
         output.write(0, columns(["whole"]), {})
         setattr(os, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         output.write(1, columns(["half"]), {})
@@ -445,7 +449,7 @@ def test_a_kill_in_the_middle_of_a_write_leaves_no_half_part(
     left = [file for file in names(tmp_path) if "part-000001" in file]
     assert len(left) == 1
     assert left[0].endswith(".tmp")
-    output = claimed(name, resume=True)
+    output = claimed(name, own=True)
     assert output.size(1) is None
     assert not [file for file in names(tmp_path) if file.endswith(".tmp")]
     output.assemble([0], finished=True)
@@ -459,7 +463,7 @@ def test_a_kill_while_assembling_leaves_the_parts(tmp_path: Path, claimed: Any, 
     killed = child(
         """
         output = Output(sys.argv[1])
-        output.claim(resume=False, overwrite=False)
+        output.claim()
         output.write(0, columns(["whole"]), {})
         os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         output.assemble([0], finished=True)
@@ -468,7 +472,7 @@ def test_a_kill_while_assembling_leaves_the_parts(tmp_path: Path, claimed: Any, 
     )
     killed.communicate()
     assert f".{name}.tmp" in names(tmp_path)
-    output = claimed(name, resume=True)
+    output = claimed(name, own=True)
     assert f".{name}.tmp" not in names(tmp_path)
     output.assemble([0], finished=True)
     assert names(tmp_path) == [name]
@@ -501,7 +505,7 @@ def test_a_write_that_the_system_refuses_halfway(tmp_path: Path, name: str) -> N
         """
         import resource, random
         output = Output(sys.argv[1])
-        output.claim(resume=False, overwrite=False)
+        output.claim()
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         noise = random.Random(1)
         try:
@@ -532,10 +536,10 @@ def test_half_a_surrogate_pair_is_no_file(tmp_path: Path, claimed: Any, name: st
 def test_parts_that_are_missing_or_spoilt(claimed: Any) -> None:
     output = claimed("o.parquet")
     output.write(0, columns(["a"]), {})
-    with pytest.raises(OutputError, match=r"part-000001\.parquet is not there: run again with --resume"):
+    with pytest.raises(OutputError, match=r"part-000001\.parquet is missing: give the same command again"):
         output.assemble([0, 1], finished=True)
     (output.parts / "part-000000.parquet").write_bytes(b"PAR1 spoilt PAR1")
-    with pytest.raises(OutputError, match=r"cannot be read .*: delete it and run again with --resume"):
+    with pytest.raises(OutputError, match=r"cannot be read .*: delete it and give the same command again"):
         output.assemble([0], finished=True)
     assert not output.path.exists()
     assert output.size(0) is not None
@@ -609,7 +613,7 @@ def test_whatever_is_carried_arrives(tmp_path_factory: pytest.TempPathFactory, v
     folder = tmp_path_factory.mktemp("any")
     for name in ("o.jsonl", "o.parquet"):
         output = Output(folder / name)
-        output.claim(resume=False, overwrite=False)
+        output.claim()
         for number, part in enumerate(values):
             output.write(number, columns(["t"] * len(part)), {"x": part})
         output.assemble(range(len(values)), finished=True)

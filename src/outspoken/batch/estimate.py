@@ -1,94 +1,52 @@
-"""What a job would take, before anything is asked: requests, tokens, money."""
+"""An estimate of a job before anything is asked: requests, tokens, money."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from outspoken._extras import need
 from outspoken.batch.file import BatchJob, ledger_beside
+from outspoken.batch.lookup import first_requests
 from outspoken.batch.output import Output
 from outspoken.batch.plan import RunEngine
-from outspoken.batch.sources import PromptRow
-from outspoken.chat import Usage
-from outspoken.engine import CHARACTERS_A_TOKEN, PromptRunner, RunMetrics
+from outspoken.batch.sources import BadRow
+from outspoken.chat_reply import Usage
+from outspoken.engine import CHARACTERS_PER_TOKEN, RunMetrics
 from outspoken.ledger import Ledger, reply_of
-from outspoken.methods.steps import steps
 
-__all__ = ["estimate", "rows_in"]
+__all__ = ["Estimate", "estimate"]
 
 _WORDS = 60
-_TOKENS_A_WORD = 1.4
-_TOKENS_AROUND = 20
+_TOKENS_PER_WORD = 1.4
+_TOKENS_AROUND_A_RESPONSE = 20
 _SAMPLED_REPLIES = 1000
 
 
-def rows_in(source: str | Path) -> int | None:
-    """About how many rows a source has, found out quickly; None for standard input and packed files."""
-    path = Path(source)
-    if not path.is_file() or path.suffix in (".gz", ".json"):
-        return None
-    if path.suffix == ".parquet":
-        with need("pyarrow.parquet", "reading Parquet", "tables").ParquetFile(path) as file:
-            return int(file.metadata.num_rows)
-    with path.open("rb") as file:
-        count = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
-    return max(1, count - (path.suffix in (".csv", ".tsv")))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a job is expected to take, and the `assumptions` behind it as sentences.
 
-
-def estimate(job: BatchJob) -> dict[str, Any]:
-    """Requests, tokens and cost of a job, and what the guess rests on. Sends nothing and writes nothing.
-
-    Replies that the job's ledger holds already are counted apart. Raises what the job would raise for its input.
+    `from_ledger` requests have been answered and are not among `requests`. `usd` is None if the price is unknown.
     """
-    plan = job.plan
-    path = Path(job.ledger) if job.ledger else ledger_beside(Output(job.out).path)
-    with Ledger(path) if path.is_file() else nullcontext() as ledger:
-        asker = RunEngine(plan, RunMetrics(), ledger).asker
-        found = _Found()
-        for row in job.rows():
-            if isinstance(row, PromptRow):
-                found.count(row, asker, ledger)
-            else:
-                found.bad_rows += 1
-                found.first_bad_row = found.first_bad_row or f"{row.where}: {row.reason}"
-        usual = None if ledger is None else _usual(ledger, plan.model.name)
-    words = plan.settings.words or _WORDS
-    made = found.requests * asker.candidates_a_request * (words * _TOKENS_A_WORD + _TOKENS_AROUND)
-    usage = Usage(round(found.characters / CHARACTERS_A_TOKEN), round(made))
-    assumptions = [
-        f"{CHARACTERS_A_TOKEN} characters of a prompt are a token, a response has {words} words (--words)",
-        "every reply is readable and complete: what is asked again comes on top",
-    ]
-    if usual is not None:
-        usage = Usage(found.requests * usual.prompt_tokens, found.requests * usual.completion_tokens)
-        assumptions[0] = (
-            f"a request takes {usual.prompt_tokens:,} + {usual.completion_tokens:,} tokens, as the last ones in "
-            f"the ledger {path.name} did"
-        )
-    price = plan.price
-    if price is not None:
-        assumptions.append(f"${price.input:g} and ${price.output:g} per million tokens ({price.source})")
-    return {
-        "prompts": found.prompts,
-        "requests": found.requests,
-        "from_ledger": found.from_ledger,
-        "tokens": usage.total_tokens,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "usd": None if price is None else price.cost(usage),
-        "bad_rows": found.bad_rows,
-        "first_bad_row": found.first_bad_row,
-        "assumptions": assumptions,
-    }
+
+    prompts: int
+    requests: int
+    from_ledger: int
+    tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+    bad_rows: int
+    first_bad_row: str
+    assumptions: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the rows add up to."""
-
+class _Totals:
     prompts: int = 0
     requests: int = 0
     from_ledger: int = 0
@@ -96,19 +54,62 @@ class _Found:
     bad_rows: int = 0
     first_bad_row: str = ""
 
-    def count(self, row: PromptRow, asker: PromptRunner, ledger: Ledger | None) -> None:
-        self.prompts += 1
-        for number in range(asker.calls):
-            request = next(steps(asker.ask(row, number)))
-            key = asker.caller.entry(request, (row.occurrence, number, 0)).key
-            if ledger is not None and ledger.get(key) is not None:
-                self.from_ledger += asker.requests_a_call
+
+def estimate(job: BatchJob) -> Estimate:
+    """Estimate a job. Sends nothing and writes nothing.
+
+    Raises the errors that the job would raise for its prompts and its ledger.
+    """
+    plan = job.plan
+    path = Path(job.ledger) if job.ledger else ledger_beside(Output(job.out).path)
+    with Ledger(path) if path.is_file() else nullcontext() as ledger:
+        runner = RunEngine(plan, RunMetrics(), ledger).runner
+        totals, per_call = _Totals(), runner.requests_per_call
+        for row in job.rows():
+            if isinstance(row, BadRow):
+                totals.bad_rows += 1
+                totals.first_bad_row = totals.first_bad_row or f"{row.where}: {row.reason}"
                 continue
-            self.requests += asker.requests_a_call
-            self.characters += asker.requests_a_call * sum(len(message.content) for message in request.messages)
+            totals.prompts += 1
+            for request, stored in first_requests(row, runner, ledger, plan.model.name):
+                if stored:
+                    totals.from_ledger += per_call
+                else:
+                    totals.requests += per_call
+                    totals.characters += per_call * sum(len(message.content) for message in request.messages)
+        mean = None if ledger is None else _mean_usage(ledger, plan.model.name)
+    words = plan.settings.words or _WORDS
+    per_response = words * _TOKENS_PER_WORD + _TOKENS_AROUND_A_RESPONSE
+    completion = totals.requests * runner.candidates_per_request * per_response
+    usage = Usage(round(totals.characters / CHARACTERS_PER_TOKEN), round(completion))
+    assumptions = [
+        f"{CHARACTERS_PER_TOKEN} characters of a prompt are a token, a response has {words} words (--words)",
+        "every reply is readable and complete: repeated requests come on top",
+    ]
+    if mean is not None:
+        usage = Usage(totals.requests * mean.prompt_tokens, totals.requests * mean.completion_tokens)
+        assumptions[0] = (
+            f"a request takes {mean.prompt_tokens:,} + {mean.completion_tokens:,} tokens, like the last ones in "
+            f"the ledger {path.name}"
+        )
+    price = plan.price
+    if price is not None:
+        assumptions.append(f"${price.input:g} and ${price.output:g} per million tokens ({price.source})")
+    return Estimate(
+        prompts=totals.prompts,
+        requests=totals.requests,
+        from_ledger=totals.from_ledger,
+        tokens=usage.total_tokens,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        usd=None if price is None else price.cost(usage),
+        bad_rows=totals.bad_rows,
+        first_bad_row=totals.first_bad_row,
+        assumptions=tuple(assumptions),
+    )
 
 
-def _usual(ledger: Ledger, model: str) -> Usage | None:
+def _mean_usage(ledger: Ledger, model: str) -> Usage | None:
     """The mean usage of the last replies of this model in the ledger."""
     total, count = Usage(), 0
     where = "json_extract(request, '$.model') = ? ORDER BY rowid DESC LIMIT ?"

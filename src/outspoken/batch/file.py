@@ -1,54 +1,74 @@
-"""One run from a file of prompts into a file of responses: what is done is kept, what is missing is asked."""
+"""A run from a file of prompts into a file of responses; the same command continues where it stopped."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
+from outspoken._imports import need
 from outspoken._version import __version__
-from outspoken.batch.output import FailureFile, Output
-from outspoken.batch.partition_writer import (
-    PartitionWriter,
-    count_recorded,
-    digest_of,
-    fingerprint,
-    joined,
-    summed,
-)
+from outspoken.batch.failures import FailureFile, FailureRecord
+from outspoken.batch.fingerprint import combined, describe_difference, digest_of, fingerprint, prompt_digest
+from outspoken.batch.lookup import first_requests
+from outspoken.batch.output import Output, Overwrite
+from outspoken.batch.partition_writer import PartitionWriter, add_recorded
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.ray.shards import shards_beside
 from outspoken.batch.sources import BadRow, PromptRow, read
 from outspoken.engine import RunMetrics
+from outspoken.engine.metrics import RunSummary
 from outspoken.errors import UsageError
-from outspoken.ledger import Ledger, PartRecord
+from outspoken.ledger import Ledger, PartCounts, PartRecord
+from outspoken.ledger.reader import LedgerReader
 
-__all__ = ["BatchJob", "FileRun", "file_size", "ledger_beside"]
+__all__ = [
+    "BatchJob",
+    "FileRun",
+    "FileRunSummary",
+    "Note",
+    "continuing",
+    "file_size",
+    "ledger_beside",
+    "log_note",
+    "rows_in",
+]
 
-PROMPTS_A_PART = 1000
-# The number under which the ledger records the whole output, whose parts are gone.
-_WHOLE = -1
+PROMPTS_PER_PART = 1000
+# The number under which the ledger records the finished output, whose parts are gone.
+_FINISHED = -1
+# To count what is done, so many prompts are read, and so many calls looked up.
+_READ, _LOOKED_UP = 20_000, 5_000
+
+Note = Callable[[str], object]
+"""Receives a line for the user."""
+
+log_note: Note = logging.getLogger(__name__).info
 
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """What to read, what to ask, where to write. Without a `ledger` there is one beside the output."""
+    """What to read, what to ask, where to write. The default `ledger` is beside the output.
+
+    `overwrite` replaces an earlier output; "changed" only one of other settings. See `FileRun`, and for the
+    columns `outspoken.batch.sources.read`.
+    """
 
     source: str | Path
     out: str | Path
     plan: RunPlan
     ledger: str | Path | None = None
-    resume: bool = False
-    overwrite: bool = False
+    overwrite: Overwrite = False
     prompt_column: str | None = None
     id_column: str | None = None
     draw_column: str | None = None
 
     def rows(self) -> Iterator[PromptRow | BadRow]:
-        """Its prompts; see `outspoken.batch.sources.read`."""
+        """The prompts of the job. Raises `UsageError` if they cannot be read."""
         return read(
             self.source,
             prompt_column=self.prompt_column,
@@ -57,34 +77,96 @@ class BatchJob:
         )
 
 
-class FileRun:
-    """The execution of one `BatchJob` on this machine.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRunSummary(RunSummary):
+    """The figures of a run into files, and where these are.
 
-    Raises `UsageError` and `LedgerError` before anything is sent: for an output that is there already or was begun
-    over Ray, a ledger that cannot be used, prompts that cannot be read. `meter` holds the figures while it runs;
-    `stop` ends it in good order; cancelling it ends it at once. Either way what came back is in the ledger, and
-    the same job with `resume` goes on from there. `close` it in the end.
+    `out` is None if nothing was written, `failures_file` without failures; `first_failures` are the first few of
+    them, and `transient_failures` counts those that may succeed another time. `workers` and `shards` are numbers
+    of a run over Ray, whose `ledger` is a folder of them.
     """
 
-    def __init__(self, job: BatchJob) -> None:
+    out: str | None
+    ledger: str
+    failures_file: str | None
+    first_failures: tuple[FailureRecord, ...]
+    transient_failures: int
+    workers: int | None = None
+    shards: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        figures: RunSummary,
+        *,
+        out: Path,
+        ledger: Path,
+        failures: FailureFile,
+        workers: int | None = None,
+        shards: int | None = None,
+    ) -> FileRunSummary:
+        return cls(
+            **asdict(figures),
+            out=str(out),
+            ledger=str(ledger),
+            failures_file=str(failures.path) if failures.path.is_file() else None,
+            first_failures=tuple(failures.first),
+            transient_failures=failures.transient,
+            workers=workers,
+            shards=shards,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """The summary as a JSON object; `workers` and `shards` are there for a run over Ray."""
+        over_ray = {} if self.shards is None else {"workers": self.workers, "shards": self.shards}
+        figures = RunSummary.to_dict(self)
+        for name in ("first_failures", "transient_failures", "workers", "shards"):
+            del figures[name]
+        return {
+            **figures,
+            "first_failures": [failure.to_dict() for failure in self.first_failures],
+            "passing_failures": self.transient_failures,
+            **over_ray,
+        }
+
+
+class FileRun:
+    """The execution of one `BatchJob` on this machine; `close` it in the end.
+
+    If the output, or a part of it, was written by the same job (the same settings; the prompts may have grown), it
+    is continued: replies in the ledger are not asked again. `note` receives a line if so, and another one if
+    nothing is left to do. An output with other settings, or of another origin, is only replaced with `overwrite`.
+
+    Raises `UsageError` and `LedgerError` before anything is sent or changed: for such an output, for one that was
+    begun over Ray, for a ledger that cannot be used and prompts that cannot be read. `metrics` has the figures
+    during the run; `stop` ends it in good order; cancelling ends it at once. Either way, the replies are in the
+    ledger.
+    """
+
+    def __init__(self, job: BatchJob, *, note: Note = log_note) -> None:
         self.job = job
-        self.meter = RunMetrics()
+        self.metrics = RunMetrics()
         self.output = Output(job.out)
         self.ledger_path = Path(job.ledger) if job.ledger else ledger_beside(self.output.path)
+        self._note = note
         self._name = self.output.path.name
         self._held = ExitStack()
         try:
-            self._rows = job.rows()
+            rows = job.rows()
+            first = next(rows)
+            self._rows = chain([first], rows)
+            self._settings = {**fingerprint(job.plan), "first_prompt": prompt_digest(first)}
+            self._continues = False
             self._check_shards()
-            self.output.claim(resume=job.resume, overwrite=job.overwrite)
+            replaced = self.output.claim(overwrite=job.overwrite, conflict=self._conflict)
             self._held.callback(self.output.release)
             self._ledger = self._held.enter_context(Ledger(self.ledger_path))
-            self._ledger.note_run(__version__, {**fingerprint(job.plan), "out": self._name})
-            if job.overwrite:
+            self._ledger.note_run(__version__, {**self._settings, "out": self._name})
+            if replaced:
                 self._ledger.forget_parts(self._name)
             self._failures = self._held.enter_context(FailureFile(self.output.path))
             self._writer = PartitionWriter(
-                job.plan, self.output, self._ledger, self._failures, self.meter, size=PROMPTS_A_PART
+                job.plan, self.output, self._ledger, self._failures, self.metrics, size=PROMPTS_PER_PART
             )
         except BaseException:
             self._held.close()
@@ -92,78 +174,136 @@ class FileRun:
 
     @property
     def under_way(self) -> int:
-        """Requests that have been sent and not been answered."""
-        return self._writer.runner.gate.active
+        """The number of requests that have been sent and not been answered."""
+        return self._writer.under_way
 
     def stop(self, reason: str) -> None:
-        """Ask nothing more; what is under way is waited for and kept."""
-        self._writer.runner.stop(reason)
+        """Ask nothing more; what is under way is awaited and kept."""
+        self._writer.stop(reason)
 
     def close(self) -> None:
-        """Write what the ledger still has to write, and let go of the output. Raises `LedgerError`."""
+        """Write what the ledger still has to write, and release the output. Raises `LedgerError`."""
         self._held.close()
 
-    async def run(self) -> dict[str, Any]:
-        """Do the job; returns its summary. Raises what made everything fail, where nothing at all came of it."""
-        if await self._is_finished():
-            return self.summary()
+    async def run(self) -> FileRunSummary:
+        """Do the job; returns its summary. Raises the error for which everything failed if there is no
+        response."""
+        if self._continues:
+            if await self._is_finished():
+                self._note(f"nothing is left to do: {self.output.path} is complete")
+                return self.summary()
+            self._note(continuing(self.job, await self._prompts_done()))
         writer = self._writer
         await writer.run(self._rows, slow=str(self.job.source) == "-")
-        broken = writer.runner.caller.broken
-        if broken is not None and not self.meter.responses:
-            raise broken
+        if writer.broken is not None and not self.metrics.responses:
+            raise writer.broken
         numbers = sorted(writer.written)
         await asyncio.to_thread(self.output.assemble, numbers, finished=writer.complete)
         if writer.complete:
-            self._remember([writer.written[number] for number in numbers])
+            self._record_finished([writer.written[number] for number in numbers])
+            if self._continues and not writer.asked:
+                self._note(f"nothing was left to do: {self.output.path} is complete")
         self._failures.finish()
         return self.summary()
 
-    def summary(self) -> dict[str, Any]:
-        """The figures of `RunMetrics.to_dict`, where things are, and why it `stopped` early ("" where it did
-        not)."""
-        return {
-            **self.meter.to_dict(),
-            "stopped": self._writer.runner.gate.stopped,
-            "out": str(self.output.path),
-            "ledger": str(self.ledger_path),
-            **self._failures.told(),
-        }
+    def summary(self) -> FileRunSummary:
+        """The figures so far."""
+        figures = self.metrics.summary(self._writer.stopped)
+        return FileRunSummary.of(figures, out=self.output.path, ledger=self.ledger_path, failures=self._failures)
 
     def _check_shards(self) -> None:
-        """Raise `UsageError` where the replies are in the ledgers of a run over Ray, into which nobody would look.
+        """Raise `UsageError` if the replies are in the ledgers of a run over Ray, which this run does not read.
 
-        A ledger of one machine beside them says that the output was started over here since.
+        A ledger of one machine beside them means that the output was started again here.
         """
         path = self.output.path
         if shards_beside(path).exists() and not self.job.overwrite and not ledger_beside(path).exists():
-            raise UsageError(f"{path} was begun over Ray: go on with --engine ray, or start over with --overwrite")
+            raise UsageError(
+                f"{path} was begun over Ray: continue it with --engine ray, or replace it with --overwrite"
+            )
+
+    def _conflict(self) -> str:
+        """Why an earlier output does not belong to this job, "" if it does; sets `_continues`."""
+        earlier = None
+        if file_size(self.ledger_path):
+            with LedgerReader(self.ledger_path) as reader:
+                earlier = reader.last_run(self._name)
+        if earlier is None:
+            return f"is not known to the ledger {self.ledger_path}"
+        conflict = describe_difference(earlier, self._settings)
+        self._continues = not conflict
+        return conflict
 
     async def _is_finished(self) -> bool:
-        """Whether this very job was finished before, and its output still stands there whole."""
-        job, whole = self.job, self._ledger.parts(self._name).get(_WHOLE)
-        if whole is None or str(job.source) == "-" or file_size(self.output.path) != whole.size:
+        """Whether the same job was finished before, and its output is still complete on disk."""
+        job, record = self.job, self._ledger.parts(self._name).get(_FINISHED)
+        if record is None or str(job.source) == "-" or file_size(self.output.path) != record.size:
             return False
-        digest, bad_rows = await asyncio.to_thread(digest_of, job.rows(), job.plan, PROMPTS_A_PART)
-        if digest != whole.digest:
+        digest, bad_rows = await asyncio.to_thread(digest_of, job.rows(), job.plan, PROMPTS_PER_PART)
+        if digest != record.digest:
             return False
-        self.meter.bad_rows = bad_rows
-        count_recorded(self.meter, whole)
+        self.metrics.bad_rows = bad_rows
+        add_recorded(self.metrics, record.counts)
         return True
 
-    def _remember(self, records: list[PartRecord]) -> None:
+    async def _prompts_done(self) -> int:
+        """The number of prompts that have been answered, judging by recorded parts and by replies in the ledger.
+
+        A killed run leaves replies without a part. They are looked up for a limited number of prompts, so that a
+        large run starts at once.
+        """
+        recorded = self._writer.recorded
+        done = sum(record.counts.prompts - record.counts.failed for record in recorded.values())
+        if str(self.job.source) == "-":
+            return done
+        runner, identity = self._writer.runner, await self.job.plan.model.identity()
+
+        def look_up() -> int:
+            rows = islice(self.job.rows(), _READ)
+            others = (row for row in rows if row.number // PROMPTS_PER_PART not in recorded)
+            return sum(
+                isinstance(row, PromptRow)
+                and all(stored for _, stored in first_requests(row, runner, self._ledger, identity))
+                for row in islice(others, _LOOKED_UP // runner.calls)
+            )
+
+        return done + await asyncio.to_thread(look_up)
+
+    def _record_finished(self, records: list[PartRecord]) -> None:
         size = file_size(self.output.path)
         if size is not None:
-            digest = joined(record.digest for record in records)
-            counts = summed(record.counts for record in records)
-            self._ledger.put_part(self._name, _WHOLE, PartRecord(digest, size, True, counts))
+            digest = combined(record.digest for record in records)
+            counts = sum((record.counts for record in records), PartCounts())
+            self._ledger.put_part(self._name, _FINISHED, PartRecord(digest, size, True, counts))
+
+
+def continuing(job: BatchJob, done: int | None) -> str:
+    """The line that says that an output is continued; `done` is the number of answered prompts, if it is known."""
+    if done is None:
+        return f"continuing {job.out}"
+    total = rows_in(job.source)
+    prompts = f"{done:,} prompts" if total is None else f"{done:,} of {max(done, total):,} prompts"
+    return f"continuing {job.out}: {prompts} are done"
+
+
+def rows_in(source: str | Path) -> int | None:
+    """The approximate number of rows of a source, found quickly; None for standard input and packed files."""
+    path = Path(source)
+    if not path.is_file() or path.suffix in (".gz", ".json"):
+        return None
+    if path.suffix == ".parquet":
+        with need("pyarrow.parquet", "reading Parquet", "tables").ParquetFile(path) as file:
+            return int(file.metadata.num_rows)
+    with path.open("rb") as file:
+        count = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
+    return max(1, count - (path.suffix in (".csv", ".tsv")))
 
 
 def ledger_beside(out: Path) -> Path:
-    """Where the ledger of an output stands when nobody says where."""
+    """The default ledger of an output."""
     return out.with_name(out.name + ".ledger.sqlite")
 
 
 def file_size(path: Path) -> int | None:
-    """None for a folder too: its parts stay, and each of them is looked at."""
+    """The size of a file in bytes; None for a folder, whose parts are checked one by one."""
     return path.stat().st_size if path.is_file() else None

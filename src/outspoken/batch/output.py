@@ -1,85 +1,106 @@
-"""Writing responses: whole parts while the run goes on, one file or one folder of them in the end.
+"""Writing responses: parts while the run is in progress, one file or one folder of them in the end.
 
-A part is there completely or not at all: it is written under another name, flushed to the disk and then renamed. A
-killed run leaves nothing that could be taken for a result, and what it had finished is read where it stands.
+A part exists completely or not at all, so a killed run leaves nothing that looks like a result, and the next run
+continues with the parts that it finished.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 from outspoken._imports import need
-from outspoken.batch.output_formats import COLUMNS, unify_schemas, join_lines, json_lines, merge_parquet, rename_carried, write_parquet
+from outspoken.batch.output_formats import (
+    COLUMNS,
+    Columns,
+    join_lines,
+    json_lines,
+    merge_parquet,
+    rename_carried,
+    unify_schemas,
+    write_parquet,
+)
 from outspoken.errors import OutputError, UsageError
-from outspoken.io.atomic import put_in_place, write_file, temporary_name, reason_of, output_errors
+from outspoken.io.atomic import reason_of, temporary_name, write_file
+from outspoken.io.lock import FolderLock
 
-__all__ = ["FailureFile", "Output"]
+__all__ = ["Output", "Overwrite"]
 
 _FORMATS: dict[str, Literal["parquet", "jsonl"]] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _PART = re.compile(r"part-\d{6,}")
 
 
+Overwrite = bool | Literal["changed"]
+"""Whether an earlier output is replaced; "changed": only if it belongs to another command or to other settings."""
+
+
+def _unknown() -> str:
+    return "was not written by this command"
+
+
 class Output:
     """Responses on disk, written in parts.
 
-    A `path` ending in .parquet, .jsonl or .ndjson is one file in the end; until then its parts stand in
-    `<path>.parts/`. A folder (it exists, it has no suffix, or "/" ends it) holds its Parquet parts itself, for
-    good. `claim` it, `write` parts in any order and from any thread, `assemble` them, `release` it.
+    A `path` ending in .parquet, .jsonl or .ndjson becomes one file in the end; until then its parts are in
+    `<path>.parts/`. A folder (it exists, it has no suffix, or "/" ends it) keeps its Parquet parts. `claim` it,
+    `write` parts in any order and from any thread, `assemble` them, `release` it.
     """
 
     def __init__(self, path: str | Path) -> None:
-        named = os.fspath(path)
-        if not named:
+        given = os.fspath(path)
+        if not given:
             raise UsageError("the output has no name: give a file (.parquet, .jsonl) or a folder")
-        self.path = Path(named)
+        self.path = Path(given)
         suffix = self.path.suffix.lower()
-        self._is_folder = named.endswith(("/", os.sep)) or not suffix or os.path.isdir(self.path)
+        self._is_folder = given.endswith(("/", os.sep)) or not suffix or os.path.isdir(self.path)
         if not self._is_folder and suffix not in _FORMATS:
             raise UsageError(
-                f"the output {named} must end in {', '.join(_FORMATS)}, or in / for a folder of Parquet parts"
+                f"the output {given} must end in {', '.join(_FORMATS)}, or in / for a folder of Parquet parts"
             )
         self.format: Literal["parquet", "jsonl"] = "parquet" if self._is_folder else _FORMATS[suffix]
         self.parts = self.path if self._is_folder else self.path.with_name(self.path.name + ".parts")
-        self._lock_file = self.parts / (".lock" if self._is_folder else "lock")
-        self._lock: sqlite3.Connection | None = None
-        self._made_folder = False
+        self._lock: FolderLock | None = None
+        self._lock_name = ".lock" if self._is_folder else "lock"
 
-    def claim(self, *, resume: bool, overwrite: bool) -> None:
-        """Make sure that the output can be written, and keep other processes from it until `release`.
+    def claim(self, *, overwrite: Overwrite = False, conflict: Callable[[], str] = _unknown) -> bool:
+        """Make sure that the output can be written, and keep other processes out until `release`.
 
-        With `resume` the parts that stand there stay, with `overwrite` they and the old output are removed. Raises
-        `UsageError` where there is something already and neither was asked for, where another process writes,
-        where files stand that are not ours, and where nothing can be written.
+        With `overwrite` an earlier output is removed. Otherwise `conflict`, called while the output is locked,
+        says why an earlier output does not belong to this command ("was ..."), "" if it does; then its parts stay.
+        Returns whether everything was removed. Raises `UsageError`, and changes nothing, for an output of another
+        command, for one that another process writes, for a folder with files of others, and if nothing can be
+        written.
         """
-        if resume and overwrite:
-            raise UsageError("choose one of resume (continue what is there) and overwrite (start over)")
         if self.format == "parquet":
             need("pyarrow.parquet", "writing Parquet", "tables")
-        self._try_to_write()
-        self._take_lock()
+        self._check_folder()
+        self._lock = FolderLock(self.parts, name=self._lock_name, what=self.path)
         try:
-            self._clear(resume=resume, overwrite=overwrite)
-        except OSError as error:
-            self.release()
-            raise UsageError(f"the old output {self.path} cannot be removed: {reason_of(error)}") from error
+            existing = self._existing()
+            reason = "" if overwrite is True else conflict()
+            everything = overwrite is True or (overwrite == "changed" and reason != "")
+            if existing and reason and not everything:
+                raise UsageError(
+                    f"{self.path} {existing}, and {reason}: replace it with --overwrite (what the ledger holds "
+                    "is not asked again), or choose another --out"
+                )
+            self._clear(everything=everything)
+            return everything
         except BaseException:
             self.release()
             raise
 
-    def write(self, number: int, columns: Mapping[str, list[Any]], carried: Mapping[str, list[Any]]) -> int:
-        """Write a part, or put another in its place, and return its size in bytes.
+    def write(self, number: int, columns: Columns, carried: Columns) -> int:
+        """Write or replace a part; returns its size in bytes.
 
-        `columns` holds the columns named in `COLUMNS`, `carried` those of the caller's input, all of one length. A
-        carried name that is one of ours gets the prefix `input_`. What Parquet has no single type for (a column of
-        numbers and text) becomes JSON text. Raises `OutputError`; no half part stays behind.
+        `columns` are those of `COLUMNS`, `carried` those of the input, all of the same length. A carried column
+        whose name is in `COLUMNS` gets the prefix `input_`. Values without a common Parquet type (numbers and
+        text, for example) become JSON text. Raises `OutputError`, and then leaves no incomplete part.
         """
         if columns.keys() != COLUMNS.keys():
             raise ValueError(f"a part has the columns {', '.join(COLUMNS)}, not {', '.join(columns)}")
@@ -93,24 +114,24 @@ class Output:
         return write_file(target, lambda file: write_parquet(every, file))
 
     def size(self, number: int) -> int | None:
-        """The part's size in bytes, None where there is none."""
+        """The size of a part in bytes, None if it does not exist."""
         try:
             return self._part(number).stat().st_size
         except FileNotFoundError:
             return None
 
     def assemble(self, numbers: Iterable[int], *, finished: bool) -> None:
-        """Make one file of these parts, in this order; of a folder's parts, make the schemas agree.
+        """Write one file from these parts, in this order; in a folder, give the parts the same schema.
 
-        In one column whole numbers and others become floats, what is missing becomes null, and what has no common
-        type becomes JSON text. The file is put in its place in one step. With `finished` the parts are removed,
-        and the output is released; in a folder, only those parts go that are none of `numbers`.
+        Integers and other numbers in one column become floats, missing values become null, and values without a
+        common type become JSON text. With `finished` the parts are removed and the output is released; in a
+        folder only those parts are removed that are not among `numbers`.
         """
         numbers = list(numbers)
         paths = [self._part(number) for number in numbers]
         for path in paths:
             if not path.is_file():
-                raise OutputError(f"the part {path} is not there: run again with --resume to write it anew")
+                raise OutputError(f"the part {path} is missing: give the same command again to write it")
         if self._is_folder:
             unify_schemas(paths)
         elif self.format == "jsonl":
@@ -118,20 +139,18 @@ class Output:
         else:
             write_file(self.path, lambda file: merge_parquet(paths, file))
         if finished:
-            self._remove_parts(but=set(paths) if self._is_folder else set())
+            self._remove_parts(except_for=set(paths) if self._is_folder else set())
             if not self._is_folder:
                 self.release()
 
     def release(self) -> None:
-        """Let other processes have the output; an empty folder of parts goes. Harmless when done twice."""
+        """Let other processes write the output, and remove an empty folder of parts; calling it twice is
+        harmless."""
         if self._lock is None:
             return
-        # Removed while it is held: who opens the file afterwards makes a new one, see _take_lock.
-        with contextlib.suppress(OSError):
-            self._lock_file.unlink()
-        self._lock.close()
+        self._lock.release()
         self._lock = None
-        if self._made_folder or not self._is_folder:
+        if not self._is_folder:
             with contextlib.suppress(OSError):
                 self.parts.rmdir()
 
@@ -141,149 +160,55 @@ class Output:
     def _is_part(self, path: Path) -> bool:
         return path.suffix == f".{self.format}" and _PART.fullmatch(path.stem) is not None
 
-    def _is_ours(self, path: Path) -> bool:
-        unfinished = path.suffix == ".tmp" and self._is_part(path.with_name(path.stem.removeprefix(".")))
-        return unfinished or self._is_part(path) or path == self._lock_file
+    def _is_unfinished(self, path: Path) -> bool:
+        return path.suffix == ".tmp" and self._is_part(path.with_name(path.stem.removeprefix(".")))
 
-    def _remove_parts(self, *, but: set[Path]) -> None:
+    def _remove_parts(self, *, except_for: set[Path]) -> None:
         try:
             for path in self.parts.iterdir():
-                if self._is_part(path) and path not in but:
+                if self._is_part(path) and path not in except_for:
                     path.unlink()
         except OSError as error:
             raise OutputError(
                 f"{self.path} is complete, but its parts in {self.parts} cannot be removed: {reason_of(error)}"
             ) from error
 
-    def _try_to_write(self) -> None:
+    def _check_folder(self) -> None:
+        """Raise `UsageError` if the folder above the output is missing or cannot be written."""
         above = self.path.absolute().parent
         if not os.path.isdir(above):
-            raise UsageError(f"the folder {above} does not exist: make it first, or write elsewhere")
+            raise UsageError(f"the folder {above} does not exist: create it, or choose another output")
+        if self._is_folder:
+            return
         try:
-            if not self._is_folder:
-                with tempfile.TemporaryFile(dir=above):
-                    pass
-            self._made_folder = not os.path.isdir(self.parts)
-            self.parts.mkdir(exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.parts):
+            with tempfile.TemporaryFile(dir=above):
                 pass
-        except FileExistsError as error:
-            raise UsageError(f"{self.parts} is a file, and the parts need a folder of that name") from error
         except OSError as error:
             raise UsageError(f"nothing can be written to {self.path}: {reason_of(error)}") from error
 
-    def _take_lock(self) -> None:
-        """An exclusive transaction on an empty database: the system ends it when the process ends, however."""
-        reason = "other processes keep coming and going"
-        for _ in range(10):
-            try:
-                self.parts.mkdir(exist_ok=True)
-                self._lock_file.touch()
-                before = self._lock_file.stat()
-                lock = sqlite3.connect(self._lock_file, timeout=0, isolation_level=None, check_same_thread=False)
-            except FileNotFoundError:
-                continue
-            except (OSError, sqlite3.Error) as error:
-                raise UsageError(f"{self._lock_file} cannot be locked: {reason_of(error)}") from error
-            with contextlib.ExitStack() as undo:
-                undo.callback(lock.close)
-                try:
-                    lock.execute("PRAGMA journal_mode = MEMORY")
-                    lock.execute("BEGIN EXCLUSIVE")
-                    # Who held it before may have removed the file between our opening and our locking it.
-                    if os.path.samestat(before, self._lock_file.stat()):
-                        self._lock = lock
-                        undo.pop_all()
-                        return
-                except FileNotFoundError:
-                    continue
-                except sqlite3.Error as error:
-                    reason, code = str(error), error.sqlite_errorcode & 0xFF
-                    if code == sqlite3.SQLITE_BUSY:
-                        raise UsageError(
-                            f"another process is writing {self.path}: wait for it, or name another output"
-                        ) from error
-                    # Its folder may go, too, before SQLite opens the file.
-                    if code != sqlite3.SQLITE_CANTOPEN:
-                        break
-        raise UsageError(f"{self._lock_file} cannot be locked: {reason}")
+    def _existing(self) -> str:
+        """Whether there is an earlier output, and in which form; "" if not. Raises `UsageError` for other files.
 
-    def _clear(self, *, resume: bool, overwrite: bool) -> None:
-        """Remove what killed runs left unfinished, and with `overwrite` what they finished; refuse all else."""
-        present = list(self.parts.iterdir())
-        # Readers of a folder of Parquet pass over names that begin so.
-        foreign = [path.name for path in present if not self._is_ours(path) and path.name[0] not in "._"]
+        Names that begin with a dot or an underscore do not matter: readers of a folder of Parquet ignore them.
+        """
+        present = [path for path in self.parts.iterdir() if path.name != self._lock_name]
+        foreign = [path.name for path in present if not self._is_part(path) and path.name[0] not in "._"]
         if foreign:
             names = ", ".join(sorted(foreign)[:3])
-            raise UsageError(f"{self.parts} holds files that are not ours ({names}): name another output")
-        whole = not self._is_folder and os.path.lexists(self.path)
-        parts = [path for path in present if self._is_part(path)]
-        if (whole or parts) and not (resume or overwrite):
-            raise UsageError(
-                f"{self.path} exists{'' if whole else ' in parts'}: "
-                "continue it with --resume, or start over with --overwrite"
-            )
-        for path in present:
-            if path != self._lock_file and self._is_ours(path) and (overwrite or path not in parts):
-                path.unlink()
-        if not self._is_folder:
-            temporary_name(self.path).unlink(missing_ok=True)
-            if overwrite:
-                self.path.unlink(missing_ok=True)
+            raise UsageError(f"{self.parts} holds files of others ({names}): choose another output")
+        if not self._is_folder and os.path.lexists(self.path):
+            return "exists"
+        return "exists in parts" if any(map(self._is_part, present)) else ""
 
-
-_SHOWN = 5
-
-
-class FailureFile:
-    """`<output>.failures.jsonl`, put in its place by `finish`; where nothing has failed there is none.
-
-    `first` are the first few, for people; `passing` counts those that may go well another time.
-    """
-
-    def __init__(self, output: Path) -> None:
-        self.path = output.with_name(output.name + ".failures.jsonl")
-        self.first: list[dict[str, Any]] = []
-        self.passing = 0
-        self._temporary = temporary_name(self.path)
-        self._file: IO[str] | None = None
-
-    def add(self, id: str, where: str, cause: str, message: str, passing: bool = False) -> None:  # noqa: A002
-        """`passing` says that the provider failed, and the same request may go well another time.
-
-        Raises `OutputError` where it cannot be written.
-        """
-        line = {"id": id, "where": where, "cause": cause, "message": message, "passing": passing}
-        self.passing += passing
-        if len(self.first) < _SHOWN:
-            self.first.append(line)
-        with output_errors(self.path):
-            if self._file is None:
-                self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    def finish(self) -> None:
-        """Put the file of this run in the place of an earlier one's. Raises `OutputError`."""
-        if self._file is None:
-            self.path.unlink(missing_ok=True)
-            return
-        with output_errors(self.path):
-            put_in_place(self._file, self.path)
-        self._file = None
-
-    def told(self) -> dict[str, Any]:
-        """For a summary: where the file is (None: nowhere), and the first few failures."""
-        return {
-            "failures_file": str(self.path) if self.path.is_file() else None,
-            "first_failures": self.first,
-            "passing_failures": self.passing,
-        }
-
-    def __enter__(self) -> FailureFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
+    def _clear(self, *, everything: bool) -> None:
+        """Remove what killed runs left unfinished, or `everything` of an earlier output."""
+        try:
+            for path in self.parts.iterdir():
+                if self._is_unfinished(path) or (everything and self._is_part(path)):
+                    path.unlink()
+            if not self._is_folder:
+                temporary_name(self.path).unlink(missing_ok=True)
+                if everything:
+                    self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(f"the old output {self.path} cannot be removed: {reason_of(error)}") from error

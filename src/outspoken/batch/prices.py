@@ -1,4 +1,4 @@
-"""What tokens cost: the user's own prices first, then those of `genai-prices` where it is installed."""
+"""The prices of tokens: the user's own first, then those of `genai-prices` if it is installed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _FREE = ("local/", "replay/")
 class Price:
     """US dollars per million tokens.
 
-    `cached` is for the tokens of a prompt that were not computed anew; None means that they cost as much as the
-    others. `source` says where the price comes from.
+    `cached` is for the tokens of a prompt that were read from the provider's cache; None means that they cost as
+    much as the others. `source` says where the price comes from.
     """
 
     input: float
@@ -36,25 +36,26 @@ class Price:
     source: str = ""
 
     def cost(self, usage: Usage) -> float:
-        """US dollars for this usage, whose cached tokens are among those of its prompts."""
+        """US dollars for this usage, whose cached tokens are part of its prompt tokens."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)
-        at = self.input if self.cached is None else self.cached
-        dollars = (usage.prompt_tokens - cached) * self.input + cached * at + usage.completion_tokens * self.output
+        per_cached = self.input if self.cached is None else self.cached
+        prompt = (usage.prompt_tokens - cached) * self.input + cached * per_cached
+        dollars = prompt + usage.completion_tokens * self.output
         return dollars / 1_000_000
 
 
 def price_of(model: str, file: str | Path | None = None) -> Price | None:
-    """The price of `model` (`provider/name`, or a URL), None where it is not known.
+    """The price of `model` (`provider/name`, or a URL), None if it is unknown.
 
-    `file` is TOML with a table for each model, `["openai/gpt-4.1"]`, holding `input`, `output` and perhaps
-    `cached`, in dollars per million tokens. The name may be a pattern of the shell (`"openai/*"`); a name without
-    wildcards wins over a pattern, and the pattern with more letters over the one with fewer. What the file does
-    not name: local and replayed models cost nothing, a URL has no price, and of all others `genai-prices` is
-    asked. Where a price rises with the length of the prompt, the answer is the one for short prompts.
+    `file` is TOML with a table for each model, `["openai/gpt-4.1"]`, with `input`, `output` and optionally
+    `cached`, in dollars per million tokens. The name may be a shell pattern (`"openai/*"`); a name without
+    wildcards takes precedence over a pattern, and a pattern with more letters over one with fewer. For models that
+    are not in the file: local and replayed models cost nothing, a URL has no price, and all others are looked up
+    in `genai-prices`. If a price rises with the length of the prompt, the result is that of short prompts.
 
     Raises `UsageError` for a file that cannot be read, or an entry (of any model) that is not a price.
     """
-    if file is not None and (price := _matching(model, _listed_in(Path(file)))) is not None:
+    if file is not None and (price := _matching(model, _prices_in(Path(file)))) is not None:
         return price
     if model.startswith(_FREE):
         return Price(0.0, 0.0, source="runs on this machine")
@@ -75,7 +76,7 @@ def _letters(pattern: str) -> int:
     return len(pattern) - pattern.count("*") - pattern.count("?")
 
 
-def _listed_in(file: Path) -> dict[str, Price]:
+def _prices_in(file: Path) -> dict[str, Price]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
@@ -96,7 +97,7 @@ def _price(name: str, entry: Any, file: Path) -> Price:
     if not isinstance(entry, dict):
         raise UsageError(f"{where} must be a table with input and output, not {entry!r}")
     if any(isinstance(value, dict) for value in entry.values()):
-        raise UsageError(f"{where} holds a table: put the whole name of a model in one pair of quotes")
+        raise UsageError(f"{where} contains a table: put the whole name of a model in one pair of quotes")
     if unknown := [key for key in entry if key not in _KNOWN]:
         raise UsageError(f"{where} has {', '.join(unknown)}; known: {', '.join(_KNOWN)}")
     if missing := [key for key in _NEEDED if key not in entry]:
@@ -118,19 +119,19 @@ def _published(provider: str, name: str) -> Price | None:
     except MissingExtraError:
         return None
     try:
-        _, found = snapshot.find_provider_model(name, None, provider, None)
+        _, entry = snapshot.find_provider_model(name, None, provider, None)
     except LookupError:
         return None
-    prices = found.get_prices(datetime.now(UTC))
-    given, made = _dollars(prices.input_mtok), _dollars(prices.output_mtok)
-    if given is None or made is None:
+    prices = entry.get_prices(datetime.now(UTC))
+    prompt, completion = _dollars(prices.input_mtok), _dollars(prices.output_mtok)
+    if prompt is None or completion is None:
         return None
-    source = f"genai-prices {library.__version__}, {found.id}"
-    return Price(given, made, _dollars(prices.cache_read_mtok), source)
+    source = f"genai-prices {library.__version__}, {entry.id}"
+    return Price(prompt, completion, _dollars(prices.cache_read_mtok), source)
 
 
 def _dollars(price: Any) -> float | None:
-    """A plain price, or the first of those that depend on the prompt's length."""
+    """A plain price, or the first of several prices for different lengths of the prompt."""
     if price is None:
         return None
     return float(getattr(price, "base", price))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,17 +19,30 @@ from outspoken.cli.common import (
     read_json,
     with_settings,
 )
-from outspoken.cli.interrupts import signals
-from outspoken.cli.options import Address, Debug, Json, ModelName, Offline, Workers
+from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.options import (
+    Address,
+    Debug,
+    DryRun,
+    Engine,
+    Json,
+    ModelName,
+    Offline,
+    Overwrite,
+    Quiet,
+    Workers,
+)
+from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
-    from outspoken.batch.file import BatchJob, FileRun
+    from outspoken.batch.estimate import Estimate
+    from outspoken.batch.file import FileRun, FileRunSummary
     from outspoken.batch.ray.driver import RayRun
 
 __all__ = ["run"]
 
-_PARTLY, _INTERRUPTED = 3, 130
+_PARTLY = 3
 
 
 @command
@@ -37,19 +51,14 @@ def run(
     options: dict[str, Any],
     prompts: Annotated[
         str,
-        typer.Argument(help="A file of prompts: .jsonl, .csv, .tsv, .parquet, .json, or a line each; - is stdin."),
+        typer.Argument(help="A file of prompts: .jsonl, .csv, .tsv, .parquet, .json, or one a line; - is stdin."),
     ],
-    out: Annotated[Path, typer.Option(help="Where the responses go: .parquet or .jsonl, or a folder of Parquet.")],
+    out: Annotated[Path, typer.Option(help="The output: .parquet, .jsonl, or a folder of Parquet files.")],
     model: ModelName = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="Where every reply is kept. Default: OUT.ledger.sqlite.")
+        Path | None, typer.Option(help="The file that keeps every reply. Default: OUT.ledger.sqlite.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an earlier run stopped (or begin, where there is none).")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output. What the ledger holds is not asked again.")
-    ] = False,
+    overwrite: Overwrite = False,
     prompt_column: Annotated[
         str | None, typer.Option(help="The column of the prompts. Default: prompt, else messages.")
     ] = None,
@@ -59,144 +68,119 @@ def run(
     schema: Annotated[
         Path | None, typer.Option(help="A JSON schema that the value of each response must match.")
     ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(help="local: this machine; ray: a Ray cluster, whose machines share the output's folder."),
-    ] = "local",
+    engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; ask nothing, write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     json: Json = False,
+    quiet: Quiet = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
-    """Ask many prompts, keep every reply, and go on where it stopped.
+    """Ask many prompts and keep every reply. The same command continues where it stopped.
 
-    Example: outspoken run prompts.jsonl --out responses.parquet --n 10 --resume
+    Example: outspoken run prompts.jsonl --out responses.parquet --n 10
     """
     from outspoken.batch.file import BatchJob, FileRun
     from outspoken.batch.plan import RunPlan
 
     plan = RunPlan.make(model, None if schema is None else read_json(schema), options)
-    job = BatchJob(prompts, out, plan, ledger, resume, overwrite, prompt_column, id_column)
+    job = BatchJob(prompts, out, plan, ledger, overwrite, prompt_column, id_column)
     if dry_run:
-        _estimate(job, as_json=json)
+        from outspoken.batch.estimate import estimate
+
+        _show_estimate(estimate(job), as_json=json)
         return
     if model is None:
         note_default()
     check_engine(engine, address, workers)
-    import asyncio
-
     running: FileRun | RayRun
     if engine == "ray":
         from outspoken.batch.ray.driver import RayRun
 
-        running = RayRun(job, address=address, workers=workers)
+        running = RayRun(job, address=address, workers=workers, note=note)
     else:
-        running = FileRun(job)
+        running = FileRun(job, note=note)
     try:
-        summary, code = asyncio.run(_watched(running))
+        summary, interrupted = _run(running, quiet=quiet)
     finally:
         running.close()
     if json:
-        print_json(summary)
+        print_json(summary.to_dict())
     else:
         _show(summary)
-    raise typer.Exit(code)
+    raise typer.Exit(INTERRUPTED if interrupted else _exit_code(summary))
 
 
-async def _watched(running: FileRun | RayRun) -> tuple[dict[str, Any], int]:
-    """The summary and the exit code. The first Ctrl-C ends the run in good order, the second at once."""
-    import asyncio
+def _run(running: FileRun | RayRun, *, quiet: bool) -> tuple[FileRunSummary, bool]:
+    """The summary, and whether the run was interrupted."""
+    from outspoken.cli.progress import show
 
-    work = asyncio.ensure_future(running.run())
-    presses = 0
+    def stop() -> bool:
+        running.stop("interrupted")
+        return True
 
-    def interrupt() -> None:
-        nonlocal presses
-        presses += 1
-        if presses == 1:
-            running.stop("interrupted")
-            note("finishing what is under way; Ctrl-C again stops at once (nothing that came back is lost)")
-        else:
-            work.cancel()
-
-    with signals(interrupt):
-        from outspoken.cli.progress import show
-
-        showing = asyncio.create_task(show(running))
-        try:
-            summary = await work
-        except asyncio.CancelledError:
-            summary = {**running.summary(), "stopped": "interrupted", "out": None}
-        finally:
-            showing.cancel()
-            await asyncio.gather(showing, return_exceptions=True)
-    return summary, _INTERRUPTED if presses else _exit_code(summary)
+    summary, interrupted = run_interruptibly(running.run, stop, None if quiet else lambda: show(running))
+    return summary or replace(running.summary(), stopped="interrupted", out=None), interrupted
 
 
-def _exit_code(summary: dict[str, Any]) -> int:
-    if not (summary["failures"] or summary["bad_rows"] or summary["stopped"]):
+def _exit_code(summary: FileRunSummary) -> int:
+    if not (summary.failures or summary.bad_rows or summary.stopped):
         return 0
-    return _PARTLY if summary["responses"] else 1
+    return _PARTLY if summary.responses else 1
 
 
-def _show(summary: dict[str, Any]) -> None:
+def _show(summary: FileRunSummary) -> None:
     """The summary, the failures by cause, and what to do about them."""
     from rich.table import Table
 
     screen = console()
-    done = f"{summary['responses']:,} responses to {summary['prompts']:,} prompts"
-    where = summary["out"] or f"the ledger {summary['ledger']}; no output has been written"
+    responses = f"{summary.responses:,} responses to {summary.prompts:,} prompts"
+    where = summary.out or f"the ledger {summary.ledger}; no output has been written"
     figures = [
-        f"{summary['distinct']:,} distinct",
-        f"{summary['requests']:,} requests",
-        f"{summary['from_ledger']:,} from the ledger",
-        f"{summary['tokens']:,} tokens",
-        *([] if summary["usd"] is None else [f"${summary['usd']:,.2f}"]),
-        f"{summary['seconds']:,.1f} s",
+        f"{summary.distinct:,} distinct",
+        f"{summary.requests:,} requests",
+        f"{summary.from_ledger:,} from the ledger",
+        f"{summary.tokens:,} tokens",
+        *([] if summary.usd is None else [dollars(summary.usd)]),
+        duration(summary.seconds),
     ]
-    screen.print(f"{done} in {where}", soft_wrap=True)
+    screen.print(f"{responses} in {where}", soft_wrap=True)
     screen.print(" · ".join(figures), style="dim", soft_wrap=True)
-    if summary["unmetered"]:
-        note(f"{summary['unmetered']:,} replies came without a token count; estimates stand for them")
-    if summary["short"]:
-        note(f"{summary['short']:,} prompts have fewer responses than were wanted: raise --max-calls")
-    causes = dict(summary["causes"])
-    if summary["bad_rows"]:
-        causes["bad row in the input"] = summary["bad_rows"]
+    if summary.unmetered:
+        note(f"{summary.unmetered:,} replies came without a token count; their tokens are estimated")
+    if summary.short:
+        note(f"{summary.short:,} prompts have fewer responses than wanted: raise --max-calls")
+    causes = dict(summary.causes)
+    if summary.bad_rows:
+        causes["bad row in the input"] = summary.bad_rows
     if causes:
         table = Table("prompts", "failure", box=None, header_style="bold", padding=(0, 2, 0, 0))
         for cause, count in causes.items():
             table.add_row(f"{count:,}", cause)
         console(stderr=True).print(table)
-    for failure in summary["first_failures"]:
-        note(f"  {failure['where']}: {failure['message']}")
-    if summary["failures_file"]:
-        note(f"all of them are in {summary['failures_file']}")
-    if summary["stopped"]:
-        note(f"stopped: {summary['stopped']}")
-    if summary["stopped"] or summary["failures"]:
-        note("what was done is kept; go on with the same command and --resume")
+    for failure in summary.first_failures:
+        note(f"  {failure.where}: {failure.message}", error=True)
+    if summary.failures_file:
+        note(f"all failures are in {summary.failures_file}")
+    if summary.stopped:
+        note(f"stopped: {summary.stopped}", error=True)
+    if summary.stopped or summary.failures:
+        note("what is done is kept; the same command continues")
 
 
-def _estimate(job: BatchJob, *, as_json: bool) -> None:
-    from outspoken.batch.estimate import estimate
-
-    found = estimate(job)
+def _show_estimate(estimate: Estimate, *, as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(estimate.to_dict())
         return
     screen = console()
-    cost = "price unknown (--prices FILE)" if found["usd"] is None else f"${found['usd']:,.2f}"
+    cost = "price unknown (--prices FILE)" if estimate.usd is None else dollars(estimate.usd)
     screen.print(
-        f"{found['prompts']:,} prompts · about {found['requests']:,} requests "
-        f"({found['from_ledger']:,} more are in the ledger) · about {found['tokens']:,} tokens · {cost}",
+        f"{estimate.prompts:,} prompts · about {estimate.requests:,} requests "
+        f"({estimate.from_ledger:,} more are in the ledger) · about {estimate.tokens:,} tokens · {cost}",
         soft_wrap=True,
     )
-    for line in found["assumptions"]:
+    for line in estimate.assumptions:
         screen.print(f"  {line}", style="dim", soft_wrap=True)
-    if found["bad_rows"]:
-        note(f"{found['bad_rows']:,} rows cannot be asked; the first: {found['first_bad_row']}")
+    if estimate.bad_rows:
+        note(f"{estimate.bad_rows:,} rows cannot be used; the first: {estimate.first_bad_row}")

@@ -36,7 +36,7 @@ class FolderLock:
         self.folder, self.file = folder, folder / name
         self._what = what or folder
         self._keep = keep
-        self._created = not folder.exists()
+        self._created = not os.path.exists(folder)  # unlike Path.exists, false for invalid names
         self._connection: sqlite3.Connection | None = self._take()
 
     def release(self) -> None:
@@ -71,8 +71,10 @@ class FolderLock:
                 continue
             except FileExistsError as error:
                 raise UsageError(f"{self.folder} is a file, and a folder is needed") from error
-            except (OSError, sqlite3.Error) as error:
+            except OSError as error:
                 raise UsageError(f"{self.folder} cannot be written: {reason_of(error)}") from error
+            except sqlite3.Error as error:
+                raise UsageError(f"{self.file} cannot be locked: {error}") from error
             with contextlib.ExitStack() as undo:
                 undo.callback(connection.close)
                 try:

@@ -1,86 +1,96 @@
 """A job spread over the machines of a Ray cluster, which share the disk of the output and nothing else.
 
-The driver cuts the prompts into shards (see `shards`), Ray Data hands them to workers, and each worker answers one
-shard at a time, as `FileRun` answers a file: with the shard's own ledger, straight into parts of the one output. A
-shard whose worker or machine died is handed to another one, which finds in the ledger what was paid for.
+The driver divides the prompts into shards (see `shards`), Ray Data hands them to workers, and each worker answers
+one shard at a time, as `FileRun` answers a file: with the ledger of the shard, directly into parts of the one
+output. A shard whose worker or machine died is handed to another worker, which finds in the ledger what was paid
+for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from outspoken import models
-from outspoken.batch.file import BatchJob, file_size, ledger_beside
-from outspoken.batch.output import FailureFile, Output
-from outspoken.batch.partition_writer import count_recorded, mark_of, summed
-from outspoken.batch.ray.budget_broker import News, ShardResult, WorkerTotals, asked, spent_on, start_board
+from outspoken.batch.failures import FailureFile, FailureRecord
+from outspoken.batch.file import BatchJob, FileRunSummary, Note, continuing, file_size, ledger_beside, log_note
+from outspoken.batch.fingerprint import PartDigest, describe_difference, fingerprint
+from outspoken.batch.output import Output
+from outspoken.batch.partition_writer import add_recorded
 from outspoken.batch.ray.cluster import connected, first_line
-from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
-from outspoken.batch.ray.worker import ShardTask, answered
-from outspoken.engine import RunMetrics
+from outspoken.batch.ray.messages import Orders, ShardResult, WorkerReport, call_board, start_board
+from outspoken.batch.ray.shards import FinishedOutput, ShardLayout, Shards, ShardSource
+from outspoken.batch.ray.shares import BudgetShares, WorkerTotals
+from outspoken.batch.ray.worker import ShardTask, answer_shards
+from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import ProviderError, UsageError
-from outspoken.ledger import PartRecord
+from outspoken.ledger import PartCounts
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
 
 __all__ = ["RayRun"]
 
-_SECONDS_A_POLL = 0.25
+_SECONDS_PER_POLL = 0.25
 _SECONDS_OF_SILENCE = 60.0
 _SECONDS_TO_END = 20.0
-# Their names give a new object each time; all other names give the same one again.
-_MADE_ANEW = ("local/", "replay/")
-# So many prompts that all fail for one reason end a run: where nothing has ever been answered, and otherwise.
-_NEVER, _AFTER_ALL = 10, 20
+# These names give a new model each time; all others give the same one again.
+_NEW_EACH_TIME = ("local/", "replay/")
+# So many prompts that all fail for one reason end a run: if nothing has ever been answered, and otherwise.
+_NEVER, _AFTER_SUCCESS = 10, 20
 
 
 class RayRun:
-    """The execution of one `BatchJob` on a Ray cluster; used as `FileRun` is.
+    """The execution of one `BatchJob` on a Ray cluster; used as `FileRun` is, and continues as `FileRun` does.
 
-    `address` is the cluster's (default: $RAY_ADDRESS, else a cluster on this machine; where Ray runs in this
-    process already, that one is used), `workers` how many there are (default: one for each machine). The model
-    travels by name, its key never: every machine has its own in the environment. A schema is validated as JSON.
+    `address` is that of the cluster (default: $RAY_ADDRESS, else a cluster on this machine; if Ray runs in this
+    process already, that one is used), `workers` their number (default: one for each machine). The model travels
+    by name, its key never: each machine has its own in the environment. A schema is validated as JSON.
 
-    Raises `UsageError` and `ProviderError` before anything is sent: for what `FileRun` does, for a model that its
-    name does not give, prompts that changed since they were cut, a cluster that cannot be reached.
+    Raises `UsageError` and `ProviderError` before anything is sent: as `FileRun` does, and for a model that its
+    name does not give, for prompts that changed since they were divided, for a cluster that cannot be reached.
     """
 
-    def __init__(self, job: BatchJob, *, address: str | None, workers: int | None) -> None:
+    def __init__(self, job: BatchJob, *, address: str | None, workers: int | None, note: Note = log_note) -> None:
         if workers is not None and workers < 1:
             raise UsageError(f"workers must be at least 1, not {workers}")
         if job.ledger is not None:
             raise UsageError("over Ray every shard has a ledger of its own, beside the output: leave --ledger out")
         if str(job.source) == "-":
-            raise UsageError("over Ray the prompts are read again to resume: write standard input to a file first")
+            raise UsageError("over Ray the prompts must be in a file: write standard input to one first")
         _check_name(job.plan.model)
         self.job = job
-        self.meter = RunMetrics()
+        self.metrics = RunMetrics(usd=None if job.plan.price is None else 0.0)
         self.output = Output(job.out)
         self.workers = workers or 0
-        self.meter.usd = None if job.plan.price is None else 0.0
-        self._tally = WorkerTotals()
+        self._note = note
+        self._settings = fingerprint(job.plan)
+        self._totals = WorkerTotals()
+        run = job.plan.run
+        self._shares = BudgetShares(Budget(run.budget_tokens, run.budget_usd), job.plan.price, self._totals.usage)
         self._results: dict[int, ShardResult] = {}
         self._stopped = ""
         self._cancelled = False
         self._hopeless = False
+        self._continues = False
         self._board: Any = None
         self._heard = time.monotonic()
         self._held = ExitStack()
         try:
             self._rows = job.rows()
-            self.output.claim(resume=job.resume, overwrite=job.overwrite)
-            self._held.callback(self.output.release)
             self._check_ledger()
-            self._failures = self._held.enter_context(FailureFile(self.output.path))
             self._shards = Shards(self.output.path.absolute())
-            self._source = ShardSource.of(Path(job.source), job.prompt_column, job.id_column)
-            self._cut = self._is_cut()
-            self._finished = self._cut and self._was_finished()
+            replaced = self.output.claim(overwrite=job.overwrite, conflict=self._conflict)
+            self._held.callback(self.output.release)
+            self._failures = self._held.enter_context(FailureFile(self.output.path))
+            source = self._source = ShardSource.of(Path(job.source), job.prompt_column, job.id_column)
+            earlier = self._shards.manifest.source
+            self._divided = earlier == source if replaced else self._shards.agrees(Path(job.source), source)
+            self._finished = self._divided and self._was_finished()
             if not self._finished:
                 self._connect(address)
         except BaseException:
@@ -89,81 +99,89 @@ class RayRun:
 
     @property
     def under_way(self) -> int:
-        """Requests that have been sent and not been answered, as far as the workers have told."""
-        return self._tally.under_way
+        """The number of requests that have been sent and not been answered, as far as the workers have
+        reported."""
+        return sum(self._totals.under_way.values())
 
     def stop(self, reason: str) -> None:
-        """Ask nothing more; what is under way is waited for and kept."""
+        """Ask nothing more; what is under way is awaited and kept."""
         if not self._stopped:
             self._stopped = reason
             self._heard = time.monotonic()
 
     def close(self) -> None:
-        """Let go of the output and of the cluster."""
+        """Release the output and the cluster."""
         self._held.close()
 
-    async def run(self) -> dict[str, Any]:
-        """Do the job; returns its summary. Raises what made everything fail, where nothing at all came of it."""
+    async def run(self) -> FileRunSummary:
+        """Do the job; returns its summary. Raises the error for which everything failed if there is no
+        response."""
         if self._finished:
+            self._note(f"nothing is left to do: {self.output.path} is complete")
             return self.summary()
-        if not self._cut:
+        shards = self._shards
+        if self._continues:
+            self._note(continuing(self.job, shards.manifest.done))
+        if not self._divided:
             try:
-                await asyncio.to_thread(self._cut_shards)
+                await asyncio.to_thread(self._divide)
             except asyncio.CancelledError:
                 self._cancelled = True  # ends the thread
                 raise
-        if self._shards.source is None:
+        if shards.manifest.source is None:
             return self.summary()
-        self.workers = min(self.workers, self._shards.count)
-        await self._distribute()
+        shards.write(replace(shards.manifest, settings=self._settings, finished=None, done=None))
+        await self._answer_all(range(shards.manifest.shards))
         self._raise_errors()
-        if len(self._results) < self._shards.count:
-            return self.summary()  # given up: what stands in parts stays there for another run
         results = self._results.values()
+        if len(results) < shards.manifest.shards:
+            return self.summary()  # given up: the parts stay for another run
         written = sorted(number for result in results for number in result.written)
         complete = all(result.complete for result in results)
         await asyncio.to_thread(self.output.assemble, written, finished=complete)
-        if complete:
-            self._remember()
+        self._record(complete=complete)
         await asyncio.to_thread(self._join_failures)
         return self.summary()
 
-    def summary(self) -> dict[str, Any]:
-        """What `FileRun.summary` gives, with the numbers of `workers` and `shards`; `ledger` is their folder."""
-        return {
-            **self.meter.to_dict(),
-            "stopped": self._stopped,
-            "out": str(self.output.path),
-            "ledger": str(self._shards.folder),
-            **self._failures.told(),
-            "workers": self.workers,
-            "shards": self._shards.count,
-        }
+    def summary(self) -> FileRunSummary:
+        """The figures so far."""
+        return FileRunSummary.of(
+            self.metrics.summary(self._stopped),
+            out=self.output.path,
+            ledger=self._shards.folder,
+            failures=self._failures,
+            workers=self.workers,
+            shards=self._shards.manifest.shards,
+        )
 
-    # Before.
+    # Before anything is sent.
 
     def _check_ledger(self) -> None:
-        """Raise `UsageError` where the output has a ledger of one machine, which no worker would look into."""
+        """Raise `UsageError` if the output has a ledger of one machine, which no worker reads."""
         path = ledger_beside(self.output.path)
         if path.exists():
             raise UsageError(
-                f"{self.output.path} was begun without Ray, and {path} holds its replies: go on with --engine "
-                "local, or name another output"
+                f"{self.output.path} was begun without Ray, and {path} has its replies: continue it with --engine "
+                "local, or choose another --out"
             )
 
-    def _is_cut(self) -> bool:
-        """Whether these prompts stand in shards already."""
-        if self.job.overwrite:
-            return self._shards.source == self._source
-        return self._shards.agrees(Path(self.job.source), self._source)
+    def _conflict(self) -> str:
+        """Why an earlier output does not belong to this job, "" if it does; sets `_continues`."""
+        settings = self._shards.manifest.settings
+        if settings is None:
+            return f"is not known to {self._shards.folder}"
+        conflict = describe_difference(settings, self._settings)
+        self._continues = not conflict
+        return conflict
 
     def _was_finished(self) -> bool:
-        """Whether this very job was finished before, and its output still stands there whole."""
-        done, size = self._shards.finished, file_size(self.output.path)
-        if done is None or size is None or (done["settings"], done["size"]) != (mark_of(self.job.plan), size):
+        """Whether the same job was finished before, and its output is still complete on disk."""
+        finished, size = self._shards.manifest.finished, file_size(self.output.path)
+        digest = PartDigest(self._settings).hexdigest()
+        if finished is None or size is None or (finished.settings, finished.size) != (digest, size):
             return False
-        self.meter.bad_rows = done["bad_rows"]
-        count_recorded(self.meter, PartRecord("", size, True, done["counts"]))
+        self.metrics.bad_rows = finished.bad_rows
+        add_recorded(self.metrics, finished.counts)
         return True
 
     def _connect(self, address: str | None) -> None:
@@ -171,33 +189,60 @@ class RayRun:
         machines = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         self.workers = min(self.workers or len(machines) or 1, self.job.plan.run.concurrency or 1_000_000)
 
-    def _cut_shards(self) -> None:
-        job, layout = self.job, self._shards.layout
-        if layout is None:
-            layout = ShardLayout.of(job.rows(), self.workers)
-        self._shards.cut(self._rows, layout, self._source, lambda: not (self._stopped or self._cancelled))
+    def _divide(self) -> None:
+        layout = self._shards.manifest.layout or ShardLayout.of(self.job.rows(), self.workers)
+        self._shards.divide(self._rows, layout, self._source, lambda: not (self._stopped or self._cancelled))
 
-    # While it runs.
+    # While workers answer.
 
-    async def _distribute(self) -> None:
-        """Have all shards answered, or as many as come before a stop.
+    async def _answer_all(self, shards: Iterable[int]) -> None:
+        """Have all shards answered, or as many as end before a stop.
 
-        Raises `ProviderError` where the cluster fails, and as it is what a worker did not expect.
+        Shards that used up their shares are handed out once more while the others left enough of the budget.
+        Raises `ProviderError` if the cluster fails; an unexpected error of a worker is raised as it is.
         """
         self._board = start_board(self._ray)
+        pending = list(shards)
+        self.workers = min(self.workers, len(pending))
+        seconds = self.job.plan.run.max_seconds
+        timer = asyncio.get_running_loop().call_later(
+            seconds or 1e9, self.stop, f"the time of {seconds} s is used up"
+        )
+        try:
+            while pending:
+                requests = self.metrics.requests
+                await self._answer(pending)
+                pending = [shard for shard, result in self._results.items() if result.used_up]
+                go_on = self.metrics.requests > requests and self._shares.worth_a_round(self.metrics.usage)
+                if pending and (self._stopped or not go_on):
+                    self.stop(self._results[pending[0]].stopped)
+                    break
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            raise ProviderError(
+                f"the Ray cluster failed ({first_line(error)}): replies are kept; give the same command again",
+                original=error,
+            ) from error
+        finally:
+            timer.cancel()
+            with suppress(Exception):
+                self._ray.kill(self._board)
+
+    async def _answer(self, shards: list[int]) -> None:
+        """Have these shards answered."""
         loop = asyncio.get_running_loop()
         task = ShardTask.of(self.job.plan, self.output.path, self.workers)
+        self._shares.begin({shard: sum(self._shards.parts(shard).values()) for shard in shards})
 
         def work() -> None:
-            for result in answered(task, self._shards.count, self._board, self.workers):
+            for result in answer_shards(task, shards, self._board, self.workers):
                 loop.call_soon_threadsafe(self._take, result)
 
-        seconds = self.job.plan.run.max_seconds
-        timer = loop.call_later(seconds or 1e9, self.stop, f"the time of {seconds} s is used up")
         working = asyncio.wrap_future(ModelThreads(1).submit(work))
         try:
             while not working.done() and not self._is_silent():
-                await asyncio.wait({working}, timeout=_SECONDS_A_POLL)
+                await asyncio.wait({working}, timeout=_SECONDS_PER_POLL)
                 await self._poll()
             if working.done():
                 await working
@@ -207,94 +252,95 @@ class RayRun:
                 async with asyncio.timeout(_SECONDS_TO_END):
                     while not working.done():
                         await self._poll()
-                        await asyncio.wait({working}, timeout=_SECONDS_A_POLL)
+                        await asyncio.wait({working}, timeout=_SECONDS_PER_POLL)
             raise
-        except self._ray.exceptions.RayTaskError:
-            raise
-        except self._ray.exceptions.RayError as error:
-            raise ProviderError(
-                f"the Ray cluster failed ({first_line(error)}): what came back is kept; go on with --resume",
-                original=error,
-            ) from error
-        finally:
-            timer.cancel()
-            with suppress(Exception):
-                self._ray.kill(self._board)
 
     async def _poll(self) -> None:
-        """Tell the board what the workers should hear, and hear what they told it."""
-        plan = self.job.plan
-        budget, spent = (plan.run.budget_tokens, plan.run.budget_usd), spent_on(self.meter.usage, plan.price)
-        told: tuple[str, News] | None = await asked(
-            self._board.poll, self._stopped, self._cancelled, budget, spent, self.workers
-        )
-        if told is None:
-            return
-        stopped, news = told
-        if stopped:
-            self.stop(stopped)
-        if news:
+        """Give the workers their orders, and read their reports."""
+        shares: dict[str, Budget | str] = {}
+        while True:
+            orders = Orders(self._stopped, self._cancelled)
+            reports: dict[str, WorkerReport] | None = await call_board(self._board.poll, orders, shares)
+            if not reports:
+                return
             self._heard = time.monotonic()
-        for attempt, (shard, figures, under_way) in news.items():
-            self._tally.take(attempt, shard, figures, under_way)
-        self._tally.show(self.meter, plan.price)
-        self._check_hope()
+            for attempt, report in reports.items():
+                self._totals.update(attempt, report.shard, report.metrics, report.under_way)
+                if report.ended:
+                    self._shares.end(attempt, report.shard)
+            self._update_metrics()
+            self._check_hope()
+            shares = {
+                attempt: self._shares.share(attempt, report.shard, report.request, self.metrics.usage)
+                for attempt, report in reports.items()
+                if report.request is not None
+            }
+            if not shares:
+                return
+
+    def _update_metrics(self) -> None:
+        started = self.metrics.started
+        self.metrics = self._totals.sum(self.job.plan.price)
+        self.metrics.started = started
 
     def _check_hope(self) -> None:
-        """Stop where every prompt so far has failed for one reason, in shards too small for a worker to tell."""
-        meter = self.meter
-        enough = _AFTER_ALL if meter.requests else _NEVER
-        if meter.failed == meter.prompts >= enough and len(meter.failures) == 1:
+        """Stop if every prompt so far has failed for one reason, in shards too small for a worker to notice."""
+        metrics = self.metrics
+        enough = _AFTER_SUCCESS if metrics.requests else _NEVER
+        if metrics.failed == metrics.prompts >= enough and len(metrics.failures) == 1:
             self._hopeless = True
-            self.stop(f"everything fails for the same reason: {next(iter(meter.failures))}")
+            self.stop(f"everything fails for the same reason: {next(iter(metrics.failures))}")
 
     def _take(self, result: ShardResult) -> None:
-        """A shard has ended."""
+        """An attempt at a shard has ended."""
         self._results[result.shard] = result
-        self._tally.take(result.attempt, result.shard, result.figures, 0)
-        self._tally.show(self.meter, self.job.plan.price)
-        if result.stopped:
+        self._totals.update(result.attempt, result.shard, result.metrics, 0)
+        self._update_metrics()
+        if result.stopped and not result.used_up:
             self.stop(result.stopped)
 
     def _is_silent(self) -> bool:
-        """Whether no worker is left that could still hear of the stop."""
+        """Whether no worker is left that could follow an order to stop."""
         return bool(self._stopped) and time.monotonic() - self._heard > _SECONDS_OF_SILENCE
 
-    # After.
+    # Afterwards.
 
     def _raise_errors(self) -> None:
-        """Raise what a worker met, unless it is only that all fails and something had come before."""
+        """Raise the error of a worker, unless it only made all its prompts fail, and others were answered."""
         for shard in sorted(self._results):
-            failure = self._results[shard].failure
-            if failure is not None and not (failure.broken and self.meter.responses):
-                raise failure.as_error()
-        if self._hopeless and not self.meter.responses:
+            result = self._results[shard]
+            if result.failure is not None and not (result.broken and self.metrics.responses):
+                raise result.failure
+        if self._hopeless and not self.metrics.responses:
             raise ProviderError(self._stopped)
 
-    def _remember(self) -> None:
-        results, size = self._results.values(), file_size(self.output.path)
-        if size is not None:
-            bad_rows = sum(result.figures["bad_rows"] for result in results)
-            counts = summed(result.counts for result in results)
-            mark = mark_of(self.job.plan)
-            self._shards.finish({"settings": mark, "size": size, "bad_rows": bad_rows, "counts": counts})
+    def _record(self, *, complete: bool) -> None:
+        """Write into the manifest what is done."""
+        results, finished = self._results.values(), None
+        counts = sum((result.counts for result in results), PartCounts())
+        size = file_size(self.output.path)
+        if complete and size is not None:
+            bad_rows = sum(result.metrics.bad_rows for result in results)
+            finished = FinishedOutput(PartDigest(self._settings).hexdigest(), size, bad_rows, counts)
+        done = counts.prompts - counts.failed
+        self._shards.write(replace(self._shards.manifest, done=done, finished=finished))
 
     def _join_failures(self) -> None:
-        for shard in range(self._shards.count):
+        for shard in range(self._shards.manifest.shards):
             path = self._shards.path(shard, ".failures.jsonl")
             with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
                 for line in file:
-                    self._failures.add(**json.loads(line))
+                    self._failures.add(FailureRecord.from_json(line))
         self._failures.finish()
 
 
 def _check_name(model: Model) -> None:
-    """Raise `UsageError` for a model that the workers could not make anew from its name."""
+    """Raise `UsageError` for a model that the workers cannot get by its name."""
     try:
-        found = models.get_model(model.name)
+        same = models.get_model(model.name)
     except UsageError:
-        found = None
-    if found is not model and not (type(found) is type(model) and model.name.startswith(_MADE_ANEW)):
+        same = None
+    if same is not model and not (type(same) is type(model) and model.name.startswith(_NEW_EACH_TIME)):
         raise UsageError(
-            f"the model {model.name} cannot be made anew on other machines: name it as provider/name or URL#name"
+            f"other machines cannot get the model {model.name} by its name: name it as provider/name or URL#name"
         )

@@ -1,67 +1,68 @@
-"""The prompts of a run cut into shards on a disk that several machines share, each with a ledger of its own.
+"""The prompts of a run, divided into shards on a disk that several machines share; each shard has its own ledger.
 
-`<output>.shards/` holds for each shard its prompts (`shard-00000.jsonl`), its ledger (`.sqlite`), its failures and
-its lock, and `manifest.json`, which says how the prompts were cut. How they were cut never changes afterwards: a
-prompt stays with the ledger that holds its reply.
+`<output>.shards/` has for each shard its prompts (`shard-00000.jsonl`), its ledger (`.sqlite`), its failures and
+its lock, and `manifest.json`, which says how the prompts were divided. That never changes afterwards, so that a
+prompt stays with the ledger that has its reply.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import decimal
 import hashlib
 import importlib
 import json
-import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from outspoken.batch.sources import BadRow, PromptRow
 from outspoken.chat import Message
 from outspoken.errors import OutputError, UsageError
-from outspoken.io.atomic import put_in_place, temporary_name, reason_of
+from outspoken.io.atomic import reason_of, replacing, write_file
+from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.lock import FolderInUseError, FolderLock
+from outspoken.ledger import PartCounts
 
-__all__ = ["ShardLayout", "ShardSource", "Shards", "shards_beside"]
+__all__ = ["FinishedOutput", "ShardLayout", "ShardManifest", "ShardSource", "Shards", "shards_beside"]
 
-MOST_ROWS_A_PART = 1000
-MOST_PARTS_A_SHARD = 10
-SHARDS_A_WORKER = 4
+MOST_ROWS_PER_PART = 1000
+MOST_PARTS_PER_SHARD = 10
+SHARDS_PER_WORKER = 4
 _VERSION = 1
 _CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class ShardLayout:
-    """How rows are cut: so many rows of the input to a part of the output, so many parts to a shard."""
+    """How rows are divided: the rows of the input in a part of the output, and the parts in a shard."""
 
-    rows_a_part: int
-    parts_a_shard: int
+    rows_per_part: int = field(metadata={"key": "rows_a_part"})
+    parts_per_shard: int = field(metadata={"key": "parts_a_shard"})
 
     @classmethod
     def of(cls, rows: Iterable[object], workers: int) -> ShardLayout:
-        """A few shards for each worker while there are few rows, shards of 10,000 rows where there are many.
+        """A few shards for each worker if there are few rows, shards of 10,000 rows if there are many.
 
-        Takes only as many rows as it needs to tell.
+        Reads only as many rows as necessary.
         """
-        wanted = SHARDS_A_WORKER * workers
-        count = sum(1 for _ in islice(rows, wanted * MOST_ROWS_A_PART * MOST_PARTS_A_SHARD))
-        rows_a_part = min(max(-(-count // wanted), 1), MOST_ROWS_A_PART)
-        return cls(rows_a_part, min(max(count // (wanted * rows_a_part), 1), MOST_PARTS_A_SHARD))
+        wanted = SHARDS_PER_WORKER * workers
+        count = sum(1 for _ in islice(rows, wanted * MOST_ROWS_PER_PART * MOST_PARTS_PER_SHARD))
+        rows_per_part = min(max(-(-count // wanted), 1), MOST_ROWS_PER_PART)
+        return cls(rows_per_part, min(max(count // (wanted * rows_per_part), 1), MOST_PARTS_PER_SHARD))
 
     @property
-    def rows_a_shard(self) -> int:
-        return self.rows_a_part * self.parts_a_shard
+    def rows_per_shard(self) -> int:
+        return self.rows_per_part * self.parts_per_shard
 
 
 @dataclass(frozen=True, slots=True)
 class ShardSource:
-    """What the prompts were read from: the file's size and digest, its suffixes, the columns that were named."""
+    """The file of the prompts: its size and digest, its suffixes, and the columns that were named."""
 
     bytes: int
     digest: str
@@ -73,7 +74,7 @@ class ShardSource:
     def of(
         cls, path: Path, prompt_column: str | None, id_column: str | None, *, most: int | None = None
     ) -> ShardSource:
-        """Of the first `most` bytes of a file, or of all. Raises `UsageError` where it cannot be read."""
+        """A file, or its first `most` bytes. Raises `UsageError` if it cannot be read."""
         digest, size = hashlib.blake2b(digest_size=16), 0
         try:
             with path.open("rb") as file:
@@ -85,74 +86,96 @@ class ShardSource:
         return cls(size, digest.hexdigest(), "".join(path.suffixes).lower(), prompt_column, id_column)
 
 
-class Shards:
-    """The shards beside the output `out`, and what their manifest says.
+@dataclass(frozen=True, slots=True)
+class FinishedOutput:
+    """An output that was completed: a digest of its settings, its size in bytes, bad rows of the input,
+    figures."""
 
-    `layout` and `source` are None where nothing has been cut, `source` also where cutting was broken off;
-    `count` is the number of shards. Raises `UsageError` for a manifest that cannot be read.
+    settings: str
+    size: int
+    bad_rows: int
+    counts: PartCounts
+
+
+@dataclass(frozen=True, slots=True)
+class ShardManifest:
+    """What is known of the shards of an output.
+
+    `layout` and `source` are None if nothing has been divided, `source` also if dividing was interrupted. There
+    are `shards` with `rows` in all. `settings` are those of the last run (see `fingerprint`), `done` the number of
+    prompts that it had answered at its end, `finished` describes an output that is complete.
     """
+
+    version: int = _VERSION
+    layout: ShardLayout | None = None
+    source: ShardSource | None = None
+    shards: int = 0
+    rows: int = 0
+    settings: Mapping[str, object] | None = None
+    done: int | None = None
+    finished: FinishedOutput | None = None
+
+
+class Shards:
+    """The shards beside the output `out`. Raises `UsageError` for a manifest that cannot be read."""
 
     def __init__(self, out: Path) -> None:
         self.folder = shards_beside(out)
-        self.layout: ShardLayout | None = None
-        self.source: ShardSource | None = None
-        self.count = 0
-        self.finished: dict[str, Any] | None = None
-        self._manifest = self.folder / "manifest.json"
-        self._read_manifest()
+        self._file = self.folder / "manifest.json"
+        self.manifest = self._read()
 
     def path(self, shard: int, suffix: str = "") -> Path:
         return self.folder / f"shard-{shard:05d}{suffix}"
 
     def agrees(self, path: Path, source: ShardSource) -> bool:
-        """Whether `source`, read from `path`, is what was cut; raises `UsageError` where it is something else.
+        """Whether `source`, read from `path`, was divided; False if it has grown since and is to be divided again.
 
-        A file that has only grown since is to be cut again, and is neither.
+        Raises `UsageError` if it is something else.
         """
-        old = self.source
+        old = self.manifest.source
         if old is None or old == source:
             return old is not None
         columns = [(each.suffixes, each.prompt_column, each.id_column) for each in (old, source)]
         if columns[0] != columns[1]:
-            what = "is read in another way (its format, --prompt-column or --id-column)"
+            change = "is read in another way (its format, --prompt-column or --id-column)"
         elif source.bytes > old.bytes and self._begins(path, old):
             return False
         else:
-            what = "has changed"
+            change = "has changed"
         raise UsageError(
-            f"{path} {what} since it was cut into the shards in {self.folder}: put it back as it was, name "
-            "another output, or start over with --overwrite (prompts that stay in their shard keep their replies)"
+            f"{path} {change} since it was divided into the shards in {self.folder}: restore it, choose another "
+            "--out, or replace the output with --overwrite (prompts that stay in their shard keep their replies)"
         )
 
-    def cut(
+    def divide(
         self,
         rows: Iterator[PromptRow | BadRow],
         layout: ShardLayout,
         source: ShardSource,
         go_on: Callable[[], bool],
     ) -> None:
-        """Write the rows as shards, in place of earlier ones; the ledgers stay. Ends early where `go_on` says so.
+        """Write the rows as shards, which replace earlier ones; the ledgers stay. Ends early if not `go_on()`.
 
-        Raises `UsageError` for a value that cannot be carried, `OutputError` where the disk takes nothing.
+        Raises `UsageError` for a value that cannot be written, `OutputError` if the disk cannot be written.
         """
-        self.layout, self.source, self.finished = layout, None, None
-        earlier, self.count = self.count, 0
+        settings, earlier = self.manifest.settings, self.manifest.shards
+        count = total = 0
         try:
             self.folder.mkdir(exist_ok=True)
-            self._write_manifest()
+            self.write(ShardManifest(layout=layout, settings=settings))
             row = next(rows, None)
             while row is not None:
                 if not go_on():
                     return
-                with _replacing(self.path(self.count, ".jsonl")) as file:
-                    while row is not None and row.number // layout.rows_a_shard == self.count:
+                with replacing(self.path(count, ".jsonl")) as file:
+                    while row is not None and row.number // layout.rows_per_shard == count:
                         file.write(_line(row))
+                        total += 1
                         row = next(rows, None)
-                self.count += 1
-            for shard in range(self.count, earlier):
+                count += 1
+            for shard in range(count, earlier):
                 self.path(shard, ".jsonl").unlink(missing_ok=True)
-            self.source = source
-            self._write_manifest()
+            self.write(ShardManifest(layout=layout, source=source, shards=count, rows=total, settings=settings))
         except OSError as error:
             raise OutputError(f"the shards in {self.folder} cannot be written: {reason_of(error)}") from error
 
@@ -162,87 +185,62 @@ class Shards:
             for line in file:
                 yield _row(line)
 
-    def finish(self, finished: dict[str, Any]) -> None:
-        """Note that the output is whole, and what is to be known of it."""
-        self.finished = finished
-        self._write_manifest()
+    def parts(self, shard: int) -> dict[int, int]:
+        """The numbers of the parts of a shard, and how many rows each has."""
+        layout, total = self.manifest.layout, self.manifest.rows
+        if layout is None:
+            return {}
+        size, first = layout.rows_per_part, shard * layout.parts_per_shard
+        sizes = {at: min(size, total - at * size) for at in range(first, first + layout.parts_per_shard)}
+        return {number: rows for number, rows in sizes.items() if rows > 0}
 
-    def hold(self, shard: int) -> contextlib.closing[sqlite3.Connection] | None:
-        """A lock on the shard that dies with this process, None where another process holds it.
+    def lock(self, shard: int) -> FolderLock | None:
+        """A lock on the shard that ends with this process, None if another process holds it.
 
-        A worker whose machine was given up may live on for a while: its successor has to wait for it, or both
-        would ask the same.
+        A worker that was given up may live on for a while: its successor has to wait for it, so that they do not
+        ask for the same.
         """
-        with contextlib.ExitStack() as undo:
-            try:
-                lock = sqlite3.connect(self.path(shard, ".lock"), timeout=0, isolation_level=None)
-                undo.callback(lock.close)
-                lock.execute("PRAGMA journal_mode = MEMORY")
-                lock.execute("BEGIN EXCLUSIVE")
-            except sqlite3.Error as error:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-                    return None
-                raise OutputError(f"{self.path(shard, '.lock')} cannot be locked: {error}") from error
-            undo.pop_all()
-            return contextlib.closing(lock)
+        try:
+            return FolderLock(self.folder, name=f"shard-{shard:05d}.lock", what=self.path(shard), keep=True)
+        except FolderInUseError:
+            return None
+        except UsageError as error:
+            raise OutputError(str(error)) from error
+
+    def write(self, manifest: ShardManifest) -> None:
+        """Replace the manifest. Raises `OutputError`."""
+        self.manifest = manifest
+        text = json.dumps(to_json(manifest), ensure_ascii=False, indent=1, default=str)
+        write_file(self._file, lambda file: file.write(text.encode("utf-8", "surrogatepass") + b"\n"))
 
     def _begins(self, path: Path, old: ShardSource) -> bool:
-        """Whether the file's beginning is all that it was, and ends with a line."""
+        """Whether the file begins with all of its old content, and that ended with a line."""
         with path.open("rb") as file:
             file.seek(max(old.bytes - 1, 0))
             ended = file.read(1) == b"\n"
         return ended and ShardSource.of(path, old.prompt_column, old.id_column, most=old.bytes) == old
 
-    def _read_manifest(self) -> None:
+    def _read(self) -> ShardManifest:
         try:
-            said = json.loads(self._manifest.read_bytes())
-            if said["version"] > _VERSION:
-                raise UsageError(f"{self._manifest} was written by a newer version of outspoken: upgrade")
-            self.layout = ShardLayout(**said["layout"])
-            self.source = said["source"] and ShardSource(**said["source"])
-            self.count, self.finished = int(said["shards"]), said["finished"]
+            manifest = from_json(ShardManifest, json.loads(self._file.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
-            return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UsageError):
-                raise
+            return ShardManifest()
+        except (OSError, ValueError) as error:
             raise UsageError(
-                f"{self._manifest} cannot be read ({error}): name another output, or remove {self.folder} with "
-                "the ledgers in it"
+                f"{self._file} cannot be read ({error}): choose another --out, or remove {self.folder} with the "
+                "ledgers in it"
             ) from error
-
-    def _write_manifest(self) -> None:
-        said = {
-            "version": _VERSION,
-            "layout": self.layout and asdict(self.layout),
-            "source": self.source and asdict(self.source),
-            "shards": self.count,
-            "finished": self.finished,
-        }
-        with _replacing(self._manifest) as file:
-            file.write(json.dumps(said, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass") + b"\n")
+        if manifest.version > _VERSION:
+            raise UsageError(f"{self._file} was written by a newer version of outspoken: upgrade")
+        return manifest
 
 
 def shards_beside(out: Path) -> Path:
-    """The folder in which the shards of an output stand."""
+    """The folder of the shards of an output."""
     return out.with_name(out.name + ".shards")
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is put in its place, whole and flushed, in the end."""
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            put_in_place(file, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-# A row as a line of JSON. What JSON has no word for stands as {"\0": [its type, its text]}.
+# A row as a line of JSON. A value that JSON has no type for is written as {"\0": [its type, its text]}.
 
 _TAG = "\0"
 
@@ -257,7 +255,7 @@ def _line(row: PromptRow | BadRow) -> bytes:
             value = [row.number, row.where, row.id, messages, columns, row.occurrence]
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{row.where}: a column cannot be carried to other machines: {error}") from error
-    # A file's name, and so `where`, may hold bytes that are no UTF-8.
+    # The name of a file, and so `where`, may have bytes that are not UTF-8.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
@@ -283,7 +281,7 @@ def _packed(value: Any) -> Any:
         return {_TAG: ["dict", packed]}
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     if name not in _CODECS:
-        raise TypeError(f"it holds a {name}; write it as text, a number or a date")
+        raise TypeError(f"it contains a {name}; write it as text, a number or a date")
     return {_TAG: [name, _CODECS[name][0](value)]}
 
 
@@ -301,7 +299,7 @@ def _unpacked(value: Any) -> Any:
 
 
 def _zone(value: Any) -> str | None:
-    """A time zone by the name that Arrow, from which alone such values come, knows it by."""
+    """The name that Arrow, the only source of such values, has for a time zone."""
     if value.tzinfo is None:
         return None
     name: str = importlib.import_module("pyarrow").lib.tzinfo_to_string(value.tzinfo)
@@ -339,7 +337,7 @@ _CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
             fold=packed[1], tzinfo=_zoned(packed[2])
         ),
     ),
-    # Nanoseconds, where pandas is installed.
+    # Values with nanoseconds, if pandas is installed.
     "pandas.Timestamp": (
         lambda value: [value.value, _zone(value)],
         lambda packed: _pandas("Timestamp")(packed[0], tz=_zoned(packed[1])),

@@ -1,48 +1,63 @@
-"""A worker of a run over Ray: it answers one shard at a time, wherever in the cluster it was started."""
+"""A worker of a run over Ray: it answers one shard after the other, wherever in the cluster it was started."""
 
 from __future__ import annotations
 
 import asyncio
+import pickle
 import platform
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from outspoken import models
-from outspoken._extras import need
+from outspoken._imports import need
 from outspoken._version import __version__
 from outspoken.api import validator
-from outspoken.batch.output import FailureFile, Output
-from outspoken.batch.partition_writer import PartitionWriter, fingerprint, summed
-from outspoken.batch.plan import RunPlan
+from outspoken.batch.failures import FailureFile
+from outspoken.batch.fingerprint import fingerprint
+from outspoken.batch.lookup import first_requests
+from outspoken.batch.output import Output
+from outspoken.batch.partition_writer import PartitionWriter, recorded_parts
+from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.prices import Price
-from outspoken.batch.ray.budget_broker import ShardResult, Spent, WorkerFailure, added, asked, flat, spent_on
+from outspoken.batch.ray.messages import Orders, ShardResult, WorkerReport, call_board
 from outspoken.batch.ray.shards import Shards
+from outspoken.batch.ray.shares import ShareRequest, as_used_up
 from outspoken.batch.settings import RunSettings
-from outspoken.chat import ChatReply, ChatRequest, Usage
-from outspoken.engine import RunMetrics, expected_usage
-from outspoken.errors import OutputError, OutspokenError, StoppedError, UsageError
-from outspoken.ledger import Ledger
-from outspoken.models.base import Model
+from outspoken.batch.sources import PromptRow
+from outspoken.chat_reply import Usage
+from outspoken.engine import Budget, RunMetrics, expected_usage
+from outspoken.errors import (
+    LedgerError,
+    OutputError,
+    OutspokenError,
+    ProviderError,
+    ReplyError,
+    StoppedError,
+    UsageError,
+)
+from outspoken.ledger import Ledger, PartCounts
 from outspoken.settings import Settings
 from outspoken.templates import Template
 
-__all__ = ["ShardTask", "answered"]
+__all__ = ["ShardTask", "answer_shards"]
 
-# So little that those of a machine that is gone find room on any other: a worker mostly waits for answers.
-_CPUS_A_WORKER = 0.1
-_SECONDS_A_REPORT = 0.5
-_REPORTS_A_SECOND = 500
+# So little that the workers of a lost machine find room on any other: a worker mostly waits for replies.
+_CPUS_PER_WORKER = 0.1
+_SECONDS_PER_REPORT = 0.5
+_REPORTS_PER_SECOND = 500
 _SECONDS_FOR_A_LOCK = 300.0
+# The classes of errors that are sent to the driver; those of subclasses cannot all be pickled.
+_KINDS = (UsageError, ReplyError, ProviderError, LedgerError, OutputError, OutspokenError)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """What a worker has to know, beside the shards."""
+    """What a worker needs to know, apart from the shards. Of the `budget` of the run it asks for its share."""
 
     version: str
     model: str
@@ -51,15 +66,15 @@ class ShardTask:
     template: Template
     schema: Mapping[str, Any] | None
     price: Price | None
-    budgeted: bool
+    budget: Budget
     out: Path
-    seconds_a_report: float
+    seconds_per_report: float
 
     @classmethod
     def of(cls, plan: RunPlan, out: Path, workers: int) -> ShardTask:
-        """For one of `workers`, which has its share of the pace; what it may spend the board tells."""
+        """The task of one of `workers`: limits of the pace are divided by their number."""
         run = plan.run
-        share = replace(
+        of_a_worker = replace(
             run,
             concurrency=run.concurrency and max(1, run.concurrency // workers),
             requests_per_minute=run.requests_per_minute and run.requests_per_minute / workers,
@@ -72,35 +87,35 @@ class ShardTask:
             version=__version__,
             model=plan.model.name,
             settings=plan.settings,
-            run=share,
+            run=of_a_worker,
             template=plan.template,
             schema=plan.schema,
             price=plan.price,
-            budgeted=run.budget_tokens is not None or run.budget_usd is not None,
+            budget=Budget(run.budget_tokens, run.budget_usd),
             out=out.absolute(),
-            seconds_a_report=max(_SECONDS_A_REPORT, workers / _REPORTS_A_SECOND),
+            seconds_per_report=max(_SECONDS_PER_REPORT, workers / _REPORTS_PER_SECOND),
         )
 
 
-def answered(task: ShardTask, shards: int, board: Any, workers: int) -> Iterator[ShardResult]:
-    """Have so many shards answered by so many workers; yields what came of each, in the order in which they end.
+def answer_shards(task: ShardTask, shards: Sequence[int], board: Any, workers: int) -> Iterator[ShardResult]:
+    """Have the shards answered by so many workers; the results come in the order in which they end.
 
     Raises Ray's errors.
     """
     data = need("ray.data", "running over Ray", "ray")
-    numbers = data.from_items([{"shard": shard} for shard in range(shards)], override_num_blocks=shards)
+    numbers = data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
     numbers.context.enable_progress_bars = False
     numbers.context.print_on_execution_start = False
-    numbers.context.execution_no_progress_timeout_s = -1  # a shard takes as long as it takes
-    done = numbers.map_batches(
+    numbers.context.execution_no_progress_timeout_s = -1  # a shard may take any time
+    results = numbers.map_batches(
         Worker,
         batch_size=1,
-        compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
-        num_cpus=_CPUS_A_WORKER,
+        compute=data.ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1),
+        num_cpus=_CPUS_PER_WORKER,
         fn_constructor_args=(task, board),
     )
-    for row in done.iter_rows():
-        yield ShardResult.from_json(row["result"])
+    for row in results.iter_rows():
+        yield pickle.loads(row["result"])
 
 
 class Worker:
@@ -111,9 +126,9 @@ class Worker:
         self._board = board
         self._runner = asyncio.Runner()
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         attempt = _Attempt(self._task, self._board, int(batch["shard"][0]))
-        return {"result": [self._runner.run(attempt.result()).to_json()]}
+        return {"result": [pickle.dumps(self._runner.run(attempt.result()))]}
 
 
 class _Attempt:
@@ -125,14 +140,16 @@ class _Attempt:
         self._shard = shard
         self._shards = Shards(task.out)
         self._name = uuid.uuid4().hex
-        self._meter = RunMetrics()
+        self._metrics = RunMetrics()
         self._writer: PartitionWriter | None = None
         self._work: asyncio.Task[None] | None = None
         self._stopped = ""
-        self._failure: WorkerFailure | None = None
+        self._used_up = False
+        self._failure: OutspokenError | None = None
+        self._broken = False
 
     async def result(self) -> ShardResult:
-        """What came of it. Errors of ours are in it, others are raised."""
+        """The outcome. Our own errors are part of it, others are raised."""
         await self._report()
         try:
             if not self._stopped or self._shards.path(self._shard, ".sqlite").exists():
@@ -141,78 +158,108 @@ class _Attempt:
             self._stopped = self._stopped or str(error)
         except OutspokenError as error:
             self._fail(error)
-        await self._report(final=True)
+        await self._report(ended=True)
         records = self._writer.written if self._writer else {}
         return ShardResult(
             shard=self._shard,
             attempt=self._name,
-            figures=flat(self._meter),
+            metrics=self._metrics,
             written=sorted(records),
             complete=bool(self._writer and self._writer.complete and not self._stopped),
-            counts=summed(record.counts for record in records.values()),
+            counts=sum((record.counts for record in records.values()), PartCounts()),
             stopped=self._stopped,
+            used_up=self._used_up,
             failure=self._failure,
+            broken=self._broken,
         )
 
     def _fail(self, error: OutspokenError, *, broken: bool = False) -> None:
-        message = f"on {platform.node()}: {error}"
-        self._failure = WorkerFailure.of(error, message, broken=broken)
-        self._stopped = self._stopped or message
+        kind = next(kind for kind in _KINDS if isinstance(error, kind))
+        self._failure, self._broken = kind(f"on {platform.node()}: {error}"), broken
+        self._stopped = self._stopped or str(self._failure)
 
     async def _answer(self) -> None:
         task, shards = self._task, self._shards
         if task.version != __version__:
-            raise UsageError(f"outspoken is {__version__} here and {task.version} where the run was started")
-        if shards.layout is None or not shards.path(self._shard, ".jsonl").is_file():
-            raise UsageError(f"{shards.folder} is not there: the output must be on a disk that all machines share")
-        plan = self._plan()
+            raise UsageError(f"outspoken is {__version__} here, and {task.version} where the run was started")
+        layout = shards.manifest.layout
+        if layout is None or not shards.path(self._shard, ".jsonl").is_file():
+            raise UsageError(f"{shards.folder} is missing: the output must be on a disk that all machines share")
+        plan = RunPlan(
+            models.get_model(task.model),
+            task.settings,
+            task.run,
+            task.template,
+            *validator(task.schema),
+            task.price,
+        )
+        base, output = shards.path(self._shard), Output(task.out)
         async with self._lock():
-            base = shards.path(self._shard)
             with Ledger(shards.path(self._shard, ".sqlite")) as ledger, FailureFile(base) as failures:
-                output = Output(task.out)
                 ledger.note_run(__version__, {**fingerprint(plan), "out": output.path.name})
-                size = shards.layout.rows_a_part
-                writer = self._writer = PartitionWriter(plan, output, ledger, failures, self._meter, size=size)
+                share = Budget() if task.budget == Budget() else await self._share(plan, ledger, output)
+                run = replace(plan.run, budget_tokens=share.tokens, budget_usd=share.usd)
+                plan, size = replace(plan, run=run), layout.rows_per_part
+                writer = self._writer = PartitionWriter(plan, output, ledger, failures, self._metrics, size=size)
                 if self._stopped:
-                    writer.runner.stop(self._stopped)
-                await self._watched(writer.run(shards.rows(self._shard)))
+                    writer.stop(self._stopped)
+                await self._supervise(writer.run(shards.rows(self._shard)))
                 failures.finish()
-        self._stopped = self._stopped or writer.runner.gate.stopped
-        if writer.runner.caller.broken is not None:
-            self._fail(writer.runner.caller.broken, broken=True)
-
-    def _plan(self) -> RunPlan:
-        task = self._task
-        model = models.get_model(task.model)
-        if task.budgeted:
-            model = _Leased(model, self._lease, task.price)
-        return RunPlan(model, task.settings, task.run, task.template, *validator(task.schema), task.price)
+        if not self._stopped:
+            used_up = as_used_up(writer.stopped, share, task.budget)
+            self._stopped, self._used_up = used_up or writer.stopped, used_up != ""
+        if writer.broken is not None:
+            self._fail(writer.broken, broken=True)
 
     @asynccontextmanager
     async def _lock(self) -> AsyncGenerator[None]:
         """Keep other workers from the shard.
 
-        Raises `StoppedError` where the run ends before it is free, `OutputError` where it does not come free.
+        Raises `StoppedError` if the run ends before the lock is free, `OutputError` if it does not become free.
         """
-        until = time.monotonic() + _SECONDS_FOR_A_LOCK
-        while (lock := self._shards.hold(self._shard)) is None:
-            if time.monotonic() > until:
+        deadline = time.monotonic() + _SECONDS_FOR_A_LOCK
+        while (lock := self._shards.lock(self._shard)) is None:
+            if time.monotonic() > deadline:
                 raise OutputError(
-                    f"another process still answers the shard {self._shards.path(self._shard)}: end it, then go "
-                    "on with --resume"
+                    f"another process still answers the shard {self._shards.path(self._shard)}: end it, then give "
+                    "the same command again"
                 )
-            await asyncio.sleep(self._task.seconds_a_report)
+            await asyncio.sleep(self._task.seconds_per_report)
             await self._report()
             if self._stopped:
                 raise StoppedError(self._stopped)
         with lock:
             yield
 
-    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
-        """Report while the work goes on. Raises `StoppedError` where the driver has it ended at once."""
+    async def _share(self, plan: RunPlan, ledger: Ledger, output: Output) -> Budget:
+        """The share of the budget; one without limits if the attempt is stopped before it asks anything."""
+        request = self._share_request(plan, ledger, output)
+        while not self._stopped:
+            orders = await self._report(request=request)
+            if orders is not None and isinstance(orders.share, Budget):
+                return orders.share
+            if orders is not None and isinstance(orders.share, str):
+                self._stopped, self._used_up = orders.share, True
+                break
+            await asyncio.sleep(self._task.seconds_per_report / 4)
+        return Budget()
+
+    def _share_request(self, plan: RunPlan, ledger: Ledger, output: Output) -> ShareRequest:
+        records = recorded_parts(plan, ledger, output)
+        complete = {number for number, record in records.items() if record.complete}
+        rows = sum(rows for number, rows in self._shards.parts(self._shard).items() if number not in complete)
+        runner = RunEngine(plan, RunMetrics(), None).runner
+        for row in self._shards.rows(self._shard):
+            if isinstance(row, PromptRow):
+                request, _ = next(first_requests(row, runner, None, plan.model.name))
+                return ShareRequest(rows, expected_usage(request, 0, Usage()))
+        return ShareRequest(0, Usage())
+
+    async def _supervise(self, work: Coroutine[Any, Any, None]) -> None:
+        """Report while the work is in progress. Raises `StoppedError` if the driver ends it at once."""
         self._work = asyncio.ensure_future(work)
         while not self._work.done():
-            await asyncio.wait({self._work}, timeout=self._task.seconds_a_report)
+            await asyncio.wait({self._work}, timeout=self._task.seconds_per_report)
             if not self._work.done():
                 await self._report()
         try:
@@ -220,83 +267,18 @@ class _Attempt:
         except asyncio.CancelledError:
             raise StoppedError(self._stopped or "cancelled") from None
 
-    # The board. Where it is lost the work goes on.
-
-    async def _report(self, *, final: bool = False) -> None:
-        """Tell the board how things stand, and do as it says; after the `final` report nothing is left to do."""
-        spending = spent_on(self._meter.usage, self._task.price)
-        under_way = self._writer.runner.gate.active if self._writer and not final else 0
-        figures = flat(self._meter)
-        told: tuple[str, bool] | None = await asked(
-            self._board.report, self._name, self._shard, figures, spending, under_way, final
-        )
-        if told is None or final:
-            return
-        stopped, at_once = told
-        if stopped:
-            self._stop(stopped)
-        if at_once and self._work is not None:
+    async def _report(self, *, request: ShareRequest | None = None, ended: bool = False) -> Orders | None:
+        """Report to the driver, and follow its orders; None if the message board is lost: then the work
+        continues."""
+        under_way = self._writer.under_way if self._writer and not ended else 0
+        report = WorkerReport(self._shard, self._metrics, under_way, request, ended)
+        orders: Orders | None = await call_board(self._board.report, self._name, report)
+        if orders is None or ended:
+            return None
+        if orders.stopped:
+            self._stopped = orders.stopped
+            if self._writer is not None:
+                self._writer.stop(orders.stopped)
+        if orders.at_once and self._work is not None:
             self._work.cancel()
-
-    async def _lease(self, wanted: Spent) -> Spent:
-        """What may be spent, at least what is `wanted`. Raises `StoppedError` where nothing is left."""
-        while not self._stopped:
-            given: Spent | str | None = await asked(self._board.lease, self._name, wanted)
-            if isinstance(given, str):
-                self._stop(given)
-            elif given is not None:
-                return given
-            else:
-                await asyncio.sleep(self._task.seconds_a_report)
-        raise StoppedError(self._stopped)
-
-    def _stop(self, reason: str) -> None:
-        self._stopped = reason
-        if self._writer is not None:
-            self._writer.runner.stop(reason)
-
-
-class _Leased(Model):
-    """A model that sends a request only where the run's budget, leased bit by bit, has room for it."""
-
-    def __init__(
-        self, model: Model, lease: Callable[[Spent], Coroutine[Any, Any, Spent]], price: Price | None
-    ) -> None:
-        self.name = model.name
-        self.capabilities = model.capabilities
-        self._model = model
-        self._lease = lease
-        self._price = price
-        self._free: Spent = (0.0, 0.0)
-        self._asking = asyncio.Lock()
-        self._replies = 0
-        self._usage = Usage()
-
-    async def identity(self) -> str:
-        return await self._model.identity()
-
-    def check(self, request: ChatRequest) -> None:
-        self._model.check(request)
-
-    async def complete(self, request: ChatRequest) -> ChatReply:
-        """Raises `StoppedError` where nothing is left."""
-        expected = expected_usage(request, self._replies, self._usage)
-        cost = spent_on(expected, self._price)
-        while not self._has(cost):
-            async with self._asking:
-                if not self._has(cost):
-                    self._free = added(self._free, await self._lease(cost))
-        self._free = added(self._free, cost, -1)
-        try:
-            reply = await self._model.complete(request)
-        except BaseException:
-            self._free = added(self._free, cost)
-            raise
-        usage = reply.usage if reply.usage.total_tokens else expected
-        self._replies += 1
-        self._usage += usage
-        self._free = added(added(self._free, cost), spent_on(usage, self._price), -1)
-        return reply
-
-    def _has(self, cost: Spent) -> bool:
-        return self._free[0] >= cost[0] and self._free[1] >= cost[1]
+        return orders

@@ -1,0 +1,93 @@
+"""The file of prompts that failed, beside the output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypedDict
+
+from outspoken.io.atomic import output_errors, put_in_place, temporary_name
+
+__all__ = ["FailureFile", "FailureRecord"]
+
+_FIRST = 5
+
+
+class _FailureLine(TypedDict):
+    id: str
+    where: str
+    cause: str
+    message: str
+    passing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """A prompt without responses, or a bad row (then `id` is ""): its place in the input, the cause, the message.
+
+    `transient` says that the provider failed, so the same request may succeed another time.
+    """
+
+    id: str
+    where: str
+    cause: str
+    message: str
+    transient: bool = False
+
+    def to_dict(self) -> _FailureLine:
+        return {
+            "id": self.id,
+            "where": self.where,
+            "cause": self.cause,
+            "message": self.message,
+            "passing": self.transient,
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> FailureRecord:
+        line: _FailureLine = json.loads(text)
+        return cls(line["id"], line["where"], line["cause"], line["message"], line["passing"])
+
+
+class FailureFile:
+    """`<output>.failures.jsonl`: `add` failures, then `finish`; without failures there is no file.
+
+    `first` are the first five, `transient` is the number of failures that may succeed another time.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.path = output.with_name(output.name + ".failures.jsonl")
+        self.first: list[FailureRecord] = []
+        self.transient = 0
+        self._temporary = temporary_name(self.path)
+        self._file: IO[str] | None = None
+
+    def add(self, failure: FailureRecord) -> None:
+        """Write a failure. Raises `OutputError`."""
+        self.transient += failure.transient
+        if len(self.first) < _FIRST:
+            self.first.append(failure)
+        with output_errors(self.path):
+            if self._file is None:
+                self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
+            self._file.write(json.dumps(failure.to_dict(), ensure_ascii=False) + "\n")
+
+    def finish(self) -> None:
+        """Replace the file of an earlier run. Raises `OutputError`."""
+        if self._file is None:
+            self.path.unlink(missing_ok=True)
+            return
+        with output_errors(self.path):
+            put_in_place(self._file, self.path)
+        self._file = None
+
+    def __enter__(self) -> FailureFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()

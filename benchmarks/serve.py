@@ -1,9 +1,9 @@
-"""What `outspoken serve` costs and saves, against a bare Starlette route, a plain proxy and the model itself.
+"""Speed and savings of `outspoken serve`, against a bare Starlette route, a plain proxy and the model itself.
 
     python benchmarks/serve.py [--only economy,pool,pass,first,soak] [--rounds 9] [--soak 2000] [--json]
 
-Servers are processes of their own; this one is the load. The rounds of the arms are interleaved, and the medians
-of what each round shows are compared with the bars. The soak in full is `--soak 20000`.
+Each server is a process of its own; this process is the load. The rounds of the arms are interleaved, and medians
+over the rounds are compared with the bars. The full soak test is `--soak 20000`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def asking(model: str, prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
 
 
 def ratio(loads: dict[str, list[Load]], ours: str, theirs: str) -> float:
-    """The median of the rounds' ratios: rounds that follow each other meet the same machine."""
+    """The median of the rounds' ratios: consecutive rounds run under the same conditions."""
     return statistics.median(a.rate / b.rate for a, b in zip(loads[ours], loads[theirs], strict=True))
 
 
-def middle(loads: dict[str, list[Load]]) -> dict[str, float]:
+def median_rates(loads: dict[str, list[Load]]) -> dict[str, float]:
     """Requests a second of each arm: the median of its rounds."""
     return {name: round(statistics.median(load.rate for load in arm)) for name, arm in loads.items()}
 
@@ -53,7 +53,7 @@ def middle(loads: dict[str, list[Load]]) -> dict[str, float]:
 
 
 async def economy(_: argparse.Namespace) -> list[Row]:
-    """1,000 identical requests with k = 20, of an upstream that never says the same twice."""
+    """1,000 identical requests with k = 20, to an upstream that never repeats itself."""
     rows = []
     for clients in (1, 200):
         with (
@@ -75,18 +75,18 @@ async def economy(_: argparse.Namespace) -> list[Row]:
 
 # 2. Pool hits.
 
-_K, _HITS, _POOLS = 1000, 480, 20  # a pool asks for more when it holds less than half of k
+_K, _HITS, _POOLS = 1000, 480, 20  # a pool is refilled when it has less than half of k
 
 
 async def pool(options: argparse.Namespace) -> list[Row]:
-    """Draws that a pool holds already, against a route that returns the same bytes."""
+    """Draws of pooled candidates, against a route that returns the same bytes."""
     loads: dict[str, list[Load]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         process(FAULTS, "--seed", "1", "--share", "0", "--log", f"{folder}/log") as (up,),
         part("outspoken", "--upstream", f"http://127.0.0.1:{up}/v1") as (port, _side),
     ):
-        first = await loaded(port, [post(port, asking("m:vs", "an answer to copy"))] * 2, 1, keep=True)
+        first = await loaded(port, [post(port, asking("m:vs", "a response to copy"))] * 2, 1, keep=True)
         with part("bare", given=first.bodies[1]) as (bare,):
             plain = [post(bare, asking("m:vs", f"{PROMPT} 0.0", outspoken={"k": _K}))]
             await loaded(bare, plain * 500, 32)
@@ -99,15 +99,15 @@ async def pool(options: argparse.Namespace) -> list[Row]:
                 loads.setdefault("bare", []).append(await loaded(bare, plain * (_HITS * _POOLS), 32))
                 loads.setdefault("with refills", []).append(await loaded(port, mixed, 32))
     return [
-        row("pool hits over a bare Starlette route", ratio(loads, "hits", "bare"), 0.5, rates=middle(loads)),
+        row("pool hits over a bare Starlette route", ratio(loads, "hits", "bare"), 0.5, rates=median_rates(loads)),
     ]
 
 
-# 3. Pass-through.
+# 3. Forwarding.
 
 
-async def passing(options: argparse.Namespace) -> list[Row]:
-    """What is not verbalized, against a plain aiohttp reverse proxy of the same upstream."""
+async def forwarding(options: argparse.Namespace) -> list[Row]:
+    """Forwarded requests, against a plain aiohttp reverse proxy of the same upstream."""
     loads: dict[str, list[Load]] = {}
     alone: dict[str, list[Load]] = {}
     with (
@@ -125,7 +125,12 @@ async def passing(options: argparse.Namespace) -> list[Row]:
     waits = {name: round(statistics.median(load.median for load in arm), 3) for name, arm in alone.items()}
     return [
         row("pass-through: added milliseconds", waits["outspoken"] - waits["upstream"], 5, most=True, ms=waits),
-        row("pass-through over an aiohttp proxy", ratio(loads, "outspoken", "proxy"), 0.7, rates=middle(loads)),
+        row(
+            "pass-through over an aiohttp proxy",
+            ratio(loads, "outspoken", "proxy"),
+            0.7,
+            rates=median_rates(loads),
+        ),
     ]
 
 
@@ -134,33 +139,33 @@ async def passing(options: argparse.Namespace) -> list[Row]:
 _CANDIDATE = b"event: candidate\n"
 
 
-async def through(port: int, body: bytes) -> float:
-    """Seconds until the first candidate is here; the stream is read to its end."""
+async def from_server(port: int, body: bytes) -> float:
+    """Seconds until the first candidate arrives; the stream is read to its end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    begun, seconds = time.perf_counter(), 0.0
+    started, seconds = time.perf_counter(), 0.0
     writer.write(body)
     received = b""
     while data := await reader.read(65536):
         received += data
         if not seconds and _CANDIDATE in received:
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
         if b"event: distribution\n" in received and received.endswith(b"0\r\n\r\n"):
             break
     writer.close()
     if not seconds:
-        raise RuntimeError(f"no candidate came: {received[:600]!r}")
+        raise RuntimeError(f"no candidate arrived: {received[:600]!r}")
     return seconds
 
 
-async def directly(stream: AsyncGenerator[Any, None]) -> float:
-    begun, seconds = time.perf_counter(), 0.0
+async def from_model(stream: AsyncGenerator[Any, None]) -> float:
+    started, seconds = time.perf_counter(), 0.0
     async for _ in stream:
-        seconds = seconds or time.perf_counter() - begun
+        seconds = seconds or time.perf_counter() - started
     return seconds
 
 
 async def first(options: argparse.Namespace) -> list[Row]:
-    """The first streamed candidate through the server, against asking the same model here."""
+    """The first streamed candidate from the server, against the same model in this process."""
     import outspoken
 
     model = outspoken.get_model("local/smollm2")
@@ -171,48 +176,50 @@ async def first(options: argparse.Namespace) -> list[Row]:
             prompt = f"Name a US state. ({number})"
             body = asking("smollm2", prompt, stream=True, temperature=0, outspoken=own)
             request = post(port, body, "/v1/distributions")
-            mine = {"k": 3, "method": "vs-standard", "temperature": 0.0}
+            options_here = {"k": 3, "method": "vs-standard", "temperature": 0.0}
             arms = [
-                lambda request=request: through(port, request),
-                lambda prompt=prompt, mine=mine: directly(outspoken.astream(prompt, model=model, **mine)),
+                lambda request=request: from_server(port, request),
+                lambda prompt=prompt, options_here=options_here: from_model(
+                    outspoken.astream(prompt, model=model, **options_here)
+                ),
             ]
             order = (0, 1) if number % 2 else (1, 0)
-            took = {arm: await arms[arm]() for arm in order}
-            pairs.append((took[0], took[1]))
-    del pairs[0]  # what is loaded and compiled once
+            times = {arm: await arms[arm]() for arm in order}
+            pairs.append((times[0], times[1]))
+    del pairs[0]  # includes loading and compiling
     seconds = {"server": statistics.median(a for a, _ in pairs), "here": statistics.median(b for _, b in pairs)}
-    over = statistics.median(server / here for server, here in pairs)
+    overhead = statistics.median(server / here for server, here in pairs)
     what = f"first candidate: through the server over directly, {len(pairs)} pairs"
-    return [row(what, over, 1.1, most=True, seconds=seconds)]
+    return [row(what, overhead, 1.1, most=True, seconds=seconds)]
 
 
-# 5. The soak.
+# 5. The soak test.
 
 
-async def soaked(options: argparse.Namespace) -> list[Row]:
-    found = await soak(options.soak, options.seed)
-    for kind, counts in sorted(found.table.items()) if not options.json else ():
+async def soaking(options: argparse.Namespace) -> list[Row]:
+    result = await soak(options.soak, options.seed)
+    for kind, counts in sorted(result.table.items()) if not options.json else ():
         print(f"  {kind}: " + ", ".join(f"{what} {count}" for what, count in sorted(counts.items())))
     return [
         row(
-            "soak: clients that stayed and got neither an answer nor an error",
-            len(found.wrong),
+            "soak: clients that stayed and got neither a response nor an error",
+            len(result.wrong),
             0,
             most=True,
-            examples=found.wrong[:5],
+            examples=result.wrong[:5],
         ),
-        row("soak: files left open", found.files, 4, most=True),
-        row("soak: tasks left", found.tasks, 0, most=True, names=found.names),
-        row("soak: memory at the end over that after a quarter", found.growth, 1.1, most=True, mb=found.mb),
+        row("soak: files left open", result.files, 4, most=True),
+        row("soak: tasks still running", result.tasks, 0, most=True, names=result.names),
+        row("soak: memory at the end over that after a quarter", result.growth, 1.1, most=True, mb=result.mb),
     ]
 
 
-def shown(entry: Row) -> str:
+def line_for(entry: Row) -> str:
     more = "".join(f"; {name} {value}" for name, value in list(entry.items())[4:])
     return f"{'met   ' if entry['met'] else 'MISSED'} {entry['what']}: {entry['value']} (bar {entry['bar']}){more}"
 
 
-PARTS = {"economy": economy, "pool": pool, "pass": passing, "first": first, "soak": soaked}
+PARTS = {"economy": economy, "pool": pool, "pass": forwarding, "first": first, "soak": soaking}
 
 
 def main() -> None:
@@ -229,7 +236,7 @@ def main() -> None:
         for entry in asyncio.run(PARTS[name](options)):
             rows.append(entry)
             if not options.json:
-                print(shown(entry), flush=True)
+                print(line_for(entry), flush=True)
     if options.json:
         versions = {name: version(name) for name in ("aiohttp", "starlette", "uvicorn")}
         print(json.dumps({"python": platform.python_version(), "versions": versions, "rows": rows}))

@@ -1,4 +1,4 @@
-"""A server that speaks what the page of `outspoken serve` asks for, from a script, over a real socket."""
+"""A scripted server for the page of `outspoken serve`, over a real socket."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OPEN = ("/about.json", "/reports-frame", "/site/")
 
 @dataclass
 class Script:
-    """What the server does next, and what it was asked."""
+    """What the server does next, and the requests it got."""
 
     candidates: tuple[tuple[str, float | None], ...] = STATES
     draws: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -82,7 +82,7 @@ def error(status: int, message: str) -> JSONResponse:
 
 
 async def stream(script: Script, body: dict[str, Any]) -> AsyncIterator[bytes]:
-    """Events cut at places that no one would choose, with comments and both kinds of line ends."""
+    """Events split at difficult places, with comments and both kinds of line breaks."""
     text, shares = ": hello\r\n\r\n", []
     for index, (candidate, stated) in enumerate(script.candidates):
         if index == script.fails_after:
@@ -95,7 +95,7 @@ async def stream(script: Script, body: dict[str, Any]) -> AsyncIterator[bytes]:
         data = {"index": index, "text": candidate, "stated": stated, "weights": [s / sum(shares) for s in shares]}
         text += f"event: candidate\r\ndata: {json.dumps(data, ensure_ascii=False)}\r\n\r\n: wait\n"
         content = text.encode()
-        middle = len(content) - 10  # within the line's end that completes the event
+        middle = len(content) - 10  # within the line break that completes the event
         yield content[:middle]
         await asyncio.sleep(script.pace)
         text = ""
@@ -199,7 +199,7 @@ def routes(script: Script) -> list[Route]:
 
 
 class Guarded:
-    """Asks for the client's key where the script has one."""
+    """Requires the client's key if the script has one."""
 
     def __init__(self, app: Any, script: Script) -> None:
         self.app, self.script = app, script

@@ -1,4 +1,4 @@
-"""The whole server in a test's own loop, over real connections, before an upstream that says what a test wants."""
+"""The whole server in a test's own loop, over real connections, in front of a scripted upstream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WORDED = re.compile(r"Generate (\d+)|with (\d+) responses")
 
 @dataclass
 class Scripted:
-    """An upstream that never repeats itself, unless `say` gives the text of its next reply."""
+    """An upstream that never repeats itself, unless `say` returns the text of its next reply."""
 
     say: Callable[[Any], str | web.StreamResponse] | None = None
     seconds: float = 0.0
@@ -59,7 +59,7 @@ class Scripted:
         return response
 
     def candidates(self, body: Any) -> str:
-        """As many new candidates as the wording asks for."""
+        """As many new candidates as the prompt asks for."""
         found = _WORDED.search(body["messages"][-1]["content"])
         k = int(found[1] or found[2]) if found else 1
         texts = [f"笑話 {next(self.count)} 🎉" for _ in range(k)]
@@ -67,7 +67,7 @@ class Scripted:
 
 
 def listed(*texts: str) -> str:
-    """A sound reply with these candidates, equally likely."""
+    """A valid reply with these candidates, equally likely."""
     responses = [{"text": text, "probability": round(1 / len(texts), 4)} for text in texts]
     return json.dumps({"responses": responses}, ensure_ascii=False)
 
@@ -90,7 +90,7 @@ def reply(text: str, **message: Any) -> dict[str, Any]:
 
 @dataclass
 class Running:
-    """A server that runs: its address, and a session of a client of its own."""
+    """A running server, its address, and a client's session."""
 
     origin: str
     session: aiohttp.ClientSession
@@ -137,7 +137,7 @@ async def running(
 async def scripted(
     upstream: Scripted | None = None, **options: Any
 ) -> AsyncGenerator[tuple[Running, Served, Scripted]]:
-    """A server before a scripted upstream."""
+    """A server in front of a scripted upstream."""
     script = upstream or Scripted()
     async with (
         serving(script) as served,

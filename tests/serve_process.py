@@ -22,7 +22,7 @@ __all__ = ["Process", "llama_cpp", "outspoken_serve", "scripted"]
 
 _SECONDS_TO_START = 60
 _SECONDS_TO_STOP = 40
-_KEPT = ("OUTSPOKEN_CACHE", "OUTSPOKEN_OFFLINE")  # where the embedded model is; all else would be the user's
+_KEPT = ("OUTSPOKEN_CACHE", "OUTSPOKEN_OFFLINE")  # where the embedded model is; other variables may be the user's
 _SAID = re.compile(r"^serving .* at (http://\S+)/v1, the page at ", re.MULTILINE)
 
 
@@ -51,7 +51,7 @@ def outspoken_serve(*options: str, env: Mapping[str, str] | None = None) -> Iter
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OUTSPOKEN_")}
     clean |= {name: os.environ[name] for name in _KEPT if name in os.environ}
     said: list[str] = []
-    told = threading.Event()
+    ready = threading.Event()
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -66,13 +66,13 @@ def outspoken_serve(*options: str, env: Mapping[str, str] | None = None) -> Iter
             for line in process.stderr:
                 said.append(line)
                 if _SAID.match(line):
-                    told.set()
-            told.set()
+                    ready.set()
+            ready.set()
 
         reading = threading.Thread(target=read)
         reading.start()
         try:
-            told.wait(_SECONDS_TO_START)
+            ready.wait(_SECONDS_TO_START)
             found = _SAID.search("".join(said))
             assert found, f"outspoken serve does not say that it serves: {''.join(said)}"
             yield Process(found[1], process.pid, said)
@@ -87,22 +87,22 @@ def outspoken_serve(*options: str, env: Mapping[str, str] | None = None) -> Iter
 @contextmanager
 def llama_cpp(model: Path, name: str) -> Iterator[Process]:
     """llama.cpp's own OpenAI-compatible server for a GGUF file, which it calls `name`."""
-    with _telling(__file__, str(model), name) as (process, told):
-        assert told.startswith("http://127.0.0.1:"), f"llama.cpp does not start: {told!r}"
-        yield Process(told, process.pid)
+    with _reporting(__file__, str(model), name) as (process, line):
+        assert line.startswith("http://127.0.0.1:"), f"llama.cpp does not start: {line!r}"
+        yield Process(line, process.pid)
 
 
 @contextmanager
 def scripted() -> Iterator[Process]:
-    """The server of `faults.py`, which answers soundly and at once; no two texts are the same."""
+    """The server of `faults.py`, with valid and immediate replies; no two texts are the same."""
     faults = str(Path(__file__).with_name("faults.py"))
-    with _telling(faults, "--seed", "1", "--share", "0", "--log", os.devnull) as (process, told):
-        yield Process(f"http://127.0.0.1:{int(told)}", process.pid)
+    with _reporting(faults, "--seed", "1", "--share", "0", "--log", os.devnull) as (process, line):
+        yield Process(f"http://127.0.0.1:{int(line)}", process.pid)
 
 
 @contextmanager
-def _telling(*command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A Python program, and the first line that it wrote."""
+def _reporting(*command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A Python program, and the first line of its output."""
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, *command], stdin=pipe, stdout=pipe, text=True) as process:
         try:

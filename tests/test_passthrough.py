@@ -1,4 +1,4 @@
-"""The way to the upstream and back over real connections: client, our server, the upstream, all on loopback."""
+"""The proxy over real connections: client, our server and upstream, all on loopback."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hé 你好 🎉"
 
 @asynccontextmanager
 async def front(base_url: str, http: Any = "auto", **options: Any) -> AsyncGenerator[str]:
-    """Our side: uvicorn with nothing but the passthrough behind it. Yields its address."""
+    """uvicorn with nothing but the proxy behind it. Yields its address."""
     way = Proxy(base_url, KEY, **options)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -78,7 +78,7 @@ Ask = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, bytes]]]
 
 @asynccontextmanager
 async def both(handler: Any, **options: Any) -> AsyncGenerator[tuple[Served, Ask]]:
-    """Upstream and front, and a function that asks the front."""
+    """An upstream, the proxy, and a function that sends requests to the proxy."""
     async with (
         serving(handler) as served,
         front(served.base_url, **options) as origin,
@@ -111,7 +111,7 @@ BODY = (
 ).encode()
 
 
-async def test_bodies_pass_as_they_are() -> None:
+async def test_bodies_are_unchanged() -> None:
     seen: list[bytes] = []
     answer = (
         b'{"choices" :\n [ {"message":{"tool_calls":[{"id":"1"}]} } ],"x":1.0,"text":"\xe4\xbd\xa0 \\u597d" }  '
@@ -129,7 +129,7 @@ async def test_bodies_pass_as_they_are() -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_large_and_binary_bodies_pass_as_they_are() -> None:
+async def test_large_and_binary_bodies_are_unchanged() -> None:
     blob = bytes(range(256)) * 4096 * 6  # 6 MiB
     answer = json.dumps({"image": "A" * 3_000_000}).encode()
 
@@ -141,7 +141,7 @@ async def test_large_and_binary_bodies_pass_as_they_are() -> None:
         assert (await ask(data=io.BytesIO(answer)))[1] == answer
 
 
-async def test_packed_and_multipart_requests_pass_as_they_are() -> None:
+async def test_compressed_and_multipart_requests_are_unchanged() -> None:
     bodies = [
         (gzip.compress(BODY, mtime=0), {"Content-Encoding": "gzip", "Content-Type": "application/json"}),
         (
@@ -165,7 +165,7 @@ async def test_packed_and_multipart_requests_pass_as_they_are() -> None:
     assert seen == [(body, headers.get("Content-Encoding"), headers["Content-Type"]) for body, headers in bodies]
 
 
-async def test_head_and_delete_pass() -> None:
+async def test_head_and_delete_are_forwarded() -> None:
     async with both(answering()) as (served, ask):
         response, body = await ask("/v1/models", method="HEAD")
         assert (response.status, body) == (200, b"")
@@ -179,7 +179,7 @@ async def test_head_and_delete_pass() -> None:
     ]
 
 
-async def test_method_path_and_query_pass_as_they_are() -> None:
+async def test_method_path_and_query_are_unchanged() -> None:
     async with both(answering()) as (served, ask):
         await ask("/v1/files/a%2Fb%20%E4%BD%A0?limit=2&order=a%2Cb&x", method="GET")
         await ask("/v1/files/f-1", method="DELETE")
@@ -189,7 +189,7 @@ async def test_method_path_and_query_pass_as_they_are() -> None:
     ]
 
 
-async def test_the_base_url_stands_in_for_v1_and_keeps_its_query() -> None:
+async def test_the_base_url_replaces_v1_and_keeps_its_query() -> None:
     async with (
         serving(answering()) as served,
         front(f"{served.origin}/openai/deployments?api-version=1") as origin,
@@ -217,7 +217,7 @@ async def test_nothing_above_the_base_url_can_be_reached(path: str) -> None:
 # Headers.
 
 
-async def test_the_clients_key_stays_and_the_upstreams_goes() -> None:
+async def test_the_clients_key_stays_and_the_upstreams_is_sent() -> None:
     headers = {
         **OWN,
         **dict.fromkeys(
@@ -278,7 +278,7 @@ async def test_only_headers_for_the_client_come_back() -> None:
     assert "upstream/1" not in str(got)
 
 
-async def test_what_the_upstream_compressed_stays_compressed() -> None:
+async def test_compressed_responses_stay_compressed() -> None:
     async def packed(_: web.Request) -> web.Response:
         return web.Response(body=b"\x1f\x8b-as-it-is", headers={"Content-Encoding": "gzip"})
 
@@ -290,7 +290,7 @@ async def test_what_the_upstream_compressed_stays_compressed() -> None:
 # Streams.
 
 
-async def test_a_stream_passes_as_it_is_and_at_once() -> None:
+async def test_a_stream_is_unchanged_and_not_delayed() -> None:
     pieces = [b"data: {", b'"a":"\xe4\xbd', b'\xa0"}\r\n\r\n', b": ping\n\n", b"data: [DONE]\n\n"]
     let_on = asyncio.Event()
 
@@ -348,7 +348,7 @@ async def test_a_client_that_leaves_frees_the_upstream(begun: bool) -> None:
             asking = asyncio.create_task(session.post(f"{origin}/v1/chat/completions", json=CHAT))
             await asyncio.wait_for(started.wait(), 5)
             if begun:
-                # Closed by hand: a response that only the garbage collector finds warns in a later test.
+                # Closed explicitly: otherwise the garbage collector would warn in a later test.
                 async with await asking as response:
                     assert await response.content.readany() == b"data: 1\n\n"
             asking.cancel()
@@ -396,7 +396,7 @@ async def test_a_client_may_leave_at_any_moment(kind: str, monkeypatch: pytest.M
             assert way._session is not None or step == 0
             connector: Any = way._session and way._session.connector
             assert not (connector and connector._acquired), f"step {step} left a connection open"
-            if connector and step % 2:  # the next one connects anew
+            if connector and step % 2:  # the next one opens a new connection
                 await way.aclose()
                 way = Proxy(served.base_url, KEY)
         await way.aclose()
@@ -404,7 +404,7 @@ async def test_a_client_may_leave_at_any_moment(kind: str, monkeypatch: pytest.M
     assert whole or kind != "answer", "some left early, and of the answers some came whole"
 
 
-async def test_a_client_that_reads_nothing_is_let_go() -> None:
+async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     closed = asyncio.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -479,13 +479,13 @@ def hanging_up(head: bytes, content_type: str) -> Any:
     return handle
 
 
-async def test_an_upstream_that_hangs_up_before_it_answers() -> None:
+async def test_an_upstream_that_disconnects_before_it_responds() -> None:
     async with both(hanging_up(b"", "")) as (_, ask):
         response, body = await ask()
     assert (response.status, error_of(body)["code"]) == (502, "upstream_error")
 
 
-async def test_an_upstream_that_hangs_up_between_two_events() -> None:
+async def test_an_upstream_that_disconnects_between_two_events() -> None:
     async with both(hanging_up(b"data: {}\n\n", "text/event-stream")) as (_, ask):
         response, body = await ask(json={**CHAT, "stream": True})
     assert response.status == 200
@@ -496,19 +496,22 @@ async def test_an_upstream_that_hangs_up_between_two_events() -> None:
 @pytest.mark.parametrize(
     ("head", "kind"), [(b"data: {", "text/event-stream"), (b'{"choices": [', "application/json")]
 )
-async def test_half_an_answer_never_looks_whole(head: bytes, kind: str) -> None:
+async def test_half_a_response_never_looks_complete(head: bytes, kind: str) -> None:
     async with both(hanging_up(head, kind)) as (_, ask):
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(json={**CHAT, "stream": True})
 
 
-async def test_an_error_in_openais_form_passes_with_when_to_come_again() -> None:
-    told = {
+async def test_an_error_in_openais_form_is_returned_with_retry_after() -> None:
+    error = {
         "error": {"message": "slow down, 慢慢來", "type": "requests", "code": "rate_limit_exceeded", "param": None}
     }
-    async with both(answering(told, 429, {"Retry-After": "7", "X-Ratelimit-Remaining-Requests": "0"})) as (_, ask):
+    async with both(answering(error, 429, {"Retry-After": "7", "X-Ratelimit-Remaining-Requests": "0"})) as (
+        _,
+        ask,
+    ):
         response, body = await ask()
-    assert (response.status, body) == (429, json.dumps(told).encode())
+    assert (response.status, body) == (429, json.dumps(error).encode())
     assert (response.headers["Retry-After"], response.headers["X-Ratelimit-Remaining-Requests"]) == ("7", "0")
 
 
@@ -532,7 +535,7 @@ async def test_an_error_in_openais_form_passes_with_when_to_come_again() -> None
         ({"error": {"message": "packed"}}, 400, {"Content-Encoding": "br"}, 400, None),
     ],
 )
-async def test_any_other_failure_is_told_in_openais_form(
+async def test_any_other_failure_has_openais_form(
     payload: Any, status: int, headers: dict[str, str], answered: int, code: str | None
 ) -> None:
     async with both(answering(payload, status, headers)) as (_, ask):
@@ -543,7 +546,7 @@ async def test_any_other_failure_is_told_in_openais_form(
     assert "Location" not in response.headers
 
 
-async def test_connections_are_used_again_and_none_is_left() -> None:
+async def test_connections_are_reused_and_none_stays_open() -> None:
     peers: set[Any] = set()
 
     async def handle(request: web.Request) -> web.Response:
@@ -571,6 +574,6 @@ async def test_connections_are_used_again_and_none_is_left() -> None:
         ("http://h/v1", {"idle_seconds": 0}),
     ],
 )
-def test_what_cannot_be_an_upstream(base_url: str, options: dict[str, Any]) -> None:
+def test_invalid_upstreams(base_url: str, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Proxy(base_url, **options)

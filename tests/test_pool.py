@@ -37,7 +37,7 @@ def even(texts: Sequence[str]) -> Distribution:
 
 
 class Upstream:
-    """A fill by script: `say` gives the texts of call 0, 1, … (by default new ones each time), or raises."""
+    """A scripted fill: `say` returns the texts of call 0, 1, … (by default new ones each time), or raises."""
 
     def __init__(self, say: Script | None = None, *, seconds: float = 0.0) -> None:
         self.say = say
@@ -100,10 +100,10 @@ async def test_a_thousand_draws_cost_few_fills(clients: int) -> None:
 
 async def test_draws_are_successive_sampling_by_probability() -> None:
     weights = {"Texas": 0.5, "東京": 0.3, "القاهرة": 0.15, "🦙": 0.05, "never": 0.0}
-    told = Distribution(tuple(Candidate(text, weight) for text, weight in weights.items()))
+    distribution = Distribution(tuple(Candidate(text, weight) for text, weight in weights.items()))
 
     async def fill(want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
-        return FillResult(told, history)
+        return FillResult(distribution, history)
 
     firsts, pairs = Counter[str](), Counter[tuple[str, str]]()
     async with pooling(fill, ahead=0) as pools:
@@ -154,7 +154,7 @@ async def test_a_request_for_many_waits_for_as_many_fills_as_it_takes() -> None:
                 await pools.draw("key", want(20), n)
 
 
-async def test_a_client_that_leaves_stops_nobody_and_loses_nothing() -> None:
+async def test_a_client_that_leaves_stops_no_other_and_loses_nothing() -> None:
     upstream = Upstream()
     upstream.open.clear()
     async with pooling(upstream, ahead=0) as pools:
@@ -180,7 +180,7 @@ async def test_a_client_that_leaves_stops_nobody_and_loses_nothing() -> None:
         assert [draw.number for draw in rest] == list(range(2, 9))
 
 
-async def test_all_gone_and_the_fill_is_pooled_all_the_same() -> None:
+async def test_a_fill_is_pooled_even_if_all_clients_left() -> None:
     upstream = Upstream()
     upstream.open.clear()
     async with pooling(upstream, ahead=0) as pools:
@@ -196,7 +196,7 @@ refusal = ReplyError("the model refused", reply=ChatReply("", refusal="I can't h
 
 
 @pytest.mark.parametrize("error", [refusal, ProviderError("down", status=503), RuntimeError("a defect")])
-async def test_a_failure_reaches_all_who_wait_and_nobody_later(error: Exception) -> None:
+async def test_a_failure_reaches_only_the_clients_that_wait(error: Exception) -> None:
     def say(call: int) -> Sequence[str]:
         if call == 0:
             raise error
@@ -226,7 +226,7 @@ async def test_a_failed_refill_ahead_is_not_repeated_until_a_draw_needs_it() -> 
         assert (eleventh.upstream, upstream.calls) == (1, 3)
 
 
-async def test_a_listener_hears_a_fill_as_it_comes_and_one_who_comes_late_hears_all() -> None:
+async def test_listeners_get_all_candidates_of_a_fill_even_late_ones() -> None:
     asked: list[bool] = []
     said = [Verbalized("一", 0.6), Verbalized("二", 0.4)]
     middle, end = asyncio.Event(), asyncio.Event()
@@ -256,14 +256,14 @@ async def test_a_listener_hears_a_fill_as_it_comes_and_one_who_comes_late_hears_
         assert pools.find(distribution_id(whole)) == whole
         assert pools.find("dist-0") is None
         assert await pools.distribution("key", want(2), listener=late.append) == whole
-        assert late == said  # nothing was asked, nothing is heard
+        assert late == said  # the model was not asked
         await pools.draw("other", want(2))
         assert asked == [True, False]
         await pools.distribution("key", want(2), fresh=True)
         assert asked == [True, False, False]
 
 
-async def test_a_fill_that_hangs_is_given_up() -> None:
+async def test_a_fill_that_hangs_is_cancelled() -> None:
     upstream = Upstream(seconds=60)
     async with pooling(upstream, fill_seconds=0.02) as pools:
         with pytest.raises(ProviderError, match=r"within 0\.02 s") as caught:
@@ -305,10 +305,10 @@ async def test_fresh_draws_are_asked_for_alone() -> None:
         leaves.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaves
-        assert upstream.running == 0  # nobody else would have had it
+        assert upstream.running == 0  # no other client waits for it
 
 
-async def test_repeats_are_not_handed_out_and_end_in_exhaustion() -> None:
+async def test_repeats_are_not_drawn_and_end_in_exhaustion() -> None:
     says = [["Ohio", "Texas"], ["ohio.", "Utah"], ["OHIO", "“Texas”"], ["utah", "Texas!"]]
     upstream = Upstream(lambda call: says[call])
     async with pooling(upstream) as pools:
@@ -317,7 +317,12 @@ async def test_repeats_are_not_handed_out_and_end_in_exhaustion() -> None:
         for _ in range(2):
             with pytest.raises(ExhaustedError, match="3 different responses, and all were drawn"):
                 await pools.draw("key", want(2))
-        assert [len(history) for history in upstream.histories] == [0, 1, 2, 0]  # the last one began anew
+        assert [len(history) for history in upstream.histories] == [
+            0,
+            1,
+            2,
+            0,
+        ]  # the last one started a new conversation
         again = [draw for _ in range(3) for draw in await pools.draw("key", want(2), 2, recycle=True)]
         assert Counter(texts(again)) == {"Ohio": 2, "Texas": 2, "Utah": 2}
         assert all(draw.again for draw in again)
@@ -327,7 +332,7 @@ async def test_repeats_are_not_handed_out_and_end_in_exhaustion() -> None:
         with pytest.raises(ExhaustedError, match="4 were asked for at once"):
             await pools.draw("key", want(2), 4, recycle=True)
         with pytest.raises(ExhaustedError):
-            await pools.draw("key", want(2))  # what another client draws again is not new to this one
+            await pools.draw("key", want(2))  # candidates that were drawn before stay drawn
         assert isinstance(ExhaustedError(""), UsageError)
 
 
@@ -343,7 +348,7 @@ async def test_the_whole_distribution() -> None:
         assert {"笑話 0-0 🎉", f"笑話 {upstream.calls - 1}-19 🎉"} <= set(whole.texts)
 
 
-async def test_what_is_long_is_bounded_by_its_size() -> None:
+async def test_long_texts_are_limited_by_their_size() -> None:
     upstream = Upstream(lambda call: [f"{call}-{at}" + "長" * 5000 for at in range(2)])
     async with pooling(upstream, max_bytes=200_000, ahead=0) as pools:
         for at in range(20):
@@ -358,16 +363,16 @@ async def test_limits_drop_the_least_recently_used() -> None:
         for key in "abcadaeaf":
             await pools.draw(key, want(20))
         assert (len(pools), pools.texts) == (3, 60)
-        assert upstream.calls == 6  # a was never forgotten
+        assert upstream.calls == 6  # a was never dropped
         await pools.draw("f", want(20), 55)
         assert (len(pools), pools.texts) == (1, 60)
         await pools.draw("f", want(20), 20)
-        assert (len(pools), pools.texts) == (0, 0)  # one that alone knows more than all may begins anew
+        assert (len(pools), pools.texts) == (0, 0)  # a pool that exceeds the limit alone starts again
     with pytest.raises(UsageError, match="limits"):
         Pools(upstream, max_pools=0)
 
 
-async def test_pools_in_use_are_not_forgotten() -> None:
+async def test_pools_in_use_are_not_dropped() -> None:
     upstream = Upstream()
     upstream.open.clear()
     async with pooling(upstream, ahead=0, max_pools=1, idle_seconds=0.01) as pools:
@@ -376,7 +381,7 @@ async def test_pools_in_use_are_not_forgotten() -> None:
         waiting += [asyncio.create_task(pools.draw(key, want(3))) for key in "ab"]
         leaves = asyncio.create_task(pools.draw("c", want(3)))
         await asyncio.sleep(0.01)
-        leaves.cancel()  # with it goes a draw, and room is looked for
+        leaves.cancel()  # a draw is cancelled, and the limits are applied
         await asyncio.sleep(0.01)
         waiting += [asyncio.create_task(pools.draw(key, want(3))) for key in "ab"]
         await asyncio.sleep(0.01)
@@ -387,7 +392,7 @@ async def test_pools_in_use_are_not_forgotten() -> None:
         assert len(pools) <= 1
 
 
-async def test_idle_pools_are_forgotten() -> None:
+async def test_idle_pools_are_dropped() -> None:
     upstream = Upstream()
     async with pooling(upstream, ahead=0, idle_seconds=0.05) as pools:
         await pools.draw("old", want())
@@ -396,7 +401,7 @@ async def test_idle_pools_are_forgotten() -> None:
         assert (len(pools), pools.texts) == (1, 20)
 
 
-async def test_closing_answers_all_who_wait() -> None:
+async def test_closing_ends_all_waits() -> None:
     upstream = Upstream()
     upstream.open.clear()
     async with pooling(upstream) as pools:
@@ -410,7 +415,7 @@ async def test_closing_answers_all_who_wait() -> None:
             await pools.draw("key", want())
 
 
-def test_the_key_is_made_of_what_changes_the_answer() -> None:
+def test_the_key_contains_all_that_changes_the_response() -> None:
     base = want()
     key = pool_key("m", base.messages, base.settings)
     assert key == pool_key("m", want().messages, want().settings)

@@ -27,8 +27,8 @@ WANT = PoolRequest((Message("user", "首都は？ 🗼"),), Settings(method="vs-
 FEW = PoolRequest((Message("user", "首都は？ 🗼"),), Settings(method="vs-multi", k=2), "test/model")
 
 
-def told(call: int, k: int = 10) -> Distribution:
-    """One of weights that no float holds exactly, with all that a candidate may carry; half of a surrogate pair."""
+def distribution_of(call: int, k: int = 10) -> Distribution:
+    """A distribution with inexact weights, candidates with all fields, and half of a surrogate pair."""
     raw = [
         Candidate(f"答え {call}-{at} \ud83d", 1 / (at + 3), 0.1, ("mended",), {"at": at}, {"v": [at]})
         for at in range(k)
@@ -42,7 +42,7 @@ def told(call: int, k: int = 10) -> Distribution:
 
 
 class Upstream:
-    """New texts with each call, counted from `first`; remembers the conversations it was given."""
+    """New texts with each call, counted from `first`; stores the conversations of the calls."""
 
     def __init__(self, first: int = 0) -> None:
         self.first = first
@@ -51,14 +51,16 @@ class Upstream:
     async def __call__(self, want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
         call = self.first + len(self.histories)
         self.histories.append(history)
-        return FillResult(told(call, want.settings.k), (*history, Message("assistant", f"العربية {call} \ud83d")))
+        return FillResult(
+            distribution_of(call, want.settings.k), (*history, Message("assistant", f"العربية {call} \ud83d"))
+        )
 
 
 def texts(draws: list[Draw]) -> list[str]:
     return [draw.candidate.text for draw in draws]
 
 
-async def test_a_pool_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_pool_continues_after_a_restart(tmp_path: Path) -> None:
     path, before, after = tmp_path / "pools.sqlite", Upstream(), Upstream(100)
     pools = Pools(before, ahead=0, store=PoolStore(path))
     drawn = await pools.draw("a", WANT, 23)
@@ -77,16 +79,16 @@ async def test_a_pool_goes_on_where_it_was(tmp_path: Path) -> None:
     assert await pools.distribution("a", WANT) == whole
     more = await pools.draw("a", WANT, 7)
     assert after.histories == []
-    assert {*texts(drawn), *texts(more)} == {c.text for call in range(3) for c in told(call)}
+    assert {*texts(drawn), *texts(more)} == {c.text for call in range(3) for c in distribution_of(call)}
     assert [draw.number for draw in more] == list(range(24, 31))
     await pools.draw("a", WANT)
     assert after.histories == [tuple(Message("assistant", f"العربية {call} \ud83d") for call in range(3))]
     await pools.close()
 
 
-async def test_exhaustion_outlives_a_restart(tmp_path: Path) -> None:
+async def test_exhaustion_survives_a_restart(tmp_path: Path) -> None:
     async def same(want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
-        return FillResult(told(0, 2), (*history, Message("assistant", "again")))
+        return FillResult(distribution_of(0, 2), (*history, Message("assistant", "again")))
 
     store = tmp_path / "pools.sqlite"
     pools = Pools(same, store=PoolStore(store))
@@ -120,7 +122,7 @@ asyncio.run(main(sys.argv[1], float(sys.argv[2])))
 
 
 def killed(path: Path, wait: float) -> list[str]:
-    """What a process drew that died without a word, `wait` seconds after its last draw."""
+    """The draws of a process that ended abruptly, `wait` seconds after its last draw."""
     ended = subprocess.run(
         [sys.executable, "-c", CHILD, str(path), str(wait)],
         capture_output=True,
@@ -140,12 +142,12 @@ async def test_what_was_drawn_before_a_kill_is_not_drawn_again(tmp_path: Path) -
     left = pools.texts - 30
     more = texts(await pools.draw("a", WANT, left))
     assert after.histories == []
-    assert left >= 5  # what was refilled ahead and paid for is there
+    assert left >= 5  # the candidates of the fill ahead were saved
     assert not set(more) & set(drawn)
     await pools.close()
 
 
-async def test_a_kill_in_the_midst_leaves_a_file_that_opens(tmp_path: Path) -> None:
+async def test_a_kill_while_saving_leaves_a_valid_file(tmp_path: Path) -> None:
     path = tmp_path / "pools.sqlite"
     for wait in (0.0, 0.26):
         killed(path, wait)
@@ -165,7 +167,7 @@ async def filled(path: Path, pools: int = 3) -> None:
 
 
 @pytest.mark.parametrize("damage", ["torn", "overwritten"])
-async def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_damaged_file_is_renamed(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "pools.sqlite"
     await filled(path)
     content = path.read_bytes()
@@ -191,7 +193,7 @@ async def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: 
 
 
 @pytest.mark.parametrize("content", [b"my notes", "這不是資料庫".encode() * 1000])
-def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(UsageError, match="something else than pools"):
@@ -208,7 +210,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) 
         "DELETE FROM fill WHERE key = 'key 1'",
     ],
 )
-async def test_one_unreadable_pool_costs_only_itself(
+async def test_an_unreadable_pool_does_not_affect_others(
     tmp_path: Path, statement: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "pools.sqlite"
@@ -233,7 +235,7 @@ async def test_one_unreadable_pool_costs_only_itself(
         "UPDATE talk SET history = '7' WHERE key = 'key 1'",
     ],
 )
-async def test_a_pool_found_unreadable_when_drawn_from_begins_anew(
+async def test_a_pool_that_is_unreadable_when_drawn_from_starts_again(
     tmp_path: Path, statement: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, upstream = tmp_path / "pools.sqlite", Upstream(100)
@@ -244,15 +246,15 @@ async def test_a_pool_found_unreadable_when_drawn_from_begins_anew(
     await pools.draw("key 0", WANT)
     assert upstream.histories == []
     with caplog.at_level(logging.WARNING):
-        (anew,) = await pools.draw("key 1", WANT)
+        (draw,) = await pools.draw("key 1", WANT)
     assert "cannot be read" in caplog.text
-    assert (anew.number, anew.upstream, upstream.histories, pools.texts) == (1, 1, [()], 50)
+    assert (draw.number, draw.upstream, upstream.histories, pools.texts) == (1, 1, [()], 50)
     await pools.close()
     with closing(PoolStore(path)) as store:
         assert {record.key: len(record.fills) for record in store.load()} == {"key 0": 2, "key 1": 1, "key 2": 2}
 
 
-async def test_forgotten_pools_are_deleted(tmp_path: Path) -> None:
+async def test_dropped_pools_are_deleted(tmp_path: Path) -> None:
     path = tmp_path / "pools.sqlite"
     await filled(path, 6)
     pools = Pools(Upstream(), ahead=0, max_pools=4, store=PoolStore(path))
@@ -271,7 +273,7 @@ async def test_forgotten_pools_are_deleted(tmp_path: Path) -> None:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-async def test_old_distributions_are_not_kept_and_their_texts_are(tmp_path: Path) -> None:
+async def test_old_distributions_are_deleted_but_their_texts_remembered(tmp_path: Path) -> None:
     path = tmp_path / "pools.sqlite"
     pools = Pools(Upstream(), ahead=0, store=PoolStore(path))
     drawn = [text for _ in range(15) for text in texts(await pools.draw("a", WANT, 100))]
@@ -287,12 +289,12 @@ async def test_old_distributions_are_not_kept_and_their_texts_are(tmp_path: Path
     repeats = texts(await pools_of_old_texts.draw("a", WANT, 10))
     assert set(repeats) <= set(drawn)
     with pytest.raises(ExhaustedError):
-        await pools.draw("a", WANT)  # its upstream says again what was handed out before the restart
+        await pools.draw("a", WANT)  # its upstream repeats the texts that were drawn before the restart
     await pools.close()
     await pools_of_old_texts.close()
 
 
-async def test_a_rare_candidate_waits_for_as_long_as_it_takes(tmp_path: Path) -> None:
+async def test_a_rare_candidate_is_kept_until_it_is_drawn(tmp_path: Path) -> None:
     calls = 0
 
     async def fill(want: PoolRequest, history: tuple[Message, ...], listener: Any = None) -> FillResult:
@@ -317,7 +319,7 @@ async def test_a_rare_candidate_waits_for_as_long_as_it_takes(tmp_path: Path) ->
     await pools.close()
 
 
-async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+async def test_a_file_of_another_program_is_not_changed(tmp_path: Path) -> None:
     other = tmp_path / "ledger.sqlite"
     with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("CREATE TABLE reply (key TEXT)")
@@ -345,7 +347,7 @@ def test_two_servers_cannot_share_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     PoolStore(path).close()
 
 
-async def test_a_store_that_fails_is_said_once_and_tried_again(
+async def test_a_failing_store_is_logged_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("outspoken.serve.pool.saver.SECONDS_TO_GATHER", 0.01)

@@ -1,4 +1,4 @@
-"""The server's addresses, over real connections: draws, distributions, plain answers, errors, restarts."""
+"""The server over real connections: draws, distributions, plain replies, errors, restarts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_many_identical_requests_cost_few_calls(clients: int) -> None:
         assert upstream.calls <= 60
 
 
-async def test_a_choice_tells_its_probability_and_its_distribution() -> None:
+async def test_a_choice_has_its_probability_and_its_distribution() -> None:
     async with scripted() as (server, served, upstream):
         status, first = await server.chat(n=2, temperature=0.7, outspoken={"k": 4})
         assert status == 200
@@ -61,7 +61,7 @@ async def test_a_choice_tells_its_probability_and_its_distribution() -> None:
         assert upstream.calls >= 2
 
 
-async def test_a_refill_goes_on_with_the_conversation() -> None:
+async def test_a_refill_continues_the_conversation() -> None:
     async with scripted() as (server, served, _):
         for _ in range(9):
             await server.texts(outspoken={"k": 3})
@@ -122,7 +122,7 @@ async def events_of(server: Running, payload: Any) -> list[tuple[str, Any]]:
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in read]
 
 
-async def test_a_distribution_whole_and_as_it_comes() -> None:
+async def test_a_distribution_at_once_and_streamed() -> None:
     asked = {**ASK, "outspoken": {"k": 3}}
     async with scripted() as (server, served, upstream):
         events = await events_of(server, {**asked, "stream": True})
@@ -130,13 +130,15 @@ async def test_a_distribution_whole_and_as_it_comes() -> None:
         assert [len(data["weights"]) for _, data in events[:3]] == [1, 2, 3]
         assert all(sum(data["weights"]) == pytest.approx(1) for _, data in events[:3])
         assert served.bodies[0]["stream"] is True
-        told = events[-1][1]
+        streamed = events[-1][1]
         status, whole = await server.post("/v1/distributions", asked)
         assert status == 200
-        assert {**whole, "created": 0} == {**told, "created": 0}
+        assert {**whole, "created": 0} == {**streamed, "created": 0}
         assert (whole["object"], whole["model"], whole["method"]) == ("distribution", "m:vs", "vs-standard")
         assert whole["effective_size"] == pytest.approx(3, abs=0.01)
-        assert await events_of(server, {**asked, "stream": True}) == events[-1:]  # the pool has it: no other call
+        assert (
+            await events_of(server, {**asked, "stream": True}) == events[-1:]
+        )  # it is in the pool: no other call
         assert upstream.calls == 1
         assert set(await server.texts(n=3, outspoken={"k": 3})) == {
             candidate["text"] for candidate in whole["candidates"]
@@ -152,7 +154,7 @@ async def test_every_method_gives_a_distribution(method: str) -> None:
         assert (whole["method"], len(whole["candidates"])) == (method, 4 if method == "vs-multi" else 2)
 
 
-async def test_what_is_streamed_can_fail() -> None:
+async def test_a_stream_can_fail() -> None:
     def say(body: Any) -> web.StreamResponse:
         return web.json_response({"error": {"message": "out of order"}}, status=500)
 
@@ -177,7 +179,7 @@ async def test_a_draw_as_a_stream() -> None:
 
 
 @pytest.mark.parametrize("mark", ["prose", "field"])
-async def test_a_refusal_is_answered_once_and_never_pooled(mark: str) -> None:
+async def test_a_refusal_is_returned_and_never_pooled(mark: str) -> None:
     said = "很抱歉，我無法協助這個請求。"
     answers = iter([said] * 3)
 
@@ -192,12 +194,12 @@ async def test_a_refusal_is_answered_once_and_never_pooled(mark: str) -> None:
         (choice,) = first["choices"]
         assert choice["message"]["content" if mark == "prose" else "refusal"] == said
         assert choice["outspoken"] == {"verbalized": False}
-        for _ in answers:  # let the upstream come to itself
+        for _ in answers:  # use up the refusals
             pass
         assert set(await server.texts(n=2, outspoken={"k": 2})) == {"一", "二"}
 
 
-async def test_an_upstream_that_refuses_schemas_is_asked_without() -> None:
+async def test_an_upstream_that_rejects_schemas_is_asked_without_one() -> None:
     def say(body: Any) -> str | web.StreamResponse:
         if "response_format" in body:
             return web.json_response(
@@ -209,7 +211,7 @@ async def test_an_upstream_that_refuses_schemas_is_asked_without() -> None:
         assert set(await server.texts(n=2, outspoken={"k": 2})) == {"a", "b"}
 
 
-async def test_unknown_fields_are_passed_on() -> None:
+async def test_unknown_fields_are_passed_to_the_model() -> None:
     async with scripted() as (server, served, _):
         assert await server.texts(min_p=0.1, provider={"order": ["x"]}, user="alice")
         assert served.bodies[0]["min_p"] == 0.1
@@ -228,7 +230,7 @@ async def test_the_models_and_their_names() -> None:
         assert (status, none["error"]["code"]) == (404, "model_not_found")
 
 
-async def test_what_is_not_verbalized_passes_through() -> None:
+async def test_other_requests_are_forwarded() -> None:
     async with scripted(Scripted(lambda body: "plain")) as (server, served, _):
         body = {**ASK, "model": "m", "tools": [{"type": "function"}], "logprobs": True}
         status, answer = await server.post("/v1/chat/completions", body)
@@ -238,7 +240,7 @@ async def test_what_is_not_verbalized_passes_through() -> None:
         assert status == 200
 
 
-async def test_pools_outlive_a_restart(tmp_path: Path) -> None:
+async def test_pools_survive_a_restart(tmp_path: Path) -> None:
     upstream, drawn, seeded = Scripted(), list[str](), list[list[str]]()
     async with serving(upstream) as served:
         for _ in range(3):
@@ -251,7 +253,7 @@ async def test_pools_outlive_a_restart(tmp_path: Path) -> None:
     assert upstream.calls == 1
 
 
-async def test_a_stop_lets_requests_end() -> None:
+async def test_a_stop_lets_requests_finish() -> None:
     async with scripted() as (server, _, upstream):
         upstream.gate.clear()
         asking = asyncio.create_task(server.chat())
@@ -265,7 +267,7 @@ async def test_a_stop_lets_requests_end() -> None:
         assert status == 200
 
 
-async def test_a_model_that_is_silent_is_given_up() -> None:
+async def test_a_silent_model_times_out() -> None:
     limits = ServerLimits(timeout=0.3)
     async with scripted(Scripted(seconds=30), limits=limits) as (server, _, _):
         status, answer = await server.chat()
@@ -273,13 +275,15 @@ async def test_a_model_that_is_silent_is_given_up() -> None:
 
 
 async def test_measures_count_and_embed(minilm: Local) -> None:
-    await minilm.load()  # its file is fetched here: the server fetches nothing
+    await minilm.load()  # download its file here: the server downloads nothing
     async with scripted() as (server, _, _):
-        _, told = await server.post("/v1/measures", {"texts": ["coffee is hot", "Coffee is hot.", "法國大革命"]})
-        assert (told["texts"], told["distinct"], told["note"]) == (3, 2, None)
-        assert 0.2 < told["semantic_diversity"] < 1
-        _, told = await server.post("/v1/measures", {"texts": ["one"]})
-        assert (told["distinct"], told["semantic_diversity"]) == (1, None)
+        _, measured = await server.post(
+            "/v1/measures", {"texts": ["coffee is hot", "Coffee is hot.", "法國大革命"]}
+        )
+        assert (measured["texts"], measured["distinct"], measured["note"]) == (3, 2, None)
+        assert 0.2 < measured["semantic_diversity"] < 1
+        _, measured = await server.post("/v1/measures", {"texts": ["one"]})
+        assert (measured["distinct"], measured["semantic_diversity"]) == (1, None)
         for bad in ({}, {"texts": []}, {"texts": [1]}, {"texts": ["x"] * 201}):
             status, answer = await server.post("/v1/measures", bad)
             assert (status, answer["error"]["param"]) == (400, "texts")
@@ -303,7 +307,7 @@ async def test_metrics_health_and_about() -> None:
         assert "笑話" not in text
 
 
-async def test_the_embedded_model_answers_plainly(smollm2: Local) -> None:
+async def test_plain_replies_of_the_embedded_model(smollm2: Local) -> None:
     async with running(Kept(smollm2)) as server:
         asked = {"model": "smollm2", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}
         status, answer = await server.post("/v1/chat/completions", {**asked, "n": 2, "seed": 5})
@@ -329,7 +333,7 @@ async def test_the_embedded_model_answers_plainly(smollm2: Local) -> None:
 
 
 class Kept(OneModel):
-    """The session's model, which other tests use, too."""
+    """The session's model, which other tests use too: it stays open."""
 
     async def aclose(self) -> None:
         pass

@@ -26,7 +26,7 @@ for package in ("xllamacpp", "starlette", "uvicorn", "httptools", "prometheus_cl
 openai = pytest.importorskip("openai")
 
 NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"  # a name with a slash, as llama.cpp serves it
-# Asked this at temperature 0, the tiny model names five. Each test bounds them by other tokens: a pool of its own.
+# At temperature 0 the tiny model names five. Each test uses another limit of tokens, and so a pool of its own.
 DRAWS = [{"role": "user", "content": "Name a country. 国 🌍"}]
 SETTINGS = ("-k", "5", "--temperature", "0")
 PLAIN = [{"role": "user", "content": "Say hello."}]
@@ -35,7 +35,7 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
 
 @dataclass(frozen=True)
 class Served:
-    """`outspoken serve`, its model's name, and the upstream's base URL where it has one."""
+    """`outspoken serve`, its model's name, and the upstream's base URL if it has one."""
 
     base_url: str
     model: str
@@ -59,7 +59,7 @@ def _no_proxy() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def weights(smollm2: Local) -> Path:
-    """The embedded model's file, fetched where it was not here."""
+    """The embedded model's file, downloaded if needed."""
     asyncio.run(smollm2.digest())
     return smollm2._file()
 
@@ -149,7 +149,7 @@ def test_openai_seeds_and_stops(served: Served, client: Any) -> None:
 
 
 async def test_async_openai(served: Served) -> None:
-    """Several at once draw from one distribution, which is asked for once."""
+    """Simultaneous requests draw from one distribution, for which the model is asked once."""
     async with openai.AsyncOpenAI(base_url=served.base_url, api_key="unused", max_retries=0) as client:
         create = client.chat.completions.create
         completions = await asyncio.gather(*(create(**served.asking(22)) for _ in range(3)))
@@ -237,22 +237,24 @@ def test_openai_keys_and_limits(tmp_path: Path) -> None:
         assert key not in str(limited.value)
 
 
-# What passes through
+# Requests that are forwarded
 
 
-def test_llama_cpp_is_passed_on(before_llama: Served) -> None:
-    """Field for field what llama.cpp says, with what it alone says: timings, probabilities of tokens, tools."""
+def test_llama_cpp_is_forwarded_to(before_llama: Served) -> None:
+    """Responses have all fields of llama.cpp, its own ones too: timings, probabilities of tokens, tools."""
     for fields in ({}, {"logprobs": True, "top_logprobs": 2}, {"tools": TOOLS}, {"grammar": 'root ::= "yes"'}):
         body = {"model": NAME, "messages": PLAIN, "max_tokens": 6, "temperature": 0, "seed": 1, **fields}
-        told = [_post(f"{base}/chat/completions", body) for base in (before_llama.upstream, before_llama.base_url)]
-        assert "predicted_per_second" in told[1]["timings"]
-        assert [shape(each) for each in told] == [shape(told[0])] * 2
-        assert told[1]["choices"] == told[0]["choices"]
+        replies = [
+            _post(f"{base}/chat/completions", body) for base in (before_llama.upstream, before_llama.base_url)
+        ]
+        assert "predicted_per_second" in replies[1]["timings"]
+        assert [shape(each) for each in replies] == [shape(replies[0])] * 2
+        assert replies[1]["choices"] == replies[0]["choices"]
     for path in ("embeddings", "completions"):
         body = {"model": NAME, "input": "a", "prompt": "The sea", "max_tokens": 3, "temperature": 0}
-        told = [_post(f"{base}/{path}", body) for base in (before_llama.upstream, before_llama.base_url)]
-        assert shape(told[0]) == shape(told[1])
-        assert ("error" in told[0]) == (path == "embeddings")  # it embeds nothing, and says so itself
+        replies = [_post(f"{base}/{path}", body) for base in (before_llama.upstream, before_llama.base_url)]
+        assert shape(replies[0]) == shape(replies[1])
+        assert ("error" in replies[0]) == (path == "embeddings")  # it embeds nothing, and reports that itself
 
 
 def shape(value: Any) -> Any:
@@ -288,23 +290,23 @@ def test_curl(served: Served, tmp_path: Path) -> None:
             text=True,
             check=True,
         )
-        told, _, status = ran.stdout.rpartition("\n")
-        return status, told
+        response, _, status = ran.stdout.rpartition("\n")
+        return status, response
 
     asked = served.asking(20, seed=5)
-    status, told = curl(json.dumps(asked))
-    choice = json.loads(told)["choices"][0]
+    status, response = curl(json.dumps(asked))
+    choice = json.loads(response)["choices"][0]
     assert (status, choice["outspoken"]["probability"] > 0) == ("200", True)
-    status, told = curl(json.dumps({**asked, "stream": True}), "-N")
-    *chunks, done = [line.removeprefix("data: ") for line in told.splitlines() if line]
+    status, response = curl(json.dumps({**asked, "stream": True}), "-N")
+    *chunks, done = [line.removeprefix("data: ") for line in response.splitlines() if line]
     assert (status, done) == ("200", "[DONE]")
     deltas = [json.loads(chunk)["choices"][0]["delta"] for chunk in chunks]
     assert "".join(delta.get("content", "") for delta in deltas) == choice["message"]["content"]
-    status, told = curl('{"model": "' + served.vs + '", ')
-    assert (status, json.loads(told)["error"]["code"]) == ("400", "invalid_json")
+    status, response = curl('{"model": "' + served.vs + '", ')
+    assert (status, json.loads(response)["error"]["code"]) == ("400", "invalid_json")
     (tmp_path / "large.json").write_text(json.dumps({**asked, "unknown": "a" * 20_000_000}))
-    status, told = curl(f"@{tmp_path / 'large.json'}")
-    assert (status, json.loads(told)["error"]["code"]) == ("413", "body_too_large")
+    status, response = curl(f"@{tmp_path / 'large.json'}")
+    assert (status, json.loads(response)["error"]["code"]) == ("413", "body_too_large")
 
 
 # openai for JavaScript
@@ -314,28 +316,28 @@ import OpenAI from "openai";
 const [baseURL, model, messages] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey: "unused", maxRetries: 0 });
 const asked = { model: model + ":vs", messages: JSON.parse(messages), max_tokens: 23 };
-const told = { names: [], draws: [], streamed: "", errors: [] };
-for await (const each of client.models.list()) told.names.push(each.id);
-told.names.push((await client.models.retrieve(model + ":vs")).id);
+const report = { names: [], draws: [], streamed: "", errors: [] };
+for await (const each of client.models.list()) report.names.push(each.id);
+report.names.push((await client.models.retrieve(model + ":vs")).id);
 for (let i = 0; i < 2; i++) {
   const { choices } = await client.chat.completions.create(asked);
-  told.draws.push([choices[0].message.content, choices[0].outspoken]);
+  report.draws.push([choices[0].message.content, choices[0].outspoken]);
 }
 const seeded = { ...asked, max_tokens: 20, seed: 13, n: 1 };
-told.seeded = (await client.chat.completions.create(seeded)).choices[0].message.content;
+report.seeded = (await client.chat.completions.create(seeded)).choices[0].message.content;
 for await (const chunk of await client.chat.completions.create({ ...seeded, stream: true }))
-  told.streamed += chunk.choices[0]?.delta?.content ?? "";
+  report.streamed += chunk.choices[0]?.delta?.content ?? "";
 const gathered = await client.chat.completions.stream(seeded).finalChatCompletion();
-told.gathered = gathered.choices[0].message.content;
+report.gathered = gathered.choices[0].message.content;
 const plain = { ...asked, model, max_tokens: 5 };
-told.plain = (await client.chat.completions.create(plain)).choices[0].message.content;
+report.plain = (await client.chat.completions.create(plain)).choices[0].message.content;
 for (const wrong of [{ n: 0 }, { logprobs: true }, { outspoken: { k: 0 } }, { messages: [] }]) {
-  try { await client.chat.completions.create({ ...asked, ...wrong }); told.errors.push(null); }
-  catch (error) { told.errors.push([error instanceof OpenAI.BadRequestError, error.status, error.param]); }
+  try { await client.chat.completions.create({ ...asked, ...wrong }); report.errors.push(null); }
+  catch (error) { report.errors.push([error instanceof OpenAI.BadRequestError, error.status, error.param]); }
 }
 try { await client.models.retrieve("nothing"); }
-catch (error) { told.errors.push([error instanceof OpenAI.NotFoundError, error.status, error.code]); }
-console.log(JSON.stringify(told));
+catch (error) { report.errors.push([error instanceof OpenAI.NotFoundError, error.status, error.code]); }
+console.log(JSON.stringify(report));
 """
 
 
@@ -351,12 +353,12 @@ def test_openai_for_javascript(served: Served, node_modules: Path, tmp_path: Pat
         timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert told["names"] == [served.model + end for end in ("", ":vs", ":vs-cot", ":vs-multi", ":vs")]
-    are_draws([(text, about) for text, about in told["draws"]])
-    assert told["streamed"] == told["gathered"] == told["seeded"] != ""
-    assert told["plain"]
-    assert told["errors"] == [
+    report = json.loads(ran.stdout)
+    assert report["names"] == [served.model + end for end in ("", ":vs", ":vs-cot", ":vs-multi", ":vs")]
+    are_draws([(text, about) for text, about in report["draws"]])
+    assert report["streamed"] == report["gathered"] == report["seeded"] != ""
+    assert report["plain"]
+    assert report["errors"] == [
         *([True, 400, param] for param in ("n", "logprobs", "outspoken.k", "messages")),
         [True, 404, "model_not_found"],
     ]
@@ -367,7 +369,7 @@ def test_openai_for_javascript(served: Served, node_modules: Path, tmp_path: Pat
 
 def test_langchain(served: Served) -> None:
     langchain = pytest.importorskip("langchain_openai")
-    with openai.DefaultHttpxClient() as http:  # its own it would leave open
+    with openai.DefaultHttpxClient() as http:  # it would not close a client of its own
         chat = langchain.ChatOpenAI(
             model=served.vs,
             base_url=served.base_url,

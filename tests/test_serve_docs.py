@@ -1,4 +1,4 @@
-"""The snippets of the README and docs/serve.md that need a running server, as they stand there."""
+"""The snippets of the README and docs/serve.md that need a running server, unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pool is filled with: the conversation that goes on, and how it is kept short."""
+"""Fills of a pool: the conversation that they continue, and how it is kept short."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROMPT = (Message("user", "說一個笑話 🎭"),)
 
 
 class Scripted(Model):
-    """Gives new candidates, and takes conversations of at most `longest` messages."""
+    """Gives new candidates, and accepts conversations of at most `longest` messages."""
 
     name = "test/m"
     capabilities = Capabilities(schema=True)
@@ -68,7 +68,7 @@ def lengths(model: Scripted) -> list[int]:
 
 
 @pytest.mark.parametrize("method", ["vs-standard", "vs-cot", "sequence", "multi-turn", "vs-multi"])
-async def test_a_fill_goes_on_where_the_last_one_ended(method: str) -> None:
+async def test_a_fill_continues_the_last_one(method: str) -> None:
     model = Scripted()
     fill, _ = filling(model)
     first = await fill(want(method, turns=1), ())
@@ -87,7 +87,7 @@ async def test_direct_answers_have_no_conversation() -> None:
     assert {len(request.messages) for request in model.requests} == {1}
 
 
-async def test_a_conversation_that_is_too_long_loses_its_older_half() -> None:
+async def test_the_older_half_of_a_long_conversation_is_dropped() -> None:
     model = Scripted()
     fill, _ = filling(model)
     history: tuple[Message, ...] = ()
@@ -97,7 +97,7 @@ async def test_a_conversation_that_is_too_long_loses_its_older_half() -> None:
     model.requests.clear()
     model.longest = opening + 4
     filled = await fill(want(), history)
-    # Six replies, then three, then one: that one and our turn fit behind the opening.
+    # Six replies, then three, then one: that one and our request fit after the opening.
     assert lengths(model) == [opening + 12, opening + 6, opening + 2]
     assert model.requests[-1].messages[:opening] == history[:opening]
     assert model.requests[-1].messages[opening] == history[-1]
@@ -105,10 +105,10 @@ async def test_a_conversation_that_is_too_long_loses_its_older_half() -> None:
     model.longest = 0
     with pytest.raises(PromptTooLongError):
         await fill(want(), history)
-    assert lengths(model)[-1] == opening  # at last it begins anew
+    assert lengths(model)[-1] == opening  # in the end it starts a new one
 
 
-def test_a_conversation_keeps_its_opening_and_what_is_latest() -> None:
+def test_a_conversation_keeps_its_opening_and_latest_turns() -> None:
     for own in (True, False):
         system = (Message("system", "instructions"),)
         messages = PROMPT if own else (*system, *PROMPT)
@@ -126,7 +126,7 @@ def test_a_conversation_keeps_its_opening_and_what_is_latest() -> None:
         assert not one.shorten()
 
 
-async def test_who_listens_hears_each_candidate() -> None:
+async def test_a_listener_gets_each_candidate() -> None:
     model = Scripted()
     fill, metrics = filling(model)
     heard: list[Verbalized] = []
@@ -137,7 +137,7 @@ async def test_who_listens_hears_each_candidate() -> None:
     assert 'outspoken_upstream_tokens_total{direction="completion"} 5.0' in text
 
 
-async def test_calls_that_fail_or_are_given_up_are_counted_so() -> None:
+async def test_failed_and_cancelled_calls_are_counted() -> None:
     class Down(Scripted):
         async def complete(self, request: ChatRequest) -> ChatReply:
             raise ProviderError("down", status=500)

@@ -1,4 +1,4 @@
-"""Who may ask, from where and how much; slow clients and those that leave. Over real sockets."""
+"""Keys, origins and limits; slow clients and clients that leave. Over real sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     return caplog
 
 
-async def test_a_key_is_needed_where_one_is_set(log: pytest.LogCaptureFixture) -> None:
+async def test_a_server_with_keys_needs_one(log: pytest.LogCaptureFixture) -> None:
     async with scripted(keys=keys()) as (server, served, _):
         for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}"}):
             for path in ("/v1/models", "/metrics", "/reports", "/v1/distributions/x"):
@@ -55,7 +55,7 @@ async def test_a_key_is_needed_where_one_is_set(log: pytest.LogCaptureFixture) -
     assert "alice" in log.text
 
 
-async def test_prompts_are_logged_where_that_is_asked_for(log: pytest.LogCaptureFixture) -> None:
+async def test_prompts_are_logged_on_request(log: pytest.LogCaptureFixture) -> None:
     async with scripted(log_prompts=True) as (server, _, _):
         await server.texts()
     assert "說一個笑話 🎭" in log.text
@@ -126,7 +126,7 @@ async def test_bodies_that_are_too_large() -> None:
         assert (await server.chat())[0] == 200
 
 
-async def test_more_requests_than_are_answered_at_once() -> None:
+async def test_more_requests_at_once_than_allowed() -> None:
     async with scripted(limits=ServerLimits(max_requests=2)) as (server, _, upstream):
         upstream.gate.clear()
         asking = [asyncio.create_task(server.chat()) for _ in range(2)]
@@ -152,14 +152,14 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length
     [(b"", b""), (b"POST /v1/chat", b""), (HEAD % 1000 + b'{"model"', b"HTTP/1.1 408")],
     ids=["nothing", "half a head", "half a body"],
 )
-async def test_a_client_that_is_slow_to_ask(sent: bytes, answered: bytes) -> None:
+async def test_a_client_that_sends_slowly(sent: bytes, answered: bytes) -> None:
     async with scripted(limits=ServerLimits(client_timeout=0.3)) as (server, _, _):
         with connected(server) as client:
             await asyncio.to_thread(client.sendall, sent)
             received = await asyncio.to_thread(read_all, client)
             assert received.startswith(answered)
             assert bool(received) == bool(answered)
-        assert (await server.chat())[0] == 200  # others are answered meanwhile
+        assert (await server.chat())[0] == 200  # others are served meanwhile
 
 
 def read_all(client: socket.socket) -> bytes:
@@ -172,7 +172,7 @@ def read_all(client: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-async def test_a_client_that_takes_nothing_is_left() -> None:
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     upstream = Scripted(lambda body: "長" * 4_000_000)
     async with scripted(upstream, limits=ServerLimits(client_timeout=0.5)) as (server, _, _):
         body = json.dumps({"model": "m:vs", "messages": ASK["messages"], "outspoken": {"k": 1}}).encode()
@@ -186,7 +186,7 @@ async def test_a_client_that_takes_nothing_is_left() -> None:
         assert (await server.get("/healthz"))[0] == 200
 
 
-async def test_a_client_that_leaves_ends_what_was_asked_for_it_alone() -> None:
+async def test_a_client_that_leaves_cancels_its_own_call() -> None:
     ended = asyncio.Event()
 
     async with scripted() as (server, served, upstream):
@@ -197,17 +197,17 @@ async def test_a_client_that_leaves_ends_what_was_asked_for_it_alone() -> None:
         served.requests[0].task.add_done_callback(lambda _: ended.set())
         asking.cancel()
         async with asyncio.timeout(5):
-            await ended.wait()  # the call of the model was ended, too
+            await ended.wait()  # the call of the model was cancelled too
 
 
-async def test_an_offer_to_upgrade_is_declined() -> None:
+async def test_offers_to_upgrade_are_ignored() -> None:
     async with scripted() as (server, _, _):
         offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
         for _ in range(2):
             assert (await server.post("/v1/chat/completions", ASK, **offer))[0] == 200
 
 
-async def test_the_operator_is_told_what_failed(log: pytest.LogCaptureFixture) -> None:
+async def test_failures_are_logged_for_the_operator(log: pytest.LogCaptureFixture) -> None:
     def say(body: Any) -> web.StreamResponse:
         return web.json_response({"error": {"message": "wrong key"}}, status=401)
 

@@ -1,4 +1,4 @@
-"""Client keys: what is kept of them, how they are compared, and what each client may do."""
+"""Client keys: their hashes, how they are compared, and the limits of each client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from outspoken.serve.openai.errors import RequestError
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that stands still until its time is set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -63,7 +63,7 @@ def test_a_key_finds_its_client_and_no_other() -> None:
             assert found.name == name
 
 
-def test_what_is_no_key_finds_nobody() -> None:
+def test_invalid_keys_find_no_client() -> None:
     known, made = keys("ada", "bob")
     key = made["ada"]
     wrong = (None, "", "Bearer", "Bearer ", key, f"Basic {key}", f"Bearer {key}x", f"Bearer {key[:-1]}")
@@ -153,7 +153,7 @@ def test_only_our_error_escapes_from_any_text(text: str) -> None:
         Keys.read(text)
 
 
-def test_a_client_may_ask_as_often_as_its_bucket_holds() -> None:
+def test_a_client_may_use_its_whole_bucket() -> None:
     clock = Clock()
     ada = client(ClientLimits(per_minute=60, burst=3, together=9), clock)
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_a_client_may_ask_as_often_as_its_bucket_holds() -> None:
         pytest.fail("a bucket holds no more than its depth")
 
 
-def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+def test_a_clock_that_goes_back_removes_no_tokens() -> None:
     clock = Clock()
     ada = client(ClientLimits(per_minute=60, burst=2, together=9), clock)
     with ada.admitted():
@@ -189,7 +189,7 @@ def test_a_clock_that_goes_back_takes_nothing_away() -> None:
         pass
 
 
-def test_places_are_given_back_whatever_happens() -> None:
+def test_requests_are_uncounted_whatever_happens() -> None:
     ada = client(ClientLimits(per_minute=6000, burst=100, together=2), Clock())
     with ExitStack() as running:
         running.enter_context(ada.admitted())
@@ -204,7 +204,7 @@ def test_places_are_given_back_whatever_happens() -> None:
         pass
 
 
-def test_the_limits_of_one_client_are_not_anothers() -> None:
+def test_each_client_has_its_own_limits() -> None:
     known, made = keys("ada", "bob", limits=ClientLimits(per_minute=1, burst=1, together=1))
     ada, bob = (known.check(f"Bearer {made[name]}") for name in ("ada", "bob"))
     assert ada is not None
@@ -215,7 +215,7 @@ def test_the_limits_of_one_client_are_not_anothers() -> None:
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.integers(1, 5))
-def test_no_stretch_of_time_admits_more_than_rate_and_burst(waits: list[float], burst: int) -> None:
+def test_no_period_admits_more_than_rate_and_burst(waits: list[float], burst: int) -> None:
     clock = Clock()
     ada = client(ClientLimits(per_minute=30, burst=burst, together=1), clock)
 

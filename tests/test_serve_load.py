@@ -1,4 +1,4 @@
-"""The soak of benchmarks/serve.py in miniature: clients that vanish, an upstream that goes wrong, nothing left behind."""
+"""A small soak test: clients that leave, an upstream that fails, and no task or file that remains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from outspoken.serve.limits import ServerLimits  # noqa: E402
 
 CHAT, WHOLE = "/v1/chat/completions", "/v1/distributions"
 OWN = {"k": 3}
-# Path, model's name, and what else is asked. What is not verbalized passes through.
+# Path, and fields of the request. Requests that are not verbalized are forwarded.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "draw": (CHAT, {"model": "m:vs", "outspoken": OWN}),
     "draw, streamed": (CHAT, {"model": "m:vs", "stream": True, "outspoken": OWN}),
@@ -36,12 +36,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "distribution, fresh": (WHOLE, {"model": "m", "stream": True, "outspoken": {**OWN, "fresh": True}}),
     "metrics": ("/metrics", {}),
 }
-# A date of Retry-After is a second ahead: only the soak has the time.
+# A date in Retry-After means a wait of a second, which only the benchmark can afford.
 BRIEF = tuple(fault for fault in ALL if fault is not Fault.LIMIT_DATE)
 QUICK = Manner(delay=0.005, pace=0.0001, huge=20_000)
 
 
-async def test_clients_that_vanish_and_an_upstream_that_fails_leave_nothing_behind() -> None:
+async def test_leaving_clients_and_a_failing_upstream_leave_no_task_or_file() -> None:
     files, tasks, chance = open_files(), asyncio.all_tasks(), random.Random(6)
     outcomes: Counter[str] = Counter()
     async with faulty(Plan(6, 0.3, BRIEF), QUICK) as upstream:
@@ -64,7 +64,7 @@ async def test_clients_that_vanish_and_an_upstream_that_fails_leave_nothing_behi
     assert outcomes["left"] > 50, outcomes
 
 
-async def test_a_client_that_leaves_a_fresh_distribution_stops_the_call_of_the_model() -> None:
+async def test_leaving_a_fresh_distribution_cancels_the_call_of_the_model() -> None:
     async with (
         faulty(Plan(1, 0), Manner(delay=60)) as upstream,
         running(Upstream.at(upstream.base_url, idle_seconds=90)) as server,
@@ -78,7 +78,7 @@ async def test_a_client_that_leaves_a_fresh_distribution_stops_the_call_of_the_m
         assert await running_now(server) == 1
 
 
-async def test_a_client_that_leaves_a_shared_fill_leaves_it_to_the_others() -> None:
+async def test_leaving_a_shared_fill_does_not_cancel_it() -> None:
     async with (
         faulty(Plan(1, 0), Manner(delay=0.3)) as upstream,
         running(Upstream.at(upstream.base_url, idle_seconds=20)) as server,
@@ -110,7 +110,7 @@ async def storm(server: Running, requests: int, chance: random.Random, outcomes:
     async def client() -> None:
         for _ in left:
             kind = chance.choice(list(KINDS))
-            # The fault server spares what it has seen often, so what passes through is always new.
+            # The fault server spares requests it has seen often, so forwarded ones are always new.
             prompt = f"ein Witz ☕ {chance.random() if kind == 'chat' else chance.randrange(8)}"
             way = chance.choice(("unsaid", "waiting", "reading", *[None] * 6))
             async with asyncio.timeout(30):
@@ -121,7 +121,7 @@ async def storm(server: Running, requests: int, chance: random.Random, outcomes:
 
 
 async def visit(server: Running, sent: bytes, way: str | None, chance: random.Random) -> tuple[int, bytes]:
-    """Ask, and vanish in this way. Status and body; 0 where the answer was broken off, or nobody read it."""
+    """Send a request, and leave in this way. Status and body; 0 if the response was cut off or not read."""
     reader, writer = await asyncio.open_connection(*address(server))
     try:
         if way == "unsaid":
@@ -160,7 +160,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 def judged(kind: str, status: int, body: bytes) -> str:
-    """What a client that stayed got; fails the test where it is neither an answer nor an error in OpenAI's form."""
+    """The kind of response that a client got; fails unless it is a valid one, or an error in OpenAI's form."""
     if status == 0:
         assert kind == "chat", f"{kind} was broken off: {body[-300:]!r}"
         return "broken off"
@@ -192,7 +192,7 @@ def address(server: Running) -> tuple[str, int]:
 
 
 def others(server: Running) -> int:
-    """Connections of the server beside the one that the session keeps."""
+    """Connections of the server, except the one that the session keeps."""
     return max(0, len(server.server.server_state.connections) - 1)
 
 
@@ -203,7 +203,7 @@ async def running_now(server: Running) -> int:
 
 
 def tasks_of_the_server() -> Counter[str]:
-    """The tasks that run, but for those of the upstream's idle connections."""
+    """The running tasks, except those of the upstream's idle connections."""
     names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
     return Counter(name for name in names if name != "RequestHandler.start")
 

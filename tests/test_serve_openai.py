@@ -1,4 +1,4 @@
-"""Chat completions as clients ask for them, read without a socket."""
+"""Requests for chat completions, read without a socket."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_any_other_name_is_not_verbalized(name: str) -> None:
     assert read_chat({**HELLO, "model": name}, always=True).settings.method == "vs-standard"
 
 
-def test_the_field_of_our_own() -> None:
+def test_the_object_outspoken() -> None:
     own = {
         "method": "vs-cot",
         "k": 7,
@@ -97,7 +97,7 @@ def test_the_field_of_our_own() -> None:
     assert read(outspoken={"method": "vs-standard", "k": None}).settings.k == 5
 
 
-def test_the_operators_defaults_hold_where_the_client_says_nothing() -> None:
+def test_the_operators_defaults_apply_to_omitted_fields() -> None:
     defaults = Settings(k=20, tau=0.2, temperature=0.7, template="paper", extra={"min_p": 0.1}, retries=0)
     settings = read_chat({**HELLO, "temperature": 1, "top_k": 3}, defaults=defaults).settings
     assert (settings.k, settings.tau, settings.temperature, settings.template) == (20, 0.2, 1.0, "paper")
@@ -106,7 +106,7 @@ def test_the_operators_defaults_hold_where_the_client_says_nothing() -> None:
     assert direct.settings.tau is None
 
 
-def test_what_is_not_of_the_distribution_does_not_part_pools() -> None:
+def test_fields_outside_the_distribution_do_not_change_the_pool() -> None:
     def key(**fields: Any) -> str:
         call = read(**fields)
         return pool_key(call.model, call.messages, call.settings)
@@ -134,7 +134,7 @@ def test_what_is_not_of_the_distribution_does_not_part_pools() -> None:
     assert len({key(**fields) for fields in [{}, *other]}) == 6
 
 
-def test_a_limit_of_tokens_is_one_choices_and_a_reply_has_room_for_all() -> None:
+def test_a_limit_of_tokens_is_for_one_choice_and_a_reply_has_room_for_all() -> None:
     assert read(max_tokens=100, outspoken={"k": 10}).settings.max_tokens == 1480
     assert read(max_completion_tokens=100, outspoken={"k": 1}).settings.max_tokens == 148
     assert read(model="m:vs-cot", max_tokens=100, outspoken={"k": 1}).settings.max_tokens == 1172
@@ -217,14 +217,14 @@ def test_text_in_parts_and_roles() -> None:
         ({"outspoken": {"template": "nope"}}, "outspoken.template", "standard"),
     ],
 )
-def test_what_cannot_be_is_told_by_its_field(fields: dict[str, Any], param: str | None, says: str) -> None:
+def test_errors_name_the_invalid_field(fields: dict[str, Any], param: str | None, says: str) -> None:
     error = rejected(**fields)
     assert (error.status, error.param) == (400, param)
     assert says in str(error)
     assert len(str(error)) < 400
 
 
-def test_a_client_reads_no_file_of_the_server(tmp_path: Any) -> None:
+def test_a_client_cannot_read_files_of_the_server(tmp_path: Any) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(templates.source("standard"), encoding="utf-8")
     templates.load(str(path))
@@ -247,7 +247,7 @@ def test_a_client_reads_no_file_of_the_server(tmp_path: Any) -> None:
         {"web_search_options": {}},
     ],
 )
-def test_what_a_draw_cannot_give_is_refused(fields: dict[str, Any]) -> None:
+def test_unsupported_fields_are_rejected(fields: dict[str, Any]) -> None:
     error = rejected(**fields)
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", next(iter(fields)))
     assert "leave it out" in str(error)
@@ -257,7 +257,7 @@ def test_what_a_draw_cannot_give_is_refused(fields: dict[str, Any]) -> None:
     "body",
     [b"", b"{", b"[]", b'"x"', b"null", b"\xff\xfe", b'{"n": NaN}', b'{"a": "\\ud800"}', b"[" * 100_000, b"{} x"],
 )
-def test_bodies_that_are_no_json_object(body: bytes) -> None:
+def test_bodies_that_are_not_json_objects(body: bytes) -> None:
     with pytest.raises(RequestError) as caught:
         read_json(body)
     assert caught.value.status == 400
@@ -302,7 +302,7 @@ MESSAGES = st.lists(
     MESSAGES | st.just(HELLO["messages"]),
 )
 @example({"n": 10**5000}, {}, HELLO["messages"])
-def test_only_our_error_escapes_whatever_the_json(fields: dict[str, Any], own: Any, messages: Any) -> None:
+def test_only_our_error_escapes_from_any_json(fields: dict[str, Any], own: Any, messages: Any) -> None:
     payload = {**HELLO, "messages": messages, "outspoken": own, **fields}
     try:
         call = read_chat(payload)
@@ -317,6 +317,6 @@ def test_only_our_error_escapes_whatever_the_json(fields: dict[str, Any], own: A
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_only_our_error_escapes_whatever_the_bytes(body: bytes) -> None:
+def test_only_our_error_escapes_from_any_bytes(body: bytes) -> None:
     with pytest.raises(RequestError):
-        read_chat(body)  # none of these names a model and holds a chat
+        read_chat(body)  # none of these has a model and messages

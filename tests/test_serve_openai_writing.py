@@ -1,4 +1,4 @@
-"""Completions, chunks and errors, held against the openai package's own models."""
+"""Completions, chunks and errors, validated by the openai package's own models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def chunks(call: ChatCall, draws: Iterable[Draw | ChatResponse], usage: Usage = 
     return b"".join([*(writer.choice(at, one) for at, one in enumerate(draws)), writer.close(usage)])
 
 
-def test_a_completion_in_the_openai_packages_eyes() -> None:
+def test_a_completion_is_valid_for_the_openai_package() -> None:
     types = pytest.importorskip("openai.types.chat")
     drawn = [draw("一 ☕"), draw("cut", repairs=("truncated",)), ChatResponse("", refusal="I will not")]
     body = completion(read(n=3), drawn, id=new_id(), created=1_700_000_000, usage=USAGE)
@@ -78,7 +78,7 @@ def payloads(stream: bytes) -> list[Any]:
 @given(
     st.lists(st.text(max_size=30) | st.text(min_size=990, max_size=3000), min_size=1, max_size=3), st.booleans()
 )
-def test_chunks_say_what_the_completion_says(texts: list[str], include_usage: bool) -> None:
+def test_chunks_contain_the_completion(texts: list[str], include_usage: bool) -> None:
     types = pytest.importorskip("openai.types.chat")
     call = read(stream=True, stream_options={"include_usage": include_usage})
     whole = completion(call, map(draw, texts), id="i", created=5, usage=USAGE)
@@ -118,13 +118,13 @@ def test_a_choice_ends_before_the_first_stop() -> None:
     assert {choice["finish_reason"] for choice in body["choices"]} == {"stop"}
 
 
-def test_half_a_surrogate_pair_does_not_break_an_answer() -> None:
+def test_half_a_surrogate_pair_does_not_break_a_response() -> None:
     call = read()
     json.dumps(completion(call, [draw("a\ud83d")], id="i", created=0), ensure_ascii=False).encode()
     assert "a?" in chunks(call, [draw("a\ud83d"), ChatResponse("", refusal="b\ud83d")]).decode()
 
 
-def test_a_refusal_is_the_answer_that_it_is() -> None:
+def test_a_refusal_is_returned_as_a_refusal() -> None:
     reply = ChatReply("", refusal="I cannot help with that.")
     answer = declined(ReplyError("the model refused: …", reply=reply))
     assert answer == ChatResponse("", "stop", "I cannot help with that.", declined=True)
@@ -155,7 +155,7 @@ def test_a_refusal_is_the_answer_that_it_is() -> None:
         (None, False),
     ],
 )
-def test_prose_is_an_answer_and_damaged_candidates_are_not(reply: ChatReply | None, plain: bool) -> None:
+def test_prose_is_returned_and_damaged_candidates_are_not(reply: ChatReply | None, plain: bool) -> None:
     answer = declined(ReplyError("unreadable", reply=reply))
     assert (answer is not None) == plain
     if reply is not None and answer is not None:
@@ -213,9 +213,11 @@ def test_every_error_has_its_status(case: Case) -> None:
     assert said == b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def test_every_error_of_ours_is_told() -> None:
-    told = {type(case.error) for case in CASES}
-    assert {kind for kind in OutspokenError.__subclasses__() if kind.__module__ == "outspoken.errors"} - told <= {
+def test_every_error_of_the_package_has_a_case() -> None:
+    covered = {type(case.error) for case in CASES}
+    assert {
+        kind for kind in OutspokenError.__subclasses__() if kind.__module__ == "outspoken.errors"
+    } - covered <= {
         kind
         for kind in OutspokenError.__subclasses__()
         if error_body(kind("x"))[1]["error"]["code"] == "internal_error"
@@ -235,7 +237,7 @@ def test_every_error_of_ours_is_told() -> None:
         UsageError("http://secret-4711/v1 offers 3 models: say which one, as in http://secret-4711/v1#NAME"),
     ],
 )
-def test_nothing_secret_is_told(error: Exception) -> None:
+def test_no_secret_is_sent(error: Exception) -> None:
     assert "secret-4711" not in json.dumps([error_body(error), error_headers(error)])
 
 

@@ -1,4 +1,4 @@
-"""The page of the server in a real browser: what is seen, what is sent, what cannot happen."""
+"""The page of the server in a real browser: its content, its requests, its security."""
 
 from __future__ import annotations
 
@@ -152,10 +152,7 @@ async def test_what_was_set_aside_missing_or_reasoned_is_shown(house: House) -> 
     }
     async with house.page() as seen:
         await asked(seen)
-        assert (
-            await seen.page.inner_text("#board-notes")
-            == "2 answers are missing. It ended early: no budget"
-        )
+        assert await seen.page.inner_text("#board-notes") == "2 answers are missing. It ended early: no budget"
         assert not await seen.page.locator("#aside li").is_visible()
         await seen.page.click("#aside summary")
         assert await texts(seen, "#aside li p") == ["Ontario", "above tau"]
@@ -164,7 +161,7 @@ async def test_what_was_set_aside_missing_or_reasoned_is_shown(house: House) -> 
 
 
 async def test_equal_texts_and_missing_probabilities(house: House) -> None:
-    """A text that came twice becomes one card, and a candidate without a stated value says so."""
+    """A repeated text becomes one card, and a candidate without a stated probability is marked."""
     house.script.candidates = (("Ohio", 0.5), ("Ohio", 0.5), ("Iowa", None))
     merged = {"text": "Ohio", "probability": 1.0, "stated": 1.0, "repairs": ["merged 2 equal texts"]}
     house.script.more = {
@@ -181,7 +178,7 @@ async def test_equal_texts_and_missing_probabilities(house: House) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 360, 1280, 1900])
-async def test_what_a_model_writes_stays_text_and_fits(house: House, width: int) -> None:
+async def test_text_of_a_model_stays_text_and_fits(house: House, width: int) -> None:
     house.script.candidates = BITING
     house.script.draws = [(EVIL, {}), ("W" * 400, {"verbalized": False})]
     async with house.page(width) as seen:
@@ -262,7 +259,7 @@ async def test_a_draw_from_a_newer_distribution(house: House) -> None:
         assert any(url.endswith("/v1/distributions/dist-2%20new") for url in seen.requests)
 
 
-async def test_a_refusal_is_shown_as_the_answer_it_is(house: House) -> None:
+async def test_a_refusal_is_shown(house: House) -> None:
     house.script.draws = [("I cannot say.", {"verbalized": False, "probability": None})]
     async with house.page() as seen:
         await asked(seen)
@@ -301,7 +298,7 @@ async def test_direct_beside_verbalized(house: House) -> None:
     ] * 10
 
 
-async def test_what_cannot_be_measured_says_why(house: House) -> None:
+async def test_a_missing_measure_has_its_reason(house: House) -> None:
     house.script.note = "no embedding model is installed: outspoken[measure]"
     async with house.page() as seen:
         await seen.page.fill("#prompt", PROMPT)
@@ -314,7 +311,7 @@ async def test_what_cannot_be_measured_says_why(house: House) -> None:
         assert "“Answers each”" in await seen.page.inner_text("#compare-error")
 
 
-# Stopping, and what goes wrong.
+# Stopping, and failures.
 
 
 async def test_whatever_runs_can_be_stopped(house: House) -> None:
@@ -370,7 +367,10 @@ async def test_errors_are_shown_beside_their_cause(house: House) -> None:
         house.script.refuses = (429, "this key may ask 60 times a minute")
         await page.click("#draw")
         await seen.until("document.querySelector('#draw-error').textContent !== ''")
-        assert await page.inner_text("#draw-error") == "The server reports an error (429): this key may ask 60 times a minute"
+        assert (
+            await page.inner_text("#draw-error")
+            == "The server reports an error (429): this key may ask 60 times a minute"
+        )
         await page.click("#compare-go")
         await seen.until("document.querySelector('#compare-stop').hidden")
         assert all("60 times a minute" in text for text in await texts(seen, ".arm-column .message"))
@@ -393,7 +393,7 @@ async def test_a_stream_that_breaks_off_is_reported(house: House) -> None:
         assert await seen.page.inner_text("#ask-error") == "The answer ended before it was complete. Ask again."
 
 
-async def test_the_key_is_asked_for_and_kept_for_the_tab_only(house: House) -> None:
+async def test_the_key_is_requested_and_stored_for_the_tab_only(house: House) -> None:
     house.script.key = KEY
     async with house.page() as seen:
         page = seen.page
@@ -429,7 +429,7 @@ async def test_the_key_is_asked_for_and_kept_for_the_tab_only(house: House) -> N
         assert not await page.locator("#key").is_visible()
 
 
-async def test_without_a_key_nothing_is_answered_and_the_page_says_so(house: House) -> None:
+async def test_without_a_key_the_page_reports_that_one_is_needed(house: House) -> None:
     house.script.key = KEY
     async with house.page() as seen:
         await seen.page.locator("#key[open]").wait_for()
@@ -473,7 +473,7 @@ async def ran(*command: str, folder: Path, stdin: str = "") -> str:
 
 @pytest.mark.parametrize("locked", [False, True])
 @pytest.mark.parametrize("kind", ["curl", "python", "javascript"])
-async def test_the_code_does_what_it_says(
+async def test_the_code_runs(
     house: House, tmp_path: Path, request: pytest.FixtureRequest, kind: str, locked: bool
 ) -> None:
     house.script.draws = [("Ohio 🐈", {})]
@@ -504,7 +504,7 @@ async def test_the_code_does_what_it_says(
 
 
 def locked_form(code: str, kind: str) -> str:
-    """The same code as the page writes it for a server with keys; that it does is tested with the key's dialog."""
+    """The same code as the page shows it for a server with keys; the test of the key's dialog checks that it does."""
     if kind == "curl":
         return code.replace("  -d '", '  -H "Authorization: Bearer $OUTSPOKEN_KEY" \\\n  -d \'', 1)
     if kind == "python":
@@ -562,7 +562,7 @@ async def test_history_is_kept_recalled_and_cleared(house: House) -> None:
         assert await page.evaluate("localStorage.getItem('outspoken-history')") is None
 
 
-async def test_a_browser_without_room_keeps_less(house: House) -> None:
+async def test_a_browser_with_full_storage_keeps_less(house: House) -> None:
     async with house.page() as seen:
         await seen.page.evaluate(
             """() => { const real = Storage.prototype.setItem;
@@ -586,7 +586,7 @@ async def test_a_browser_without_room_keeps_less(house: House) -> None:
         assert seen.complaints == []
 
 
-async def test_it_speaks_two_languages(house: House) -> None:
+async def test_the_page_has_two_languages(house: House) -> None:
     places = (
         "all => all.map(e => [e.dataset.t, e.textContent]).filter(([, text]) => !text || text === 'undefined')"
     )
@@ -607,7 +607,7 @@ async def test_it_speaks_two_languages(house: House) -> None:
         assert seen.complaints == []
 
 
-async def test_it_is_used_by_keyboard_alone(house: House) -> None:
+async def test_the_page_works_by_keyboard_alone(house: House) -> None:
     house.script.draws = [("Texas", {})]
     async with house.page() as seen:
         keys, focused = seen.page.keyboard, "document.activeElement.id"
@@ -645,7 +645,7 @@ async def test_it_is_used_by_keyboard_alone(house: House) -> None:
         assert seen.complaints == []
 
 
-async def test_everything_has_a_name(house: House) -> None:
+async def test_every_control_has_a_name(house: House) -> None:
     async with house.page() as seen:
         await asked(seen)
         nameless = """all => all.filter(e => e.offsetParent && !(e.textContent.trim() && e.matches('button, a, summary'))
@@ -671,7 +671,7 @@ fetch("/about.json").then(() => tried.push("network"), () => { }).then(() => {
 
 
 @pytest.mark.parametrize("key", ["", KEY])
-async def test_reports_open_in_a_place_of_their_own(house: House, key: str) -> None:
+async def test_reports_open_in_their_own_origin(house: House, key: str) -> None:
     house.script.key = key
     async with house.page() as seen:
         page = seen.page
@@ -690,8 +690,8 @@ async def test_reports_open_in_a_place_of_their_own(house: House, key: str) -> N
         await seen.until("document.querySelectorAll('iframe').length === 0")
 
 
-async def test_it_fits_the_real_server(house: House) -> None:
-    """The server as it is, with a client key, before an upstream that never repeats itself."""
+async def test_the_page_works_with_the_real_server(house: House) -> None:
+    """The real server, with a client key, in front of an upstream that never repeats itself."""
     for name in ("starlette", "httptools", "prometheus_client"):
         pytest.importorskip(name)
     from serve_app import scripted
@@ -729,7 +729,7 @@ async def test_it_fits_the_real_server(house: House) -> None:
         assert seen.complaints == []
 
 
-# How it looks.
+# Appearance.
 
 
 @pytest.mark.parametrize(

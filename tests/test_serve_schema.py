@@ -1,6 +1,6 @@
 """The server against its own OpenAPI document (schemathesis), and against bad input by hand, over real HTTP.
 
-Whatever comes, the status is right, the error is in OpenAI's form and says what to do, and nothing leaks.
+For any input the status is right, the error has OpenAI's form and says what to do, and nothing leaks.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def before_upstream(upstream: Process) -> Iterator[Process]:
 
 
 def schemathesis(served: Process, folder: Path, checks: str, **options: str) -> int:
-    """The number of requests that were made, at every address of the document, without a fault."""
+    """The number of requests, sent to every address of the document, without a failure."""
     pytest.importorskip("schemathesis")
     options = {"seed": "1", "checks": checks, "request-timeout": "10", "warnings": "off", **options}
     ran = subprocess.run(
@@ -116,7 +116,7 @@ def test_schemathesis_with_one_model(one_model: Process, tmp_path: Path) -> None
 
 
 def test_schemathesis_with_an_upstream(before_upstream: Process, tmp_path: Path) -> None:
-    """What a request of any other name deserves is the upstream's to say."""
+    """The upstream decides on requests for models without a suffix, so fewer checks apply."""
     assert schemathesis(before_upstream, tmp_path, _ALWAYS, phases="examples,coverage,stateful") > 300
 
 
@@ -132,9 +132,9 @@ class Answer:
     def error(self) -> dict[str, Any]:
         """The error in OpenAI's form, which leaks nothing."""
         assert self.headers["content-type"] == "application/json", self
-        told = json.loads(self.body)
-        assert set(told) == {"error"}
-        error: dict[str, Any] = told["error"]
+        body = json.loads(self.body)
+        assert set(body) == {"error"}
+        error: dict[str, Any] = body["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert isinstance(error["type"], str)
         assert all(error[name] is None or isinstance(error[name], str) for name in ("param", "code"))
@@ -161,7 +161,7 @@ def request(
     host: str = "127.0.0.1",
     length: int | None = None,
 ) -> bytes:
-    """A request's bytes; a body that is no bytes is written as JSON."""
+    """The bytes of a request; a body of another type is written as JSON."""
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
     if body or length is not None:
@@ -170,14 +170,14 @@ def request(
 
 
 def ask(served: Process, *pieces: bytes, seconds: float = 20) -> Answer:
-    """What comes back to raw bytes."""
+    """The response to raw bytes."""
     host, port = served.origin.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)
         except ConnectionError:
-            pass  # it was answered, and hung up, before everything was sent
+            pass  # the server responded and closed the connection before everything was sent
         response = http.client.HTTPResponse(connection, method=pieces[0].split(b" ")[0].decode("latin-1"))
         response.begin()
         return Answer(response.status, response.headers, response.read())
@@ -232,7 +232,7 @@ def test_fields_of_wrong_types_and_values(served: Process, field: str) -> None:
             assert str(answer.error()["param"]).startswith(field), (value, answer)
 
 
-def test_models_that_are_not_there(served: Process) -> None:
+def test_models_that_do_not_exist(served: Process) -> None:
     for model in ("", None, 1, [], {}, "x" * 600):
         answer = ask(served, request("/v1/distributions", draw(model=model)))
         assert (answer.status, answer.error()["param"]) == (400, "model")
@@ -255,13 +255,13 @@ def test_models_that_are_not_there(served: Process) -> None:
 def test_broken_json(served: Process, passes_on: bool, body: bytes) -> None:
     for path in (CHAT, "/v1/distributions", "/v1/measures"):
         if path == CHAT and passes_on and not may_verbalize(body):
-            continue  # the upstream's matter
+            continue  # decided by the upstream
         answer = ask(served, request(path, body))
         assert (answer.status, "JSON" in answer.error()["message"]) == (400, True)
 
 
-def test_odd_requests_that_are_answered(served: Process) -> None:
-    """What is unusual and not wrong: unknown fields, NUL in texts, ends of ranges, a body in chunks."""
+def test_unusual_requests_that_are_valid(served: Process) -> None:
+    """Unknown fields, NUL in texts, ends of ranges, a body in chunks."""
     odd: list[dict[str, Any]] = [
         {"unknown": {"a": [1]}, "user": "me", "logit_bias": {"1": 1}},
         {"messages": said("NUL \0 and 🏳️‍🌈 \u202e right to left")},
@@ -311,7 +311,7 @@ def test_clients_that_stall(served: Process) -> None:
         answer = ask(served, *pieces)
         assert (answer.status, "1 s" in answer.error()["message"]) == (408, True)
         assert time.monotonic() - began < 5
-    with pytest.raises(ConnectionError):  # of a head that does not come there is nothing to answer
+    with pytest.raises(ConnectionError):  # there is no response to an incomplete head
         ask(served, b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127")
 
 
@@ -323,7 +323,7 @@ def test_clients_that_leave(served: Process) -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(whole if number % 5 else whole[:-9])
     deadline = time.monotonic() + 10
-    running = b"outspoken_requests_running 1.0\n"  # the one that asks
+    running = b"outspoken_requests_running 1.0\n"  # this request itself
     while running not in ask(served, request("/metrics", method="GET")).body:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -351,13 +351,13 @@ FOREIGN = "https://evil.example"
         ),
     ],
 )
-def test_pages_of_others_may_not_ask(served: Process, asked: bytes, code: str) -> None:
+def test_pages_of_other_origins_are_rejected(served: Process, asked: bytes, code: str) -> None:
     answer = ask(served, asked)
     assert (answer.status, answer.error()["code"]) == (403, code)
     assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
 
 
-def test_two_hosts_are_none(served: Process) -> None:
+def test_a_repeated_host_is_rejected(served: Process) -> None:
     answer = ask(served, request(CHAT, draw(), "Host: 127.0.0.1", host="evil.example"))
     assert (answer.status, "twice" in answer.error()["message"]) == (400, True)
 
@@ -411,22 +411,22 @@ def test_wrong_methods_of_our_own_addresses(one_model: Process) -> None:
         [request("/" + "a" * 70_000, method="GET")],
     ],
 )
-def test_what_is_no_http(served: Process, pieces: list[bytes]) -> None:
+def test_input_that_is_not_http(served: Process, pieces: list[bytes]) -> None:
     answer = ask(served, *pieces)
     assert answer.status in (400, 414)
     assert "HTTP" in answer.error()["message"]
 
 
 def test_heads_without_end(served: Process) -> None:
-    """A head is bounded as a body is."""
+    """The size of a head is limited like that of a body."""
     assert ask(served, request("/v1/models", b"", "X-A: " + "a" * 8_000, method="GET")).status == 200
     for headers in (["X-A: " + "a" * 3_000_000], [f"X-{number}: 1" for number in range(100_000)]):
         answer = ask(served, request("/v1/models", b"", *headers, method="GET"))
         assert (answer.status, bool(answer.error())) == (431, True)
 
 
-def test_a_connection_goes_on_after_errors(served: Process) -> None:
-    """A body that nobody reads is not taken for the next request."""
+def test_a_connection_stays_usable_after_errors(served: Process) -> None:
+    """A body that was not read is not mistaken for the next request."""
     connection = http.client.HTTPConnection(served.origin.removeprefix("http://"), timeout=20)
     with contextlib.closing(connection):
         for path, body, headers, status in (
@@ -437,8 +437,8 @@ def test_a_connection_goes_on_after_errors(served: Process) -> None:
         ):
             connection.request("POST", path, json.dumps(body), headers)
             response = connection.getresponse()
-            told = json.loads(response.read())
-            assert (response.status, "error" in told) == (status, status != 200)
+            received = json.loads(response.read())
+            assert (response.status, "error" in received) == (status, status != 200)
             if status == 403:
                 first = connection.sock
         assert connection.sock is first
@@ -481,7 +481,7 @@ def test_keys(upstream: Process, tmp_path: Path) -> None:
         asks = ("Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization")
         allowed = ask(served, request(CHAT, b"", theirs, *asks, method="OPTIONS"))
         assert (allowed.status, allowed.headers["access-control-allow-headers"]) == (200, "authorization")
-        for extra, status in (([own], 200), ([], 401)):  # a page can read the errors, too
+        for extra, status in (([own], 200), ([], 401)):  # a page can read the errors too
             answer = ask(served, request(CHAT, draw(), theirs, *extra))
             assert answer.status == status
             assert answer.headers["access-control-allow-origin"] == "https://app.example"

@@ -1,4 +1,4 @@
-"""The routes of the page without a browser: files, policies, and reports that nothing escapes from."""
+"""The routes of the page without a browser: files, policies, and access to reports only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answer:
 
 
 async def get(reports: Path | None, path: str, method: str = "GET", **headers: str) -> Answer:
-    """The answer to a request whose path no client has tidied up."""
+    """The response to a request whose path no client has normalised."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -51,7 +51,7 @@ def put(folder: Path, title: str = "A title", results: str | None = None) -> Pat
     return folder
 
 
-async def test_the_page_is_strict_and_comes_from_memory() -> None:
+async def test_the_page_has_a_strict_policy() -> None:
     page = await get(None, "/")
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -93,11 +93,11 @@ async def test_its_files_have_types_and_tags(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["index.html", "__init__.py", "nothing.js", "..", "../site.py", "%2e%2e/site.py", "main.js/", ""]
 )
-async def test_there_are_no_other_files(name: str) -> None:
+async def test_no_other_files_are_served(name: str) -> None:
     assert (await get(None, f"/site/{name}")).status in (404, 307)
 
 
-async def test_no_script_makes_html_of_text() -> None:
+async def test_no_script_creates_html_from_text() -> None:
     for name in ("main.js", "api.js", "board.js", "code.js", "compare.js", "words.js"):
         script = (await get(None, f"/site/{name}")).body.decode()
         for way in (
@@ -174,14 +174,16 @@ async def test_no_path_leads_out_of_the_folder(tmp_path: Path) -> None:
     (root / "link").symlink_to(tmp_path / "secret", target_is_directory=True)
     (root / "linked").mkdir()
     (root / "linked" / "report.html").symlink_to(tmp_path / "secret" / "report.html")
-    (root / "told").mkdir()
-    (root / "told" / "report.html").write_text("<title>Told</title>")
-    (root / "told" / "results.json").symlink_to(put(tmp_path / "s2", "x", '{"title": "SECRET"}') / "results.json")
+    (root / "partial").mkdir()
+    (root / "partial" / "report.html").write_text("<title>Partial</title>")
+    (root / "partial" / "results.json").symlink_to(
+        put(tmp_path / "s2", "x", '{"title": "SECRET"}') / "results.json"
+    )
     os.mkfifo(root / "fine" / "results.json")
     (root / "pipe").mkdir()
     os.mkfifo(root / "pipe" / "report.html")
     listed = (await get(root, "/reports")).json["reports"]
-    assert {(one["name"], one["title"]) for one in listed} == {("fine", "A title"), ("told", "Told")}
+    assert {(one["name"], one["title"]) for one in listed} == {("fine", "A title"), ("partial", "Partial")}
     ways = [
         "..",
         ".",

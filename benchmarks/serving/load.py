@@ -1,4 +1,4 @@
-"""A load generator that is cheaper than what it loads: raw connections kept alive, one request after the other."""
+"""A load generator that costs less than the server: raw keep-alive connections, one request after another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Load", "get", "loaded", "post"]
 
 
 def post(port: int, body: Any, path: str = "/v1/chat/completions") -> bytes:
-    """A request as it goes over the wire."""
+    """The bytes of a request."""
     content = json.dumps(body, ensure_ascii=False).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
@@ -29,7 +29,7 @@ def get(port: int, path: str) -> bytes:
 
 @dataclass
 class Load:
-    """What came of a load: the seconds of each request, the answers' bodies where they are kept, and the whole."""
+    """The result of a load: the seconds of each request and in all, and with `keep` the responses' bodies."""
 
     requests: Iterator[bytes]
     keep: bool = False
@@ -50,32 +50,31 @@ class Load:
 
 
 async def loaded(port: int, requests: Sequence[bytes], clients: int, *, keep: bool = False) -> Load:
-    """Send all of `requests`, as many at once as there are `clients`. Raises `RuntimeError` for an answer that is
-    not 200."""
+    """Send all of `requests`, `clients` at once. Raises `RuntimeError` if a status is not 200."""
     load = Load(iter(requests), keep)
     loop = asyncio.get_running_loop()
     workers = [_Worker(load) for _ in range(clients)]
     for worker in workers:
         await loop.create_connection(lambda worker=worker: worker, "127.0.0.1", port)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for worker in workers:
         worker.next()
     await asyncio.gather(*(worker.done for worker in workers))
-    load.seconds = time.perf_counter() - begun
+    load.seconds = time.perf_counter() - started
     if load.failures:
         raise RuntimeError(f"{len(load.failures)} requests failed, the first with {load.failures[0]}")
     return load
 
 
 class _Worker(asyncio.Protocol):
-    """Reads an answer by its length, and then sends the next request."""
+    """Reads a response by its length, then sends the next request."""
 
     transport: asyncio.Transport
 
     def __init__(self, load: Load) -> None:
         self.load = load
         self.done = asyncio.get_running_loop().create_future()
-        self.received, self.head, self.whole = bytearray(), 0, 0
+        self.received, self.head, self.size = bytearray(), 0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -85,29 +84,29 @@ class _Worker(asyncio.Protocol):
         if (request := next(self.load.requests, None)) is None:
             self.transport.close()
             return
-        self.begun = time.perf_counter()
+        self.started = time.perf_counter()
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        if not self.whole:
+        if not self.size:
             self.head = self.received.find(b"\r\n\r\n") + 4
             if self.head < 4:
                 return
             length = bytes(self.received[: self.head]).lower().partition(b"content-length:")[2]
-            self.whole = self.head + int(length.partition(b"\r\n")[0])
-        if len(self.received) < self.whole:
+            self.size = self.head + int(length.partition(b"\r\n")[0])
+        if len(self.received) < self.size:
             return
-        self.load.latencies.append(time.perf_counter() - self.begun)
+        self.load.latencies.append(time.perf_counter() - self.started)
         if not self.received.startswith(b"HTTP/1.1 200"):
             self.load.failures.append(self.received[:600].decode("utf-8", "replace"))
         if self.load.keep:
             self.load.bodies.append(bytes(self.received[self.head :]))
         del self.received[:]
-        self.whole = 0
+        self.size = 0
         self.next()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.whole or self.received:
+        if self.size or self.received:
             self.load.failures.append(f"a connection that broke off ({error})")
         self.done.set_result(None)

@@ -1,8 +1,8 @@
-"""The servers of `serve.py`, each a process of its own that prints its ports and ends with SIGTERM:
+"""The servers of `serve.py`, each a process that prints its ports and ends with SIGTERM:
 
-python parts.py outspoken --upstream URL | --model NAME [--pools N --texts N]
-python parts.py bare < BYTES        the bare Starlette route that answers with these bytes
-python parts.py proxy --upstream URL        the plain aiohttp reverse proxy
+    python parts.py outspoken --upstream URL | --model NAME [--pools N --texts N]
+    python parts.py bare < BYTES        the bare Starlette route that returns these bytes
+    python parts.py proxy --upstream URL        the plain aiohttp reverse proxy
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPLY = HERE.parents[1] / "peers" / "server.py"
 
 @contextmanager
 def process(script: Path, *arguments: str, given: bytes = b"") -> Iterator[list[int]]:
-    """A server in a process of its own: yields the numbers that it prints, its ports."""
+    """A server in its own process; yields the ports that it prints."""
     command = [sys.executable, str(script), *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         try:
@@ -46,15 +46,15 @@ def part(*arguments: str, given: bytes = b""):
 
 
 async def outspoken(options: argparse.Namespace) -> None:
-    """`outspoken serve` without its command line, and a side door that tells of tasks, files and memory."""
+    """`outspoken serve` without its command line, and a second port that reports tasks, files and memory."""
     from outspoken.models import get_model
     from outspoken.serve.app import create_app
     from outspoken.serve.backend import OneModel, Upstream
     from outspoken.serve.limits import ServerLimits
 
-    # As on the command line: what it does for a client that left, uvicorn tells as its own fault.
+    # As on the command line: uvicorn logs responses to clients that left as its own faults.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-    logging.getLogger("outspoken").setLevel(logging.ERROR)  # the upstream's faults are meant
+    logging.getLogger("outspoken").setLevel(logging.ERROR)  # the faults of the upstream are intended
     limits = ServerLimits(max_k=1000, max_pools=options.pools, max_texts=options.texts, timeout=60.0)
     if options.upstream:
         backend = Upstream.at(options.upstream, idle_seconds=limits.timeout)
@@ -63,7 +63,7 @@ async def outspoken(options: argparse.Namespace) -> None:
     await backend.prepare()
     gc.collect()
     gc.freeze()
-    side = await asyncio.start_server(_tell, "127.0.0.1", 0)
+    side = await asyncio.start_server(_report, "127.0.0.1", 0)
     await _serve(create_app(backend, limits=limits), side.sockets[0].getsockname()[1])
 
 
@@ -93,19 +93,19 @@ async def _serve(app, *ports: int) -> None:
     await server.serve([listening])
 
 
-async def _tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _report(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readline()
     gc.collect()
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     with open("/proc/self/statm", "rb") as file:
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    told = {
+    state = {
         "tasks": len(tasks),
         "files": len(os.listdir("/proc/self/fd")),
         "mb": round(resident / 1e6, 1),
         "names": sorted(getattr(task.get_coro(), "__qualname__", "?") for task in tasks),
     }
-    writer.write(json.dumps(told).encode() + b"\n")
+    writer.write(json.dumps(state).encode() + b"\n")
     writer.close()
 
 

@@ -1,4 +1,4 @@
-"""The soak: clients of every kind, some of whom vanish, before an upstream that goes wrong."""
+"""A soak test: clients of every kind, some of which leave, in front of an upstream that fails."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from typing import Any
 from load import get, post
 from parts import HERE, part, process
 
-__all__ = ["Found", "soak"]
+__all__ = ["SoakResult", "soak"]
 
 CLIENTS, SHARE_OF_FAULTS, SHARE_THAT_LEAVES = 48, 0.3, 0.3
-PATIENCE = 90.0
-# They may be broken off as the upstream's answer was: what has been sent cannot be taken back.
-PASSED_ON = frozenset({"chat", "chat, streamed"})
-WAYS = ("before the body", "while waiting", "within the answer")
+TIMEOUT = 90.0
+# Their responses may be cut off like the upstream's: the part that was sent cannot be taken back.
+FORWARDED = frozenset({"chat", "chat, streamed"})
+WAYS = ("before the body", "while waiting", "while reading")
 
 
 @dataclass
-class Found:
-    """What a soak has shown: `table` counts outcomes by kind, `wrong` describes those that may not be; `files` and
-    `tasks` are how many more there are than before; `growth` is memory at the end over that after a quarter."""
+class SoakResult:
+    """The result of a soak test.
+
+    `table` counts outcomes by kind, `wrong` describes invalid ones. `files` and `tasks` are the increase of their
+    numbers, `growth` is the memory at the end over that after a quarter.
+    """
 
     table: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     wrong: list[str] = field(default_factory=list)
@@ -36,27 +39,27 @@ class Found:
     names: list[str] = field(default_factory=list)
 
 
-async def soak(requests: int, seed: int) -> Found:
-    """So many requests, the first quarter of them to warm up."""
-    found, chance = Found(), random.Random(seed)
+async def soak(requests: int, seed: int) -> SoakResult:
+    """Send `requests` requests, the first quarter of them to warm up."""
+    result, chance = SoakResult(), random.Random(seed)
     with (
         process(HERE.parent / "upstream.py", "--seed", str(seed), "--share", str(SHARE_OF_FAULTS)) as (up,),
         part("outspoken", "--upstream", f"http://127.0.0.1:{up}/v1", "--pools", "30", "--texts", "2000") as ports,
     ):
         port, side = ports
-        before = await told(side)
-        await storm(port, requests // 4, chance, found)
+        before = await reported(side)
+        await storm(port, requests // 4, chance, result)
         warm = await settled(side, before)
-        await storm(port, requests - requests // 4, chance, found)
+        await storm(port, requests - requests // 4, chance, result)
         after = await settled(side, before)
-    found.files, found.tasks = after["files"] - before["files"], after["tasks"] - before["tasks"]
-    found.growth, found.mb = after["mb"] / warm["mb"], [before["mb"], warm["mb"], after["mb"]]
-    found.names = after["names"]
-    return found
+    result.files, result.tasks = after["files"] - before["files"], after["tasks"] - before["tasks"]
+    result.growth, result.mb = after["mb"] / warm["mb"], [before["mb"], warm["mb"], after["mb"]]
+    result.names = after["names"]
+    return result
 
 
-async def told(side: int) -> dict[str, Any]:
-    """What the server's side door says of its tasks, files and memory."""
+async def reported(side: int) -> dict[str, Any]:
+    """The tasks, files and memory that the server reports at its second port."""
     reader, writer = await asyncio.open_connection("127.0.0.1", side)
     writer.write(b"\n")
     said = json.loads(await reader.readline())
@@ -65,17 +68,17 @@ async def told(side: int) -> dict[str, Any]:
 
 
 async def settled(side: int, before: dict[str, Any]) -> dict[str, Any]:
-    """The same once fills have ended and idle connections are closed, or after forty seconds: aiohttp closes idle
-    ones after thirty at most."""
+    """The same once fills have ended and idle connections are closed (aiohttp: after thirty seconds at most), or
+    after forty seconds."""
     for _ in range(80):
         await asyncio.sleep(0.5)
-        now = await told(side)
+        now = await reported(side)
         if now["tasks"] <= before["tasks"] and now["files"] <= before["files"]:
             break
     return now
 
 
-async def storm(port: int, requests: int, chance: random.Random, found: Found) -> None:
+async def storm(port: int, requests: int, chance: random.Random, result: SoakResult) -> None:
     left = iter(range(requests))
 
     async def client() -> None:
@@ -83,20 +86,20 @@ async def storm(port: int, requests: int, chance: random.Random, found: Found) -
             kind, request = asked(port, chance)
             way = chance.choice(WAYS) if chance.random() < SHARE_THAT_LEAVES else None
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     outcome = await visit(port, request, way, chance)
             except TimeoutError:
-                outcome = ("no answer in time", b"")
+                outcome = ("timeout", b"")
             except OSError as error:
                 outcome = (f"{type(error).__name__}", b"")
-            judge(kind, way, *outcome, found)
+            judge(kind, way, *outcome, result)
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
 
 def asked(port: int, chance: random.Random) -> tuple[str, bytes]:
     """One request of a random kind."""
-    # What passes through is new each time, as the fault server spares what it has seen often.
+    # Forwarded prompts are new each time, as the fault server spares requests it has seen often.
     drawn, new = f"Tell me a joke ☕ ({chance.randrange(40)})", f"Tell me a joke ☕ ({chance.random()})"
     own = {"k": 5}
     chat, whole = "/v1/chat/completions", "/v1/distributions"
@@ -123,7 +126,7 @@ def asked(port: int, chance: random.Random) -> tuple[str, bytes]:
 
 
 async def visit(port: int, request: bytes, way: str | None, chance: random.Random) -> tuple[str, bytes]:
-    """Ask, and leave in this way; returns what came of it, and the body of the answer."""
+    """Send a request, and leave in this way; returns the outcome, and the body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         if way == "before the body":
@@ -134,10 +137,10 @@ async def visit(port: int, request: bytes, way: str | None, chance: random.Rando
         if way == "while waiting":
             await asyncio.sleep(chance.random() * 0.05)
             return "left", b""
-        if way == "within the answer":
+        if way == "while reading":
             await reader.read(chance.randrange(1, 2000))
             return "left", b""
-        return await answer(reader)
+        return await read_response(reader)
     finally:
         if way is not None and chance.random() < 0.5:
             writer.transport.abort()
@@ -146,7 +149,7 @@ async def visit(port: int, request: bytes, way: str | None, chance: random.Rando
             await writer.wait_closed()
 
 
-async def answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+async def read_response(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     body = b""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -157,28 +160,28 @@ async def answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
         else:
             body = await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
     except asyncio.IncompleteReadError:
-        return "broken off", body
+        return "cut off", body
     return status, body
 
 
-def judge(kind: str, way: str | None, outcome: str, body: bytes, found: Found) -> None:
-    """Count it, and note it where a client that stayed got neither an answer nor an error in OpenAI's form."""
-    sound = outcome == "left" and way is not None
+def judge(kind: str, way: str | None, outcome: str, body: bytes, result: SoakResult) -> None:
+    """Count an outcome; it is wrong if a client that stayed got neither a response nor a proper error."""
+    valid = outcome == "left" and way is not None
     if outcome == "200":
-        sound = _is_answer(kind, body)
+        valid = _is_complete(kind, body)
         if _failed_later(body):
             outcome = "200, then an error"
     elif outcome.isdecimal():
         error = _error_of(body)
-        sound = error is not None and error["code"] != "internal_error"
+        valid = error is not None and error["code"] != "internal_error"
         outcome = f"{outcome} {error['code']}" if error and error["code"] else outcome
-    elif outcome == "broken off":
-        sound = kind in PASSED_ON
-    elif way is not None and outcome != "no answer in time":
-        sound = True  # its own leaving
-    found.table[kind][f"left {way}" if outcome == "left" else outcome] += 1
-    if not sound:
-        found.wrong.append(f"{kind}: {outcome}: {body[-300:]!r}")
+    elif outcome == "cut off":
+        valid = kind in FORWARDED
+    elif way is not None and outcome != "timeout":
+        valid = True  # it left
+    result.table[kind][f"left {way}" if outcome == "left" else outcome] += 1
+    if not valid:
+        result.wrong.append(f"{kind}: {outcome}: {body[-300:]!r}")
 
 
 def _error_of(body: bytes) -> dict[str, Any] | None:
@@ -193,9 +196,9 @@ def _failed_later(body: bytes) -> bool:
     return b'data: {"error":' in body
 
 
-def _is_answer(kind: str, body: bytes) -> bool:
-    if kind in PASSED_ON:
-        return True  # the upstream's, whatever it is
+def _is_complete(kind: str, body: bytes) -> bool:
+    if kind in FORWARDED:
+        return True  # any response of the upstream
     if kind == "draw, streamed":
         return body.endswith(b"data: [DONE]\n\n") or _failed_later(body)
     if kind.startswith("distribution, streamed"):

@@ -1,4 +1,4 @@
-"""The fault server of the tests, which also streams, and goes wrong within its streams.
+"""The fault server of the tests, which also streams, and fails within its streams.
 
     python upstream.py --seed 1 --share 0.3
 
@@ -21,11 +21,11 @@ from aiohttp import web
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 import faults
 
-_SOUND, _CUT, _ERROR, _GARBAGE, _SILENT_END = "sound", "cut", "error", "garbage", "silent end"
+_VALID, _CUT, _ERROR, _GARBAGE, _SILENT_END = "valid", "cut", "error", "garbage", "silent end"
 
 
 class Streaming(faults.Faulty):
-    """What asks for a stream gets one, and half of what goes wrong then goes wrong in its middle."""
+    """Streams if a request asks for it. Half of the failures then happen in the middle of the stream."""
 
     def __init__(self, plan: faults.Plan, manner: faults.Manner) -> None:
         super().__init__(plan, manner, record=lambda _: None)
@@ -37,7 +37,7 @@ class Streaming(faults.Faulty):
             return await super().chat(request)
         wrong = self._random.random() < self.plan.share / 2
         return await self._stream(
-            request, asked, self._random.choice((_CUT, _ERROR, _GARBAGE, _SILENT_END)) if wrong else _SOUND
+            request, asked, self._random.choice((_CUT, _ERROR, _GARBAGE, _SILENT_END)) if wrong else _VALID
         )
 
     async def _stream(self, request: web.Request, asked: dict[str, Any], how: str) -> web.StreamResponse:
@@ -46,7 +46,7 @@ class Streaming(faults.Faulty):
         text = self._text(asked)
         pieces = [text[at : at + 20] for at in range(0, len(text), 20)]
         for number, piece in enumerate(pieces):
-            if how != _SOUND and number == len(pieces) // 2:
+            if how != _VALID and number == len(pieces) // 2:
                 if how == _ERROR:
                     await response.write(
                         _event({"error": {"message": "broke", "type": "server_error", "code": None}})
@@ -93,7 +93,7 @@ async def serve(seed: int, share: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--share", type=float, required=True, help="of the answers that go wrong, 0 to 1")
+    parser.add_argument("--share", type=float, required=True, help="share of the responses that fail, 0 to 1")
     options = parser.parse_args()
     asyncio.run(serve(options.seed, options.share))
 

@@ -121,7 +121,7 @@ class Settings:
         for name in options:
             if name not in cls.__dataclass_fields__:
                 raise UnknownNameError("option", name, cls.__dataclass_fields__)
-        return cls(**options)  # type: ignore[arg-type]  # the values are checked at run time
+        return cls(**options)
 
     @cached_property
     def sampling(self) -> Sampling:

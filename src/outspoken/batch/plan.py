@@ -180,7 +180,8 @@ async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGener
     try:
         while not closed.is_set():
             taking = asyncio.wrap_future(worker.submit(partial(_take_batch, items)))
-            await asyncio.wait({taking, closing}, return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [taking, closing]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not taking.done():
                 return  # the thread still waits for its source, and ends with the process
             batch = taking.result()

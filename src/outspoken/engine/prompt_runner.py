@@ -47,7 +47,8 @@ class CallResult:
 
     def key_of(self, at: int) -> str:
         """The ledger's key of the request that gave the candidate at this position."""
-        return self.call.key(self.distribution[at].meta.get("request", 0))
+        number = self.distribution[at].meta.get("request", 0)
+        return self.call.key(number if isinstance(number, int) else 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from aiohttp import web
 
 import outspoken
 from outspoken import UsageError
-from outspoken.measure import Answers, Cost, Group, PromptGroup, Response, ameasure, analyse, measure
+from outspoken.measure import Answers, Cost, Group, PromptGroup, Response, ameasure, analyse, api, measure
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.sets import semantic_diversity
+from outspoken.settings import Settings
 
 CRITERIA = ("Relevance", "Comedic Device", "Humor Quality")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -175,6 +178,23 @@ async def test_quality_and_cost_stand_beside_the_rest():
     assert entry["measures"]["quality"]["value"] == 70
     assert entry["cost"]["per_response"] == {"tokens": 100, "usd": pytest.approx(0.5 / 6), "seconds": 2}
     assert entry["cost"]["per_distinct"]["tokens"] == 120
+
+
+def test_the_options_have_one_list_and_help_describes_each():
+    parameters = inspect.signature(ameasure).parameters.values()
+    options = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+    assert list(options) == list(api.MeasureOptions.__annotations__)
+    for function in (ameasure, measure):
+        table = " ".join((function.__doc__ or "").split("Options:")[1].split())
+        for name, default in options.items():
+            assert re.search(rf"\b{name}: [A-Z][^:]*(: .*?)? Default: {re.escape(repr(default))}\.", table), name
+    own = {"model", "n", "ledger", "embedder", "progress"}
+    assert set(api.CompareOptions.__annotations__) - own == set(Settings.__dataclass_fields__) - {"method"}
+    for function in (api.acompare, api.compare):
+        assert all(f"- `{name}`: " in (function.__doc__ or "") for name in own)
+        assert all(f"        {name}: " in (function.__doc__ or "") for name in ("k", "tau", "extra"))
+    with pytest.raises(UsageError, match="several methods"):
+        api.compare(["p"], method="direct")
 
 
 def test_the_recorded_states_come_out_exactly():

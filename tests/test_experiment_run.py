@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import re
@@ -26,8 +27,10 @@ pytest.importorskip("polars")
 from outspoken import OutspokenError, UsageError, tasks
 from outspoken.cli import experiment as cli
 from outspoken.experiment import analysis
+from outspoken.experiment.api import ExperimentOptions, arun, run
 from outspoken.experiment.cells import CellResult
 from outspoken.experiment.grid import Grid
+from outspoken.experiment.results import ExperimentResults
 from outspoken.experiment.runner import GridRun, estimate_grid
 from outspoken.experiment.spec import ExperimentSpec, load
 from outspoken.ledger import Ledger
@@ -472,6 +475,80 @@ async def test_a_task_without_a_rubric_is_told_of_where_others_are_judged(tmp_pa
     document = await analysis.measure_groups(judged, subjects, tmp_path)
     assert any(line.startswith("us-states: there is no rubric") for line in document.warnings)
     assert document.quality is None
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["asked", "recorded"])
+def test_a_second_process_is_refused_while_the_first_one_works(tmp_path: Path, recorded: bool) -> None:
+    file = tmp_path / "responses.jsonl"
+    file.write_text('{"prompt": "骰", "text": "4"}\n', encoding="utf-8")
+    holding = (
+        "from pathlib import Path\n"
+        "from outspoken.experiment.api import Recordings\n"
+        "from outspoken.experiment.grid import Grid\n"
+        "from outspoken.experiment.runner import GridRun\n"
+        "from outspoken.experiment.spec import load\n"
+        f"spec, file, out = load('dice'), Path({str(file)!r}), Path({str(tmp_path / 'out')!r})\n"
+        f"first = Recordings(spec, [file], out) if {recorded} else "
+        "GridRun(Grid.make(spec.changed(models=(f'replay/{file}',))), out)\n"
+        "print('ready', flush=True)\n"
+        "input()\n"
+        "first.close()\n"
+    )
+    arguments = ["dice", "--out", "out", "--embedder", "none", "--json"]
+    arguments += ["--recorded", str(file)] if recorded else ["--models", f"replay/{file}"]
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        refused = experiment(*arguments, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "another process is writing out" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        first.communicate("go on\n", timeout=60)
+    done = experiment(*arguments, cwd=tmp_path)
+    assert "another process" not in done.stderr
+    assert not list(tmp_path.glob("out/.lock*"))
+
+
+def test_the_results_of_a_replaced_experiment_are_removed(tmp_path: Path) -> None:
+    file = tmp_path / "responses.jsonl"
+    file.write_text('{"prompt": "骰", "text": "4"}\n', encoding="utf-8")
+    base = load("dice").changed(models=(f"replay/{file}",))
+    with GridRun(Grid.make(base), tmp_path / "out") as running:
+        for output in ("results.json", "report.html", "ledger.sqlite"):
+            (running.folder.path / output).write_text("{}")
+    with GridRun(Grid.make(base), tmp_path / "out", overwrite=True):
+        assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [
+            ".lock",
+            "ledger.sqlite",
+            "prompts",
+            "spec.json",
+        ]
+
+
+def test_the_options_of_an_experiment_have_one_list() -> None:
+    options = inspect.signature(arun).parameters
+    assert [name for name, option in options.items() if option.kind is option.KEYWORD_ONLY] == list(
+        ExperimentOptions.__annotations__
+    )
+    for name in ExperimentOptions.__annotations__:
+        assert f"        {name}: " in (run.__doc__ or "")
+
+
+def test_an_experiment_in_python(tmp_path: Path) -> None:
+    rows = [{"prompt": "掷骰子", "text": str(face), "method": "direct"} for face in (4, 4, 6)]
+    file = tmp_path / "responses.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    steps = []
+    spec = load("dice").changed(embedder="none")
+    made = run(spec, tmp_path / "out", recorded=[file], progress=lambda step, *_: steps.append(step))
+    assert made == ExperimentResults.read(tmp_path / "out")
+    assert made.groups[0].measures["distinct_answers"].value == 2  # type: ignore[union-attr]
+    assert steps[-1] == "drawing the report"
+    assert (tmp_path / "out" / "report.html").is_file()
+    with pytest.raises(UsageError, match="format 1"):
+        ExperimentResults.from_dict({"format": 2})
 
 
 def test_an_interrupted_measurement_says_so(

@@ -1,14 +1,17 @@
-"""The JSON of llama.cpp's server: chat requests, the chunks of a reply, and embeddings. No llama.cpp here."""
+"""The JSON of llama.cpp's server, in the respects in which it differs from OpenAI's. No llama.cpp here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NotRequired, TypedDict
+from dataclasses import replace
+from typing import Any, NotRequired, TypedDict
 
 from outspoken.chat import ChatRequest
-from outspoken.chat_reply import ChatReply, Usage
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
+from outspoken.models import openai_wire
 from outspoken.models.base import Embeddings
+from outspoken.models.openai_errors import ErrorContext
 
 __all__ = ["DEFAULT_MAX_TOKENS", "ChunkReader", "ServerAnswer", "chat_body", "embed_texts"]
 
@@ -25,109 +28,49 @@ class ServerFault(TypedDict, total=False):
     n_ctx: int
 
 
-class _Message(TypedDict, total=False):
-    content: str | None
-    reasoning_content: str | None
-
-
-class _Choice(TypedDict, total=False):
-    delta: _Message
-    message: _Message
-    finish_reason: str | None
-
-
-class _CachedTokens(TypedDict, total=False):
-    cached_tokens: int
-
-
-class _TokenCounts(TypedDict, total=False):
-    prompt_tokens: int
-    completion_tokens: int
-    prompt_tokens_details: _CachedTokens | None
-
-
-class _Vector(TypedDict):
-    index: int
-    embedding: list[float]
-
-
 class ServerAnswer(TypedDict):
-    """An answer of the server, or one chunk of it."""
+    """An answer of the server, or one chunk of it: an error, choices, or vectors."""
 
     error: NotRequired[ServerFault]
-    choices: NotRequired[list[_Choice]]
-    usage: NotRequired[_TokenCounts | None]
-    data: NotRequired[list[_Vector]]
+    choices: NotRequired[list[Any]]
+    data: NotRequired[list[Any]]
 
 
 def chat_body(request: ChatRequest) -> dict[str, object]:
     """The body of a chat request whose reply streams."""
-    sampling = request.sampling
-    body: dict[str, object] = {
-        **sampling.extra,
-        # "developer" is OpenAI's own name for the system's role.
-        "messages": [
-            {"role": message.role.replace("developer", "system"), "content": message.content}
-            for message in request.messages
-        ],
-        "max_tokens": sampling.max_tokens or DEFAULT_MAX_TOKENS,
-        "stream": True,
+    body = openai_wire.chat_body(request, "", stream=True, developer_role=False)
+    del body["model"]
+    return {
+        "max_tokens": DEFAULT_MAX_TOKENS,
+        **body,
         "stream_options": {"include_usage": True},
         "return_progress": True,
         # A prompt read from the cache gives slightly different numbers than one that is computed.
-        "cache_prompt": sampling.seed is None,
+        "cache_prompt": request.sampling.seed is None,
     }
-    settings = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed}
-    body |= {name: value for name, value in settings.items() if value is not None}
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    return body
 
 
 class ChunkReader:
     """Collects the chunks of one reply. Called with a chunk, it returns True to end the generation."""
 
-    def __init__(self, stopped: Callable[[], bool], emit: Callable[[str], None] | None) -> None:
-        self._stopped, self._emit = stopped, emit
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._finish = ""
-        self._counts: _TokenCounts = {}
+    def __init__(self, model: str, stopped: Callable[[], bool], emit: Callable[[str], None] | None) -> None:
+        self._model, self._stopped, self._emit = model, stopped, emit
+        self._reply = openai_wire.StreamedReply(ErrorContext(model, ""))
         self._fault: ServerFault | None = None
 
     def __call__(self, chunk: ServerAnswer) -> bool:
         self._fault = chunk.get("error")
-        self._counts = chunk.get("usage") or self._counts
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            self._finish = choice.get("finish_reason") or self._finish
-            if reasoning := delta.get("reasoning_content"):
-                self._reasoning.append(reasoning)
-            if text := delta.get("content"):
-                self._text.append(text)
-                if self._emit is not None:
-                    self._emit(text)
-        return self._fault is not None or self._stopped()
+        if self._fault is not None:
+            return True
+        if (piece := self._reply.add(chunk)) and self._emit is not None:
+            self._emit(piece)
+        return self._stopped()
 
-    def reply(self, model: str, *, structured: bool) -> ChatReply:
+    def reply(self, *, structured: bool) -> ChatReply:
         """The whole reply. Raises the error in a chunk, or `ProviderError` if the reply is incomplete."""
         if self._fault is not None:
             raise _error(self._fault)
-        if not self._finish:
-            raise ProviderError(f"{model} stopped in the middle of its reply: ask again", retryable=True)
-        details = self._counts.get("prompt_tokens_details") or {}
-        return ChatReply(
-            text="".join(self._text),
-            finish=self._finish,
-            usage=Usage(
-                self._counts.get("prompt_tokens", 0),
-                self._counts.get("completion_tokens", 0),
-                details.get("cached_tokens", 0),
-            ),
-            model=model,
-            reasoning="".join(self._reasoning),
-            structured=structured,
-        )
+        return replace(self._reply.reply(structured=structured), model=self._model)
 
 
 def _error(fault: ServerFault) -> UsageError | ProviderError:
@@ -169,7 +112,7 @@ def _shortened(text: str, fault: ServerFault, context: int) -> str:
         # For a text that is far too long, llama.cpp gives no numbers. A token has at least one byte.
         share = 0.5
     else:
-        raise ProviderError(f"the local model failed: {fault.get('message')}", status=fault.get("code"))
+        raise _error(fault)
     return text[: int(0.98 * share * len(text))]
 
 

@@ -1,16 +1,22 @@
-"""Threads for blocking calls."""
+"""Threads for blocking calls, and the base of the models that run in them."""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["ModelThreads"]
+from outspoken.errors import UsageError
+from outspoken.models.base import Model
+
+__all__ = ["InProcessModel", "ModelThreads"]
 
 T = TypeVar("T")
 
@@ -76,3 +82,55 @@ def _wait_for_exit(thread: threading.Thread) -> None:
     until = time.monotonic() + _MAX_SECONDS_TO_END
     while os.path.exists(task) and time.monotonic() < until:
         time.sleep(0.001)
+
+
+class InProcessModel(Model):
+    """A model that is computed in up to `threads` threads of this process, and freed by `close`.
+
+    All of them are closed before the interpreter ends: native threads that call into it, or are killed inside a
+    library, abort the process.
+    """
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name = name
+        self._workers = ModelThreads(threads)
+        self._closed = threading.Event()
+        self._process = os.getpid()
+        _open_models.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it may not be used any more: it was closed, or created before this process was forked."""
+        return self._closed.is_set() or self._process != os.getpid()
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """`aclose` for synchronous code: a computation in progress ends at its next step."""
+        if self._process != os.getpid():
+            return  # the threads belong to the parent process
+        self._closed.set()
+        self._workers.join()
+        self._free()
+
+    def _free(self) -> None:
+        """Release the memory of the loaded model."""
+        raise NotImplementedError
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UsageError(f"{self.name} is closed, or was created before a fork: create a new model")
+
+    async def _in_worker(self, call: Callable[[], T]) -> T:
+        self._check_open()
+        return await asyncio.wrap_future(self._workers.submit(call))
+
+
+_open_models: weakref.WeakSet[InProcessModel] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for model in list(_open_models):
+        model.close()

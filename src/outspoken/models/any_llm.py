@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from outspoken._imports import need
@@ -65,9 +64,7 @@ class AnyLLM(Model):
     async def _send(self, request: ChatRequest, *, stream: bool = False) -> tuple[Any, bool]:
         self.check(request)
         client = await self._clients.get()
-        # "developer" is OpenAI's own name for the system's role.
-        messages = tuple(replace(each, role=each.role.replace("developer", "system")) for each in request.messages)
-        body = chat_body(replace(request, messages=messages), self._model, stream=stream)
+        body = chat_body(request, self._model, stream=stream, developer_role=False)
 
         async def send(fields: Mapping[str, object]) -> Any:
             try:

@@ -7,13 +7,11 @@ and lists have the exact length. Several requests are decoded together, one in e
 from __future__ import annotations
 
 import asyncio
-import atexit
 import hashlib
 import os
 import secrets
 import tempfile
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -30,8 +28,8 @@ from outspoken.models import weight_files
 from outspoken.models._gguf_header import check_file, has_chat_template, is_embedder, trained_context
 from outspoken.models._grammar import Grammars, check_build
 from outspoken.models._llama_wire import DEFAULT_MAX_TOKENS, ChunkReader, ServerAnswer, chat_body, embed_texts
-from outspoken.models._threads import ModelThreads
-from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
+from outspoken.models._threads import InProcessModel
+from outspoken.models.base import Capabilities, Embeddings, Score, check_texts
 from outspoken.models.transformers import Transformers
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Local", "LocalSettings", "local"]
@@ -71,7 +69,7 @@ class LocalSettings:
             raise UsageError("slots, context and threads must be at least 1")
 
 
-class Local(Model):
+class Local(InProcessModel):
     """A GGUF model in this process, loaded on first use and freed by `aclose`.
 
     `source` is the path of a GGUF file or one of the names in `weight_files.TABLE`, whose file is fetched on first
@@ -105,7 +103,7 @@ class Local(Model):
         else:
             self._embeds = weight_files.TABLE[self._source].embeds
         self._settings = settings or LocalSettings()
-        self.name = name or f"local/{self._source}"
+        super().__init__(name or f"local/{self._source}", self._settings.slots)
         chats = not self._embeds
         self.capabilities = Capabilities(
             schema=chats,
@@ -120,27 +118,18 @@ class Local(Model):
         self._scorer = Transformers(self._source, name=self.name, offline=offline)
         self._usable_context = self._settings.context
         self._offline = offline
-        self._workers = ModelThreads(self._settings.slots)
-        self._closed = threading.Event()
-        self._process = os.getpid()
         self._load_lock = threading.Lock()
         self._server: Any = None
         self._grammars = Grammars(self._ask)
-        _open_models.add(self)
 
     @property
     def context(self) -> int:
         """The configured number of tokens for each request."""
         return self._settings.context
 
-    @property
-    def closed(self) -> bool:
-        """Whether it may not be used any more: it was closed, or created before this process was forked."""
-        return self._closed.is_set() or self._process != os.getpid()
-
     async def load(self) -> None:
         """Load the model now; otherwise the first request does."""
-        await asyncio.wrap_future(self._workers.submit(self._load))
+        await self._in_worker(self._load)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         stop = threading.Event()
@@ -208,16 +197,9 @@ class Local(Model):
 
         return await asyncio.wrap_future(self._workers.submit(digest))
 
-    async def aclose(self) -> None:
-        await asyncio.to_thread(self._close)
-        await self._scorer.aclose()
-
-    def _close(self) -> None:
-        if self._process != os.getpid():
-            return  # the threads belong to the parent process
-        self._closed.set()
-        self._workers.join()
+    def _free(self) -> None:
         self._server = None
+        self._scorer.close()
 
     def _submit(
         self, request: ChatRequest, stop: threading.Event, emit: Callable[[str], None] | None = None
@@ -233,10 +215,6 @@ class Local(Model):
         self._check_open()
         return self._workers.submit(lambda: self._complete(request, stop, emit))
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise UsageError(f"{self.name} is closed, or was created before a fork: create a new model")
-
     def _complete(
         self, request: ChatRequest, stop: threading.Event, emit: Callable[[str], None] | None
     ) -> ChatReply:
@@ -245,10 +223,10 @@ class Local(Model):
         body = chat_body(request)
         if request.schema is not None:
             body["grammar"] = self._grammars.of(request.schema)
-        reader = ChunkReader(lambda: stop.is_set() or self.closed, emit)
+        reader = ChunkReader(self.name, lambda: stop.is_set() or self.closed, emit)
         self._ask(body, reader)
         self._check_open()
-        return reader.reply(self.name, structured=request.schema is not None)
+        return reader.reply(structured=request.schema is not None)
 
     def _embed(self, texts: Sequence[str], start: int) -> Embeddings:
         """Runs in a worker thread. `start` is the index of the first text."""
@@ -345,7 +323,6 @@ def _private_address(params: Any) -> Iterator[None]:
         yield
 
 
-_open_models: weakref.WeakSet[Local] = weakref.WeakSet()
 _shared: dict[tuple[str | Path, LocalSettings, bool], Local] = {}
 _shared_lock = threading.Lock()
 
@@ -360,10 +337,3 @@ def local(
         if model is None or model.closed:
             model = _shared[key] = Local(source, settings, offline=offline)
         return model
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close all models while the interpreter is still intact: llama.cpp's threads call into it."""
-    for model in list(_open_models):
-        model._close()

@@ -36,14 +36,22 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def chat_body(
-    request: ChatRequest, model: str, *, max_tokens_field: str = "max_tokens", stream: bool = False
+    request: ChatRequest,
+    model: str,
+    *,
+    max_tokens_field: str = "max_tokens",
+    stream: bool = False,
+    developer_role: bool = True,
 ) -> dict[str, object]:
     """The body of a chat completion without its optional fields (see `optional_fields`).
 
-    Raises `UsageError` for an extra setting that would overwrite another field.
+    Without `developer_role`, OpenAI's own role "developer" becomes "system". Raises `UsageError` for an extra
+    setting that would overwrite another field.
     """
     sampling = request.sampling
     messages = [message.to_dict() for message in request.messages]
+    if not developer_role:
+        messages = [{**each, "role": each["role"].replace("developer", "system")} for each in messages]
     body: dict[str, object] = {"model": model, "messages": messages}
     settings = {
         "temperature": sampling.temperature,

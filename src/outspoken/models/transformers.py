@@ -6,28 +6,22 @@ takes up to a minute, so the result is kept in the cache.
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import os
-import threading
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
-from outspoken.models._threads import ModelThreads
-from outspoken.models.base import Capabilities, Model, Score
+from outspoken.models._threads import InProcessModel
+from outspoken.models.base import Capabilities, Score
 from outspoken.models.weight_files import is_offline
 
 if TYPE_CHECKING:
     from outspoken.models._causal_lm import CausalLM
 
 __all__ = ["DTYPES", "Transformers", "TransformersSettings"]
-
-T = TypeVar("T")
 
 DTYPES = ("bfloat16", "float32")
 
@@ -51,7 +45,7 @@ class TransformersSettings:
             raise UsageError("the context must hold at least 2 tokens")
 
 
-class Transformers(Model):
+class Transformers(InProcessModel):
     """A causal language model of `transformers`, loaded on first use, that scores texts and does not answer.
 
     `source` is a folder, a name on the hub, a GGUF file or one of the names in `weight_files.TABLE`.
@@ -74,12 +68,10 @@ class Transformers(Model):
         self._settings = settings or TransformersSettings()
         self._source = os.fspath(source)
         self._offline = offline or is_offline()
-        dtype = self._settings.dtype
-        self.name = name or f"transformers/{self._source}" + ("" if dtype == DTYPES[0] else f"?dtype={dtype}")
-        self._workers = ModelThreads(1)
-        self._closed = threading.Event()
         self._loaded: CausalLM | None = None
-        _open_models.add(self)
+        dtype = self._settings.dtype
+        default_name = f"transformers/{self._source}" + ("" if dtype == DTYPES[0] else f"?dtype={dtype}")
+        super().__init__(name or default_name, threads=1)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         raise UsageError(f"{self.name} scores texts and does not answer: to ask it, take local/FILE or a server")
@@ -100,13 +92,7 @@ class Transformers(Model):
 
         return f"transformers@{await self._in_worker(fingerprint)}?dtype={self._settings.dtype}"
 
-    async def aclose(self) -> None:
-        await asyncio.to_thread(self.close)
-
-    def close(self) -> None:
-        """`aclose` for synchronous code: a computation in progress ends at its next step."""
-        self._closed.set()
-        self._workers.join()
+    def _free(self) -> None:
         self._loaded = None
 
     def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
@@ -126,18 +112,3 @@ class Transformers(Model):
 
             self._loaded = load(self._source, self._settings.dtype, offline=self._offline)
         return self._loaded
-
-    async def _in_worker(self, call: Callable[[], T]) -> T:
-        if self._closed.is_set():
-            raise UsageError(f"{self.name} is closed: create a new model")
-        return await asyncio.wrap_future(self._workers.submit(call))
-
-
-_open_models: weakref.WeakSet[Transformers] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close all models while the interpreter is still intact: a thread killed inside torch aborts the process."""
-    for model in list(_open_models):
-        model.close()

@@ -10,7 +10,7 @@ from typing import Any
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import LenientValue, relax, unescape
-from outspoken.parsing.parsed_reply import CandidateCollection
+from outspoken.parsing.parsed_reply import CandidateList
 from outspoken.parsing.probabilities import number_or_text
 from outspoken.reply_shape import ReplyShape
 
@@ -37,7 +37,7 @@ def first_json(text: str) -> tuple[int, int]:
 
 
 def read_json(
-    text: str, shape: ReplyShape | None, collection: CandidateCollection, *, last_only: bool = False
+    text: str, shape: ReplyShape | None, into: CandidateList, *, last_only: bool = False
 ) -> tuple[int, int] | None:
     """Add the candidates of every JSON value in `text`; returns the span that they cover, or None if there are
     none.
@@ -48,28 +48,28 @@ def read_json(
     position = parts = strays = 0
     while strays < _MAX_STRAYS and (opening := _OPEN.search(text, position)) is not None:
         start = opening.start()
-        trial = CandidateCollection()
+        trial = CandidateList()
         end = _read_region(text, start, shape, trial)
         position = start + 1 if end is None else end
         strays += end is None
-        collection.list_seen |= trial.list_seen
-        collection.reasoning += trial.reasoning
+        into.list_seen |= trial.list_seen
+        into.reasoning += trial.reasoning
         if trial.items:
             span = (start if span is None or last_only else span[0], position)
             parts = 1 if last_only else parts + 1
             if last_only:
-                collection.items.clear()
-            collection.items += trial.items
-            collection.repairs += trial.repairs
+                into.items.clear()
+            into.items += trial.items
+            into.repairs += trial.repairs
     if parts > 1:
-        collection.repairs.append("several")
+        into.repairs.append("several")
     return span
 
 
-def read_valid_json(text: str, shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+def read_valid_json(text: str, shape: ReplyShape | None, into: CandidateList) -> bool:
     """Add the candidates of valid JSON; False if it is not valid."""
     value = decode(text)
-    read_value(value, shape, collection)
+    read_value(value, shape, into)
     return value is not None
 
 
@@ -109,7 +109,7 @@ def balanced(text: str, start: int) -> int | None:
     return None
 
 
-def _read_region(text: str, start: int, shape: ReplyShape | None, collection: CandidateCollection) -> int | None:
+def _read_region(text: str, start: int, shape: ReplyShape | None, into: CandidateList) -> int | None:
     """Read the value that opens at `start`; returns the position after it, or None if its end is unknown."""
     end = balanced(text, start)
     if end is None:
@@ -117,22 +117,22 @@ def _read_region(text: str, start: int, shape: ReplyShape | None, collection: Ca
         region = ""
     else:
         region = text[start:end]
-        if read_valid_json(region, shape, collection):
+        if read_valid_json(region, shape, into):
             return end
         relaxed = relax(region)
-    lenient, repaired = CandidateCollection(), CandidateCollection()
+    lenient, repaired = CandidateList(), CandidateList()
     if relaxed is not None:
         if read_value(relaxed.value, shape, lenient):
             lenient.repairs += relaxed.repairs
             _record_cut(relaxed, lenient)
         # An unclosed string that contains a brace may have swallowed candidates.
         if not (relaxed.partial and "}" in relaxed.partial):
-            collection.extend(lenient)
+            into.extend(lenient)
             return relaxed.end if end is None else start + relaxed.end
     if repair_json(region or text[start:], shape, repaired) and len(repaired.items) > len(lenient.items):
-        collection.extend(repaired)
+        into.extend(repaired)
         return end or len(text)
-    collection.extend(lenient)
+    into.extend(lenient)
     return end or (len(text) if lenient.items else None)
 
 
@@ -173,21 +173,21 @@ class RepairBudget:
         return decode(guessed.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
-def repair_json(text: str, shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+def repair_json(text: str, shape: ReplyShape | None, into: CandidateList) -> bool:
     """Add the candidates of a damaged region that begins with a bracket. False if there are none.
 
     Each candidate carries its own repairs; a missing end is recorded on the last one. Linear in the length,
     because guessing has a budget.
     """
     starts = _openings(text)
-    before = len(collection.items)
+    before = len(into.items)
     budget = RepairBudget()
     for index, start in enumerate(starts):
         last = index + 1 == len(starts)
-        _read_piece(text[start : None if last else starts[index + 1]], last, shape, collection, budget)
-    if len(collection.items) == before:
-        _read_whole(text, shape, collection, budget)
-    return len(collection.items) > before
+        _read_piece(text[start : None if last else starts[index + 1]], last, shape, into, budget)
+    if len(into.items) == before:
+        _read_whole(text, shape, into, budget)
+    return len(into.items) > before
 
 
 def _openings(text: str) -> list[int]:
@@ -225,11 +225,11 @@ def _is_structural(text: str, position: int) -> bool:
 
 
 def _read_piece(
-    piece: str, last: bool, shape: ReplyShape | None, collection: CandidateCollection, budget: RepairBudget
+    piece: str, last: bool, shape: ReplyShape | None, into: CandidateList, budget: RepairBudget
 ) -> None:
     relaxed = relax(piece, cut=last)
     if relaxed is not None and not (relaxed.partial and "}" in relaxed.partial):
-        _add_piece(relaxed, shape, collection)
+        _add_piece(relaxed, shape, into)
         piece = piece[relaxed.end :]
         if not any(plain(match[1] or match[2]) in TEXTS for match in _keys(piece)):
             return
@@ -241,26 +241,26 @@ def _read_piece(
         if isinstance(value, dict) and value:
             objects = [LenientValue(value, 0, ["guessed"])]
     for each in objects:
-        _add_piece(each, shape, collection)
+        _add_piece(each, shape, into)
 
 
-def _add_piece(piece: LenientValue, shape: ReplyShape | None, collection: CandidateCollection) -> None:
+def _add_piece(piece: LenientValue, shape: ReplyShape | None, into: CandidateList) -> None:
     """Add the candidates of one piece, with the repairs of the piece recorded on them."""
-    before = len(collection.items)
+    before = len(into.items)
     value = piece.value
     as_is = isinstance(value, list) or any(plain(key) in REASONING for key in value)
-    if read_value(value if as_is else [value], shape, collection):
-        for item in collection.items[before:]:
+    if read_value(value if as_is else [value], shape, into):
+        for item in into.items[before:]:
             item.repairs[:0] = [repair for repair in piece.repairs if repair != "truncated"]
-        _record_cut(piece, collection)
+        _record_cut(piece, into)
 
 
-def _record_cut(value: LenientValue, collection: CandidateCollection) -> None:
+def _record_cut(value: LenientValue, into: CandidateList) -> None:
     """Record a missing end on the reply, and on the last candidate if it was the one cut off."""
     if value.cut:
-        collection.repairs.append("truncated")
+        into.repairs.append("truncated")
     if value.cut in ("string", "object"):
-        last = collection.items[-1]
+        last = into.items[-1]
         text_cut = value.partial is not None and last.text == value.partial.strip()
         last.repairs.append("truncated" if text_cut else "unclosed")
 
@@ -324,22 +324,20 @@ def _field_value(raw: str, last: bool, repairs: list[str]) -> tuple[Any, bool]:
     return unescape(body, repairs), closed or not last
 
 
-def _read_whole(
-    text: str, shape: ReplyShape | None, collection: CandidateCollection, budget: RepairBudget
-) -> None:
+def _read_whole(text: str, shape: ReplyShape | None, into: CandidateList, budget: RepairBudget) -> None:
     """A region without objects of candidates: a list of strings, or an object of texts and weights."""
-    before = len(collection.items)
+    before = len(into.items)
     relaxed = relax(text, cut=True)
     if relaxed is not None:
-        if read_value(relaxed.value, shape, collection):
-            collection.repairs += relaxed.repairs
-            _record_cut(relaxed, collection)
+        if read_value(relaxed.value, shape, into):
+            into.repairs += relaxed.repairs
+            _record_cut(relaxed, into)
     elif text[1:].lstrip()[:1] in ('"', "'", "“") and text[0] == "[":
         end = text.rfind("]")
         inner = text[1 : end if end > 0 else None].strip().strip(",")
         parts = _BETWEEN.split(inner[1:-1] if inner[-1:] in _QUOTES else inner[1:])
         repairs = ["inner-quotes"]
-        read_value([unescape(part, repairs) for part in parts], shape, collection)
-        collection.repairs.extend(repairs)
-    if len(collection.items) == before and read_value(budget.guess(text), shape, collection):
-        collection.repairs.append("guessed")
+        read_value([unescape(part, repairs) for part in parts], shape, into)
+        into.repairs.extend(repairs)
+    if len(into.items) == before and read_value(budget.guess(text), shape, into):
+        into.repairs.append("guessed")

@@ -11,7 +11,7 @@ from typing import Any
 import jiter
 
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.parsed_reply import CandidateCollection, RawCandidate
+from outspoken.parsing.parsed_reply import CandidateList, RawCandidate
 from outspoken.parsing.probabilities import number
 from outspoken.reply_shape import ReplyShape
 
@@ -29,57 +29,51 @@ def decode(text: str) -> Any:
         return None
 
 
-def read_value(
-    value: object, shape: ReplyShape | None, collection: CandidateCollection, *, depth: int = 0
-) -> bool:
-    """Add the candidates in `value` to the collection. False if there are none."""
-    before = len(collection.items)
+def read_value(value: object, shape: ReplyShape | None, into: CandidateList, *, depth: int = 0) -> bool:
+    """Add the candidates in `value` to `into`. False if there are none."""
+    before = len(into.items)
     if depth <= _MAX_DEPTH:
         if isinstance(value, dict):
-            _read_object(value, shape, collection, depth)
+            _read_object(value, shape, into, depth)
         elif isinstance(value, list):
             scalars = shape is not None and shape.kind in ("strings", "list")
-            _read_list(value, shape, collection, depth, scalars=scalars)
+            _read_list(value, shape, into, depth, scalars=scalars)
         elif isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and depth == 0:
-            read_value(decode(value), shape, collection, depth=1)
-            collection.repairs.append("decoded")
-    return len(collection.items) > before
+            read_value(decode(value), shape, into, depth=1)
+            into.repairs.append("decoded")
+    return len(into.items) > before
 
 
-def _read_object(
-    value: dict[str, object], shape: ReplyShape | None, collection: CandidateCollection, depth: int
-) -> None:
+def _read_object(value: dict[str, object], shape: ReplyShape | None, into: CandidateList, depth: int) -> None:
     fields = {}
     for key, part in value.items():
         if plain(key) in REASONING and isinstance(part, str) and len(value) > 1:
-            collection.reasoning.append(part.strip())
+            into.reasoning.append(part.strip())
         else:
             fields[key] = part
-    if _read_columns(fields, collection):
+    if _read_columns(fields, into):
         return
     item = _item(fields, shape)
     if item is not None and item.stated and not any(_holds_candidates(key, part) for key, part in fields.items()):
-        collection.add(item)
-    elif not _read_named_list(fields, shape, collection, depth):
-        if _read_keyed(fields, shape, collection):
-            collection.repairs.append("as-mapping")
+        into.add(item)
+    elif not _read_named_list(fields, shape, into, depth):
+        if _read_keyed(fields, shape, into):
+            into.repairs.append("as-mapping")
         elif (
-            not _read_nested(fields, shape, collection, depth)
+            not _read_nested(fields, shape, into, depth)
             and item is not None
             and not TEXTS.keys().isdisjoint(map(plain, fields))
         ):
-            collection.add(item)
+            into.add(item)
 
 
-def _read_nested(
-    fields: dict[str, object], shape: ReplyShape | None, collection: CandidateCollection, depth: int
-) -> bool:
-    before = len(collection.items)
+def _read_nested(fields: dict[str, object], shape: ReplyShape | None, into: CandidateList, depth: int) -> bool:
+    before = len(into.items)
     if shape is None or shape.value_schema is None or not any(plain(key) in TEXTS for key in fields):
         for part in fields.values():
-            if isinstance(part, (dict, list)) and read_value(part, shape, collection, depth=depth + 1):
-                collection.repairs.append("wrong-key")
-    return len(collection.items) > before
+            if isinstance(part, (dict, list)) and read_value(part, shape, into, depth=depth + 1):
+                into.repairs.append("wrong-key")
+    return len(into.items) > before
 
 
 def _holds_candidates(key: str, part: object) -> bool:
@@ -87,27 +81,25 @@ def _holds_candidates(key: str, part: object) -> bool:
     return isinstance(part, list) and plain(key) in LISTS and any(isinstance(entry, dict) for entry in part)
 
 
-def _read_named_list(
-    fields: dict[str, object], shape: ReplyShape | None, collection: CandidateCollection, depth: int
-) -> bool:
-    before = len(collection.items)
+def _read_named_list(fields: dict[str, object], shape: ReplyShape | None, into: CandidateList, depth: int) -> bool:
+    before = len(into.items)
     for key, part in fields.items():
         name = plain(key)
         if isinstance(part, str) and part.lstrip()[:1] in ("[", "{") and name in LISTS:
             part = decode(part)
-            collection.repairs.append("decoded")
+            into.repairs.append("decoded")
         if name not in LISTS and not (isinstance(part, list) and name in TEXTS):
             continue
         if isinstance(part, list):
-            _read_list(part, shape, collection, depth + 1, scalars=True)
+            _read_list(part, shape, into, depth + 1, scalars=True)
         elif isinstance(part, dict):
-            read_value(part, shape, collection, depth=depth + 1)
+            read_value(part, shape, into, depth=depth + 1)
         if name != "responses":
-            collection.repairs.append("wrong-key")
-    return len(collection.items) > before
+            into.repairs.append("wrong-key")
+    return len(into.items) > before
 
 
-def _read_columns(fields: dict[str, object], collection: CandidateCollection) -> bool:
+def _read_columns(fields: dict[str, object], into: CandidateList) -> bool:
     """Texts and weights in two lists of the same length."""
     texts: list[str] | None = None
     weights: tuple[str, list[object]] | None = None
@@ -120,12 +112,12 @@ def _read_columns(fields: dict[str, object], collection: CandidateCollection) ->
     if texts is None or weights is None or len(texts) != len(weights[1]):
         return False
     for text, weight in zip(texts, weights[1], strict=True):
-        collection.add(RawCandidate(text.strip(), weight, weights[0], stated=True))
-    collection.repairs.append("as-columns")
+        into.add(RawCandidate(text.strip(), weight, weights[0], stated=True))
+    into.repairs.append("as-columns")
     return True
 
 
-def _read_keyed(fields: dict[str, object], shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+def _read_keyed(fields: dict[str, object], shape: ReplyShape | None, into: CandidateList) -> bool:
     """An object whose fields are the candidates: text to weight, name to object, or number to text."""
     if not fields:
         return False
@@ -149,7 +141,7 @@ def _read_keyed(fields: dict[str, object], shape: ReplyShape | None, collection:
         return False
     for item in items:
         if item is not None:
-            collection.add(item)
+            into.add(item)
     return True
 
 
@@ -160,29 +152,29 @@ def _is_weight(part: object) -> bool:
 
 
 def _read_list(
-    value: list[object], shape: ReplyShape | None, collection: CandidateCollection, depth: int, *, scalars: bool
+    value: list[object], shape: ReplyShape | None, into: CandidateList, depth: int, *, scalars: bool
 ) -> None:
-    collection.list_seen = True
+    into.list_seen = True
     pairs = _pairs(value)
     if pairs:
         for text, weight in pairs:
-            collection.add(RawCandidate(text.strip(), weight, None, stated=True))
-        collection.repairs.append("as-pairs")
+            into.add(RawCandidate(text.strip(), weight, None, stated=True))
+        into.repairs.append("as-pairs")
         return
     for entry in value:
         if isinstance(entry, dict):
             item = _item(entry, shape)
             if item is not None and (item.stated or not any(_holds_candidates(k, v) for k, v in entry.items())):
-                collection.add(item)
-            elif not read_value(entry, shape, collection, depth=depth + 1):
-                collection.repairs.append("empty")
+                into.add(item)
+            elif not read_value(entry, shape, into, depth=depth + 1):
+                into.repairs.append("empty")
         elif isinstance(entry, str):
-            collection.add(_string(entry, shape))
+            into.add(_string(entry, shape))
         elif isinstance(entry, list) and not scalars:
-            read_value(entry, shape, collection, depth=depth + 1)
+            read_value(entry, shape, into, depth=depth + 1)
         elif scalars and entry is not None:
             text, content = content_of(entry, shape)
-            collection.add(RawCandidate(text, value=content))
+            into.add(RawCandidate(text, value=content))
 
 
 def _pairs(value: list[Any]) -> list[tuple[str, object]]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from outspoken.parsing.field_names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
 from outspoken.parsing.json_values import content_of
-from outspoken.parsing.parsed_reply import CandidateCollection, RawCandidate
+from outspoken.parsing.parsed_reply import CandidateList, RawCandidate
 from outspoken.parsing.probabilities import NUMBER, number_or_text
 from outspoken.reply_shape import ReplyShape
 
@@ -82,10 +82,10 @@ def first_marker(text: str) -> int:
     return -1
 
 
-def read_lists(text: str, shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+def read_lists(text: str, shape: ReplyShape | None, into: CandidateList) -> bool:
     """Add the candidates of a list or a table. False if there is none."""
     lines = [part for line in text.replace("\r\n", "\n").split("\n") for part in _parts(line)]
-    if _read_table(lines, shape, collection):
+    if _read_table(lines, shape, into):
         return True
     blocks, before = _blocks(lines)
     rows = [_row(block) for block in blocks]
@@ -94,8 +94,8 @@ def read_lists(text: str, shape: ReplyShape | None, collection: CandidateCollect
     if not rows:
         return False
     if before:
-        collection.repairs.append("prefixed")
-        collection.reasoning.append("\n".join(before).strip())
+        into.repairs.append("prefixed")
+        into.reasoning.append("\n".join(before).strip())
     for content, weight, note in rows:
         content, value = content_of(content, shape)
         item = RawCandidate(content, value=value)
@@ -103,8 +103,8 @@ def read_lists(text: str, shape: ReplyShape | None, collection: CandidateCollect
             item.key, item.weight, item.stated = weight[0], number_or_text(weight[1]), True
         if note:
             item.meta["note"] = note
-        collection.add(item)
-    collection.repairs.append("as-list")
+        into.add(item)
+    into.repairs.append("as-list")
     return True
 
 
@@ -238,7 +238,7 @@ def _unmarked(lines: list[str]) -> list[_Row]:
     return rows if labelled or len(rows) > 1 else []
 
 
-def _read_table(lines: list[str], shape: ReplyShape | None, collection: CandidateCollection) -> bool:
+def _read_table(lines: list[str], shape: ReplyShape | None, into: CandidateList) -> bool:
     """A Markdown table with a column of texts and one of weights."""
     rules = (i for i, line in enumerate(lines) if i and "--" in line and "|" in line and _RULE.fullmatch(line))
     rule = next(rules, None)
@@ -252,7 +252,7 @@ def _read_table(lines: list[str], shape: ReplyShape | None, collection: Candidat
         text = others[-1] if others else None
     if text is None or (weight is None and header[text] not in TEXTS):
         return False
-    before = len(collection.items)
+    before = len(into.items)
     for line in lines[rule + 1 :]:
         cells = _cells(line)
         if "|" not in line or len(cells) <= max(text, weight or 0):
@@ -261,10 +261,10 @@ def _read_table(lines: list[str], shape: ReplyShape | None, collection: Candidat
         item = RawCandidate(content, value=value)
         if weight is not None and cells[weight]:
             item.weight, item.stated = number_or_text(cells[weight]), True
-        collection.add(item)
-    if len(collection.items) > before:
-        collection.repairs.append("as-table")
-    return len(collection.items) > before
+        into.add(item)
+    if len(into.items) > before:
+        into.repairs.append("as-table")
+    return len(into.items) > before
 
 
 def _cells(line: str) -> list[str]:

@@ -8,7 +8,7 @@ from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plai
 from outspoken.parsing.json_text import balanced
 from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import relax
-from outspoken.parsing.parsed_reply import CandidateCollection, RawCandidate
+from outspoken.parsing.parsed_reply import CandidateList, RawCandidate
 from outspoken.parsing.probabilities import number_or_text
 from outspoken.reply_shape import ReplyShape
 
@@ -41,12 +41,12 @@ def first_tag(text: str) -> int:
     return next((m.start() for m in _TAG.finditer(text) if m["name"] and not m["end"] and _role(m["name"])), -1)
 
 
-def read_xml(text: str, shape: ReplyShape | None, collection: CandidateCollection) -> tuple[int, int] | None:
+def read_xml(text: str, shape: ReplyShape | None, into: CandidateList) -> tuple[int, int] | None:
     """Add the candidates of every element in `text`; returns the span that they cover, or None if there are none.
 
     Elements may come in any order, with attributes, entities, CDATA or missing end tags.
     """
-    reader = _ElementReader(text, shape, collection)
+    reader = _ElementReader(text, shape, into)
     reader.run()
     return reader.span
 
@@ -84,8 +84,8 @@ class _ElementReader:
     `item` is the name of the open element of a candidate, `field` that of the open field and `role` its role.
     """
 
-    def __init__(self, text: str, shape: ReplyShape | None, collection: CandidateCollection) -> None:
-        self.text, self.shape, self.collection = text, shape, collection
+    def __init__(self, text: str, shape: ReplyShape | None, into: CandidateList) -> None:
+        self.text, self.shape, self.into = text, shape, into
         self.span: tuple[int, int] | None = None
         self.item: str | None = None
         self.field: str | None = None
@@ -181,7 +181,7 @@ class _ElementReader:
             if content:
                 self.set_weight(self.field, content)
         elif self.role == "reasoning":
-            self.collection.reasoning.append(content)
+            self.into.reasoning.append(content)
         else:
             self.candidate.text, self.has_text = content, True
         self.field, self.role = None, ""
@@ -198,13 +198,13 @@ class _ElementReader:
             return
         text = candidate.text if had_text else loose_text
         value = decode(text) if text[:1] in ("{", "[") and not candidate.stated else None
-        if isinstance(value, (dict, list)) and read_value(value, self.shape, self.collection):
+        if isinstance(value, (dict, list)) and read_value(value, self.shape, self.into):
             return
         candidate.text, candidate.value = content_of(text, self.shape)
         if cut:
             candidate.repairs.append("truncated")
-            self.collection.repairs.append("truncated")
-        self.collection.add(candidate)
+            self.into.repairs.append("truncated")
+        self.into.add(candidate)
 
 
 _REASONING_START = re.compile(r"<(think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)

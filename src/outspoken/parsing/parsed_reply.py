@@ -1,4 +1,4 @@
-"""The result of parsing a reply, the names of all repairs, and the collection that the readers fill."""
+"""The result of parsing a reply, the names of all repairs, and the list that the readers fill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from outspoken.distribution import Verbalized
 
-__all__ = ["REPAIRS", "CandidateCollection", "ParsedReply", "RawCandidate"]
+__all__ = ["REPAIRS", "CandidateList", "ParsedReply", "RawCandidate"]
 
 REPAIRS: Mapping[str, str] = MappingProxyType(
     {
@@ -76,7 +76,7 @@ class RawCandidate:
 
 
 @dataclass(slots=True)
-class CandidateCollection:
+class CandidateList:
     """The candidates read so far. `list_seen` is true if a list was read, even an empty one."""
 
     items: list[RawCandidate] = field(default_factory=list)
@@ -91,7 +91,7 @@ class CandidateCollection:
         else:
             self.repairs.append("empty")
 
-    def extend(self, other: CandidateCollection) -> None:
+    def extend(self, other: CandidateList) -> None:
         self.items += other.items
         self.reasoning += other.reasoning
         self.repairs += other.repairs

@@ -19,7 +19,7 @@ from outspoken.parsing.json_text import first_json, lone_value, read_json, read_
 from outspoken.parsing.json_values import decode, read_value
 from outspoken.parsing.lists import first_marker, read_lists
 from outspoken.parsing.markup import first_tag, read_xml, split_reasoning
-from outspoken.parsing.parsed_reply import CandidateCollection, ParsedReply, RawCandidate
+from outspoken.parsing.parsed_reply import CandidateList, ParsedReply, RawCandidate
 from outspoken.parsing.probabilities import stated_probabilities
 from outspoken.reply_shape import ReplyShape
 
@@ -84,28 +84,26 @@ def _parse_text(text: str, shape: ReplyShape) -> ParsedReply:
 def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
     original = text
     text, repairs = _valid_unicode(text)
-    collection = CandidateCollection()
+    candidates = CandidateList()
     reasoning = body = ""
     looks_like_json = text.lstrip()[:1] in ("{", "[", '"')
-    if not (looks_like_json and read_valid_json(text.strip(), shape, collection) and collection.items):
-        collection = CandidateCollection()
+    if not (looks_like_json and read_valid_json(text.strip(), shape, candidates) and candidates.items):
+        candidates = CandidateList()
         reasoning, body, removed = split_reasoning(text)
         if not body.strip():
             raise _empty_reply(original, reasoning)
         repairs += removed
-        _read_first_format(body, shape, collection, last_only="unclosed-think" in removed)
-    if not collection.items:
-        raise _no_candidates(original, collection, body)
+        _read_first_format(body, shape, candidates, last_only="unclosed-think" in removed)
+    if not candidates.items:
+        raise _no_candidates(original, candidates, body)
     return ParsedReply(
-        stated_probabilities(collection.items, shape),
-        "\n\n".join(part for part in (reasoning, *collection.reasoning) if part),
-        tuple(dict.fromkeys((*repairs, *collection.repairs))),
+        stated_probabilities(candidates.items, shape),
+        "\n\n".join(part for part in (reasoning, *candidates.reasoning) if part),
+        tuple(dict.fromkeys((*repairs, *candidates.repairs))),
     )
 
 
-def _read_first_format(
-    body: str, shape: ReplyShape | None, collection: CandidateCollection, *, last_only: bool
-) -> None:
+def _read_first_format(body: str, shape: ReplyShape | None, into: CandidateList, *, last_only: bool) -> None:
     """Try each way of writing candidates until one gives some: the most reliable first, then in order of
     position."""
     certain, possible = first_json(body)
@@ -120,37 +118,35 @@ def _read_first_format(
         formats.append((0, tag, "xml"))
     formats.append((2, 0, "lists"))
     for _, _, name in sorted(formats):
-        if name == "lists" and (collection.list_seen or "empty" in collection.repairs):
+        if name == "lists" and (into.list_seen or "empty" in into.repairs):
             return
         if name == "lists":
-            read_lists(_FENCE.sub("", body), shape, collection)
+            read_lists(_FENCE.sub("", body), shape, into)
         else:
-            _read_delimited(name, body, shape, collection, last_only)
-        if collection.items:
+            _read_delimited(name, body, shape, into, last_only)
+        if into.items:
             return
 
 
-def _read_delimited(
-    name: str, body: str, shape: ReplyShape | None, collection: CandidateCollection, last_only: bool
-) -> None:
+def _read_delimited(name: str, body: str, shape: ReplyShape | None, into: CandidateList, last_only: bool) -> None:
     """Read JSON or XML, and record what was before and after it."""
     if name == "json":
-        span = read_json(body, shape, collection, last_only=last_only)
+        span = read_json(body, shape, into, last_only=last_only)
     else:
-        span = read_xml(body, shape, collection)
-        if collection.items and (shape is None or shape.kind != "xml"):
-            collection.repairs.append("as-xml")
-    if span is None or not collection.items:
+        span = read_xml(body, shape, into)
+        if into.items and (shape is None or shape.kind != "xml"):
+            into.repairs.append("as-xml")
+    if span is None or not into.items:
         return
     before, after = body[: span[0]], body[span[1] :]
     if _FENCE.search(before):
-        collection.repairs.insert(0, "fenced")
+        into.repairs.insert(0, "fenced")
     prose = _FENCE.sub("", before).strip()
     if prose:
-        collection.repairs.insert(0, "prefixed")
-        collection.reasoning.insert(0, prose)
+        into.repairs.insert(0, "prefixed")
+        into.reasoning.insert(0, prose)
     if after.replace("```", "").strip(" \n\t\r;,.`~"):
-        collection.repairs.append("suffixed")
+        into.repairs.append("suffixed")
 
 
 def _valid_unicode(text: str) -> tuple[str, tuple[str, ...]]:
@@ -171,9 +167,9 @@ def _empty_reply(text: str, reasoning: str) -> ReplyError:
     return ReplyError("the reply is empty: ask again, or raise max_tokens", text=text)
 
 
-def _no_candidates(text: str, collection: CandidateCollection, body: str) -> ReplyError:
+def _no_candidates(text: str, read: CandidateList, body: str) -> ReplyError:
     start = " ".join(text.split())[:80]
-    if collection.list_seen:
+    if read.list_seen:
         message = "the reply's list holds no candidates: ask again"
     elif body.lstrip()[:1] in ("{", "[") or not body:
         message = "the reply is JSON without candidates: ask again, or raise max_tokens if it was cut off"
@@ -267,9 +263,9 @@ class _XmlCutter:
             done = end.end()
             element = "".join(self.parts)
             if element.rfind("<![CDATA[") <= element.rfind("]]>"):
-                collection = CandidateCollection()
-                read_xml(element, self.shape, collection)
-                items += collection.items
+                candidates = CandidateList()
+                read_xml(element, self.shape, candidates)
+                items += candidates.items
             self.parts.clear()
         self.parts.append(window[max(start, done) :])
         self.carry = window[max(done, len(window) - _LONGEST_TAG) :]
@@ -354,7 +350,7 @@ class _JsonCutter:
         return len(self.stack) == self.level
 
     def read_item(self, text: str) -> list[RawCandidate]:
-        collection = CandidateCollection()
+        candidates = CandidateList()
         value = decode(text)
-        read_value(value if not self.level else [value], self.shape, collection)
-        return collection.items
+        read_value(value if not self.level else [value], self.shape, candidates)
+        return candidates.items

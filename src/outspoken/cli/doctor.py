@@ -39,32 +39,26 @@ class _ModelTest:
 
     name: str
     answers: bool | None
-    text: str = ""
-    seconds: float = 0.0
-    error: str = ""
+    text: str | None = None
+    seconds: float | None = None
+    error: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        result = {"name": self.name, "answers": self.answers}
-        return result | ({"text": self.text, "seconds": self.seconds} if self.answers else {"error": self.error})
+        return {name: value for name, value in asdict(self).items() if value is not None or name == "answers"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Report:
+    outspoken: str
+    python: str
+    platform: str
     packages: dict[str, dict[str, str | None]]
     keys: dict[str, bool]
     cache: _Cache
     model: _ModelTest | None
 
     def to_dict(self) -> dict[str, object]:
-        return {
-            "outspoken": __version__,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": self.packages,
-            "keys": self.keys,
-            "cache": asdict(self.cache),
-            "model": None if self.model is None else self.model.to_dict(),
-        }
+        return asdict(self) | {"model": None if self.model is None else self.model.to_dict()}
 
 
 @command
@@ -83,6 +77,9 @@ def doctor(
     from outspoken.models import default_name
 
     report = _Report(
+        outspoken=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
         packages={extra: {name: _version(name) for name in names} for extra, names in _PACKAGES.items()},
         keys=_keys(),
         cache=_cache(),
@@ -113,8 +110,7 @@ def _keys() -> dict[str, bool]:
 def _cache() -> _Cache:
     from outspoken.models import weight_files
 
-    present = [row.name for row in weight_files.listing() if row.present]
-    return _Cache(str(weight_files.folder()), present)
+    return _Cache(str(weight_files.folder()), [row.name for row in weight_files.listing() if row.present])
 
 
 def _test_model(name: str, *, named: bool) -> _ModelTest:
@@ -140,17 +136,14 @@ def _show(report: _Report) -> None:
     def row(label: str, text: str) -> None:
         screen.print(f"{label:<10} {text}", soft_wrap=True)
 
-    head = f"outspoken {__version__}, Python {platform.python_version()}, {platform.platform()}"
-    screen.print(head, soft_wrap=True)
+    screen.print(f"outspoken {report.outspoken}, Python {report.python}, {report.platform}", soft_wrap=True)
     for extra, packages in report.packages.items():
         versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
         row(extra, versions + ("" if all(packages.values()) else f"   pip install 'outspoken[{extra}]'"))
     row("keys", ", ".join(name for name, is_set in report.keys.items() if is_set) or "none set")
     row("cache", f"{report.cache.path}: {', '.join(report.cache.models) or 'no model'}")
-    model = report.model
-    if model is None:
-        return
-    if model.answers:
-        row("model", f"{model.name} answers in {model.seconds:.2f} s: {' '.join(model.text.split())}")
-    else:
-        row("model", f"{model.name}: {model.error}")
+    match report.model:
+        case _ModelTest(name=name, answers=True, text=str(text), seconds=float(seconds)):
+            row("model", f"{name} answers in {seconds:.2f} s: {' '.join(text.split())}")
+        case _ModelTest(name=name, error=error):
+            row("model", f"{name}: {error}")

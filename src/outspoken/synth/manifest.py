@@ -1,5 +1,4 @@
-"""The manifest of a finished step: a small JSON file beside its records, which alone decides what is done
-again."""
+"""The manifest of a step, a JSON file beside its records: it alone decides whether the step is done again."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from outspoken.measure.tokenization import words
 __all__ = ["NgramIndex", "OverlapMatch"]
 
 COMMON = 10
-"""An n-gram in more questions than this is a phrase of the benchmark and does not count (Brown et al. 2020, app.
-C)."""
+"""N-grams in more questions than this are phrases of the benchmark (Brown et al. 2020, appendix C)."""
 
 _DIGITS = re.compile(r"\d+")
 _ASIAN = r"[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"

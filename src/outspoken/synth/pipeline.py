@@ -119,8 +119,7 @@ class Pipeline:
         self._lock.release()
 
     def stop(self, reason: str) -> bool:
-        """Ask nothing more. Returns whether requests are under way, after which `run` ends by itself; their
-        replies are kept."""
+        """Ask nothing more. Returns whether requests are under way: then `run` ends after their replies."""
         return self.progress.stop(reason)
 
     def finished_steps(self) -> int:
@@ -262,8 +261,7 @@ class Pipeline:
                 raise UsageError(f"step {planned.number} ({planned.do}): {error}") from error
 
     def _forget_other_steps(self) -> None:
-        """Remove the manifests of steps that are no longer in the spec, so that the report ignores them. Their
-        records stay."""
+        """Remove the manifests of steps that are no longer in the spec; their records stay."""
         planned_names = {planned.name for planned in self.spec.steps}
         for manifest in StepManifest.load_all(self.folder):
             if manifest.step not in planned_names:
@@ -348,8 +346,7 @@ def _now() -> str:
 
 
 def _sizes(step: Step, folder: object) -> dict[str, int]:
-    """The sizes of the files that a step wrote, by name: its records, and all in its own `folder` if it has
-    one."""
+    """The sizes of the files that a step wrote, by name: its records, and the files in its own `folder`."""
     own = sorted((step.folder / folder).rglob("*")) if isinstance(folder, str) else []
     paths = [path for path in (step.out, step.removed, *own) if path.is_file()]
     return {path.relative_to(step.folder).as_posix(): path.stat().st_size for path in paths}

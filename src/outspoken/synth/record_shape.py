@@ -28,8 +28,7 @@ class RecordSchema(TypedDict):
 def schema_of(
     schema: str | Mapping[str, object], names: tuple[str, ...], options: Collection[str]
 ) -> RecordSchema | None:
-    """The JSON schema of a record, None for records that are text: from a file, a mapping, or `names` of text
-    fields.
+    """The JSON schema of a record from a file, a mapping, or `names` of text fields; None for records of text.
 
     `options` are the names of the step's options: one that is found in the schema was written below it in the TOML
     file by mistake. Raises `UsageError` for an invalid schema.

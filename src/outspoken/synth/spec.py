@@ -26,8 +26,7 @@ OptionsT = TypeVar("OptionsT")
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What the report measures: the embedding model (`none`: no embeddings), and the number of records that it
-    samples from each step."""
+    """The embedding model of the report (`none`: no embeddings), and its sample of each step's records."""
 
     embedder: str = "minilm"
     sample: int = 2000

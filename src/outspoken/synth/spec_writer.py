@@ -42,8 +42,7 @@ def spec_text(name: str, source: str | None, steps: Sequence[StepManifest], text
 
 
 def without_folders(value: object) -> object:
-    """The value; of an absolute path that exists only the name, because the folders on this machine are
-    private."""
+    """The value; existing absolute paths are reduced to the name, because folders are private."""
     if isinstance(value, list | tuple):
         return [without_folders(entry) for entry in value]
     if isinstance(value, str) and os.path.isabs(value):

@@ -142,8 +142,7 @@ class _KeptIndex:
                     break
 
     def _compare_with(self, earliest: NDArray[np.int32], progress: Progress) -> NDArray[np.float64]:
-        """The similarity of each text to the earliest one of its buckets, which mostly is the one that stands for
-        it."""
+        """The similarity of each text to the earliest one of its buckets, which often stands for it."""
         result = np.ones(len(earliest))
         places = np.flatnonzero(earliest != np.arange(len(earliest)))
 

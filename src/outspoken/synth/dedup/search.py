@@ -48,8 +48,7 @@ _SLICE = 4096
 
 @dataclass(slots=True)
 class NearDuplicates:
-    """For each record: the record that stands for it (itself if it is kept), the similarity of the two, and the
-    reason.
+    """For each record the record that stands for it (itself if it is kept), their similarity, and the reason.
 
     `first` is the first record with the same text. Until `resolve_equal_texts` only those first ones are decided.
     `crowded` is the number of texts with more similar candidates than they were compared with.
@@ -145,8 +144,7 @@ def first_equal(digests: NDArray[np.uint64]) -> Ints:
 
 
 def neighbours(band: NDArray[np.uint32], candidates: Ints) -> Edges:
-    """Pairs that connect all `candidates` with the same key of one band: for each key one pair fewer than
-    records."""
+    """Pairs that connect all `candidates` with the same key of a band: each record with the next one."""
     keys = band[candidates]
     order = np.argsort(keys)
     ordered = keys[order]

@@ -24,8 +24,7 @@ _ROUNDING = 1e-6
 async def by_meaning(
     texts: Texts, duplicates: NearDuplicates, embedder: Embedder, cosine: float, near: float | None, report: Report
 ) -> None:
-    """Remove, of the records that are kept so far, those whose cosine with an earlier kept one is at least
-    `cosine`.
+    """Remove kept records whose cosine with an earlier kept one is at least `cosine`.
 
     The earliest such one stands for it. A record that is removed here may have stood for near-duplicates: each of
     these is compared again, and kept if no kept record is like it. Blank texts have no meaning and stay. All

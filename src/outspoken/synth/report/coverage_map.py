@@ -127,14 +127,12 @@ def project(vectors: NDArray[np.floating]) -> Projection:
 
 
 def cluster_count(records: int) -> int:
-    """The number of clusters: about the square root of half the number of records, at most twelve; 0 for fewer
-    than twenty records."""
+    """About the square root of half the number of records, at most twelve; 0 for fewer than twenty records."""
     return 0 if records < _MIN_CLUSTERED else max(2, min(_MAX_CLUSTERS, round(math.sqrt(records / 2))))
 
 
 def cluster_labels(vectors: NDArray[np.floating], count: int, seed: int) -> list[int]:
-    """The cluster of each vector by k-means on their directions, numbered from 0 by decreasing size; there may be
-    fewer than `count` clusters."""
+    """The cluster of each vector by k-means on their directions: numbers from 0, the largest cluster first."""
     clustering = Clustering(unit_vectors(vectors).astype(np.float32), count, seed)
     for _ in clustering.work():
         pass

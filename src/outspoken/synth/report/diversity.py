@@ -121,10 +121,10 @@ MEASURES = (
 
 
 def size_of(pools: Sequence[TextPool], sample: int) -> int:
-    """The number of records on which each step is measured: that of the smallest step, at most `sample`; 0 if no
-    step has two.
+    """The number of records on which each step is measured: that of the smallest step, at most `sample`.
 
-    A step with fewer than ten would leave the others too few; it is ignored unless all steps are so small.
+    It is 0 if no step has two. A step with fewer than ten would leave the others too few; it is ignored unless all
+    steps are so small.
     """
     sizes = [len(pool.texts) for pool in pools]
     counted = [size for size in sizes if size >= FEW] or [size for size in sizes if size > 1]

@@ -47,8 +47,7 @@ class StepEntry(StepManifest):
 
 @dataclass(frozen=True, slots=True)
 class CostPerRecord:
-    """The share of a cost that falls on each record of the last step; None if it kept none or the cost is
-    unknown."""
+    """The cost divided by the records of the last step; None if there are none or the cost is unknown."""
 
     requests: float | None = None
     tokens: float | None = None
@@ -67,8 +66,7 @@ class PipelineCost(StepCost):
 
 @dataclass(frozen=True, slots=True)
 class MeasureInfo:
-    """A measure of diversity: `better` is "higher" or "lower", `about` explains it. The page multiplies its values
-    by `scale`."""
+    """A measure of diversity: `better` is "higher" or "lower", and the page shows values times `scale`."""
 
     name: str
     title: str
@@ -79,8 +77,7 @@ class MeasureInfo:
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpread:
-    """The mean of a measure over several random choices of records, with the lowest and the highest value; the
-    value alone if there was only one choice."""
+    """The mean of a measure over random choices of records, and its range if there were several."""
 
     value: float
     low: float | None = None
@@ -119,8 +116,7 @@ class DiversityTable:
 
 @dataclass(frozen=True, slots=True)
 class MapPoint:
-    """A record on the map. `fate` says whether it was kept, or which step removed it; `cluster` is a number from
-    1."""
+    """A record on the map. `fate` is "kept" or the label of the step that removed it; clusters count from 1."""
 
     x: float
     y: float
@@ -162,8 +158,7 @@ class CoveredValue:
 
 @dataclass(frozen=True, slots=True)
 class CoveredField:
-    """The most frequent values of a field of the records; of `of` values in all `kept` have a record that was
-    kept."""
+    """The most frequent values of a field; `kept` of all `of` values have a record that was kept."""
 
     values: tuple[CoveredValue, ...]
     of: int
@@ -190,8 +185,7 @@ class RemovedExample(RecordExample):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedGroup:
-    """Examples of the records that a step removed for one reason; `count` is their number, if the manifest has
-    it."""
+    """Examples of the `count` records that a step removed for one reason (None: unknown)."""
 
     step: str
     label: str
@@ -215,8 +209,7 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineReport:
-    """The report. `missing` are the names of steps that were not done, `unfinished` sentences about these and
-    about steps that are only partly done."""
+    """The report. `missing` names the steps that were not done; `unfinished` describes them and partial ones."""
 
     kind: str = _KIND
     format: int = _FORMAT

@@ -137,8 +137,7 @@ class FolderScan:
         return fields
 
     async def examples(self) -> ReportExamples:
-        """Some records that were kept; for each step and reason some that were removed, with those that stand for
-        them."""
+        """Some kept records; for each step and reason some removed ones, with those that stand for them."""
         groups = []
         for entry, files, samples in zip(self._entries, self._files, self._removed_examples, strict=True):
             because = {row.get("because_of") for sample in samples.values() for row in sample.rows}

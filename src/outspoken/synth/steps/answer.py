@@ -171,8 +171,7 @@ async def _choose(options: AnswerOptions, texts: Sequence[str], checker: Checker
 async def _negatives(
     options: AnswerOptions, step: Step, requests: BatchRequests, chosen: Path, plan: RunPlan, checker: Checker
 ) -> int:
-    """Ask for wrong answers unless the run was stopped, and add those that really are wrong; returns their
-    number."""
+    """Ask for wrong answers unless the run was stopped, and add those that are wrong; returns their number."""
     path: Path | None = None
     if not requests.stopped:
         settings = {**options.asking, "method": "vs-standard", "k": options.negatives}

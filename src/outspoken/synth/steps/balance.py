@@ -171,8 +171,7 @@ async def _cluster(vectors: NDArray[np.float32], wanted: int, step: Step) -> tup
 
 
 async def _select(embedded: _Embedded, centres: Any, quota: Any, selection: _Selection, step: Step) -> None:
-    """Fill `selection`: of each cluster as many records as its quota, and for each other record the nearest of
-    them."""
+    """Select as many records of each cluster as its quota; the nearest of them stands for each other record."""
     labels = selection.cluster[embedded.rows]
     for number, centre in enumerate(centres):
         step.progress.update("choosing", number, len(centres))

@@ -1,5 +1,4 @@
-"""Requests of the steps that ask a model: batch runs with prompts and responses in files, replies in the
-ledger."""
+"""Requests of steps that ask a model: batch runs from files into files, with all replies in the ledger."""
 
 from __future__ import annotations
 

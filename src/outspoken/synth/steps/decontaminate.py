@@ -28,8 +28,7 @@ _TEXTS_A_SLICE = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class DecontaminateOptions(StepOptions):
-    """Remove records that repeat a benchmark's question, so that a model trained on the rest can be evaluated on
-    it.
+    """Remove records that repeat a benchmark's question: it can then evaluate a model trained on the rest.
 
     Words: GPT-3 was cleaned by runs of 13 words, which a tenth of the questions of MATH do not have; later
     practice (PaLM, Tülu 3) takes 8. Of the 1,819 questions of GSM8K and MATH500, the defaults find all copies, 95%

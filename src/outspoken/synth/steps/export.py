@@ -80,8 +80,7 @@ class ExportOptions(StepOptions):
 
 
 async def run(options: ExportOptions, step: Step) -> StepOutcome:
-    """Write all files; the kept records are those that were exported. A template with an unknown field is an error
-    before anything is written."""
+    """Write all files; the exported records are kept. Unknown fields are reported before anything is written."""
     source = step.needed_source()
     before = steps_before(step)
     if any(manifest.do == "export" for manifest in before):
@@ -123,8 +122,7 @@ async def run(options: ExportOptions, step: Step) -> StepOutcome:
 
 
 def _check_fields(options: ExportOptions, source: Path) -> None:
-    """Raise `UnknownNameError` for a template's field that no record has, `UsageError` if wrong answers are
-    missing."""
+    """Raise `UnknownNameError` for a field that no record has, `UsageError` if wrong answers are missing."""
     columns = pq.read_schema(source).names
     if "preferences" in options.formats and "negatives" not in columns:
         raise UsageError(

@@ -74,9 +74,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ExportContents:
-    """What was exported: the numbers of records to `train` on and held out for a `test`, and of preference
-    `pairs`; the `rows` of each file, the `columns` of the tables, and new names of `renamed` ones. `digest`
-    identifies the content."""
+    """The numbers of records to `train` on, held out for a `test`, and of preference `pairs`; the `rows` of each
+    file, the `columns` of the tables, new names of `renamed` ones, and a `digest` of the content."""
 
     train: int
     test: int

@@ -118,8 +118,7 @@ class GenerateOptions(StepOptions):
         return {*_SCHEMA.names, *(self.record["properties"] if self.record else ())}
 
     def plan(self, model: str | None) -> RunPlan:
-        """The plan of each round's run: one call for each prompt, k calls if the method's calls are
-        independent."""
+        """The plan of each round: one call for each prompt, k calls if the method's calls are independent."""
         # The next round makes up for the candidates that a call does not bring.
         plan = RunPlan.make(self.model or model, self.record, {**self.asking, "max_calls": 1})
         if find_method(plan.settings.method).independent:

@@ -77,8 +77,7 @@ class VerifyOptions(StepOptions):
 
     @property
     def rubric_name(self) -> str:
-        """The rubric: a path, or the name of a shipped one, to which the spec's folder was added as to any
-        file."""
+        """A path, or the name of a shipped rubric without the spec's folder, which was added as to any path."""
         return self.rubric if self.rubric.endswith(".toml") else Path(self.rubric).name
 
     def check(self, model: str | None = None) -> None:
@@ -98,8 +97,7 @@ class VerifyOptions(StepOptions):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check: the `verdict`, and why the record is wrong in words that are the same for the same
-    cause ("" if it is right)."""
+    """The `verdict` on a record, and the `reason` if it is wrong ("" if not), in the same words for one cause."""
 
     reason: str
     verdict: str

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outspoken import templates
-from outspoken.serve.openai.chat_request import ChatCall, read_chat, verbalizes
+from outspoken.methods.table import METHODS, Method
+from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, read_chat, verbalizes
 from outspoken.serve.openai.errors import RequestError, error_body
 from outspoken.serve.openai.fields import read_json
 from outspoken.serve.pool.values import pool_key
@@ -71,6 +72,15 @@ def test_any_other_name_is_not_verbalized(name: str) -> None:
     assert (call.model, call.verbalized, call.settings.method, call.settings.k) == (name, False, "direct", 1)
     assert (call.settings.seed, call.settings.stop, call.settings.max_tokens) == (7, ("\n",), 9)
     assert read_chat({**HELLO, "model": name}, always=True).settings.method == "vs-standard"
+
+
+def test_a_registered_method_has_its_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {**METHODS, "mine": Method("mine", "a method of another package", server_suffix=":mine")}
+    monkeypatch.setattr("outspoken.serve.openai.chat_request.METHODS", rows)
+    assert may_verbalize(b'{"model": "m:mine"}')
+    assert not may_verbalize(b'{"model": "m:other"}')
+    assert verbalizes({"model": "m:mine"})
+    assert not verbalizes({"model": "m:other"})
 
 
 def test_the_object_outspoken() -> None:

@@ -116,9 +116,10 @@ class Service:
 
     def forward(self, request: Request, body: bytes) -> Response:
         """The response that forwards a request to the upstream; only for a backend with one."""
-        assert self.backend.proxy is not None
+        proxy = self.backend.proxy
+        assert proxy is not None
         self.metrics.count_forwarded()
-        return self.backend.proxy.response(request, body)
+        return proxy.response(request, body)
 
     def _log_prompt(self, call: ChatCall) -> None:
         if self.log_prompts:

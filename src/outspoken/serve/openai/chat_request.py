@@ -118,13 +118,15 @@ _OWN_SETTINGS = declared_fields(
 _SAMPLING = declared_fields(Settings, "body")
 SETTINGS = {**_OWN_SETTINGS, **_SAMPLING}
 """The settings that a request can contain, as `Settings` declares them."""
-OWN_FIELDS = {**_OWN_SETTINGS, **declared_fields(ChatCall, "outspoken", _PREFIX)}
+_FLAGS = declared_fields(ChatCall, "outspoken", _PREFIX)
+OWN_FIELDS = {**_OWN_SETTINGS, **_FLAGS}
 """The fields of the object `outspoken` in a request."""
 
 
 def may_verbalize(body: bytes) -> bool:
     """Whether `verbalizes` may be true of a body. Bodies for which this is false need not be parsed."""
-    return b":vs" in body or b"outspoken" in body or b"\\u" in body
+    suffixes = (method.server_suffix.encode() for method in METHODS.values() if method.server_suffix)
+    return b"outspoken" in body or b"\\u" in body or any(suffix in body for suffix in suffixes)
 
 
 def verbalizes(fields: Fields) -> bool:
@@ -181,9 +183,7 @@ def read_chat(
             stop=stop,
             stream=stream,
             include_usage=_include_usage(fields, stream),
-            fresh=values["fresh"] or False,
-            structured=values["structured"],
-            recycle=values["recycle"] is not False,
+            **{name: flag.default if values[name] is None else values[name] for name, flag in _FLAGS.items()},
         )
     except RequestError:
         raise

@@ -100,13 +100,14 @@ def read_number(fields: Fields, name: str, param: str = "") -> float | None:
 class DeclaredField:
     """A field of requests that a dataclass declares with `outspoken.settings.option`.
 
-    `kind` is str, bool, int or float, `param` the name in errors, `choices` returns the allowed texts. `metadata`
-    is the declaration's, with the help and the bounds.
+    `kind` is str, bool, int or float, `param` the name in errors, `choices` returns the allowed texts. `default`
+    and `metadata`, with the help and the bounds, are the declaration's.
     """
 
     name: str
     kind: type
     param: str
+    default: Any
     metadata: Mapping[str, Any]
     choices: Callable[[], Iterable[str]] | None = None
 
@@ -134,13 +135,15 @@ def declared_fields(
 ) -> dict[str, DeclaredField]:
     """The fields of a dataclass whose metadata has `place` under "request", by name."""
     types = get_type_hints(kind)
-    found = {}
+    declared = {}
     for entry in fields(kind):
         if entry.metadata.get("request") == place:
             name, hint = entry.name, types[entry.name]
             plain = next((part for part in get_args(hint) if part is not NoneType), hint)
-            found[name] = DeclaredField(name, plain, prefix + name, entry.metadata, choices.get(name))
-    return found
+            declared[name] = DeclaredField(
+                name, plain, prefix + name, entry.default, entry.metadata, choices.get(name)
+            )
+    return declared
 
 
 def read_messages(fields: Fields) -> tuple[Message, ...]:

@@ -71,6 +71,8 @@ def _declared(fields: Mapping[str, DeclaredField]) -> dict[str, Schema]:
         schema |= {_BOUNDS[key]: value for key, value in field.metadata.items() if key in _BOUNDS}
         if field.choices is not None:
             schema["enum"] = [*field.choices(), None]
+        if isinstance(field.default, bool):
+            schema["default"] = field.default
         schemas[name] = schema
     return schemas
 

@@ -404,6 +404,15 @@ def test_one_line_where_there_is_no_terminal(index: Index, capsys: pytest.Captur
     assert capsys.readouterr() == ("", "fetching tiny (for tests): 1 MB, once\n")
 
 
+def test_nothing_is_written_with_quiet(
+    index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OUTSPOKEN_QUIET", "1")
+    with weight_files.progress_on_stderr("tiny") as show:
+        weight_files.get("tiny", progress=show)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_bar_on_a_terminal(
     index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

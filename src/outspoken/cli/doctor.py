@@ -131,6 +131,8 @@ def _test_model(name: str, *, named: bool) -> _ModelTest:
 
 
 def _show(report: _Report) -> None:
+    from outspoken.report.format import duration
+
     screen = console()
 
     def row(label: str, text: str) -> None:
@@ -144,6 +146,6 @@ def _show(report: _Report) -> None:
     row("cache", f"{report.cache.path}: {', '.join(report.cache.models) or 'no model'}")
     match report.model:
         case _ModelTest(name=name, answers=True, text=str(text), seconds=float(seconds)):
-            row("model", f"{name} answers in {seconds:.2f} s: {' '.join(text.split())}")
+            row("model", f"{name} answers in {duration(seconds)}: {' '.join(text.split())}")
         case _ModelTest(name=name, error=error):
             row("model", f"{name}: {error}")

@@ -34,6 +34,7 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
     """
     from outspoken.models import weight_files
     from outspoken.models.providers import PROVIDERS
+    from outspoken.report.format import file_size
 
     weights = weight_files.listing()
     is_set = {row.name: any(map(os.environ.get, row.key_variables)) for row in PROVIDERS.values()}
@@ -48,7 +49,7 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
     screen.print("In this process:")
     for each in weights:
         place = each.path if each.present else f"not fetched yet: outspoken models get {each.name}"
-        screen.print(f"  local/{each.name:<14} {each.size / 1e6:>5.0f} MB  {each.licence}", soft_wrap=True)
+        screen.print(f"  local/{each.name:<14} {file_size(each.size):>8}  {each.licence}", soft_wrap=True)
         screen.print(f"    {each.about}; {place}", style="dim", soft_wrap=True)
     screen.print("  local//path/to/file.gguf    any GGUF file")
     screen.print("With a key, or on a server:")

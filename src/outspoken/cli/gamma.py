@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outspoken.cli.common import command, console
-from outspoken.cli.options import Debug, Json, Quiet, Seed
+from outspoken.cli.options import Debug, Json, Offline, Quiet, Seed
 from outspoken.cli.theory_output import Out, claim, deliver, right_aligned, run_scoring
 from outspoken.errors import UsageError
 from outspoken.report.format import number, p_value, percent, with_interval
@@ -54,6 +54,7 @@ def gamma(
     out: Out = None,
     json: Json = False,
     quiet: Quiet = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Measure the power that leads from a base to an aligned model, for answers that are all equally right.

@@ -1,9 +1,10 @@
-"""What a run over Ray is made of, without Ray: shards on disk, the budget that workers share, the sum of their figures."""
+"""The parts of a run over Ray, without Ray: shards on disk, shares of the budget, the sum of the figures of workers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.batch.prices import Price
-from outspoken.batch.ray.budget_broker import BudgetBroker, WorkerTotals, flat
+from outspoken.batch.ray.messages import MessageBoard, Orders, WorkerReport
 from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
+from outspoken.batch.ray.shares import BudgetShares, ShareRequest, WorkerTotals, as_used_up
 from outspoken.batch.sources import BadRow, PromptRow, read
 from outspoken.chat import Message
 from outspoken.chat_reply import Usage
-from outspoken.engine import RunMetrics
+from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import OutputError, UsageError
 
 # Shards
@@ -27,9 +29,9 @@ from outspoken.errors import OutputError, UsageError
 @pytest.mark.parametrize("count", [1, 7, 200, 8_000, 100_000])
 def test_every_worker_gets_several_shards_and_none_is_too_large(count: int, workers: int):
     layout = ShardLayout.of(range(count), workers)
-    assert 1 <= layout.rows_a_part <= 1000
-    assert layout.rows_a_shard <= 10_000
-    assert -(-count // layout.rows_a_shard) >= min(count, 2 * workers)
+    assert 1 <= layout.rows_per_part <= 1000
+    assert layout.rows_per_shard <= 10_000
+    assert -(-count // layout.rows_per_shard) >= min(count, 2 * workers)
 
 
 values = st.recursive(
@@ -60,18 +62,18 @@ def test_rows_come_out_of_shards_as_they_went_in(tmp_path_factory: pytest.TempPa
         for number, each in enumerate(columns)
     ]
     given_rows.append(BadRow(len(given_rows), "x:\udcff9", "lone surrogate \ud800"))
-    shards.cut(iter(given_rows), ShardLayout(2, 2), ShardSource(1, "", ".jsonl"), lambda: True)
+    shards.divide(iter(given_rows), ShardLayout(2, 2), ShardSource(1, "", ".jsonl"), lambda: True)
     again = Shards(shards.folder.with_name("out"))
-    assert again.count == -(-len(given_rows) // 4)
-    found = [row for shard in range(again.count) for row in again.rows(shard)]
+    assert again.manifest.shards == -(-len(given_rows) // 4)
+    found = [row for shard in range(again.manifest.shards) for row in again.rows(shard)]
     assert list(map(repr, found)) == list(map(repr, given_rows))
 
 
 def test_a_value_that_cannot_travel_is_refused(tmp_path: Path):
     row = PromptRow(0, "a.parquet: row 1", "1", (Message("user", "x"),), {"thing": object()})
     with pytest.raises(UsageError, match=r"a\.parquet: row 1: a column cannot be carried"):
-        Shards(tmp_path / "out").cut(iter([row]), ShardLayout(1, 1), ShardSource(1, "", ""), lambda: True)
-    assert Shards(tmp_path / "out").source is None
+        Shards(tmp_path / "out").divide(iter([row]), ShardLayout(1, 1), ShardSource(1, "", ""), lambda: True)
+    assert Shards(tmp_path / "out").manifest.source is None
 
 
 def test_cutting_that_was_broken_off_keeps_how_it_was_cut(tmp_path: Path):
@@ -79,9 +81,9 @@ def test_cutting_that_was_broken_off_keeps_how_it_was_cut(tmp_path: Path):
     source.write_text("".join(f'{{"prompt": "茶 {number}"}}\n' for number in range(40)), encoding="utf-8")
     of = ShardSource.of(source, None, None)
     steps = iter([True, True, False])
-    Shards(tmp_path / "out").cut(read(source), ShardLayout(3, 2), of, lambda: next(steps))
+    Shards(tmp_path / "out").divide(read(source), ShardLayout(3, 2), of, lambda: next(steps))
     again = Shards(tmp_path / "out")
-    assert (again.layout, again.source) == (ShardLayout(3, 2), None)
+    assert (again.manifest.layout, again.manifest.source) == (ShardLayout(3, 2), None)
     assert not again.agrees(source, of)
 
 
@@ -96,82 +98,124 @@ def test_a_manifest_that_cannot_be_read_says_so(tmp_path: Path):
 
 def test_a_shard_is_held_by_one_process_until_it_dies(tmp_path: Path):
     shards = Shards(tmp_path / "out")
-    shards.cut(iter([BadRow(0, "x", "y")]), ShardLayout(1, 1), ShardSource(1, "", ""), lambda: True)
+    shards.divide(iter([BadRow(0, "x", "y")]), ShardLayout(1, 1), ShardSource(1, "", ""), lambda: True)
     script = (
         "import sys, pathlib\nfrom outspoken.batch.ray.shards import Shards\n"
-        "lock = Shards(pathlib.Path(sys.argv[1])).hold(0)\nprint(lock is not None, flush=True)\nsys.stdin.read()"
+        "lock = Shards(pathlib.Path(sys.argv[1])).lock(0)\nprint(lock is not None, flush=True)\nsys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "out")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "True\n"
-        assert shards.hold(0) is None
+        assert shards.lock(0) is None
         other.kill()
-    lock = shards.hold(0)
+    lock = shards.lock(0)
     assert lock is not None
     with lock:
-        assert shards.hold(0) is None
+        assert shards.lock(0) is None
     shards.path(0, ".lock").unlink()
     shards.path(0, ".lock").mkdir()
     with pytest.raises(OutputError, match="cannot be locked"):
-        shards.hold(0)
+        shards.lock(0)
 
 
-# The board, and the sum of what it hears
+# Shares of the budget, and the sum of the metrics of all workers
+
+
+def tokens(count: int) -> RunMetrics:
+    return RunMetrics(requests=1, usage=Usage(count, 0))
+
+
+def shares(totals: WorkerTotals, budget: Budget, rows: dict[int, int], price: Price | None = None) -> BudgetShares:
+    divided = BudgetShares(budget, price, totals.usage)
+    divided.begin(rows)
+    return divided
 
 
 @given(
-    st.integers(1, 5),
     st.integers(100, 10_000),
-    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 300)), max_size=200),
+    st.lists(
+        st.tuples(st.integers(0, 300), st.integers(1, 50), st.floats(0, 1), st.booleans()), min_size=1, max_size=40
+    ),
 )
-def test_never_more_is_granted_than_the_budget(workers: int, budget: int, wishes: list[tuple[int, int]]):
-    board = BudgetBroker()
-    assert board.lease("a", (1.0, 0.0)) is None  # the driver has not come yet
-    board.poll("", False, (budget, None), (0, 0.0), workers)
-    granted: dict[str, float] = {}
-    for worker, tokens in wishes:
-        name = str(worker % workers)
-        board.report(name, worker % workers, {}, (granted.get(name, 0.0) / 2, 0.0), 0, False)
-        given_ = board.lease(name, (float(tokens), 0.0))
-        if isinstance(given_, tuple):
-            assert given_[0] >= tokens
-            granted[name] = granted.get(name, 0.0) + given_[0]
-        else:
-            assert given_ == f"the budget of {budget:,} tokens is used up"
-            assert board.poll("", False, (budget, None), (0, 0.0), workers)[0] == given_
-        assert sum(granted.values()) <= budget
+def test_all_shares_together_never_exceed_the_budget(budget: int, attempts: list[tuple[int, int, float, bool]]):
+    totals = WorkerTotals()
+    divided = shares(totals, Budget(tokens=budget), {at: rows for at, (rows, *_) in enumerate(attempts)})
+    promised: dict[str, int] = {}
+    for shard, (rows, request, used, ends) in enumerate(attempts):
+        spent, name = totals.sum(None).usage, str(shard)
+        share = divided.share(name, shard, ShareRequest(rows, Usage(request)), spent)
+        assert divided.share(name, shard, ShareRequest(rows, Usage(request)), spent) == share or isinstance(
+            share, str
+        )
+        if isinstance(share, str):
+            assert share == f"the budget of {budget:,} tokens is used up"
+            assert budget - spent.total_tokens - sum(promised.values()) < request
+            continue
+        assert share.tokens is not None
+        assert share.tokens >= request or rows == 0
+        cost = int(used * share.tokens) if rows else 0
+        totals.update(name, shard, tokens(cost), 1)
+        promised[name] = (share.tokens if rows else 0) - cost
+        if ends:
+            divided.end(name, shard)
+            del promised[name]
+        assert totals.sum(None).usage.total_tokens + sum(promised.values()) <= budget
 
 
-def test_what_a_dead_worker_was_granted_comes_back_when_its_shard_is_begun_anew():
-    board = BudgetBroker()
-    board.poll("", False, (1000, None), (0, 0.0), 1)
-    board.report("first", 0, {}, (0, 0.0), 0, False)
-    assert board.lease("first", (900.0, 0.0)) == (900.0, 0.0)
-    board.report("first", 0, {}, (300, 0.0), 2, False)
-    board.report("second", 0, {}, (0, 0.0), 0, False)
-    assert board.lease("second", (700.0, 0.0)) == (700.0, 0.0)
-    assert board.lease("second", (1.0, 0.0)) == "the budget of 1,000 tokens is used up"
+def test_a_share_is_in_proportion_to_the_rows_that_are_still_to_be_asked():
+    totals = WorkerTotals()
+    divided = shares(totals, Budget(tokens=1000), {0: 10, 1: 10, 2: 20})
+    one = ShareRequest(10, Usage(5))
+    assert divided.share("a", 0, one, Usage()) == Budget(tokens=250)
+    # A shard whose parts are complete needs nothing, and leaves its part to the others.
+    nothing = divided.share("b", 1, ShareRequest(0, Usage(5)), Usage())
+    assert isinstance(nothing, Budget)
+    assert nothing.tokens == 1
+    totals.update("a", 0, tokens(50), 0)
+    divided.end("b", 1)
+    divided.end("a", 0)
+    assert divided.share("c", 2, ShareRequest(20, Usage(5)), Usage(50)) == Budget(tokens=950)
+    assert not divided.worth_a_round(Usage(50))
+    divided.end("c", 2)
+    assert divided.worth_a_round(Usage(50))
+    assert not divided.worth_a_round(Usage(960))
 
 
-def test_what_a_worker_that_was_given_up_spent_counts_once_should_it_live_on():
-    board = BudgetBroker()
-    board.poll("", False, (1000, None), (0, 0.0), 1)
-    board.report("first", 0, {}, (0, 0.0), 0, False)
-    assert board.lease("first", (300.0, 0.0)) == (300.0, 0.0)
-    for _ in range(9):
-        board.report("second", 0, {}, (0, 0.0), 0, False)
-        board.report("first", 0, {}, (200, 0.0), 1, False)
-    board.report("other", 1, {}, (0, 0.0), 0, False)
-    assert board.lease("other", (700.0, 0.0)) == (700.0, 0.0)
-    assert board.lease("first", (1.0, 0.0)) == "the budget of 1,000 tokens is used up"
+def test_what_a_dead_worker_did_not_spend_is_left_when_its_shard_is_begun_again():
+    totals = WorkerTotals()
+    divided = shares(totals, Budget(tokens=1000), {0: 10})
+    assert divided.share("first", 0, ShareRequest(10, Usage(900)), Usage()) == Budget(tokens=1000)
+    totals.update("first", 0, tokens(300), 2)
+    assert divided.share("second", 0, ShareRequest(10, Usage(1)), Usage(300)) == Budget(tokens=700)
+    divided.end("first", 0)  # late news of the dead
+    assert (
+        divided.share("other", 1, ShareRequest(1, Usage(1)), Usage(300)) == "the budget of 1,000 tokens is used up"
+    )
 
 
-def test_a_new_board_is_told_what_was_spent():
-    board = BudgetBroker()
-    board.poll("", False, (None, 1.0), (0, 0.75), 1)
-    board.report("one", 0, {}, (0, 0.0), 0, False)
-    assert board.lease("one", (5.0, 0.5)) == "the budget of 1 US dollars is used up"
+def test_a_share_of_dollars():
+    price = Price(1.0, 1.0)
+    divided = shares(WorkerTotals(), Budget(usd=1.0), {0: 1, 1: 1}, price)
+    spent = Usage(750_000)
+    assert divided.share("a", 0, ShareRequest(1, Usage(5)), spent) == Budget(usd=0.125)
+    refused = divided.share("b", 1, ShareRequest(1, Usage(500_000)), spent)
+    assert refused == "the budget of 1 US dollars is used up"
+    assert as_used_up("the budget of 0.125 US dollars is used up", Budget(usd=0.125), Budget(usd=1.0)) == refused
+    assert as_used_up("interrupted", Budget(usd=0.125), Budget(usd=1.0)) == ""
+
+
+def test_the_board_passes_on_reports_orders_and_shares():
+    board = MessageBoard()
+    report = WorkerReport(0, tokens(5), 1)
+    assert board.report("a", report) == Orders()  # the driver has not come yet
+    assert board.poll(Orders("interrupted"), {}) == {"a": report}
+    assert board.poll(Orders("interrupted", True), {"a": Budget(tokens=7)}) == {}
+    assert board.report("a", report) == Orders("interrupted", True)
+    asking = WorkerReport(0, tokens(5), 1, ShareRequest(3, Usage(1)))
+    assert board.report("a", asking) == Orders("interrupted", True, Budget(tokens=7))
+    assert board.poll(Orders(), {}) == {"a": asking}
+    assert board.report("b", asking).share is None
 
 
 def test_figures_of_a_shard_that_was_begun_twice():
@@ -181,18 +225,18 @@ def test_figures_of_a_shard_that_was_begun_twice():
         RunMetrics(requests=1, usage=Usage(9, 1)),
     )
     first.failures["HTTP 500"] = 2
-    figures.take("a", 0, flat(first), 4)
-    figures.take("b", 0, flat(second), 1)
-    total = RunMetrics()
-    figures.show(total, price)
+    figures.update("a", 0, replace(first), 4)
+    figures.update("b", 0, replace(second), 1)
+    total = figures.sum(price)
     # What was paid for was paid for; what was done is counted by the attempt that does it.
     assert (total.prompts, total.bad_rows, total.failures, total.requests) == (0, 0, {}, 6)
     assert total.usage == Usage(59, 6)
     assert total.usd == pytest.approx(65e-6)
-    assert figures.under_way == 1
+    assert sum(figures.under_way.values()) == 1
     second.prompts, second.from_ledger = 6, 5
-    figures.take("b", 0, flat(second), 0)
+    figures.update("b", 0, replace(second), 0)
     first.requests, first.prompts = 7, 7
-    figures.take("a", 0, flat(first), 3)  # late news of the dead
-    figures.show(total, price)
-    assert (total.prompts, total.from_ledger, total.requests, figures.under_way) == (6, 5, 8, 0)
+    figures.update("a", 0, replace(first), 3)  # late news of the dead
+    total = figures.sum(price)
+    assert (total.prompts, total.from_ledger, total.requests) == (6, 5, 8)
+    assert sum(figures.under_way.values()) == 0

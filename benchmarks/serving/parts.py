@@ -1,8 +1,8 @@
 """The servers of `serve.py`, each a process that prints its ports and ends with SIGTERM:
 
-    python parts.py outspoken --upstream URL | --model NAME [--pools N --texts N]
-    python parts.py bare < BYTES        the bare Starlette route that returns these bytes
-    python parts.py proxy --upstream URL        the plain aiohttp reverse proxy
+python parts.py outspoken --upstream URL | --model NAME [--pools N --texts N]
+python parts.py bare < BYTES        the bare Starlette route that returns these bytes
+python parts.py proxy --upstream URL        the plain aiohttp reverse proxy
 """
 
 from __future__ import annotations

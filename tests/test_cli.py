@@ -114,7 +114,7 @@ def test_a_schema_gives_values(tmp_path: Path) -> None:
 
 BAD: list[tuple[list[str], int, str]] = [
     (["ask", ""], 2, "the prompt is empty"),
-    (["ask"], 2, "say what to ask"),
+    (["ask"], 2, "give one prompt"),
     (["ask", "x", "-k", "0"], 2, "k must be a whole number from 1"),
     (["ask", "x", "-k", "10000"], 2, "not 10000"),
     (["ask", "x", "--tau", "1"], 2, "tau must lie between 0 and 1"),
@@ -130,7 +130,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (["ask", "x", "--model", "replay/none.jsonl"], 2, "none.jsonl"),
     (["ask", "x", "--draw", "0"], 2, "--draw"),
     (["ask", "x", "--schema", "none.json"], 2, "cannot read none.json"),
-    (["ask", "x", "--messages", "none.json"], 2, "say what to ask"),
+    (["ask", "x", "--messages", "none.json"], 2, "give one prompt"),
     (["ask", "--messages", "none.json"], 2, "cannot read none.json"),
     (["parse", "none.txt"], 2, "cannot read none.txt"),
     (["templates", "papr"], 2, "did you mean 'paper'"),

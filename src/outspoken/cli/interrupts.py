@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -21,6 +20,8 @@ T = TypeVar("T")
 @contextmanager
 def signals(handle: Callable[[], None]) -> Iterator[None]:
     """Call `handle` in the running loop for each SIGINT and SIGTERM."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     with on_interrupt(lambda: loop.call_soon_threadsafe(handle)):
         yield
@@ -37,6 +38,7 @@ def run_interruptibly(
     something to wait for. A second one, or the first where there is nothing to wait for, cancels the work, and the
     result is None. `show` displays the progress meanwhile.
     """
+    import asyncio
 
     async def watched() -> tuple[T | None, bool]:
         task = asyncio.ensure_future(work())

@@ -177,7 +177,7 @@ def _wording(table: _Table, method: str) -> Wording:
         raise UsageError(f"the wording of {method} must name {{input_prompt}} in its user part")
     return Wording(
         reply=part["reply"],
-        system=part.get("system", table.get("system", "")),
+        system=str(part.get("system", table.get("system", ""))),
         user=user,
         more=part.get("more", ""),
         reasoning=part.get("reasoning", False),

@@ -5,7 +5,7 @@
 Every arm is a process of its own and asks a server in another one, which sends one fixed reply with five
 candidates: at once, and after 200 ms. The rounds of the arms are interleaved and their medians compared. `--peers`
 names the folder of the peers' environments (peers/README.md); `--large` adds a run of that many prompts, for its
-peak of memory against that of the smaller one, and for resuming it when it is finished.
+peak of memory against that of the smaller one, and for running it again when it is finished.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _requests(prompts: int) -> Iterator[Any]:
         yield ChatRequest(messages, schema=schema, shape=shape)
 
 
-def ours(base_url: str, folder: Path, prompts: int, in_flight: int, *, resume: bool) -> dict[str, Any]:
+def ours(base_url: str, folder: Path, prompts: int, in_flight: int) -> dict[str, Any]:
     from outspoken.batch.file import BatchJob, FileRun
     from outspoken.batch.plan import RunPlan
 
@@ -80,13 +80,13 @@ def ours(base_url: str, folder: Path, prompts: int, in_flight: int, *, resume: b
                 file.write(json.dumps({"id": f"p{n}", "prompt": f"Tell me joke number {n} about coffee."}) + "\n")
     begun = time.perf_counter()
     plan = RunPlan.make(f"{base_url}#{contest.MODEL}", None, {"concurrency": in_flight})
-    running = FileRun(BatchJob(source, folder / f"out-{prompts}.parquet", plan, resume=resume))
+    running = FileRun(BatchJob(source, folder / f"out-{prompts}.parquet", plan))
     summary = asyncio.run(running.run())
     running.close()
     return {
         "seconds": time.perf_counter() - begun,
-        "requests": summary["requests"],
-        "responses": summary["responses"],
+        "requests": summary.requests,
+        "responses": summary.responses,
     }
 
 
@@ -97,7 +97,7 @@ def arm(options: argparse.Namespace) -> None:
         line: dict[str, Any] = {"seconds": time.perf_counter() - begun}
     else:
         folder = Path(options.folder)
-        line = ours(options.base_url, folder, options.prompts, options.in_flight, resume=options.arm == "resume")
+        line = ours(options.base_url, folder, options.prompts, options.in_flight)
     line["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(line))
 
@@ -155,11 +155,11 @@ def rates(names: list[str], delay: float, options: argparse.Namespace) -> dict[s
 
 
 def growth(options: argparse.Namespace) -> dict[str, Any]:
-    """Peaks of memory of the smaller and the larger run, and the time to resume the finished larger one."""
+    """Peaks of memory of the smaller and the larger run, and the time of the finished larger one when it is run again."""
     with server(0.0) as base_url, tempfile.TemporaryDirectory() as folder:
         small = ask("ours", base_url, options, options.prompts, folder)
         large = ask("ours", base_url, options, options.large, folder)
-        again = ask("resume", base_url, options, options.large, folder)
+        again = ask("ours", base_url, options, options.large, folder)
     return {
         "peak_mib": {str(options.prompts): round(small["peak_mib"]), str(options.large): round(large["peak_mib"])},
         "peak_ratio": round(large["peak_mib"] / small["peak_mib"], 2),
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=0, help="also run this many prompts, 200000 say")
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
-        "--arm", choices=("bare", "ours", "resume"), help="be one arm (used by the benchmark itself)"
+        "--arm", choices=("bare", "ours"), help="be one arm (used by the benchmark itself)"
     )
     parser.add_argument("--base-url")
     parser.add_argument("--folder")

@@ -37,7 +37,7 @@ powers = st.floats(-3, 20)
 
 
 def optimised(p: np.ndarray, reward: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    """The maximum of the objective over softmax logits, by scipy; the objective is written out anew here."""
+    """The maximum of the objective over softmax logits, by scipy; the objective is written out again here."""
 
     def loss(logits: np.ndarray) -> tuple[float, np.ndarray]:
         pi = softmax(logits)

@@ -15,7 +15,7 @@ from outspoken.report.format import NONE, p_value, percent, with_interval
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from outspoken.theory.documents import ModelEntry, TypicalityDocument
+    from outspoken.theory.documents import ModelBiasEntry, TypicalityDocument
 
 __all__ = ["typicality"]
 
@@ -103,7 +103,7 @@ def _show(document: TypicalityDocument) -> None:
     )
 
 
-def _show_model(screen: Console, model: ModelEntry) -> None:
+def _show_model(screen: Console, model: ModelBiasEntry) -> None:
     from outspoken.theory.documents import ends
     from outspoken.theory.typicality_charts import estimates
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 __all__ = [
-    "AlphaEntry",
     "BinEntry",
     "ControlEntry",
     "CurveEntry",
@@ -17,18 +16,13 @@ __all__ = [
     "GammaDocument",
     "IntervalEntry",
     "LevelAnswerEntry",
-    "LevelArmEntry",
     "LevelsDocument",
-    "LinePoint",
-    "ModelEntry",
+    "ModelBiasEntry",
     "PointEntry",
-    "PreferencesEntry",
     "SharpenDocument",
-    "SharpenedAnswerEntry",
     "TheoryDocument",
     "TypicalityDocument",
     "VarietyEntry",
-    "VarietyPoint",
     "VerdictEntry",
     "ends",
 ]
@@ -91,7 +85,7 @@ class VerdictEntry(TypedDict):
     may_not: list[str]
 
 
-class ModelEntry(TypedDict):
+class ModelBiasEntry(TypedDict):
     """The typicality bias under one base model."""
 
     base: str
@@ -133,13 +127,13 @@ class _Common(TypedDict):
     settings: NotRequired[dict[str, object]]
 
 
-class TypicalityDocument(ModelEntry, _Common):
+class TypicalityDocument(ModelBiasEntry, _Common):
     """The entries of the first base model stand at the top level, those of the other ones in `others`."""
 
     kind: Literal["typicality"]
     identities: dict[str, str]
     data: PreferencesEntry
-    others: list[ModelEntry]
+    others: list[ModelBiasEntry]
 
 
 class VarietyEntry(TypedDict):
@@ -228,4 +222,4 @@ class LevelsDocument(_Common):
 
 
 TheoryDocument = TypicalityDocument | SharpenDocument | GammaDocument | LevelsDocument
-"""Any of them; `kind` tells which."""
+"""Any of them, distinguished by `kind`."""

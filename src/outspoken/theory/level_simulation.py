@@ -68,7 +68,7 @@ class Levels:
         top = max(self.base, key=lambda answer: self.base[answer])
         at = list(self.base).index(top)
         one, listed, stated = (percent(arm.shares[at]) for arm in self.arms)
-        asked = dict(
+        wordings = dict(
             zip(
                 LEVELS,
                 (
@@ -83,10 +83,10 @@ class Levels:
         distances = ", ".join(f"{arm.level} {number(round(arm.tv.value, 6))}" for arm in self.arms)
         sentences = (
             f"A model sharpened by gamma = {self.gamma:.3g} answers “{top}”, {percent(self.base[top])} of the "
-            f"base, in {one} when {asked['instance']}, in {listed} when {asked['list']}, in {stated} when "
-            f"{asked['distribution']}.",
+            f"base, in {one} when {wordings['instance']}, in {listed} when {wordings['list']}, in {stated} when "
+            f"{wordings['distribution']}.",
             f"Total variation from the base (0 is the same, 1 nothing in common): {distances}. It is smallest "
-            f"when {asked[nearest]}.",
+            f"when {wordings[nearest]}.",
             f"By chance alone, the distance of {self.replies:,} single draws from the base itself is "
             f"{number(self.floor)}.",
         )

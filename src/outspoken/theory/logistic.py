@@ -101,12 +101,12 @@ def fit_many(x: ArrayLike, sums: ArrayLike, *, penalised: bool = False) -> Float
     The likelihood depends on the outcomes y only through the sums x' y, so `sums` holds these. A coefficient is
     NaN if the likelihood has no maximum; with `penalised` (Firth) it always has one.
     """
-    rows, given = np.asarray(x, dtype=np.float64), np.asarray(sums, dtype=np.float64)
+    rows, totals = np.asarray(x, dtype=np.float64), np.asarray(sums, dtype=np.float64)
     basis, back = _orthonormal(rows, [f"column {at}" for at in range(rows.shape[1])])
-    targets = given @ back
+    targets = totals @ back
     block = max(1, 2_000_000 // len(basis))
     parts = [_many(basis, targets[at : at + block], penalised) for at in range(0, len(targets), block)]
-    return np.concatenate(parts) @ back.T if parts else np.zeros_like(given)
+    return np.concatenate(parts) @ back.T if parts else np.zeros_like(totals)
 
 
 def _checked(x: ArrayLike, y: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats, NDArray[np.generic]]:

@@ -78,7 +78,7 @@ Items = Iterator[PreferencePair | RatedResponse | SkippedPair]
 
 @dataclass(frozen=True, slots=True)
 class PreferenceFormat:
-    """A layout. `columns` describes the columns that it is recognised by, `ordered` tells whether the order within
+    """A layout. `columns` describes the columns that it is recognised by, `ordered` whether the order within
     its pairs carries information. `fits` recognises it by the columns and the first row, `items` reads a row."""
 
     name: str
@@ -158,8 +158,8 @@ def _responses(row: PreferenceRow, position: int) -> Items:
 
 def _summaries(row: PreferenceRow, position: int) -> Items:
     """info, two summaries and which was chosen: OpenAI's comparisons for TL;DR."""
-    given = row.get("info")
-    info = {name: _as_text(given.get(name)) for name in _INFO} if isinstance(given, Mapping) else {}
+    value = row.get("info")
+    info = {name: _as_text(value.get(name)) for name in _INFO} if isinstance(value, Mapping) else {}
     post = info.get("post") or info.get("article")
     if not post:
         raise PreferenceRowError("no prompt", "info holds neither a post nor an article")
@@ -236,16 +236,16 @@ def _rated(prompt: str, entry: object, position: int) -> RatedResponse | Skipped
 
 def _prompt(row: PreferenceRow, before: Sequence[tuple[str, str]] = ()) -> str:
     """The prompt of a row: the messages before the answer if there are any, else its column."""
-    given = next((row[name] for name in _PROMPTS if row.get(name)), None)
-    if not before and isinstance(given, (list, tuple)):
-        before = [_message(message) for message in given]
+    value = next((row[name] for name in _PROMPTS if row.get(name)), None)
+    if not before and isinstance(value, (list, tuple)):
+        before = [_message(message) for message in value]
     if before:
         # A single message is the prompt; in a longer chat each message names its role.
         text = (
             before[0][1] if len(before) == 1 else "\n\n".join(f"{role.title()}: {text}" for role, text in before)
         )
     else:
-        text = _as_text(given)
+        text = _as_text(value)
     if not text.strip():
         raise PreferenceRowError("no prompt")
     return text

@@ -37,7 +37,7 @@ _SHOWN = 10
 class Preferences:
     """The pairs of a file, in its order.
 
-    `layout` is the layout's name. `ordered` tells whether the order of first and second carries information: in
+    `layout` is the layout's name. `ordered`: whether the order of first and second carries information: in
     rated data it does, in chosen and rejected it does not. `rows` counts the file's rows, `available` the pairs in
     it before `limit`. `skipped` counts what could not be used, by reason: rows, responses of rated data, or pairs.
     `ties` counts the pairs with equal ratings, which are dropped. `examples` describe some of the skipped ones

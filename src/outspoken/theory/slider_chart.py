@@ -119,7 +119,9 @@ def _figures(alt: Any) -> list[Any]:
         base.transform_calculate(text=r" + '\n' + ".join(lines))
         .mark_text(align="right", baseline="top", style=style, fontSize=13, lineHeight=_LINE, lineBreak="\n")
         .encode(
-            x=alt.value(alt.expr(f"width - {left}")), y=alt.value(alt.expr("height + 48")), text=alt.Text("text:N")
+            x=alt.value(alt.expr(f"width - {offset}")),
+            y=alt.value(alt.expr("height + 48")),
+            text=alt.Text("text:N"),
         )
-        for style, left, lines in columns
+        for style, offset, lines in columns
     ]

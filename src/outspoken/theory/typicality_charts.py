@@ -11,7 +11,7 @@ from typing import Any
 
 from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
 from outspoken.report.format import number, percent
-from outspoken.theory.documents import EffectEntry, IntervalEntry, ModelEntry, TypicalityDocument, ends
+from outspoken.theory.documents import EffectEntry, IntervalEntry, ModelBiasEntry, TypicalityDocument, ends
 
 __all__ = ["TypicalityEstimate", "entry_span", "estimates", "figures"]
 
@@ -41,7 +41,7 @@ def figures(document: TypicalityDocument) -> list[Figure]:
     return [forest, *(Figure("curve", model["base"], caption, _curve(model)) for model in models)]
 
 
-def _forest(models: Sequence[ModelEntry]) -> Any:
+def _forest(models: Sequence[ModelBiasEntry]) -> Any:
     alt = altair()
     rows: list[dict[str, Any]] = []
     shown: list[str] = []
@@ -107,7 +107,7 @@ def _key(at: int, mark: str, label: str) -> str:
     return f"{at:03d}{mark}" + "\n".join(textwrap.wrap(label, 24)[:2])
 
 
-def _curve(model: ModelEntry) -> Any:
+def _curve(model: ModelBiasEntry) -> Any:
     alt = altair()
     rows = [
         {
@@ -153,7 +153,7 @@ class TypicalityEstimate:
     odds_ratio: IntervalEntry | None
 
 
-def estimates(model: ModelEntry) -> list[TypicalityEstimate]:
+def estimates(model: ModelBiasEntry) -> list[TypicalityEstimate]:
     """The estimates of one base model, the main one first."""
     return [
         TypicalityEstimate("main", "Main estimate", model["alpha"], model["odds_ratio"]),

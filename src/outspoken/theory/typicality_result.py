@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from outspoken.measure.statistics import Estimate
 from outspoken.report.format import alike, number, p_value, percent, signed
-from outspoken.theory.documents import CurveEntry, ModelEntry, TypicalityDocument, VerdictEntry
+from outspoken.theory.documents import CurveEntry, ModelBiasEntry, TypicalityDocument, VerdictEntry
 from outspoken.theory.effect_sizes import Control, Effect, Range
 from outspoken.theory.preferences import Preferences
 
@@ -71,7 +71,7 @@ class ModelBias:
             _lead(self, raw, held), tuple(_supported(self, raw, held)), tuple(_unsupported(self, raw, held))
         )
 
-    def to_dict(self) -> ModelEntry:
+    def to_dict(self) -> ModelBiasEntry:
         """A JSON-ready dictionary."""
         return {
             "base": self.base,

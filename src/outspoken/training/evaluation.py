@@ -90,13 +90,13 @@ def evaluate(
         _check_owner(folder)
         named, groups = _named(students, arms or {})
         files = read_questions(paths, limit=settings.limit, seed=settings.seed if settings.random else None)
-        found = [find_student(name, source, settings, offline=offline) for name, source in named.items()]
+        selected = [find_student(name, source, settings, offline=offline) for name, source in named.items()]
         if overwrite:
             shutil.rmtree(folder / _ANSWERS, ignore_errors=True)
             (folder / _RESULTS).unlink(missing_ok=True)
         begun = time.monotonic()
         examination = _Examination(folder, settings, files, progress or (lambda *_: None), should_stop)
-        grades = {student.name: examination.grades(student) for student in found}
+        grades = {student.name: examination.grades(student) for student in selected}
         arm_results, comparisons = compare_students(
             [file.name for file in files], grades, groups, sampled=settings.samples > 0
         )
@@ -115,7 +115,7 @@ def evaluate(
                         for file, each in zip(files, grades[student.name], strict=True)
                     },
                 )
-                for student in found
+                for student in selected
             ),
             arms=arm_results,
             comparisons=comparisons,

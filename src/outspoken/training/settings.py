@@ -158,8 +158,8 @@ def _check_number(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
         "high": lambda bound: value <= bound,
     }
     words = {"above": "above", "low": "at least", "below": "below", "high": "at most"}
-    given = [each for each in allowed if each in bounds]
+    stated = [each for each in allowed if each in bounds]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not all(allowed[each](bounds[each]) for each in given):
-        range_ = " and ".join(f"{words[each]} {bounds[each]:g}" for each in given)
+    if not is_number or not all(allowed[each](bounds[each]) for each in stated):
+        range_ = " and ".join(f"{words[each]} {bounds[each]:g}" for each in stated)
         raise UsageError(f"{name} must be a number {range_}, not {value!r}")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, fields
-from typing import TypeVar
 
-from outspoken.errors import ProviderError, UsageError
+from outspoken.errors import UsageError
 from outspoken.settings import MAX_K, option
 
-__all__ = ["ServerLimits", "with_timeout"]
+__all__ = ["ServerLimits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +37,3 @@ class ServerLimits:
     def max_body(self) -> int:
         """Bytes of a request's body."""
         return int(self.max_body_mb * 1_000_000)
-
-
-T = TypeVar("T")
-
-
-async def with_timeout(work: Awaitable[T], seconds: float, smaller: str) -> T:
-    """Await the model. Raises `ProviderError` after `seconds`; `smaller` names a request that takes less time."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as error:
-        raise ProviderError(
-            f"the model did not answer within {seconds:g} s: try again, or ask for {smaller}",
-            retryable=True,
-            original=error,
-        ) from error

@@ -13,7 +13,6 @@ from outspoken.chat import Message
 from outspoken.chat_reply import Usage
 from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError
-from outspoken.serve.limits import with_timeout
 from outspoken.serve.pool.running_fill import RunningFill
 from outspoken.serve.pool.shown import ShownDistributions
 from outspoken.serve.pool.values import (
@@ -31,6 +30,7 @@ from outspoken.serve.pool.values import (
     canonical_json,
     id_of_json,
     text_digest,
+    with_timeout,
 )
 
 __all__ = ["Pool"]

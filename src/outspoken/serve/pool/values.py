@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 from outspoken import templates
 from outspoken.chat import Message, Sampling
 from outspoken.chat_reply import Usage
 from outspoken.distribution import Candidate, Distribution, Verbalized
-from outspoken.errors import UsageError
+from outspoken.errors import ProviderError, UsageError
 from outspoken.methods.table import METHODS
 from outspoken.same_text import text_key
 from outspoken.serve.openai.errors import RequestError
@@ -34,6 +36,7 @@ __all__ = [
     "id_of_json",
     "pool_key",
     "text_digest",
+    "with_timeout",
 ]
 
 KEY_VERSION = 1
@@ -204,3 +207,19 @@ def text_digest(text: str) -> bytes:
     """
     key = text_key(text).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(key, digest_size=DIGEST_BYTES).digest()
+
+
+T = TypeVar("T")
+
+
+async def with_timeout(work: Awaitable[T], seconds: float, smaller: str) -> T:
+    """Await the model. Raises `ProviderError` after `seconds`; `smaller` names a request that takes less time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError as error:
+        raise ProviderError(
+            f"the model did not answer within {seconds:g} s: try again, or ask for {smaller}",
+            retryable=True,
+            original=error,
+        ) from error

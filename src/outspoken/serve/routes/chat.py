@@ -16,12 +16,11 @@ from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import OutspokenError, ReplyError
 from outspoken.models import Model
 from outspoken.serve.http.responses import EventStream, json_response, read_body, while_connected
-from outspoken.serve.limits import with_timeout
 from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, verbalizes
 from outspoken.serve.openai.chat_response import ChatResponse, Chunks, completion, declined, error_event, new_id
 from outspoken.serve.openai.fields import read_json
 from outspoken.serve.pool.refill import MeteredModel
-from outspoken.serve.pool.values import Draw
+from outspoken.serve.pool.values import Draw, with_timeout
 from outspoken.serve.service import ReceivedChat, Service
 
 __all__ = ["chat_completion"]

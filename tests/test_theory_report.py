@@ -73,7 +73,7 @@ def test_a_document_needs_nothing_of_the_command_line() -> None:
         document = make()
         for name in ("version", "created", "command", "settings"):
             del document[name]
-        assert "To make it again" in report.render(document)
+        assert "To repeat it" in report.render(document)
 
 
 @pytest.mark.parametrize("document", [{}, {"kind": "gammas"}, {"kind": None}])

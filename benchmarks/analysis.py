@@ -1,4 +1,4 @@
-"""The whole analysis of a creative-writing experiment, embeddings aside: 100 prompts, 30 responses, 7 methods."""
+"""The analysis of a creative-writing experiment, without embedding: 100 prompts, 30 responses, 7 methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = 60
 
 
 class Ready:
-    """Vectors made beforehand stand in for an embedder: their making is measured in embedding.py."""
+    """Prepared vectors instead of an embedder, whose speed embedding.py measures."""
 
     name = identity = "random"
 
@@ -35,12 +35,12 @@ def groups(prompts: int, responses: int, seed: int) -> list[Group]:
     vocabulary = [f"word{number}" for number in range(3_000)]
     shares = [1 / rank for rank in range(1, len(vocabulary) + 1)]
 
-    def asked(number: int) -> PromptGroup:
+    def prompt(number: int) -> PromptGroup:
         texts = (" ".join(random_.choices(vocabulary, shares, k=WORDS)) for _ in range(responses))
-        made = tuple(Response(text, 1 / 5, call=at // 5) for at, text in enumerate(texts))
-        return PromptGroup(f"p{number}", f"prompt {number}", made)
+        answers = tuple(Response(text, 1 / 5, call=index // 5) for index, text in enumerate(texts))
+        return PromptGroup(f"p{number}", f"prompt {number}", answers)
 
-    return [Group(method, "m", tuple(asked(number) for number in range(prompts))) for method in METHODS]
+    return [Group(method, "m", tuple(prompt(number) for number in range(prompts))) for method in METHODS]
 
 
 def main() -> None:
@@ -49,11 +49,11 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    made = groups(given.prompts, given.responses, given.seed)
-    texts = [response.text for group in made for asked in group.prompts for response in asked.responses]
+    recorded = groups(given.prompts, given.responses, given.seed)
+    texts = [response.text for group in recorded for prompt in group.prompts for response in prompt.responses]
     embedder = Ready(sorted(set(texts)), given.seed)
     began = time.perf_counter()
-    analysis = asyncio.run(analyse(made, embedder=embedder))  # type: ignore[arg-type]
+    analysis = asyncio.run(analyse(recorded, embedder=embedder))  # type: ignore[arg-type]
     seconds = time.perf_counter() - began
     print(
         f"{len(METHODS)} methods x {given.prompts} prompts x {given.responses} responses ({len(texts):,} texts of "

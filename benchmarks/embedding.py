@@ -1,9 +1,9 @@
-"""Texts of 60 words embedded a second, by `minilm` in this process and by `wordllama` where it is installed.
+"""Texts of 60 words embedded per second, by `minilm` in this process and by `wordllama` if it is installed.
 
     python benchmarks/embedding.py [TEXTS]
 
-TEXTS is 200 where it is left out. `minilm` computes with its default number of threads, and nothing is read from
-the kept vectors.
+TEXTS is 200 by default. `minilm` computes with its default number of threads, and no vectors are read from the
+cache.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def texts(count: int) -> list[str]:
 
 
 async def seconds(name: str, given: list[str]) -> float:
-    made = embedder(name, cache=None)
-    await made.embed(["a first one loads the model"])
+    model = embedder(name, cache=None)
+    await model.embed(["the first text loads the model"])
     begun = time.perf_counter()
-    await made.embed(given)
+    await model.embed(given)
     took = time.perf_counter() - begun
-    await made.aclose()
+    await model.aclose()
     return took
 
 
@@ -43,7 +43,7 @@ def main() -> None:
         except MissingExtraError as error:
             print(f"{name:<10} {error}")
             continue
-        print(f"{name:<10} {len(given)} texts of 60 words in {took:.2f} s: {len(given) / took:,.0f} a second")
+        print(f"{name:<10} {len(given)} texts of 60 words in {took:.2f} s: {len(given) / took:,.0f} per second")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """All-pairs ROUGE-L against rouge-score, self-BLEU against nltk: 1,000 texts of 60 words, and that they are equal.
 
-`python benchmarks/lexical.py [--full] [--json]` (group `bench`). The peers take minutes for everything, so they do
-a sample and their seconds are scaled to the whole; with `--full` they do everything. Ours is the median of several
-runs, in the same process.
+`python benchmarks/lexical.py [--full] [--json]` (group `bench`). The peers need minutes for all texts, so they
+process a sample, and their seconds are scaled up; with `--full` they process everything. Ours is the median of
+several runs, in the same process.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def figures(ours: float, theirs: float, done: int, whole: int, off: float, wanted: int) -> dict[str, object]:
-    scaled = theirs * whole / done
+def figures(ours: float, theirs: float, done: int, total: int, off: float, wanted: int) -> dict[str, object]:
+    scaled = theirs * total / done
     return {
         "ours_s": round(ours, 4),
         "peer_s": round(scaled, 1),
-        "peer_measured": "all" if done == whole else f"{done:,} of {whole:,} in {theirs:.2f} s, scaled",
+        "peer_measured": "all" if done == total else f"{done:,} of {total:,} in {theirs:.2f} s, scaled",
         "largest_difference": off,
         "ratio": round(scaled / ours),
         "wanted": wanted,

@@ -1,7 +1,7 @@
-"""Vendi score against bare numpy: through the dimensions (d x d) where responses are many, else n x n.
+"""Vendi score against bare numpy: through the dimensions (d x d) for many responses, else n x n.
 
-`python benchmarks/vendi.py [--json]`. Bare numpy is the Gram matrix and its eigenvalues, in the same precision and
-of rows that are of unit length already. Ratios are of medians over interleaved repeats in one run.
+`python benchmarks/vendi.py [--json]`. Bare numpy is the Gram matrix and its eigenvalues, in the same precision,
+of rows of unit length. Ratios are of medians over interleaved repeats in one run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A results document with plausible figures: seven methods, two tasks, two models, and texts that bite."""
+"""A results document with plausible figures: seven methods, two tasks, two models, and dangerous texts."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ MEASURES = [
     {"name": "kl_reference_shared", "title": "KL, shared support", "better": "lower", "scale": 1, "kind": "headline",
      "about": "KL of reference and answers on the answers that both give, in nats."},
     {"name": "kl_reference", "title": "KL, smoothed", "better": "lower", "scale": 1, "kind": "published",
-     "about": "As published: 1e-10 added on the union. The figure is almost all smoothing: it hangs on that constant."},
+     "about": "As published: 1e-10 added on the union. The figure is almost all smoothing: it depends on that constant."},
 ]  # fmt: skip
 STATES = ("California", "Texas", "New York", "Florida", "Ohio", "Alaska", "Wyoming", "Maine", "Utah\x00\ud83d", "新墨西哥",
           "Nevada", "Iowa", "Idaho", "Kansas", "Vermont")  # fmt: skip
 
 
 def _estimate(value: float, half: float, note: str = "") -> dict[str, Any]:
-    made = {"value": value, "low": value - half, "high": value + half, "units": 40, "unit": "prompt"}
-    return {**made, "note": note} if note else made
+    result = {"value": value, "low": value - half, "high": value + half, "units": 40, "unit": "prompt"}
+    return {**result, "note": note} if note else result
 
 
 def _measures(task: str, method: str, gain: float, noise: random.Random) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def _distribution(prompt: str, groups: list[dict[str, Any]], noise: random.Rando
     for group in groups:
         flat = METHODS[group["method"]][0] * 3
         weights = {state: (p / total) ** (1.6 - flat) * noise.uniform(0.6, 1.4) for state, p in reference.items()}
-        whole = sum(weights.values()) * 1.04
+        complete = sum(weights.values()) * 1.04
         shares[group["id"]] = {
-            **{state: weight / whole for state, weight in weights.items()},
+            **{state: weight / complete for state, weight in weights.items()},
             "<i>Puerto Rico</i>": 0.04,
         }
     return {"task": "states", "prompt": prompt, "reference": {s: p / total for s, p in reference.items()},
@@ -119,7 +119,7 @@ def _distribution(prompt: str, groups: list[dict[str, Any]], noise: random.Rando
 
 
 def _calibration(group: dict[str, Any], against: str, noise: random.Random) -> dict[str, Any]:
-    """Stated too high where it is high, as models do; ten bins of which the first holds what was never stated."""
+    """Stated too high where it is high, as models do; ten bins, of which the first holds answers that were never stated."""
     bins = []
     for at in range(10):
         stated = 0.3 * (at / 9) ** 3

@@ -72,20 +72,20 @@ def test_published_figures_of_ac1() -> None:
 
 def test_high_agreement_on_a_rare_category() -> None:
     """Two raters, 118 + 5 + 2 + 0 of 125 units: kappa says -0.02 where they agree on 94 %."""
-    found = gwet_ac1([["+", "+"]] * 118 + [["+", "-"]] * 5 + [["-", "+"]] * 2)
-    assert round(found.coefficient, 4) == 0.9408
-    assert found.observed == pytest.approx(118 / 125)
+    result = gwet_ac1([["+", "+"]] * 118 + [["+", "-"]] * 5 + [["-", "+"]] * 2)
+    assert round(result.coefficient, 4) == 0.9408
+    assert result.observed == pytest.approx(118 / 125)
     assert krippendorff_alpha([["+", "+"]] * 118 + [["+", "-"]] * 5 + [["-", "+"]] * 2).coefficient < 0
 
 
 @pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
 def test_published_figures_of_alpha(level: Level, published: float) -> None:
-    found = krippendorff_alpha(FOUR, level)
-    assert round(found.coefficient, 3) == published
-    assert (found.units, found.raters) == (11, 4)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < found.coefficient < found.high <= 1
+    result = krippendorff_alpha(FOUR, level)
+    assert round(result.coefficient, 3) == published
+    assert (result.units, result.raters) == (11, 4)
+    assert result.low is not None
+    assert result.high is not None
+    assert result.low < result.coefficient < result.high <= 1
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_ac1_against_counting_pairs(ratings: list[list[int | None]]) -> None:
     observed, expected = ac1_by_pairs(ratings)
     named = [[None if value is None else CATEGORIES[value % 4] + str(value) for value in row] for row in ratings]
     for table in (ratings, named):
-        found = gwet_ac1(table, resamples=10)
-        assert (found.observed, found.expected) == (pytest.approx(observed), pytest.approx(expected))
-        assert found.coefficient == pytest.approx((observed - expected) / (1 - expected))
-        assert found.raters == raters
+        result = gwet_ac1(table, resamples=10)
+        assert (result.observed, result.expected) == (pytest.approx(observed), pytest.approx(expected))
+        assert result.coefficient == pytest.approx((observed - expected) / (1 - expected))
+        assert result.raters == raters
 
 
 @given(tables, st.sampled_from(LEVELS))
@@ -156,41 +156,41 @@ def test_alpha_against_the_matrix_of_coincidences(ratings: list[list[int | None]
         with pytest.raises(UndefinedError):
             krippendorff_alpha(ratings, level, resamples=10)
         return
-    found = krippendorff_alpha(ratings, level, resamples=10)
+    result = krippendorff_alpha(ratings, level, resamples=10)
     defined = alpha_by_coincidences(ratings, level)
-    assert found.coefficient == pytest.approx(defined)
-    assert (found.observed - found.expected) / (1 - found.expected) == pytest.approx(defined)
-    assert 0 <= found.expected < 1
-    assert 0 <= found.observed <= 1
+    assert result.coefficient == pytest.approx(defined)
+    assert (result.observed - result.expected) / (1 - result.expected) == pytest.approx(defined)
+    assert 0 <= result.expected < 1
+    assert 0 <= result.observed <= 1
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_interval_resamples_units(level: Level) -> None:
     rng = random.Random(3)
     ratings = [[base + rng.choice((0, 0, 0, 1, 2)) for _ in range(3)] for base in (0, 1, 2, 3, 4) * 12]
-    found = krippendorff_alpha(ratings, level, resamples=4_000)
+    result = krippendorff_alpha(ratings, level, resamples=4_000)
     drawn = [alpha_by_coincidences(rng.choices(ratings, k=60), level) for _ in range(800)]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert found.low is not None
-    assert found.high is not None
-    assert found.high - found.low == pytest.approx(high - low, rel=0.2)
-    assert found.low == pytest.approx(2 * found.coefficient - high, abs=0.03)
+    assert result.low is not None
+    assert result.high is not None
+    assert result.high - result.low == pytest.approx(high - low, rel=0.2)
+    assert result.low == pytest.approx(2 * result.coefficient - high, abs=0.03)
 
 
 def test_perfect_agreement() -> None:
     ratings = [[category, category, None if at else category] for at, category in enumerate(CATEGORIES * 3)]
-    for found in (gwet_ac1(ratings), krippendorff_alpha(ratings)):
-        assert found.coefficient == found.observed == pytest.approx(1)
-        assert (found.units, found.raters, found.high) == (12, 3, 1)
+    for result in (gwet_ac1(ratings), krippendorff_alpha(ratings)):
+        assert result.coefficient == result.observed == pytest.approx(1)
+        assert (result.units, result.raters, result.high) == (12, 3, 1)
 
 
 def test_agreement_by_chance_is_none() -> None:
     rng = random.Random(11)
     ratings = [[rng.choice(CATEGORIES) for _ in range(3)] for _ in range(4_000)]
     numbers = [[CATEGORIES.index(value) for value in row] for row in ratings]
-    found = [gwet_ac1(ratings, resamples=500)]
-    found += [krippendorff_alpha(numbers, level, resamples=500) for level in LEVELS]
-    for agreement in found:
+    result = [gwet_ac1(ratings, resamples=500)]
+    result += [krippendorff_alpha(numbers, level, resamples=500) for level in LEVELS]
+    for agreement in result:
         assert agreement.coefficient == pytest.approx(0, abs=0.03)
         assert agreement.low is not None
         assert agreement.high is not None
@@ -222,7 +222,7 @@ def test_one_category_only() -> None:
         ([[1, None], [None, 2]], "no unit has two ratings"),
     ],
 )
-def test_where_agreement_does_not_exist(ratings: list[list[Any]], says: str) -> None:
+def test_undefined_agreement(ratings: list[list[Any]], says: str) -> None:
     for measure in (gwet_ac1, krippendorff_alpha):
         with pytest.raises(UndefinedError, match=says):
             measure(ratings)
@@ -241,7 +241,7 @@ def test_bad_ratings() -> None:
         krippendorff_alpha([[1, 2]], "ordnal")  # type: ignore[arg-type]
 
 
-def test_levels_see_numbers_and_their_order_alone() -> None:
+def test_levels_depend_on_numbers_and_their_order_only() -> None:
     stretched = [[None if v is None or v != v else 10.0**v for v in row] for row in FOUR]
     ordinal = krippendorff_alpha(FOUR, "ordinal", resamples=10).coefficient
     assert krippendorff_alpha(stretched, "ordinal", resamples=10).coefficient == pytest.approx(ordinal)
@@ -252,10 +252,10 @@ def test_levels_see_numbers_and_their_order_alone() -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_resamples_without_variation_have_no_alpha(level: Level) -> None:
-    found = krippendorff_alpha([[0.1, 0.1, 0.1]] * 8 + [[0.7, 0.7, 0.7]], level)
-    assert found.coefficient == 1
-    assert found.low is None
-    lost = int(found.note.removeprefix("no interval: ").split(" of ")[0].replace(",", ""))
+    result = krippendorff_alpha([[0.1, 0.1, 0.1]] * 8 + [[0.7, 0.7, 0.7]], level)
+    assert result.coefficient == 1
+    assert result.low is None
+    lost = int(result.note.removeprefix("no interval: ").split(" of ")[0].replace(",", ""))
     assert lost / 10_000 == pytest.approx((8 / 9) ** 9, abs=0.02)
 
 

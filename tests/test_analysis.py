@@ -1,4 +1,4 @@
-"""Groups of responses into figures, intervals and comparisons; nothing dropped or counted in silence."""
+"""Figures, intervals and comparisons of groups of responses; everything that is left out is reported."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def shared(name: str) -> Path:
 
 def group(method: str, texts: dict[str, list[str]], **settings: Any) -> Group:
     prompts = tuple(
-        PromptGroup(name, f"prompt {name}", tuple(Response(text, call=at) for at, text in enumerate(found)))
-        for name, found in texts.items()
+        PromptGroup(name, f"prompt {name}", tuple(Response(text, call=at) for at, text in enumerate(result)))
+        for name, result in texts.items()
     )
     return Group(method, "m", prompts, settings)
 
@@ -68,9 +68,9 @@ async def test_pairs_are_pooled_over_prompts_and_sets_are_averaged():
     texts = {"p": ["aab", "abb", "ccc"], "q": ["茶 é", "dd"]}
     analysis = await analyse([group("direct", texts)], embedder=Letters(), resamples=200)  # type: ignore[arg-type]
     pairs = []
-    for found in texts.values():
-        vectors = await Letters().embed(found)
-        pairs += [semantic_diversity(vectors[[i, j]]) for i, j in combinations(range(len(found)), 2)]
+    for result in texts.values():
+        vectors = await Letters().embed(result)
+        pairs += [semantic_diversity(vectors[[i, j]]) for i, j in combinations(range(len(result)), 2)]
     (measured,) = analysis.groups
     assert measured.figures["semantic_diversity"].value == pytest.approx(np.mean(pairs))
     assert measured.figures["distinct_answers"].value == 2.5
@@ -95,8 +95,8 @@ async def test_what_is_undefined_is_named_and_not_zero():
 
 
 async def test_failures_and_empty_answers_are_counted_and_never_measured():
-    asked = PromptGroup("p", "?", (Response("a"), Response("b")), failures=3, empty=2)
-    analysis = await analyse([Group("direct", "m", (asked,))], resamples=200)
+    prompt = PromptGroup("p", "?", (Response("a"), Response("b")), failures=3, empty=2)
+    analysis = await analyse([Group("direct", "m", (prompt,))], resamples=200)
     (entry,) = analysis.to_dict()["groups"]
     assert (entry["responses"], entry["failures"], entry["empty"]) == (2, 3, 2)
     assert entry["measures"]["distinct_answers"]["value"] == 2
@@ -111,11 +111,11 @@ async def test_methods_are_compared_on_the_prompts_that_they_share():
     narrow = group("direct", {name: ["a a", "a a", f"a {name}"] for name in names})
     wide = group("vs-standard", {name: [f"{name} x", f"y {name}", "z w"] for name in (*names[2:], "other")})
     analysis = await analyse([narrow, wide], resamples=500)
-    found = next(item for item in analysis.comparisons if item.measure == "distinct_answers")
-    assert (found.a, found.b, found.comparison.units) == (0, 1, 10)
-    assert found.comparison.difference == -1
-    assert found.comparison.p is not None
-    assert found.comparison.p < 0.01
+    result = next(item for item in analysis.comparisons if item.measure == "distinct_answers")
+    assert (result.a, result.b, result.comparison.units) == (0, 1, 10)
+    assert result.comparison.difference == -1
+    assert result.comparison.p is not None
+    assert result.comparison.p < 0.01
     assert any("differ in their prompts" in warning for warning in analysis.warnings)
     only = await analyse([narrow, wide, wide], pairs=[(1, 0)], resamples=100)
     assert {(item.a, item.b) for item in only.comparisons} == {(1, 0)}
@@ -139,7 +139,7 @@ async def test_one_prompt_with_known_answers_is_resampled_by_its_calls():
     answers = Answers.counts({"Texas": 3, "Ohio": 1, "茶州": 1})
     direct = group("direct", {"p": ["Texas"] * 30 + ["ohio."] * 10})
     spread = group("vs-standard", {"p": ["Texas", "Ohio", "茶州"] * 12})
-    analysis = await analyse([direct, spread], answers=lambda asked: answers, resamples=300)
+    analysis = await analyse([direct, spread], answers=lambda prompt: answers, resamples=300)
     one, other = analysis.groups
     tv = one.figures["tv"]
     assert (tv.unit, tv.units, tv.value) == ("call", 40, pytest.approx(0.2))
@@ -147,9 +147,9 @@ async def test_one_prompt_with_known_answers_is_resampled_by_its_calls():
     assert one.figures["coverage"].low is None
     assert one.figures["coverage"].value == pytest.approx(2 / 3)
     assert other.figures["precision"].value == 1
-    found = next(item for item in analysis.comparisons if item.measure == "tv").comparison
-    assert found.p is None
-    assert found.low < found.difference < found.high  # type: ignore[operator]
+    result = next(item for item in analysis.comparisons if item.measure == "tv").comparison
+    assert result.p is None
+    assert result.low < result.difference < result.high  # type: ignore[operator]
     (shown,) = analysis.distributions
     assert shown.reference == pytest.approx({"Texas": 0.6, "Ohio": 0.2, "茶州": 0.2})
     assert shown.groups[0] == pytest.approx({"Texas": 0.75, "Ohio": 0.25})
@@ -164,16 +164,16 @@ async def test_numbers_have_a_kolmogorov_smirnov_distance_and_lists_no_chi_squar
     die = Answers.counts(dict.fromkeys("123456", 1))
     rolls = group("direct", {"p": ["1", "1", "2", "6"]})
     listed = Group("sequence", "m", (PromptGroup("p", "?", tuple(Response(face, call=0) for face in "3456")),))
-    analysis = await analyse([rolls, listed], answers=lambda asked: die, resamples=100)
+    analysis = await analyse([rolls, listed], answers=lambda prompt: die, resamples=100)
     assert analysis.groups[0].figures["ks"].value == pytest.approx(3 / 4 - 2 / 6)
     assert analysis.groups[1].figures["ks"].value == pytest.approx(2 / 6)
     assert set(analysis.distributions[0].chi_square) == {0}
 
 
-async def test_quality_and_cost_stand_beside_the_rest():
-    made = group("direct", {"p": ["a b", "c d", "c d"], "q": ["e", "f", "g"]})
+async def test_quality_and_cost_are_among_the_figures():
+    result = group("direct", {"p": ["a b", "c d", "c d"], "q": ["e", "f", "g"]})
     quality = {(0, "p"): [50.0, 70.0], (0, "q"): [90.0]}
-    analysis = await analyse([made], quality=quality, costs=[Cost(6, 600, 12.0, 0.5)], resamples=100)
+    analysis = await analyse([result], quality=quality, costs=[Cost(6, 600, 12.0, 0.5)], resamples=100)
     (entry,) = analysis.to_dict()["groups"]
     assert entry["measures"]["quality"]["value"] == 70
     assert entry["cost"]["per_response"] == {"tokens": 100, "usd": pytest.approx(0.5 / 6), "seconds": 2}
@@ -209,7 +209,7 @@ def test_the_recorded_states_come_out_exactly():
     assert figures["kl_reference_shared"].value == pytest.approx(0.584276, abs=1e-6)
     assert figures["kl_uniform"].value == pytest.approx(2.479683, abs=1e-6)
     assert figures["kl_uniform_published"].value == pytest.approx(0.513570, abs=1e-6)
-    # What tables show first hangs on no constant.
+    # The measures that tables show first contain no constant.
     order = list(MEASURES)
     assert order.index("kl_reference_shared") < order.index("kl_reference")
     assert MEASURES["kl_reference"].kind == MEASURES["kl_uniform_published"].kind == "published"
@@ -247,19 +247,19 @@ def test_rows_in_memory_and_what_is_refused(tmp_path: Path):
         measure(rows, embedder=None, reference=tmp_path / "bad.json")
 
 
-async def test_stated_probabilities_are_held_against_direct_answers_and_a_reference():
-    def said(*pairs: tuple[str, float], call: int = 0) -> tuple[Response, ...]:
+async def test_stated_probabilities_are_compared_with_direct_answers_and_a_reference():
+    def states(*pairs: tuple[str, float], call: int = 0) -> tuple[Response, ...]:
         return tuple(Response(text, value, value, call) for text, value in pairs)
 
     prompts = [f"p{number}" for number in range(7)]
     direct = group("direct", {name: ["Texas", "Texas", "Texas", "ohio"] for name in prompts})
     calls = (
-        *said(("Texas", 0.75), ("Ohio", 0.25)),
-        *said(("TEXAS.", 0.55), ("Ohio", 0.25), ("Utah", 0.2), call=1),
+        *states(("Texas", 0.75), ("Ohio", 0.25)),
+        *states(("TEXAS.", 0.55), ("Ohio", 0.25), ("Utah", 0.2), call=1),
     )
     stated = Group("vs-standard", "m", tuple(PromptGroup(name, name, calls) for name in prompts))
     answers = Answers.counts({"Texas": 1, "Ohio": 1, "Utah": 2})
-    analysis = await analyse([direct, stated], answers=lambda asked: answers, resamples=100)
+    analysis = await analyse([direct, stated], answers=lambda prompt: answers, resamples=100)
     by_direct, by_reference = analysis.calibration
     assert (by_direct.group, by_direct.source, by_reference.source) == (1, "direct", "reference")
     # Stated 0.65, 0.25 and 0.1 against 0.75, 0.25 and 0.
@@ -276,15 +276,15 @@ async def test_prompts_that_cannot_be_calibrated_are_counted():
     one = PromptGroup("p", "p", (Response("Texas", 1.0, 1.0, 0),))
     two = PromptGroup("q", "q", (Response("Texas", 0.5, 0.5, 0), Response("Ohio", 0.5, 0.5, 0)))
     direct = group("direct", {"p": ["Texas"], "q": ["Texas"]})
-    (found,) = (await analyse([direct, Group("vs-cot", "m", (one, two))], resamples=100)).calibration
-    assert (found.undefined, found.total_variation.units) == (1, 1)
+    (result,) = (await analyse([direct, Group("vs-cot", "m", (one, two))], resamples=100)).calibration
+    assert (result.undefined, result.total_variation.units) == (1, 1)
 
 
-async def test_a_judge_adds_quality_and_its_nonsense_is_told(tmp_path: Path):
+async def test_a_judge_adds_quality_and_its_nonsense_is_reported(tmp_path: Path):
     async def verdict(request: web.Request) -> web.Response:
-        said = json.dumps((await request.json())["messages"], ensure_ascii=False)
-        score = 4 if "茶" in said else 1
-        content = "I would rather not." if "dull" in said else json.dumps(dict.fromkeys(CRITERIA, score))
+        message = json.dumps((await request.json())["messages"], ensure_ascii=False)
+        score = 4 if "茶" in message else 1
+        content = "I would rather not." if "dull" in message else json.dumps(dict.fromkeys(CRITERIA, score))
         reply = {
             **servers.COMPLETION,
             "choices": [{"index": 0, "message": {"role": "assistant", "content": content}}],
@@ -300,9 +300,9 @@ async def test_a_judge_adds_quality_and_its_nonsense_is_told(tmp_path: Path):
     async with servers.serving(verdict) as server:
         settings = {"judge": f"{server.base_url}#m", "rubric": "joke", "verdicts": tmp_path / "v.sqlite"}
         analysis = await ameasure(rows, embedder=None, resamples=100, **settings)
-        asked = len(server.bodies)
+        prompt = len(server.bodies)
         await ameasure(rows, embedder=None, resamples=100, **settings)
-        assert len(server.bodies) == asked
+        assert len(server.bodies) == prompt
     direct, verbalized = analysis.groups
     assert direct.figures["quality"].value == pytest.approx(20)
     assert verbalized.figures["quality"].value == pytest.approx(80)
@@ -324,7 +324,7 @@ def test_one_shared_prompt_is_compared_by_itself():
     assert differences["tv"] == differences["coverage"] == differences["kl_reference"] == 0
 
 
-def test_what_a_probability_lacks_is_told():
+def test_missing_probabilities_are_reported():
     rows = [
         {"prompt": "p", "text": text, "call": 0, "probability": probability}
         for text, probability in (("A", "90%"), ("B", 0.05), ("C", math.nan))
@@ -340,7 +340,7 @@ def test_what_a_probability_lacks_is_told():
     assert percent.group.prompts[0].responses[0].probability == pytest.approx(0.9)
 
 
-def test_prompts_of_different_files_are_told_by_their_text(tmp_path: Path):
+def test_prompts_of_different_files_are_identified_by_their_text(tmp_path: Path):
     def file(name: str, prompts: list[tuple[Any, str]], method: str) -> Path:
         rows = [
             {"prompt_id": number, "prompt": prompt, "text": f"{prompt} {at}", "method": method}
@@ -355,7 +355,7 @@ def test_prompts_of_different_files_are_told_by_their_text(tmp_path: Path):
     other = file("2.jsonl", [("1", "C"), ("2", "B"), ("3", "A")], "vs-cot")
     bare = file("3.jsonl", [(None, "C"), (None, "A")], "sequence")
     analysis = measure([one, other, bare], embedder=None, resamples=100)
-    ids = [[asked.prompt_id for asked in measured.group.prompts] for measured in analysis.groups]
+    ids = [[sent.prompt_id for sent in measured.group.prompts] for measured in analysis.groups]
     assert ids == [["1", "2", "3", "4"], ["3", "2", "1"], ["3", "1"]]
     units = {(item.a, item.b): item.comparison.units for item in analysis.comparisons if item.measure == "entropy"}
     assert units == {(0, 1): 3, (0, 2): 2, (1, 2): 2}

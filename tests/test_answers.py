@@ -59,7 +59,7 @@ def test_counts_of_one_answer_in_several_spellings_add_up() -> None:
         ({" ": 1}, "must be text that is not blank"),
     ],
 )
-def test_counts_that_are_none(counts: dict[str, Any], says: str) -> None:
+def test_invalid_counts(counts: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Answers.counts(counts)
 
@@ -115,7 +115,7 @@ def test_listed_answers_are_the_connected_groups(entries: list[list[str]]) -> No
         ([{"UK": 1}], "answer 1 must be a list of spellings"),
     ],
 )
-def test_listed_answers_that_are_none(entries: list[Any], says: str) -> None:
+def test_invalid_lists_of_answers(entries: list[Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Answers.listed(entries)
 
@@ -188,9 +188,9 @@ def test_files_in_both_forms(tmp_path: Path) -> None:
     counted = load(put(tmp_path, b"\xef\xbb\xbf" + '{"東京": 3, "Ohio": {"count": 1}}'.encode()))
     assert isinstance(counted, Answers)
     assert counted.reference == {"東京": 0.75, "Ohio": 0.25}
-    asked = load(put(tmp_path, '{"Name one.": {"answers": [["UK", "Britain"]]}}'), normalise=published_key)
-    assert isinstance(asked, dict)
-    assert asked["Name one."] == Answers.listed([["UK", "Britain"]], normalise=published_key)
+    prompt = load(put(tmp_path, '{"Name one.": {"answers": [["UK", "Britain"]]}}'), normalise=published_key)
+    assert isinstance(prompt, dict)
+    assert prompt["Name one."] == Answers.listed([["UK", "Britain"]], normalise=published_key)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_files_in_both_forms(tmp_path: Path) -> None:
         ('{"Name one.": {"answers": ["UK"]}, "Texas": 3}', "'Texas' must hold a list of answers"),
     ],
 )
-def test_files_that_hold_none(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_files_without_valid_answers(tmp_path: Path, content: str | bytes, says: str) -> None:
     path = put(tmp_path, content)
     with pytest.raises(UsageError, match=says) as error:
         load(path)
@@ -221,7 +221,7 @@ def test_files_that_hold_none(tmp_path: Path, content: str | bytes, says: str) -
     assert not isinstance(error.value, UndefinedError)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no such file of answers: .*missing\.json"):
         load(tmp_path / "missing.json")
     with pytest.raises(UsageError, match="cannot be read"):

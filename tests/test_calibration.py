@@ -20,29 +20,29 @@ counts = st.dictionaries(names, st.integers(0, 50), min_size=2)
 
 def test_what_is_calibrated() -> None:
     truth = {"a": 0.5, "b": 0.3, "東京": 0.15, "d": 0.05}
-    found = against(truth, {answer: round(1000 * share) for answer, share in truth.items()})
-    assert found.total_variation == pytest.approx(0, abs=1e-12)
-    assert found.ece == pytest.approx(0, abs=1e-12)
-    assert found.rank_correlation == pytest.approx(1)
-    assert found.answers == 4
-    assert [entry.count for entry in found.bins] == [1, 1, 1, 1]
+    result = against(truth, {answer: round(1000 * share) for answer, share in truth.items()})
+    assert result.total_variation == pytest.approx(0, abs=1e-12)
+    assert result.ece == pytest.approx(0, abs=1e-12)
+    assert result.rank_correlation == pytest.approx(1)
+    assert result.answers == 4
+    assert [entry.count for entry in result.bins] == [1, 1, 1, 1]
 
 
 def test_by_hand() -> None:
-    found = against({"a": 0.5, "b": 0.25, "c": 0.25}, {"a": 2, "b": 6, "d": 2}, bins=2)
+    result = against({"a": 0.5, "b": 0.25, "c": 0.25}, {"a": 2, "b": 6, "d": 2}, bins=2)
     # Sorted by what was stated: d 0 (observed .2), b .25 (.6), c .25 (0) | a .5 (.2). b and c belong together.
-    assert found.bins == (
+    assert result.bins == (
         Bin(0.0, 0.25, pytest.approx(0.5 / 3), pytest.approx(0.8 / 3), 3),
         Bin(0.5, 0.5, 0.5, pytest.approx(0.2), 1),
     )
-    assert found.ece == pytest.approx(0.75 * 0.1 + 0.25 * 0.3)
-    assert found.total_variation == pytest.approx((0.2 + 0.3 + 0.35 + 0.25) / 2)
-    assert found.rank_correlation == pytest.approx(stats.spearmanr([0.5, 0.25, 0.25, 0], [0.2, 0.6, 0, 0.2])[0])
-    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
-    assert found.to_dict()["bins"][1] == {"low": 0.5, "high": 0.5, "stated": 0.5, "observed": 0.2, "count": 1}
+    assert result.ece == pytest.approx(0.75 * 0.1 + 0.25 * 0.3)
+    assert result.total_variation == pytest.approx((0.2 + 0.3 + 0.35 + 0.25) / 2)
+    assert result.rank_correlation == pytest.approx(stats.spearmanr([0.5, 0.25, 0.25, 0], [0.2, 0.6, 0, 0.2])[0])
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+    assert result.to_dict()["bins"][1] == {"low": 0.5, "high": 0.5, "stated": 0.5, "observed": 0.2, "count": 1}
 
 
-def test_stated_ones_stand_as_they_were_said() -> None:
+def test_stated_probabilities_are_not_normalised() -> None:
     halved = against({"a": 0.3, "b": 0.2}, {"a": 6, "b": 4})
     assert halved.total_variation == pytest.approx(0, abs=1e-12)
     assert halved.ece == pytest.approx(0.25)
@@ -66,23 +66,23 @@ def test_a_planted_miscalibration_is_found() -> None:
 
 
 @given(stated_ones, counts, st.integers(1, 12))
-def test_what_always_holds(stated: dict[str, float], observed: dict[str, int], bins: int) -> None:
+def test_properties_of_every_calibration(stated: dict[str, float], observed: dict[str, int], bins: int) -> None:
     if not any(stated.values()) or not any(observed.values()):
         with pytest.raises(UndefinedError, match="above 0"):
             against(stated, observed, bins=bins)
         return
-    found = against(stated, observed, bins=bins)
-    assert found.answers == len({*stated, *observed}) == sum(entry.count for entry in found.bins)
-    assert len(found.bins) <= bins
-    assert all(a.high < b.low for a, b in zip(found.bins, found.bins[1:], strict=False))
-    assert found.total_variation == pytest.approx(tv(stated, observed))
+    result = against(stated, observed, bins=bins)
+    assert result.answers == len({*stated, *observed}) == sum(entry.count for entry in result.bins)
+    assert len(result.bins) <= bins
+    assert all(a.high < b.low for a, b in zip(result.bins, result.bins[1:], strict=False))
+    assert result.total_variation == pytest.approx(tv(stated, observed))
     total = sum(observed.values())
     one_by_one = [abs(stated.get(a, 0) - observed.get(a, 0) / total) for a in {*stated, *observed}]
-    assert 0 <= found.ece <= sum(one_by_one) / found.answers + 1e-12
-    assert found.rank_correlation is None or -1 - 1e-9 <= found.rank_correlation <= 1 + 1e-9
-    whole = against(stated, observed, bins=1)
+    assert 0 <= result.ece <= sum(one_by_one) / result.answers + 1e-12
+    assert result.rank_correlation is None or -1 - 1e-9 <= result.rank_correlation <= 1 + 1e-9
+    complete = against(stated, observed, bins=1)
     mass = sum(stated.values())
-    assert whole.ece == pytest.approx(abs(mass - 1) / found.answers, abs=1e-12)
+    assert complete.ece == pytest.approx(abs(mass - 1) / result.answers, abs=1e-12)
 
 
 def test_bins_hold_equally_many() -> None:
@@ -108,20 +108,20 @@ def test_a_curve_over_many_prompts() -> None:
 
 @pytest.mark.parametrize("stated", [{"a": 0.2, "b": 0.2}, {"a": 0.9, "b": 0.1}])
 def test_without_variation_there_is_no_rank_correlation(stated: dict[str, float]) -> None:
-    found = against(stated, {"a": 7, "b": 7} if stated["a"] > 0.5 else {"a": 8, "b": 2})
-    assert found.rank_correlation is None
-    assert found.total_variation > 0
-    assert found.to_dict()["rank_correlation"] is None
+    result = against(stated, {"a": 7, "b": 7} if stated["a"] > 0.5 else {"a": 8, "b": 2})
+    assert result.rank_correlation is None
+    assert result.total_variation > 0
+    assert result.to_dict()["rank_correlation"] is None
 
 
-def test_where_calibration_does_not_exist() -> None:
+def test_undefined_calibration() -> None:
     for stated, observed in (({"a": 1}, {"a": 3}), ({"a": 1}, {}), ({}, {"a": 1, "b": 1}), ({"a": 0}, {"b": 1})):
         with pytest.raises(UndefinedError):
             against(stated, observed)
 
 
 @pytest.mark.parametrize("bad", [math.nan, -0.1, 1.1, math.inf, None, "0.5"])
-def test_stated_ones_that_are_none(bad: float) -> None:
+def test_invalid_stated_probabilities(bad: float) -> None:
     with pytest.raises(UsageError, match="the stated probability of '東京' must lie between 0 and 1"):
         against({"a": 0.5, "東京": bad}, {"a": 1, "b": 1})
 
@@ -165,6 +165,6 @@ def test_bad_log_probabilities(stated: list[float], logprobs: list[float], says:
 @pytest.mark.parametrize(
     ("stated", "logprobs"), [([], []), ([1], [-1]), ([0, 0], [-1, -2]), ([1, 1], [-math.inf, -math.inf])]
 )
-def test_where_there_is_nothing_to_compare(stated: list[float], logprobs: list[float]) -> None:
+def test_nothing_to_compare(stated: list[float], logprobs: list[float]) -> None:
     with pytest.raises(UndefinedError):
         against_logprobs(stated, logprobs)

@@ -39,20 +39,20 @@ def responses(path: Path) -> Path:
 def test_the_document_that_scripts_rely_on(tmp_path: Path, minilm: str):
     done = outspoken("measure", responses(tmp_path / "回答.jsonl"), "--json", "--resamples", 500)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    direct, verbalized = found["groups"]
+    result = json.loads(done.stdout)
+    direct, verbalized = result["groups"]
     assert (direct["method"], direct["model"], direct["prompts"], direct["responses"]) == ("direct", "m", 8, 24)
     for name in NAMES.split():
         figure = verbalized["measures"][name]
         assert figure["low"] <= figure["value"] <= figure["high"]
     assert verbalized["measures"]["semantic_diversity"]["low"] > direct["measures"]["semantic_diversity"]["high"]
-    pair = next(entry for entry in found["comparisons"] if entry["measure"] == "semantic_diversity")
+    pair = next(entry for entry in result["comparisons"] if entry["measure"] == "semantic_diversity")
     assert (pair["a"], pair["b"], pair["units"]) == (0, 1, 8)
     assert pair["high"] < 0
     assert pair["p"] <= pair["p_holm"] < 0.05
 
 
-def test_the_table_says_how_sure_it_is(tmp_path: Path):
+def test_the_table_has_intervals_and_p_values(tmp_path: Path):
     done = outspoken("measure", responses(tmp_path / "r.jsonl"), "--embedder", "none", "--resamples", 300)
     assert done.returncode == 0, done.stderr
     assert "Distinct answers ↑" in done.stdout
@@ -93,7 +93,7 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path, text: str, message: str
     assert not done.stdout
 
 
-def test_compare_asks_in_both_ways(tmp_path: Path, smollm2: str):
+def test_compare_asks_with_both_methods(tmp_path: Path, smollm2: str):
     ledger = tmp_path / "kept.sqlite"
     command = [
         "compare",
@@ -112,8 +112,8 @@ def test_compare_asks_in_both_ways(tmp_path: Path, smollm2: str):
     command += ["--max-tokens", 40, "--model", "local/smollm2"]
     done = outspoken(*command, "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    direct, verbalized = found["groups"]
+    result = json.loads(done.stdout)
+    direct, verbalized = result["groups"]
     assert (direct["method"], direct["responses"], verbalized["method"]) == ("direct", 2, "vs-standard")
     assert direct["cost"]["requests"] == 2
     assert direct["cost"]["per_distinct"]["tokens"] >= direct["cost"]["per_response"]["tokens"] > 0

@@ -102,7 +102,7 @@ def test_against_scipy(p: dict[str, float], q: dict[str, float]) -> None:
 
 
 @given(weights, weights, weights)
-def test_what_a_distance_must_do(p: dict[str, float], q: dict[str, float], r: dict[str, float]) -> None:
+def test_properties_of_a_distance(p: dict[str, float], q: dict[str, float], r: dict[str, float]) -> None:
     assert js(p, q) == pytest.approx(js(q, p), abs=1e-12)
     assert 0 <= js(p, q) <= math.log(2)
     assert 0 <= tv(p, q) <= 1
@@ -113,7 +113,7 @@ def test_what_a_distance_must_do(p: dict[str, float], q: dict[str, float], r: di
 
 
 @given(weights, weights, st.floats(1e-3, 1e3))
-def test_zero_where_equal_and_nowhere_else(p: dict[str, float], q: dict[str, float], scale: float) -> None:
+def test_zero_only_for_equal_distributions(p: dict[str, float], q: dict[str, float], scale: float) -> None:
     same = {answer: weight * scale for answer, weight in reversed(p.items())}
     for measure in (kl_smoothed, kl_shared, js, tv):
         assert measure(p, same) == pytest.approx(0, abs=1e-12)
@@ -132,24 +132,24 @@ def test_swapping_gives_the_other_direction() -> None:
 
 
 def test_coverage_and_precision() -> None:
-    found = {"France": 3, "日本": 1, "Atlantis": 4, "Peru": 0}
+    result = {"France": 3, "日本": 1, "Atlantis": 4, "Peru": 0}
     known = ["France", "日本", "Peru", "Ghana"]
-    assert coverage(found, known) == 0.5
-    assert precision(found, known) == 0.5
+    assert coverage(result, known) == 0.5
+    assert precision(result, known) == 0.5
     assert coverage({"Atlantis": 1}, known) == 0 == precision({"Atlantis": 1}, known)
     for measure in (coverage, precision):
         with pytest.raises(UndefinedError, match="no answer is known"):
-            measure(found, [])
+            measure(result, [])
         with pytest.raises(UndefinedError, match="nothing can be compared"):
             measure({}, known)
 
 
 def test_chi_square() -> None:
-    found = chi_square({"1": 20, "2": 30, "3": 10}, {"1": 1, "2": 1, "3": 2})
+    result = chi_square({"1": 20, "2": 30, "3": 10}, {"1": 1, "2": 1, "3": 2})
     reference = stats.chisquare([20, 30, 10], [15, 15, 30])
-    assert (found.statistic, found.p) == pytest.approx((reference.statistic, reference.pvalue))
-    assert found.dof == 2
-    assert found.to_dict() == {"statistic": found.statistic, "p": found.p, "dof": 2}
+    assert (result.statistic, result.p) == pytest.approx((reference.statistic, reference.pvalue))
+    assert result.dof == 2
+    assert result.to_dict() == {"statistic": result.statistic, "p": result.p, "dof": 2}
     few = chi_square({"heads": 3}, {"heads": 0.5, "tails": 0.5})
     assert few.statistic == pytest.approx(3)
     assert few.to_dict()["note"] == "2 of 2 expected counts are below 5: p is rough"
@@ -166,7 +166,7 @@ def test_chi_square() -> None:
         ({"a": 0}, {"a": 1, "b": 1}, "nothing can be compared"),
     ],
 )
-def test_where_chi_square_does_not_exist(counts: dict[str, float], p: dict[str, float], says: str) -> None:
+def test_undefined_chi_square(counts: dict[str, float], p: dict[str, float], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         chi_square(counts, p)
 
@@ -196,14 +196,14 @@ def test_l1_histogram() -> None:
 
 
 @pytest.mark.parametrize("sample", [[math.nan], [1, math.inf], ["x"], [[1, 2]], []])
-def test_samples_that_are_none(sample: list[float]) -> None:
+def test_invalid_samples(sample: list[float]) -> None:
     for measure in (ks, l1_histogram):
         with pytest.raises(UndefinedError if sample == [] else UsageError, match="a sample"):
             measure([1.0], sample)
 
 
 @pytest.mark.parametrize("bad", [-1, math.nan, math.inf, "3", None, True, 10**400])
-def test_weights_that_are_none(bad: float) -> None:
+def test_invalid_weights(bad: float) -> None:
     assert not is_weight(bad)
     for measure in (kl_smoothed, kl_shared, js, tv):
         with pytest.raises(UsageError, match="the weight of 'ü' must be"):

@@ -1,4 +1,4 @@
-"""Embedders by name, what they keep, and what they do where a model or the kept file fails."""
+"""Embedders by name, their cache, and failures of models and of the cache."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def vector_of(text: str) -> list[float]:
 
 
 class Counting:
-    """A source that remembers what it was asked; a text is cut where it has more than 100 characters."""
+    """A source that records the texts it embeds; a text is cut after 100 characters."""
 
     name, batch = "counting", 4
 
     def __init__(self, *, parallel: int = 3, identity: str = "counting 1") -> None:
         self.parallel = parallel
-        self.asked: list[str] = []
+        self.texts: list[str] = []
         self.running = self.most = 0
         self._identity = identity
 
@@ -48,7 +48,7 @@ class Counting:
         return self._identity
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        self.asked += texts
+        self.texts += texts
         self.running += 1
         self.most = max(self.most, self.running)
         await asyncio.sleep(0.01 if texts[0] == "tea" else 0)  # the first batch comes last
@@ -67,7 +67,7 @@ async def test_equal_texts_once_in_their_order() -> None:
     vectors = await Embedder(source).embed(texts, lambda done, total: seen.append((done, total)))
     assert vectors.dtype == np.float32
     assert vectors.tolist() == [vector_of(text) for text in texts]
-    assert sorted(source.asked) == sorted({*texts})
+    assert sorted(source.texts) == sorted({*texts})
     assert source.most == 3
     assert (seen[0], seen[-1]) == ((0, 36), (36, 36))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -79,22 +79,22 @@ async def test_no_texts_and_empty_texts() -> None:
     for bad in ("", " \n", "\ud83d"):
         with pytest.raises(UsageError, match="text 1 "):
             await Embedder(source).embed(["a", bad])
-    assert source.asked == []
+    assert source.texts == []
 
 
-async def test_what_was_embedded_once_is_kept(tmp_path: Path) -> None:
+async def test_embeddings_are_cached(tmp_path: Path) -> None:
     path = tmp_path / "new" / "kept.sqlite"
     first, second, other = Counting(), Counting(), Counting(identity="counting 2")
     long = "long " * 50
     for source, texts in ((first, TEXTS), (second, [*TEXTS, long]), (second, [long, "tea"]), (other, TEXTS)):
-        made = Embedder(source, cache=EmbeddingCache(path))
-        assert (await made.embed(texts)).tolist() == [vector_of(text) for text in texts]
-        assert made.truncated == (long in texts)
-        assert made.warnings == (
+        vectors = Embedder(source, cache=EmbeddingCache(path))
+        assert (await vectors.embed(texts)).tolist() == [vector_of(text) for text in texts]
+        assert vectors.truncated == (long in texts)
+        assert vectors.warnings == (
             ("1 text is longer than counting accepts: only the beginning was embedded",) if long in texts else ()
         )
-    assert first.asked == other.asked == TEXTS
-    assert second.asked == [long]
+    assert first.texts == other.texts == TEXTS
+    assert second.texts == [long]
     files = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert "茶".encode() not in files
     assert b"long long" not in files
@@ -110,33 +110,33 @@ async def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: bytes | None)
     path = tmp_path / "kept.sqlite"
     many = [f"text {number}" for number in range(2000)]
     await Embedder(Counting(), cache=EmbeddingCache(path)).embed(many)
-    if damage is None:  # the head is whole, the pages behind it are not
-        whole = path.read_bytes()
-        damage = whole[:4096] + b"\xa5" * (len(whole) - 4096)
+    if damage is None:  # the header is intact, the pages behind it are not
+        complete = path.read_bytes()
+        damage = complete[:4096] + b"\xa5" * (len(complete) - 4096)
     path.write_bytes(damage)
     for cache, problems in ((EmbeddingCache(path), 1), (EmbeddingCache(path), 0)):
         source = Counting()
-        made = Embedder(source, cache=cache)
-        assert (await made.embed(TEXTS)).tolist() == [vector_of(text) for text in TEXTS]
-        assert len(made.warnings) == problems
-        assert bool(source.asked) == bool(problems)
+        first = Embedder(source, cache=cache)
+        assert (await first.embed(TEXTS)).tolist() == [vector_of(text) for text in TEXTS]
+        assert len(first.warnings) == problems
+        assert bool(source.texts) == bool(problems)
     (aside,) = tmp_path.glob("kept.sqlite.damaged-*")
     assert aside.read_bytes() == damage
 
 
-def test_a_garbled_vector_is_computed_anew(tmp_path: Path) -> None:
+def test_a_garbled_vector_is_computed_again(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "kept.sqlite")
     cache.put("m", {"a": Vector(np.float32([1, 2])), "b": Vector(np.float32([np.nan, 2]))})
-    found = cache.get("m", ["a", "b", "c"])
-    assert {text: vector.values.tolist() for text, vector in found.items()} == {"a": [1, 2]}
+    result = cache.get("m", ["a", "b", "c"])
+    assert {text: vector.values.tolist() for text, vector in result.items()} == {"a": [1, 2]}
 
 
-async def test_a_file_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
+async def test_an_unusable_file_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    made = Embedder(Counting(), cache=EmbeddingCache(tmp_path / "file" / "kept.sqlite"))
-    assert (await made.embed(TEXTS)).shape == (6, 3)
-    (said,) = made.warnings
-    assert "not cached" in said
+    first = Embedder(Counting(), cache=EmbeddingCache(tmp_path / "file" / "kept.sqlite"))
+    assert (await first.embed(TEXTS)).shape == (6, 3)
+    (message,) = first.warnings
+    assert "not cached" in message
     with pytest.raises(UsageError, match="is a folder"):
         EmbeddingCache(tmp_path)
 
@@ -159,14 +159,14 @@ def test_two_processes_with_one_file(tmp_path: Path) -> None:
         subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for name in ("one", "two", "three")
     ]
-    said = [process.communicate(timeout=120) for process in running]
-    assert [error for _, error in said] == [""] * 3
-    assert sum(int(told) for told, _ in said) == 1  # one of them set it aside
+    message = [process.communicate(timeout=120) for process in running]
+    assert [error for _, error in message] == [""] * 3
+    assert sum(int(messages) for messages, _ in message) == 1  # one of them set it aside
     assert len(list(tmp_path.glob("kept.sqlite.damaged-*"))) == 1
     texts = [f"{name} {number}" for name in ("one", "two", "three") for number in range(150)]
-    found = EmbeddingCache(path).get("m", texts)
-    assert len(found) == 450
-    assert found["two 7"].values.tolist() == [7.0] * 8
+    result = EmbeddingCache(path).get("m", texts)
+    assert len(result) == 450
+    assert result["two 7"].values.tolist() == [7.0] * 8
 
 
 def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ async def test_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     texts = [f"text {number}" for number in range(300)]
     async with serving(embeddings_server(failing=2)) as served:
-        made = embedder(f"{served.base_url}#emb", cache=None)
-        assert (await made.embed(texts)).tolist() == [vector_of(text) for text in texts]
-        assert await made.identity() == f"{served.base_url}#emb {served.base_url}"
-        await made.aclose()
+        first = embedder(f"{served.base_url}#emb", cache=None)
+        assert (await first.embed(texts)).tolist() == [vector_of(text) for text in texts]
+        assert await first.identity() == f"{served.base_url}#emb {served.base_url}"
+        await first.aclose()
     assert len(served.bodies) == 5
     assert {request.path for request in served.requests} == {"/v1/embeddings"}
 
@@ -218,24 +218,24 @@ async def test_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_fails_for_good(monkeypatch: pytest.MonkeyPatch, status: int, requests: int) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with serving(embeddings_server(failing=99, status=status)) as served:
-        made = embedder(f"{served.base_url}#emb", cache=None, retry_policy=RetryPolicy(attempts=3))
+        first = embedder(f"{served.base_url}#emb", cache=None, retry_policy=RetryPolicy(attempts=3))
         with pytest.raises(ProviderError, match="busy"):
-            await made.embed(["a"])
+            await first.embed(["a"])
     assert len(served.bodies) == requests
 
 
 @pytest.mark.parametrize(
     ("vector", "message"), [([1.0, float("nan"), 1.0], "NaN.*'bad 茶'"), ([1.0, 2.0], "2 different lengths")]
 )
-async def test_vectors_that_are_none(
+async def test_invalid_vectors(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vector: list[float], message: str
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     texts = [*(f"text {number}" for number in range(128)), "bad 茶"]
     async with serving(embeddings_server(replace={"bad 茶": vector})) as served:
-        made = embedder(f"{served.base_url}#emb", cache=EmbeddingCache(tmp_path / "kept.sqlite"))
+        first = embedder(f"{served.base_url}#emb", cache=EmbeddingCache(tmp_path / "kept.sqlite"))
         with pytest.raises(ReplyError, match=message):
-            await made.embed(texts)
+            await first.embed(texts)
 
 
 # Names
@@ -253,14 +253,14 @@ async def test_the_default(minilm: Local, monkeypatch: pytest.MonkeyPatch, tmp_p
         ("The stock market fell sharply today.", "茶在杯子里慢慢变凉。"),
         ("A cat sleeps on the mat.", "Inflation rose to four per cent."),
     ]
-    made = embedder(cache=cache)
-    assert made.name == "local/minilm"
-    vectors = await made.embed([text for pair in pairs for text in pair])
+    first = embedder(cache=cache)
+    assert first.name == "local/minilm"
+    vectors = await first.embed([text for pair in pairs for text in pair])
     assert vectors.shape == (8, 384)
     cosines = (vectors[::2] * vectors[1::2]).sum(1)
     assert (cosines[:2] > 0.6).all()
     assert (cosines[2:] < 0.3).all()
-    assert await made.identity() == f"local/minilm {await minilm.digest()} context=4096"
+    assert await first.identity() == f"local/minilm {await minilm.digest()} context=4096"
     assert (tmp_path / "embeddings.sqlite").exists() == cache
 
 
@@ -273,8 +273,8 @@ async def test_a_server_of_llama_cpp(minilm: Local, monkeypatch: pytest.MonkeyPa
     params.model.path, params.verbosity, params.embedding = str(minilm._file()), -1, True
     params.hostnames, params.port = ["127.0.0.1"], 0
     server = llama.Server(params)
-    made = embedder(f"{server.listening_address}/v1#minilm", cache=None)
-    vectors = await made.embed(TEXTS)
+    first = embedder(f"{server.listening_address}/v1#minilm", cache=None)
+    vectors = await first.embed(TEXTS)
     assert np.abs(vectors - np.array((await minilm.embed(TEXTS)).vectors)).max() < 1e-3
     with pytest.raises(ProviderError, match=r"too large|larger than"):
         await embedder(
@@ -294,14 +294,14 @@ def test_libraries_that_are_not_installed(name: str) -> None:
 
 async def test_wordllama() -> None:
     pytest.importorskip("wordllama")
-    made = embedder("wordllama", cache=None)
-    vectors = await made.embed(["A man is playing a guitar.", "Someone plays the guitar.", "Shares fell."])
+    first = embedder("wordllama", cache=None)
+    vectors = await first.embed(["A man is playing a guitar.", "Someone plays the guitar.", "Shares fell."])
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]
-    assert (await made.identity()).startswith("wordllama 0.")
+    assert (await first.identity()).startswith("wordllama 0.")
 
 
-def test_names_that_embed_nothing() -> None:
+def test_invalid_names_of_embedders() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'minilm'"):
         embedder("minlm")
     with pytest.raises(UnknownNameError, match="did you mean 'wordllama'"):

@@ -1,4 +1,4 @@
-"""Experiments as they run: against a real server on loopback, the embedded model, and recorded files."""
+"""Running experiments: against a real server on loopback, the embedded model, and recorded files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from outspoken.models.local import Local
 
 SOUND = Plan(seed=1, share=0.0)
 HERE = Path(__file__).parent
-# The command by itself, as a process of its own.
+# The command alone, as a separate process.
 COMMAND = "import typer; from outspoken.cli.experiment import experiment; typer.run(experiment)"
 
 
@@ -75,35 +75,37 @@ def candidates(k: int, mark: str = "r") -> list[dict[str, Any]]:
     return [{"text": f"{mark} {at} 字", "probability": 0.5 / (at + 1)} for at in range(k)]
 
 
-def by_arm(came: tuple[CellResult, ...]) -> dict[str, CellResult]:
-    return {one.cell.arm.name: one for one in came}
+def by_arm(results: tuple[CellResult, ...]) -> dict[str, CellResult]:
+    return {one.cell.arm.name: one for one in results}
 
 
 async def test_every_cell_gets_its_responses_and_nothing_is_asked_again(tmp_path: Path, task: str) -> None:
     arms = ("direct", "direct-cot", "sequence", "multi-turn", "vs-standard", "vs-cot", "vs-multi")
     folder = tmp_path / "out"
     async with faulty(SOUND) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m", *arms))
-        with GridRun(made, folder) as running:
+        expanded = Grid.make(spec(task, f"{server.base_url}#m", *arms))
+        with GridRun(expanded, folder) as running:
             assert running.finished_before is None
-            came = await running.run()
-        asked = len(server.log)
+            results = await running.run()
+        requests_sent = len(server.log)
         assert running.problems == []
-        assert running.requests == asked
-        with GridRun(Grid.make(made.spec), folder) as again:
-            assert again.finished_before == len(made.cells)
+        assert running.requests == requests_sent
+        with GridRun(Grid.make(expanded.spec), folder) as again:
+            assert again.finished_before == len(expanded.cells)
             repeated = await again.run()
-        assert len(server.log) == asked
+        assert len(server.log) == requests_sent
     assert (again.requests, again.from_ledger) == (0, running.requests + running.from_ledger)
-    assert [one.prompts for one in repeated] == [one.prompts for one in came]
-    for one in came:
-        assert [asked.prompt for asked in one.prompts] == [prompt.prompt for prompt in made.tasks[0].prompts]
-        assert {len(asked.responses) for asked in one.prompts} == {6}
-        assert {asked.failures for asked in one.prompts} == {0}
-    # Two arms that ask the very same first thing share its reply, and both bear its cost.
-    total = sum(one.cost().requests for one in came)
+    assert [one.prompts for one in repeated] == [one.prompts for one in results]
+    for one in results:
+        assert [requests_sent.prompt for requests_sent in one.prompts] == [
+            prompt.prompt for prompt in expanded.tasks[0].prompts
+        ]
+        assert {len(requests_sent.responses) for requests_sent in one.prompts} == {6}
+        assert {requests_sent.failures for requests_sent in one.prompts} == {0}
+    # Two arms with the same first request share its reply, and its cost counts for both.
+    total = sum(one.cost().requests for one in results)
     assert total == running.requests + running.from_ledger
-    costs = {name: one.cost().requests for name, one in by_arm(came).items()}
+    costs = {name: one.cost().requests for name, one in by_arm(results).items()}
     assert costs == {
         "direct": 24,
         "direct-cot": 24,
@@ -114,14 +116,14 @@ async def test_every_cell_gets_its_responses_and_nothing_is_asked_again(tmp_path
         "vs-multi": 8,
     }
     with Ledger(folder / "ledger.sqlite") as ledger:
-        assert sum(1 for _ in ledger.stored()) == asked
+        assert sum(1 for _ in ledger.stored()) == requests_sent
 
 
-async def test_it_stops_in_good_order_and_goes_on(tmp_path: Path, task: str) -> None:
+async def test_it_stops_in_good_order_and_continues(tmp_path: Path, task: str) -> None:
     folder = tmp_path / "out"
     async with faulty(SOUND, Manner(delay=0.05)) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m"), concurrency=2)
-        with GridRun(made, folder) as running:
+        expanded = Grid.make(spec(task, f"{server.base_url}#m"), concurrency=2)
+        with GridRun(expanded, folder) as running:
             work = asyncio.create_task(running.run())
             while len(server.log) < 5:
                 await asyncio.sleep(0.01)
@@ -129,12 +131,12 @@ async def test_it_stops_in_good_order_and_goes_on(tmp_path: Path, task: str) -> 
             assert await work == ()
         stopped = len(server.log)
         assert 5 <= stopped < 40
-        with GridRun(Grid.make(made.spec, concurrency=2), folder) as again:
+        with GridRun(Grid.make(expanded.spec, concurrency=2), folder) as again:
             assert again.finished_before == 0
-            came = await again.run()
+            results = await again.run()
         assert again.requests == len(server.log) - stopped
         assert max(record.attempt for record in server.log if record.kind == "sound") <= 6
-    assert {len(asked.responses) for one in came for asked in one.prompts} == {6}
+    assert {len(prompt.responses) for one in results for prompt in one.prompts} == {6}
     assert again.requests + stopped == 24 + 8 + 8
 
 
@@ -149,13 +151,13 @@ async def test_another_spec_is_refused_in_the_same_folder(tmp_path: Path, task: 
             GridRun(larger, folder)
         assert "6 there, 9 here" in str(caught.value)
         assert "--overwrite" in str(caught.value)
-        asked = len(server.log)
+        prompt = len(server.log)
         with GridRun(larger, folder, overwrite=True) as running:
             assert running.finished_before is None
             await running.run()
         # What the ledger holds is not asked again.
         assert (running.requests, running.from_ledger) == (4, 8)
-        assert len(server.log) == asked + 4
+        assert len(server.log) == prompt + 4
         Path(task).write_text('prompts = ["another"]', encoding="utf-8")
         with pytest.raises(UsageError, match="other tasks"):
             GridRun(Grid.make(larger.spec), folder)
@@ -164,12 +166,12 @@ async def test_another_spec_is_refused_in_the_same_folder(tmp_path: Path, task: 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, task: str) -> None:
     replies = tmp_path / "r.jsonl"
     replies.write_text('{"text": "x"}\n')
-    made = Grid.make(spec(task, f"replay/{replies}", "direct"))
+    expanded = Grid.make(spec(task, f"replay/{replies}", "direct"))
     with pytest.raises(UsageError, match="holds something else"):
-        GridRun(made, tmp_path, overwrite=True)
+        GridRun(expanded, tmp_path, overwrite=True)
     (tmp_path / "spec.json").write_text("{")
     with pytest.raises(UsageError, match="cannot be read"):
-        GridRun(made, tmp_path)
+        GridRun(expanded, tmp_path)
 
 
 async def test_a_server_that_refuses_min_p_is_asked_nothing_else(tmp_path: Path, task: str) -> None:
@@ -188,7 +190,7 @@ async def test_a_server_that_refuses_min_p_is_asked_nothing_else(tmp_path: Path,
         assert len(server.bodies) == 1
 
 
-async def test_a_list_goes_on_until_it_has_used_the_tokens_of_the_other_arm(tmp_path: Path, task: str) -> None:
+async def test_a_list_continues_until_it_has_used_the_tokens_of_the_other_arm(tmp_path: Path, task: str) -> None:
     seen = 0
 
     def reply(body: dict[str, Any]) -> web.Response:
@@ -204,42 +206,43 @@ async def test_a_list_goes_on_until_it_has_used_the_tokens_of_the_other_arm(tmp_
             tasks=(task,), models=(f"{server.base_url}#m",), n=6, k=3, methods=("vs-standard", "sequence-tokens")
         )
         with GridRun(Grid.make(base), tmp_path / "out") as running:
-            came = by_arm(await running.run())
+            results = by_arm(await running.run())
     assert running.problems == []
     # 200 tokens for each prompt, at 10 for each item of a list.
-    assert {len(asked.responses) for asked in came["vs-standard"].prompts} == {6}
-    assert {len(asked.responses) for asked in came["sequence-tokens"].prompts} == {20}
-    assert {came["vs-standard"].completion_tokens(asked.prompt_id) for asked in came["vs-standard"].prompts} == {
-        200
-    }
+    assert {len(prompt.responses) for prompt in results["vs-standard"].prompts} == {6}
+    assert {len(prompt.responses) for prompt in results["sequence-tokens"].prompts} == {20}
     assert {
-        came["sequence-tokens"].completion_tokens(asked.prompt_id) for asked in came["sequence-tokens"].prompts
+        results["vs-standard"].completion_tokens(prompt.prompt_id) for prompt in results["vs-standard"].prompts
+    } == {200}
+    assert {
+        results["sequence-tokens"].completion_tokens(prompt.prompt_id)
+        for prompt in results["sequence-tokens"].prompts
     } == {210}
-    assert {asked.failures for asked in came["sequence-tokens"].prompts} == {0}
+    assert {prompt.failures for prompt in results["sequence-tokens"].prompts} == {0}
 
 
-async def test_repeated_answers_count_as_often_as_they_came(tmp_path: Path, task: str) -> None:
+async def test_repeated_answers_count_as_often_as_they_appear(tmp_path: Path, task: str) -> None:
     def reply(body: dict[str, Any]) -> web.Response:
         turns = sum(message["role"] == "assistant" for message in body["messages"])
         return completion("同じ" if turns % 3 else "別の")
 
     async with serving(answer_with(reply)) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m", "direct", "multi-turn"))
-        with GridRun(made, tmp_path / "out") as running:
-            came = by_arm(await running.run())
-    for asked in came["direct"].prompts:
-        assert [response.text for response in asked.responses] == ["別の"] * 6
-        assert len({response.call for response in asked.responses}) == 6
-    for asked in came["multi-turn"].prompts:
-        assert sorted(response.text for response in asked.responses) == ["別の"] * 2 + ["同じ"] * 4
-    assert came["multi-turn"].cost().requests == 24
+        expanded = Grid.make(spec(task, f"{server.base_url}#m", "direct", "multi-turn"))
+        with GridRun(expanded, tmp_path / "out") as running:
+            results = by_arm(await running.run())
+    for prompt in results["direct"].prompts:
+        assert [response.text for response in prompt.responses] == ["別の"] * 6
+        assert len({response.call for response in prompt.responses}) == 6
+    for prompt in results["multi-turn"].prompts:
+        assert sorted(response.text for response in prompt.responses) == ["別の"] * 2 + ["同じ"] * 4
+    assert results["multi-turn"].cost().requests == 24
 
 
 async def test_a_placebos_numbers_are_no_weights(tmp_path: Path, task: str) -> None:
     def reply(body: dict[str, Any]) -> web.Response:
-        said = " ".join(message["content"] for message in body["messages"])
+        stderr = " ".join(message["content"] for message in body["messages"])
         entries = candidates(3)
-        if '"number"' in said:
+        if '"number"' in stderr:
             entries = [{"text": entry["text"], "number": entry["probability"]} for entry in entries]
         return completion(json.dumps({"responses": entries}))
 
@@ -248,40 +251,40 @@ async def test_a_placebos_numbers_are_no_weights(tmp_path: Path, task: str) -> N
             tasks=(task,), models=(f"{server.base_url}#m",), n=3, k=3, methods=("vs-standard", "placebo")
         )
         with GridRun(Grid.make(base), tmp_path / "out") as running:
-            came = by_arm(await running.run())
-    stated = [response.stated for response in came["vs-standard"].prompts[0].responses]
+            results = by_arm(await running.run())
+    stated = [response.stated for response in results["vs-standard"].prompts[0].responses]
     assert stated == [0.5, 0.25, pytest.approx(0.5 / 3)]
-    for asked in came["placebo"].prompts:
-        assert [response.text for response in asked.responses] == ["r 0 字", "r 1 字", "r 2 字"]
-        assert [(response.stated, response.probability) for response in asked.responses] == [(None, None)] * 3
+    for prompt in results["placebo"].prompts:
+        assert [response.text for response in prompt.responses] == ["r 0 字", "r 1 字", "r 2 字"]
+        assert [(response.stated, response.probability) for response in prompt.responses] == [(None, None)] * 3
 
 
-async def test_what_replies_without_a_candidate_cost_is_counted(tmp_path: Path, task: str) -> None:
+async def test_the_cost_of_replies_without_a_candidate_is_counted(tmp_path: Path, task: str) -> None:
     def reply(body: dict[str, Any]) -> web.Response:
         turns = sum(message["role"] == "assistant" for message in body["messages"])
         return completion(json.dumps({"responses": candidates(3)}) if turns else "No, I would rather not.", 50)
 
     async with serving(answer_with(reply)) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m", "vs-standard", n=3))
-        with GridRun(made, tmp_path / "out") as running:
+        expanded = Grid.make(spec(task, f"{server.base_url}#m", "vs-standard", n=3))
+        with GridRun(expanded, tmp_path / "out") as running:
             (one,) = await running.run()
         assert one.cost().requests == len(server.bodies) == 8
     assert one.cost().tokens == 8 * 60
     assert one.cost().seconds > 0
 
 
-async def test_a_cell_that_fails_is_kept_and_the_others_go_on(tmp_path: Path, task: str) -> None:
+async def test_a_failing_cell_is_kept_and_the_others_continue(tmp_path: Path, task: str) -> None:
     def reply(body: dict[str, Any]) -> web.Response:
         if "Generate" in body["messages"][-1]["content"]:
             return web.json_response({"error": {"message": "no lists today"}}, status=400)
         return completion("你好")
 
     async with serving(answer_with(reply)) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m", "direct", "vs-standard"))
-        with GridRun(made, tmp_path / "out") as running:
-            came = by_arm(await running.run())
-    assert [len(asked.responses) for asked in came["direct"].prompts] == [6] * 4
-    assert [(len(asked.responses), asked.failures) for asked in came["vs-standard"].prompts] == [(0, 6)] * 4
+        expanded = Grid.make(spec(task, f"{server.base_url}#m", "direct", "vs-standard"))
+        with GridRun(expanded, tmp_path / "out") as running:
+            results = by_arm(await running.run())
+    assert [len(prompt.responses) for prompt in results["direct"].prompts] == [6] * 4
+    assert [(len(prompt.responses), prompt.failures) for prompt in results["vs-standard"].prompts] == [(0, 6)] * 4
     (problem,) = running.problems
     assert problem.startswith("greetings, vs-standard, http://127.0.0.1")
     assert "no lists today" in problem
@@ -289,31 +292,31 @@ async def test_a_cell_that_fails_is_kept_and_the_others_go_on(tmp_path: Path, ta
 
 async def test_a_server_that_never_answers_ends_it_with_its_error(tmp_path: Path, task: str) -> None:
     async with serving(answer_with(lambda _: web.json_response({"error": "key"}, status=401))) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m"))
-        with GridRun(made, tmp_path / "out") as running, pytest.raises(Exception, match="401"):
+        expanded = Grid.make(spec(task, f"{server.base_url}#m"))
+        with GridRun(expanded, tmp_path / "out") as running, pytest.raises(Exception, match="401"):
             await running.run()
-        # The other arms were not even begun.
+        # The other arms were not started.
         assert not any("Generate" in body["messages"][-1]["content"] for body in server.bodies)
 
 
-async def test_where_every_cell_fails_it_is_said_of_what(tmp_path: Path, task: str) -> None:
+async def test_if_every_cell_fails_the_error_says_why(tmp_path: Path, task: str) -> None:
     def reply(body: dict[str, Any]) -> web.Response:
         return completion("No, I would rather not.")
 
     async with serving(answer_with(reply)) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m", "vs-standard"))
+        expanded = Grid.make(spec(task, f"{server.base_url}#m", "vs-standard"))
         message = r"no cell has any response; .*greetings, vs-standard"
-        with GridRun(made, tmp_path / "out") as running, pytest.raises(OutspokenError, match=message):
+        with GridRun(expanded, tmp_path / "out") as running, pytest.raises(OutspokenError, match=message):
             await running.run()
 
 
 async def test_the_estimate_asks_and_writes_nothing(tmp_path: Path, task: str) -> None:
     async with faulty(SOUND) as server:
-        made = Grid.make(spec(task, f"{server.base_url}#m"))
-        found = estimate_grid(made, tmp_path / "out")
+        expanded = Grid.make(spec(task, f"{server.base_url}#m"))
+        printed = estimate_grid(expanded, tmp_path / "out")
         assert server.log == []
-    assert (found.cells, found.requests) == (3, 24 + 8 + 8)
-    assert found.usd is None
+    assert (printed.cells, printed.requests) == (3, 24 + 8 + 8)
+    assert printed.usd is None
     assert not (tmp_path / "out").exists()
 
 
@@ -349,7 +352,7 @@ def test_the_embedded_model_from_an_empty_folder(tmp_path: Path, smollm2: Local)
     assert "other n" in other.stderr
 
 
-def test_control_c_keeps_everything_and_the_same_command_goes_on(tmp_path: Path, task: str) -> None:
+def test_control_c_keeps_everything_and_the_same_command_continues(tmp_path: Path, task: str) -> None:
     log = tmp_path / "server.jsonl"
     serve = [
         sys.executable,
@@ -389,21 +392,21 @@ def test_control_c_keeps_everything_and_the_same_command_goes_on(tmp_path: Path,
                 while (not log.is_file() or log.read_bytes().count(b"\n") < 3) and time.monotonic() < until:
                     time.sleep(0.05)
                 process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=60)
-            assert process.returncode == 130, said.decode()
-            assert "the same command continues" in said.decode()
-            asked = log.read_bytes().count(b"\n")
+                _, stderr = process.communicate(timeout=60)
+            assert process.returncode == 130, stderr.decode()
+            assert "the same command continues" in stderr.decode()
+            prompt = log.read_bytes().count(b"\n")
             done = experiment(*arguments, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
             assert re.search(r"continuing in \S*out: [01] of 2 cells are finished", done.stderr)
-            found = json.loads(done.stdout)
-            assert found["requests"] == log.read_bytes().count(b"\n") - asked
-            assert found["requests"] + asked == 16 + 8
+            printed = json.loads(done.stdout)
+            assert printed["requests"] == log.read_bytes().count(b"\n") - prompt
+            assert printed["requests"] + prompt == 16 + 8
         finally:
             server.terminate()
 
 
-async def test_quality_is_judged_and_a_failing_cell_is_told_of(tmp_path: Path, task: str) -> None:
+async def test_quality_is_judged_and_a_failing_cell_is_reported(tmp_path: Path, task: str) -> None:
     def reply(body: dict[str, Any]) -> web.Response:
         if "Generate" in body["messages"][-1]["content"]:
             return web.json_response({"error": {"message": "no lists today"}}, status=400)
@@ -448,10 +451,10 @@ def test_recorded_responses_are_measured_and_nothing_is_asked(tmp_path: Path) ->
         assert message in refused.stderr
 
 
-def test_recorded_prompts_that_the_task_does_not_know_are_told_of(tmp_path: Path) -> None:
+def test_recorded_prompts_that_the_task_does_not_know_are_reported(tmp_path: Path) -> None:
     questions = {f"質問 {at}": {"answers": [["赤"], ["青"]]} for at in range(7)}
     (tmp_path / "questions.json").write_text(json.dumps(questions), encoding="utf-8")
-    # More than the experiment would ask: all that was recorded is measured.
+    # More prompts than the experiment asks: all recorded ones are measured.
     rows = [{"prompt": prompt, "text": text} for prompt in (*questions, "別の質問") for text in ("赤", "緑")]
     file = tmp_path / "responses.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -467,7 +470,7 @@ def test_recorded_prompts_that_the_task_does_not_know_are_told_of(tmp_path: Path
     assert json.loads((tmp_path / "o" / "results.json").read_bytes())["settings"]["embedder"] == "none"
 
 
-async def test_a_task_without_a_rubric_is_told_of_where_others_are_judged(tmp_path: Path) -> None:
+async def test_a_task_without_a_rubric_is_reported_if_others_are_judged(tmp_path: Path) -> None:
     file = tmp_path / "responses.jsonl"
     file.write_text('{"prompt": "州", "text": "Texas"}\n{"prompt": "州", "text": "Ohio"}\n', encoding="utf-8")
     subjects, _ = analysis.groups_of_recordings(tasks.load("us-states"), [file])
@@ -542,9 +545,9 @@ def test_an_experiment_in_python(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     steps = []
     spec = load("dice").changed(embedder="none")
-    made = run(spec, tmp_path / "out", recorded=[file], progress=lambda step, *_: steps.append(step))
-    assert made == ExperimentResults.read(tmp_path / "out")
-    assert made.groups[0].measures["distinct_answers"].value == 2  # type: ignore[union-attr]
+    results = run(spec, tmp_path / "out", recorded=[file], progress=lambda step, *_: steps.append(step))
+    assert results == ExperimentResults.read(tmp_path / "out")
+    assert results.groups[0].measures["distinct_answers"].value == 2  # type: ignore[union-attr]
     assert steps[-1] == "drawing the report"
     assert (tmp_path / "out" / "report.html").is_file()
     with pytest.raises(UsageError, match="format 1"):

@@ -53,16 +53,16 @@ def test_every_shipped_experiment_makes_a_grid(name: str, replay: str, tmp_path:
     for each in (spec, spec.fullsize()):
         models = (replay, f"replay/{other}") if name == "scaling" else (replay,)
         data = str(questions) if name == "coverage-qa" else None
-        made = Grid.make(each.changed(models=models, data=data))
-        assert made.cells
-        assert len({cell.id for cell in made.cells}) == len(made.cells)
-        assert made.content()
+        expanded = Grid.make(each.changed(models=models, data=data))
+        assert expanded.cells
+        assert len({cell.id for cell in expanded.cells}) == len(expanded.cells)
+        assert expanded.content()
 
 
 def test_the_calls_of_each_method_are_those_of_table_1(replay: str) -> None:
-    made = grid("creative", replay, tasks=("jokes",), n=30, k=5)
+    expanded = grid("creative", replay, tasks=("jokes",), n=30, k=5)
     calls = {}
-    for cell in made.cells:
+    for cell in expanded.cells:
         settings, goal = cell.plan().settings, cell.plan().run.goal
         calls[cell.arm.name] = (goal.n, settings.k, settings.turns if cell.arm.method == "vs-multi" else 1)
     assert calls == {
@@ -74,15 +74,15 @@ def test_the_calls_of_each_method_are_those_of_table_1(replay: str) -> None:
         "vs-cot": (30, 5, 1),
         "vs-multi": (30, 5, 6),
     }
-    assert {cell.plan().settings.temperature for cell in made.cells} == {0.7}
-    assert {cell.plan().settings.top_p for cell in made.cells} == {1.0}
+    assert {cell.plan().settings.temperature for cell in expanded.cells} == {0.7}
+    assert {cell.plan().settings.top_p for cell in expanded.cells} == {1.0}
 
 
-def test_an_axis_varies_only_what_it_means_something_to(replay: str) -> None:
-    made = grid("tau", replay)
-    direct = [cell for cell in made.cells if cell.arm.name == "direct"]
+def test_an_axis_varies_only_the_methods_to_which_it_applies(replay: str) -> None:
+    expanded = grid("tau", replay)
+    direct = [cell for cell in expanded.cells if cell.arm.name == "direct"]
     assert [(cell.value, cell.plan().settings.tau) for cell in direct] == [(None, None)]
-    verbalized = [cell for cell in made.cells if cell.arm.name == "vs-standard"]
+    verbalized = [cell for cell in expanded.cells if cell.arm.name == "vs-standard"]
     assert [cell.value for cell in verbalized] == [1.0, 0.9, 0.5, 0.2, 0.05, 0.005, 0.001]
     assert [cell.plan().settings.tau for cell in verbalized] == [None, 0.9, 0.5, 0.2, 0.05, 0.005, 0.001]
     assert [cell.settings("tau")["tau"] for cell in verbalized][:2] == [1.0, 0.9]
@@ -90,28 +90,28 @@ def test_an_axis_varies_only_what_it_means_something_to(replay: str) -> None:
 
 
 def test_min_p_goes_under_the_providers_own_name(replay: str) -> None:
-    made = grid("min-p", replay)
-    assert {cell.plan().settings.extra["min_p"] for cell in made.cells} == {0.0, 0.01, 0.02, 0.05, 0.1}
-    assert made.cells[1].settings("min_p")["min_p"] == 0.01
+    expanded = grid("min-p", replay)
+    assert {cell.plan().settings.extra["min_p"] for cell in expanded.cells} == {0.0, 0.01, 0.02, 0.05, 0.1}
+    assert expanded.cells[1].settings("min_p")["min_p"] == 0.01
 
 
 def test_the_wordings_are_the_seven_definitions(replay: str) -> None:
-    made = grid("wording", replay)
-    used = [cell.plan().settings.template for cell in made.cells if cell.arm.method == "vs-standard"]
+    expanded = grid("wording", replay)
+    used = [cell.plan().settings.template for cell in expanded.cells if cell.arm.method == "vs-standard"]
     assert used == ["paper", "implicit", "relative", "percent", "confidence", "perplexity", "nll"]
     assert len({template(name).hash for name in used}) == 7
 
 
 def test_the_placebo_asks_for_the_same_without_the_probability(replay: str) -> None:
-    made = grid("placebo", replay)
-    cell = next(cell for cell in made.cells if cell.arm.name == "placebo")
+    expanded = grid("placebo", replay)
+    cell = next(cell for cell in expanded.cells if cell.arm.name == "placebo")
     assert cell.arm.weights == "uniform"
     assert cell.settings("")["weights"] == "uniform"
     plan = cell.plan()
     request = next(start(MethodCall((*request_of("x"),), plan.settings, plan.template, "m", True)))
-    said = " ".join(message.content for message in request.messages)
-    assert "probab" not in said.lower()
-    assert '"number"' in said
+    text = " ".join(message.content for message in request.messages)
+    assert "probab" not in text.lower()
+    assert '"number"' in text
     assert request.schema is not None
     item = request.schema["properties"]["responses"]["items"]["properties"]
     assert list(item) == ["text", "number"]
@@ -123,7 +123,7 @@ def request_of(text: str) -> Any:
     return as_messages(text)
 
 
-def test_the_placebos_numbers_may_not_decide_what_is_cut(replay: str) -> None:
+def test_the_placebos_numbers_do_not_decide_which_responses_are_cut(replay: str) -> None:
     with pytest.raises(UsageError, match="multiple of k"):
         grid("placebo", replay, n=11)
 
@@ -145,10 +145,10 @@ def test_changes_from_the_command_line(replay: str) -> None:
     spec = load("creative").changed(
         methods=("vs-standard", "sequence"), tasks=("jokes",), n=7, k=3, prompts=2, seed=4, models=(replay,)
     )
-    made = Grid.make(spec)
-    assert [cell.arm.name for cell in made.cells] == ["vs-standard", "sequence"]
-    assert [prompt.id for prompt in made.tasks[0].prompts] == ["1", "2"]
-    plan = made.cells[0].plan()
+    expanded = Grid.make(spec)
+    assert [cell.arm.name for cell in expanded.cells] == ["vs-standard", "sequence"]
+    assert [prompt.id for prompt in expanded.tasks[0].prompts] == ["1", "2"]
+    plan = expanded.cells[0].plan()
     assert (plan.run.goal.n, plan.settings.k, plan.settings.seed) == (7, 3, 4)
     assert load("creative").fullsize().settings == {"temperature": 0.7, "top_p": 1.0, "max_tokens": 8192}
 
@@ -167,9 +167,9 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, replay: str) -> None
     [settings]
     temperature = 1.0
     """
-    made = Grid.make(load(write(tmp_path, text)))
-    (cell,) = made.cells
-    assert made.spec.name == "mine"
+    expanded = Grid.make(load(write(tmp_path, text)))
+    (cell,) = expanded.cells
+    assert expanded.spec.name == "mine"
     assert [prompt.prompt for prompt in cell.task.prompts] == ["สี", "色"]
     assert cell.plan().settings.temperature == 0.1
     assert cell.plan().template.wordings["direct"].system == "短く"
@@ -263,7 +263,7 @@ def test_an_arm_may_not_be_matched_with_one_that_is_matched_itself(tmp_path: Pat
             load(write(tmp_path, f'tasks = ["jokes"]\narms = [{arms % first}]'))
 
 
-def test_what_measures_is_looked_at_before_anything_is_asked(replay: str, tmp_path: Path) -> None:
+def test_measuring_is_checked_before_anything_is_asked(replay: str, tmp_path: Path) -> None:
     states = grid("us-states", replay)
     for changes, message in (
         ({"judge": "nosuch/x"}, "nosuch"),
@@ -276,12 +276,12 @@ def test_what_measures_is_looked_at_before_anything_is_asked(replay: str, tmp_pa
     check_measuring(states.spec.changed(judge=replay, rubric="creative", embedder="none"), states.tasks)
     mixed = grid("creative", replay, tasks=("jokes", "us-states"), judge=replay)
     check_measuring(mixed.spec, mixed.tasks)
-    found = estimate_grid(mixed, tmp_path / "out")
+    estimate = estimate_grid(mixed, tmp_path / "out")
     wanted = sum(cell.wanted * len(cell.task.prompts) for cell in mixed.cells if cell.task.name == "jokes")
-    assert any(f"judges about {wanted:,} responses" in line for line in found.assumptions)
+    assert any(f"judges about {wanted:,} responses" in line for line in estimate.assumptions)
 
 
-def test_listed_answers_must_be_somewhere(replay: str, tmp_path: Path) -> None:
+def test_listed_answers_must_be_given(replay: str, tmp_path: Path) -> None:
     path, counts = tmp_path / "teas.toml", tmp_path / "counts.json"
     path.write_text('prompts = ["茶"]\nanswers = "listed"', encoding="utf-8")
     counts.write_text('{"Assam": 1}')
@@ -301,7 +301,7 @@ def test_listed_answers_must_be_somewhere(replay: str, tmp_path: Path) -> None:
         ({"settings": {"temperature": -1}}, "temperature"),
     ],
 )
-def test_what_does_not_go_together_is_refused(replay: str, changes: dict[str, Any], message: str) -> None:
+def test_contradictory_settings_are_refused(replay: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         grid("creative", replay, **changes)
     assert message in str(caught.value)
@@ -323,7 +323,7 @@ def test_capability_is_the_axis_of_scaling(replay: str, tmp_path: Path) -> None:
     assert values == {replay: 3.5, f"replay/{other}": None}
 
 
-def test_what_is_asked_is_told_apart(replay: str) -> None:
+def test_the_content_of_a_grid_identifies_it(replay: str) -> None:
     same = grid("us-states", replay).content()
     assert same == grid("us-states", replay, judge=replay).content()
     assert same != grid("us-states", replay, n=31).content()

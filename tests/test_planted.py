@@ -37,15 +37,15 @@ def truth(name: str, concentration: float) -> float:
 
 def measured(generator: np.random.Generator, concentration: float) -> dict[str, np.ndarray]:
     """Sums and weights of each prompt, as an analysis makes them from its responses."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
+    result: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     for shares in generator.dirichlet([concentration] * len(ANSWERS), PROMPTS):
         drawn = generator.choice(len(ANSWERS), RESPONSES, p=shares)
         responses = tuple(Response(ANSWERS[at], call=number) for number, at in enumerate(drawn))
-        # Different answers stand at right angles, so their cosine distance is 1.
+        # Different answers are at right angles, so their cosine distance is 1.
         material = MeasureInput(responses, Answers.free(), np.eye(len(ANSWERS))[drawn])
         for name in NAMES:
-            found[name].append(compute(MEASURES[name], material))
-    return {name: np.array(pairs).T for name, pairs in found.items()}
+            result[name].append(compute(MEASURES[name], material))
+    return {name: np.array(pairs).T for name, pairs in result.items()}
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +71,20 @@ def test_intervals_cover_the_known_difference_and_the_test_sees_it(
     difference = truth(name, WIDE) - truth(name, NARROW)
     covered = seen = 0
     for narrow, wide, _ in samples:
-        found = compare(wide[name][0], narrow[name][0], wide[name][1], narrow[name][1], resamples=RESAMPLES)
-        covered += found.low <= difference <= found.high  # type: ignore[operator]
-        seen += found.p <= 0.05  # type: ignore[operator]
+        result = compare(wide[name][0], narrow[name][0], wide[name][1], narrow[name][1], resamples=RESAMPLES)
+        covered += result.low <= difference <= result.high  # type: ignore[operator]
+        seen += result.p <= 0.05  # type: ignore[operator]
     assert within(covered / REPETITIONS, 0.92, 0.98)
     assert seen / REPETITIONS > 0.9
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_equal_methods_are_told_apart_no_more_often_than_stated(
+def test_equal_methods_differ_no_more_often_than_stated(
     samples: list[tuple[dict[str, np.ndarray], ...]], name: str
 ):
     false = 0
     for narrow, _, again in samples:
-        found = compare(narrow[name][0], again[name][0], narrow[name][1], again[name][1], resamples=RESAMPLES)
-        false += found.p <= 0.05  # type: ignore[operator]
-    # Where many differences tie (counts of answers) the test errs on the safe side.
+        result = compare(narrow[name][0], again[name][0], narrow[name][1], again[name][1], resamples=RESAMPLES)
+        false += result.p <= 0.05  # type: ignore[operator]
+    # If many differences tie (counts of answers), the test is conservative.
     assert within(false / REPETITIONS, 0.01, 0.075)

@@ -1,4 +1,4 @@
-"""Recorded responses in every format that is read, and what is told of those that are not."""
+"""Recorded responses in every format, and reports about rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def shared(*parts: str) -> Path:
 def texts(records: Records) -> dict[tuple[str, str], dict[str, list[str]]]:
     return {
         (group.method, group.model): {
-            asked.prompt_id: [r.text for r in asked.responses] for asked in group.prompts
+            prompt.prompt_id: [r.text for r in prompt.responses] for prompt in group.prompts
         }
         for group in records.groups
     }
@@ -87,7 +87,7 @@ def test_rows_of_responses_in_every_format(tmp_path: Path, name: str) -> None:
     (tea,) = vs.prompts
     assert (tea.prompt_id, tea.prompt) == (TEA, TEA)
     assert tea.responses == (Response("乌龙", 0.7, 0.35, 0), Response("ชา ☕", 0.3, 0.15, 0))
-    assert [asked.prompt_id for asked in direct.prompts] == [COFFEE, TEA]
+    assert [prompt.prompt_id for prompt in direct.prompts] == [COFFEE, TEA]
     assert direct.prompts[0].responses == (Response("موكا", call=1),)
     assert records.source == str(tmp_path / name)
 
@@ -138,7 +138,7 @@ def test_failures_and_blanks_are_no_responses(tmp_path: Path) -> None:
     assert "2 prompts of its run lack responses" in read(file).problems[0]
 
 
-def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
+def test_unreadable_rows_are_reported_with_their_line(tmp_path: Path) -> None:
     file = lines(
         tmp_path / "r.jsonl",
         row(TEA, "绿茶", probability="much", call=1.5),
@@ -153,9 +153,16 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path) -> None:
     records = read(file)
     assert texts(records) == {("recorded", ""): {TEA: ["绿茶", "b"]}}
     assert [r.probability for r in records.groups[0].prompts[0].responses] == [None, None]
-    told = [problem.removeprefix(f"{file}:") for problem in records.problems]
-    assert [problem[:6] for problem in told[:6]] == ["2: not", "3: not", "4: no ", "5: no ", "6: the", "7: lon"]
-    assert told[6:] == [
+    messages = [problem.removeprefix(f"{file}:") for problem in records.problems]
+    assert [problem[:6] for problem in messages[:6]] == [
+        "2: not",
+        "3: not",
+        "4: no ",
+        "5: no ",
+        "6: the",
+        "7: lon",
+    ]
+    assert messages[6:] == [
         "1: probability 'much' was left out",
         "1: call 1.5 was left out",
         "8: probability -1 was left out",
@@ -169,9 +176,9 @@ def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
     assert problems[-1] == f"{file}: 1,190 more rows that cannot be read"
 
 
-def test_a_torn_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    whole = written(tmp_path / "r.jsonl.gz", [row(TEA, str(n) * 50) for n in range(5000)]).read_bytes()
-    (tmp_path / "r.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+def test_a_truncated_file_is_read_as_far_as_possible(tmp_path: Path) -> None:
+    complete = written(tmp_path / "r.jsonl.gz", [row(TEA, str(n) * 50) for n in range(5000)]).read_bytes()
+    (tmp_path / "r.jsonl.gz").write_bytes(complete[: len(complete) // 2])
     records = read(tmp_path / "r.jsonl.gz")
     assert 0 < len(records.groups[0].prompts[0].responses) < 5000
     assert "cannot be read from here on" in records.problems[0]
@@ -191,7 +198,7 @@ def test_a_torn_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
         ("r.jsonl", "\xff\xfe{\x00", "UTF-16"),
     ],
 )
-def test_a_file_that_is_of_no_use(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_unusable_files(tmp_path: Path, name: str, content: str, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=message):
@@ -225,11 +232,11 @@ def test_people_and_a_model_on_the_same_prompts() -> None:
     assert records.problems == ()
     for file, group in zip(files, records.groups, strict=True):
         recorded = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        for asked, one in zip(group.prompts, recorded, strict=True):
-            assert asked.prompt == one["prompt"]
-            assert [r.text for r in asked.responses] == one["generations"]
+        for prompt, one in zip(group.prompts, recorded, strict=True):
+            assert prompt.prompt == one["prompt"]
+            assert [r.text for r in prompt.responses] == one["generations"]
             scores = sets.first_of_class(
-                [r.partition for r in asked.responses], [r.score for r in asked.responses]
+                [r.partition for r in prompt.responses], [r.score for r in prompt.responses]
             )
             assert sets.utility_k(scores) == pytest.approx(one["utility"], abs=1e-9)
 
@@ -237,9 +244,9 @@ def test_people_and_a_model_on_the_same_prompts() -> None:
 def test_generations_without_a_partition(tmp_path: Path) -> None:
     given = {"id": 3, "prompt": TEA, "model": "m", "generations": ["绿茶", None, "", "红茶"]}
     records = read(lines(tmp_path / "g.jsonl", {**given, "partition": [0, 1]}), method="direct")
-    (asked,) = records.groups[0].prompts
-    assert (records.groups[0].method, asked.prompt_id, asked.failures, asked.empty) == ("direct", "3", 1, 1)
-    assert asked.responses == (Response("绿茶"), Response("红茶"))
+    (prompt,) = records.groups[0].prompts
+    assert (records.groups[0].method, prompt.prompt_id, prompt.failures, prompt.empty) == ("direct", "3", 1, 1)
+    assert prompt.responses == (Response("绿茶"), Response("红茶"))
     assert records.problems[0].endswith("g.jsonl:1: partition, not one for each of 4 generations was left out")
 
 
@@ -263,8 +270,8 @@ def test_the_official_packages_files(tmp_path: Path) -> None:
     )
     records = read(file, method="vs-standard", model="gpt-4.1")
     assert (records.groups[0].method, records.groups[0].model) == ("vs-standard", "gpt-4.1")
-    (asked,) = records.groups[0].prompts
-    assert asked.responses == (
+    (prompt,) = records.groups[0].prompts
+    assert prompt.responses == (
         Response("绿茶", 0.6, 0.6, 0),
         Response("红茶", 0.2, 0.2, 0),
         Response("白茶", None, 12.5, 1),
@@ -273,7 +280,7 @@ def test_the_official_packages_files(tmp_path: Path) -> None:
         Response("花茶", call=7),
         Response("奶茶", call=8),
     )
-    assert (asked.failures, asked.empty) == (5, 1)
+    assert (prompt.failures, prompt.empty) == (5, 1)
     assert [problem.removeprefix(f"{file}: ") for problem in records.problems[:3]] == [
         "4 calls failed and were saved as empty answers: they count as failures",
         "1 answers are replies that were saved unparsed: they count as failures",
@@ -291,7 +298,7 @@ def test_turns_of_one_conversation_are_one_call(tmp_path: Path) -> None:
         calls(TEA, candidate("c", 2)),
         calls(TEA, candidate("d", 0), candidate("e", 1)),
         calls(TEA, candidate("", 2)),
-        # Its first turn is lost.
+        # Its first turn is missing.
         calls(COFFEE, candidate("f", 1)),
     )
     turns = lines(
@@ -310,14 +317,14 @@ def test_counts_of_answers_are_trials() -> None:
     trials = json.loads(file.read_text(encoding="utf-8"))
     records = read(file)
     (group,) = records.groups
-    (asked,) = group.prompts
+    (prompt,) = group.prompts
     assert (group.method, group.model, records.problems) == ("recorded", "", ())
-    assert len(asked.responses) == 500
+    assert len(prompt.responses) == 500
     for at, trial in enumerate(trials):
-        assert Counter(r.text for r in asked.responses if r.call == at) == trial
+        assert Counter(r.text for r in prompt.responses if r.call == at) == trial
     total = sum(map(Counter, trials), Counter())
     expected = {state: count / 500 for state, count in total.items()}
-    assert sets.answer_weights(asked.responses, str) == pytest.approx(expected)
+    assert sets.answer_weights(prompt.responses, str) == pytest.approx(expected)
 
 
 def test_one_trial_and_weights(tmp_path: Path) -> None:
@@ -331,7 +338,7 @@ def test_one_trial_and_weights(tmp_path: Path) -> None:
     assert sets.answer_weights(responses, str) == pytest.approx({"东京": 5 / 6, "大阪": 1 / 6})
 
 
-def test_files_that_name_nothing_stay_apart(tmp_path: Path) -> None:
+def test_files_that_name_nothing_are_separate_groups(tmp_path: Path) -> None:
     for name in ("direct", "vs"):
         (tmp_path / name).mkdir()
         lines(tmp_path / name / "responses.jsonl", calls(TEA, "a"), calls(TEA, "b"))
@@ -372,7 +379,7 @@ def test_rows_in_memory(tmp_path: Path) -> None:
             from_rows(rows)
 
 
-def test_columns_tell_groups_apart(tmp_path: Path) -> None:
+def test_columns_distinguish_groups(tmp_path: Path) -> None:
     rows = [row(TEA, f"{t}", temperature=t, method="direct") for t in (0.5, 1.0, 0.5)]
     groups = read(lines(tmp_path / "r.jsonl", *rows), by=["temperature"]).groups
     assert [(dict(g.settings), len(g.prompts[0].responses)) for g in groups] == [

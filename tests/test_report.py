@@ -67,14 +67,17 @@ def test_the_answer_names_arm_difference_certainty_and_price() -> None:
     )
 
 
-def test_nothing_wins_where_nothing_is_shown() -> None:
-    made = conclude(view(only(sample(), "jokes", "local/smollm2")))
-    assert not made.tasks[0].significant
-    assert made.lead.startswith(
+def test_no_arm_leads_without_a_significant_difference() -> None:
+    conclusion = conclude(view(only(sample(), "jokes", "local/smollm2")))
+    assert not conclusion.tasks[0].significant
+    assert conclusion.lead.startswith(
         "No arm has a significantly higher semantic diversity than direct. The best of the others is vs-cot: 1"
     )
-    assert "not significant, because the interval includes 0; a difference of this size needs about" in made.lead
-    assert "and there were 40." in made.lead
+    assert (
+        "not significant, because the interval includes 0; a difference of this size needs about"
+        in conclusion.lead
+    )
+    assert "and there were 40." in conclusion.lead
 
 
 def test_several_tasks_and_models_are_counted() -> None:
@@ -86,7 +89,7 @@ def test_several_tasks_and_models_are_counted() -> None:
     assert re.search(r"lies 7\.\d to 1\d\.\d above direct \(p at most 0\.002\), at 0\.51 times its tokens", lead)
 
 
-def test_nothing_shown_anywhere_says_why() -> None:
+def test_without_significant_differences_the_reason_is_given() -> None:
     results = sample()
     for entry in results["comparisons"]:
         entry["units"] = 2
@@ -106,28 +109,28 @@ def test_nothing_shown_anywhere_says_why() -> None:
         ({"p_holm": None}, "there is no test of it"),
     ],
 )
-def test_a_difference_is_not_shown_for_each_single_reason(change: dict[str, Any], why: str) -> None:
+def test_each_reason_alone_makes_a_difference_insignificant(change: dict[str, Any], why: str) -> None:
     results = only(sample(), "jokes", "openai/gpt-4.1")
     for entry in with_direct(results):
         entry.update(change)
-    made = conclude(view(results))
-    assert not made.tasks[0].significant
-    assert f"not significant, because {why}" in made.lead
+    conclusion = conclude(view(results))
+    assert not conclusion.tasks[0].significant
+    assert f"not significant, because {why}" in conclusion.lead
 
 
-def test_calls_of_one_prompt_are_shown_by_their_interval_alone() -> None:
+def test_calls_of_one_prompt_are_significant_by_their_interval_alone() -> None:
     results = only(sample(), "jokes", "openai/gpt-4.1")
     for entry in with_direct(results):
         entry["p"] = entry["p_holm"] = None
     for group in results["groups"]:
         group["measures"][results["primary"]]["unit"] = "call"
-    made = conclude(view(results))
-    assert made.tasks[0].significant
-    assert "significant by its interval alone, over" in " ".join((made.lead, *made.tasks[0].sentences))
-    assert "p <" not in made.lead
+    conclusion = conclude(view(results))
+    assert conclusion.tasks[0].significant
+    assert "significant by its interval alone, over" in " ".join((conclusion.lead, *conclusion.tasks[0].sentences))
+    assert "p <" not in conclusion.lead
 
 
-def test_a_difference_too_small_to_be_seen_is_no_0_less() -> None:
+def test_a_difference_too_small_to_display_is_not_0_less() -> None:
     results = only(sample(), "jokes", "local/smollm2")
     for entry in with_direct(results):
         entry.update(difference=-0.0001)
@@ -145,10 +148,10 @@ def test_the_order_in_which_a_pair_was_compared_does_not_matter() -> None:
     assert conclude(view(turned)).lead == conclude(view(results)).lead
 
 
-def test_where_less_is_better_the_lowest_wins_and_the_higher_is_worse() -> None:
+def test_if_less_is_better_the_lowest_wins_and_the_higher_is_worse() -> None:
     results = {**only(sample(), "states", "openai/gpt-4.1"), "primary": "rouge_l", "quality": None}
-    made = conclude(view(results))
-    assert made.lead.startswith(
+    conclusion = conclude(view(results))
+    assert conclusion.lead.startswith(
         "vs-multi leads: ROUGE-L 30.0 against 49.0 for direct, 19.0 less or 0.61 times as much"
     )
     worse = {**results, "measures": [{**m, "better": "higher"} for m in results["measures"]]}
@@ -156,7 +159,7 @@ def test_where_less_is_better_the_lowest_wins_and_the_higher_is_worse() -> None:
     assert sentences[-1].startswith("Significantly worse than direct: sequence, multi-turn, vs-standard")
 
 
-def test_a_better_figure_that_is_not_shown_is_told() -> None:
+def test_a_better_figure_without_significance_is_reported() -> None:
     results = only(sample(), "jokes", "openai/gpt-4.1")
     (entry,) = (e for e in with_direct(results) if e["a"] == "g7")
     entry["p_holm"] = 0.2
@@ -207,9 +210,9 @@ def test_recordings_of_several_models_are_seen_together() -> None:
     ]
     results["comparisons"] = [e for e in results["comparisons"] if {e["a"], e["b"]} <= set(keep)]
     results["baseline"] = "curated"
-    made = conclude(view(results))
-    assert [verdict.task for verdict in made.tasks] == ["jokes"]
-    assert made.lead.startswith(
+    conclusion = conclude(view(results))
+    assert [verdict.task for verdict in conclusion.tasks] == ["jokes"]
+    assert conclusion.lead.startswith(
         "curated of claude leads: semantic diversity 29.7 against 10.8 for curated of people"
     )
     (figure,) = charts.figures(view(results))
@@ -230,19 +233,19 @@ def test_one_arm_over_an_axis_is_compared_with_its_first_value() -> None:
     )
 
 
-def test_an_axis_that_goes_over_models_has_one_chart() -> None:
+def test_an_axis_over_models_has_one_chart() -> None:
     results = sample()
     capability = {"openai/gpt-4.1": 60.0, "local/smollm2": 20.0}
     for group in results["groups"]:
         group["settings"] = {"capability": capability[group["model"]]}
     results["axis"] = "capability"
-    made = charts.figures(view(results))
-    assert [figure.title for figure in made] == [
+    conclusion = charts.figures(view(results))
+    assert [figure.title for figure in conclusion] == [
         "Semantic diversity over capability, jokes",
         "Quality over capability, jokes",
         "Semantic diversity over capability, states",
     ]
-    spec = made[0].chart.to_dict()
+    spec = conclusion[0].chart.to_dict()
     rows = spec["datasets"][spec["layer"][1]["data"]["name"]]
     assert {row["at"] for row in rows} == {20.0, 60.0}
     for group in results["groups"]:
@@ -272,7 +275,7 @@ def test_what_models_wrote_is_text_and_nothing_else() -> None:
     )
 
 
-def test_the_sections_stand_in_their_order() -> None:
+def test_the_order_of_the_sections() -> None:
     html = render(sample())
     wanted = [
         "answer",
@@ -311,11 +314,11 @@ def test_an_ablation_draws_a_line_over_its_axis() -> None:
     assert wide.chart.to_dict()["layer"][1]["encoding"]["x"]["scale"]["type"] == "log"
 
 
-def test_the_plane_where_quality_was_judged_and_points_where_not() -> None:
-    made = charts.figures(view(sample()))
-    assert [figure.name for figure in made] == ["plane", "plane", "dots", "dots"]
-    assert "On the Pareto front" in made[0].caption
-    for figure in made:
+def test_the_plane_with_judged_quality_and_points_without() -> None:
+    conclusion = charts.figures(view(sample()))
+    assert [figure.name for figure in conclusion] == ["plane", "plane", "dots", "dots"]
+    assert "On the Pareto front" in conclusion[0].caption
+    for figure in conclusion:
         figure.chart.to_dict(validate=True)
 
 
@@ -346,7 +349,7 @@ def test_answers_beyond_the_top_are_summed() -> None:
 
 
 @pytest.mark.parametrize("calibration", [None, []])
-def test_there_is_no_section_where_nothing_was_stated(calibration: list[Any] | None) -> None:
+def test_without_stated_probabilities_there_is_no_section(calibration: list[Any] | None) -> None:
     results = {**sample(), "calibration": calibration}
     if calibration is None:
         del results["calibration"]
@@ -356,13 +359,13 @@ def test_there_is_no_section_where_nothing_was_stated(calibration: list[Any] | N
 
 def test_stated_probabilities_are_drawn_against_observed_ones() -> None:
     results = sample()
-    made = charts.reliabilities(view(results))
-    assert [figure.title for figure in made] == [
+    conclusion = charts.reliabilities(view(results))
+    assert [figure.title for figure in conclusion] == [
         f"states · {model} · against {source}"
         for model in ("openai/gpt-4.1", "local/smollm2")
         for source in ("direct answers", "the reference")
     ]
-    spec = made[0].chart.to_dict(validate=True)
+    spec = conclusion[0].chart.to_dict(validate=True)
     diagonal, curve, points = (spec["datasets"][layer["data"]["name"]] for layer in spec["layer"])
     entries = [
         e for e in results["calibration"] if e["against"] == "direct" and e["group"] in ("g19", "g20", "g21")
@@ -384,12 +387,12 @@ def test_an_axis_has_a_reliability_chart_for_each_of_its_values() -> None:
         for group in results["groups"]
         if group["method"] != "direct"
     ]
-    made = charts.reliabilities(view(results))
-    assert [figure.title for figure in made] == [
+    conclusion = charts.reliabilities(view(results))
+    assert [figure.title for figure in conclusion] == [
         f"jokes · openai/gpt-4.1 · k = {k} · against direct answers" for k in (1, 3, 5, 10, 20)
     ]
-    points = made[0].chart.to_dict()["layer"][2]["data"]["name"]
-    assert {row["arm"] for row in made[0].chart.to_dict()["datasets"][points]} == {"vs-standard", "vs-cot"}
+    points = conclusion[0].chart.to_dict()["layer"][2]["data"]["name"]
+    assert {row["arm"] for row in conclusion[0].chart.to_dict()["datasets"][points]} == {"vs-standard", "vs-cot"}
 
 
 def test_the_table_of_stated_probabilities() -> None:
@@ -398,19 +401,19 @@ def test_the_table_of_stated_probabilities() -> None:
     first.update(undefined=2, rank_correlation=None)
     first["total_variation"] = {"value": 0.9996, "low": 0.99, "high": 1.0, "units": 2, "note": "from 2 prompts"}
     results["calibration"][1]["total_variation"]["value"] = 1.0
-    made = report_tables.calibration(view(results))
-    arm, against, variation, _, rank, count, task, model = made.rows[0].cells
+    conclusion = report_tables.calibration(view(results))
+    arm, against, variation, _, rank, count, task, model = conclusion.rows[0].cells
     assert (arm.text, against.text, task.text, model.text) == (
         "vs-standard", "direct answers", "states", "openai/gpt-4.1",
     )  # fmt: skip
     assert (variation.text, variation.under) == ("1.000", "0.990 to 1.000")
     assert (rank.text, rank.sort) == ("–", None)
     assert (count.text, count.sort) == ("168", 168)
-    assert [made.notes[at - 1] for at in (*variation.notes, *count.notes)] == [
+    assert [conclusion.notes[at - 1] for at in (*variation.notes, *count.notes)] == [
         "from 2 prompts",
         "2 prompts left out: one answer in all, or no answer in common",
     ]
-    reference = next(row for row in made.rows if row.cells[2].sort == 1.0)
+    reference = next(row for row in conclusion.rows if row.cells[2].sort == 1.0)
     assert reference.cells[2].text == "1.000", "a column has one number of decimals"
     html = render(results)
     assert "frequencies in 30 samples per prompt, which vary by chance" in html
@@ -458,9 +461,9 @@ def test_each_colour_stands_out_from_its_paper() -> None:
             assert bright / dim >= 3, colour
 
 
-@pytest.mark.parametrize(("change", "said"), [({"format": 2}, "format 1"), ({"quality": "beauty"}, "beauty")])
-def test_what_is_no_results_document_is_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+@pytest.mark.parametrize(("change", "message"), [({"format": 2}, "format 1"), ({"quality": "beauty"}, "beauty")])
+def test_other_documents_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         render({**sample(), **change})
     with pytest.raises(UsageError, match="lack groups"):
         render({key: value for key, value in sample().items() if key != "groups"})
@@ -473,9 +476,9 @@ def test_pictures_of_every_chart(tmp_path: Path) -> None:
     results = sample()
     path = report.write(ExperimentResults.from_dict(results), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "report.html"
-    made = sorted(path.parent.glob("charts/*"))
-    assert len(made) == 2 * (4 + len(results["distributions"]) + len(charts.reliabilities(view(results))))
-    for file in made:
+    conclusion = sorted(path.parent.glob("charts/*"))
+    assert len(conclusion) == 2 * (4 + len(results["distributions"]) + len(charts.reliabilities(view(results))))
+    for file in conclusion:
         content = file.read_bytes()
         if file.suffix == ".png":
             width, height = struct.unpack(">II", content[16:24])

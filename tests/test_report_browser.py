@@ -1,4 +1,4 @@
-"""The report of an experiment as it stands in a real browser: narrow and wide, light and dark, offline."""
+"""The report of an experiment in a real browser: narrow and wide, light and dark, offline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
-async def test_it_stands_in_a_browser(browser: Any, page: Path, width: int, scheme: str) -> None:
+async def test_the_page_in_a_browser(browser: Any, page: Path, width: int, scheme: str) -> None:
     async with opened(browser, page, width, 900, scheme) as seen:
         await seen.page.wait_for_selector(DRAWN)
         marks = await seen.page.eval_on_selector_all(
@@ -87,7 +87,7 @@ async def test_headers_sort_by_click_and_by_key(browser: Any, page: Path) -> Non
         assert await header.get_attribute("aria-sort") is None
 
 
-async def test_what_is_missing_sorts_last_both_ways(browser: Any, page: Path) -> None:
+async def test_missing_values_sort_last_in_both_directions(browser: Any, page: Path) -> None:
     async with opened(browser, page) as seen:
         header = seen.page.locator("#all-costs thead th button", has_text="dollars").first
         for _ in range(2):
@@ -152,7 +152,7 @@ async def test_pairs_without_a_comparison_are_reported(browser: Any, tmp_path: P
 
 
 async def test_no_script_of_a_response_runs_even_unescaped(browser: Any, page: Path, tmp_path: Path) -> None:
-    """The page's own policy stands behind the escaping: with it undone, still nothing runs."""
+    """The page's policy backs up the escaping: without the escaping, still nothing runs."""
     broken = tmp_path / "broken.html"
     broken.write_text(
         page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Rubrics in TOML, what a judge is told by them, and what its replies are read as."""
+"""Rubrics in TOML, the judge's instructions, and reading its replies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_value_is_the_mean_share_of_each_range() -> None:
     assert HALF.value({"原创性": 1, "Tone / Voice": -1}) == 0
 
 
-def test_a_rubric_of_ones_own(tmp_path: Path) -> None:
+def test_your_own_rubric(tmp_path: Path) -> None:
     file = tmp_path / "slogans.toml"
     file.write_text(
         '\ufeffprompt = "你是评审。"\n[[criteria]]\nname = "顺口"\nabout = "念起来 👍"\nlow = 1\nhigh = 7\n',
@@ -109,14 +109,14 @@ def test_a_bad_rubric_is_named(tmp_path: Path, toml: str, message: str) -> None:
         load(str(file))
 
 
-def test_a_rubric_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_rubric(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'joke'"):
         load("jokes")
     with pytest.raises(UsageError, match="cannot read the rubric"):
         load(str(tmp_path / "none.toml"))
 
 
-def test_every_criterion_is_shown_in_every_place_equally_often() -> None:
+def test_every_criterion_is_shown_in_every_position_equally_often() -> None:
     for rubric in (JOKE, load("creative")):
         ways = orders(rubric)
         assert len(ways) == 2 * len(rubric.criteria) == len(set(ways))
@@ -173,25 +173,25 @@ def test_names_in_other_scripts() -> None:
         ('{"Relevance": 4, "Comedic Device": 3, "Humor Quality": 2', "criteria are missing"),
         (json.dumps(GOOD | {"Humor Quality": 5.1}), "a score is out of range"),
         (json.dumps(GOOD | {"Humor Quality": -1}), "a score is out of range"),
-        (json.dumps(GOOD | {"Humor Quality": True}), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": None}), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": "great"}), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": "2/10"}), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": "2-3"}), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": "2½"}, ensure_ascii=False), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": "4%"}), "a score is no number"),
-        (json.dumps(GOOD | {"Humor Quality": math.nan}), "a score is no number"),
+        (json.dumps(GOOD | {"Humor Quality": True}), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": None}), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": "great"}), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": "2/10"}), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": "2-3"}), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": "2½"}, ensure_ascii=False), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": "4%"}), "a score is not a number"),
+        (json.dumps(GOOD | {"Humor Quality": math.nan}), "a score is not a number"),
         (
             '{"Relevance": 4, "Comedic Device": 3, "Humor Quality": 1, "humor quality": 5}',
             "a criterion has two scores",
         ),
         (json.dumps(GOOD) + json.dumps(GOOD | {"Relevance": 5.0}), "a criterion has two scores"),
-        ("| Relevance | 5 | 4 |\n| Comedic Device | 5 | 3 |\n| Humor Quality | 5 | 2 |", "a score is no number"),
-        ("Relevance: 0 to 5\nComedic Device: 0 to 5\nHumor Quality: 0 to 5", "a score is no number"),
-        ("Relevance: 4 or 5\nComedic Device: 3\nHumor Quality: 1", "a score is no number"),
+        ("| Relevance | 5 | 4 |\n| Comedic Device | 5 | 3 |\n| Humor Quality | 5 | 2 |", "a score is not a number"),
+        ("Relevance: 0 to 5\nComedic Device: 0 to 5\nHumor Quality: 0 to 5", "a score is not a number"),
+        ("Relevance: 4 or 5\nComedic Device: 3\nHumor Quality: 1", "a score is not a number"),
     ],
 )
-def test_what_is_not_plain_is_no_score(text: str, cause: str) -> None:
+def test_ambiguous_scores_are_unreadable(text: str, cause: str) -> None:
     with pytest.raises(ReplyError) as raised:
         scores(text)
     assert str(raised.value).startswith(cause)
@@ -216,15 +216,15 @@ def test_a_cut_reply_and_a_refusal_say_so() -> None:
 @example("- " * 5000 + "Relevance")
 def test_nothing_but_a_reply_error_escapes(text: str) -> None:
     try:
-        found = scores(text)
+        result = scores(text)
     except ReplyError:
         return
-    assert all(0 <= score <= 5 for score in found.values())
-    assert list(found) == list(GOOD)
+    assert all(0 <= score <= 5 for score in result.values())
+    assert list(result) == list(GOOD)
 
 
 @given(st.tuples(*[st.floats(0, 5)] * 3), st.permutations(list(GOOD)), st.integers(0, 4))
-def test_what_is_written_is_read_again(numbers: tuple[float, ...], order: list[str], style: int) -> None:
+def test_written_scores_are_read_again(numbers: tuple[float, ...], order: list[str], style: int) -> None:
     meant = {name: round(number, 3) for name, number in zip(GOOD, numbers, strict=True)}
     shown = {name: meant[name] for name in order}
     text = [
@@ -259,6 +259,6 @@ def test_choices_are_read(text: str, choice: str) -> None:
     "text",
     ['{"better": "a"}', "First of all, both are bad.", '{"better": "first"} {"better": "second"}', "{}", "谁知道"],
 )
-def test_what_is_not_plain_is_no_choice(text: str) -> None:
+def test_ambiguous_choices_are_unreadable(text: str) -> None:
     with pytest.raises(ReplyError, match="the reply makes no clear choice"):
         read_choice(ChatReply(text))

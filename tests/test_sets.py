@@ -92,7 +92,7 @@ def test_copies_are_one_response_and_orthogonal_ones_are_n(n: int, d: int) -> No
         (0, "embedding 3 is zero"),
     ],
 )
-def test_an_embedding_that_has_no_direction_is_named(value: float, message: str) -> None:
+def test_an_invalid_embedding_is_named(value: float, message: str) -> None:
     rows = vectors(5, 4)
     rows[3] = value
     rows[4] = math.nan
@@ -211,7 +211,7 @@ def test_weights_are_a_distribution_with_equal_calls(rows: list[tuple[float | No
         assert share == pytest.approx(1 / len(set(calls)))
 
 
-def test_weights_that_cannot_be() -> None:
+def test_invalid_weights() -> None:
     with pytest.raises(UndefinedError):
         sets.weights_of([])
     for probability in (-0.1, math.nan, math.inf):

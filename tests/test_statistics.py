@@ -354,14 +354,14 @@ def test_a_figure_that_resampling_moves_says_so() -> None:
         (["咖啡"], None, "must be numbers"),
     ],
 )
-def test_what_is_no_figure_is_named(values: list, weights: list | None, message: str) -> None:
+def test_invalid_numbers_are_named(values: list, weights: list | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         mean_estimate(values, weights)
     with pytest.raises(UsageError, match=message):
         compare(values, values, weights, weights)
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(UndefinedError, match="no prompt"):
         mean_estimate([])
     with pytest.raises(UndefinedError, match="no answer"):
@@ -380,7 +380,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
         mean_estimate([1, 2], resamples=0)
 
 
-def test_to_dict_has_no_nan_and_a_note_only_where_there_is_one() -> None:
+def test_to_dict_has_no_nan_and_a_note_only_if_there_is_one() -> None:
     entry = Estimate(1.0, math.nan, math.inf, 7).to_dict()
     assert entry == {"value": 1.0, "low": None, "high": None, "units": 7, "unit": "prompt"}
     assert Estimate(1.0, None, None, 1, "prompt", "why").to_dict()["note"] == "why"

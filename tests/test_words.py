@@ -1,4 +1,4 @@
-"""What a word is, script by script, and that the quick way says what the long one says."""
+"""Words in each script, and the agreement of the fast pattern with the complete one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from outspoken.measure.tokenization import blanks, words
 
-# The module itself: `outspoken.measure.tokenization` may come to name the function.
+# The module itself, whatever name the package may export.
 module = importlib.import_module("outspoken.measure.tokenization")
 
 
@@ -64,18 +64,18 @@ SCRIPTS = {
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_words_of_a_script(script: str) -> None:
     text, expected = SCRIPTS[script]
-    # NFKC parts these two vowels; words keep them whole.
+    # NFKC splits these two vowels; words keep them together.
     wanted = (
         unicodedata.normalize("NFKC", expected).replace("\u0e4d\u0e32", "\u0e33").replace("\u0ecd\u0eb2", "\u0eb3")
     )
     assert words(text) == wanted.split()
 
 
-def test_the_burmese_vowel_that_stands_alone_is_counted() -> None:
+def test_the_separate_burmese_vowel_is_counted() -> None:
     assert words("မာ") == ["မ", "ာ"]
 
 
-def test_blanks_are_what_python_splits_at() -> None:
+def test_blanks_split_as_python_does() -> None:
     assert blanks(" It's\tIT, \u3000今天 天气。\n") == ["It's", "IT,", "今天", "天气。"]
     assert blanks(" \n") == []
 
@@ -104,18 +104,18 @@ MARKED = st.lists(
 
 @given(st.one_of(BARE, MARKED).map("".join))
 def test_words_are_those_of_the_library_where_it_follows_the_standard(text: str) -> None:
-    # The library parts at an apostrophe before a vowel and at a full stop after a mark, and not at a colon.
+    # The library splits at an apostrophe before a vowel and at a full stop after a mark, and not at a colon.
     segments = regex.findall(r"(?sw)\b.+?\b", module._folded(text))
     assert words(text) == [segment for segment in segments if regex.search(r"[\p{L}\p{N}]", segment)]
 
 
 @given(st.text(st.one_of(st.sampled_from(ANY), st.characters()), max_size=40))
 def test_words_lose_nothing_that_is_a_letter_or_a_digit(text: str) -> None:
-    found = words(text)
+    result = words(text)
     folded = module._folded(text)
     letters = regex.findall(r"[\p{L}\p{Nd}]", folded)
-    assert regex.findall(r"[\p{L}\p{Nd}]", "".join(found)) == letters
-    assert all(word and not word.isspace() for word in found)
+    assert regex.findall(r"[\p{L}\p{Nd}]", "".join(result)) == letters
+    assert all(word and not word.isspace() for word in result)
 
 
 @given(st.text(st.sampled_from("a1_.'\u0301,é한"), max_size=12))

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO
 
 from outspoken.io.atomic import output_errors, put_in_place, temporary_name
+from outspoken.io.dataclass_json import to_json
 
 __all__ = ["FailureFile", "FailureRecord"]
 
 _FIRST = 5
-
-
-class _FailureLine(TypedDict):
-    id: str
-    where: str
-    cause: str
-    message: str
-    passing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +27,7 @@ class FailureRecord:
     where: str
     cause: str
     message: str
-    transient: bool = False
-
-    def to_dict(self) -> _FailureLine:
-        return {
-            "id": self.id,
-            "where": self.where,
-            "cause": self.cause,
-            "message": self.message,
-            "passing": self.transient,
-        }
-
-    @classmethod
-    def from_json(cls, text: str) -> FailureRecord:
-        line: _FailureLine = json.loads(text)
-        return cls(line["id"], line["where"], line["cause"], line["message"], line["passing"])
+    transient: bool = field(default=False, metadata={"key": "passing"})
 
 
 class FailureFile:
@@ -72,7 +51,7 @@ class FailureFile:
         with output_errors(self.path):
             if self._file is None:
                 self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
-            self._file.write(json.dumps(failure.to_dict(), ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(to_json(failure), ensure_ascii=False) + "\n")
 
     def finish(self) -> None:
         """Replace the file of an earlier run. Raises `OutputError`."""

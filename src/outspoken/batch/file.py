@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from outspoken.batch.failures import FailureFile, FailureRecord
 from outspoken.batch.fingerprint import combined, describe_difference, digest_of, fingerprint, prompt_digest
 from outspoken.batch.lookup import first_requests
 from outspoken.batch.output import Output, Overwrite
-from outspoken.batch.partition_writer import PartitionWriter, add_recorded
-from outspoken.batch.plan import RunPlan
+from outspoken.batch.partition_writer import PartitionWriter, add_recorded, recorded_parts
+from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.ray.shards import shards_beside
 from outspoken.batch.sources import BadRow, PromptRow, read
 from outspoken.engine import RunMetrics
 from outspoken.engine.metrics import RunSummary
 from outspoken.errors import UsageError
+from outspoken.io.dataclass_json import to_json
 from outspoken.ledger import Ledger, PartCounts, PartRecord
 from outspoken.ledger.reader import LedgerReader
 
@@ -90,7 +91,7 @@ class FileRunSummary(RunSummary):
     ledger: str
     failures_file: str | None
     first_failures: tuple[FailureRecord, ...]
-    transient_failures: int
+    transient_failures: int = field(metadata={"key": "passing_failures"})
     workers: int | None = None
     shards: int | None = None
 
@@ -98,10 +99,9 @@ class FileRunSummary(RunSummary):
     def of(
         cls,
         figures: RunSummary,
-        *,
+        failures: FailureFile,
         out: Path,
         ledger: Path,
-        failures: FailureFile,
         workers: int | None = None,
         shards: int | None = None,
     ) -> FileRunSummary:
@@ -118,16 +118,8 @@ class FileRunSummary(RunSummary):
 
     def to_dict(self) -> dict[str, object]:
         """The summary as a JSON object; `workers` and `shards` are there for a run over Ray."""
-        over_ray = {} if self.shards is None else {"workers": self.workers, "shards": self.shards}
-        figures = RunSummary.to_dict(self)
-        for name in ("first_failures", "transient_failures", "workers", "shards"):
-            del figures[name]
-        return {
-            **figures,
-            "first_failures": [failure.to_dict() for failure in self.first_failures],
-            "passing_failures": self.transient_failures,
-            **over_ray,
-        }
+        left_out = ("workers", "shards") if self.shards is None else ()
+        return {name: value for name, value in to_json(self).items() if name not in left_out}
 
 
 class FileRun:
@@ -165,9 +157,7 @@ class FileRun:
             if replaced:
                 self._ledger.forget_parts(self._name)
             self._failures = self._held.enter_context(FailureFile(self.output.path))
-            self._writer = PartitionWriter(
-                job.plan, self.output, self._ledger, self._failures, self.metrics, size=PROMPTS_PER_PART
-            )
+            self._engine = RunEngine(job.plan, self.metrics, self._ledger)
         except BaseException:
             self._held.close()
             raise
@@ -175,11 +165,11 @@ class FileRun:
     @property
     def under_way(self) -> int:
         """The number of requests that have been sent and not been answered."""
-        return self._writer.under_way
+        return self._engine.under_way
 
     def stop(self, reason: str) -> None:
         """Ask nothing more; what is under way is awaited and kept."""
-        self._writer.stop(reason)
+        self._engine.stop(reason)
 
     def close(self) -> None:
         """Write what the ledger still has to write, and release the output. Raises `LedgerError`."""
@@ -193,10 +183,10 @@ class FileRun:
                 self._note(f"nothing is left to do: {self.output.path} is complete")
                 return self.summary()
             self._note(continuing(self.job, await self._prompts_done()))
-        writer = self._writer
+        writer = PartitionWriter(self._engine, self.output, self._ledger, self._failures, size=PROMPTS_PER_PART)
         await writer.run(self._rows, slow=str(self.job.source) == "-")
-        if writer.broken is not None and not self.metrics.responses:
-            raise writer.broken
+        if self._engine.broken is not None and not self.metrics.responses:
+            raise self._engine.broken
         numbers = sorted(writer.written)
         await asyncio.to_thread(self.output.assemble, numbers, finished=writer.complete)
         if writer.complete:
@@ -208,8 +198,8 @@ class FileRun:
 
     def summary(self) -> FileRunSummary:
         """The figures so far."""
-        figures = self.metrics.summary(self._writer.stopped)
-        return FileRunSummary.of(figures, out=self.output.path, ledger=self.ledger_path, failures=self._failures)
+        figures = self.metrics.summary(self._engine.stopped)
+        return FileRunSummary.of(figures, self._failures, self.output.path, self.ledger_path)
 
     def _check_shards(self) -> None:
         """Raise `UsageError` if the replies are in the ledgers of a run over Ray, which this run does not read.
@@ -252,18 +242,19 @@ class FileRun:
         A killed run leaves replies without a part. They are looked up for a limited number of prompts, so that a
         large run starts at once.
         """
-        recorded = self._writer.recorded
+        plan, runner, ledger = self.job.plan, self._engine.runner, self._ledger
+        recorded = recorded_parts(plan, ledger, self.output)
         done = sum(record.counts.prompts - record.counts.failed for record in recorded.values())
         if str(self.job.source) == "-":
             return done
-        runner, identity = self._writer.runner, await self.job.plan.model.identity()
+        identity = await plan.model.identity()
 
         def look_up() -> int:
             rows = islice(self.job.rows(), _READ)
             others = (row for row in rows if row.number // PROMPTS_PER_PART not in recorded)
             return sum(
                 isinstance(row, PromptRow)
-                and all(stored for _, stored in first_requests(row, runner, self._ledger, identity))
+                and all(stored for _, stored in first_requests(row, runner, ledger, identity))
                 for row in islice(others, _LOOKED_UP // runner.calls)
             )
 

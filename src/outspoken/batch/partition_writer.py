@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
@@ -14,8 +14,8 @@ from outspoken.batch.output import Output
 from outspoken.batch.plan import RunEngine, RunPlan, in_background
 from outspoken.batch.response_columns import ResponseColumns
 from outspoken.batch.sources import BadRow, PromptRow
-from outspoken.engine import PromptResult, PromptRunner, RunMetrics, cause_of
-from outspoken.errors import LedgerError, OutputError, OutspokenError, ProviderError
+from outspoken.engine import PromptResult, RunMetrics, cause_of
+from outspoken.errors import LedgerError, OutputError, ProviderError
 from outspoken.ledger import Ledger, PartCounts, PartRecord
 
 __all__ = ["PartitionWriter", "add_recorded", "recorded_parts"]
@@ -55,63 +55,27 @@ class PartitionWriter:
     with a digest of its prompts and of all settings that matter. A part that is recorded with the same digest as
     complete, and is on disk, is skipped; for all other parts the replies come from the ledger or are asked.
 
-    `metrics` has the figures meanwhile. After `run`, `written` are the parts on disk, `complete` says whether
-    nothing in them is left to ask, and `asked` is the number of rows outside of skipped parts.
+    After `run`, `written` are the parts on disk, `complete` says whether nothing in them is left to ask, and
+    `asked` is the number of rows outside of skipped parts.
     """
 
     def __init__(
-        self,
-        plan: RunPlan,
-        output: Output,
-        ledger: Ledger,
-        failures: FailureFile,
-        metrics: RunMetrics,
-        *,
-        size: int,
+        self, engine: RunEngine, output: Output, ledger: Ledger, failures: FailureFile, *, size: int
     ) -> None:
-        self.metrics = metrics
         self.written: dict[int, PartRecord] = {}
         self.complete = True
         self.asked = 0
-        self._engine = RunEngine(plan, metrics, ledger)
-        self._plan = plan
+        self._engine = engine
+        self._metrics = engine.metrics
         self._output = output
         self._ledger = ledger
         self._failures = failures
         self._size = size
-        self._fingerprint = fingerprint(plan)
+        self._fingerprint = fingerprint(engine.plan)
         self._settings = PartDigest(self._fingerprint).hexdigest()
         self._records = ledger.parts(output.path.name)
         self._parts: dict[int, _Part] = {}
-
-    @property
-    def stopped(self) -> str:
-        """Why nothing more is asked, "" while the run goes on."""
-        return self._engine.stopped
-
-    @property
-    def broken(self) -> OutspokenError | None:
-        """The error for which everything fails, if the run was stopped for that."""
-        return self._engine.broken
-
-    @property
-    def under_way(self) -> int:
-        """The number of requests under way."""
-        return self._engine.under_way
-
-    @property
-    def runner(self) -> PromptRunner:
-        """What asks the prompts."""
-        return self._engine.runner
-
-    @property
-    def recorded(self) -> dict[int, PartRecord]:
-        """The parts of an earlier run with the same settings that are on disk, by number."""
-        return recorded_parts(self._plan, self._ledger, self._output)
-
-    def stop(self, reason: str) -> None:
-        """Ask nothing more; what is under way is awaited and kept."""
-        self._engine.stop(reason)
+        self._last: _Part | None = None
 
     async def run(self, rows: Iterator[PromptRow | BadRow], *, slow: bool = False) -> None:
         """Ask all rows, until the end or a `stop`; `slow` if reading the rows may block.
@@ -119,10 +83,10 @@ class PartitionWriter:
         Raises `OutputError` or `LedgerError` if something cannot be written, after the end of all requests under
         way.
         """
-        error: OutspokenError | None = None
+        engine, error = self._engine, None
         to_ask = self._to_ask_in_background(rows) if slow else self._to_ask(rows)
-        with _rare_collections(), self._engine.timed():
-            async with aclosing(self._engine.results(to_ask)) as results:
+        with _rare_collections(), engine.timed():
+            async with aclosing(engine.results(to_ask)) as results:
                 async for result in results:
                     if result.untouched:
                         continue
@@ -131,74 +95,68 @@ class PartitionWriter:
                             await self._take(result)
                     except (OutputError, LedgerError) as failure:
                         error = failure
-                        self.stop(str(failure))
+                        engine.stop(str(failure))
         if error is not None:
             raise error
         for number in sorted(self._parts):
             await self._write(self._parts.pop(number))
-        if self.stopped:
+        if engine.stopped:
             self.complete = False
-            for number, record in self.recorded.items():
+            for number, record in recorded_parts(engine.plan, self._ledger, self._output).items():
                 if number not in self.written:
                     self.written[number] = record
-                    add_recorded(self.metrics, record.counts)
+                    add_recorded(self._metrics, record.counts)
 
     # Rows.
 
     def _to_ask(self, rows: Iterator[PromptRow | BadRow]) -> Iterator[PromptRow]:
         """The rows of all parts that are not up to date."""
-        closed, part = self._engine.closed, None
+        closed = self._engine.closed
         for row in rows:
             if closed.is_set():
                 return
-            if part is None or part.number != row.number // self._size:
-                yield from self._end(part)
-                part = self._begin(row.number // self._size)
-            if self._add(part, row):
-                yield row  # type: ignore[misc]  # a PromptRow then
+            yield from self._add(row)
         if not closed.is_set():
-            yield from self._end(part)
+            yield from self._end()
 
     async def _to_ask_in_background(self, rows: Iterator[PromptRow | BadRow]) -> AsyncGenerator[PromptRow]:
         """`_to_ask` for rows that are slow to read."""
-        part = None
-        async for row in in_background(rows, self._engine.closed):
-            if part is None or part.number != row.number // self._size:
-                for waiting in self._end(part):
-                    yield waiting
-                part = self._begin(row.number // self._size)
-            if self._add(part, row):
-                yield row  # type: ignore[misc]  # a PromptRow then
-        if not self.stopped:
-            for waiting in self._end(part):
-                yield waiting
+        closed = self._engine.closed
+        async for row in in_background(rows, closed):
+            for ready in self._add(row):
+                yield ready
+        if not closed.is_set():
+            for ready in self._end():
+                yield ready
 
-    def _begin(self, number: int) -> _Part:
-        part = self._parts[number] = _Part(number, PartDigest(self._fingerprint))
-        return part
-
-    def _add(self, part: _Part, row: PromptRow | BadRow) -> bool:
-        """Add a row to its part; returns whether it is to be asked now."""
+    def _add(self, row: PromptRow | BadRow) -> Sequence[PromptRow]:
+        """Add a row to its part; returns the rows that are to be asked now."""
+        number, part = row.number // self._size, self._last
+        ready: Sequence[PromptRow] = ()
+        if part is None or part.number != number:
+            ready = self._end()
+            part = self._last = self._parts[number] = _Part(number, PartDigest(self._fingerprint))
         if not isinstance(row, PromptRow):
-            self.metrics.bad_rows += 1
+            self._metrics.bad_rows += 1
             self._failures.add(FailureRecord("", row.where, "bad row", row.reason))
-            return False
+            return ready
         part.rows += 1
         part.digest.add(row)
-        if part.number not in self._records:
-            self.asked += 1
-            return True
-        part.waiting.append(row)  # whether it has to be asked is known when the part has been read
-        return False
+        if number in self._records:
+            part.waiting.append(row)  # whether it has to be asked is known when the part has been read
+            return ready
+        self.asked += 1
+        return (*ready, row)
 
-    def _end(self, part: _Part | None) -> Iterable[PromptRow]:
-        """A part has been read; returns those of its waiting rows that have to be asked."""
+    def _end(self) -> Sequence[PromptRow]:
+        """The last part has been read; returns those of its waiting rows that have to be asked."""
+        part = self._last
         if part is None:
             return ()
         part.fully_read = True
         record = self._records.get(part.number)
         if record is not None and self._is_up_to_date(record, part):
-            add_recorded(self.metrics, record.counts)
+            add_recorded(self._metrics, record.counts)
             self._finish(part.number, record)
             del self._parts[part.number]
             return ()
@@ -225,13 +183,13 @@ class PartitionWriter:
             part.failed += 1
             row, transient = result.prompt, isinstance(error, ProviderError)
             self._failures.add(FailureRecord(row.id, row.where, cause_of(error), str(error), transient))
-        responses, distinct = part.responses.add(result, self._plan.run.goal)
-        self.metrics.responses += responses
-        self.metrics.distinct += distinct
+        responses, distinct = part.responses.add(result, self._engine.plan.run.goal)
+        self._metrics.responses += responses
+        self._metrics.distinct += distinct
 
     async def _write(self, part: _Part) -> None:
         earlier = self._records.get(part.number)
-        if self.stopped and earlier is not None and earlier.counts.prompts > part.prompts:
+        if self._engine.stopped and earlier is not None and earlier.counts.prompts > part.prompts:
             return  # the earlier part has more
         await self._ledger.settled()
         responses = part.responses

@@ -1,12 +1,14 @@
 """The ledger: every request that was answered, with its reply, in one SQLite file.
 
-`keys` derives the key of a request, `store` writes, `reader` reads damaged files too, `checks` verifies, exports
-and prunes. The room imports chats, replies, errors and `outspoken.io`, and knows nothing of prompts or methods.
-What is stored, and in which format, is decided here; a new column of a key starts a new `KEY_VERSION`.
+`keys` derives the key of a request, `records` are the rows, `store` writes, `reader` reads damaged files too,
+`checks` verifies, exports and prunes. The room imports chats, replies, errors and `outspoken.io`, and knows
+nothing of prompts or methods. What is stored, and in which format, is decided here; a new column of a key starts a
+new `KEY_VERSION`.
 """
 
 from outspoken.ledger.keys import Draw, LedgerEntry, StoredRequest, entry_of, reply_of, request_of, score_entry
-from outspoken.ledger.store import Ledger, PartCounts, PartRecord, StoredReply
+from outspoken.ledger.records import PartCounts, PartRecord, StoredReply
+from outspoken.ledger.store import Ledger
 
 __all__ = [
     "Draw",

@@ -15,7 +15,8 @@ from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.io.atomic import replacing
 from outspoken.ledger.keys import KEY_VERSION, StoredRequest, key_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
-from outspoken.ledger.store import Ledger, StoredReply
+from outspoken.ledger.records import StoredReply
+from outspoken.ledger.store import Ledger
 
 __all__ = [
     "LedgerOverview",

@@ -14,7 +14,7 @@ from typing import Any
 from outspoken.errors import LedgerError, UsageError
 from outspoken.ledger import store
 from outspoken.ledger.keys import schema_hash
-from outspoken.ledger.store import StoredReply
+from outspoken.ledger.records import StoredReply
 
 __all__ = ["LedgerReader", "Problem", "log_of"]
 

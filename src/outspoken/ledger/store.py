@@ -11,17 +11,18 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, fields
-from operator import add
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
+from outspoken.io.dataclass_json import from_json
 from outspoken.io.disk import free_bytes
 from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
+from outspoken.ledger.records import PartCounts, PartRecord, StoredReply
 
-__all__ = ["Ledger", "PartCounts", "PartRecord", "StoredReply"]
+__all__ = ["Ledger"]
 
 APPLICATION_ID = 0x4F757473  # "Outs"
 MAGIC = b"SQLite format 3\0"
@@ -53,48 +54,6 @@ CREATE TABLE IF NOT EXISTS part (
 );
 CREATE TABLE IF NOT EXISTS run (started REAL NOT NULL, version TEXT NOT NULL, settings TEXT NOT NULL);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReply:
-    """One row: key, request in canonical JSON, reply in JSON, duration in seconds, Unix time of the reply."""
-
-    key: str
-    request: str
-    reply: str
-    seconds: float
-    created: float
-
-
-@dataclass(frozen=True, slots=True)
-class PartCounts:
-    """The figures of a part of an output: prompts that were asked, and how many of them `failed` or are `short` of
-    responses; responses, and how many are distinct within their prompt; the replies that they were read from."""
-
-    prompts: int = 0
-    responses: int = 0
-    distinct: int = 0
-    short: int = 0
-    replies: int = 0
-    failed: int = 0
-
-    def __add__(self, other: PartCounts) -> PartCounts:
-        return PartCounts(*map(add, astuple(self), astuple(other)))
-
-
-@dataclass(frozen=True, slots=True)
-class PartRecord:
-    """A part of an output that was written.
-
-    `digest` identifies the prompts and the settings that it was made from, `settings` the latter alone; `size` is
-    that of its file in bytes. `complete` says that nothing in it is left to ask.
-    """
-
-    digest: str
-    size: int
-    complete: bool
-    counts: PartCounts = PartCounts()
-    settings: str = ""
 
 
 class Ledger:
@@ -288,12 +247,8 @@ class Ledger:
 
 
 def _part(digest: str, size: int, complete: int, counts: str) -> PartRecord:
-    stored = json.loads(counts)
-    figures = PartCounts(**{name: stored.get(name, 0) for name in _COUNTS})
-    return PartRecord(digest, size, bool(complete), figures, stored.get("settings", ""))
-
-
-_COUNTS = tuple(field.name for field in fields(PartCounts))
+    values = json.loads(counts)
+    return PartRecord(digest, size, bool(complete), from_json(PartCounts, values), values.get("settings", ""))
 
 
 def _check(path: Path) -> None:

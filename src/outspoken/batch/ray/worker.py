@@ -141,6 +141,7 @@ class _Attempt:
         self._shards = Shards(task.out)
         self._name = uuid.uuid4().hex
         self._metrics = RunMetrics()
+        self._engine: RunEngine | None = None
         self._writer: PartitionWriter | None = None
         self._work: asyncio.Task[None] | None = None
         self._stopped = ""
@@ -199,17 +200,18 @@ class _Attempt:
                 ledger.note_run(__version__, {**fingerprint(plan), "out": output.path.name})
                 share = Budget() if task.budget == Budget() else await self._share(plan, ledger, output)
                 run = replace(plan.run, budget_tokens=share.tokens, budget_usd=share.usd)
-                plan, size = replace(plan, run=run), layout.rows_per_part
-                writer = self._writer = PartitionWriter(plan, output, ledger, failures, self._metrics, size=size)
+                engine = self._engine = RunEngine(replace(plan, run=run), self._metrics, ledger)
+                size = layout.rows_per_part
+                writer = self._writer = PartitionWriter(engine, output, ledger, failures, size=size)
                 if self._stopped:
-                    writer.stop(self._stopped)
+                    engine.stop(self._stopped)
                 await self._supervise(writer.run(shards.rows(self._shard)))
                 failures.finish()
         if not self._stopped:
-            used_up = as_used_up(writer.stopped, share, task.budget)
-            self._stopped, self._used_up = used_up or writer.stopped, used_up != ""
-        if writer.broken is not None:
-            self._fail(writer.broken, broken=True)
+            used_up = as_used_up(engine.stopped, share, task.budget)
+            self._stopped, self._used_up = used_up or engine.stopped, used_up != ""
+        if engine.broken is not None:
+            self._fail(engine.broken, broken=True)
 
     @asynccontextmanager
     async def _lock(self) -> AsyncGenerator[None]:
@@ -270,15 +272,15 @@ class _Attempt:
     async def _report(self, *, request: ShareRequest | None = None, ended: bool = False) -> Orders | None:
         """Report to the driver, and follow its orders; None if the message board is lost: then the work
         continues."""
-        under_way = self._writer.under_way if self._writer and not ended else 0
+        under_way = self._engine.under_way if self._engine and not ended else 0
         report = WorkerReport(self._shard, self._metrics, under_way, request, ended)
         orders: Orders | None = await call_board(self._board.report, self._name, report)
         if orders is None or ended:
             return None
         if orders.stopped:
             self._stopped = orders.stopped
-            if self._writer is not None:
-                self._writer.stop(orders.stopped)
+            if self._engine is not None:
+                self._engine.stop(orders.stopped)
         if orders.at_once and self._work is not None:
             self._work.cancel()
         return orders

@@ -57,12 +57,13 @@ def compare(
 
     Example: outspoken compare "Name a US state." --methods direct,vs-standard -n 20
     """
-    from outspoken.cli.measure_tables import show, working
+    from outspoken.cli.measure_tables import show
+    from outspoken.cli.progress import step_progress
     from outspoken.measure.api import acompare
 
     if model is None:
         note_default()
-    with working() as progress:
+    with step_progress() as progress:
         compared, _ = run_interruptibly(
             lambda: acompare(
                 prompts,

@@ -75,7 +75,7 @@ def evaluate(
     Example: outspoken evaluate test.jsonl --student local/smollm2 --student trained=student --out results
     """
     from outspoken import training
-    from outspoken.cli.measure_tables import working
+    from outspoken.cli.progress import step_progress
 
     options |= {name: True for name, on in (("plain", plain), ("random", random)) if on}
     if stop:
@@ -83,7 +83,7 @@ def evaluate(
     if "question_format" in options:
         options["question_format"] = options["question_format"].replace("\\n", "\n")
     try:
-        with working() as progress:
+        with step_progress() as progress:
             result = training.evaluate(
                 questions,
                 students=_students(several(student, "--student")),

@@ -94,14 +94,14 @@ def gamma(
 def _from_models(
     source: Path, prompt: str | None, base: str, aligned: str, prompt_format: str, plain: bool
 ) -> Gamma:
-    from outspoken.cli.measure_tables import working
+    from outspoken.cli.progress import step_progress
     from outspoken.models import get_model
     from outspoken.theory.gamma_sources import read_questions, score_points
     from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
     questions = read_questions(source, prompt)
     models = get_model(base), get_model(aligned)
-    with working() as progress:
+    with step_progress() as progress:
         points = run_scoring(
             lambda: score_points(
                 questions, *models, prompt_format=prompt_format, chat=not plain, progress=progress

@@ -67,14 +67,15 @@ def measure(
 
     Example: outspoken measure responses.parquet --reference counts.json
     """
-    from outspoken.cli.measure_tables import show, working
+    from outspoken.cli.measure_tables import show
+    from outspoken.cli.progress import step_progress
     from outspoken.measure.api import ameasure
 
     if judge is not None and verdicts is None:
         if str(responses[0]) == "-":
             raise UsageError("name a file for the judge's verdicts: --verdicts verdicts.sqlite")
         verdicts = responses[0].with_name(responses[0].name + ".verdicts.sqlite")
-    with working() as progress:
+    with step_progress() as progress:
         analysis, _ = run_interruptibly(
             lambda: ameasure(
                 responses,

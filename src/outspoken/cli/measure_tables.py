@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from outspoken.cli.common import console, note
-from outspoken.cli.options import QUIET
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
 
     from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
     from outspoken.measure.statistics import Estimate
 
-__all__ = ["label", "show", "working"]
+__all__ = ["label", "show"]
 
 _NAME_WIDTH, _CELL_WIDTH = 24, 21
 _MAX_PAIRS = 3
-_PLAIN_SECONDS = 10.0
 
 
 def label(measured: MeasuredGroup, all_groups: Sequence[MeasuredGroup]) -> str:
@@ -184,27 +178,3 @@ def _calibration(screen: Console, analysis: Analysis) -> None:
         )
     screen.print()
     screen.print(table)
-
-
-@contextmanager
-def working() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress callback (step, done, total): a bar in a terminal, elsewhere a line from time to time."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    screen = console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    live = screen.is_terminal and not os.environ.get(QUIET)
-    with Progress(*columns, console=screen, transient=True, disable=not live) as bars:
-        tasks: dict[str, TaskID] = {}
-        last = time.monotonic()
-
-        def update(step: str, done: int, total: int) -> None:
-            nonlocal last
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done, total=total)
-            if not live and time.monotonic() - last > _PLAIN_SECONDS:
-                last = time.monotonic()
-                note(f"{step} {done:,}/{total:,}")
-
-        yield update

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from outspoken.batch.file import rows_in
-from outspoken.cli.common import console
+from outspoken.cli.common import console, note
+from outspoken.cli.options import QUIET
 from outspoken.report.format import dollars, duration
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from outspoken.batch.file import FileRun
     from outspoken.batch.ray.driver import RayRun
 
-__all__ = ["live", "show"]
+__all__ = ["live", "show", "step_progress"]
 
 _LIVE_SECONDS = 0.25
 _PLAIN_SECONDS = 5.0
@@ -25,7 +30,9 @@ _RATE_SECONDS = 30.0
 
 async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
     """Show a bar and a live line in a terminal, a plain line every few seconds elsewhere; until it is
-    cancelled."""
+    cancelled. With --quiet nothing is shown."""
+    if os.environ.get(QUIET):
+        await asyncio.Event().wait()
     screen = console(stderr=True)
     if not screen.is_terminal:
         while True:
@@ -83,3 +90,27 @@ class _ProgressLine:
             return ""
         share = min(1.0, (running.metrics.prompts + running.metrics.bad_rows) / self._total)
         return "━" * round(20 * share) + "─" * (20 - round(20 * share))
+
+
+@contextmanager
+def step_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback (step, done, total): a bar in a terminal, elsewhere a line from time to time."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    visible = screen.is_terminal and not os.environ.get(QUIET)
+    with Progress(*columns, console=screen, transient=True, disable=not visible) as bars:
+        tasks: dict[str, TaskID] = {}
+        last = time.monotonic()
+
+        def update(step: str, done: int, total: int) -> None:
+            nonlocal last
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+            if not visible and time.monotonic() - last > _PLAIN_SECONDS:
+                last = time.monotonic()
+                note(f"{step} {done:,}/{total:,}")
+
+        yield update

@@ -49,7 +49,7 @@ def score(
 
     Example: outspoken score "The capital of France is" " Paris" " Lyon" --model local/gemma3-270m
     """
-    from outspoken.cli.measure_tables import working
+    from outspoken.cli.progress import step_progress
     from outspoken.io.atomic import write_bytes
     from outspoken.models import get_model
     from outspoken.theory.answer_likelihoods import likelihoods
@@ -57,7 +57,7 @@ def score(
     if bool(texts) == (answers is not None):
         raise UsageError("give either texts after the prompt or a file of answers with --answers")
     scored = texts or [] if answers is None else _read_answers(answers)
-    with working() as progress:
+    with step_progress() as progress:
         result = run_scoring(
             lambda: likelihoods(
                 get_model(model),

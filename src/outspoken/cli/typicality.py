@@ -59,7 +59,7 @@ def typicality(
 
     Example: outspoken typicality prefs.jsonl --base local/gemma3-270m --limit 600
     """
-    from outspoken.cli.measure_tables import working
+    from outspoken.cli.progress import step_progress
     from outspoken.io import atomic
     from outspoken.models import get_model
     from outspoken.theory.api import atypicality_bias
@@ -77,7 +77,7 @@ def typicality(
     note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")
     if ledger.exists():
         note(f"continuing: the scores in {ledger} are used again", style="dim")
-    with working() as progress:
+    with step_progress() as progress:
         result = run_scoring(
             lambda: atypicality_bias(data, models, ledger=ledger, seed=seed, progress=progress),
             stopped=f"stopped: the scores are kept in {ledger}; the same command continues from there",

@@ -86,8 +86,8 @@ async def test_distributions_come_in_the_order_of_the_prompts() -> None:
     assert [d.provenance.prompt for d in found] == [f"prompt {n}" for n in range(20)]
     assert [d.provenance.prompt_id for d in found] == [str(n + 1) for n in range(20)]
     summary = run.summary
-    assert (summary["prompts"], summary["responses"], summary["distinct"]) == (20, 100, 100)
-    assert (summary["requests"], summary["tokens"], summary["failures"], summary["stopped"]) == (20, 1000, 0, "")
+    assert (summary.prompts, summary.responses, summary.distinct) == (20, 100, 100)
+    assert (summary.requests, summary.tokens, summary.failures, summary.stopped) == (20, 1000, 0, "")
 
 
 async def test_prompts_of_every_kind() -> None:
@@ -113,7 +113,7 @@ async def test_a_prompt_that_cannot_be_asked_does_not_end_the_run() -> None:
     assert [d.provenance.prompt for d in found] == ["one", "two"]
     assert [failure.where for failure in run.failures] == [f"prompts: item {n}" for n in (2, 3, 4, 5)]
     assert "empty prompt" in run.failures[0].message
-    assert run.summary["bad_rows"] == 4
+    assert run.summary.bad_rows == 4
 
 
 async def test_it_reads_no_further_ahead_than_it_must() -> None:
@@ -142,7 +142,7 @@ async def test_what_is_in_the_ledger_is_not_asked_again(tmp_path: Path) -> None:
         second = await collected(again)
     assert author.asked == {"a": 4, "b": 2}
     assert [d.texts for d in first] == [d.texts for d in second]
-    assert (again.summary["requests"], again.summary["from_ledger"]) == (0, 6)
+    assert (again.summary.requests, again.summary.from_ledger) == (0, 6)
     assert set(first[0].texts).isdisjoint(first[2].texts)  # the same prompt twice is asked twice
     assert b"sk-hidden" not in ledger.read_bytes()
 
@@ -155,7 +155,7 @@ async def test_a_longer_run_asks_only_for_what_is_new(tmp_path: Path) -> None:
         more = outspoken.arun(["a", "b"], model=model_at(server), ledger=ledger, n=10)
         await collected(more)
     assert author.asked == {"a": 2, "b": 2}
-    assert more.summary["from_ledger"] == 1
+    assert more.summary.from_ledger == 1
 
 
 async def test_so_many_responses_by_as_many_calls_as_it_takes() -> None:
@@ -179,8 +179,8 @@ async def test_until_there_are_enough_different_ones() -> None:
         limited = outspoken.arun(["b"], model=model_at(server), k=1, until_distinct=40, max_calls=6, retries=0)
         (few,) = await collected(limited)
     assert len(few) < 40
-    assert limited.summary["short"] == 1
-    assert limited.summary["failures"] == 0
+    assert limited.summary.short == 1
+    assert limited.summary.failures == 0
 
 
 async def test_each_call_and_each_equal_prompt_has_a_seed_of_its_own() -> None:
@@ -203,7 +203,7 @@ async def test_what_may_pass_is_tried_again(status: int) -> None:
         run = outspoken.arun(["a"], model=model_at(server))
         assert len(await collected(run)) == 1
     assert len(server.requests) == 3
-    assert run.summary["attempts_failed"] == 2
+    assert run.summary.attempts_failed == 2
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
@@ -231,7 +231,7 @@ async def test_nothing_but_the_same_failure_ends_the_run() -> None:
         with pytest.raises(ProviderError, match="answered 500"):
             await collected(run)
     assert len(server.requests) < 40
-    assert run.summary["stopped"].startswith("everything fails for the same reason")
+    assert run.summary.stopped.startswith("everything fails for the same reason")
 
 
 async def test_failures_between_successes_do_not_end_the_run() -> None:
@@ -242,8 +242,8 @@ async def test_failures_between_successes_do_not_end_the_run() -> None:
     async with serving(author) as server:
         run = outspoken.arun([f"p{n}" for n in range(100)], model=model_at(server), concurrency=1)
         assert len(await collected(run)) == 50
-    assert run.summary["failures"] == 50
-    assert run.summary["causes"] == {"HTTP 404": 50}
+    assert run.summary.failures == 50
+    assert run.summary.causes == {"HTTP 404": 50}
 
 
 async def test_the_server_says_how_long_to_wait() -> None:
@@ -274,7 +274,7 @@ async def test_concurrency_follows_a_server_that_takes_only_so_much() -> None:
         run = outspoken.arun((f"p{n}" for n in range(300)), model=model_at(server), concurrency=64)
         assert len(await collected(run)) == 300
     assert author.peak <= 8
-    assert run.summary["failures"] == 0
+    assert run.summary.failures == 0
     assert len(server.requests) < 900
 
 
@@ -300,8 +300,8 @@ async def test_a_budget_of_tokens_is_kept() -> None:
         )
         found = await collected(run)
     assert 30 <= len(found) <= 40
-    assert run.summary["tokens"] <= 2000
-    assert run.summary["stopped"] == "the budget of 2,000 tokens is used up"
+    assert run.summary.tokens <= 2000
+    assert run.summary.stopped == "the budget of 2,000 tokens is used up"
 
 
 async def test_a_budget_holds_where_the_server_counts_no_tokens() -> None:
@@ -310,7 +310,7 @@ async def test_a_budget_holds_where_the_server_counts_no_tokens() -> None:
             [f"p{n}" for n in range(500)], model=model_at(server), budget_tokens=5000, concurrency=2
         )
         assert 1 <= len(await collected(run)) < 20
-    assert run.summary["unmetered"] == run.summary["requests"]
+    assert run.summary.unmetered == run.summary.requests
 
 
 async def test_a_budget_of_money(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ async def test_a_budget_of_money(tmp_path: Path) -> None:
         found = await collected(run)
     # 10 x 0.001 + 40 x 0.002 dollars a request
     assert len(found) in (10, 11)
-    assert run.summary["usd"] == pytest.approx(0.09 * len(found))
+    assert run.summary.usd == pytest.approx(0.09 * len(found))
 
 
 async def test_time_is_up() -> None:
@@ -336,7 +336,7 @@ async def test_time_is_up() -> None:
         )
         found = await collected(run)
     assert 0 < len(found) < 100
-    assert run.summary["stopped"] == "the time of 0.5 s is used up"
+    assert run.summary.stopped == "the time of 0.5 s is used up"
 
 
 async def test_stopping_keeps_what_is_under_way(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ async def test_stopping_keeps_what_is_under_way(tmp_path: Path) -> None:
         first = await anext(run)
         run.stop()
         rest = await collected(run)
-    assert sum(author.asked.values()) == 1 + len(rest) == run.summary["requests"]
+    assert sum(author.asked.values()) == 1 + len(rest) == run.summary.requests
     assert first.provenance.prompt == "p0"
     with outspoken.Ledger(tmp_path / "l") as ledger:
         assert len(list(ledger.stored())) == 1 + len(rest)
@@ -360,7 +360,7 @@ async def test_a_refused_prompt_is_asked_in_another_call() -> None:
     async with serving(Author(web.json_response(refusal))) as server:
         run = outspoken.arun(["a"], model=model_at(server))
         assert len(await collected(run)) == 1
-    assert run.summary["requests"] == 2
+    assert run.summary.requests == 2
 
 
 async def test_requests_a_minute() -> None:
@@ -405,7 +405,7 @@ def test_the_same_for_synchronous_code() -> None:
 
     run = outspoken.run((f"p{n}" for n in range(30)), model=Parrot(), k=1)
     assert [d[0].text for d in run] == ["Hi"] * 30
-    assert run.summary["prompts"] == 30
+    assert run.summary.prompts == 30
     early = outspoken.run((f"p{n}" for n in range(30)), model=Parrot(), k=1)
     assert next(early).texts == ("Hi",)
     early.close()
@@ -443,4 +443,4 @@ async def test_the_model_that_a_server_chooses_is_part_of_the_key(tmp_path: Path
             model = OpenAICompatible(server.base_url, "")
             run = outspoken.arun(["a"], model=model, ledger=tmp_path / "l")
             await collected(run)
-            assert run.summary["requests"] == requests
+            assert run.summary.requests == requests

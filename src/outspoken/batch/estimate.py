@@ -15,7 +15,7 @@ from outspoken.chat_reply import Usage
 from outspoken.engine import CHARACTERS_PER_TOKEN, RunMetrics
 from outspoken.ledger import Ledger, reply_of
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["JobEstimate", "estimate"]
 
 _WORDS = 60
 _TOKENS_PER_WORD = 1.4
@@ -24,7 +24,7 @@ _SAMPLED_REPLIES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class JobEstimate:
     """What a job is expected to take, and the `assumptions` behind it as sentences.
 
     `from_ledger` requests have been answered and are not among `requests`. `usd` is None if the price is unknown.
@@ -55,7 +55,7 @@ class _Totals:
     first_bad_row: str = ""
 
 
-def estimate(job: BatchJob) -> Estimate:
+def estimate(job: BatchJob) -> JobEstimate:
     """Estimate a job. Sends nothing and writes nothing.
 
     Raises the errors that the job would raise for its prompts and its ledger.
@@ -95,7 +95,7 @@ def estimate(job: BatchJob) -> Estimate:
     price = plan.price
     if price is not None:
         assumptions.append(f"${price.input:g} and ${price.output:g} per million tokens ({price.source})")
-    return Estimate(
+    return JobEstimate(
         prompts=totals.prompts,
         requests=totals.requests,
         from_ledger=totals.from_ledger,

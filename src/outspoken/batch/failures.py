@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from outspoken.io.atomic import output_errors, put_in_place, temporary_name
-from outspoken.io.dataclass_json import to_json
+from outspoken.io.dataclass_json import from_json, to_json
 
 __all__ = ["FailureFile", "FailureRecord"]
 
@@ -28,6 +28,11 @@ class FailureRecord:
     cause: str
     message: str
     transient: bool = field(default=False, metadata={"key": "passing"})
+
+    @classmethod
+    def from_json(cls, line: str) -> FailureRecord:
+        """A failure from a line of the file."""
+        return from_json(cls, json.loads(line))
 
 
 class FailureFile:

@@ -20,8 +20,7 @@ from outspoken.batch.partition_writer import PartitionWriter, add_recorded, reco
 from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.ray.shards import shards_beside
 from outspoken.batch.sources import BadRow, PromptRow, read
-from outspoken.engine import RunMetrics
-from outspoken.engine.metrics import RunSummary
+from outspoken.engine import RunMetrics, RunSummary
 from outspoken.errors import UsageError
 from outspoken.io.dataclass_json import to_json
 from outspoken.ledger import Ledger, PartCounts, PartRecord

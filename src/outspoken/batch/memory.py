@@ -14,7 +14,7 @@ from outspoken.batch.plan import RunEngine, RunPlan, in_background
 from outspoken.batch.settings import RunOptions
 from outspoken.batch.sources import BadRow, PromptRow, read, rows_of
 from outspoken.distribution import Distribution
-from outspoken.engine import RunMetrics, cause_of, iterate
+from outspoken.engine import RunMetrics, RunSummary, cause_of, iterate
 from outspoken.errors import OutspokenError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.models.base import Model
@@ -156,9 +156,9 @@ class AsyncRun(AsyncIterator[Distribution]):
         self._items = self._distributions()
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """The figures so far, see `RunMetrics.to_dict`; `stopped` says why the run ended early ("" if not)."""
-        return {**self._metrics.to_dict(), "stopped": self._engine.stopped}
+    def summary(self) -> RunSummary:
+        """The figures so far."""
+        return self._metrics.summary(self._engine.stopped)
 
     async def __anext__(self) -> Distribution:
         return await anext(self._items)
@@ -242,7 +242,7 @@ class Run(Iterator[Distribution]):
         return self._run.failures
 
     @property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> RunSummary:
         return self._run.summary
 
     def close(self) -> None:

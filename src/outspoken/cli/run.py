@@ -36,7 +36,7 @@ from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
-    from outspoken.batch.estimate import Estimate
+    from outspoken.batch.estimate import JobEstimate
     from outspoken.batch.file import FileRun, FileRunSummary
     from outspoken.batch.ray.driver import RayRun
 
@@ -169,7 +169,7 @@ def _show(summary: FileRunSummary) -> None:
         note("what is done is kept; the same command continues")
 
 
-def _show_estimate(estimate: Estimate, *, as_json: bool) -> None:
+def _show_estimate(estimate: JobEstimate, *, as_json: bool) -> None:
     if as_json:
         print_json(estimate.to_dict())
         return

@@ -1,15 +1,15 @@
 """The asynchronous core: drives methods against models, one prompt or many at once.
 
-`retry` sends requests (`rate_limiter`, `budget`, the ledger), `prompt_runner` asks one prompt, `concurrency` many in
-order. It may import methods, models, the ledger and plain values. Anything that sends requests belongs here.
+`retry` sends requests (`rate_limiter`, `budget`, the ledger), `prompt_runner` asks one prompt, `concurrency` many
+in order. It may import methods, models, the ledger and plain values. Anything that sends requests belongs here.
 """
 
 from outspoken.engine.background_loop import iterate, run
 from outspoken.engine.budget import CHARACTERS_PER_TOKEN, expected_usage
+from outspoken.engine.concurrency import ordered
 from outspoken.engine.limits import Budget, ResponseGoal, RetryPolicy
 from outspoken.engine.method_driver import drive, drive_stream
-from outspoken.engine.metrics import RunMetrics, cause_of
-from outspoken.engine.concurrency import ordered
+from outspoken.engine.metrics import RunMetrics, RunSummary, cause_of
 from outspoken.engine.prompt_runner import CallResult, PromptResult, PromptRunner, PromptTask
 from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.engine.retry import Call, ModelCaller
@@ -28,6 +28,7 @@ __all__ = [
     "ResponseGoal",
     "RetryPolicy",
     "RunMetrics",
+    "RunSummary",
     "cause_of",
     "drive",
     "drive_stream",

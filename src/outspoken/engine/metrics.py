@@ -73,9 +73,6 @@ class RunMetrics:
             stopped=stopped,
         )
 
-    def to_dict(self) -> dict[str, object]:
-        return self.summary().to_dict()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:

@@ -1,4 +1,4 @@
-"""The Ray cluster that a run or a step works on: the user's, or one on this machine for as long as it takes."""
+"""Connecting to a Ray cluster: the user's, or one that is started on this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from outspoken.errors import ProviderError, UsageError
 
 __all__ = ["connected", "first_line"]
 
-_SECONDS_TO_KNOCK = 20.0
-# Read when ray is imported, and left alone where the user has set them. The expression that suppresses every line
-# keeps Ray's messages off standard output, where a summary in JSON may stand.
+_SECONDS_TO_CONNECT = 20.0
+# Ray reads these when it is imported; what the user has set stays. The expression matches every line of Ray's
+# messages and keeps them off standard output, which may be JSON.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
@@ -24,7 +24,7 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY
 def connected(address: str | None) -> Iterator[Any]:
     """The module `ray`, connected to the cluster at `address`, at $RAY_ADDRESS, or to one started on this machine.
 
-    Where Ray runs in this process already, that is used and left as it is. Raises `UsageError`, `ProviderError`.
+    If Ray runs in this process already, that is used and not ended. Raises `UsageError` and `ProviderError`.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -35,7 +35,7 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     address = address or os.environ.get("RAY_ADDRESS", "")
     if address.startswith("ray://"):
-        raise UsageError("ray:// runs nothing here: start on a machine of the cluster, with --address auto")
+        raise UsageError("ray:// is not supported: start on a machine of the cluster, with --address auto")
     _start(ray, address)
     try:
         yield ray
@@ -44,10 +44,10 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def _start(ray: Any, address: str) -> None:
-    """Join the cluster there, or start one ("") on this machine. Raises `ProviderError` where that fails."""
+    """Join the cluster at an address, or start one ("") on this machine. Raises `ProviderError`."""
     options = {"address": address} if address else {"include_dashboard": False}
     try:
-        _knock(address)
+        _check_listening(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address} cannot be reached" if address else "no Ray cluster could be started"
@@ -59,13 +59,13 @@ def _start(ray: Any, address: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _knock(address: str) -> None:
-    """Raise `OSError` where nobody listens at HOST:PORT: Ray itself tries for minutes."""
+def _check_listening(address: str) -> None:
+    """Raise `OSError` if nothing listens at HOST:PORT: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_KNOCK).close()
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an error says, for a message of ours."""
+    """The first line of the message of an error, or its class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,7 +9,6 @@ for.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -30,7 +29,6 @@ from outspoken.batch.ray.shares import BudgetShares, WorkerTotals
 from outspoken.batch.ray.worker import ShardTask, answer_shards
 from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import ProviderError, UsageError
-from outspoken.io.dataclass_json import from_json
 from outspoken.ledger import PartCounts
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
@@ -333,7 +331,7 @@ class RayRun:
             path = self._shards.path(shard, ".failures.jsonl")
             with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
                 for line in file:
-                    self._failures.add(from_json(FailureRecord, json.loads(line)))
+                    self._failures.add(FailureRecord.from_json(line))
         self._failures.finish()
 
 

@@ -47,8 +47,7 @@ class ExperimentProgress:
             f"{cell.task.name}, {cell.arm.name}" + (f" at {cell.value}" if cell.value is not None else ""),
             *([cell.model.name] if len(running.grid.spec.models) > 1 else []),
         ]
-        if running.running is not None:
-            metrics = running.running.metrics
+        if (metrics := running.metrics) is not None:
             parts += [
                 f"{metrics.prompts:,}/{len(cell.task.prompts):,} prompts",
                 f"{metrics.requests:,} requests",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import write_file
-from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.dataclass_json import from_json
 from outspoken.measure.calibration import Bin
 from outspoken.measure.cost import CostSummary
 from outspoken.measure.divergence import Significance
@@ -64,11 +64,6 @@ class ArmResults:
     undefined: Mapping[str, str] = field(default_factory=dict)
     cost: CostSummary | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        measures = {name: None if one is None else one.to_dict() for name, one in self.measures.items()}
-        return {**to_json(self), "measures": measures}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmComparison(Comparison):
@@ -95,10 +90,6 @@ class TaskDistribution:
     prompt_id: str = ""
     chi_square: Mapping[str, Significance] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        return {**to_json(self), "chi_square": {name: test.to_dict() for name, test in self.chi_square.items()}}
-
 
 @dataclass(frozen=True, slots=True)
 class ArmCalibration:
@@ -112,11 +103,6 @@ class ArmCalibration:
     rank_correlation: Estimate | None
     bins: tuple[Bin, ...]
     undefined: int = 0
-
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        figures = {name: getattr(self, name) for name in ("total_variation", "ece", "rank_correlation")}
-        return {**to_json(self), **{name: None if one is None else one.to_dict() for name, one in figures.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +146,7 @@ class ExperimentResults:
 
     def to_dict(self) -> dict[str, object]:
         """The document that `results.json` holds."""
-        parts = {
-            name: [part.to_dict() for part in getattr(self, name)]
-            for name in ("groups", "comparisons", "distributions", "calibration")
-        }
-        return {"format": _FORMAT, **to_json(self), **parts}
+        return {"format": _FORMAT, **{entry.name: _json(getattr(self, entry.name)) for entry in fields(self)}}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> ExperimentResults:
@@ -193,3 +175,14 @@ class ExperimentResults:
         """Write `results.json` into the folder, completely or not at all. Raises `OutputError`."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
         write_file(folder / FILE, lambda file: file.write(text.encode("utf-8", "backslashreplace") + b"\n"))
+
+
+def _json(value: object) -> object:
+    """A value in the types of JSON. Figures leave out empty notes, and replace numbers that are not finite."""
+    if isinstance(value, (Estimate, Comparison, Significance)):
+        return value.to_dict()
+    if is_dataclass(value):
+        return {entry.name: _json(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _json(entry) for key, entry in value.items()}
+    return [_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value

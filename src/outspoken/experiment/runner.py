@@ -11,6 +11,7 @@ from pathlib import Path
 
 from outspoken.batch.estimate import estimate
 from outspoken.batch.file import BatchJob, FileRun, FileRunSummary
+from outspoken.engine import RunMetrics
 from outspoken.errors import LedgerError, OutputError, OutspokenError
 from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
 from outspoken.experiment.folder import LEDGER, ExperimentFolder
@@ -28,10 +29,10 @@ _ROUNDS, _MARGIN = 4, 1.15
 class GridRun:
     """The run of a grid in a folder, which it locks until `close`.
 
-    `finished` cells are done; of these, `finished_before` were done by an earlier run of the same grid, None in a
-    new folder. `cell` is the one under way and `running` its run. `requests` were sent, and replies `from_ledger`
-    were reused. `problems` are sentences about failures. After `stop`, which ends the run in good order, the same
-    grid in the same folder continues: every reply is in the ledger.
+    `finished` cells are done; an earlier run of the same grid had finished `finished_before` (None in a new
+    folder). `cell` is the one under way, and `metrics` are those of its run. `requests` were sent, and replies
+    `from_ledger` were reused. `problems` are sentences about failures. After `stop`, which ends the run in good
+    order, the same grid in the same folder continues: every reply is in the ledger.
 
     Raises `UsageError` for a folder that holds something else or another experiment (unless `overwrite` is set),
     and if another process is writing it.
@@ -40,7 +41,7 @@ class GridRun:
     def __init__(self, grid: Grid, folder: Path, *, overwrite: bool = False) -> None:
         self.grid = grid
         self.cell: GridCell | None = None
-        self.running: FileRun | None = None
+        self._running: FileRun | None = None
         self.finished = 0
         self.requests = self.from_ledger = 0
         self.problems: list[str] = []
@@ -70,11 +71,16 @@ class GridRun:
         """Let other processes write the folder. Calling it twice is harmless."""
         self.folder.release()
 
+    @property
+    def metrics(self) -> RunMetrics | None:
+        """The figures of the cell that is being asked."""
+        return None if self._running is None else self._running.metrics
+
     def stop(self, reason: str) -> bool:
         """Send nothing more; requests under way are awaited. Returns whether there is something to wait for."""
         self._stopped = reason
-        if self.running is not None:
-            self.running.stop(reason)
+        if self._running is not None:
+            self._running.stop(reason)
         return self.cell is not None
 
     async def run(self, progress: Callable[[str, int, int], None] | None = None) -> tuple[CellResult, ...]:
@@ -113,7 +119,7 @@ class GridRun:
         source, out = self.folder.prompts(cell.task.name), self.folder.responses(cell.id)
         out.parent.mkdir(exist_ok=True)
         job = BatchJob(source, out, cell.plan(wanted), self.folder.ledger, overwrite="changed")
-        running = self.running = FileRun(job)
+        running = self._running = FileRun(job)
         try:
             self._note_failures(cell, await running.run())
         except (LedgerError, OutputError):
@@ -123,7 +129,7 @@ class GridRun:
                 self._unresponsive[model] = error
             self.problems.append(f"{cell.name}: {error}")
         finally:
-            self.running = None
+            self._running = None
             running.close()
         self.requests += running.metrics.requests
         self.from_ledger += running.metrics.from_ledger
@@ -205,10 +211,7 @@ def estimate_grid(grid: Grid, folder: Path) -> GridEstimate:
     spec = grid.spec
     judged = sum(cell.wanted * len(cell.task.prompts) for cell in grid.cells if spec.rubric or cell.task.rubric)
     if spec.judge and judged:
-        requests = (
-            f"{spec.judge} judges about {judged:,} responses, with a request for each at most: these are not"
-        )
-        assumptions[f"{requests} included"] = None
+        assumptions[f"{spec.judge} judges about {judged:,} responses, whose requests are not included"] = None
     prices = [one.usd for one in estimates if one.usd is not None]
     return GridEstimate(
         len(grid.cells),

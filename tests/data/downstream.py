@@ -84,3 +84,7 @@ def misspelt() -> None:
     print(outspoken.run(["x"], n="3"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(outspoken.run(["x"]).sumary)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     print(outspoken.measure.compare(["x"], embeder=None))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(outspoken.measure.compare(["x"], method="direct"))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(outspoken.measure.measure("x.jsonl", resample=99))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(outspoken.experiment.run("dice", concurency=3))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(outspoken.experiment.run("dice").group)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -228,7 +228,7 @@ _ROWS = (
         "utility_k",
         "utility_k",
         "higher",
-        "(1-p)/(1-p^k) * sum of p^i times the score of response i, 0 where its class was seen before, p = 0.8 "
+        "(1-p)/(1-p^k) * sum of p^i times the score of response i, 0 if its class appeared before, p = 0.8 "
         "(NoveltyBench, arXiv 2504.05228).",
         _of_answers(lambda inputs: sets.utility_k(sets.first_of_class(inputs.partition, inputs.scores))),
         kind="headline",

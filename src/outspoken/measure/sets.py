@@ -188,7 +188,7 @@ def answer_weights(responses: Sequence[Response], label: Callable[[str], str]) -
 def entropy(weights: Iterable[float]) -> float:
     """-sum w ln w in nats, of the weights divided by their sum.
 
-    Raises `UndefinedError` where their sum is 0, `UsageError` for one that is negative or not finite.
+    Raises `UndefinedError` if their sum is 0, `UsageError` for one that is negative or not finite.
     """
     values = np.array(list(weights), dtype=np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():

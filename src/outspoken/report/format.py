@@ -1,4 +1,4 @@
-"""Numbers as people read them, in one form everywhere: tables in the terminal, pages, charts and sentences."""
+"""Numbers in one form everywhere: in tables in the terminal, pages, charts and sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 NONE = "–"
-"""Stands for a figure that does not exist."""
+"""The text for a figure that does not exist."""
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -47,13 +47,13 @@ def number(value: float, *, like: float | None = None) -> str:
 
 
 def signed(value: float, *, like: float | None = None) -> str:
-    """A difference: `number` with a plus sign where it is positive."""
+    """A difference: `number` with a plus sign if it is positive."""
     text = number(value, like=like)
     return f"+{text}" if value > 0 else text
 
 
 def interval(low: float | None, high: float | None, *, like: float | None = None) -> str:
-    """`low to high`; empty where an end does not exist."""
+    """`low to high`; empty if an end does not exist."""
     if low is None or high is None:
         return ""
     return f"{number(low, like=like)} to {number(high, like=like)}"
@@ -72,7 +72,7 @@ def with_interval(value: float | None, low: float | None, high: float | None, *,
 def alike(value: float, *others: float, plus: bool = False) -> list[str]:
     """Numbers that are read together, such as a figure and the ends of its interval, with the same decimals.
 
-    They are those that suit the first number, or the largest where the first is less than a tenth of it.
+    They are those that suit the first number, or the largest if the first is less than a tenth of it.
     """
     largest = max(map(abs, others), default=0.0)
     like = value if abs(value) >= largest / 10 else largest
@@ -110,11 +110,11 @@ def percent(value: float | None, *, decimals: int = 1) -> str:
     return NONE if value is None else f"{100 * value:.{decimals}f} %".replace("-", _MINUS)
 
 
-def share(part: float, whole: float | None) -> str:
-    """`part` of `whole` as a percentage that is 0 % or 100 % only where it is exactly that."""
-    if not whole:
+def share(part: float, total: float | None) -> str:
+    """`part` of `total` as a percentage that is 0 % or 100 % only if it is exactly that."""
+    if not total:
         return NONE
-    value = 100 * part / whole
+    value = 100 * part / total
     if 0 < value < 1:
         return f"{value:.1f} %" if value >= 0.1 else "< 0.1 %"
     if 99 < value < 100:

@@ -223,10 +223,16 @@ class FileRun:
         self._continues = not conflict
         return conflict
 
+    @property
+    def _finished(self) -> PartRecord | None:
+        """The record of an output that an earlier run completed, if that is still complete on disk."""
+        record = self._ledger.parts(self._name).get(_FINISHED)
+        return record if record is not None and file_size(self.output.path) == record.size else None
+
     async def _is_finished(self) -> bool:
-        """Whether the same job was finished before, and its output is still complete on disk."""
-        job, record = self.job, self._ledger.parts(self._name).get(_FINISHED)
-        if record is None or str(job.source) == "-" or file_size(self.output.path) != record.size:
+        """Whether the same job was finished before, with the same prompts."""
+        job, record = self.job, self._finished
+        if record is None or str(job.source) == "-":
             return False
         digest, bad_rows = await asyncio.to_thread(digest_of, job.rows(), job.plan, PROMPTS_PER_PART)
         if digest != record.digest:
@@ -235,17 +241,19 @@ class FileRun:
         add_recorded(self.metrics, record.counts)
         return True
 
-    async def _prompts_done(self) -> int:
-        """The number of prompts that have been answered, judging by recorded parts and by replies in the ledger.
+    async def _prompts_done(self) -> int | None:
+        """The number of prompts that have been answered, as far as it is known.
 
-        A killed run leaves replies without a part. They are looked up for a limited number of prompts, so that a
-        large run starts at once.
+        A killed run leaves replies without a recorded part. They are looked up for a limited number of prompts, so
+        that a large run starts at once.
         """
         plan, runner, ledger = self.job.plan, self._engine.runner, self._ledger
+        if (finished := self._finished) is not None:
+            return finished.counts.prompts
         recorded = recorded_parts(plan, ledger, self.output)
         done = sum(record.counts.prompts - record.counts.failed for record in recorded.values())
         if str(self.job.source) == "-":
-            return done
+            return done or None
         identity = await plan.model.identity()
 
         def look_up() -> int:
@@ -254,7 +262,7 @@ class FileRun:
             return sum(
                 isinstance(row, PromptRow)
                 and all(stored for _, stored in first_requests(row, runner, ledger, identity))
-                for row in islice(others, _LOOKED_UP // runner.calls)
+                for row in islice(others, max(1, _LOOKED_UP // runner.calls))
             )
 
         return done + await asyncio.to_thread(look_up)

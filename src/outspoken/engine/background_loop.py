@@ -1,4 +1,4 @@
-"""One event loop in the background for callers without one: scripts, threads, notebooks whose loop is taken."""
+"""One event loop in a background thread, for callers without one: scripts, threads, notebooks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _closing: set[asyncio.Future[None]] = set()  # the loop itself holds tasks weakl
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in the background loop and wait for it; Ctrl-C cancels it before it is passed on."""
+    """Run a coroutine in the background loop and wait for it; Ctrl-C cancels it and is raised."""
     future = asyncio.run_coroutine_threadsafe(coroutine, _background())
     return _wait(future)
 
@@ -44,8 +44,8 @@ def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
 
 
 def _close(items: AsyncGenerator[Any, None]) -> None:
-    """End an async generator. On the loop's own thread, where the garbage collector may find an iterator that was
-    left, waiting for the loop would never end."""
+    """End an async generator. The garbage collector may do so on the loop's own thread, where waiting for the loop
+    would never end."""
     if threading.current_thread() is _thread:
         closing = asyncio.ensure_future(items.aclose())
         _closing.add(closing)
@@ -68,7 +68,7 @@ def _wait(future: Future[T]) -> T:
 def _background() -> asyncio.AbstractEventLoop:
     global _loop, _thread, _pid
     with _lock:
-        # A forked child has the loop's object and not its thread.
+        # A forked child has the loop's object but not its thread.
         if _loop is None or _loop.is_closed() or _pid != os.getpid():
             _loop = asyncio.new_event_loop()
             _thread = threading.Thread(target=_serve, args=(_loop,), name="outspoken", daemon=True)

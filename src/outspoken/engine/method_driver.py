@@ -1,4 +1,4 @@
-"""Walk one method's generator through a model: whole, or with candidates as they are verbalized."""
+"""Drives the generator of a method with a model: to its end, or yielding candidates as they are written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["RequestHandler", "drive", "drive_stream"]
 
 
 class RequestHandler(Protocol):
-    """Whatever answers requests: a `Model`, or one call of a run."""
+    """Answers requests: a `Model`, or a `Call` of a run."""
 
     def check(self, request: ChatRequest) -> None: ...
 
@@ -27,7 +27,7 @@ class RequestHandler(Protocol):
 
 
 async def drive(steps: Steps, model: RequestHandler) -> Distribution:
-    """Answer every request of a method with the model; returns what the method returns."""
+    """Answer every request of a method with the model; returns the method's distribution."""
     try:
         request = next(steps)
         while True:
@@ -46,7 +46,7 @@ async def drive(steps: Steps, model: RequestHandler) -> Distribution:
 
 
 async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized | Distribution, None]:
-    """Like `drive`, and yields each different candidate as soon as it is whole; the distribution comes last."""
+    """Like `drive`, but yields each different candidate as soon as it is complete, and the distribution last."""
     seen: set[str] = set()
 
     def new(candidates: Iterable[Verbalized]) -> Iterator[Verbalized]:
@@ -74,7 +74,7 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
             except OutspokenError as error:
                 request = steps.throw(error)
                 continue
-            # Some are known only at the end: the text of a direct answer, the last entry of a list.
+            # Some are complete only at the end: the text of a direct answer, the last entry of a list.
             for candidate in new(_rest(reader)):
                 yield candidate
             request = steps.send(reply)
@@ -88,4 +88,4 @@ def _rest(reader: ReplyParser) -> tuple[Verbalized, ...]:
     try:
         return reader.close().candidates
     except ReplyError:
-        return ()  # the method reads the whole reply too, and decides what to do about it
+        return ()  # the method reads the whole reply too, and handles the error

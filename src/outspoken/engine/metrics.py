@@ -1,4 +1,4 @@
-"""The figures of a run while it runs, and what a failure is called in them."""
+"""The figures of a run, and the short names of failures in them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["RunMetrics", "RunSummary", "cause_of"]
 class RunMetrics:
     """What a run has done so far.
 
-    `prompts` that are finished, with or without responses; their `responses`, and how many of these are
-    `distinct` within their prompt. `requests` that were answered and paid for in this run, with their `usage` and
-    `usd` (None: the price is not known); replies `from_ledger`, and their usage, were paid for earlier.
-    `unmetered` replies came without a usage, and an estimate stands for it. `attempts_failed` were made again, or
-    given up. `failures` counts prompts that lack responses because something failed, by cause; `short` those that
-    have fewer than were wanted although nothing failed; `bad_rows` of the input could not be asked.
+    `prompts` counts finished prompts, with or without responses; `responses` theirs, and `distinct` the different
+    ones within a prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None: the
+    price is unknown); replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies came
+    without a usage, which is estimated. `attempts_failed` were retried or given up. `failures` counts prompts that
+    lack responses because of an error, by cause; `short` those with fewer responses than wanted without an error;
+    `bad_rows` are rows of the input without a valid prompt.
     """
 
     prompts: int = 0
@@ -109,7 +109,7 @@ class RunSummary:
 
 
 def cause_of(error: BaseException) -> str:
-    """A failure in a few words that are the same for all of its kind."""
+    """A short name for an error, the same for all errors of its kind."""
     if isinstance(error, ProviderError):
         return one_line(f"HTTP {error.status}" if error.status else str(error))
     if isinstance(error, PromptTooLongError):

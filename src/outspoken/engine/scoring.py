@@ -1,4 +1,4 @@
-"""How likely a model finds many given texts: with a ledger, so that nothing is computed or paid for twice."""
+"""The log-likelihood of many given texts, with a ledger, so that nothing is computed or paid for twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from outspoken.models.base import Model, Score
 
 __all__ = ["score_all"]
 
-Asked = tuple[str, str]
+Pair = tuple[str, str]
 Progress = Callable[[int, int], None]
 
 _TEXTS_A_CALL = 16
@@ -29,91 +29,93 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 async def score_all(
     model: Model,
-    asked: Sequence[Asked],
+    pairs: Sequence[Pair],
     *,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
     concurrency: int = _CONCURRENCY,
 ) -> list[Score | UsageError]:
-    """`model.scores` of (prompt, continuation) pairs, in their order: many at once, and equal ones once.
+    """`model.scores` of (prompt, continuation) pairs, in their order; equal pairs are scored once.
 
-    What the ledger holds is not asked again, and what comes is stored as it comes: whoever is interrupted goes on
-    from there. `progress` is called with the texts done and all of them. What may succeed later is tried again.
-    In the place of what cannot be scored stands the `UsageError` that says why. Raises `UsageError` for a model
-    that scores nothing, `ProviderError` and `LedgerError`.
+    Scores in the ledger are not computed again, and new ones are stored as they come, so an interrupted call can
+    be repeated. `progress` is called with the number of texts done and of all texts. Transient errors are retried.
+    For a pair that cannot be scored the result is a `UsageError` with the reason. Raises `UsageError` for a model
+    that cannot score, `ProviderError` and `LedgerError`.
     """
     if not model.capabilities.score:
         raise UsageError(
             f"{model.name} cannot score a given text: take local/FILE.gguf, transformers/NAME or a vLLM server"
         )
-    wanted = list(dict.fromkeys(asked))
+    wanted = list(dict.fromkeys(pairs))
     identity = await model.score_identity()
-    found: dict[Asked, Score | UsageError] = {}
+    scores: dict[Pair, Score | UsageError] = {}
     entries = {}
     for pair in wanted:
         try:
             entries[pair] = score_entry(identity, *pair)
         except UnicodeEncodeError:
-            found[pair] = UsageError("the text holds half of a surrogate pair: repair how it was read")
+            scores[pair] = UsageError("the text holds half of a surrogate pair: repair how it was read")
             continue
         if ledger is not None and (known := ledger.get(entries[pair].key)) is not None:
-            found[pair] = _score_of(known)
-    gate = RateLimiter(1 if model.capabilities.parallel else concurrency)
+            scores[pair] = _score_of(known)
+    limiter = RateLimiter(1 if model.capabilities.parallel else concurrency)
     show = progress or (lambda done, total: None)
-    show(len(found), len(wanted))
+    show(len(scores), len(wanted))
 
-    async def work(chunk: list[Asked]) -> None:
+    async def work(chunk: list[Pair]) -> None:
         begun = time.monotonic()
-        came = await _patiently(model, chunk, gate)
+        results = await _score_with_retries(model, chunk, limiter)
         seconds = (time.monotonic() - begun) / len(chunk)
-        for pair, score in zip(chunk, came, strict=True):
+        for pair, score in zip(chunk, results, strict=True):
             if ledger is not None and isinstance(score, Score):
                 ledger.put(entries[pair], _reply(score, model.name), seconds)
-        found.update(zip(chunk, came, strict=True))
-        show(len(found), len(wanted))
+        scores.update(zip(chunk, results, strict=True))
+        show(len(scores), len(wanted))
 
-    missing = [pair for pair in wanted if pair not in found]
+    missing = [pair for pair in wanted if pair not in scores]
     try:
         async with asyncio.TaskGroup() as tasks:
-            # A server is asked one text at a time: what fails then costs no other one.
-            apart = model.capabilities.parallel is None
-            for chunk in [[pair] for pair in missing] if apart else _chunks(missing):
+            # A server is asked one text at a time, so that a failure affects no other text.
+            single = model.capabilities.parallel is None
+            for chunk in [[pair] for pair in missing] if single else _chunks(missing):
                 tasks.create_task(work(chunk))
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     finally:
         if ledger is not None:
             await asyncio.shield(ledger.settled())
-    return [found[pair] for pair in asked]
+    return [scores[pair] for pair in pairs]
 
 
-async def _patiently(model: Model, chunk: Sequence[Asked], gate: RateLimiter) -> list[Score | UsageError]:
+async def _score_with_retries(
+    model: Model, chunk: Sequence[Pair], limiter: RateLimiter
+) -> list[Score | UsageError]:
     for attempt in range(1, _ATTEMPTS + 1):
-        await gate.enter()
+        await limiter.enter()
         begun = time.monotonic()
         try:
-            came = await model.scores(chunk)
-            gate.answered()
-            return came
+            scores = await model.scores(chunk)
+            limiter.answered()
+            return scores
         except ProviderError as error:
             if not error.retryable or attempt == _ATTEMPTS:
                 raise
             if error.status in OVERLOADED:
-                gate.overloaded(begun, error.retry_after)
+                limiter.overloaded(begun, error.retry_after)
             wait = (error.retry_after or 0) + random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt))
         finally:
-            gate.leave()
-        await gate.pause(wait)
+            limiter.leave()
+        await limiter.pause(wait)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _chunks(pairs: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """Pairs of equal prompts together, and prompts of like length, so that little of a step is padding; in random
+def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Pairs with the same prompt, or prompts of similar length, so that a batch has little padding; in random
     order, so that progress is even."""
-    prompts: dict[str, list[Asked]] = {}
+    prompts: dict[str, list[Pair]] = {}
     for pair in pairs:
         prompts.setdefault(pair[0], []).append(pair)
-    chunks: list[list[Asked]] = []
+    chunks: list[list[Pair]] = []
     size = 0
     for prompt, group in sorted(prompts.items(), key=lambda entry: len(entry[0])):
         length = len(prompt) + sum(len(text) for _, text in group)
@@ -128,16 +130,16 @@ def _chunks(pairs: Sequence[Asked]) -> Iterator[list[Asked]]:
 
 
 def _reply(score: Score, model: str) -> ChatReply:
-    told = {"logprobs": score.logprobs, "tokens": score.tokens, "joined": score.joined}
-    text = json.dumps(told, ensure_ascii=False)
+    content = {"logprobs": score.logprobs, "tokens": score.tokens, "joined": score.joined}
+    text = json.dumps(content, ensure_ascii=False)
     return ChatReply(text, "score", Usage(completion_tokens=len(score)), model)
 
 
 def _score_of(reply: ChatReply) -> Score:
     try:
-        told = json.loads(reply.text)
-        return Score(tuple(map(float, told["logprobs"])), tuple(told["tokens"]), bool(told["joined"]))
+        content = json.loads(reply.text)
+        return Score(tuple(map(float, content["logprobs"])), tuple(content["tokens"]), bool(content["joined"]))
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerError(
-            f"a stored score cannot be read ({error!r}): `outspoken ledger verify` tells more"
+            f"a stored score cannot be read ({error!r}): `outspoken ledger verify` shows more"
         ) from error

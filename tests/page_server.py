@@ -22,7 +22,7 @@ from starlette.routing import Route
 from outspoken.methods.table import METHODS
 from outspoken.serve.app import routes as routes_of
 from outspoken.serve.routes.table import ADDRESSES
-from outspoken.serve.site.pages import Site
+from outspoken.serve.site import Site
 
 EVIL = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1"> & {{ 7 * 7 }}'
 STATES = (("New York", 0.4), ("Texas", 0.3), ("Colorado", 0.3), ("California", 0.2), ("Arizona", 0.1))

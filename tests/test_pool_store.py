@@ -350,7 +350,7 @@ def test_two_servers_cannot_share_a_file(tmp_path: Path, monkeypatch: pytest.Mon
 async def test_a_failing_store_is_logged_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("outspoken.serve.pool.saver.SECONDS_TO_GATHER", 0.01)
+    monkeypatch.setattr("outspoken.serve.pool.store.SECONDS_TO_GATHER", 0.01)
     path = tmp_path / "pools.sqlite"
     store = PoolStore(path)
     store.writer.submit(store._connection.execute, "PRAGMA max_page_count = 9").result()

@@ -20,7 +20,7 @@ from outspoken.serve.pool.store import PoolStore
 from outspoken.serve.routes.address import Address, Handler
 from outspoken.serve.routes.table import ADDRESSES
 from outspoken.serve.service import Service
-from outspoken.serve.site.pages import Site
+from outspoken.serve.site import Site
 from outspoken.settings import Settings
 
 __all__ = ["create_app", "routes"]
@@ -44,7 +44,7 @@ def create_app(
     origins whose pages may call it. The application closes `backend` and `store` when it is shut down.
     """
     load_plugins()
-    service = Service.create(
+    service = Service(
         backend,
         limits=limits,
         defaults=defaults,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import KW_ONLY, InitVar, dataclass
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from outspoken._imports import need
+from outspoken.errors import OutspokenError
+from outspoken.same_text import text_key
 from outspoken.serve.backend import Backend
+from outspoken.serve.http.responses import while_connected
 from outspoken.serve.limits import ServerLimits
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.openai.chat_request import ChatCall, read_chat
@@ -20,11 +24,13 @@ from outspoken.serve.pool.pools import Pools
 from outspoken.serve.pool.refill import PoolFiller
 from outspoken.serve.pool.store import PoolStore
 from outspoken.serve.pool.values import PoolKey, PoolRequest, pool_key
-from outspoken.serve.site.pages import Site
-from outspoken.serve.text_measures import TextMeasurer
+from outspoken.serve.site import Site
 from outspoken.settings import Settings
 
-__all__ = ["ReceivedChat", "Service"]
+if TYPE_CHECKING:
+    from outspoken.models.local import Local
+
+__all__ = ["ReceivedChat", "Service", "TextMeasures"]
 
 _MOST_REMEMBERED = 1024
 _LARGEST_REMEMBERED = 16_384  # bytes
@@ -39,42 +45,28 @@ class ReceivedChat(NamedTuple):
     pool_request: PoolRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Service:
     """The parts of one server, which belong to one event loop.
 
-    `slots` limits the calls of the model that run at once. `key_needed`: clients need a key. `log_prompts`:
-    prompts may be logged.
+    The pools are restored from `store`, if there is one. `slots` limits the calls of the model that run at once.
+    `key_needed`: clients need a key. `log_prompts`: prompts may be logged.
     """
 
     backend: Backend
+    _: KW_ONLY
     limits: ServerLimits
     defaults: Settings
-    metrics: Metrics
-    slots: asyncio.Semaphore
-    pools: Pools
+    store: InitVar[PoolStore | None]
     site: Site
-    measurer: TextMeasurer
     key_needed: bool
     log_prompts: bool
-    _recent: OrderedDict[bytes, ReceivedChat] = field(default_factory=OrderedDict)
 
-    @classmethod
-    def create(
-        cls,
-        backend: Backend,
-        *,
-        limits: ServerLimits,
-        defaults: Settings,
-        store: PoolStore | None,
-        site: Site,
-        key_needed: bool,
-        log_prompts: bool,
-    ) -> Service:
-        """A service whose pools are restored from `store`, if there is one."""
-        metrics, slots = Metrics(), asyncio.Semaphore(limits.max_calls)
-        pools = Pools(
-            PoolFiller(backend.model, metrics, slots),
+    def __post_init__(self, store: PoolStore | None) -> None:
+        limits, metrics = self.limits, Metrics()
+        self.metrics, self.slots = metrics, asyncio.Semaphore(limits.max_calls)
+        self.pools = pools = Pools(
+            PoolFiller(self.backend.model, metrics, self.slots),
             max_pools=limits.max_pools,
             max_candidates=limits.max_texts,
             max_bytes=int(limits.max_pool_mb * 1_000_000),
@@ -83,8 +75,8 @@ class Service:
             store=store,
         )
         metrics.pools = lambda: (len(pools), pools.texts)
-        measurer = TextMeasurer(limits.timeout)
-        return cls(backend, limits, defaults, metrics, slots, pools, site, measurer, key_needed, log_prompts)
+        self.measurer = TextMeasurer(limits.timeout)
+        self._recent: OrderedDict[bytes, ReceivedChat] = OrderedDict()
 
     def read(self, body: bytes | Fields, *, always: bool = False) -> ChatCall:
         """The call in a body, as bytes or decoded; `always` as for `read_chat`. Raises `RequestError`."""
@@ -130,3 +122,53 @@ class Service:
         await self.measurer.aclose()
         await self.pools.close()
         await self.backend.aclose()
+
+
+_EMBEDDED_CHARACTERS = 2_500  # the embedding model reads 512 tokens
+
+
+class TextMeasures(TypedDict):
+    """Measures of some texts; `note` says why there is no semantic diversity."""
+
+    texts: int
+    distinct: int
+    semantic_diversity: Annotated[float | None, {"minimum": 0, "maximum": 1}]
+    note: str | None
+
+
+class TextMeasurer:
+    """Measures texts, and embeds them if an embedding model is installed; nothing is downloaded for that."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._embedder: Local | None = None
+        self._lock = asyncio.Lock()
+
+    async def measure(self, request: Request, texts: list[str]) -> TextMeasures:
+        """The measures of some texts, computed for as long as the client waits."""
+        diversity: float | None = None
+        try:
+            embedded = [text[:_EMBEDDED_CHARACTERS] for text in texts if text.strip()]
+            async with self._lock, asyncio.timeout(self._timeout):
+                diversity, note = await while_connected(request, self._diversity(embedded))
+        except TimeoutError:
+            note = "semantic diversity is not measured: it took too long"
+        except OutspokenError as error:
+            note = f"semantic diversity is not measured: {error}"
+        distinct = len({text_key(text) for text in texts})
+        return {"texts": len(texts), "distinct": distinct, "semantic_diversity": diversity, "note": note}
+
+    async def _diversity(self, texts: list[str]) -> tuple[float | None, str | None]:
+        if len(texts) < 2:
+            return None, "semantic diversity needs two texts that are not empty"
+        need("numpy", "semantic diversity", "measure")
+        from outspoken.measure.sets import semantic_diversity
+        from outspoken.models.local import Local
+
+        if self._embedder is None:
+            self._embedder = Local("minilm", offline=True)
+        return semantic_diversity((await self._embedder.embed(texts)).vectors), None
+
+    async def aclose(self) -> None:
+        if self._embedder is not None:
+            await self._embedder.aclose()

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -44,6 +45,7 @@ class OneLineFormatter(logging.Formatter):
         return super().format(record)
 
 
+@dataclass(eq=False)
 class Middleware:
     """An ASGI application in front of another.
 
@@ -51,29 +53,22 @@ class Middleware:
     a web page may be trying to reach it), and no page of another origin may call it unless it is one of `origins`.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        addresses: AddressTable,
-        keys: Keys | None,
-        origins: Collection[str],
-        limits: ServerLimits,
-        metrics: Metrics,
-    ) -> None:
-        self._app = app
-        self._addresses = addresses
-        self._keys = keys
-        self._origins = frozenset(origins)
-        self._limits = limits
-        self._metrics = metrics
+    app: ASGIApp
+    _: KW_ONLY
+    addresses: AddressTable
+    keys: Keys | None
+    origins: Collection[str]
+    limits: ServerLimits
+    metrics: Metrics
+
+    def __post_init__(self) -> None:
         self._running = 0
-        metrics.running = lambda: self._running
+        self.metrics.running = lambda: self._running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self._app  # makes starlette raise exceptions for unknown addresses and methods
+        scope["app"] = self.app  # makes starlette raise exceptions for unknown addresses and methods
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started, status, client_name = time.perf_counter(), _CLIENT_LEFT, ""
 
@@ -84,20 +79,19 @@ class Middleware:
             await send(message)
 
         path = scope["path"]
-        address = self._addresses.find(path)
+        address = self.addresses.find(path)
         self._running += 1
         try:
             headers = _headers(scope)
             self._check_origin(headers)
             client = self._client(address, headers)
             self._check_capacity()
-            if client is not None:
-                client_name = f" {client.name}"
-            if client is None or (address is not None and not address.counted):
-                await self._app(scope, receive, send_counted)
+            if client is None:
+                await self.app(scope, receive, send_counted)
             else:
+                client_name = f" {client.name}"
                 with client.admitted():
-                    await self._app(scope, receive, send_counted)
+                    await self.app(scope, receive, send_counted)
         except ClientLeftError:
             pass
         except asyncio.CancelledError:
@@ -107,7 +101,10 @@ class Middleware:
                 await error_response(stopping)(scope, receive, send_counted)
             raise
         except Exception as error:
-            _log_error(error, scope)
+            if not isinstance(error, OutspokenError | HTTPException):
+                _logger.error("a fault in the server itself", exc_info=error)
+            elif isinstance(error, ProviderError | LedgerError | MissingKeyError | MissingExtraError):
+                _logger.warning("%s %s: %s", scope["method"], path[:200], error)
             if status == _CLIENT_LEFT:
                 response = error_response(self._translated(error, scope))
                 if isinstance(error, HTTPException):
@@ -116,21 +113,20 @@ class Middleware:
         finally:
             self._running -= 1
             seconds = time.perf_counter() - started
-            self._metrics.count_request("other" if address is None else address.label, status, seconds)
-            if _logger.isEnabledFor(logging.INFO):
-                line = f"{scope['method']} {path[:200]} {status} {1000 * seconds:.0f} ms{client_name}"
-                _logger.info("%s", line)
+            self.metrics.count_request("other" if address is None else address.label, status, seconds)
+            milliseconds = 1000 * seconds
+            _logger.info("%s %s %s %.0f ms%s", scope["method"], path[:200], status, milliseconds, client_name)
 
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "")
-        if self._keys is None and not _is_this_machine(host):
+        if self.keys is None and not _is_this_machine(host):
             raise RequestError(
                 "this server has no client keys and answers this machine alone: call it as localhost or 127.0.0.1",
                 status=403,
                 code="forbidden_host",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and origin.partition("://")[2] != host:
+        if origin is not None and origin not in self.origins and origin.partition("://")[2] != host:
             raise RequestError(
                 "pages of other origins may not call this server: its operator can allow one with --allow-origin",
                 status=403,
@@ -139,9 +135,9 @@ class Middleware:
 
     def _client(self, address: Address | None, headers: Mapping[str, str]) -> Client | None:
         """The client of a request; None if it needs no key."""
-        if self._keys is None or (address is not None and address.open):
+        if self.keys is None or (address is not None and address.open):
             return None
-        client = self._keys.check(headers.get("authorization"))
+        client = self.keys.check(headers.get("authorization"))
         if client is None:
             raise RequestError(
                 "this server needs a client key: send it as Authorization: Bearer KEY",
@@ -151,9 +147,9 @@ class Middleware:
         return client
 
     def _check_capacity(self) -> None:
-        if self._running > self._limits.max_requests:
+        if self._running > self.limits.max_requests:
             raise RequestError(
-                f"{self._limits.max_requests} requests are being answered: try again in a moment",
+                f"{self.limits.max_requests} requests are being answered: try again in a moment",
                 status=503,
                 code="overloaded",
                 retry_after=1,
@@ -168,17 +164,10 @@ class Middleware:
             allowed = (error.headers or {}).get("Allow", "")
             return RequestError(f"{path} does not accept {scope['method']}: it accepts {allowed}", status=405)
         return RequestError(
-            f"nothing exists at {path}: the addresses are {', '.join(self._addresses.paths)}, and with --upstream "
+            f"nothing exists at {path}: the addresses are {', '.join(self.addresses.paths)}, and with --upstream "
             "those of the upstream",
             status=error.status_code,
         )
-
-
-def _log_error(error: Exception, scope: Scope) -> None:
-    if not isinstance(error, OutspokenError | HTTPException):
-        _logger.error("a fault in the server itself", exc_info=error)
-    elif isinstance(error, ProviderError | LedgerError | MissingKeyError | MissingExtraError):
-        _logger.warning("%s %s: %s", scope["method"], scope["path"][:200], error)
 
 
 def _headers(scope: Scope) -> dict[str, str]:

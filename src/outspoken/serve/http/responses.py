@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TypeVar
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from outspoken.errors import OutspokenError
 from outspoken.serve.limits import ServerLimits
 from outspoken.serve.openai.errors import RequestError, error_body, error_headers
 from outspoken.serve.openai.fields import as_json
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_FailureEvent = Callable[[OutspokenError], bytes]
 
 _STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -59,12 +61,9 @@ async def read_body(request: Request, limits: ServerLimits) -> bytes:
 
 
 def _too_large(limits: ServerLimits) -> RequestError:
-    return RequestError(
-        f"the body is larger than {limits.max_body_mb:g} MB: send less, or "
-        "ask the operator for a larger --max-body-mb",
-        status=413,
-        code="body_too_large",
-    )
+    limit = f"{limits.max_body_mb:g} MB"
+    message = f"the body is larger than {limit}: send less, or ask the operator for a larger --max-body-mb"
+    return RequestError(message, status=413, code="body_too_large")
 
 
 def json_response(payload: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -122,21 +121,26 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 class EventStream(Response):
     """Server-sent events, sent as they are produced, for as long as the client reads them.
 
-    `first` was awaited before, so that an earlier failure still gets an HTTP status.
+    `first` was awaited before, so that an earlier failure still gets an HTTP status; a later one becomes the event
+    that `failed` returns.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self, request: Request, first: bytes, rest: AsyncGenerator[bytes, None], failed: _FailureEvent
+    ) -> None:
         super().__init__(headers=_STREAM)
         del self.headers["content-length"]
-        self._request, self._first, self._rest = request, first, rest
+        self._request, self._first, self._rest, self._failed = request, first, rest, failed
 
     @classmethod
-    async def start(cls, request: Request, events: AsyncGenerator[bytes, None]) -> EventStream:
+    async def start(
+        cls, request: Request, events: AsyncGenerator[bytes, None], failed: _FailureEvent
+    ) -> EventStream:
         """Wait for the first event. Raises the error that prevented it."""
         try:
-            return cls(request, await while_connected(request, anext(events)), events)
+            return cls(request, await while_connected(request, anext(events)), events, failed)
         except BaseException:
             await events.aclose()
             raise
@@ -151,6 +155,10 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._first, "more_body": True})
-        async for part in self._rest:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        last = b""
+        try:
+            async for part in self._rest:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except OutspokenError as error:
+            last = self._failed(error)
+        await send({"type": "http.response.body", "body": last})

@@ -13,8 +13,7 @@ from outspoken.chat import Message
 from outspoken.chat_reply import Usage
 from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError
-from outspoken.serve.pool.running_fill import RunningFill
-from outspoken.serve.pool.shown import ShownDistributions
+from outspoken.serve.pool.refill import RunningFill
 from outspoken.serve.pool.values import (
     DIGEST_BYTES,
     CandidateListener,
@@ -27,6 +26,7 @@ from outspoken.serve.pool.values import (
     PoolKey,
     PoolRecord,
     PoolRequest,
+    ShownDistributions,
     canonical_json,
     id_of_json,
     text_digest,

@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError, UsageError
 from outspoken.serve.pool.pool import Pool
-from outspoken.serve.pool.saver import PoolSaver
-from outspoken.serve.pool.store import PoolStore
+from outspoken.serve.pool.store import PoolSaver, PoolStore
 from outspoken.serve.pool.values import CandidateListener, Draw, Fill, PoolKey, PoolRequest
 
 __all__ = ["Pools"]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from outspoken import templates
 from outspoken.chat import ChatRequest, Message
-from outspoken.chat_reply import ChatReply
-from outspoken.distribution import Distribution
+from outspoken.chat_reply import ChatReply, Usage
+from outspoken.distribution import Distribution, Verbalized
 from outspoken.engine import drive, drive_stream
-from outspoken.errors import PromptTooLongError
+from outspoken.errors import PromptTooLongError, StoppedError
 from outspoken.methods import steps
 from outspoken.methods.table import METHODS
 from outspoken.models import Model
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.pool.values import CandidateListener, FillResult, PoolRequest
 
-__all__ = ["Conversation", "MeteredModel", "PoolFiller"]
+__all__ = ["Conversation", "MeteredModel", "PoolFiller", "RunningFill"]
 
 MAX_BYTES = 24_000
 _BYTES_PER_TOKEN = 2  # of the context: English text uses half of it then, Chinese text all
@@ -137,3 +138,46 @@ def _size(messages: Sequence[Message]) -> int:
 def _max_bytes(model: Model) -> int:
     context = getattr(model, "context", None)
     return MAX_BYTES if context is None else min(MAX_BYTES, _BYTES_PER_TOKEN * context)
+
+
+class RunningFill:
+    """A fill that is running, for all who wait for it. Those who stop waiting do not stop the fill.
+
+    `ended` is called when it ends. With `streamed` all listeners hear all its candidates, late ones too.
+    """
+
+    def __init__(
+        self,
+        fill: Callable[[CandidateListener | None], Coroutine[Any, Any, Usage]],
+        streamed: bool,
+        name: str,
+        ended: Callable[[asyncio.Task[Usage]], None],
+    ) -> None:
+        self._candidates: list[Verbalized] = []
+        self._listeners: list[CandidateListener] = []
+        self._task = asyncio.create_task(fill(self._announce if streamed else None), name=name)
+        self._task.add_done_callback(ended)
+
+    def _announce(self, candidate: Verbalized) -> None:
+        self._candidates.append(candidate)
+        for listener in self._listeners:
+            listener(candidate)
+
+    async def wait(self, listener: CandidateListener | None) -> Usage:
+        """Wait for the end; `listener` is called with all candidates. Raises the error of the fill."""
+        if listener is not None:
+            for candidate in self._candidates:
+                listener(candidate)
+            self._listeners.append(listener)
+        try:
+            await asyncio.wait({self._task})
+        finally:
+            if listener is not None:
+                self._listeners.remove(listener)
+        if self._task.cancelled():
+            raise StoppedError("the request to the model was cancelled because the server stops: ask again later")
+        return self._task.result()
+
+    async def cancel(self) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})

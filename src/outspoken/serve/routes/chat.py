@@ -1,4 +1,4 @@
-"""Chat completions: a draw, a plain reply of the model, or a request for the upstream."""
+"""The addresses that take a chat: completions (drawn, plain or forwarded), and whole distributions."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import PurePath
+from typing import Annotated, Literal, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.errors import OutspokenError, ReplyError
+from outspoken.distribution import Distribution, Verbalized
+from outspoken.errors import ReplyError
 from outspoken.models import Model
-from outspoken.serve.http.responses import EventStream, json_response, read_body, while_connected
+from outspoken.serve.http.responses import EventStream, event, json_response, read_body, while_connected
 from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, verbalizes
 from outspoken.serve.openai.chat_response import ChatResponse, Chunks, completion, declined, error_event, new_id
+from outspoken.serve.openai.errors import RequestError, error_body, without_addresses
 from outspoken.serve.openai.fields import read_json
 from outspoken.serve.pool.refill import MeteredModel
-from outspoken.serve.pool.values import Draw, with_timeout
+from outspoken.serve.pool.values import Draw, distribution_id, with_timeout
 from outspoken.serve.service import ReceivedChat, Service
 
-__all__ = ["chat_completion"]
+__all__ = ["DistributionDocument", "chat_completion", "distribution", "known_distribution"]
+
+_SECONDS_OF_SILENCE = 10.0
+_STILL_WAITING = b": the model is being asked\n\n"
 
 
 async def chat_completion(service: Service, request: Request) -> Response:
@@ -41,7 +48,7 @@ async def chat_completion(service: Service, request: Request) -> Response:
         return await _drawn(service, request, received)
     model = MeteredModel(service.backend.model(call.model), service.metrics, "direct")
     if call.stream:
-        return await EventStream.start(request, _streamed(service, model, call))
+        return await EventStream.start(request, _streamed(service, model, call), error_event)
     return await while_connected(request, _plain(service, model, call))
 
 
@@ -49,12 +56,7 @@ async def _drawn(service: Service, request: Request, received: ReceivedChat) -> 
     call = received.call
     draws: Sequence[Draw | ChatResponse]
     drawing = service.pools.draw(
-        received.key,
-        received.pool_request,
-        call.n,
-        seed=call.seed,
-        fresh=call.fresh,
-        recycle=call.recycle and not call.fresh,
+        received.key, received.pool_request, call.n, seed=call.seed, fresh=call.fresh, recycle=call.recycle
     )
     try:
         ready = not call.fresh and service.pools.ready(received.key, call.n)
@@ -100,27 +102,20 @@ async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> 
 
 
 async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:
-    """One choice after another. An error is raised before the first chunk, and an event after it."""
-    chunks, usage, started = Chunks(call, id=new_id(), created=int(time.time())), Usage(), False
-    seconds = service.limits.timeout
-    try:
-        for index in range(call.n):
-            request, choice_started = _request(call, index), False
-            model.check(request)
-            async with service.slots, aclosing(model.stream(request)) as pieces:
-                while not isinstance(piece := await with_timeout(anext(pieces), seconds, "less"), ChatReply):
-                    yield (b"" if choice_started else chunks.start(index)) + chunks.piece(index, piece)
-                    choice_started = started = True
-            response = ChatResponse.from_reply(piece)
-            yield chunks.end(index, response.finish) if choice_started else chunks.choice(index, response)
-            usage += piece.usage
-            started = True
-    except OutspokenError as error:
-        if not started:
-            raise
-        yield error_event(error)
-    else:
-        yield chunks.close(usage)
+    """One choice after another."""
+    chunks, usage = Chunks(call, id=new_id(), created=int(time.time())), Usage()
+    for index in range(call.n):
+        request, started = _request(call, index), False
+        model.check(request)
+        async with service.slots, aclosing(model.stream(request)) as pieces:
+            seconds = service.limits.timeout
+            while not isinstance(piece := await with_timeout(anext(pieces), seconds, "less"), ChatReply):
+                yield (b"" if started else chunks.start(index)) + chunks.piece(index, piece)
+                started = True
+        response = ChatResponse.from_reply(piece)
+        yield chunks.end(index, response.finish) if started else chunks.choice(index, response)
+        usage += piece.usage
+    yield chunks.close(usage)
 
 
 def _request(call: ChatCall, index: int) -> ChatRequest:
@@ -129,3 +124,104 @@ def _request(call: ChatCall, index: int) -> ChatRequest:
     if sampling.seed is not None:
         sampling = replace(sampling, seed=(sampling.seed + index) % 2**32)
     return ChatRequest(call.messages, sampling)
+
+
+class CandidateFields(TypedDict):
+    """A candidate of a distribution, as far as clients rely on it."""
+
+    text: str
+    probability: Annotated[float, {"minimum": 0, "maximum": 1}]
+    stated: float | None
+    repairs: list[str]
+
+
+class DistributionDocument(TypedDict):
+    """A distribution, as far as clients rely on it; it also has the fields of `Distribution.to_dict`."""
+
+    id: str
+    object: Literal["distribution"]
+    created: int
+    model: str
+    method: str
+    template: str
+    candidates: list[CandidateFields]
+    mass: float | None
+    missing: int
+    stopped: str
+    entropy: Annotated[float, {"description": "In nats."}]
+    effective_size: float
+
+
+async def distribution(service: Service, request: Request) -> Response:
+    """The distribution that the same request to chat completions would be drawn from. Raises `OutspokenError`."""
+    call = service.read(await read_body(request, service.limits), always=True)
+    received = await service.receive(call)
+    if call.stream:
+        events = _streamed_candidates(service, received)
+        return await EventStream.start(request, events, lambda error: event("error", error_body(error)[1]))
+    work = service.pools.distribution(received.key, received.pool_request, fresh=call.fresh)
+    return json_response(_document(await while_connected(request, work), call.requested_model))
+
+
+async def known_distribution(service: Service, request: Request) -> Response:
+    """The distribution with the id of a choice. Raises `RequestError` (404) if it is not kept any more."""
+    known = service.pools.find(request.path_params["name"])
+    if known is None:
+        raise RequestError(
+            "there is no distribution with this id: its pool was dropped, it had none, or the server restarted",
+            status=404,
+            code="distribution_not_found",
+        )
+    return json_response(_document(known, service.backend.public_name(known.provenance.model)))
+
+
+def _document(result: Distribution, model: str) -> dict[str, object]:
+    return {
+        "id": distribution_id(result),
+        "object": "distribution",
+        "created": int(time.time()),
+        **result.to_dict(),
+        "model": model,
+        "template": PurePath(result.provenance.template).stem,  # the operator's template may be a file
+        "stopped": without_addresses(result.stopped),
+    }
+
+
+async def _streamed_candidates(service: Service, received: ReceivedChat) -> AsyncGenerator[bytes, None]:
+    """An event for each candidate as it arrives, then one for the distribution (only this one if it is pooled)."""
+    call, queue = received.call, asyncio.Queue[Verbalized | None]()
+    work = service.pools.distribution(
+        received.key, received.pool_request, fresh=call.fresh, listener=queue.put_nowait
+    )
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    candidates: list[Verbalized] = []
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(_SECONDS_OF_SILENCE):
+                    candidate = await queue.get()
+            except TimeoutError:
+                yield _STILL_WAITING
+                continue
+            if candidate is None:
+                break
+            candidates.append(candidate)
+            yield _candidate_event(candidates)
+        yield event("distribution", _document(task.result(), call.requested_model))
+    finally:
+        task.cancel()  # ends this wait only: the fill of the pool continues
+        await asyncio.wait({task})
+
+
+def _candidate_event(candidates: Sequence[Verbalized]) -> bytes:
+    """The event for the last of the candidates that have arrived, with the weights of all."""
+    weights = {each.text: each.probability for each in Distribution.from_verbalized(candidates)}
+    last = candidates[-1]
+    payload = {
+        "index": len(candidates) - 1,
+        "text": last.text,
+        "stated": last.stated,
+        "weights": [weights[each.text] for each in candidates],
+    }
+    return event("candidate", payload)

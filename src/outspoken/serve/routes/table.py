@@ -1,29 +1,106 @@
 """The table of the server's addresses, from which everything else about addresses derives.
 
 Routing, the rules of `Middleware`, the labels of metrics, the OpenAPI document and the list in docs/serve.md come
-from these rows. To add an address: write its handler beside the others of this package, and a row here.
+from these rows. To add an address: write its handler here or in a module of this package, and a row here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cache
+from typing import Literal, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from outspoken._version import __version__
+from outspoken.methods.table import METHODS
 from outspoken.serve.backend import ModelEntry, ModelList
-from outspoken.serve.http.responses import json_response
+from outspoken.serve.http.responses import json_response, read_body
+from outspoken.serve.metrics import CONTENT_TYPE
+from outspoken.serve.openai.chat_request import SETTINGS
 from outspoken.serve.openai.chat_response import Completion
-from outspoken.serve.routes import distributions, handlers
-from outspoken.serve.routes.address import Address, AddressTable, Handler, Schema
-from outspoken.serve.routes.chat import chat_completion
-from outspoken.serve.routes.openapi import chat_schema, document
-from outspoken.serve.service import Service
-from outspoken.serve.site.pages import Site
-from outspoken.serve.text_measures import TextMeasures
+from outspoken.serve.openai.errors import RequestError
+from outspoken.serve.openai.fields import read_json
+from outspoken.serve.routes import chat
+from outspoken.serve.routes.address import Address, AddressTable, Handler, Schema, chat_schema, document
+from outspoken.serve.service import Service, TextMeasures
+from outspoken.serve.site import Site
 
 __all__ = ["ADDRESSES"]
+
+_MAX_TEXTS = 200
+_LONGEST_TEXT = 20_000
+
+
+class _Health(TypedDict):
+    status: Literal["ok"]
+    version: str
+
+
+async def _list_models(service: Service, _: Request) -> Response:
+    return json_response(await service.backend.model_list())
+
+
+async def _one_model(service: Service, request: Request) -> Response:
+    name: str = request.path_params["name"]
+    for entry in (await service.backend.model_list())["data"]:
+        if entry["id"] == name:
+            return json_response(entry)
+    raise RequestError(f"there is no model {name[:80]!r} here", status=404, code="model_not_found")
+
+
+async def _measure(service: Service, request: Request) -> Response:
+    texts = read_json(await read_body(request, service.limits)).get("texts")
+    if (
+        not isinstance(texts, list)
+        or not 1 <= len(texts) <= _MAX_TEXTS
+        or not all(isinstance(text, str) and len(text) <= _LONGEST_TEXT for text in texts)
+    ):
+        raise RequestError(
+            f"texts must be a list of 1 to {_MAX_TEXTS} texts of at most {_LONGEST_TEXT:,} characters",
+            param="texts",
+        )
+    return json_response(await service.measurer.measure(request, texts))
+
+
+def _texts_schema() -> Schema:
+    text = {"type": "string", "maxLength": _LONGEST_TEXT}
+    texts = {"type": "array", "items": text, "minItems": 1, "maxItems": _MAX_TEXTS}
+    return {"type": "object", "required": ["texts"], "properties": {"texts": texts}}
+
+
+async def _forward(service: Service, request: Request) -> Response:
+    return service.forward(request, await read_body(request, service.limits))
+
+
+async def _health(service: Service, _: Request) -> Response:
+    return json_response(_Health(status="ok", version=__version__))
+
+
+async def _metrics(service: Service, _: Request) -> Response:
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def _about(service: Service, _: Request) -> Response:
+    """What the page needs to know before the first request."""
+    content = {
+        "version": __version__,
+        "key_needed": service.key_needed,
+        "methods": [
+            {
+                "name": method.name,
+                "about": method.about,
+                "suffix": method.server_suffix,
+                "states_probabilities": method.states_probabilities,
+            }
+            for method in METHODS.values()
+        ],
+        "defaults": {name: getattr(service.defaults, name) for name in SETTINGS},
+        "most_k": service.limits.max_k,
+        "reports": service.site.reports is not None,
+    }
+    return json_response(content, headers={"cache-control": "no-cache"})
 
 
 async def _describe(service: Service, _: Request) -> Response:
@@ -36,20 +113,16 @@ def _document() -> Schema:
 
 
 def _page(answer: Callable[[Site, Request], Awaitable[Response]]) -> Handler:
-    """A handler that asks the page alone."""
-
     async def handle(service: Service, request: Request) -> Response:
         return await answer(service.site, request)
 
     return handle
 
 
-_ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
-
 ADDRESSES = AddressTable(
     Address(
         "/v1/chat/completions",
-        chat_completion,
+        chat.chat_completion,
         "A draw if the model's name has a suffix or the request a field `outspoken`.",
         details="Otherwise a plain reply of the model, or the upstream's response.",
         methods=("POST",),
@@ -59,7 +132,7 @@ ADDRESSES = AddressTable(
     ),
     Address(
         "/v1/distributions",
-        distributions.distribution,
+        chat.distribution,
         "The whole distribution that a completion for the same request is drawn from.",
         details=(
             'With `"stream": true` each candidate is an event `candidate` as soon as it is written (`text`, '
@@ -68,43 +141,41 @@ ADDRESSES = AddressTable(
         ),
         methods=("POST",),
         request=chat_schema,
-        response=distributions.DistributionDocument,
+        response=chat.DistributionDocument,
         events=True,
     ),
     Address(
         "/v1/distributions/{name}",
-        distributions.known_distribution,
+        chat.known_distribution,
         "The distribution that a choice came from, by the id in the choice.",
         details="It is available as long as its pool keeps it.",
-        response=distributions.DistributionDocument,
+        response=chat.DistributionDocument,
     ),
-    Address("/v1/models", handlers.list_models, "The models, with and without suffixes.", response=ModelList),
-    Address("/v1/models/{name:path}", handlers.one_model, "One model.", response=ModelEntry),
+    Address("/v1/models", _list_models, "The models, with and without suffixes.", response=ModelList),
+    Address("/v1/models/{name:path}", _one_model, "One model.", response=ModelEntry),
     Address(
         "/v1/measures",
-        handlers.measure,
+        _measure,
         "The number of different texts, and their semantic diversity from 0 to 1.",
         details=(
             'The body is `{"texts": [...]}`. The diversity needs the extra `measure` and '
             "`outspoken models get minilm`."
         ),
         methods=("POST",),
-        request=handlers.texts_schema,
+        request=_texts_schema,
         response=TextMeasures,
     ),
     Address(
         "/v1/{rest:path}",
-        handlers.forward,
+        _forward,
         "With `--upstream`: forwarded to the upstream, byte for byte.",
-        methods=_ANY,
+        methods=("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"),
         needs_upstream=True,
     ),
-    Address("/healthz", handlers.health, "Whether the server runs.", open=True, response=handlers.Health),
-    Address("/metrics", handlers.metrics, "Counters for Prometheus.", response=str),
+    Address("/healthz", _health, "Whether the server runs.", open=True, response=_Health),
+    Address("/metrics", _metrics, "Counters for Prometheus.", response=str),
     Address("/openapi.json", _describe, "This list in OpenAPI's form.", open=True),
-    Address(
-        "/about.json", handlers.about, "Version, methods and defaults, for the page.", open=True, listed=False
-    ),
+    Address("/about.json", _about, "Version, methods and defaults, for the page.", open=True, listed=False),
     Address("/", _page(Site.index), "The page.", open=True),
     Address("/site/{name}", _page(Site.file), "The files of the page.", open=True, listed=False),
     Address(

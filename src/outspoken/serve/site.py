@@ -8,11 +8,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -69,19 +68,14 @@ class Site:
     """
 
     def __init__(self, reports: Path | None) -> None:
-        self._reports = reports
+        self.reports = reports
         base = resources.files("outspoken.report") / "base.css"
         self._files = {"base.css": _StaticFile(base.read_bytes(), ".css")}
-        for file in (resources.files("outspoken.serve.site") / "static").iterdir():
+        for file in (resources.files("outspoken.serve") / "static").iterdir():
             if (kind := os.path.splitext(file.name)[1]) in _KINDS:
                 self._files[file.name] = _StaticFile(file.read_bytes(), kind)
         self._index = self._files.pop("index.html")
         self._frame = _StaticFile(_FRAME.encode(), ".html", _REPORT_POLICY)
-
-    @property
-    def has_reports(self) -> bool:
-        """Whether there is a folder of reports."""
-        return self._reports is not None
 
     async def index(self, request: Request) -> Response:
         return self._index.response(request)
@@ -94,19 +88,10 @@ class Site:
         return _missing("the page has no such file") if file is None else file.response(request)
 
     async def list_reports(self, _: Request) -> Response:
-        return await run_in_threadpool(self._list_reports)
-
-    def _list_reports(self) -> Response:
-        entries = [_about(name, folder) for name, folder in _reports(self._reports).items()]
-        newest_first = sorted(entries, key=lambda entry: -entry["modified"])
-        return json_response({"reports": newest_first}, headers=_SHARED)
+        return json_response({"reports": await run_in_threadpool(_listed, self.reports)}, headers=_SHARED)
 
     async def report(self, request: Request) -> Response:
-        return await run_in_threadpool(self._report, request.path_params["name"])
-
-    def _report(self, name: str) -> Response:
-        folder = _reports(self._reports).get(name)
-        content = None if folder is None else _read(folder / "report.html", _LARGEST_REPORT)
+        content = await run_in_threadpool(_report, self.reports, request.path_params["name"])
         if content is None:
             return _missing("there is no such report: GET /reports lists them")
         headers = {**_SHARED, "Content-Security-Policy": _REPORT_POLICY}
@@ -130,21 +115,12 @@ class _StaticFile:
         return Response(self._content, media_type=self._type, headers=self._headers)
 
 
-class ReportEntry(TypedDict):
-    """A report in the list of the page."""
-
-    name: str
-    title: str
-    kind: str
-    modified: int
-
-
 def _missing(message: str) -> Response:
     status, body = error_body(RequestError(message, status=404, code="not_found"))
     return json_response(body, status, headers=_SHARED)
 
 
-def _reports(root: Path | None) -> Mapping[str, Path]:
+def _reports(root: Path | None) -> dict[str, Path]:
     """The folders that contain a report, by name: no other name opens anything. Links are not followed."""
     if root is None:
         return {}
@@ -154,47 +130,30 @@ def _reports(root: Path | None) -> Mapping[str, Path]:
         return {}
     folders = {entry.name: Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)}
     folders[_ITSELF] = root
+    pages = {name: _status(folder / "report.html") for name, folder in folders.items()}
+    # A name that is not UTF-8 contains halves of surrogate pairs.
     return {
-        name: folder
-        for name, folder in folders.items()
-        if _is_file(folder / "report.html") and _can_be_shown(name, folder / "report.html")
+        name: folders[name]
+        for name, page in pages.items()
+        if page is not None and page.st_size <= _LARGEST_REPORT and name.isprintable()
     }
 
 
-def _can_be_shown(name: str, page: Path) -> bool:
-    # A name that is not UTF-8 contains halves of surrogate pairs.
-    return name.isprintable() and page.lstat().st_size <= _LARGEST_REPORT
+def _report(root: Path | None, name: str) -> bytes | None:
+    folder = _reports(root).get(name)
+    return None if folder is None else _read(folder / "report.html", _LARGEST_REPORT)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
-def _read(path: Path, most: int) -> bytes | None:
-    """The bytes of a file; None if it is a link, too large or unreadable."""
-    try:
-        if not _is_file(path):
-            return None
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            content = file.read(most + 1)
-    except OSError:
-        return None
-    return content if len(content) <= most else None
-
-
-def _about(name: str, folder: Path) -> ReportEntry:
-    try:
-        modified = (folder / "report.html").stat().st_mtime
-        results = folder / "results.json"
-        changed = results.lstat().st_mtime_ns if _is_file(results) else 0
-    except OSError:
-        modified, changed = 0.0, 0
-    title, kind = _title_and_kind(folder, modified, changed)
-    own = folder.name if name == _ITSELF else name
-    return {"name": name, "title": title or own, "kind": kind, "modified": int(modified)}
+def _listed(root: Path | None) -> list[dict[str, Any]]:
+    """The reports as the page lists them, the newest first."""
+    entries = []
+    for name, folder in _reports(root).items():
+        page, results = _status(folder / "report.html"), _status(folder / "results.json")
+        modified = page.st_mtime if page else 0.0
+        title, kind = _title_and_kind(folder, modified, results.st_mtime_ns if results else 0)
+        own = folder.name if name == _ITSELF else name
+        entries.append({"name": name, "title": title or own, "kind": kind, "modified": int(modified)})
+    return sorted(entries, key=lambda entry: -entry["modified"])
 
 
 @lru_cache(maxsize=_MOST_REPORTS)
@@ -211,3 +170,24 @@ def _title_and_kind(folder: Path, modified: float, changed: int) -> tuple[str, s
         return title, "report"
     stated, kind = results.get("title"), results.get("kind", "experiment")
     return stated if isinstance(stated, str) and stated else title, kind if isinstance(kind, str) else "report"
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """The status of a file; None if there is none, or something else, such as a link."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _read(path: Path, most: int) -> bytes | None:
+    """The bytes of a file; None if it is a link, too large or unreadable."""
+    if _status(path) is None:
+        return None
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+            content = file.read(most + 1)
+    except OSError:
+        return None
+    return content if len(content) <= most else None

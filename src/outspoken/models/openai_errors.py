@@ -15,6 +15,7 @@ from typing import Any
 import jiter
 
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError
+from outspoken.io.text import shorten
 
 __all__ = ["RETRYABLE", "ErrorContext", "ErrorDetails", "error_in", "one_line", "retry_after"]
 
@@ -132,7 +133,7 @@ def one_line(text: str, secrets: tuple[str, ...] = (), *, longest: int = _MAX_ME
         text = text.replace(secret, "***")
     text = _MASKED_KEY.sub("***", text[: 4 * longest])
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
+    return shorten(line, longest)
 
 
 def _excerpt(body: bytes, secrets: tuple[str, ...]) -> str:

@@ -28,7 +28,7 @@ from outspoken import averbalize
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import ReplyError
-from outspoken.models._llama_wire import chat_body
+from outspoken.models._llama_formats import chat_body
 from outspoken.models.base import Model
 from outspoken.models.local import Local, LocalSettings
 

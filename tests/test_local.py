@@ -20,7 +20,7 @@ from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import MissingExtraError, PromptTooLongError, UnknownNameError, UsageError
 from outspoken.models import weight_files
-from outspoken.models._grammar import check_build
+from outspoken.models._llama_formats import check_build
 from outspoken.models.local import DEFAULT_MAX_TOKENS, Local, LocalSettings, local
 from outspoken.reply_shape import ReplyShape
 

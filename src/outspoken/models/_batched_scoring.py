@@ -29,8 +29,7 @@ _ROWS, _WORDS = 512, 4096
 _MIN_SHARED = 0.5
 _PAD = 0  # any token: padding is masked
 # The names of the argument for the cache of keys and values: `transformers` renamed it in 5.24 and drops the old
-# name
-# in 5.40; models whose code comes with their weights may keep it.
+# name in 5.40; models whose code comes with their weights may keep it.
 _CACHE_NAMES = ("cache", "past_key_values")
 
 
@@ -119,8 +118,7 @@ class BatchedScorer:
 
     def _run_prefixes(self, batch: Sequence[_Group]) -> tuple[Any, Any, list[int]]:
         """Run the common prefix of each group once: the cache with a row for each text, its mask, and the
-        positions
-        at which the texts continue. Padded on the left, which keeps the distances within a text."""
+        positions at which the texts continue. Padded on the left, which keeps the distances within a text."""
         starts = [group.shared for group in batch for _ in group.texts]
         width = max(starts)
         if not width:

@@ -19,7 +19,7 @@ from outspoken._imports import need
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.models import weight_files
 from outspoken.models._batched_scoring import BatchedScorer, TokenSequence
-from outspoken.models._gguf_header import check_file
+from outspoken.models._llama_formats import check_file
 
 torch = need("torch", "scoring a text in this process", "torch")
 hf = need("transformers", "scoring a text in this process", "torch")
@@ -147,10 +147,9 @@ def respect_thread_limit() -> None:
 
 def fingerprint(source: str, *, offline: bool) -> str:
     """An identifier of the weights: the sha256 of a GGUF file, a hash over the names, sizes and times of the files
-    in
-    a folder, or the name on the hub."""
+    in a folder, or the name on the hub."""
     if _is_gguf(source):
-        return _digest(_file(source, offline=offline))
+        return weight_files.sha256_of(_file(source, offline=offline))
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return source
@@ -174,15 +173,10 @@ def _file(source: str, *, offline: bool) -> Path:
     return path
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _unpacked(file: Path, dtype: str) -> Path:
     """The folder in the cache with the weights and the tokenizer of a GGUF file, in the format that loads
     quickly."""
-    folder = weight_files.folder() / _CONVERTED / f"{_digest(file)[:32]}-{dtype}"
+    folder = weight_files.folder() / _CONVERTED / f"{weight_files.sha256_of(file)[:32]}-{dtype}"
     if folder.is_dir():
         return folder
     if not weight_files.is_quiet():

@@ -10,8 +10,8 @@ from outspoken._imports import need
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, UsageError
-from outspoken.models._per_loop import PerLoop
 from outspoken.models.base import Capabilities, Model
+from outspoken.models.http import PerLoop
 from outspoken.models.openai_errors import ErrorContext, ErrorDetails, error_in, one_line, retry_after
 from outspoken.models.openai_wire import StreamedReply, chat_body, optional_fields, read_reply, send_with_optional
 from outspoken.models.providers import Provider

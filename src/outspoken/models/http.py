@@ -1,12 +1,17 @@
-"""Shared parts of HTTP clients: base URLs, headers, the proxy, and our errors for those of aiohttp."""
+"""Shared parts of HTTP clients: addresses, headers, the proxy, sessions, and our errors for those of aiohttp."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import re
 import urllib.request
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import aiohttp
 import multidict
@@ -17,6 +22,7 @@ from outspoken.errors import ProviderError, UsageError
 __all__ = [
     "FAILURES",
     "REVEALING",
+    "PerLoop",
     "checked_base",
     "data_of",
     "error_for",
@@ -82,6 +88,7 @@ def checked_base(text: str) -> yarl.URL:
     return url.with_path(path, keep_query=True).with_fragment(None)
 
 
+@lru_cache(maxsize=256)
 def url_below(base: yarl.URL, path: str) -> yarl.URL:
     """The URL of `path` below the base URL, with the base URL's query."""
     return base.with_path(f"{base.path.rstrip('/')}/{path}", keep_query=True)
@@ -137,3 +144,63 @@ def error_for(error: aiohttp.ClientError | OSError, url: str) -> ProviderError:
         message, retryable = next(row[1:] for row in FAILURES if isinstance(error, row[0]))
     original = None if isinstance(error, REVEALING) else cause or error
     return ProviderError(message.format(url=url, cause=cause), retryable=retryable, original=original)
+
+
+T = TypeVar("T")
+Close: TypeAlias = Callable[[T], Coroutine[Any, Any, None]]
+Resources: TypeAlias = dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None]]]
+
+
+class PerLoop(Generic[T]):
+    """Creates a `T` for each event loop that needs one, and closes it when the loop ends or the owner is deleted.
+
+    Loops come and go (`asyncio.run`, a notebook, a background thread) without notice to a model. An open
+    asynchronous generator gets notice: its loop closes it when the loop shuts down, or when nothing refers to it
+    any more.
+    """
+
+    def __init__(self, create: Callable[[], T], close: Close[T]) -> None:
+        self._create = create
+        self._close = close
+        self._resources: Resources[T] = {}
+        weakref.finalize(self, _release, self._resources, close)
+
+    async def get(self) -> T:
+        """The resource of the running loop."""
+        loop = asyncio.get_running_loop()
+        if known := self._resources.get(loop):
+            return known[0]
+        _release({old: self._resources.pop(old) for old in list(self._resources) if old.is_closed()}, self._close)
+        resource = self._create()
+        lifetime = _lifetime(self._resources, loop, resource, self._close)
+        self._resources[loop] = resource, lifetime
+        await anext(lifetime)
+        return resource
+
+    async def aclose(self) -> None:
+        """Close all resources, each in its own loop; waits for that of the running loop."""
+        current = self._resources.pop(asyncio.get_running_loop(), None)
+        _release(self._resources, self._close)
+        if current is not None:
+            await current[1].aclose()
+
+
+async def _lifetime(
+    resources: Resources[T], loop: asyncio.AbstractEventLoop, resource: T, close: Close[T]
+) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        resources.pop(loop, None)
+        await close(resource)
+
+
+def _release(resources: Resources[T], close: Close[T]) -> None:
+    while resources:
+        loop, (resource, _) = resources.popitem()
+        if loop.is_closed():
+            # No loop is left to close it in: run the coroutine up to its first wait, which frees the resource.
+            closing = close(resource)
+            with suppress(StopIteration, RuntimeError):
+                closing.send(None)
+            closing.close()

@@ -7,7 +7,6 @@ and lists have the exact length. Several requests are decoded together, one in e
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import secrets
 import tempfile
@@ -24,10 +23,9 @@ from outspoken._imports import need
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.models import _llama_formats as formats
 from outspoken.models import weight_files
-from outspoken.models._gguf_header import check_file, has_chat_template, is_embedder, trained_context
-from outspoken.models._grammar import Grammars, check_build
-from outspoken.models._llama_wire import DEFAULT_MAX_TOKENS, ChunkReader, ServerAnswer, chat_body, embed_texts
+from outspoken.models._llama_formats import DEFAULT_MAX_TOKENS, ServerAnswer
 from outspoken.models._threads import InProcessModel
 from outspoken.models.base import Capabilities, Embeddings, Score, check_texts
 from outspoken.models.transformers import Transformers
@@ -98,29 +96,21 @@ class Local(InProcessModel):
     ) -> None:
         self._source = _identify(source)
         if isinstance(self._source, Path):
-            check_file(self._source)
-            self._embeds = is_embedder(self._source)
+            formats.check_file(self._source)
+            self._embeds = formats.is_embedder(self._source)
         else:
             self._embeds = weight_files.TABLE[self._source].embeds
         self._settings = settings or LocalSettings()
         super().__init__(name or f"local/{self._source}", self._settings.slots)
-        chats = not self._embeds
-        self.capabilities = Capabilities(
-            schema=chats,
-            seed=chats,
-            extra=chats,
-            stream=chats,
-            score=chats,
-            embed=self._embeds,
-            parallel=self._settings.slots,
-        )
+        chat = dict.fromkeys(("schema", "seed", "extra", "stream", "score"), not self._embeds)
+        self.capabilities = Capabilities(**chat, embed=self._embeds, parallel=self._settings.slots)
         # llama.cpp gives no log-probabilities of a given text, so transformers reads the same file for them.
         self._scorer = Transformers(self._source, name=self.name, offline=offline)
         self._usable_context = self._settings.context
         self._offline = offline
         self._load_lock = threading.Lock()
         self._server: Any = None
-        self._grammars = Grammars(self._ask)
+        self._grammars = formats.Grammars(self._ask)
 
     @property
     def context(self) -> int:
@@ -161,20 +151,18 @@ class Local(InProcessModel):
             raise UsageError(f"{self.name} is not an embedding model: take one, such as local/minilm")
         check_texts(texts)
         self._check_open()
-        calls = [
-            asyncio.wrap_future(
-                self._workers.submit(partial(self._embed, texts[start : start + _TEXTS_PER_CALL], start))
-            )
-            for start in range(0, len(texts), _TEXTS_PER_CALL)
+        parts = [
+            (start, texts[start : start + _TEXTS_PER_CALL]) for start in range(0, len(texts), _TEXTS_PER_CALL)
         ]
+        calls = [asyncio.wrap_future(self._workers.submit(partial(self._embed, *part))) for part in parts]
         try:
-            parts = await asyncio.gather(*calls)
+            results = await asyncio.gather(*calls)
         finally:
             for call in calls:
                 call.cancel()
         return Embeddings(
-            [vector for part in parts for vector in part.vectors],
-            tuple(index for part in parts for index in part.cut),
+            [vector for result in results for vector in result.vectors],
+            tuple(index for result in results for index in result.cut),
         )
 
     async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
@@ -190,12 +178,7 @@ class Local(InProcessModel):
 
     async def digest(self) -> str:
         """The sha256 of the file, which is fetched first if it is missing."""
-
-        def digest() -> str:
-            with self._file().open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-
-        return await asyncio.wrap_future(self._workers.submit(digest))
+        return await asyncio.wrap_future(self._workers.submit(lambda: weight_files.sha256_of(self._file())))
 
     def _free(self) -> None:
         self._server = None
@@ -220,19 +203,19 @@ class Local(InProcessModel):
     ) -> ChatReply:
         """Runs in a worker thread."""
         self._load()
-        body = chat_body(request)
+        body = formats.chat_body(request)
         if request.schema is not None:
             body["grammar"] = self._grammars.of(request.schema)
-        reader = ChunkReader(self.name, lambda: stop.is_set() or self.closed, emit)
+        reader = formats.ChunkReader(self.name, lambda: stop.is_set() or self.closed, emit)
         self._ask(body, reader)
         self._check_open()
         return reader.reply(structured=request.schema is not None)
 
-    def _embed(self, texts: Sequence[str], start: int) -> Embeddings:
+    def _embed(self, start: int, texts: Sequence[str]) -> Embeddings:
         """Runs in a worker thread. `start` is the index of the first text."""
         self._load()
         self._check_open()
-        part = embed_texts(texts, self._ask_for_vectors, context=self._usable_context)
+        part = formats.embed_texts(texts, self._ask_for_vectors, context=self._usable_context)
         return Embeddings(part.vectors, tuple(start + index for index in part.cut))
 
     def _ask_for_vectors(self, texts: list[str]) -> ServerAnswer:
@@ -250,7 +233,7 @@ class Local(InProcessModel):
             self._check_open()
             if self._server is None:
                 llama = need("xllamacpp", "a local model", "local")
-                check_build(llama)
+                formats.check_build(llama)
                 self._server = self._start_server(llama, self._file())
 
     def _file(self) -> Path:
@@ -269,7 +252,7 @@ class Local(InProcessModel):
         params.model.path = str(file)
         params.verbosity = -1
         if self._embeds:
-            self._usable_context = min(self.context, trained_context(file) or self.context)
+            self._usable_context = min(self.context, formats.trained_context(file) or self.context)
             params.embedding = True
             # A text is embedded in one step. With room for twice as many tokens, llama.cpp reports its length.
             params.n_ubatch = max(self._usable_context, min(2 * self._usable_context, _EMBEDDING_STEP))
@@ -285,7 +268,7 @@ class Local(InProcessModel):
             threads = max(1, (os.cpu_count() or 1) // 2)
         if threads is not None:
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        if not has_chat_template(file):
+        if not formats.has_chat_template(file):
             params.chat_template = _PLAIN_TEMPLATE
         with _private_address(params):
             try:

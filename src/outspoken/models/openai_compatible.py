@@ -7,37 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
-import yarl
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
-from outspoken.models._per_loop import PerLoop
+from outspoken.models import http, openai_wire
 from outspoken.models._prompt_logprobs import echo_body, read_echo
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
-from outspoken.models.http import (
-    checked_base,
-    data_of,
-    error_for,
-    headers_for,
-    proxy_for,
-    secrets_among,
-    url_below,
-)
 from outspoken.models.openai_errors import ErrorContext
-from outspoken.models.openai_wire import (
-    EventReader,
-    StreamedReply,
-    chat_body,
-    decode,
-    embedding_body,
-    encode,
-    model_names,
-    optional_fields,
-    read_embeddings,
-    read_reply,
-    send_with_optional,
-)
 
 __all__ = ["OpenAICompatible"]
 
@@ -51,11 +28,11 @@ _REJECTIONS = (400, 413, 422)
 class OpenAICompatible(Model):
     """One model of a server that speaks OpenAI's chat completions, embeddings, or both.
 
-    `base_url` is the URL before `/chat/completions`. An empty `model` means the only model that the server offers.
-    `api_key` is sent to this server alone and appears in no message; `key_variable` is the environment variable
-    named in messages about the key. `timeout` limits a whole request, in seconds. Proxies are taken from the usual
-    environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError` for an invalid base URL, key or
-    header.
+    `base_url` is the URL before `/chat/completions`; `url` is the same without its query. An empty `model` means
+    the only model that the server offers. `api_key` is sent to this server alone and appears in no message;
+    `key_variable` is the environment variable named in messages about the key. `timeout` limits a whole request,
+    in seconds. Proxies are taken from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises
+    `UsageError` for an invalid base URL, key or header.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, score=True, embed=True)
@@ -74,37 +51,37 @@ class OpenAICompatible(Model):
     ) -> None:
         if timeout <= 0:
             raise UsageError(f"timeout must be above 0 seconds, not {timeout:g}")
-        base = checked_base(base_url)
+        base = http.checked_base(base_url)
         self._base = base
-        self._public_url = str(base.with_query(None))
-        self._url = url_below(base, "chat/completions")
+        self.url = str(base.with_query(None))
         self._model = model
         self._named = bool(model)
-        self.name = name or (f"{self._public_url}#{model}" if model else self._public_url)
+        self.name = name or (f"{self.url}#{model}" if model else self.url)
         self._max_tokens_field = max_tokens_field
         self._timeout = timeout
-        self._headers = headers_for(api_key, headers or {}, key_variable)
-        self._proxy = proxy_for(base)
+        self._headers = http.headers_for(api_key, headers or {}, key_variable)
+        self._proxy = http.proxy_for(base)
         secrets = [(api_key or "").strip(), *(headers or {}).values(), base.query_string, *base.query.values()]
-        self._errors = ErrorContext(self._public_url, key_variable, secrets_among(secrets))
-        self._sessions = PerLoop(self._session, aiohttp.ClientSession.close)
-        self._sessions_for_streams = PerLoop(lambda: self._session(force_close=True), aiohttp.ClientSession.close)
+        self._errors = ErrorContext(self.url, key_variable, http.secrets_among(secrets))
+        self._sessions = http.PerLoop(self._session, aiohttp.ClientSession.close)
+        self._sessions_for_streams = http.PerLoop(
+            lambda: self._session(force_close=True), aiohttp.ClientSession.close
+        )
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         response, structured = await self._answer(request)
-        async with response:
-            return self._reply(await self._await(response.read()), structured)
+        return await self._reply(response, structured)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
         response, structured = await self._answer(request, stream=True)
+        if response.content_type.endswith("json"):
+            complete = await self._reply(response, structured)
+            if complete.text:
+                yield complete.text
+            yield complete
+            return
         async with response:
-            if response.content_type.endswith("json"):
-                complete = self._reply(await self._await(response.read()), structured)
-                if complete.text:
-                    yield complete.text
-                yield complete
-                return
-            reader, reply, first_chunk = EventReader(), StreamedReply(self._errors), b""
+            reader, reply, first_chunk = openai_wire.EventReader(), openai_wire.StreamedReply(self._errors), b""
             while not reply.done:
                 chunk = await self._await(response.content.readany())
                 first_chunk = first_chunk or chunk
@@ -123,12 +100,8 @@ class OpenAICompatible(Model):
         vectors: list[list[float]] = []
         for start in range(0, len(texts), _TEXTS_PER_REQUEST):
             part = texts[start : start + _TEXTS_PER_REQUEST]
-            response = await self._send(
-                "POST", url_below(self._base, "embeddings"), encode(embedding_body(part, model))
-            )
-            async with response:
-                payload = self._decode(await self._await(response.read()))
-            vectors += read_embeddings(payload, len(part), self._errors)
+            response = await self._send("POST", "embeddings", openai_wire.embedding_body(part, model))
+            vectors += openai_wire.read_embeddings(await self._decoded(response), len(part), self._errors)
         return Embeddings(vectors)
 
     async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
@@ -139,40 +112,30 @@ class OpenAICompatible(Model):
         if not continuation:
             return UsageError("the continuation is empty: there is nothing to score")
         try:
-            body = encode(echo_body(prompt + continuation, model))
-            response = await self._send("POST", url_below(self._base, "completions"), body)
+            response = await self._send("POST", "completions", echo_body(prompt + continuation, model))
         except PromptTooLongError as error:
             return error
         except ProviderError as error:
             if error.status in _REJECTIONS:
                 return UsageError(str(error))
             raise
-        async with response:
-            payload = self._decode(await self._await(response.read()))
-        return read_echo(payload, prompt, continuation, self._public_url)
+        return read_echo(await self._decoded(response), prompt, continuation, self.url)
 
     def sibling(self, model: str) -> OpenAICompatible:
         """Another model of the same server, over the same connections: closing either closes both."""
         other = copy.copy(self)
         other._model, other._named = model, True
-        other.name = f"{self._public_url}#{model}"
+        other.name = f"{self.url}#{model}"
         return other
-
-    @property
-    def url(self) -> str:
-        """The base URL, without its query."""
-        return self._public_url
 
     async def identity(self) -> str:
         return self.name if self._named else f"{self.name}#{self._model or await self._only_model()}"
 
     async def models(self) -> list[str]:
         """The names of the models that the server offers."""
-        response = await self._send("GET", url_below(self._base, "models"))
-        async with response:
-            body = await self._await(response.read())
+        body = await self._body_of(await self._send("GET", "models"))
         try:
-            return model_names(decode(body))
+            return openai_wire.model_names(openai_wire.decode(body))
         except ValueError:
             raise self._errors.foreign(body) from None
 
@@ -183,58 +146,63 @@ class OpenAICompatible(Model):
     async def _answer(self, request: ChatRequest, *, stream: bool = False) -> tuple[aiohttp.ClientResponse, bool]:
         """A successful response, and whether the request contained the schema."""
         model = self._model or await self._only_model()
-        body = chat_body(request, model, max_tokens_field=self._max_tokens_field, stream=stream)
+        body = openai_wire.chat_body(request, model, max_tokens_field=self._max_tokens_field, stream=stream)
 
         async def send(fields: Mapping[str, object]) -> aiohttp.ClientResponse:
-            return await self._send("POST", self._url, encode({**body, **fields}), stream=stream)
+            return await self._send("POST", "chat/completions", {**body, **fields}, stream=stream)
 
-        fields = optional_fields(request, stream=stream)
-        response, sent = await send_with_optional(self._public_url, model, fields, send)
+        fields = openai_wire.optional_fields(request, stream=stream)
+        response, sent = await openai_wire.send_with_optional(self.url, model, fields, send)
         return response, "response_format" in sent
 
     async def _send(
-        self, method: str, url: yarl.URL, body: bytes | None = None, *, stream: bool = False
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, stream: bool = False
     ) -> aiohttp.ClientResponse:
         """A successful response; the connection of a stream is not used again.
 
         Some servers close it after a stream without announcing it, and the next request would fail.
         """
+        data = None if body is None else http.data_of(openai_wire.encode(body))
         session = await (self._sessions_for_streams if stream else self._sessions).get()
+        url = http.url_below(self._base, path)
         response = await self._await(
             session.request(
-                method, url, data=data_of(body), headers=self._headers, proxy=self._proxy, allow_redirects=False
+                method, url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
             )
         )
         if 200 <= response.status < 300:
             return response
-        async with response:
-            error_body = await self._await(response.read())
-        raise self._errors.http_error(response.status, response.headers, error_body)
+        raise self._errors.http_error(response.status, response.headers, await self._body_of(response))
 
     async def _await(self, awaited: Awaitable[T]) -> T:
         """The result of an aiohttp call; raises our error for its errors."""
         try:
             return await awaited
         except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            failure = error_for(error, self._public_url)
+            failure = http.error_for(error, self.url)
             raise failure from failure.original
 
-    def _reply(self, body: bytes, structured: bool) -> ChatReply:
-        return read_reply(self._decode(body), self._errors, structured=structured)
+    async def _body_of(self, response: aiohttp.ClientResponse) -> bytes:
+        async with response:
+            return await self._await(response.read())
 
-    def _decode(self, body: bytes) -> Any:
+    async def _decoded(self, response: aiohttp.ClientResponse) -> Any:
+        body = await self._body_of(response)
         try:
-            return decode(body)
+            return openai_wire.decode(body)
         except ValueError:
             # Retryable, because a proxy may have sent one page between two valid replies; a wrong address fails
             # again.
             raise self._errors.foreign(body, retryable=True) from None
 
+    async def _reply(self, response: aiohttp.ClientResponse, structured: bool) -> ChatReply:
+        return openai_wire.read_reply(await self._decoded(response), self._errors, structured=structured)
+
     async def _only_model(self) -> str:
         names = await self.models()
         if len(names) != 1:
             offered = f"offers {len(names)} models ({', '.join(names[:20])})" if names else "names no model"
-            raise UsageError(f"{self._public_url} {offered}: name one, as in {self._public_url}#NAME")
+            raise UsageError(f"{self.url} {offered}: name one, as in {self.url}#NAME")
         self._model = names[0]
         return self._model
 

@@ -41,6 +41,7 @@ __all__ = [
     "listing",
     "progress_on_stderr",
     "remove",
+    "sha256_of",
     "verify",
 ]
 
@@ -221,8 +222,12 @@ def verify(name: str) -> bool:
     row = _row(name)
     if not row.path.is_file():
         raise UsageError(f"{name} is not in the cache: run `outspoken models get {name}`")
-    with row.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == row.file_sha256
+    return sha256_of(row.path) == row.file_sha256
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove(name: str) -> bool:

@@ -18,9 +18,9 @@ from outspoken.distribution import Candidate, Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.provenance import Provenance
 from outspoken.theory.sharpening import (
+    Sharpened,
     aligned_optimum,
     apply_reward,
-    variety_curve,
     draws_to_new,
     effective_size,
     entropy,
@@ -28,8 +28,8 @@ from outspoken.theory.sharpening import (
     gamma_of,
     objective,
     sharpen,
+    variety_curve,
 )
-from outspoken.theory.sharpening_result import Sharpened
 
 NAMES = ["Texas", "東京", "กรุงเทพ", "القاهرة", "🦙", "Ohio"]
 weights = st.dictionaries(st.sampled_from(NAMES), st.floats(1e-3, 1e3), min_size=2)

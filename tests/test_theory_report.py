@@ -16,7 +16,7 @@ import pytest
 from theory_sample import BASE, BASES, DOCUMENTS, EVIL, counts, logprobs, preferences, sharpen, three
 
 from outspoken.errors import OutputError, UsageError
-from outspoken.theory import charts, report, report_tables, report_text
+from outspoken.theory import charts, report, report_text
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
@@ -131,7 +131,7 @@ def test_a_conclusion_and_its_limits_for_each_base_model() -> None:
 
 
 def test_what_was_left_out_is_listed_with_its_reason() -> None:
-    table = report_tables.skipped(preferences())
+    table = report.skipped(preferences())
     counts_of = {(row.cells[0].text, row.cells[1].text): row.cells[2].text for row in table.rows}
     assert counts_of["the two texts are equal", "the file"] == "4"
     assert counts_of["the prompt is longer than the context", BASES[0]] == "3"
@@ -142,7 +142,7 @@ def test_what_was_left_out_is_listed_with_its_reason() -> None:
 
 def test_the_table_has_the_figures_of_the_document() -> None:
     document = preferences("one")
-    (table,) = report_tables.tables(document)
+    (table,) = report.tables(document)
     main, length, *_ = table.rows
     assert [cell.sort for cell in main.cells[1:]] == [
         document["alpha"]["value"], document["alpha"]["se"], document["alpha"]["p"], document["alpha"]["p_holm"],
@@ -253,7 +253,7 @@ def test_log_probabilities_lie_about_a_line_of_slope_gamma(prompts: int) -> None
     for layer, slope in ((0, 1.0), (1, document["gamma"]["value"])):
         start, end = rows_of(figure.chart, layer)
         assert (end["y"] - start["y"]) / (end["x"] - start["x"]) == pytest.approx(slope)
-    columns = [column.title for column in report_tables.tables(document)[1].columns]
+    columns = [column.title for column in report.tables(document)[1].columns]
     assert ("prompt" in columns) == (prompts > 1)
 
 
@@ -280,7 +280,7 @@ def test_figures_that_are_not_there_are_dashes() -> None:
     document = copy.deepcopy(three())
     document["arms"][1]["kl"] = None
     document["arms"][1]["tv"].update(low=None, high=None)
-    table = report_tables.tables(document)[0]
+    table = report.tables(document)[0]
     assert table.rows[1].cells[2].text == "–"
     assert report_text.tiles(document)[1].within == ""
 
@@ -327,9 +327,9 @@ def test_pictures_of_every_chart(make: Make, tmp_path: Path) -> None:
 def test_a_long_list_of_answers_is_cut_and_said_so() -> None:
     document = sharpen()
     first = document["answers"][0]
-    document["answers"] = [{**first, "text": f"answer {at}"} for at in range(report_tables.MOST + 1)]
-    table = report_tables.tables(document)[0]
-    assert len(table.rows) == report_tables.MOST
+    document["answers"] = [{**first, "text": f"answer {at}"} for at in range(report.MOST + 1)]
+    table = report.tables(document)[0]
+    assert len(table.rows) == report.MOST
     assert table.caption.endswith("the first 200 of 201")
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.models.base import Score
-from outspoken.theory.controls import PairSample, alpha_of, permutation_null
-from outspoken.theory.effect_sizes import Effect, change, odds_ratio
+from outspoken.theory.controls import Effect, PairSample, alpha_of, change, odds_ratio, permutation_null
 from outspoken.theory.preference_formats import PreferencePair
-from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import read_preferences
-from outspoken.theory.typicality import ScoredPair, estimate_alpha, estimate_typicality
+from outspoken.theory.typicality import ScoredPair, estimate_alpha, estimate_typicality, simulate_preferences
 from outspoken.theory.typicality_result import ModelBias
 
 REPETITIONS = repetitions()
@@ -171,7 +169,7 @@ def test_reproduces_the_published_odds_and_changes() -> None:
         assert round(ratio.value or 0, 2) == odds
         assert round(change(effect, sd).value or 0, 2) == points
         assert (ratio.low or 0) < odds < (ratio.high or 0)
-    assert odds_ratio(Effect(900.0, None, 2000.0, None, None), 1).to_dict() == {
+    assert asdict(odds_ratio(Effect(900.0, None, 2000.0, None, None), 1)) == {
         "value": None,
         "low": None,
         "high": None,

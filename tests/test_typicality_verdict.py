@@ -8,8 +8,7 @@ import pytest
 from outspoken.models.base import Score
 from outspoken.report.format import number
 from outspoken.theory.preference_formats import PreferencePair
-from outspoken.theory.preference_simulation import simulate_preferences
-from outspoken.theory.typicality import ScoredPair, estimate_alpha
+from outspoken.theory.typicality import ScoredPair, estimate_alpha, simulate_preferences
 
 
 @pytest.mark.parametrize(

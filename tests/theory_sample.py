@@ -7,10 +7,9 @@ import random
 from typing import Any
 
 from outspoken.theory import level_simulation, sharpening_exponent
-from outspoken.theory.preference_simulation import simulate_preferences
 from outspoken.theory.preferences import Preferences
-from outspoken.theory.sharpening_result import Sharpened
-from outspoken.theory.typicality import estimate_typicality
+from outspoken.theory.sharpening import Sharpened
+from outspoken.theory.typicality import estimate_typicality, simulate_preferences
 
 EVIL = '<script>window.pwned = true;</script><img src=x onerror="window.pwned = true"> & </textarea> {{ 7 * 7 }}'
 STRANGE = (

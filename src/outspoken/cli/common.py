@@ -66,7 +66,9 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if os.environ.get(DEBUG):
                 raise
-            note(f"error: this is a fault in outspoken itself ({type(error).__name__}: {one_line(str(error), 1000)})")
+            note(
+                f"error: this is a fault in outspoken itself ({type(error).__name__}: {one_line(str(error), 1000)})"
+            )
             note("please report it, with what --debug prints")
             raise typer.Exit(1) from error
 
@@ -78,8 +80,8 @@ def with_settings(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command one option for each field of these settings classes, `without` some.
 
-    The command receives the options that the user gave, and no others, as its argument `options`: the defaults stay
-    in the settings.
+    The command receives the options that the user gave, and no others, as its argument `options`: the defaults
+    stay in the settings.
     """
     return functools.partial(_with_settings, classes, without)
 
@@ -97,8 +99,8 @@ def _with_settings(
             continue
         flags = entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)
         default = entry.default if entry.default is not MISSING else None
-        shown = f" (default: {default})" if default is not None else ""
-        kind = {"int": int, "float": float}.get(_plain(types[entry.name]), str)
+        shown = "" if default is None or default is False else f" (default: {default})"
+        kind = {"int": int, "float": float, "bool": bool}.get(_plain(types[entry.name]), str)
         option = typer.Option(
             *flags,
             help=entry.metadata["help"] + shown,

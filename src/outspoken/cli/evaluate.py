@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import command, console, note, print_json, with_settings
+from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import Debug, Json, Offline, Overwrite, Quiet, several
-from outspoken.errors import StoppedError, UsageError
+from outspoken.errors import UsageError
 from outspoken.report.format import NONE, p_value, percent, with_interval
 from outspoken.training.settings import EvalSettings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-_PARTLY, _INTERRUPTED = 3, 130
+_PARTLY = 3
 
 
 @command
@@ -52,16 +53,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--arm", help="NAME=dir1,dir2,…: students that differ by their seed only, taken together."),
     ] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Ask the plain question, without the chat template.")
-    ] = False,
     stop: Annotated[
         list[str] | None,
         typer.Option("--stop", help=r"A text at which an answer ends; \n is a line break. Repeat it for several."),
     ] = None,
-    random: Annotated[
-        bool, typer.Option("--random", help="With --limit, choose the questions at random, by --seed.")
-    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -77,26 +72,21 @@ def evaluate(
     from outspoken import training
     from outspoken.cli.progress import step_progress
 
-    options |= {name: True for name, on in (("plain", plain), ("random", random)) if on}
     if stop:
         options["stop"] = tuple(text.replace("\\n", "\n") for text in stop)
     if "question_format" in options:
         options["question_format"] = options["question_format"].replace("\\n", "\n")
-    try:
-        with step_progress() as progress:
-            result = training.evaluate(
-                questions,
-                students=_students(several(student, "--student")),
-                arms=dict(map(_arm, arm or [])),
-                out=out,
-                overwrite=overwrite,
-                offline=offline,
-                progress=_noting_earlier_answers(progress, out),
-                **options,
-            )
-    except StoppedError as error:
-        note(str(error))
-        raise typer.Exit(_INTERRUPTED) from error
+    with exit_when_stopped(), step_progress() as progress:
+        result = training.evaluate(
+            questions,
+            students=_students(several(student, "--student")),
+            arms=dict(map(_arm, arm or [])),
+            out=out,
+            overwrite=overwrite,
+            offline=offline,
+            progress=_noting_earlier_answers(progress, out),
+            **options,
+        )
     if json:
         print_json(result.to_dict())
     else:

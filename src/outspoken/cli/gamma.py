@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from outspoken.errors import UsageError
 from outspoken.report.format import number, p_value, percent, with_interval
 
 if TYPE_CHECKING:
-    from outspoken.theory.documents import GammaDocument
     from outspoken.theory.gamma_result import Gamma
 
 __all__ = ["gamma"]
@@ -141,11 +140,11 @@ def _from_responses(
     return gamma_from_counts(trials, answers.reference, unit=unit, seed=seed), warnings
 
 
-def _show(document: GammaDocument) -> None:
+def _show(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from outspoken.theory.documents import ends
+    from outspoken.theory.report_text import ends
 
     screen = console()
     gamma, fit = document["gamma"], document["fit"]
@@ -169,9 +168,6 @@ def _show(document: GammaDocument) -> None:
         table.add_row(Text(point["answer"]), *map(write, (point["base"], point["aligned"], point["fitted"])))
     screen.print(f"The {min(_TOP, len(points))} answers that the power fits worst:", style="dim")
     screen.print(table)
-    screen.print()
-    for sentence in document["sentences"]:
-        screen.print(sentence)
 
 
 _FIT = {

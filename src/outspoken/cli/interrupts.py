@@ -6,15 +6,28 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import typer
+
 from outspoken.cli.common import note
+from outspoken.errors import StoppedError
 from outspoken.io.signals import on_interrupt
 
-__all__ = ["INTERRUPTED", "run_interruptibly", "signals"]
+__all__ = ["INTERRUPTED", "exit_when_stopped", "run_interruptibly", "signals"]
 
 INTERRUPTED = 130
 """The exit code of a command that was interrupted."""
 
 T = TypeVar("T")
+
+
+@contextmanager
+def exit_when_stopped() -> Iterator[None]:
+    """Show the message of a `StoppedError` raised in the block, and exit."""
+    try:
+        yield
+    except StoppedError as error:
+        note(str(error))
+        raise typer.Exit(INTERRUPTED) from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from outspoken.cli.common import command, console
 from outspoken.cli.options import Debug, Json, Quiet, Seed
 from outspoken.cli.theory_output import Out, claim, deliver, read_distribution, right_aligned
 from outspoken.report.format import percent, with_interval
-
-if TYPE_CHECKING:
-    from outspoken.theory.documents import LevelAnswerEntry, LevelsDocument
 
 __all__ = ["levels"]
 
@@ -64,10 +61,10 @@ def levels(
     deliver(result.to_dict(), {**settings, "error": error, "seed": seed}, out=out, json=json, show=_show)
 
 
-def _show(document: LevelsDocument) -> None:
+def _show(document: dict[str, Any]) -> None:
     from rich.text import Text
 
-    from outspoken.theory.documents import ends
+    from outspoken.theory.report_text import ends
 
     screen = console()
     k, draws = document["k"], document["draws"]
@@ -85,10 +82,7 @@ def _show(document: LevelsDocument) -> None:
         sums = map(sum, zip(*map(_shares, others), strict=True))
         table.add_row(f"{len(others):,} others", *map(percent, sums), style="dim")
     screen.print(table)
-    screen.print()
-    for sentence in document["sentences"]:
-        screen.print(sentence)
 
 
-def _shares(entry: LevelAnswerEntry) -> tuple[float, ...]:
+def _shares(entry: dict[str, Any]) -> tuple[float, ...]:
     return entry["base"], entry["instance"], entry["list"], entry["distribution"]

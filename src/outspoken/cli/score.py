@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,6 @@ from outspoken.cli.options import Debug, Json, Offline, Quiet
 from outspoken.cli.theory_output import right_aligned, run_scoring
 from outspoken.errors import UsageError
 from outspoken.report.format import percent
-
-if TYPE_CHECKING:
-    from outspoken.theory.answer_likelihoods import LikelihoodsEntry
 
 __all__ = ["score"]
 
@@ -88,7 +85,7 @@ def _read_answers(path: Path) -> list[str]:
     return [f" {answer}" for answer in answers.known]
 
 
-def _show(document: LikelihoodsEntry) -> None:
+def _show(document: dict[str, Any]) -> None:
     from rich.text import Text
 
     screen = console()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from outspoken.cli.common import command, console
 from outspoken.cli.options import Debug, Json, Quiet
 from outspoken.cli.theory_output import Out, claim, deliver, read_distribution, right_aligned
 from outspoken.report.format import number, percent
-
-if TYPE_CHECKING:
-    from outspoken.theory.documents import SharpenDocument, VarietyEntry
 
 __all__ = ["sharpen"]
 
@@ -45,7 +42,7 @@ def sharpen(
 
     Example: outspoken sharpen --alpha 0.57 --beta 0.2 counts.json
     """
-    from outspoken.theory.sharpening_result import Sharpened
+    from outspoken.theory.sharpening import Sharpened
 
     claim(out, "sharpen", str(distribution))
     result = Sharpened.of(read_distribution(distribution), alpha=alpha, beta=beta, gamma=gamma)
@@ -53,7 +50,7 @@ def sharpen(
     deliver(result.to_dict(), settings, out=out, json=json, show=_show)
 
 
-def _show(document: SharpenDocument) -> None:
+def _show(document: dict[str, Any]) -> None:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -83,12 +80,9 @@ def _show(document: SharpenDocument) -> None:
         (title, before_text), (_, after_text) = row
         figures.add_row(title, before_text, after_text)
     screen.print(figures)
-    screen.print()
-    for sentence in document["sentences"]:
-        screen.print(sentence)
 
 
-def _figures(variety: VarietyEntry) -> list[tuple[str, str]]:
+def _figures(variety: dict[str, Any]) -> list[tuple[str, str]]:
     figures = {
         "effective size, answers": variety["effective_size"],
         "entropy, nats": variety["entropy"],

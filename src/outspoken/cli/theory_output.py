@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from outspoken.cli.common import as_json, note, print_json, read_json
+from outspoken.cli.common import as_json, console, note, print_json, read_json
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from outspoken.distribution import Distribution
-    from outspoken.theory.documents import GammaDocument, LevelsDocument, SharpenDocument, TypicalityDocument
 
 __all__ = ["Out", "claim", "deliver", "read_distribution", "right_aligned", "run_scoring"]
 
@@ -25,7 +24,6 @@ Out = Annotated[
     typer.Option("--out", help="A folder for results.json, report.html and the charts.", file_okay=False),
 ]
 
-Document = TypeVar("Document", "TypicalityDocument", "SharpenDocument", "GammaDocument", "LevelsDocument")
 T = TypeVar("T")
 
 
@@ -53,12 +51,12 @@ def run_scoring(work: Callable[[], Awaitable[T]], *, stopped: str) -> T:
 
 
 def deliver(
-    result: Document,
+    result: dict[str, Any],
     settings: Mapping[str, object],
     *,
     out: Path | None,
     json: bool,
-    show: Callable[[Document], None],
+    show: Callable[[dict[str, Any]], None],
 ) -> None:
     """Add to a result how it was made, write it into `out` with its report, and print or show it."""
     import shlex
@@ -66,18 +64,20 @@ def deliver(
 
     from outspoken._version import __version__
 
-    made = {
+    document = {
         "kind": result["kind"],
         "version": __version__,
         "command": shlex.join(["outspoken", *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
+        **result,
     }
-    document = cast(Document, {**made, **result})
     if json:
         print_json(document)
     else:
         show(document)
+        if sentences := document.get("sentences"):
+            console().print("", *sentences, sep="\n")
     for warning in document["warnings"]:
         note(f"note: {warning}", style="yellow")
     if out is not None:
@@ -94,13 +94,14 @@ def read_distribution(source: Path) -> Distribution:
     from outspoken.distribution import Candidate, Distribution
     from outspoken.measure.answer_sets import Answers, load
 
-    document = _read_standard_input() if str(source) == "-" else read_json(source)
+    piped = str(source) == "-"
+    document = _read_standard_input() if piped else read_json(source)
     if isinstance(document, dict) and isinstance(document.get("candidates"), list):
         try:
             return Distribution.from_dict(document)
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from error
-    if str(source) != "-":
+    if not piped:
         answers = load(source)
     elif isinstance(document, dict) and document:
         answers = Answers.counts(document)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import command, console, note, print_json, with_settings
+from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import QUIET, Debug, Json, Offline, Overwrite, Quiet
-from outspoken.errors import StoppedError, UsageError
+from outspoken.errors import UsageError
 from outspoken.models import DEFAULT
 from outspoken.report.format import count, duration, number
 from outspoken.training.settings import TrainSettings
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_INTERRUPTED = 130
 _PLAIN_SECONDS = 10.0
 
 
@@ -52,16 +52,9 @@ def train(
             "name of the hub.",
         ),
     ] = DEFAULT,
-    lora: Annotated[bool, typer.Option("--lora", help="Train low-rank adapters instead of all weights.")] = False,
     chat_template: Annotated[
         Path | None, typer.Option(help="A file with a chat template, for a model that has none.", dir_okay=False)
     ] = None,
-    packing: Annotated[
-        bool, typer.Option("--packing", help="Put several short examples into one row (GPUs with FlashAttention).")
-    ] = False,
-    recompute: Annotated[
-        bool, typer.Option("--recompute", help="Compute activations twice, to need less memory.")
-    ] = False,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -77,24 +70,18 @@ def train(
     """
     from outspoken import training
 
-    switches = {"lora": lora, "packing": packing, "recompute": recompute}
-    options |= {name: True for name, on in switches.items() if on}
-    try:
-        # A library that prints must not spoil the JSON document.
-        with _progress_bar() as progress, redirect_stdout(sys.stderr):
-            trained = training.train(
-                data,
-                out=out,
-                model=model,
-                chat_template=None if chat_template is None else _read_text(chat_template),
-                overwrite=overwrite,
-                offline=offline,
-                progress=progress,
-                **options,
-            )
-    except StoppedError as error:
-        note(str(error))
-        raise typer.Exit(_INTERRUPTED) from error
+    # A library that prints must not spoil the JSON document.
+    with exit_when_stopped(), _progress_bar() as progress, redirect_stdout(sys.stderr):
+        trained = training.train(
+            data,
+            out=out,
+            model=model,
+            chat_template=None if chat_template is None else _read_text(chat_template),
+            overwrite=overwrite,
+            offline=offline,
+            progress=progress,
+            **options,
+        )
     if json:
         print_json({**trained.to_dict(), "model": str(trained.model)})
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,6 @@ from outspoken.report.format import NONE, p_value, percent, with_interval
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from outspoken.theory.documents import ModelBiasEntry, TypicalityDocument
 
 __all__ = ["typicality"]
 
@@ -92,7 +91,7 @@ def typicality(
     deliver(result.to_dict(), settings, out=folder, json=json, show=_show)
 
 
-def _show(document: TypicalityDocument) -> None:
+def _show(document: dict[str, Any]) -> None:
     screen = console()
     for model in (document, *document["others"]):
         _show_model(screen, model)
@@ -103,9 +102,8 @@ def _show(document: TypicalityDocument) -> None:
     )
 
 
-def _show_model(screen: Console, model: ModelBiasEntry) -> None:
-    from outspoken.theory.documents import ends
-    from outspoken.theory.typicality_charts import estimates
+def _show_model(screen: Console, model: dict[str, Any]) -> None:
+    from outspoken.theory.report_text import ends, estimates
 
     screen.print(f"{model['base']}: {model['pairs']:,} pairs of {model['prompts']:,} prompts", style="bold")
     table = right_aligned("", "alpha", "p", "odds ratio per SD")

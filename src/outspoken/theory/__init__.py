@@ -1,10 +1,10 @@
 """Theory: why aligned models collapse, measured on preference data and on real models.
 
 `api` and `typicality` estimate the typicality bias alpha, `sharpening` holds the closed form,
-`sharpening_exponent` measures gamma of a real model, `level_simulation` simulates the three levels of asking. A
-result has its own module `*_result`, its JSON document a type in `documents`; `report`, `*_charts` and `page/`
-draw documents and nothing else. It may import `report`, `measure` and what lies below them; nothing here knows the
-command line. A new analysis gets a module, a document type, and an entry in `report`.
+`sharpening_exponent` measures gamma of a real model, `level_simulation` simulates the three levels of asking.
+`to_dict` of a result is its JSON document; `report`, `report_text`, `charts` and `page/` draw documents
+only. It may import `report`, `measure` and what lies below them; nothing here knows the command line. A new
+analysis gets a module, and an entry for its kind in `charts`, `report` and `report_text`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ _HOMES = {
     "api": ("atypicality_bias", "typicality_bias"),
     "preferences": ("PreferencePair", "Preferences", "read_preferences"),
     "sharpening": ("effective_size", "entropy", "gamma_of", "aligned_optimum", "sharpen", "apply_reward"),
-    "preference_simulation": ("simulate_preferences",),
     "controls": ("ScoredPair",),
-    "typicality": ("estimate_alpha",),
+    "typicality": ("estimate_alpha", "simulate_preferences"),
     "typicality_result": ("ModelBias", "Typicality"),
 }
 

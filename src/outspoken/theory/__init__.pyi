@@ -8,7 +8,6 @@ from outspoken.theory.gamma_result import Gamma as Gamma
 from outspoken.theory.gamma_result import Point as Point
 from outspoken.theory.level_simulation import Levels as Levels
 from outspoken.theory.level_simulation import simulate_levels as simulate_levels
-from outspoken.theory.preference_simulation import simulate_preferences as simulate_preferences
 from outspoken.theory.preferences import PreferencePair as PreferencePair
 from outspoken.theory.preferences import Preferences as Preferences
 from outspoken.theory.preferences import read_preferences as read_preferences
@@ -21,5 +20,6 @@ from outspoken.theory.sharpening import sharpen as sharpen
 from outspoken.theory.sharpening_exponent import gamma_from_counts as gamma_from_counts
 from outspoken.theory.sharpening_exponent import gamma_from_logprobs as gamma_from_logprobs
 from outspoken.theory.typicality import estimate_alpha as estimate_alpha
+from outspoken.theory.typicality import simulate_preferences as simulate_preferences
 from outspoken.theory.typicality_result import ModelBias as ModelBias
 from outspoken.theory.typicality_result import Typicality as Typicality

@@ -5,29 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any
 
 from outspoken.engine import score_all
 from outspoken.errors import UsageError
 from outspoken.ledger import Ledger
 from outspoken.models.base import Model, Score
 
-__all__ = ["Likelihoods", "LikelihoodsEntry", "ScoredTextEntry", "likelihoods"]
-
-
-class ScoredTextEntry(TypedDict):
-    text: str
-    total: float
-    mean: float
-    tokens: int
-    share: float
-    pieces: list[str]
-    logprobs: list[float]
-
-
-class LikelihoodsEntry(TypedDict):
-    mass: float
-    texts: list[ScoredTextEntry]
+__all__ = ["Likelihoods", "likelihoods"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +34,7 @@ class Likelihoods:
         """The probability of all these texts together, at most 1; the rest belongs to other texts."""
         return min(1.0, math.fsum(math.exp(score.total) for score in self.scores))
 
-    def to_dict(self) -> LikelihoodsEntry:
+    def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return {
             "mass": self.mass,

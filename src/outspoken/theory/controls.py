@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +13,95 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from outspoken.errors import UndefinedError
+from outspoken.io.dataclass_json import to_json
 from outspoken.models.base import Score
-from outspoken.theory.documents import BinEntry, CurveEntry
-from outspoken.theory.effect_sizes import Control, Effect, odds_ratio
 from outspoken.theory.logistic import Fit, fit, fit_many
 from outspoken.theory.preference_formats import PreferencePair
 
-__all__ = ["PairSample", "ScoredPair", "alpha_of", "estimate_controls", "permutation_null", "preference_curve"]
+__all__ = [
+    "Control",
+    "Effect",
+    "PairSample",
+    "Range",
+    "ScoredPair",
+    "alpha_of",
+    "change",
+    "estimate_controls",
+    "odds_ratio",
+    "permutation_null",
+    "preference_curve",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A figure with its 95 % interval. A figure or an end is None if it does not exist or overflows."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A coefficient with its 95 % interval, its standard error and its two-sided p (null hypothesis: it is 0)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    se: float | None
+    p: float | None
+
+    @classmethod
+    def of(cls, fit: Fit, column: int = 0) -> Effect:
+        """The effect of one column of a fit."""
+        low, high = fit.interval(column) or (None, None)
+        se = float(fit.se[column])
+        return cls(float(fit.coef[column]), low, high, se if math.isfinite(se) else None, fit.p(column))
+
+    @property
+    def clear(self) -> bool:
+        """Whether the effect differs from 0 at the 5 % level."""
+        return self.p is not None and self.p < 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The estimate made in another way, to check that it holds. `about` says what it controls for."""
+
+    title: str
+    about: str
+    effect: Effect
+    odds_ratio: Range | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary, with the figures of the effect among the others."""
+        entry = to_json(self)
+        return {**entry.pop("effect"), **entry}
+
+
+def odds_ratio(effect: Effect, sd: float) -> Range:
+    """exp(alpha sd): the factor by which one standard deviation multiplies the odds of being preferred."""
+    return _transform(effect, lambda alpha: math.exp(alpha * sd))
+
+
+def change(effect: Effect, sd: float) -> Range:
+    """sigmoid(alpha sd) - sigmoid(-alpha sd) = tanh(alpha sd / 2): the change of the probability from -1 to +1 SD.
+
+    At an intercept of 0, which reproduces the published figures (arXiv 2510.01171, Table 5).
+    """
+    return _transform(effect, lambda alpha: math.tanh(alpha * sd / 2))
+
+
+def _transform(effect: Effect, scale: Callable[[float], float]) -> Range:
+    def scaled(alpha: float | None) -> float | None:
+        try:
+            return None if alpha is None else scale(alpha)
+        except OverflowError:
+            return None
+
+    return Range(scaled(effect.value), scaled(effect.low), scaled(effect.high))
+
 
 _PERMUTATIONS = 2_000
 _BLOCK = 4_000_000  # random reversals held in memory at once
@@ -197,7 +281,7 @@ def permutation_null(sample: PairSample, seed: int, permutations: int = _PERMUTA
     return Effect(float(null.mean()), float(low), float(high), float(null.std(ddof=1)), p)
 
 
-def preference_curve(sample: PairSample, alpha: float, seed: int) -> CurveEntry:
+def preference_curve(sample: PairSample, alpha: float, seed: int) -> dict[str, Any]:
     """The share preferred as a function of the difference of mean log-likelihood.
 
     `bins` have equal counts and Wilson's interval; `line` is the fitted sigmoid(alpha x). The two responses of
@@ -218,7 +302,7 @@ def preference_curve(sample: PairSample, alpha: float, seed: int) -> CurveEntry:
     return {"bins": bins, "line": [{"x": float(x), "y": float(expit(alpha * x))} for x in xs]}
 
 
-def _bin(x: _Floats, preferred: _Floats) -> BinEntry:
+def _bin(x: _Floats, preferred: _Floats) -> dict[str, Any]:
     n, share = len(x), float(preferred.mean())
     z = float(norm.isf(0.025))
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from outspoken.io.dataclass_json import to_json
 from outspoken.report.format import alike, number, p_equation, percent
-from outspoken.theory.documents import GammaDocument, PointEntry
 
 __all__ = ["Gamma", "Point"]
 
@@ -38,16 +38,6 @@ class Point:
     base: float
     aligned: float
     fitted: float | None = None
-
-    def to_dict(self) -> PointEntry:
-        """A JSON-ready dictionary of a point that was fitted."""
-        return {
-            "prompt": self.prompt,
-            "answer": self.answer,
-            "base": self.base,
-            "aligned": self.aligned,
-            "fitted": self.fitted or 0.0,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +119,9 @@ class Gamma:
             "Noise in the base's log-probabilities (other tokens, coarser weights) pulls gamma towards 0.",
         )
 
-    def to_dict(self) -> GammaDocument:
+    def to_dict(self) -> dict[str, Any]:
         """The document of kind "gamma"."""
-        return {
-            "kind": "gamma",
-            "warnings": list(self.warnings),
-            "how": self.how,
-            "gamma": {"value": self.value, "low": self.low, "high": self.high, "se": self.se, "p": self.p},
-            "answers": self.answers,
-            "prompts": self.prompts,
-            "unit": self.unit,
-            "units": self.units,
-            "fit": dict(self.fit),
-            "about": {name: _ABOUT[name] for name in self.fit},
-            "points": [point.to_dict() for point in self.points],
-            "sentences": list(self.sentences),
-        }
+        entry = to_json(self)
+        estimate = {name: entry.pop(name) for name in ("value", "low", "high", "se", "p")}
+        about = {name: _ABOUT[name] for name in self.fit}
+        return {"kind": "gamma", **entry, "gamma": estimate, "about": about, "sentences": list(self.sentences)}

@@ -6,9 +6,9 @@ The base pi_ref is known; the aligned model is pi* = pi_ref^gamma exp(r / beta) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import shares
 from outspoken.measure.statistics import Estimate, plugin_estimate
 from outspoken.report.format import number, percent
-from outspoken.theory.documents import EstimateEntry, LevelsDocument
 from outspoken.theory.sharpening import log_weights
 
 __all__ = ["DRAWS", "LEVELS", "AskingLevel", "Levels", "simulate_levels"]
@@ -109,26 +108,21 @@ class Levels:
             if _ROUNDING < arm.tv.value < 1.5 * self.floor
         )
 
-    def to_dict(self) -> LevelsDocument:
+    def to_dict(self) -> dict[str, Any]:
         """The document of kind "levels"."""
-        rows = zip(self.base, self.base.values(), *(arm.shares for arm in self.arms), strict=True)
+        columns: dict[str, Iterable[object]] = {"text": self.base, "base": self.base.values()}
+        columns |= {arm.level: arm.shares for arm in self.arms}
+        estimates = ("tv", "kl", "distinct")
         return {
             "kind": "levels",
             "warnings": list(self.warnings),
-            "gamma": self.gamma,
-            "k": self.k,
-            "replies": self.replies,
+            **{name: getattr(self, name) for name in ("gamma", "k", "replies", "error", "floor")},
             "draws": DRAWS,
-            "error": self.error,
-            "floor": self.floor,
             "arms": [
-                {"level": arm.level, "tv": _entry(arm.tv), "kl": _entry(arm.kl), "distinct": _entry(arm.distinct)}
+                {"level": arm.level, **{name: getattr(arm, name).to_dict() for name in estimates}}
                 for arm in self.arms
             ],
-            "answers": [
-                {"text": text, "base": base, "instance": one, "list": listed, "distribution": stated}
-                for text, base, one, listed, stated in rows
-            ],
+            "answers": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
             "sentences": list(self.sentences),
         }
 
@@ -199,16 +193,6 @@ def _arm(level: Level, drawn: Floats, row: Floats, seed: int) -> AskingLevel:
         distinct=estimate(lambda pooled: (1 - (1 - np.minimum(pooled, 1)) ** DRAWS).sum(axis=1)),
         shares=tuple(drawn.mean(axis=0).tolist()),
     )
-
-
-def _entry(estimate: Estimate) -> EstimateEntry:
-    return {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "units": estimate.units,
-        "unit": estimate.unit,
-    }
 
 
 def _check(row: Floats, k: int, replies: int, error: float) -> None:

@@ -1,28 +1,32 @@
-"""The page of a theory document: one HTML file that works offline, and its charts as pictures."""
+"""The page of a theory document: one HTML file that works offline, with every figure in tables, and its charts as
+pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import write_bytes
 from outspoken.report import charts as drawing
 from outspoken.report import html
-from outspoken.report.tables import Table
-from outspoken.theory import charts, report_tables
-from outspoken.theory.documents import TheoryDocument
-from outspoken.theory.report_text import ABOUT, GLOSSARY, TITLES, tiles
+from outspoken.report.format import NONE, number, p_value, percent
+from outspoken.report.tables import Column, Table, TableCell, TableRow
+from outspoken.theory import charts
+from outspoken.theory.report_text import ABOUT, GLOSSARY, TITLES, estimates, interval_text, level_title, tiles
 
-__all__ = ["render", "write"]
+__all__ = ["MOST", "render", "skipped", "tables", "write"]
+
+MOST = 200
+"""The most rows of a table of answers; the results document has all of them."""
 
 _PICTURE_WIDTH = 560
 
 
-def write(document: TheoryDocument, folder: Path, *, pictures: bool = True) -> Path:
+def write(document: dict[str, Any], folder: Path, *, pictures: bool = True) -> Path:
     """Write `report.html` into `folder`, and with `pictures` each chart as `charts/*.svg` and `charts/*.png`.
 
     `document` is what `to_dict` of a result returns; the command line adds how it was made. Returns the path of
@@ -39,56 +43,173 @@ def write(document: TheoryDocument, folder: Path, *, pictures: bool = True) -> P
     return page
 
 
-def render(document: TheoryDocument) -> str:
+def render(document: dict[str, Any]) -> str:
     """The page, with every script, style and chart inside. Texts from the data are escaped."""
     kind = document.get("kind")
     if kind not in TITLES:
         raise UsageError(f"this is not a document of kind {', '.join(TITLES)}: its kind is {kind!r}")
     document = html.printable(document)
-    text = _PageText.of(document)
+    models = [document, *document["others"]] if kind == "typicality" else []
+    lead, *sentences = [document["verdict"]["lead"]] if models else document["sentences"]
+    controls = {entry["title"]: entry["about"] for model in models for entry in model["controls"].values()}
     specs: dict[str, drawing.Spec] = {}
     return html.render(
         resources.files("outspoken.theory") / "page",
         "report.html",
         specs,
-        title=TITLES[document["kind"]],
-        about=ABOUT[document["kind"]],
-        about_what=text.subject,
-        lead=text.lead,
-        sentences=text.sentences,
-        controls=text.controls,
-        skipped=text.skipped,
+        title=TITLES[kind],
+        about=ABOUT[kind],
+        about_what=document["data"]["file"] if models else "",
+        lead=lead,
+        sentences=sentences,
+        controls=controls.items(),
+        skipped=skipped(document) if models else None,
         count="{:,}".format,
         document=document,
         version=document.get("version", ""),
         key_figures=tiles(document),
         figures=[(drawing.add_chart(specs, figure.chart), figure) for figure in charts.figures(document)],
-        tables=report_tables.tables(document),
+        tables=tables(document),
         glossary=GLOSSARY,
         settings=json.dumps(document.get("settings", {}), ensure_ascii=False, indent=2),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _PageText:
-    """The text of a page that depends on the document. `controls` are titles with their explanations."""
+def tables(document: dict[str, Any]) -> list[Table]:
+    """The tables of a document, with every figure, in cells that a page can sort."""
+    of_kind = {"typicality": _typicality, "sharpen": _sharpen, "gamma": _gamma, "levels": _levels}
+    return of_kind[document["kind"]](document)
 
-    lead: str
-    sentences: Sequence[str] = ()
-    subject: str = ""
-    controls: Sequence[tuple[str, str]] = ()
-    skipped: Table | None = None
 
-    @classmethod
-    def of(cls, document: TheoryDocument) -> _PageText:
-        if document["kind"] != "typicality":
-            lead, *sentences = document["sentences"]
-            return cls(lead, sentences)
-        models = [document, *document["others"]]
-        controls = {entry["title"]: entry["about"] for model in models for entry in model["controls"].values()}
-        return cls(
-            document["verdict"]["lead"],
-            subject=document["data"]["file"],
-            controls=list(controls.items()),
-            skipped=report_tables.skipped(document),
-        )
+def skipped(document: dict[str, Any]) -> Table:
+    """What a typicality document left out and why: of the file, and for each base model."""
+    parts = {model["base"]: model["skipped"] for model in (document, *document["others"])}
+    rows = (
+        (_text(reason), _text(where), TableCell(f"{count:,}", count))
+        for where, reasons in (("the file", document["data"]["skipped"]), *parts.items())
+        for reason, count in reasons.items()
+    )
+    return _table("Left out", (_words("left out because"), _words("of"), Column("number")), rows)
+
+
+def _typicality(document: dict[str, Any]) -> list[Table]:
+    columns = (
+        _words("estimate"),
+        Column("alpha"),
+        Column("standard error"),
+        Column("p"),
+        Column("p, corrected", "Holm's correction for the number of base models"),
+        Column("odds ratio", under="per SD"),
+        Column("change", "of the probability from -1 to +1 SD, in points"),
+        Column("rate", "pairs whose preferred answer is the more likely one"),
+    )
+    drawn = []
+    for model in (document, *document["others"]):
+        rows = []
+        for estimate in estimates(model):
+            main = estimate.name == "main"
+            rows.append(
+                (
+                    _text(estimate.title),
+                    _figure(estimate.effect),
+                    _number(estimate.effect["se"]),
+                    _p(estimate.effect["p"]),
+                    _p(model["alpha"]["p_holm"]) if main else TableCell(""),
+                    _figure(estimate.odds_ratio),
+                    _figure(model["change"], 100) if main else TableCell(""),
+                    _figure(model["rate"], 100, " %") if main else TableCell(""),
+                )
+            )
+        caption = f"{model['base']}: {model['pairs']:,} pairs from {model['prompts']:,} prompts"
+        drawn.append(_table(caption, columns, rows))
+    return drawn
+
+
+def _sharpen(document: dict[str, Any]) -> list[Table]:
+    answers = document["answers"]
+    shares = ((_text(entry["text"]), _share(entry["before"]), _share(entry["after"])) for entry in answers[:MOST])
+    titles = {
+        "gamma": "gamma",
+        "effective_size": "effective size",
+        "entropy": "entropy",
+        "draws_to_new": "draws to a new answer",
+        "distinct_10": "different in 10 draws",
+        "distinct_100": "different in 100 draws",
+    }
+    curve = ([_number(entry[name]) for name in titles] for entry in document["curve"])
+    return [
+        _table(_shortened("Answers", answers), (_words("answer"), Column("before"), Column("after")), shares),
+        _table("Over gamma", map(Column, titles.values()), curve),
+    ]
+
+
+def _gamma(document: dict[str, Any]) -> list[Table]:
+    about = document["about"]
+    fit = ((_text(name), _number(value), _text(about.get(name, ""))) for name, value in document["fit"].items())
+    counts = document["how"] == "counts"
+    cell, what = (_share, "Share") if counts else (_number, "Log-probability")
+    texts = ["answer", "prompt"] if document["prompts"] > 1 else ["answer"]
+    points = sorted(document["points"], key=lambda point: -point["base"])
+    names = ("base", "aligned", "fitted")
+    rows = (
+        (*(_text(point[name]) for name in texts), *(cell(point[name]) for name in names))
+        for point in points[:MOST]
+    )
+    return [
+        _table("The fit", (_words("figure"), Column("value"), _words("what it is")), fit),
+        _table(_shortened(f"{what} of each answer", points), (*map(_words, texts), *map(Column, names)), rows),
+    ]
+
+
+def _levels(document: dict[str, Any]) -> list[Table]:
+    arms = document["arms"]
+    titles = ("total variation", "KL from the base, nats", f"different in {document['draws']} draws")
+    figures = (
+        (_text(level_title(arm["level"])), *(_figure(arm[name]) for name in ("tv", "kl", "distinct")))
+        for arm in arms
+    )
+    levels = [arm["level"] for arm in arms]
+    answers = sorted(document["answers"], key=lambda answer: -answer["base"])
+    shares = (
+        (_text(entry["text"]), *(_share(entry[name]) for name in ("base", *levels))) for entry in answers[:MOST]
+    )
+    columns = (_words("answer"), Column("base"), *(Column(level_title(level)) for level in levels))
+    return [
+        _table("The levels", (_words("asked for"), *map(Column, titles)), figures),
+        _table(_shortened("Answers", answers), columns, shares),
+    ]
+
+
+def _table(caption: str, columns: Iterable[Column], rows: Iterable[Iterable[TableCell]]) -> Table:
+    return Table(caption, tuple(columns), tuple(TableRow(tuple(cells)) for cells in rows))
+
+
+def _words(title: str) -> Column:
+    return Column(title, text=True)
+
+
+def _shortened(caption: str, entries: Sequence[object]) -> str:
+    return caption if len(entries) <= MOST else f"{caption}: the first {MOST} of {len(entries):,}"
+
+
+def _text(text: str) -> TableCell:
+    return TableCell(text, text)
+
+
+def _number(value: float | None) -> TableCell:
+    return TableCell(NONE) if value is None else TableCell(number(value), value)
+
+
+def _share(value: float) -> TableCell:
+    return TableCell("< 0.01 %" if 0 < value < 5e-5 else percent(value, decimals=2), value)
+
+
+def _p(p: float | None) -> TableCell:
+    return TableCell(p_value(p), p)
+
+
+def _figure(figure: dict[str, Any] | None, scale: float = 1, unit: str = "") -> TableCell:
+    if figure is None or figure["value"] is None:
+        return TableCell(NONE)
+    value, within = interval_text(figure, scale)
+    return TableCell(value + unit, figure["value"], within)

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from outspoken.report.format import NONE, alike, number, p_equation, p_value, percent
-from outspoken.theory.documents import (
-    GammaDocument,
-    IntervalEntry,
-    LevelsDocument,
-    SharpenDocument,
-    TheoryDocument,
-    TypicalityDocument,
-    ends,
-)
 
-__all__ = ["ABOUT", "GLOSSARY", "TITLES", "Tile", "interval_text", "level_title", "tiles"]
+__all__ = ["ABOUT", "GLOSSARY", "TITLES", "ends", "estimates", "interval_text", "level_title", "tiles"]
 
 TITLES = {
     "typicality": "Do people prefer what is typical?",
@@ -84,27 +75,32 @@ GLOSSARY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """A main figure, its interval (empty if there is none), and what it means."""
+class TypicalityEstimate:
+    """One estimate of a base model: the main one (`name` "main") or a control, as the document has it."""
 
     name: str
-    value: str
-    within: str
-    meaning: str
+    title: str
+    effect: dict[str, Any]
+    odds_ratio: dict[str, Any] | None
 
 
-def tiles(document: TheoryDocument) -> list[Tile]:
-    """The main figures of a document."""
-    if document["kind"] == "typicality":
-        return _typicality(document)
-    if document["kind"] == "sharpen":
-        return _sharpen(document)
-    if document["kind"] == "gamma":
-        return _gamma(document)
-    return _levels(document)
+def estimates(model: dict[str, Any]) -> list[TypicalityEstimate]:
+    """The estimates of one base model of a typicality document, the main one first."""
+    return [
+        TypicalityEstimate("main", "Main estimate", model["alpha"], model["odds_ratio"]),
+        *(
+            TypicalityEstimate(name, entry["title"], entry, entry["odds_ratio"])
+            for name, entry in model["controls"].items()
+        ),
+    ]
 
 
-def interval_text(figure: IntervalEntry, scale: float = 1) -> tuple[str, str]:
+def ends(figure: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """A figure of a document and the ends of its interval, each a number or None."""
+    return figure["value"], figure["low"], figure["high"]
+
+
+def interval_text(figure: dict[str, Any], scale: float = 1) -> tuple[str, str]:
     """A figure, and its interval as `low to high` (empty if there is none), with the same decimals."""
     value, low, high = ends(figure)
     if value is None:
@@ -120,12 +116,32 @@ def level_title(level: str) -> str:
     return {"instance": "one answer", "list": "a list", "distribution": "a distribution"}.get(level, level)
 
 
-def _tile(name: str, figure: IntervalEntry, meaning: str, scale: float = 1, unit: str = "") -> Tile:
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A main figure, its interval (empty if there is none), and what it means."""
+
+    name: str
+    value: str
+    within: str
+    meaning: str
+
+
+def tiles(document: dict[str, Any]) -> list[Tile]:
+    """The main figures of a document."""
+    of_kind = {"typicality": _typicality, "sharpen": _sharpen, "gamma": _gamma, "levels": _levels}
+    return of_kind[document["kind"]](document)
+
+
+def _tile(name: str, figure: dict[str, Any], meaning: str, scale: float = 1, unit: str = "") -> Tile:
     value, within = interval_text(figure, scale)
     return Tile(name, value + unit * (figure["value"] is not None), within, meaning)
 
 
-def _typicality(document: TypicalityDocument) -> list[Tile]:
+def _change(before: float | None, after: float | None) -> str:
+    return " → ".join(NONE if figure is None else number(figure) for figure in (before, after))
+
+
+def _typicality(document: dict[str, Any]) -> list[Tile]:
     p = p_equation(document["alpha"]["p"])
     return [
         _tile("alpha", document["alpha"], f"The typicality bias, per nat a token. 0 would be none ({p})."),
@@ -153,7 +169,7 @@ def _typicality(document: TypicalityDocument) -> list[Tile]:
     ]
 
 
-def _sharpen(document: SharpenDocument) -> list[Tile]:
+def _sharpen(document: dict[str, Any]) -> list[Tile]:
     before, after = document["before"], document["after"]
     top = max(document["answers"], key=lambda answer: answer["after"])
     alpha, beta = document["alpha"], document["beta"]
@@ -162,13 +178,13 @@ def _sharpen(document: SharpenDocument) -> list[Tile]:
         Tile("gamma", number(document["gamma"]), "", f"{source}The power that every probability is raised to."),
         Tile(
             "effective size",
-            _change([before["effective_size"], after["effective_size"]]),
+            _change(before["effective_size"], after["effective_size"]),
             "",
             "The number of equally likely answers with the same entropy.",
         ),
         Tile(
             "entropy",
-            _change([before["entropy"], after["entropy"]]),
+            _change(before["entropy"], after["entropy"]),
             "",
             "The logarithm of the effective size, in nats.",
         ),
@@ -181,7 +197,7 @@ def _sharpen(document: SharpenDocument) -> list[Tile]:
     ]
 
 
-def _gamma(document: GammaDocument) -> list[Tile]:
+def _gamma(document: dict[str, Any]) -> list[Tile]:
     gamma, fit = document["gamma"], document["fit"]
     names = {"tv": "distance from the fitted power", "r2": "explained by the base"}
     return [
@@ -195,7 +211,7 @@ def _gamma(document: GammaDocument) -> list[Tile]:
     ]
 
 
-def _levels(document: LevelsDocument) -> list[Tile]:
+def _levels(document: dict[str, Any]) -> list[Tile]:
     return [
         _tile(
             f"asked for {level_title(arm['level'])}",
@@ -204,7 +220,3 @@ def _levels(document: LevelsDocument) -> list[Tile]:
         )
         for arm in document["arms"]
     ]
-
-
-def _change(figures: Sequence[float | None]) -> str:
-    return " → ".join(NONE if figure is None else number(figure) for figure in figures)

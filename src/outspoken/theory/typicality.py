@@ -12,16 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import expit, ndtr
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.statistics import Estimate, holm, mean_estimate
+from outspoken.models.base import Score
 from outspoken.report.format import alike
-from outspoken.theory.controls import PairSample, ScoredPair, alpha_of, estimate_controls, preference_curve
-from outspoken.theory.effect_sizes import Effect, change, odds_ratio
+from outspoken.theory.controls import (
+    Effect,
+    PairSample,
+    ScoredPair,
+    alpha_of,
+    change,
+    estimate_controls,
+    odds_ratio,
+    preference_curve,
+)
+from outspoken.theory.preference_formats import PreferencePair
 from outspoken.theory.preferences import Preferences
 from outspoken.theory.typicality_result import FEW, ModelBias, Typicality
 
-__all__ = ["ScoredPair", "estimate_alpha", "estimate_typicality"]
+__all__ = ["ScoredPair", "estimate_alpha", "estimate_typicality", "simulate_preferences"]
 
 _FEW_PROMPTS = 10
 _QUANTILE = 1.96
@@ -157,3 +168,58 @@ def _notes(main: PairSample, alpha: Effect, penalised: bool, skipped: Mapping[st
             "bound; the estimate is penalised (Firth) to be finite, and its interval is a rough guide"
         )
     return notes
+
+
+# SD of a response's mean log-likelihood, nats a token: differences have an SD of 0.6, as in the published data.
+_SPREAD = 0.45
+_TYPICAL = -2.5
+_TOKENS = 40
+_LENGTH_CORRELATION = 0.6  # correlation of a response's length with its mean log-likelihood
+_PROMPT_CORRELATION = 0.5  # correlation of the noise of two pairs of one prompt, and of their differences
+
+
+def simulate_preferences(
+    alpha: float, *, prompts: int, pairs_per_prompt: int, length: float = 0.0, seed: int = 0
+) -> list[ScoredPair]:
+    """Scored pairs with P(first preferred) = sigmoid(alpha d_mean + length d_tokens), d being first minus second.
+
+    `alpha` is the typicality bias per nat a token, `length` a preference for longer responses per token. Longer
+    responses have a higher mean log-likelihood, so that a preference for length looks like a typicality bias
+    unless length is held equal. The pairs of a prompt are correlated in their differences and in their noise (a
+    Gaussian copula of the uniforms behind the preferences, so that the model holds for each single pair). There
+    are no ratings of correctness.
+
+    Raises `UsageError` for fewer than one prompt or pair.
+    """
+    if prompts < 1 or pairs_per_prompt < 1:
+        raise UsageError(f"prompts and pairs per prompt must be at least 1, not {prompts} x {pairs_per_prompt}")
+    if not (math.isfinite(alpha) and math.isfinite(length)):
+        raise UsageError(f"alpha and length must be finite, not {alpha} and {length}")
+    rng = np.random.default_rng(seed)
+    shape = (prompts, pairs_per_prompt)
+
+    def correlated() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """Standard normal, correlated within a prompt."""
+        shared = rng.standard_normal((prompts, 1))
+        return math.sqrt(_PROMPT_CORRELATION) * shared + math.sqrt(1 - _PROMPT_CORRELATION) * rng.standard_normal(
+            shape
+        )
+
+    likely = np.stack([correlated(), correlated()])
+    log_length = _LENGTH_CORRELATION * likely + math.sqrt(1 - _LENGTH_CORRELATION**2) * rng.standard_normal(
+        likely.shape
+    )
+    tokens = np.maximum(1, np.rint(_TOKENS * np.exp(0.3 * log_length))).astype(int)
+    means = _TYPICAL + _SPREAD * likely
+    probability = expit(alpha * (means[0] - means[1]) + length * (tokens[0] - tokens[1]))
+    preferred = ndtr(correlated()) < probability
+    return [
+        ScoredPair(
+            PreferencePair(
+                f"prompt {at}", "first", "second", bool(preferred[at, of]), None, at * pairs_per_prompt + of + 1
+            ),
+            *(Score((float(means[side, at, of]),) * int(tokens[side, at, of])) for side in (0, 1)),
+        )
+        for at in range(prompts)
+        for of in range(pairs_per_prompt)
+    ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from outspoken.io.dataclass_json import to_json
 from outspoken.measure.statistics import Estimate
 from outspoken.report.format import alike, number, p_value, percent, signed
-from outspoken.theory.documents import CurveEntry, ModelBiasEntry, TypicalityDocument, VerdictEntry
-from outspoken.theory.effect_sizes import Control, Effect, Range
+from outspoken.theory.controls import Control, Effect, Range
 from outspoken.theory.preferences import Preferences
 
 __all__ = ["FEW", "BiasVerdict", "ModelBias", "Typicality"]
@@ -26,10 +27,6 @@ class BiasVerdict:
     lead: str
     may: tuple[str, ...]
     may_not: tuple[str, ...]
-
-    def to_dict(self) -> VerdictEntry:
-        """A JSON-ready dictionary."""
-        return {"lead": self.lead, "may": list(self.may), "may_not": list(self.may_not)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class ModelBias:
     change: Range
     rate: Estimate
     controls: Mapping[str, Control]
-    curve: CurveEntry
+    curve: Mapping[str, Any]
     correctness: bool
     penalised: bool
     notes: tuple[str, ...] = ()
@@ -71,22 +68,17 @@ class ModelBias:
             _lead(self, raw, held), tuple(_supported(self, raw, held)), tuple(_unsupported(self, raw, held))
         )
 
-    def to_dict(self) -> ModelBiasEntry:
+    def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
+        entry: dict[str, Any] = to_json(self)
+        for name in ("p_holm", "correctness", "penalised", "notes"):
+            del entry[name]
         return {
-            "base": self.base,
-            "pairs": self.pairs,
-            "prompts": self.prompts,
-            "scored": self.scored,
-            "skipped": dict(self.skipped),
-            "alpha": {**self.alpha.to_dict(), "p_holm": self.p_holm},
-            "sd": self.sd,
-            "odds_ratio": self.odds_ratio.to_dict(),
-            "change": self.change.to_dict(),
-            "rate": {"value": self.rate.value, "low": self.rate.low, "high": self.rate.high},
+            **entry,
+            "alpha": {**entry["alpha"], "p_holm": self.p_holm},
+            "rate": {name: entry["rate"][name] for name in ("value", "low", "high")},
             "controls": {name: control.to_dict() for name, control in self.controls.items()},
-            "curve": self.curve,
-            "verdict": self.verdict.to_dict(),
+            "verdict": to_json(self.verdict),
         }
 
 
@@ -102,28 +94,18 @@ class Typicality:
     warnings: tuple[str, ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
 
-    def to_dict(self) -> TypicalityDocument:
+    def to_dict(self) -> dict[str, Any]:
         """The document of kind "typicality": the figures of the first base model, and the others in a list."""
         data = self.preferences
+        own = ("file", "layout", "rows", "prompts", "skipped", "examples", "ties", "correctness")
+        counts = {"found": data.available, "pairs": len(data.pairs), "text": data.prompt_format}
         first, *others = [model.to_dict() for model in self.models]
         return {
             "kind": "typicality",
             "warnings": list(self.warnings),
             "identities": dict(self.identities),
-            "data": {
-                "file": data.file,
-                "layout": data.layout,
-                "rows": data.rows,
-                "found": data.available,
-                "pairs": len(data.pairs),
-                "prompts": data.prompts,
-                "skipped": dict(data.skipped),
-                "examples": list(data.examples),
-                "ties": data.ties,
-                "correctness": data.correctness,
-                "text": data.prompt_format,
-            },
-            **first,  # type: ignore[typeddict-item]  # it has none of the optional keys
+            "data": {**{name: to_json(getattr(data, name)) for name in own}, **counts},
+            **first,
             "others": others,
         }
 

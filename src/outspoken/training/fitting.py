@@ -100,7 +100,7 @@ def train(
         beta: How closely dpo keeps the model to the one it started from. Default: 0.1.
         save_every: Steps between checkpoints. Default: one every 10 minutes.
         threads: CPU threads. Default: one per core. Two students at once, with one thread each, are fastest.
-        packing: Put several short examples into one row. Default: False.
+        packing: Put several short examples into one row (GPUs with FlashAttention). Default: False.
         recompute: Compute activations twice, to need less memory. Default: False.
     """
     settings = read_options(TrainSettings, options)

@@ -30,7 +30,7 @@ class TrainSettings:
     objective: Literal["sft", "dpo"] = option(
         "sft", "sft: learn the answers; dpo: learn which of two answers is preferred.", choices=("sft", "dpo")
     )
-    lora: bool = option(False, "Train low-rank adapters instead of all weights.", cli=False)
+    lora: bool = option(False, "Train low-rank adapters instead of all weights.")
     epochs: float = option(3.0, "Number of passes over the data.", above=0)
     max_steps: int | None = option(None, "Stop after this number of steps, regardless of --epochs.", low=1)
     learning_rate: float | None = option(
@@ -65,8 +65,8 @@ class TrainSettings:
         "CPU threads. Default: one per core. Two students at once, with one thread each, are fastest.",
         low=1,
     )
-    packing: bool = option(False, "Put several short examples into one row.", cli=False)
-    recompute: bool = option(False, "Compute activations twice, to need less memory.", cli=False)
+    packing: bool = option(False, "Put several short examples into one row (GPUs with FlashAttention).")
+    recompute: bool = option(False, "Compute activations twice, to need less memory.")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -90,13 +90,13 @@ class EvalSettings:
     limit: int | None = option(
         None, "Number of questions from each file: the first ones, or with --random random ones.", low=1
     )
-    random: bool = option(False, "With --limit, choose the questions at random, by --seed.", cli=False)
+    random: bool = option(False, "With --limit, choose the questions at random, by --seed.")
     samples: int = option(0, "Sampled answers to each question, in addition to the greedy one.", low=0)
     temperature: float = option(1.0, "Temperature of the sampled answers.", above=0)
     top_p: float = option(1.0, "Nucleus of the sampled answers.", above=0, high=1)
     max_tokens: int = option(512, "Most tokens of an answer; longer ones are cut off.", low=1)
     batch_size: int = option(32, "Answers computed together.", low=1)
-    plain: bool = option(False, "Ask the plain question, without the chat template.", cli=False)
+    plain: bool = option(False, "Ask the plain question, without the chat template.")
     question_format: str | None = option(
         None, 'Ask this text, with {question} in it, without the chat template: "Q: {question}\\nA:".'
     )

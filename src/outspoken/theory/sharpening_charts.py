@@ -1,13 +1,13 @@
-"""An interactive chart of sharpening: it computes p^gamma itself, with sliders for alpha and beta."""
+"""The charts of sharpening: figures as functions of gamma, and one with sliders that computes p^gamma itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from outspoken.report.charts import altair, chart_of
-from outspoken.theory.documents import SharpenDocument
+from outspoken.report.charts import Figure, altair, chart_of, layer_charts
+from outspoken.report.format import number
 
-__all__ = ["sliders"]
+__all__ = ["sharpening_figures"]
 
 _TOP = 20
 _DRAWS = 100
@@ -29,7 +29,66 @@ _FIGURES = (
 )
 
 
-def sliders(document: SharpenDocument) -> Any:
+# Figures over gamma: a name in the document's curve, a title and a caption.
+_CURVES = (
+    (
+        "effective_size",
+        "Effective size",
+        "The number of equally likely answers with the same entropy. It falls as gamma grows; the point is the "
+        "gamma of this page.",
+    ),
+    (
+        "entropy",
+        "Entropy, nats",
+        "The same on the scale of information: its exponential is the effective size.",
+    ),
+    (
+        "draws_to_new",
+        "Draws to a new answer",
+        "The mean number of further draws until an answer differs from the first. The axis is logarithmic.",
+    ),
+)
+
+
+def sharpening_figures(document: dict[str, Any]) -> list[Figure]:
+    """The charts of a document of kind "sharpen"."""
+    sliders = Figure(
+        "sharpened",
+        "What alignment does to these answers",
+        "Wide grey bars are the answers before, narrow coloured ones after. Move the sliders: the larger "
+        "alpha or the smaller beta, the more probability moves to the likely answers.",
+        _sliders(document),
+    )
+    curves = (_over_gamma(document, *curve) for curve in _CURVES)
+    return [sliders, *(curve for curve in curves if curve is not None)]
+
+
+def _over_gamma(document: dict[str, Any], name: str, title: str, caption: str) -> Figure | None:
+    """A figure as a function of gamma, None if it is infinite everywhere."""
+    alt = altair()
+    rows = [
+        {"gamma": point["gamma"], "y": point[name], "text": number(point[name])}
+        for point in document["curve"]
+        if point[name] is not None
+    ]
+    if not rows:
+        return None
+    here = chart_of([min(rows, key=lambda row: abs(row["gamma"] - document["gamma"]))])
+    log = name == "draws_to_new"
+    x = alt.X("gamma:Q", title="gamma", scale=alt.Scale(zero=False, nice=False, padding=8))
+    scale = alt.Scale(type="log", nice=False, padding=10) if log else alt.Scale(zero=True)
+    y = alt.Y("y:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5, **({"format": "~s"} if log else {})))
+    tooltip = [alt.Tooltip("gamma:Q", format=".2f"), alt.Tooltip("text:N", title=title.lower())]
+    layers = [
+        chart_of(rows).mark_line(strokeWidth=2, style="accent").encode(x=x, y=y),
+        here.mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
+        here.mark_point(filled=True, size=110, opacity=1, style="accent").encode(x=x, y=y, tooltip=tooltip),
+        here.mark_text(align="left", dx=9, dy=-9, style="ink").encode(x=x, y=y, text="text:N"),
+    ]
+    return Figure(name, title, caption, layer_charts(layers, f"{title} over gamma", 240))
+
+
+def _sliders(document: dict[str, Any]) -> Any:
     """The shares of the twenty most likely answers before (wide bars) and after sharpening (narrow bars), and
     below them the figures of the whole distribution.
 
@@ -59,22 +118,28 @@ def sliders(document: SharpenDocument) -> Any:
         bar.mark_bar(size=7, style="accent").encode(x=x["after"], y=y, tooltip=tooltip),
         *_figures(alt),
     ]
-    description = "Shares of the answers before and after sharpening, with sliders for alpha and beta"
-    chart = _with_sharpening(alt.layer(*layers, data=chart_of(rows).data)).add_params(*_parameters(alt, document))
-    height = 19 * len(order)
-    return chart.properties(
-        description=description, height=height, padding={"left": 5, "top": 5, "right": 5, "bottom": 5}
+    chart = alt.layer(*layers, data=chart_of(rows).data)
+    sharpened = (
+        chart.transform_calculate(power="gamma * log(datum.before)")
+        .transform_joinaggregate(top="max(power)")
+        .transform_calculate(weight="exp(datum.power - datum.top)")
+        .transform_joinaggregate(total="sum(weight)")
+        .transform_calculate(after="datum.weight / datum.total")
+    )
+    return sharpened.add_params(*_parameters(alt, document)).properties(
+        description="Shares of the answers before and after sharpening, with sliders for alpha and beta",
+        height=19 * len(order),
+        padding={"left": 5, "top": 5, "right": 5, "bottom": 5},
     )
 
 
-def _parameters(alt: Any, document: SharpenDocument) -> list[Any]:
+def _parameters(alt: Any, document: dict[str, Any]) -> list[Any]:
     """Only alpha / beta matters: if only gamma is known, beta is set to 0.2."""
     beta = document["beta"] or _BETA
     alpha = (document["gamma"] - 1) * beta if document["alpha"] is None else document["alpha"]
 
     def slider(name: str, value: float, low: float, high: float) -> Any:
-        step = 0.01
-        bound = alt.binding_range(min=min(low, value), max=max(high, value), step=step, name=name)
+        bound = alt.binding_range(min=min(low, value), max=max(high, value), step=0.01, name=name)
         return alt.param(name=name, value=value, bind=bound)
 
     return [
@@ -82,16 +147,6 @@ def _parameters(alt: Any, document: SharpenDocument) -> list[Any]:
         slider("beta", beta, 0.02, 2.0),
         alt.param(name="gamma", expr="1 + alpha / beta"),
     ]
-
-
-def _with_sharpening(chart: Any) -> Any:
-    return (
-        chart.transform_calculate(power="gamma * log(datum.before)")
-        .transform_joinaggregate(top="max(power)")
-        .transform_calculate(weight="exp(datum.power - datum.top)")
-        .transform_joinaggregate(total="sum(weight)")
-        .transform_calculate(after="datum.weight / datum.total")
-    )
 
 
 def _figures(alt: Any) -> list[Any]:

@@ -296,6 +296,7 @@ class RayRun:
         """An attempt at a shard has ended."""
         self._results[result.shard] = result
         self._totals.update(result.attempt, result.shard, result.metrics, 0)
+        self._shares.end(result.attempt, result.shard)
         self._update_metrics()
         if result.stopped and not result.used_up:
             self.stop(result.stopped)

@@ -19,8 +19,8 @@ class RunMetrics:
     """What a run has done so far.
 
     `prompts` counts finished prompts, with or without responses; `responses` theirs, and `distinct` the different
-    ones within a prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None: the
-    price is unknown); replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies came
+    ones within a prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None:
+    unknown); replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies came
     without a usage, which is estimated. `attempts_failed` were retried or given up. `failures` counts prompts that
     lack responses because of an error, by cause; `short` those with fewer responses than wanted without an error;
     `bad_rows` are rows of the input without a valid prompt.

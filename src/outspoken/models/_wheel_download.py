@@ -43,8 +43,10 @@ def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callab
             start_new_session=True,
         )
         try:
-            while not _ended(child):
+            while child.poll() is None:
                 tick()
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(_POLL_SECONDS)
         finally:
             _kill(child)
     if child.returncode:
@@ -63,14 +65,6 @@ def downloaded_bytes(into: Path) -> int:
                     size = Path(parent, name).stat().st_size
                     sizes[name] = max(sizes.get(name, 0), size)
     return sum(sizes.values())
-
-
-def _ended(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        child.wait(_POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

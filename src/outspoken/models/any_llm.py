@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any
 
 from outspoken._imports import need
@@ -33,15 +34,17 @@ class AnyLLM(Model):
         self._provider = provider.name
         self._model = model
         self._timeout = timeout
-        self._key = provider.key()
-        self._errors = ErrorContext(provider.name, provider.key_variable, (self._key,) if self._key else ())
+        key = provider.key()
+        self._errors = ErrorContext(provider.name, provider.key_variable, (key,) if key else ())
         try:
             missing = self._library.AnyLLM.get_provider_class(self._provider).MISSING_PACKAGES_ERROR
         except ImportError as error:
             missing = error
         if missing:
             raise MissingExtraError(self.name, "providers") from missing
-        self._clients: PerLoop[Any] = PerLoop(self._client, _close)
+        options = {"api_key": key, "unified_exceptions": True, "max_retries": 0}
+        create = partial(self._library.AnyLLM.create, self._provider, **options)
+        self._clients: PerLoop[Any] = PerLoop(create, _close)
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         completion, structured = await self._send(request)
@@ -98,11 +101,6 @@ class AnyLLM(Model):
         headers = getattr(getattr(cause, "response", None), "headers", None) or {}
         details = error_in(body) or ErrorDetails(message)
         return self._errors.error(details, status=status, wait=retry_after(headers))
-
-    def _client(self) -> Any:
-        return self._library.AnyLLM.create(
-            self._provider, api_key=self._key, unified_exceptions=True, max_retries=0
-        )
 
 
 async def _close(client: Any) -> None:

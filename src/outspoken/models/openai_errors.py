@@ -27,6 +27,7 @@ _MASKED_KEY = re.compile(r"[^\s'\"*]*\*{3,}[^\s'\"]*")
 _MAX_MESSAGE = 300
 _MAX_EXCERPT = 120
 _ADVICE = {
+    **dict.fromkeys((401, 403), "check the key in the environment variable {variable}"),
     404: "check the model's name and the base URL (`outspoken doctor` shows what the server offers)",
     405: "check the base URL, which usually ends in /v1",
 }
@@ -80,7 +81,9 @@ class ErrorContext:
             return PromptTooLongError(f"{message}: shorten the prompt, or lower max_tokens")
         status = status or details.status
         no_quota = "insufficient_quota" in details.codes
-        advice = "the account has no quota left: add credit" if no_quota else self._advice(status)
+        advice = _ADVICE.get(status or 0, "").format(variable=self.key_variable)
+        if no_quota:
+            advice = "the account has no quota left: add credit"
         event = f"{self.url} answered {status or 'an error'}" + (f": {message}" if message else "")
         return ProviderError(
             f"{event} ({advice})" if advice else event,
@@ -120,11 +123,6 @@ class ErrorContext:
             status=status,
             retryable=retryable,
         )
-
-    def _advice(self, status: int | None) -> str:
-        if status in (401, 403):
-            return f"check the key in the environment variable {self.key_variable}"
-        return _ADVICE.get(status or 0, "")
 
 
 def one_line(text: str, secrets: tuple[str, ...] = (), *, longest: int = _MAX_MESSAGE) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jiter
@@ -106,23 +106,12 @@ def decode(body: bytes) -> Any:
 
 def read_reply(payload: Any, errors: ErrorContext, *, structured: bool = False) -> ChatReply:
     """The reply in a decoded body. Raises `ProviderError` if there is none."""
-    if details := error_in(payload):
-        raise errors.error(details)
-    choice = _first_choice(payload)
-    if details := error_in(choice):
-        raise errors.error(details)
+    choice = _choice(payload, errors)
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise ProviderError(f"{errors.url}: the answer contains no choice: try again", retryable=True)
-    text, reasoning = _content(message.get("content"))
-    return ChatReply(
-        text=text,
-        finish=_text(choice.get("finish_reason")) or "stop",
-        usage=_usage(payload.get("usage")),
-        model=_text(payload.get("model")),
-        reasoning=_reasoning(message) or reasoning,
-        refusal=_text(message.get("refusal")),
-        structured=structured,
+    return _chat_reply(
+        _texts(message), choice.get("finish_reason"), _usage(payload), payload.get("model"), structured
     )
 
 
@@ -212,9 +201,7 @@ class StreamedReply:
         self.done = False
         self.empty = True
         self._errors = errors
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._refusal: list[str] = []
+        self._texts = [("", "", "")]
         self._finish = ""
         self._usage = Usage()
         self._model = ""
@@ -233,40 +220,26 @@ class StreamedReply:
     def add(self, payload: Any) -> str:
         """Add one decoded chunk; returns its piece of text. Raises `ProviderError` for an error in the chunk."""
         self.empty = False
-        if details := error_in(payload):
-            raise self._errors.error(details)
+        choice = _choice(payload, self._errors)
         if not isinstance(payload, Mapping):
             return ""
         self._model = self._model or _text(payload.get("model"))
         if payload.get("usage"):
-            self._usage = _usage(payload["usage"])
-        choice = _first_choice(payload)
-        if details := error_in(choice):
-            raise self._errors.error(details)
+            self._usage = _usage(payload)
         self._finish = _text(choice.get("finish_reason")) or self._finish
         delta = choice.get("delta")
-        return self._add_delta(delta) if isinstance(delta, Mapping) else ""
+        if not isinstance(delta, Mapping):
+            return ""
+        texts = _texts(delta)
+        self._texts.append(texts)
+        return texts[0]
 
     def reply(self, *, structured: bool = False) -> ChatReply:
         """The whole reply. Raises `ProviderError` if the stream ended before the reply did."""
         if not (self.done or self._finish):
             raise self._cut_off()
-        return ChatReply(
-            text="".join(self._text),
-            finish=self._finish or "stop",
-            usage=self._usage,
-            model=self._model,
-            reasoning="".join(self._reasoning),
-            refusal="".join(self._refusal),
-            structured=structured,
-        )
-
-    def _add_delta(self, delta: Mapping[str, object]) -> str:
-        text, reasoning = _content(delta.get("content"))
-        self._text.append(text)
-        self._reasoning.append(_reasoning(delta) or reasoning)
-        self._refusal.append(_text(delta.get("refusal")))
-        return text
+        texts = map("".join, zip(*self._texts, strict=True))
+        return _chat_reply(texts, self._finish, self._usage, self._model, structured)
 
     def _cut_off(self) -> ProviderError:
         return ProviderError(
@@ -274,10 +247,26 @@ class StreamedReply:
         )
 
 
-def _first_choice(payload: Any) -> Mapping[str, object]:
+def _choice(payload: Any, errors: ErrorContext) -> Mapping[str, object]:
+    """The first choice, empty if there is none. Raises the error in the payload or in its choice."""
     choices = payload.get("choices") if isinstance(payload, Mapping) else None
     first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, Mapping) else {}
+    choice = first if isinstance(first, Mapping) else {}
+    if details := error_in(payload) or error_in(choice):
+        raise errors.error(details)
+    return choice
+
+
+def _chat_reply(texts: Iterable[str], finish: object, usage: Usage, model: object, structured: bool) -> ChatReply:
+    text, reasoning, refusal = texts
+    return ChatReply(text, _text(finish) or "stop", usage, _text(model), reasoning, refusal, structured)
+
+
+def _texts(message: Mapping[str, object]) -> tuple[str, str, str]:
+    """Text, reasoning and refusal of a message, or of a piece of one."""
+    text, thoughts = _content(message.get("content"))
+    reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or thoughts
+    return text, reasoning, _text(message.get("refusal"))
 
 
 def _content(value: object) -> tuple[str, str]:
@@ -294,20 +283,17 @@ def _content(value: object) -> tuple[str, str]:
     return "".join(text), "".join(reasoning)
 
 
-def _reasoning(message: Mapping[str, object]) -> str:
-    return _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _usage(value: object) -> Usage:
-    if not isinstance(value, Mapping):
+def _usage(payload: Mapping[str, Any]) -> Usage:
+    usage = payload.get("usage")
+    if not isinstance(usage, Mapping):
         return Usage()
-    details = value.get("prompt_tokens_details")
+    details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
-    return Usage(_count(value.get("prompt_tokens")), _count(value.get("completion_tokens")), _count(cached))
+    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached))
 
 
 def _count(value: object) -> int:

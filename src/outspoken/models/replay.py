@@ -6,19 +6,19 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from outspoken.chat import ChatRequest, Message, as_messages
-from outspoken.chat_reply import ChatReply, Usage
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
+from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.models.base import Capabilities, Embeddings, Model, Score
 
 __all__ = ["Recorder", "Replay"]
 
-_TEXTS = ("finish", "model", "reasoning", "refusal")
 _PIECE = 16
 
 Chat = tuple[Message, ...]
@@ -131,16 +131,11 @@ class Recorder(Model):
         await self._model.aclose()
 
     def _write(self, request: ChatRequest, reply: ChatReply, pieces: Sequence[str] = ()) -> None:
-        line = {
-            "text": reply.text,
-            "finish": reply.finish,
-            "usage": reply.usage.to_dict(),
-            "model": reply.model,
-            "structured": reply.structured,
-            "messages": [message.to_dict() for message in request.messages],
-        }
-        details = {"reasoning": reply.reasoning, "refusal": reply.refusal, "pieces": pieces}
-        line.update((name, value) for name, value in details.items() if value)
+        messages = [message.to_dict() for message in request.messages]
+        line = to_json(reply) | {"usage": reply.usage.to_dict(), "messages": messages, "pieces": pieces}
+        for name in ("reasoning", "refusal", "pieces"):
+            if not line[name]:
+                del line[name]
         # Half of a surrogate pair cannot be encoded in UTF-8; "backslashreplace" writes JSON's escape for it.
         data = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with self._lock, self._path.open("ab", buffering=0) as file:
@@ -158,32 +153,19 @@ def _read(path: Path) -> list[_Recorded]:
             try:
                 recorded.append(_recorded(json.loads(line.decode("utf-8-sig"))))
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"line {number} of {path} is not a recorded reply: {_reason(error)}") from error
+                reason = str(error)
+                if isinstance(error, UnicodeDecodeError):
+                    reason = "it is not UTF-8 text"
+                elif isinstance(error, json.JSONDecodeError | RecursionError):
+                    reason = "it is not JSON"
+                raise UsageError(f"line {number} of {path} is not a recorded reply: {reason}") from error
     return recorded
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8 text"
-    if isinstance(error, UsageError):
-        return str(error)
-    return "it is not JSON"
-
-
 def _recorded(line: Any) -> _Recorded:
-    """Raises `UsageError` for a line without a text or with values of the wrong type."""
-    if not isinstance(line, Mapping) or not isinstance(line.get("text"), str):
-        raise UsageError('it must be an object with "text"')
-    for name in _TEXTS:
-        if not isinstance(line.get(name, ""), str):
-            raise UsageError(f'"{name}" must be text')
-    if not isinstance(line.get("structured", False), bool):
-        raise UsageError('"structured" must be true or false')
-    text = line["text"]
-    usage = line.get("usage", {})
-    names = ("prompt_tokens", "completion_tokens", "cached_tokens")
-    if not isinstance(usage, Mapping) or not all(type(usage.get(name, 0)) is int for name in names):
-        raise UsageError('"usage" must hold whole numbers of tokens')
+    """Raises `ValueError` for a line without a text or with values of the wrong type."""
+    reply = from_json(ChatReply, line)
+    text = reply.text
     pieces = line.get("pieces") or [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
     if (
         not isinstance(pieces, list)
@@ -191,14 +173,5 @@ def _recorded(line: Any) -> _Recorded:
         or "".join(pieces) != text
     ):
         raise UsageError('"pieces" must be texts that make up "text"')
-    reply = ChatReply(
-        text=text,
-        finish=line.get("finish", "stop"),
-        usage=Usage(*(usage.get(name, 0) for name in names)),
-        model=line.get("model", ""),
-        reasoning=line.get("reasoning", ""),
-        refusal=line.get("refusal", ""),
-        structured=line.get("structured", False),
-    )
     messages = as_messages(line["messages"]) if "messages" in line else None
     return _Recorded(reply, messages, tuple(pieces))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import LedgerError, UsageError
+from outspoken.io.sqlite import MAGIC
 from outspoken.ledger import store
 from outspoken.ledger.keys import schema_hash
 from outspoken.ledger.records import StoredReply
@@ -145,7 +146,7 @@ def _open(path: Path) -> sqlite3.Connection:
         ) from error
     except OSError as error:
         raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
-    if head[:16] != store.MAGIC:
+    if head[:16] != MAGIC:
         raise LedgerError(f"{path} is not a ledger: name another file")
     try:
         try:

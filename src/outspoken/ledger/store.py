@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
 from outspoken.io.dataclass_json import from_json
 from outspoken.io.disk import free_bytes
+from outspoken.io.sqlite import create_tables, may_be, transaction, version_of
 from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
 from outspoken.ledger.records import PartCounts, PartRecord, StoredReply
 
 __all__ = ["Ledger"]
 
 APPLICATION_ID = 0x4F757473  # "Outs"
-MAGIC = b"SQLite format 3\0"
 VERSION = 1
 _ROWS_A_TRANSACTION = 100
 _BACKLOG = 2_000
@@ -169,7 +169,7 @@ class Ledger:
         values = ",".join(["(?,?,?,?,?)"] * len(batch))
         flat = [field for entry, *rest in batch for field in (entry.key, entry.request, *rest)]
         # Schemas are written with their replies each time: another process may have deleted both.
-        with _transaction(self._out, "BEGIN IMMEDIATE"):
+        with transaction(self._out):
             self._out.executemany("INSERT OR IGNORE INTO schema VALUES (?, ?)", schemas.items())
             self._out.execute(f"INSERT OR IGNORE INTO reply VALUES {values}", flat)
         if time.monotonic() - self._synced > _SECONDS_BETWEEN_SYNCS:
@@ -225,7 +225,7 @@ class Ledger:
         """Delete the replies that meet an SQL condition and free their room on the disk; returns their number."""
 
         def work() -> int:
-            with _transaction(self._out, "BEGIN IMMEDIATE"):
+            with transaction(self._out):
                 count = self._out.execute(f"DELETE FROM reply WHERE {where}", values).rowcount
                 self._out.execute(
                     "DELETE FROM schema WHERE hash NOT IN (SELECT coalesce("
@@ -266,7 +266,7 @@ def _check(path: Path) -> None:
         raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
     if not os.access(folder, os.W_OK) or (head and not os.access(path, os.W_OK)):
         raise LedgerError(f"cannot write the ledger {path}: change its permissions, or name another place")
-    if head and (head[:16] != MAGIC or int.from_bytes(head[68:72], "big") not in (0, APPLICATION_ID)):
+    if not may_be(head, APPLICATION_ID):
         raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
     if (free := free_bytes(folder)) < _FREE_BYTES:
         room = f"{free / 2**20:.0f} MiB free"
@@ -294,23 +294,16 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # In one transaction: another process may be creating the tables.
-    with _transaction(connection, "BEGIN"):
-        (identity,), (version,) = (
-            connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-        )
-        foreign = identity not in (0, APPLICATION_ID) or (identity == 0 and _has_tables(connection))
-    if foreign:
+    with transaction(connection, "BEGIN"):
+        version = version_of(connection, APPLICATION_ID)
+    if version is None:
         raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
     check_version(path, version)
     if (mode := _to_wal(connection)) != "wal":
         raise LedgerError(f"the disk of {path} takes no write-ahead log ({mode}): put the ledger on a local disk")
     connection.execute("PRAGMA synchronous = NORMAL")
     if version < VERSION:
-        with _transaction(connection, "BEGIN IMMEDIATE"):
-            for statement in filter(str.strip, _TABLES.split(";")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+        create_tables(connection, _TABLES, APPLICATION_ID, VERSION)
 
 
 def check_version(path: Path, version: int) -> None:
@@ -331,22 +324,6 @@ def _to_wal(connection: sqlite3.Connection) -> str:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(_SECONDS_TO_GATHER)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # SQLite may have rolled back already
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 
 def failure(path: Path, error: sqlite3.Error, more: str = "") -> LedgerError:

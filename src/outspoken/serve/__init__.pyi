@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.serve.app import create_app as create_app
 from outspoken.serve.backend import Backend as Backend
 from outspoken.serve.backend import OneModel as OneModel

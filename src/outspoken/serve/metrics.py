@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -29,32 +30,20 @@ class Metrics:
         self.running: Callable[[], int] = lambda: 0
         self.pools: Callable[[], tuple[int, int]] = lambda: (0, 0)
         registry = self._registry = CollectorRegistry()
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self._labelled: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._requests = Counter(
-            "outspoken_requests", "Requests that were answered.", ["route", "status"], registry=registry
-        )
+        self._requests = counter("outspoken_requests", "Requests that were answered.", ["route", "status"])
+        about = "From the head of a request to the end of its response."
         self._seconds = Histogram(
-            "outspoken_request_seconds",
-            "From the head of a request to the end of its response.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
+            "outspoken_request_seconds", about, ["route"], buckets=_SECONDS, registry=registry
         )
-        Gauge("outspoken_requests_running", "Requests being answered.", registry=registry).set_function(
-            lambda: self.running()
-        )
-        draws = Counter("outspoken_draws", "Draws, by their source.", ["source"], registry=registry)
+        gauge("outspoken_requests_running", "Requests being answered.").set_function(lambda: self.running())
+        draws = counter("outspoken_draws", "Draws, by their source.", ["source"])
         self._draws = {source: draws.labels(source) for source in _SOURCES}
-        self._calls = Counter(
-            "outspoken_upstream_calls", "Calls of the model.", ["kind", "outcome"], registry=registry
-        )
-        self._tokens = Counter(
-            "outspoken_upstream_tokens", "Tokens of these calls.", ["direction"], registry=registry
-        )
-        Gauge("outspoken_pools", "Pools that are kept.", registry=registry).set_function(lambda: self.pools()[0])
-        Gauge("outspoken_pool_texts", "Texts in pools, drawn or not.", registry=registry).set_function(
-            lambda: self.pools()[1]
-        )
+        self._calls = counter("outspoken_upstream_calls", "Calls of the model.", ["kind", "outcome"])
+        self._tokens = counter("outspoken_upstream_tokens", "Tokens of these calls.", ["direction"])
+        gauge("outspoken_pools", "Pools that are kept.").set_function(lambda: self.pools()[0])
+        gauge("outspoken_pool_texts", "Texts in pools, drawn or not.").set_function(lambda: self.pools()[1])
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; the status is 499 if its client left before it was answered."""

@@ -11,7 +11,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 import aiohttp
@@ -57,16 +56,6 @@ _SECONDS_UNWATCHED = 0.05
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _ForwardedRequest:
-    """A request as the upstream receives it."""
-
-    method: str
-    url: yarl.URL
-    headers: multidict.CIMultiDict[str]
-    body: bytes
-
-
 class Proxy:
     """Forwards requests to one upstream; belongs to one event loop.
 
@@ -107,8 +96,7 @@ class Proxy:
 
         Raises `RequestError` for an address that has no counterpart at the upstream.
         """
-        forwarded = _ForwardedRequest(request.method, self._target(request), self._headers(request), body)
-        return _ForwardingResponse(self, forwarded)
+        return _ForwardingResponse(self, request.method, self._target(request), self._headers(request), body)
 
     async def aclose(self) -> None:
         """Close the connections to the upstream: running exchanges break off, new ones are refused."""
@@ -135,23 +123,15 @@ class Proxy:
         headers.update(self._added)
         return headers
 
-    async def forward(self, request: _ForwardedRequest, send: Send) -> None:
-        """Send a request to the upstream, and its response to the client."""
+    async def forward(self, request: _ForwardingResponse, send: Send) -> None:
+        """Send a request to the upstream, and its response to the client. Raises the error to respond with."""
+        response = await self._request(request)
         try:
-            response = await self._request(request)
-        except OutspokenError as error:
-            await self._send_error(error, send)
-            return
-        try:
-            failure, body = await self._read_failure(response)
-            if failure is not None:
-                await self._send_error(failure, send)
-            else:
-                await self._return_response(response, body, send)
+            await self._return_response(response, await self._error_body(response), send)
         finally:
             response.close()
 
-    async def _request(self, request: _ForwardedRequest) -> aiohttp.ClientResponse:
+    async def _request(self, request: _ForwardingResponse) -> aiohttp.ClientResponse:
         if self._closed:
             raise ProviderError("the server is closing: try again soon", status=503)
         if self._session is None:
@@ -162,49 +142,48 @@ class Proxy:
                 auto_decompress=False,
                 skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
             )
-        if _STREAM_REQUESTED.search(request.body):
+        if _STREAM_REQUESTED.search(request.content):
             # Some servers close the connection after a stream without announcing it.
-            request.headers["Connection"] = "close"
-        data = data_of(request.body or None)
+            request.forwarded["Connection"] = "close"
         try:
             return await self._session.request(
                 request.method,
                 request.url,
-                data=data,
-                headers=request.headers,
+                data=data_of(request.content or None),
+                headers=request.forwarded,
                 proxy=self._proxy,
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise error_for(error, self._peer.url) from None
 
-    async def _read_failure(self, response: aiohttp.ClientResponse) -> tuple[OutspokenError | None, bytes]:
-        """The error to respond with, if any, and the part of the body that was read.
+    async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body of an error that is returned unchanged; nothing of a successful response is read here.
 
-        Successful responses are not read here. An upstream's own error is returned unchanged if it has OpenAI's
-        form, does not blame the client for this server's key, and contains no secret.
+        An upstream's own error is returned if it has OpenAI's form, does not blame the client for this server's
+        key, and contains no secret. Raises the error to respond with otherwise.
         """
         status = response.status
-        is_page = response.content_type in ("text/html", "application/xhtml+xml")
-        if 200 <= status < 300 and not is_page:
-            return None, b""
+        succeeded = 200 <= status < 300
+        if succeeded and response.content_type not in ("text/html", "application/xhtml+xml"):
+            return b""
         body = b""
         try:
             while len(body) <= _LARGEST_ERROR and (part := await response.content.readany()):
                 body += part
         except (aiohttp.ClientError, OSError) as error:
-            return error_for(error, self._peer.url), b""
-        if 200 <= status < 300:
-            return self._peer.foreign(body[:_LARGEST_ERROR]), b""
+            raise error_for(error, self._peer.url) from None
+        if succeeded:
+            raise self._peer.foreign(body[:_LARGEST_ERROR])
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
         if encoded or len(body) > _LARGEST_ERROR:
-            return self._peer.http_error(status, response.headers, b"{}"), b""
+            raise self._peer.http_error(status, response.headers, b"{}")
         if status in _NOT_FOUND and not self._may_pass(body):
             message = "the upstream has nothing at this address, or does not accept this method"
-            return RequestError(message, status=status), b""
+            raise RequestError(message, status=status)
         if status < 400 or status in (401, 403) or not self._may_pass(body):
-            return self._peer.http_error(status, response.headers, body), b""
-        return None, body
+            raise self._peer.http_error(status, response.headers, body)
+        return body
 
     def _may_pass(self, body: bytes) -> bool:
         """Whether an error has OpenAI's form and contains no secret, escaped or not."""
@@ -248,21 +227,19 @@ class Proxy:
             ):
                 yield name.encode("latin-1"), value
 
-    async def _send_error(self, error: OutspokenError, send: Send) -> None:
-        _logger.warning("a forwarded request failed: %s", error)
-        response = error_response(error)
-        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": response.body})
-
 
 class _ForwardingResponse(Response):
-    """The upstream's response, requested when this one is sent, for as long as the client waits."""
+    """The upstream's response, requested when this one is sent, for as long as the client waits.
 
-    def __init__(self, proxy: Proxy, request: _ForwardedRequest) -> None:
+    `forwarded` are the headers, and `content` the body, that the upstream receives.
+    """
+
+    def __init__(
+        self, proxy: Proxy, method: str, url: yarl.URL, forwarded: multidict.CIMultiDict[str], content: bytes
+    ) -> None:
         super().__init__()
         self._proxy = proxy
-        self._request = request
+        self.method, self.url, self.forwarded, self.content = method, url, forwarded, content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop, watching = asyncio.get_running_loop(), None
@@ -275,7 +252,11 @@ class _ForwardingResponse(Response):
         start = loop.call_later(_SECONDS_UNWATCHED, watch)
         try:
             async with asyncio.timeout(None) as timeout:
-                await self._proxy.forward(self._request, send)
+                try:
+                    await self._proxy.forward(self, send)
+                except OutspokenError as error:
+                    _logger.warning("a forwarded request failed: %s", error)
+                    await error_response(error)(scope, receive, send)
         except TimeoutError:
             return
         finally:

@@ -42,38 +42,36 @@ MAX_N = 128
 MAX_STOPS = 16
 LONGEST_STOP = 1000
 _NO_TOOLS = "it responds with text and calls no tools"
-_HANDLED = frozenset({"model", "messages", "n", "seed", "stop", "stream", "stream_options", "outspoken"})
-# The caller's identity, and what the provider's console shows of the call: another client may get the response.
-_ABOUT_THE_CALLER = frozenset(
-    {"user", "safety_identifier", "metadata", "store", "prompt_cache_key", "prompt_cache_retention"}
+_PLAIN = "its responses are plain text"
+# Fields that this server reads, and those that identify the caller or what the provider's console shows of the
+# call (another client may get the response): none of them reaches the model.
+_HANDLED = frozenset(
+    {
+        *("model", "messages", "n", "seed", "stop", "stream", "stream_options", "outspoken"),
+        *("max_tokens", "max_completion_tokens", "user", "safety_identifier", "metadata", "store"),
+        *("prompt_cache_key", "prompt_cache_retention"),
+    }
 )
-# Values of fields that ask for nothing beyond a draw.
-_WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
-    "tool_choice": ("none", "auto"),
-    "function_call": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "tools": ([],),
-    "functions": ([],),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
-}
-_UNSUPPORTED: Mapping[str, str] = {
-    "logprobs": "a draw has no log-probabilities of its tokens, its own probability is in choices[].outspoken",
-    "top_logprobs": "a draw has no log-probabilities of its tokens",
-    "tools": _NO_TOOLS,
-    "tool_choice": _NO_TOOLS,
-    "functions": _NO_TOOLS,
-    "function_call": _NO_TOOLS,
-    "response_format": "its responses are plain text",
-    "modalities": "its responses are plain text",
-    "audio": "its responses are plain text",
-    "prediction": "its responses are drawn, not predicted",
-    "web_search_options": "it does not search",
+# Why a draw does not support a field (None: the model gets it), and the values that ask for nothing beyond a draw.
+_LIMITED: Mapping[str, tuple[str | None, tuple[object, ...]]] = {
+    "logprobs": (
+        "a draw has no log-probabilities of its tokens, its own probability is in choices[].outspoken",
+        (False,),
+    ),
+    "top_logprobs": ("a draw has no log-probabilities of its tokens", (0,)),
+    "tools": (_NO_TOOLS, ([],)),
+    "tool_choice": (_NO_TOOLS, ("none", "auto")),
+    "functions": (_NO_TOOLS, ([],)),
+    "function_call": (_NO_TOOLS, ("none", "auto")),
+    "response_format": (_PLAIN, ({"type": "text"},)),
+    "modalities": (_PLAIN, (["text"],)),
+    "audio": (_PLAIN, ()),
+    "prediction": ("its responses are drawn, not predicted", ()),
+    "web_search_options": ("it does not search", ()),
+    "frequency_penalty": (None, (0,)),
+    "presence_penalty": (None, (0,)),
+    "logit_bias": (None, ({},)),
+    "parallel_tool_calls": (None, (True, False)),
 }
 _TOKENS_AROUND_A_CANDIDATE = 48
 _TOKENS_OF_REASONING = 1024
@@ -157,12 +155,14 @@ def read_chat(
     """
     payload = read_json(body) if isinstance(body, bytes) else body
     fields = {name: value for name, value in payload.items() if value is not None}
-    _check_supported(fields)
+    for name, (reason, harmless) in _LIMITED.items():
+        if reason is not None and name in fields and fields[name] not in harmless:
+            message = f"{name} is not supported: {reason}; leave it out, or name a model that is passed through"
+            raise RequestError(message, code="unsupported_parameter", param=name)
     requested = read_text(fields, "model")
     if not requested:
         raise RequestError("the field model is missing: name the model", param="model")
-    own_fields = _own_fields(fields)
-    values = _own_values(own_fields, max_k)
+    values = _own_values(fields, max_k)
     model, method = _split(requested, values["method"])
     verbalized = always or verbalizes(fields)
     stream = read_flag(fields, "stream") or False
@@ -170,13 +170,17 @@ def read_chat(
     seed = None if seed is None else seed % 2**32
     stop = _stops(fields)
     try:
+        messages = read_messages(fields)
+        if verbalized:
+            settings = _settings(fields, values, defaults, method, max_k)
+        else:
+            direct = replace(defaults, method="direct", k=1, tau=None, seed=seed, stop=stop)
+            settings = _with_sampling(direct, fields, _max_tokens(fields))
         return ChatCall(
             requested_model=requested,
             model=model,
-            messages=read_messages(fields),
-            settings=_settings(fields, values, defaults, method, max_k)
-            if verbalized
-            else _direct_settings(fields, defaults, seed, stop),
+            messages=messages,
+            settings=settings,
             verbalized=verbalized,
             n=read_integer(fields, "n", 1, max_n, "make several calls") or 1,
             seed=seed,
@@ -188,27 +192,14 @@ def read_chat(
     except RequestError:
         raise
     except UsageError as error:
-        raise RequestError(str(error), param=_field_at_fault(str(error), fields, own_fields)) from error
+        # An error of `Settings` begins with the name of the field at fault.
+        name = str(error).partition(" ")[0]
+        param = name if name in fields else _PREFIX + name if values.get(name) is not None else None
+        raise RequestError(str(error), param=param) from error
 
 
-def _field_at_fault(message: str, fields: Fields, own_fields: Fields) -> str | None:
-    """The field that an error of `Settings` is about: its message begins with the name."""
-    name = message.partition(" ")[0]
-    return name if name in fields else _PREFIX + name if name in own_fields else None
-
-
-def _check_supported(fields: Fields) -> None:
-    for name, reason in _UNSUPPORTED.items():
-        if name in fields and fields[name] not in _WITHOUT_EFFECT.get(name, ()):
-            raise RequestError(
-                f"{name} is not supported: {reason}; leave it out, or name a model that is passed through",
-                code="unsupported_parameter",
-                param=name,
-            )
-
-
-def _own_fields(fields: Fields) -> Fields:
-    """The object `outspoken`, without nulls."""
+def _own_values(fields: Fields, max_k: int) -> dict[str, Any]:
+    """The values in the object `outspoken`, None for omitted ones."""
     own = fields.get("outspoken", {})
     if not isinstance(own, Mapping):
         names = ", ".join(OWN_FIELDS)
@@ -217,15 +208,9 @@ def _own_fields(fields: Fields) -> Fields:
         if name not in OWN_FIELDS:
             names = ", ".join(OWN_FIELDS)
             raise RequestError(f"outspoken has no field {quoted(name)}; known: {names}", param="outspoken")
-    return {name: value for name, value in own.items() if value is not None}
-
-
-def _own_values(own_fields: Fields, max_k: int) -> dict[str, Any]:
-    """The values of the object `outspoken`, None for omitted ones."""
-    bounds = {"k": max_k, "turns": max_k}
-    hints = {"k": "for more draws make more calls"}
+    bounds, hints = {"k": max_k, "turns": max_k}, {"k": "for more draws make more calls"}
     return {
-        name: field.read(own_fields, high=bounds.get(name), hint=hints.get(name, ""))
+        name: field.read(own, high=bounds.get(name), hint=hints.get(name, ""))
         for name, field in OWN_FIELDS.items()
     }
 
@@ -236,10 +221,8 @@ def _split(requested: str, method: str | None) -> tuple[str, str | None]:
     if suffixed is None:
         return requested, method
     if method not in (None, suffixed.name):
-        raise RequestError(
-            f"the model's name asks for {suffixed.name} and outspoken.method for {quoted(method)}: leave one out",
-            param="outspoken.method",
-        )
+        asked = f"the model's name asks for {suffixed.name} and outspoken.method for {quoted(method)}"
+        raise RequestError(f"{asked}: leave one out", param="outspoken.method")
     return requested.removesuffix(suffixed.server_suffix), suffixed.name
 
 
@@ -260,14 +243,7 @@ def _settings(
         defaults, **{**stated, "method": method.name, "k": k, "turns": turns, "seed": None, "stop": ()}
     )
     max_tokens = _max_tokens(fields)
-    if max_tokens is not None:
-        max_tokens = _reply_tokens(max_tokens, settings)
-    return _with_sampling(settings, fields, max_tokens)
-
-
-def _direct_settings(fields: Fields, defaults: Settings, seed: int | None, stop: tuple[str, ...]) -> Settings:
-    settings = replace(defaults, method="direct", k=1, tau=None, seed=seed, stop=stop)
-    return _with_sampling(settings, fields, _max_tokens(fields))
+    return _with_sampling(settings, fields, max_tokens and _reply_tokens(max_tokens, settings))
 
 
 def _with_sampling(settings: Settings, fields: Fields, max_tokens: int | None) -> Settings:
@@ -283,19 +259,16 @@ def _with_sampling(settings: Settings, fields: Fields, max_tokens: int | None) -
 
 def _is_extra(name: str, value: object) -> bool:
     """Whether a field is passed to the model."""
-    read_here = name in _HANDLED or name in _SAMPLING or name == "max_completion_tokens"
-    dropped = name in _ABOUT_THE_CALLER or name in _UNSUPPORTED or value in _WITHOUT_EFFECT.get(name, ())
-    return not (read_here or dropped)
+    reason, harmless = _LIMITED.get(name, (None, ()))
+    return reason is None and not (name in _HANDLED or name in _SAMPLING or value in harmless)
 
 
 def _max_tokens(fields: Fields) -> int | None:
     """The limit of tokens, under its present name or its former one."""
-    former = _SAMPLING["max_tokens"]
-    present = replace(former, name="max_completion_tokens", param="max_completion_tokens")
-    stated = {value for field in (present, former) if (value := field.read(fields)) is not None}
+    former, name = _SAMPLING["max_tokens"], "max_completion_tokens"
+    stated = {replace(former, name=name, param=name).read(fields), former.read(fields)} - {None}
     if len(stated) > 1:
-        message = "max_tokens and max_completion_tokens differ: leave one out"
-        raise RequestError(message, param="max_completion_tokens")
+        raise RequestError(f"max_tokens and {name} differ: leave one out", param=name)
     return stated.pop() if stated else None
 
 

@@ -70,16 +70,12 @@ class DrawFields(TypedDict, total=False):
 
 
 class ChoiceMessage(TypedDict):
-    """The text of a choice, or its refusal."""
-
     role: str
     content: str | None
     refusal: str | None
 
 
 class Choice(TypedDict):
-    """One of the responses that a completion offers."""
-
     index: int
     message: ChoiceMessage
     logprobs: None
@@ -88,8 +84,6 @@ class Choice(TypedDict):
 
 
 class CachedTokens(TypedDict):
-    """Details of the prompt's tokens."""
-
     cached_tokens: int
 
 
@@ -163,12 +157,8 @@ class Chunks:
     """
 
     def __init__(self, call: ChatCall, *, id: str, created: int) -> None:  # noqa: A002
-        self._head = {
-            "id": id,
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": call.requested_model,
-        }
+        kind, model = "chat.completion.chunk", call.requested_model
+        self._head = {"id": id, "object": kind, "created": created, "model": model}
         self._tail: Mapping[str, object] = {"usage": None} if call.include_usage else {}
         self._call = call
 
@@ -192,8 +182,8 @@ class Chunks:
     def choice(self, index: int, draw: Draw | ChatResponse) -> bytes:
         """All chunks of a choice that is complete."""
         response, fields = _content(self._call, draw)
-        refused = response.refusal is not None
-        field, text = ("refusal", response.refusal or "") if refused else ("content", response.text)
+        refusal = response.refusal
+        field, text = ("content", response.text) if refusal is None else ("refusal", refusal)
         pieces = [
             self.piece(index, text[start : start + _LONGEST_PIECE], field)
             for start in range(0, len(text), _LONGEST_PIECE)
@@ -201,15 +191,10 @@ class Chunks:
         return b"".join([self.start(index, fields), *pieces, self.end(index, response.finish)])
 
     def _chunk(
-        self,
-        index: int,
-        delta: Mapping[str, str | None],
-        finish: str | None = None,
-        fields: DrawFields | None = None,
+        self, index: int, delta: Mapping[str, object], finish: str | None = None, fields: DrawFields | None = None
     ) -> bytes:
-        choice: dict[str, object] = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-        if fields is not None:
-            choice["outspoken"] = fields
+        own = {} if fields is None else {"outspoken": fields}
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **own}
         return _event({**self._head, "choices": [choice], **self._tail})
 
 
@@ -220,33 +205,23 @@ def error_event(error: Exception) -> bytes:
 
 def _content(call: ChatCall, draw: Draw | ChatResponse) -> tuple[ChatResponse, DrawFields | None]:
     """The content of a choice, cut at the first of the call's stops, and its extra object."""
-    fields: DrawFields | None = None
+    fields: DrawFields | None
     if isinstance(draw, ChatResponse):
-        response = draw
-        if draw.declined:
-            fields = {"verbalized": False}
+        response, fields = draw, {"verbalized": False} if draw.declined else None
     else:
         candidate = draw.candidate
         response = ChatResponse(candidate.text, "length" if "truncated" in candidate.repairs else "stop")
         fields = {"probability": candidate.probability, "distribution": draw.distribution, "draw": draw.number}
         if draw.again:
             fields["again"] = True
-    text = _encodable(response.text)
+    # The JSON of a reply can contain half of a surrogate pair: it becomes a question mark.
+    text = response.text.encode("utf-8", "replace").decode()
     ends = [at for stop in call.stop if (at := text.find(stop)) >= 0]
     if ends:
         response = replace(response, text=text[: min(ends)], finish="stop")
-    elif text is not response.text:
+    elif text != response.text:
         response = replace(response, text=text)
     return response, fields
-
-
-def _encodable(text: str) -> str:
-    """The text with a question mark for each half of a surrogate pair, which a reply's JSON can contain."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
 
 
 def _usage(usage: Usage) -> UsageFields:

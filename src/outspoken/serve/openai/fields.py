@@ -28,7 +28,6 @@ __all__ = [
     "read_integer",
     "read_json",
     "read_messages",
-    "read_number",
     "read_text",
 ]
 
@@ -86,16 +85,6 @@ def read_integer(fields: Fields, name: str, low: int, high: int, hint: str = "",
     raise RequestError(message, param=param)
 
 
-def read_number(fields: Fields, name: str, param: str = "") -> float | None:
-    """A field with a finite number."""
-    value, param = fields.get(name), param or name
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e6:
-        return float(value)
-    raise RequestError(f"{param} must be a number of at most a million", param=param)
-
-
 @dataclass(frozen=True, slots=True)
 class DeclaredField:
     """A field of requests that a dataclass declares with `outspoken.settings.option`.
@@ -116,7 +105,12 @@ class DeclaredField:
         if self.kind is bool:
             return read_flag(values, self.name, self.param)
         if self.kind is float:
-            return read_number(values, self.name, self.param)
+            number = values.get(self.name)
+            if number is None:
+                return None
+            if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= 1e6:
+                return float(number)
+            raise RequestError(f"{self.param} must be a number of at most a million", param=self.param)
         if self.kind is int:
             high = min(high or _LARGEST_INTEGER, self.metadata.get("high", _LARGEST_INTEGER))
             return read_integer(values, self.name, self.metadata["low"], high, hint, self.param)
@@ -140,9 +134,8 @@ def declared_fields(
         if entry.metadata.get("request") == place:
             name, hint = entry.name, types[entry.name]
             plain = next((part for part in get_args(hint) if part is not NoneType), hint)
-            declared[name] = DeclaredField(
-                name, plain, prefix + name, entry.default, entry.metadata, choices.get(name)
-            )
+            known = choices.get(name)
+            declared[name] = DeclaredField(name, plain, prefix + name, entry.default, entry.metadata, known)
     return declared
 
 

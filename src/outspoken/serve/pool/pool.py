@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 from outspoken.chat import Message
 from outspoken.chat_reply import Usage
@@ -40,6 +41,7 @@ _NO_USAGE = Usage()
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Pool:
     """The candidates of one request, drawn without replacement by all clients.
 
@@ -48,26 +50,19 @@ class Pool:
     fills are kept for the next `record` until `recorded` is called.
     """
 
-    def __init__(
-        self,
-        key: PoolKey,
-        fill: Fill,
-        *,
-        ahead: float,
-        fill_seconds: float,
-        changed: Callable[[Pool, int, int], None],
-        saved: bool = False,
-    ) -> None:
-        self.key = key
+    key: PoolKey
+    fill: Fill
+    _: KW_ONLY
+    ahead: float
+    fill_seconds: float
+    changed: Callable[[Pool, int, int], None]
+    saved: bool = False
+
+    def __post_init__(self) -> None:
         self.used = time.time()
-        self.users = 0
-        self._fill = fill
-        self._ahead = ahead
-        self._seconds = fill_seconds
-        self._changed = changed
-        self._unsaved: list[FillRecord] | None = [] if saved else None
+        self.users = self.bytes = self._json_size = 0
+        self._unsaved: list[FillRecord] = []
         self._random = random.Random()
-        self.bytes = self._json_size = 0
         self._waiting: list[PooledCandidate] = []
         self._recycled: list[PooledCandidate] = []
         self._shown = ShownDistributions()
@@ -144,13 +139,10 @@ class Pool:
         Takes nothing from the pool. Raises `UsageError` if the distribution has fewer.
         """
         waits, usage = await self._wait_until_filled(request)
-        name, first = self._shown.first
-        drawn = first.draw(n, seed=seed, replace=False)
-        cost = [(waits, usage), *[(0, _NO_USAGE)] * (n - 1)]
-        return [
-            Draw(candidate, name, number, waits, usage=usage)
-            for number, (candidate, (waits, usage)) in enumerate(zip(drawn, cost, strict=True), 1)
-        ]
+        name, distribution = self._shown.first
+        first, *others = distribution.draw(n, seed=seed, replace=False)
+        draws = [Draw(candidate, name, number, 0) for number, candidate in enumerate(others, 2)]
+        return [Draw(first, name, 1, waits, usage=usage), *draws]
 
     async def distribution(self, request: PoolRequest, listener: CandidateListener | None = None) -> Distribution:
         """The equal mixture of the first distribution and the latest ones, about 1,000 candidates in all.
@@ -183,7 +175,7 @@ class Pool:
 
     def _fill_ahead(self, request: PoolRequest) -> None:
         """Start a fill before it is needed; after a failure wait until it is."""
-        few = len(self._waiting) < self._ahead * request.settings.k
+        few = len(self._waiting) < self.ahead * request.settings.k
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
             self._start_fill(request)
 
@@ -203,10 +195,10 @@ class Pool:
             _logger.warning("a fill ahead of need failed: %s", task.exception())
 
     async def _refill(self, request: PoolRequest, listener: CandidateListener | None) -> Usage:
-        filling = self._fill(request, self._history, listener)
-        result = await with_timeout(filling, self._seconds, "fewer candidates")
+        filling = self.fill(request, self._history, listener)
+        result = await with_timeout(filling, self.fill_seconds, "fewer candidates")
         self._merge(result)
-        return result.usage
+        return result.distribution.provenance.usage
 
     def _merge(self, result: FillResult) -> None:
         """Add the new texts of a distribution, and put all waiting candidates into a new order.
@@ -229,13 +221,13 @@ class Pool:
         if new:
             self._fills = number
             self._waiting = self._in_order([*self._waiting, *new])
-            if self._unsaved is not None:
+            if self.saved:
                 self._unsaved.append(FillRecord(number, b"".join(digests), text))
             self._shown.add(number, name, distribution)
             self._json_size += len(text)
         before = self.bytes
         self.bytes = self._json_size + sum(len(message.content) for message in self._history)
-        self._changed(self, len(new), self.bytes - before)
+        self.changed(self, len(new), self.bytes - before)
 
     def _in_order(self, entries: Iterable[PooledCandidate]) -> list[PooledCandidate]:
         """The entries in a random order by weight, the first to be drawn last.
@@ -261,15 +253,14 @@ class Pool:
             self._merged,
             tuple((entry.fill, entry.index) for entry in self._waiting),
             history,
-            tuple(self._unsaved or ()),
+            tuple(self._unsaved),
             self._shown.oldest_fill,
         )
 
     def recorded(self, record: PoolRecord) -> None:
         """Note that this record was saved."""
         self._saved = record.merged
-        if self._unsaved is not None:
-            del self._unsaved[: len(record.fills)]
+        del self._unsaved[: len(record.fills)]
 
     def restore(self, record: PoolRecord) -> None:
         """Take over a saved state; `parse_restored` parses its candidates and conversation later."""
@@ -291,21 +282,20 @@ class Pool:
         if self._restored is None:
             return
         record = self._restored
-        names: dict[int, str] = {}
-        parsed: dict[int, Distribution] = {}
-        for fill in record.fills:
-            if fill.distribution is not None:
-                names[fill.number] = id_of_json(fill.distribution)
-                parsed[fill.number] = Distribution.from_json(fill.distribution)
+        parsed = {
+            fill.number: (id_of_json(fill.distribution), Distribution.from_json(fill.distribution))
+            for fill in record.fills
+            if fill.distribution is not None
+        }
         self._waiting = [
-            PooledCandidate(parsed[fill][index], names[fill], fill, index) for fill, index in record.waiting
+            PooledCandidate(parsed[fill][1][index], parsed[fill][0], fill, index) for fill, index in record.waiting
         ]
         self._history = tuple(Message(role, content) for role, content in json.loads(record.history or "[]"))
         if 1 not in parsed:
             raise ValueError("its first distribution is missing")
         self._shown = ShownDistributions()
-        for number, distribution in parsed.items():
-            self._shown.add(number, names[number], distribution)
+        for number, (name, distribution) in parsed.items():
+            self._shown.add(number, name, distribution)
         self._restored = None
 
     async def close(self) -> None:

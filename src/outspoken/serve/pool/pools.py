@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, InitVar, dataclass
+from typing import TypeVar
 
 from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError, UsageError
@@ -17,10 +18,13 @@ from outspoken.serve.pool.values import CandidateListener, Draw, Fill, PoolKey, 
 
 __all__ = ["Pools"]
 
+T = TypeVar("T")
+
 MAX_DRAWS = 10_000
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Pools:
     """One pool for each key, created on first use; all in one event loop.
 
@@ -33,34 +37,32 @@ class Pools:
     `texts` is the number of texts, `bytes` their approximate memory, `len` the number of pools.
     """
 
-    def __init__(
-        self,
-        fill: Fill,
-        *,
-        max_pools: int = 10_000,
-        max_candidates: int = 200_000,
-        max_bytes: int = 500_000_000,
-        idle_seconds: float = 3600.0,
-        ahead: float = 0.5,
-        fill_seconds: float = 600.0,
-        store: PoolStore | None = None,
-    ) -> None:
-        if not (min(max_pools, max_candidates, max_bytes, idle_seconds, fill_seconds) > 0 and ahead >= 0):
+    fill: Fill
+    _: KW_ONLY
+    max_pools: int = 10_000
+    max_candidates: int = 200_000
+    max_bytes: int = 500_000_000
+    idle_seconds: float = 3600.0
+    ahead: float = 0.5
+    fill_seconds: float = 600.0
+    store: InitVar[PoolStore | None] = None
+
+    def __post_init__(self, store: PoolStore | None) -> None:
+        least = min(self.max_pools, self.max_candidates, self.max_bytes, self.idle_seconds, self.fill_seconds)
+        if not (least > 0 and self.ahead >= 0):
             raise UsageError("the limits of the pools must be above 0, and ahead at least 0")
         self.texts = self.bytes = 0
-        self._fill = fill
-        self._max_pools = max_pools
-        self._max_texts = max_candidates
-        self._max_bytes = max_bytes
-        self._idle = idle_seconds
-        self._ahead = ahead
-        self._fill_seconds = fill_seconds
         self._pools: OrderedDict[PoolKey, Pool] = OrderedDict()
         self._fresh: set[Pool] = set()
         self._closed = False
         self._saver = None if store is None else PoolSaver(store)
-        if store is not None:
-            self._restore(store)
+        for record in () if store is None else store.load():
+            pool = self._pools[record.key] = self._create(record.key)
+            pool.restore(record)
+            self.texts += pool.size
+            self.bytes += pool.bytes
+        self._expire()
+        self._shrink()
 
     def __len__(self) -> int:
         return len(self._pools)
@@ -86,16 +88,13 @@ class Pools:
         """
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_DRAWS:
             raise UsageError(f"n must be a whole number from 1 to {MAX_DRAWS:,}, not {n!r}")
-        if fresh:
-            async with self._fresh_pool(key) as pool:
-                return await (pool.draw(request, n) if seed is None else pool.draw_seeded(request, n, seed))
-        pool = self._acquire(key)
-        try:
+
+        def use(pool: Pool) -> Awaitable[list[Draw]]:
             if seed is not None:
-                return await pool.draw_seeded(request, n, seed)
-            return await pool.draw(request, n, recycle=recycle)
-        finally:
-            self._release(pool)
+                return pool.draw_seeded(request, n, seed)
+            return pool.draw(request, n, recycle=recycle and not fresh)
+
+        return await self._with_pool(key, use, fresh=fresh)
 
     def ready(self, key: PoolKey, n: int) -> bool:
         """Whether `n` candidates can be drawn at once."""
@@ -109,14 +108,7 @@ class Pools:
 
         Asks the model if the pool has none; `listener` is called with each candidate then. Raises as `draw` does.
         """
-        if fresh:
-            async with self._fresh_pool(key) as pool:
-                return await pool.distribution(request, listener)
-        pool = self._acquire(key)
-        try:
-            return await pool.distribution(request, listener)
-        finally:
-            self._release(pool)
+        return await self._with_pool(key, lambda pool: pool.distribution(request, listener), fresh=fresh)
 
     def find(self, name: str) -> Distribution | None:
         """The distribution with this id, if a pool that was used since the start still keeps it."""
@@ -137,34 +129,31 @@ class Pools:
 
     # Which pools exist.
 
-    @asynccontextmanager
-    async def _fresh_pool(self, key: PoolKey) -> AsyncGenerator[Pool]:
-        """A pool for one call alone."""
-        self._check_open()
-        pool = self._create(key, shared=False)
-        self._fresh.add(pool)
-        try:
-            yield pool
-        finally:
-            self._fresh.discard(pool)
-            await pool.close()
-
-    def _acquire(self, key: PoolKey) -> Pool:
-        """The pool of this key, which is not dropped until `_release`."""
-        self._check_open()
+    async def _with_pool(self, key: PoolKey, use: Callable[[Pool], Awaitable[T]], *, fresh: bool) -> T:
+        """Use the pool of this key, which is not dropped meanwhile; if `fresh`, one for this call alone."""
+        if self._closed:
+            raise StoppedError("the server stops: ask again later")
+        if fresh:
+            pool = Pool(key, self.fill, ahead=0, fill_seconds=self.fill_seconds, changed=lambda *_: None)
+            self._fresh.add(pool)
+            try:
+                return await use(pool)
+            finally:
+                self._fresh.discard(pool)
+                await pool.close()
         self._expire()
         pool = self._get(key)
         pool.users += 1
-        return pool
-
-    def _release(self, pool: Pool) -> None:
-        pool.users -= 1
-        pool.used = time.time()
-        if pool.size == 0 and not pool.busy:
-            self._drop(pool.key)  # its fill failed, so it contains nothing
-        elif self._saver is not None:
-            self._saver.save(pool)
-        self._shrink()
+        try:
+            return await use(pool)
+        finally:
+            pool.users -= 1
+            pool.used = time.time()
+            if pool.size == 0 and not pool.busy:
+                self._drop(pool.key)  # its fill failed, so it contains nothing
+            elif self._saver is not None:
+                self._saver.save(pool)
+            self._shrink()
 
     def _get(self, key: PoolKey) -> Pool:
         """The pool of this key as the most recently used one, created if needed."""
@@ -180,14 +169,14 @@ class Pools:
         pool = self._pools[key] = self._create(key)
         return pool
 
-    def _create(self, key: PoolKey, *, shared: bool = True) -> Pool:
+    def _create(self, key: PoolKey) -> Pool:
         return Pool(
             key,
-            self._fill,
-            ahead=self._ahead if shared else 0,
-            fill_seconds=self._fill_seconds,
-            changed=self._changed if shared else _ignore,
-            saved=shared and self._saver is not None,
+            self.fill,
+            ahead=self.ahead,
+            fill_seconds=self.fill_seconds,
+            changed=self._changed,
+            saved=self._saver is not None,
         )
 
     def _changed(self, pool: Pool, new: int, size: int) -> None:
@@ -199,7 +188,7 @@ class Pools:
 
     def _expire(self) -> None:
         """Drop pools without a draw for too long; they come first."""
-        oldest = time.time() - self._idle
+        oldest = time.time() - self.idle_seconds
         while self._pools:
             key, pool = next(iter(self._pools.items()))
             if pool.used >= oldest or pool.busy:
@@ -207,7 +196,7 @@ class Pools:
             self._drop(key)
 
     def _shrink(self) -> None:
-        while len(self._pools) > self._max_pools or self.texts > self._max_texts or self.bytes > self._max_bytes:
+        while len(self._pools) > self.max_pools or self.texts > self.max_candidates or self.bytes > self.max_bytes:
             key = next((key for key, pool in self._pools.items() if not pool.busy), None)
             if key is None:
                 return
@@ -219,20 +208,3 @@ class Pools:
         self.bytes -= pool.bytes
         if self._saver is not None:
             self._saver.delete(key)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoppedError("the server stops: ask again later")
-
-    def _restore(self, store: PoolStore) -> None:
-        for record in store.load():
-            pool = self._pools[record.key] = self._create(record.key)
-            pool.restore(record)
-            self.texts += pool.size
-            self.bytes += pool.bytes
-        self._expire()
-        self._shrink()
-
-
-def _ignore(pool: Pool, new: int, size: int) -> None:
-    """Pools for one call alone are not counted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from outspoken import templates
@@ -25,6 +26,7 @@ MAX_BYTES = 24_000
 _BYTES_PER_TOKEN = 2  # of the context: English text uses half of it then, Chinese text all
 
 
+@dataclass(frozen=True)
 class PoolFiller:
     """Asks the models of `model_of` for distributions, at most as many at once as `slots` allows.
 
@@ -32,20 +34,21 @@ class PoolFiller:
     model with a small context). If the model still rejects it as too long, half of the turns are dropped.
     """
 
-    def __init__(self, model_of: Callable[[str], Model], metrics: Metrics, slots: asyncio.Semaphore) -> None:
-        self._model_of = model_of
-        self._metrics = metrics
-        self._slots = slots
+    model_of: Callable[[str], Model]
+    metrics: Metrics
+    slots: asyncio.Semaphore
 
     async def __call__(
         self, request: PoolRequest, history: tuple[Message, ...], listener: CandidateListener | None = None
     ) -> FillResult:
-        model = MeteredModel(self._model_of(request.model), self._metrics, "fill")
+        model = MeteredModel(self.model_of(request.model), self.metrics, "fill")
         settings = request.settings
         enforce = model.capabilities.schema if request.structured is None else request.structured
         call = steps.MethodCall(request.messages, settings, templates.load(settings.template), model.name, enforce)
-        conversation = Conversation(history, call, max_bytes=_max_bytes(model.model))
-        async with self._slots:
+        context = getattr(model.model, "context", None)
+        max_bytes = MAX_BYTES if context is None else min(MAX_BYTES, _BYTES_PER_TOKEN * context)
+        conversation = Conversation(history, call, max_bytes=max_bytes)
+        async with self.slots:
             while True:
                 try:
                     distribution = await _run_method(call, conversation.turns, model, listener)
@@ -133,11 +136,6 @@ async def _run_method(
 
 def _size(messages: Sequence[Message]) -> int:
     return sum(len(message.content.encode("utf-8", "replace")) for message in messages)
-
-
-def _max_bytes(model: Model) -> int:
-    context = getattr(model, "context", None)
-    return MAX_BYTES if context is None else min(MAX_BYTES, _BYTES_PER_TOKEN * context)
 
 
 class RunningFill:

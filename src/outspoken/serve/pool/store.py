@@ -8,13 +8,15 @@ import logging
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from outspoken.errors import UsageError
+from outspoken.io.sqlite import create_tables, may_be, transaction, version_of
 from outspoken.serve.pool.pool import Pool
 from outspoken.serve.pool.values import DIGEST_BYTES, FillRecord, PoolKey, PoolRecord
 
@@ -23,10 +25,10 @@ __all__ = ["PoolSaver", "PoolStore"]
 APPLICATION_ID = 0x4F75706C  # "Oupl"
 VERSION = 1
 _SECONDS_TO_WAIT = 5.0
-_HEADER_BYTES = 72  # the part of an SQLite file that contains the application id
+SECONDS_TO_GATHER = 0.25
+_POOLS_AT_ONCE = 200  # their records are collected in the event loop, where others wait
 _logger = logging.getLogger(__name__)
 
-_Row = tuple[PoolKey, float, int, int, int, str, str | None]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pool (
     key TEXT NOT NULL PRIMARY KEY,
@@ -59,27 +61,30 @@ class PoolStore:
         self.path = Path(path)
         self.aside: Path | None = None
         self._closed = False
-        _check_kind(self.path)
+        with suppress(OSError), self.path.open("rb") as file:  # `_open` creates the file, or reports the error
+            if not may_be(file.read(72), APPLICATION_ID):
+                raise _foreign(self.path)
         try:
             self._connection = _open(self.path)
         except sqlite3.DatabaseError as error:
-            if not _damaged(error):
-                raise _unusable(self.path, error) from error
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                advice = "is in use by another server: stop that one, or name another file"
+                raise UsageError(f"{self.path} {advice}") from error
+            if not (isinstance(error, _Damaged) or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))):
+                advice = f"({error}): check the disk, or name another file"
+                raise UsageError(f"the pools cannot be saved in {self.path} {advice}") from error
             self.aside = _rename_damaged(self.path)
             _logger.warning("%s is damaged (%s): renamed to %s", self.path, error, self.aside.name)
             self._connection = _open(self.path)
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="outspoken-pools")
 
     def load(self) -> list[PoolRecord]:
-        """All pools, the least recently used first, with their candidates as JSON. Unreadable ones are deleted and
-        logged."""
-        fills: dict[PoolKey, list[tuple[int, bytes, str | None]]] = defaultdict(list)
+        """All pools, the least recently used first. Unreadable ones are deleted and logged."""
+        fills: dict[PoolKey, list[FillRecord]] = defaultdict(list)
         for key, *fill in self._connection.execute("SELECT * FROM fill ORDER BY key, number"):
-            fills[key].append(tuple(fill))
-        rows = self._connection.execute(
-            "SELECT key, used, drawn, stale, merged, waiting, history "
-            "FROM pool LEFT JOIN talk USING (key) ORDER BY used"
-        ).fetchall()
+            fills[key].append(FillRecord(*fill))
+        rows = self._connection.execute("SELECT * FROM pool LEFT JOIN talk USING (key) ORDER BY used").fetchall()
         records, unreadable = [], set()
         for row in rows:
             try:
@@ -97,11 +102,11 @@ class PoolStore:
         While an event loop runs, this runs in the thread of `writer`. Raises `sqlite3.Error`; nothing is changed
         then.
         """
-        with _transaction(self._connection) as write:
+        with transaction(self._connection):
             for table in ("pool", "talk", "fill"):
-                write.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in deleted])
+                self._connection.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in deleted])
             for record in records:
-                _write(write, record)
+                _write(self._connection, record)
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
@@ -133,20 +138,12 @@ def _write(write: sqlite3.Connection, record: PoolRecord) -> None:
         )
 
 
-def _read(row: _Row, fills: Sequence[tuple[int, bytes, str | None]]) -> PoolRecord:
+def _read(row: tuple[Any, ...], fills: Sequence[FillRecord]) -> PoolRecord:
     key, used, drawn, stale, merged, waiting, history = row
-    if not fills or any(len(digests) % DIGEST_BYTES for _, digests, _ in fills):
+    if not fills or any(len(fill.digests) % DIGEST_BYTES for fill in fills):
         raise ValueError("the texts that were drawn are missing")
-    return PoolRecord(
-        key,
-        float(used),
-        int(drawn),
-        int(stale),
-        int(merged),
-        tuple((int(fill), int(at)) for fill, at in json.loads(waiting)),
-        history,
-        tuple(FillRecord(*fill) for fill in fills),
-    )
+    entries = tuple((int(fill), int(at)) for fill, at in json.loads(waiting))
+    return PoolRecord(key, float(used), int(drawn), int(stale), int(merged), entries, history, tuple(fills))
 
 
 # The file.
@@ -169,28 +166,13 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_kind(path: Path) -> None:
-    """Raise `UsageError` for a file that never was a store of pools, damaged or not."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEADER_BYTES)
-    except OSError:
-        return  # it does not exist, or `_open` reports the error
-    # The application id may so far be only in the write-ahead log beside the file.
-    kind = int.from_bytes(head[68:_HEADER_BYTES], "big")
-    if head and not (head.startswith(b"SQLite format 3\0") and kind in (0, APPLICATION_ID)):
-        raise _foreign(path)
-
-
 def _foreign(path: Path) -> UsageError:
     return UsageError(f"{path} contains something else than pools and was not changed: name another file")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (identity,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    if identity not in (0, APPLICATION_ID) or (identity == 0 and tables):
+    version = version_of(connection, APPLICATION_ID)
+    if version is None:
         raise _foreign(path)
     if version > VERSION:
         raise UsageError(f"{path} was written by a newer version of outspoken: upgrade, or name another file")
@@ -200,27 +182,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise _Damaged(" ".join(health.split()))
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    with _transaction(connection):
-        for statement in filter(str.strip, _TABLES.split(";")):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    create_tables(connection, _TABLES, APPLICATION_ID, VERSION)
 
 
 class _Damaged(sqlite3.DatabaseError):
     """SQLite reads the file, and its content is inconsistent."""
-
-
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    name = getattr(error, "sqlite_errorname", "")
-    return isinstance(error, _Damaged) or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
-
-
-def _unusable(path: Path, error: sqlite3.DatabaseError) -> UsageError:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return UsageError(f"{path} is in use by another server: stop that one, or name another file")
-    return UsageError(f"the pools cannot be saved in {path} ({error}): check the disk, or name another file")
 
 
 def _rename_damaged(path: Path) -> Path:
@@ -233,23 +199,6 @@ def _rename_damaged(path: Path) -> Path:
         with suppress(FileNotFoundError):
             path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
     return aside
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # SQLite may have rolled back already
-            connection.execute("ROLLBACK")
-        raise
-
-
-SECONDS_TO_GATHER = 0.25
-_POOLS_AT_ONCE = 200  # their records are collected in the event loop, where others wait
-_logger = logging.getLogger(__name__)
 
 
 class PoolSaver:

@@ -79,11 +79,6 @@ class FillResult:
     distribution: Distribution
     history: tuple[Message, ...]
 
-    @property
-    def usage(self) -> Usage:
-        """The tokens of this fill."""
-        return self.distribution.provenance.usage
-
 
 CandidateListener = Callable[[Verbalized], None]
 """Called with each candidate as it is verbalized."""

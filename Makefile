@@ -13,7 +13,7 @@ SET_UP = @test -n "$(PYTHON)" || { \
 	echo "error: no Python 3.11 to 3.14 is on the PATH: make $@ PYTHON=/path/to/python3.13" >&2; exit 1; }; \
 	$(PYTHON) tools/environment.py
 
-.PHONY: demo test proofs stubs check bench lock latest lowest dist package format clean
+.PHONY: demo test proofs generated check bench lock latest lowest dist package format clean
 
 demo:
 	$(SET_UP) demo --venv $(VENV)
@@ -41,9 +41,11 @@ check:
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
 
-# Write the __init__.pyi of the packages that import their public names on first use.
-stubs:
-	$(PYTHON) tools/stubs.py
+# Write what derives from declarations: type stubs of lazily imported names, types and docstrings of options.
+generated:
+	$(SET_UP) check --venv $(VENV)
+	$(BIN)/python tools/stubs.py
+	$(BIN)/python tools/options.py
 
 bench:
 	$(SET_UP) bench --venv $(VENV)

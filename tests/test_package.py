@@ -43,7 +43,7 @@ def test_the_stubs_name_what_the_packages_import_on_first_use(monkeypatch: pytes
     stubs = dict(importlib.import_module("stubs").stubs(Path(outspoken.__file__).parents[1]))
     assert {file.parent.name for file in stubs} >= {"outspoken", "measure", "theory", "serve", "synth", "training"}
     for file, text in stubs.items():
-        assert file.read_text(encoding="utf-8") == text, f"{file} is not current: run `make stubs`"
+        assert file.read_text(encoding="utf-8") == text, f"{file} is not current: run `make generated`"
     package = stubs[Path(outspoken.__file__).with_suffix(".pyi")]
     typed = {line.rpartition(" ")[2] for line in package.splitlines() if line.startswith("from outspoken.")}
     assert typed == set(outspoken.__all__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SOURCES = Path(__file__).parent.parent / "src"
-HEADER = "# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.\n"
+HEADER = "# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.\n"
 
 
 def main() -> None:

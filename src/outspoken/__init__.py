@@ -5,7 +5,7 @@
     distribution = outspoken.verbalize("Tell me a joke about coffee.")
     print(distribution.draw())
 
-Each public name is imported on first use. To add one, name it below and run `make stubs`.
+Each public name is imported on first use. To add one, name it below and run `make generated`.
 """
 
 from __future__ import annotations

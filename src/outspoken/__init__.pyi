@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken import experiment as experiment
 from outspoken import measure as measure
 from outspoken import parsing as parsing

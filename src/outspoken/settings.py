@@ -1,6 +1,6 @@
 """The settings of one call: the one place where each is declared.
 
-From these fields come Python's arguments (`outspoken._options`, written by `make options`), the options of the
+From these fields come Python's arguments (`outspoken._options`, written by `make generated`), the options of the
 command line, the fields of a server's request, and what `help()` says.
 """
 

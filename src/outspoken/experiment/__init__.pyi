@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.experiment.api import arun as arun
 from outspoken.experiment.api import run as run
 from outspoken.experiment.results import ExperimentResults as ExperimentResults

@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.measure.agreement import gwet_ac1 as gwet_ac1
 from outspoken.measure.agreement import krippendorff_alpha as krippendorff_alpha
 from outspoken.measure.analysis import Analysis as Analysis

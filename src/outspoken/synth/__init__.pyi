@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.synth.dedup.search import near_duplicates as near_duplicates
 from outspoken.synth.pipeline import Pipeline as Pipeline
 from outspoken.synth.pipeline import PipelineSummary as PipelineSummary

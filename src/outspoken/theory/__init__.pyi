@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.theory.answer_likelihoods import Likelihoods as Likelihoods
 from outspoken.theory.answer_likelihoods import likelihoods as likelihoods
 from outspoken.theory.api import atypicality_bias as atypicality_bias

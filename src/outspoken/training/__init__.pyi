@@ -1,4 +1,4 @@
-# Written by tools/stubs.py from __init__.py: change the names there and run `make stubs`.
+# Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.training.evaluation import evaluate as evaluate
 from outspoken.training.evaluation_result import Evaluation as Evaluation
 from outspoken.training.fitting import TrainedStudent as TrainedStudent

@@ -1,6 +1,6 @@
 """The settings of training and of evaluation: the one place where each is declared.
 
-Python's arguments (`outspoken._options`, written by `make options`) and the options of the command line come from
+Python's arguments (`outspoken._options`, written by `make generated`) and the options of the command line come from
 these fields.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from operator import ge, gt, le, lt
 from typing import Any, Literal, TypeVar
 
 from outspoken.errors import UnknownNameError, UsageError
@@ -18,6 +19,7 @@ __all__ = ["EvalSettings", "Objective", "TrainSettings", "read_options"]
 Objective = Literal["sft", "dpo"]
 
 _RATES = {("sft", False): 2e-5, ("sft", True): 2e-4, ("dpo", False): 1e-6, ("dpo", True): 1e-5}
+_BOUNDS = {"above": ("above", gt), "low": ("at least", ge), "below": ("below", lt), "high": ("at most", le)}
 _DTYPES = ("auto", "bfloat16", "float32")
 
 T = TypeVar("T")
@@ -151,15 +153,8 @@ def _check(settings: TrainSettings | EvalSettings) -> None:
 
 
 def _check_number(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
-    allowed = {
-        "above": lambda bound: value > bound,
-        "low": lambda bound: value >= bound,
-        "below": lambda bound: value < bound,
-        "high": lambda bound: value <= bound,
-    }
-    words = {"above": "above", "low": "at least", "below": "below", "high": "at most"}
-    stated = [each for each in allowed if each in bounds]
+    stated = {phrase: (holds, bounds[key]) for key, (phrase, holds) in _BOUNDS.items() if key in bounds}
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not all(allowed[each](bounds[each]) for each in stated):
-        range_ = " and ".join(f"{words[each]} {bounds[each]:g}" for each in stated)
-        raise UsageError(f"{name} must be a number {range_}, not {value!r}")
+    if not is_number or not all(holds(value, bound) for holds, bound in stated.values()):
+        allowed = " and ".join(f"{phrase} {bound:g}" for phrase, (_, bound) in stated.items())
+        raise UsageError(f"{name} must be a number {allowed}, not {value!r}")

@@ -63,7 +63,7 @@ def _read(kind: Any, value: object, place: str) -> object:
         return float(value)
     if isinstance(kind, type) and type(value) is kind:
         return value
-    raise ValueError(f"{place} is {value!r:.100}, which is no {getattr(kind, "__name__", kind)}")
+    raise ValueError(f"{place} is {value!r:.100}, which is no {getattr(kind, '__name__', kind)}")
 
 
 def _read_dataclass(kind: Any, value: Mapping[object, object], place: str) -> object:

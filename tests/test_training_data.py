@@ -13,7 +13,7 @@ pytest.importorskip("transformers")
 
 from outspoken.errors import UsageError
 from outspoken.training import base_models, training_data
-from outspoken.training.prompt_tokens import PromptTokenizer
+from outspoken.training.base_models import PromptTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,8 @@ def folder(out: Path, arm: str, seed: int) -> Path:
 
 def graded(questions: Path, evaluation: Path) -> list[int]:
     """1 and 0 for the greedy answer to each question, in their order."""
-    from outspoken.training.answer_files import GREEDY, AnswerFile
     from outspoken.training.grading import grade
-    from outspoken.training.questions import read_questions
+    from outspoken.training.questions import GREEDY, AnswerFile, read_questions
 
     (file,) = (evaluation / "answers").glob("*.jsonl")
     answers = AnswerFile(file)

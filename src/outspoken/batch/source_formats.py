@@ -26,6 +26,7 @@ from outspoken.errors import UsageError
 
 __all__ = [
     "LONE",
+    "ColumnSource",
     "CutOffError",
     "RecordSource",
     "Records",
@@ -68,6 +69,22 @@ class RecordSource(Protocol):
 
     def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
         """Receives the names of the columns; `open_ended` if later rows may have others."""
+
+
+class ColumnSource:
+    """A `RecordSource` that keeps the names of its `columns`; the path "-" is standard input."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = "standard input" if str(path) == "-" else str(path)
+        self.between = ":"
+        self.columns: list[str] = []
+
+    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
+        self.columns = list(names)
+
+    def where(self, position: int) -> str:
+        """The name of a record in messages."""
+        return f"{self.name}{self.between}{position}"
 
 
 def open_source(path: str | Path, source: RecordSource, stack: ExitStack) -> Records:

@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 
 from outspoken.checking.answer_extraction import final_answer
 from outspoken.checking.numbers import LONGEST, is_words, read_number, same_number, tidy
@@ -90,9 +89,7 @@ class Checker:
     async def __aenter__(self) -> Checker:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _compare(self, pair: tuple[str, str]) -> bool | None:
@@ -103,14 +100,12 @@ class Checker:
             worker.stdin.write(json.dumps(pair).encode() + b"\n")
             line = await asyncio.wait_for(_line(worker), self.seconds)
         except TimeoutError:
-            self.timeouts += 1
-            await _end(worker)
-            return None
+            line = b""
         except BaseException:
             await _end(worker)
             raise
         if not line:
-            # The comparison killed it: too much memory, or a stack overflow.
+            # It took too long, or the comparison killed it: too much memory, or a stack overflow.
             self.timeouts += 1
             await _end(worker)
             return None

@@ -34,26 +34,7 @@ _NUMBER = re.compile(
 _REST = re.compile(
     r"\s*(?:\^\s*\{?\s*(?:\\circ|[°∘])\s*\}?|[°∘]|[$€£¥]|[^\W\d_][^\d=+*<>^\\_{}()|]{0,40}(?:\^\{?[23]\}?)?)?"
 )
-_FUNCTIONS = frozenset(
-    (
-        "pi",
-        "sqrt",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "mod",
-        "inf",
-        "infinity",
-        "or",
-        "and",
-    )
-)
+_FUNCTION = re.compile("pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|inf|infinity|or|and")
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12, "千": 3, "万": 4, "亿": 8}
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _MATHEMATICS = re.compile(r"[\\\d=+*/^<>|_{}∞√]|\b(?:pi|sqrt|infinity|inf|oo)\b", re.IGNORECASE)
@@ -174,7 +155,7 @@ def _unit(words: str, written: str) -> str | None:
     if known or not unit:
         return known or ""
     first = re.split(r"[\W\d_]", unit, maxsplit=1)[0]
-    if first in _FUNCTIONS or len(unit.split()) > 3:
+    if _FUNCTION.fullmatch(first) or len(unit.split()) > 3:
         return None
     if first.isascii() and first not in _UNITS and (len(first) < 3 or not written.startswith(" ")):
         return None

@@ -18,8 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import TypedDict, cast
+from typing import Any
 
 from outspoken.errors import OutspokenError, UsageError
 
@@ -36,13 +35,6 @@ _NO_SANDBOX = (
     "programs cannot be run in a sandbox here: {why}. Verify on Linux 5.13 or later with Landlock and seccomp "
     "(x86_64 or aarch64), for example in a virtual machine, or choose another way to verify"
 )
-
-
-class _Answer(TypedDict):
-    reason: str
-    details: str
-    output: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +114,10 @@ class Sandbox:
         self._idle.append(await _start())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _ask(self, request: bytes) -> _Answer:
+    async def _ask(self, request: bytes) -> dict[str, Any]:
         server = self._idle.pop() if self._idle else await _start()
         try:
             answer = await asyncio.wait_for(server.ask(request), self._bounds["seconds"] + _SLACK)
@@ -173,7 +163,7 @@ class _Server:
     process: Process
     folder: str
 
-    async def ask(self, request: bytes = b"") -> _Answer:
+    async def ask(self, request: bytes = b"") -> dict[str, Any]:
         """The answer to a request; without one, wait until the process is ready. Raises the errors that it
         reports."""
         writer, reader = self.process.stdin, self.process.stdout
@@ -186,12 +176,12 @@ class _Server:
         line = await reader.readline()
         if not line:
             raise OutspokenError("the process that runs programs has ended: is there memory and disk space left?")
-        answer = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         if why := answer.get("unsupported"):
             raise UsageError(_NO_SANDBOX.format(why=why))
         if why := answer.get("broken"):
             raise OutspokenError(f"a program cannot be run in the sandbox: {why}")
-        return cast(_Answer, answer)
+        return answer
 
     async def end(self) -> None:
         """Close its input, upon which it kills its program, removes its folder and exits; kill it if it does

@@ -17,6 +17,7 @@ from jiter import from_json
 
 from outspoken.batch.source_formats import (
     LONE,
+    ColumnSource,
     CutOffError,
     Unreadable,
     has_lone_surrogate,
@@ -24,7 +25,6 @@ from outspoken.batch.source_formats import (
     open_source,
     why_not_json,
 )
-from outspoken.batch.sources import SourceReader
 from outspoken.errors import UsageError
 from outspoken.measure.response_rows import (
     KINDS,
@@ -92,7 +92,7 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
         raise UsageError("no file of responses is given: name at least one")
     collected = _Collected(method, model, tuple(by))
     for number, path in enumerate(files):
-        source = _Source(path)
+        source = ColumnSource(path)
         collected.problems += _FileReader(source, number, collected).read(partial(_records, path, source))
         collected.problems += _failures_of_run(path)
     return collected.records(files)
@@ -103,7 +103,7 @@ def from_rows(rows: Iterable[Row], *, method: str = "", model: str = "", by: Seq
 
     Raises `UsageError` for no rows, rows without these columns, or no usable row.
     """
-    source = _Source("responses")
+    source = ColumnSource("responses")
     source.between = ": row "
     collected = _Collected(method, model, tuple(by))
     values = (
@@ -114,18 +114,7 @@ def from_rows(rows: Iterable[Row], *, method: str = "", model: str = "", by: Seq
     return collected.records(["responses"])
 
 
-class _Source(SourceReader):
-    """The name and the columns of a file, for the readers of formats."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("standard input" if path == "-" else path, None, None)
-        self.columns: list[str] = []
-
-    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        self.columns = list(names)
-
-
-def _records(path: str, source: _Source, stack: ExitStack) -> Iterator[tuple[int, Any]]:
+def _records(path: str, source: ColumnSource, stack: ExitStack) -> Iterator[tuple[int, Any]]:
     file = Path(path)
     if file.is_dir():
         raise UsageError(f"{file} is a folder: name a file of responses in it")
@@ -159,7 +148,7 @@ def _single_object(file: Path, packed: bool) -> Row | None:
 class _FileReader:
     """Reads the rows of one file into the groups."""
 
-    def __init__(self, source: _Source, number: int, collected: _Collected) -> None:
+    def __init__(self, source: ColumnSource, number: int, collected: _Collected) -> None:
         self._source, self._number, self._collected = source, number, collected
         self._unreadable: list[str] = []
         self._left_out: list[str] = []

@@ -1,10 +1,9 @@
 """Tasks: prompts, how responses become answers, and the expected answers; one TOML file each, in `library/`.
 
-`task` reads and holds a task, `normalise` turns a response into an answer. It may import `measure`, `batch` and
+`task` reads and holds a task, and turns a response into an answer. It may import `measure`, `batch` and
 what lies below them. A new task is a new file in `library/`; a new key of these files belongs into `task`.
 """
 
-from outspoken.tasks.normalise import Normalise
-from outspoken.tasks.task import Task, TaskPrompt, load, names
+from outspoken.tasks.task import Normalise, Task, TaskPrompt, load, names
 
 __all__ = ["Normalise", "Task", "TaskPrompt", "load", "names"]

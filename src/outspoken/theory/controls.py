@@ -168,9 +168,8 @@ class PairSample:
 
     def where(self, kept: NDArray[np.bool_]) -> PairSample:
         """The selected rows."""
-        columns = (self.preferred, self.mean, self.total, self.tokens, self.gap, self.prompt)
-        preferred, mean, total, tokens, gap, prompt = (column[kept] for column in columns)
-        return PairSample(preferred, mean, total, tokens, gap, prompt, self.ordered)  # type: ignore[arg-type]
+        names = ("preferred", "mean", "total", "tokens", "gap", "prompt")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def shuffled(self, seed: int) -> PairSample:
         """The same pairs, with the two responses of each in random order."""

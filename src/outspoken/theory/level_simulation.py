@@ -67,17 +67,11 @@ class Levels:
         top = max(self.base, key=lambda answer: self.base[answer])
         at = list(self.base).index(top)
         one, listed, stated = (percent(arm.shares[at]) for arm in self.arms)
-        wordings = dict(
-            zip(
-                LEVELS,
-                (
-                    "asked for one answer",
-                    f"asked for a list of {self.k} and one is picked from it",
-                    f"asked for {self.k} answers with their probabilities and one is drawn by these",
-                ),
-                strict=True,
-            )
-        )
+        wordings = {
+            "instance": "asked for one answer",
+            "list": f"asked for a list of {self.k} and one is picked from it",
+            "distribution": f"asked for {self.k} answers with their probabilities and one is drawn by these",
+        }
         nearest = min(self.arms, key=lambda arm: arm.tv.value).level
         distances = ", ".join(f"{arm.level} {number(round(arm.tv.value, 6))}" for arm in self.arms)
         sentences = (

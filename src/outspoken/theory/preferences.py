@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike, fspath
 
 import numpy as np
 
-from outspoken.batch.source_formats import CutOffError, Unreadable, open_source
-from outspoken.batch.sources import SourceReader
+from outspoken.batch.source_formats import ColumnSource, CutOffError, Unreadable, open_source
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.theory.preference_formats import (
     PreferenceFormat,
@@ -93,14 +92,12 @@ def read_preferences(
         raise UsageError(f"the limit must be at least 1 pair, not {limit}")
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, not {seed}")
-    source = _Source(fspath(path))
-    collected = _CollectedPairs(source)
-    collected.read()
-    pairs = collected.pairs()
+    collected = _CollectedPairs(fspath(path))
+    pairs = collected.pairs
     if not pairs:
         why = "; ".join(f"{reason}: {count:,}" for reason, count in collected.skipped.items())
         raise UndefinedError(
-            f"{source.name} holds no pair that can be used in {collected.rows:,} rows "
+            f"{collected.source.name} holds no pair that can be used in {collected.rows:,} rows "
             f"({why or 'no pair'}; ties: {collected.ties:,})"
         )
     available = len(pairs)
@@ -109,72 +106,60 @@ def read_preferences(
         pairs = [pairs[at] for at in sorted(drawn)]
     if prompt_format == PUBLISHED and all(pair.prompt.endswith(CUES) for pair in pairs):
         prompt_format = "{prompt}"
-    layout = collected.layout
     return Preferences(
         tuple(pairs),
-        layout.name,
-        layout.ordered,
+        collected.layout.name,
+        collected.layout.ordered,
         collected.rows,
         available,
         dict(collected.skipped),
         collected.ties,
         tuple(collected.examples),
         prompt_format,
-        source.name,
+        collected.source.name,
     )
 
 
-class _Source(SourceReader):
-    """The name of a file for messages, and its columns."""
+class _CollectedPairs:
+    """The pairs of one file, stated or built from the ratings of each prompt's responses, and what was skipped."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("standard input" if path == "-" else path, None, None)
-        self.path = path
-        self.columns: list[str] = []
-
-    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        self.columns = list(names)
-
-
-class _CollectedPairs:
-    """The pairs of one file, read row by row, and what was skipped."""
-
-    layout: PreferenceFormat
-
-    def __init__(self, source: _Source) -> None:
-        self._source = source
+        self.source = ColumnSource(path)
         self.rows = self.ties = 0
         self.skipped: dict[str, int] = {}
         self.examples: list[str] = []
-        self._pairs: list[PreferencePair] = []
+        self.pairs: list[PreferencePair] = []
         self._rated: dict[str, list[RatedResponse]] = {}
+        self.layout = self._read(path)
+        for responses in self._rated.values():
+            self.pairs += self._within(responses)
 
-    def read(self) -> None:
+    def _read(self, path: str) -> PreferenceFormat:
         layout: PreferenceFormat | None = None
         position = 0
         with ExitStack() as stack:
             try:
-                for position, value in open_source(self._source.path, self._source, stack):
+                for position, value in open_source(path, self.source, stack):
                     self.rows += 1
                     if type(value) is not dict:
                         reason = str(value) if type(value) is Unreadable else "not a JSON object"
                         self._skip("row that cannot be read", position, reason)
                         continue
                     if layout is None:
-                        layout = layout_of(self._source.name, self._source.columns or list(value), value)
+                        layout = layout_of(self.source.name, self.source.columns or list(value), value)
                     self._take(layout, position, value)
             except CutOffError as error:
                 self._skip("row that cannot be read", position + 1, f"cannot be read from here on: {error}")
         if layout is None:
             why = f": {self.examples[0]}" if self.examples else ""
-            raise UsageError(f"{self._source.name} holds no preference that can be read{why}")
-        self.layout = layout
+            raise UsageError(f"{self.source.name} holds no preference that can be read{why}")
+        return layout
 
     def _take(self, layout: PreferenceFormat, position: int, row: PreferenceRow) -> None:
         try:
             for item in layout.items(row, position):
                 if isinstance(item, PreferencePair):
-                    self._pairs.append(item)
+                    self.pairs.append(item)
                 elif isinstance(item, SkippedPair):
                     self._skip(item.reason, position, item.detail)
                 else:
@@ -182,19 +167,14 @@ class _CollectedPairs:
         except PreferenceRowError as error:
             self._skip(error.reason, position, error.detail)
 
-    def pairs(self) -> list[PreferencePair]:
-        """The pairs that the file states, and those built from the ratings of each prompt's responses."""
-        for responses in self._rated.values():
-            self._pairs += self._within(responses)
-        return self._pairs
-
     def _within(self, responses: list[RatedResponse]) -> Iterator[PreferencePair]:
         for at, first in enumerate(responses):
             for second in responses[at + 1 :]:
                 if first.rating == second.rating:
                     self.ties += 1
                 elif first.text.strip() == second.text.strip():
-                    self._skip("equal texts", second.row, f"the same response as in {self._where(first.row)}")
+                    where = self.source.where(first.row)
+                    self._skip("equal texts", second.row, f"the same response as in {where}")
                 else:
                     gap = None
                     if first.correctness is not None and second.correctness is not None:
@@ -206,7 +186,4 @@ class _CollectedPairs:
     def _skip(self, reason: str, position: int, detail: str = "") -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         if len(self.examples) < _SHOWN:
-            self.examples.append(f"{self._where(position)}: {reason}" + (f" ({detail})" if detail else ""))
-
-    def _where(self, position: int) -> str:
-        return self._source.where(position)
+            self.examples.append(f"{self.source.where(position)}: {reason}" + (f" ({detail})" if detail else ""))

@@ -211,7 +211,16 @@ def _unsupported(model: ModelBias, raw: int, held: int) -> list[str]:
             "That it is no accident of trying several base models: corrected for their number, p is "
             f"{p_value(model.p_holm)}."
         )
-    points += _disagreements(model, raw)
+    for name, sentence in _DISAGREEMENTS.items():
+        control = model.controls.get(name)
+        if control is not None and (direction := _direction(control.effect)) != raw:
+            points.append(sentence.format(_DIRECTIONS[direction]))
+    null = model.controls.get("permutation_null")
+    if raw and null is not None and null.effect.p is not None and null.effect.p >= 0.05:
+        points.append(
+            f"That chance is ruled out: with preferences reversed at random, {_share(null.effect.p)} of the "
+            "estimates were as far from 0."
+        )
     if model.pairs < FEW:
         points.append(f"Anything about other data: {_pairs(model.pairs)} cannot show it.")
     if model.penalised:
@@ -227,36 +236,15 @@ def _unsupported(model: ModelBias, raw: int, held: int) -> list[str]:
     return points
 
 
-def _disagreements(model: ModelBias, raw: int) -> list[str]:
-    """The other estimates that do not confirm the main one."""
-    points = []
-    summed = model.controls.get("summed")
-    if summed is not None and (other := _direction(summed.effect)) != raw:
-        points.append(
-            "That it does not matter how likelihood is counted: with the log-likelihood of the whole response "
-            f"instead of its mean per token the estimate {_DIRECTIONS[other]}."
-        )
-    randomised = model.controls.get("randomised_order")
-    if randomised is not None and (other := _direction(randomised.effect)) != raw:
-        points.append(
-            "That the order of the responses does not matter: with each pair in random order the estimate "
-            f"{_DIRECTIONS[other]}."
-        )
-    null = model.controls.get("permutation_null")
-    if raw and null is not None and null.effect.p is not None and null.effect.p >= 0.05:
-        points.append(
-            f"That chance is ruled out: with preferences reversed at random, {_share(null.effect.p)} of the "
-            "estimates were as far from 0."
-        )
-    adjusted = model.controls.get("adjusted")
-    if adjusted is not None and (other := _direction(adjusted.effect)) != raw:
-        points.append(
-            "That it holds beyond pairs of equal correctness: over all pairs, with the difference of correctness "
-            f"taken into account, the estimate {_DIRECTIONS[other]}."
-        )
-    return points
-
-
+# Controls, and what their estimate does not support if it points in another direction than the main one.
+_DISAGREEMENTS = {
+    "summed": "That it does not matter how likelihood is counted: with the log-likelihood of the whole response "
+    "instead of its mean per token the estimate {}.",
+    "randomised_order": "That the order of the responses does not matter: with each pair in random order the "
+    "estimate {}.",
+    "adjusted": "That it holds beyond pairs of equal correctness: over all pairs, with the difference of "
+    "correctness taken into account, the estimate {}.",
+}
 _DIRECTIONS = {
     1: "points towards the more likely response",
     0: "is no clearer than chance",

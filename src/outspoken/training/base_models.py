@@ -1,23 +1,30 @@
-"""The model that is trained or evaluated: its weights, its tokenizer, and the precision of the computation."""
+"""The model that is trained or evaluated: its weights, its tokenizer, its prompts as tokens, the precision of the
+computation, and the libraries that compute it."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from outspoken._imports import need
-from outspoken.errors import UnknownNameError, UsageError
+from outspoken.errors import OutputError, OutspokenError, UnknownNameError, UsageError
 from outspoken.models import weight_files
 
 __all__ = [
     "MODEL",
     "TRAINING",
     "BaseWeights",
+    "Chat",
+    "PromptText",
+    "PromptTokenizer",
+    "as_chat",
     "compute_dtype",
     "device",
     "find_weights",
@@ -26,6 +33,8 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "need_torch",
+    "silence_libraries",
+    "translate_errors",
     "versions",
 ]
 
@@ -171,11 +180,15 @@ def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
         with _causal_lm.without_library_output(), hub_access(base):
             return getattr(hf, kind).from_pretrained(base.folder, local_files_only=base.local, **options)
     except (OSError, ValueError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        first = _first_line(error)
         raise UsageError(
             f"{base.name} cannot be loaded as a language model ({first}): give a folder that transformers reads, "
             "a name of the hub or a GGUF file"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
@@ -191,3 +204,119 @@ def hub_access(base: BaseWeights) -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(constants, name, value)
+
+
+_LOUD = ("trl", "accelerate", "peft", "datasets")
+
+
+@contextmanager
+def silence_libraries(base: BaseWeights) -> Iterator[None]:
+    """Suppress the libraries' own warnings and progress bars."""
+    from outspoken.models import _causal_lm
+
+    datasets = need("datasets", "training", "train")
+    with ExitStack() as stack:
+        stack.enter_context(_causal_lm.without_library_output())
+        stack.enter_context(hub_access(base))
+        stack.enter_context(warnings.catch_warnings())
+        for kind in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.filterwarnings(
+                "ignore", category=kind, module=r"(transformers|trl|peft|torch|accelerate|datasets)\b"
+            )
+        for name in _LOUD:
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        if datasets.is_progress_bar_enabled():
+            datasets.disable_progress_bars()
+            stack.callback(datasets.enable_progress_bars)
+        yield
+
+
+@contextmanager
+def translate_errors(output: Path | None = None) -> Iterator[None]:
+    """Raise `UsageError` if memory runs out, and `OutputError` if the disk of `output` is full."""
+    try:
+        yield
+    except OutspokenError:
+        raise
+    except Exception as error:
+        first = _first_line(error)
+        # torch has no error types for these: only the message tells them apart.
+        if isinstance(error, MemoryError) or "out of memory" in first or "allocate memory" in first:
+            raise UsageError(
+                f"the memory is too small ({first}): lower --batch-size (for training, raise "
+                "--gradient-accumulation instead, or use --recompute or --lora)"
+            ) from error
+        disk = (
+            isinstance(error, OSError) or "PytorchStreamWriter" in str(error) or "SafetensorError" in repr(error)
+        )
+        if output is not None and disk:
+            raise OutputError(
+                f"{output} cannot be written ({first}): make room, then the same command continues from the last "
+                "checkpoint"
+            ) from error
+        raise
+
+
+Chat = Sequence[Mapping[str, str]]
+PromptText = str | Chat
+"""Plain text, or messages that the chat template turns into text."""
+
+
+class PromptTokenizer:
+    """Turns prompts and answers into tokens with a model's tokenizer. `name` is the model's, for errors.
+
+    Prompt and answer are tokenised separately, so that a student is trained on exactly the tokens that it gets in
+    an evaluation.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self._tokenizer = tokenizer
+        self._name = name
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the model has a chat template."""
+        return bool(self._tokenizer.chat_template)
+
+    def prompt(self, text: PromptText) -> list[int]:
+        """The tokens before the answer. Raises `UsageError` for a chat if the model has no template."""
+        if isinstance(text, str):
+            return self._ids(text, begin=True)
+        return self._ids(self._apply_template(text, answering=True), begin=False)
+
+    def example(self, prompt: PromptText, answer: PromptText) -> tuple[list[int], list[int]]:
+        """The tokens of a prompt and of its answer, with the token that ends the answer."""
+        if isinstance(prompt, str) and isinstance(answer, str):
+            return self.prompt(prompt), [*self._ids(answer, begin=False), self._tokenizer.eos_token_id]
+        before = as_chat(prompt, "user")
+        start = self._apply_template(before, answering=True)
+        full = self._apply_template([*before, *as_chat(answer, "assistant")], answering=False)
+        if not full.startswith(start):  # this template writes a turn differently if another one follows
+            start = start[: next(at for at, (a, b) in enumerate(zip(start, full + "\0", strict=False)) if a != b)]
+        return self._ids(start, begin=False), self._ids(full[len(start) :].rstrip(), begin=False)
+
+    def _apply_template(self, chat: Chat, *, answering: bool) -> str:
+        if not self.has_template:
+            raise UsageError(
+                f"{self._name} has no chat template, which messages and questions need: give one with "
+                '--chat-template FILE, or plain text ({"prompt": …, "completion": …}; evaluate --plain)'
+            )
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    [dict(message) for message in chat], tokenize=False, add_generation_prompt=answering
+                )
+            )
+        except Exception as error:  # a template is a program and may raise anything
+            raise UsageError(f"the chat template of {self._name} refuses this chat: {error}") from error
+
+    def _ids(self, text: str, *, begin: bool) -> list[int]:
+        """`begin` adds the token that begins a text; templates write it themselves."""
+        return list(self._tokenizer(text, add_special_tokens=begin)["input_ids"])
+
+
+def as_chat(text: PromptText, role: str) -> Chat:
+    """Plain text as a message of this role; messages unchanged."""
+    return [{"role": role, "content": text}] if isinstance(text, str) else text

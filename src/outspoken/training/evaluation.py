@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack
@@ -20,10 +20,9 @@ from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
 from outspoken.training import base_models
 from outspoken.training.accuracy import compare_students
-from outspoken.training.answer_files import GREEDY, AnswerFile
 from outspoken.training.evaluation_result import KIND, Evaluation, StudentResult
 from outspoken.training.grading import Grade, Grades, grade
-from outspoken.training.questions import QuestionFile, read_questions
+from outspoken.training.questions import GREEDY, AnswerFile, QuestionFile, read_questions
 from outspoken.training.settings import EvalSettings, read_options
 from outspoken.training.students import AnswerRequest, Student, answer_path, find_student
 
@@ -33,6 +32,7 @@ Source = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
 """Called with what is being done ("asking a", "grading a"), how much of it is done, and of how much."""
 
+_AnswerFiles = Mapping[bool, AnswerFile]  # the files of greedy (True) and of sampled answers
 _RESULTS, _ANSWERS, _LEDGER = "results.json", "answers", "ledger.sqlite"
 
 
@@ -97,6 +97,10 @@ def evaluate(
         begun = time.monotonic()
         examination = _Examination(folder, settings, files, progress or (lambda *_: None), should_stop)
         grades = {student.name: examination.grades(student) for student in selected}
+        scores = {
+            name: {file.name: each.score(settings.samples) for file, each in zip(files, own, strict=True)}
+            for name, own in grades.items()
+        }
         arm_results, comparisons = compare_students(
             [file.name for file in files], grades, groups, sampled=settings.samples > 0
         )
@@ -106,16 +110,7 @@ def evaluate(
             settings=settings.to_dict(),
             files=tuple(file.entry for file in files),
             students=tuple(
-                StudentResult(
-                    student.name,
-                    named[student.name],
-                    student.identity,
-                    {
-                        file.name: each.score(settings.samples)
-                        for file, each in zip(files, grades[student.name], strict=True)
-                    },
-                )
-                for student in selected
+                StudentResult(each.name, named[each.name], each.identity, scores[each.name]) for each in selected
             ),
             arms=arm_results,
             comparisons=comparisons,
@@ -156,32 +151,34 @@ class _Examination:
         samples = range(self._settings.samples)
         by_key = {question.key: question for file in self._files for question in file.questions}
         requests = [(question, sample) for sample in (GREEDY, *samples) for question in by_key.values()]
-        answers = self._folder / _ANSWERS
-        with (
-            AnswerFile(answer_path(answers, student, self._settings, sampled=False)) as greedy,
-            AnswerFile(answer_path(answers, student, self._settings, sampled=True)) as sampled,
-        ):
-            self._ask(student, requests, greedy, sampled)
-            graded = self._grade(student, requests, greedy, sampled)
+        with ExitStack() as stack:
+            files = {
+                greedy: stack.enter_context(
+                    AnswerFile(answer_path(self._folder / _ANSWERS, student, self._settings, sampled=not greedy))
+                )
+                for greedy in (True, False)
+            }
+            self._ask(student, requests, files)
+            graded = self._grade(student, requests, files)
         return [
             Grades(
                 file.questions,
                 [graded.get((question.key, GREEDY)) for question in file.questions],
                 [
-                    _complete([graded.get((question.key, sample)) for sample in samples])
+                    [graded[question.key, sample] for sample in samples]
+                    if samples and all((question.key, sample) in graded for sample in samples)
+                    else None
                     for question in file.questions
                 ],
             )
             for file in self._files
         ]
 
-    def _ask(
-        self, student: Student, requests: Sequence[AnswerRequest], greedy: AnswerFile, sampled: AnswerFile
-    ) -> None:
+    def _ask(self, student: Student, requests: Sequence[AnswerRequest], files: _AnswerFiles) -> None:
         missing = [
             (question, sample)
             for question, sample in requests
-            if (greedy if sample == GREEDY else sampled).get(question.key, sample) is None
+            if files[sample == GREEDY].get(question.key, sample) is None
         ]
         if not missing:
             return
@@ -189,8 +186,8 @@ class _Examination:
         self._progress(what, done, total)
         with closing(student.answers(missing, self._settings, self._folder / _LEDGER)) as batches:
             for batch in batches:
-                for file, is_greedy in ((greedy, True), (sampled, False)):
-                    if part := [answer for answer in batch if (answer.sample == GREEDY) is is_greedy]:
+                for greedy, file in files.items():
+                    if part := [answer for answer in batch if (answer.sample == GREEDY) is greedy]:
                         file.add(part)
                 done += len(batch)
                 self._progress(what, done, total)
@@ -203,23 +200,18 @@ class _Examination:
             self.missing[student.name] = total - done
 
     def _grade(
-        self, student: Student, requests: Sequence[AnswerRequest], greedy: AnswerFile, sampled: AnswerFile
+        self, student: Student, requests: Sequence[AnswerRequest], files: _AnswerFiles
     ) -> dict[tuple[str, int], Grade]:
         graded = {}
         for at, (question, sample) in enumerate(requests):
             if at % 100 == 0:
                 self._progress(f"grading {student.name}", at, len(requests))
-            answer = (greedy if sample == GREEDY else sampled).get(question.key, sample)
+            answer = files[sample == GREEDY].get(question.key, sample)
             if answer is not None:
                 self.tokens += answer.tokens
                 graded[question.key, sample] = grade(question, answer)
         self._progress(f"grading {student.name}", len(requests), len(requests))
         return graded
-
-
-def _complete(grades: list[Grade | None]) -> list[Grade] | None:
-    known = [each for each in grades if each is not None]
-    return known if known and len(known) == len(grades) else None
 
 
 def _check_owner(folder: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.dataclass_json import to_json
 from outspoken.measure.statistics import Estimate
 
 __all__ = [
@@ -99,22 +99,6 @@ class StudentScore:
             }
         return entry
 
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> StudentScore:
-        """The inverse of `to_dict`. Raises `ValueError` or `KeyError` for anything else."""
-        greedy = sampled = None
-        if (part := entry.get("greedy")) is not None:
-            greedy = GreedyScore(from_json(Estimate, part["accuracy"]), from_json(AnswerCounts, part))
-        if (part := entry.get("sampled")) is not None:
-            sampled = SampledScore(
-                part["samples"],
-                accuracy=from_json(Estimate, part["accuracy"]),
-                pass_at_n=from_json(Estimate, part[f"pass@{part['samples']}"]),
-                majority=from_json(Estimate, part["majority"]),
-                counts=from_json(AnswerCounts, part),
-            )
-        return cls(entry["questions"], entry["answered"], greedy, sampled)
-
 
 @dataclass(frozen=True, slots=True)
 class StudentResult:
@@ -202,20 +186,3 @@ class Evaluation:
             for student in self.students
         ]
         return {"kind": KIND, **to_json(self), "students": students}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Evaluation:
-        """The inverse of `to_dict`. Raises `ValueError` or `KeyError` for anything else."""
-        if document.get("kind") != KIND:
-            raise ValueError(f"the kind is not {KIND!r}")
-        without = from_json(cls, {**document, "students": []})
-        students = tuple(
-            StudentResult(
-                entry["name"],
-                entry["source"],
-                entry["identity"],
-                {name: StudentScore.from_dict(score) for name, score in entry["results"].items()},
-            )
-            for entry in document["students"]
-        )
-        return replace(without, students=students)

@@ -18,10 +18,8 @@ from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
 from outspoken.models import DEFAULT
 from outspoken.training import base_models, training_data
-from outspoken.training.folder import LOCK, TrainingFolder, check_room
-from outspoken.training.library_noise import silence_libraries, translate_errors
-from outspoken.training.prompt_tokens import PromptTokenizer
-from outspoken.training.record import BaseEntry, TrainingRecord
+from outspoken.training.base_models import PromptTokenizer, silence_libraries, translate_errors
+from outspoken.training.record import LOCK, BaseEntry, TrainingFolder, TrainingRecord, check_room
 from outspoken.training.settings import TrainSettings, read_options
 
 __all__ = ["Progress", "TrainedStudent", "train"]
@@ -174,7 +172,7 @@ class _Training:
                 data,
                 checkpoints=folder.checkpoints,
                 dtype=self.dtype,
-                report=lambda state: progress(state.step, state.steps, state.loss),
+                report=progress,
                 stopped=should_stop,
             )
             last = folder.last_checkpoint()
@@ -218,7 +216,7 @@ class _Training:
         loss_page.write(self.record, self.folder.path)
         self.record = replace(self.record, finished=_now())
         self.folder.write(self.record)
-        self.folder.remove_checkpoints()
+        shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
         return TrainedStudent(self.folder.model, self.record)
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from outspoken.checking.answer_extraction import find_final
 from outspoken.checking.maths import answer_groups, same_answer
 from outspoken.measure.statistics import Estimate, mean_estimate, wilson
-from outspoken.training.answer_files import StudentAnswer
 from outspoken.training.evaluation_result import AnswerCounts, GreedyScore, SampledScore, StudentScore
-from outspoken.training.questions import EvalQuestion
+from outspoken.training.questions import EvalQuestion, StudentAnswer
 
 __all__ = ["Grade", "Grades", "grade"]
 

@@ -1,20 +1,27 @@
-"""The questions of an evaluation: files in the shapes of GSM8K and MATH, and plain prompts with their answers."""
+"""The questions of an evaluation, from files in the shapes of GSM8K and MATH and plain prompts with their answers;
+and the students' answers on disk, written as they arrive and read by the next run."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import random
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from outspoken.batch.source_formats import Unreadable, listed
 from outspoken.checking.answer_extraction import find_final
 from outspoken.errors import UsageError
+from outspoken.io import atomic
+from outspoken.io.dataclass_json import from_json
 from outspoken.training.evaluation_result import EvalFileEntry
 from outspoken.training.training_data import digest, read_rows
 
-__all__ = ["EvalQuestion", "QuestionFile", "read_questions"]
+__all__ = ["GREEDY", "AnswerFile", "EvalQuestion", "QuestionFile", "StudentAnswer", "read_questions"]
 
 _COLUMNS = ("question", "problem", "prompt")
 
@@ -109,3 +116,64 @@ def _names(paths: list[Path]) -> list[str]:
     if len(set(names)) < len(names):
         raise UsageError(f"the same questions are named twice ({', '.join(map(str, paths))}): name each file once")
     return names
+
+
+GREEDY = -1
+"""The sample number of the greedy answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudentAnswer:
+    """A student's answer to the question `key`. `sample` numbers sampled answers from 0 and is `GREEDY` for the
+    greedy one; `finish` is "length" if the answer was cut off."""
+
+    key: str
+    sample: int
+    text: str
+    tokens: int
+    finish: str
+
+
+class AnswerFile:
+    """A growing file of JSON lines. An incomplete line, left by a killed process, is dropped and asked for
+    again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content = path.read_bytes() if path.exists() else b""
+        self._complete = content.rfind(b"\n") + 1
+        answers = map(_answer, content[: self._complete].split(b"\n"))
+        self._known = {(each.key, each.sample): each for each in answers if each is not None}
+        self._file: IO[bytes] | None = None
+
+    def get(self, key: str, sample: int) -> StudentAnswer | None:
+        """The answer, None if there is none yet."""
+        return self._known.get((key, sample))
+
+    def add(self, answers: Iterable[StudentAnswer]) -> None:
+        """Write the answers to disk; they survive a crash once this returns. Raises `OutputError`."""
+        with atomic.output_errors(self.path):
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("ab")
+                self._file.truncate(self._complete)
+            for answer in answers:
+                self._known[answer.key, answer.sample] = answer
+                line = json.dumps(asdict(answer), ensure_ascii=False)
+                self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def __enter__(self) -> AnswerFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _answer(line: bytes) -> StudentAnswer | None:
+    try:
+        return from_json(StudentAnswer, json.loads(line))
+    except ValueError:
+        return None

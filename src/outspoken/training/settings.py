@@ -1,7 +1,7 @@
 """The settings of training and of evaluation: the one place where each is declared.
 
-Python's arguments (`outspoken._options`, written by `make generated`) and the options of the command line come from
-these fields.
+Python's arguments (`outspoken._options`, written by `make generated`) and the options of the command line come
+from these fields.
 """
 
 from __future__ import annotations

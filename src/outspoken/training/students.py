@@ -11,9 +11,8 @@ from pathlib import Path
 
 from outspoken.errors import ProviderError
 from outspoken.training import base_models
-from outspoken.training.answer_files import GREEDY, StudentAnswer
-from outspoken.training.prompt_tokens import PromptText, PromptTokenizer, as_chat
-from outspoken.training.questions import EvalQuestion
+from outspoken.training.base_models import PromptText, PromptTokenizer, as_chat
+from outspoken.training.questions import GREEDY, EvalQuestion, StudentAnswer
 from outspoken.training.settings import EvalSettings
 
 __all__ = ["AnswerRequest", "LocalStudent", "RemoteStudent", "Student", "answer_path", "find_student"]
@@ -39,8 +38,8 @@ class LocalStudent:
         self, requests: Sequence[AnswerRequest], settings: EvalSettings, ledger: Path
     ) -> Generator[list[StudentAnswer]]:
         """The answers in batches. A question gets the same answer in every run with the same settings."""
+        from outspoken.training.base_models import translate_errors
         from outspoken.training.generation import Decoder, TokenPrompt
-        from outspoken.training.library_noise import translate_errors
 
         tokenizer = base_models.load_tokenizer(self.base)
         prompt_tokenizer = PromptTokenizer(tokenizer, self.base.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,25 @@ trl = need("trl", "training", "train")
 peft = need("peft", "training", "train")
 datasets = need("datasets", "training", "train")
 
-__all__ = ["TrainingProgress", "build_trainer", "step_losses"]
+__all__ = ["Report", "build_trainer", "step_losses"]
+
+Report = Callable[[int, int, float | None], None]
+"""Called with the step, the number of steps, and the loss of the last step (None before the first)."""
 
 _SAVE_SECONDS = 600.0
 _IGNORED = -100
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingProgress:
-    """The progress of a training: `step` of `steps` are done; `loss` is that of the last one, None before the
-    first."""
-
-    step: int
-    steps: int
-    loss: float | None
-
-
 class _Watcher(hf.TrainerCallback):  # type: ignore[misc, name-defined]
     """Reports progress after each step, saves from time to time, and stops the training when `stopped` says so."""
 
-    def __init__(
-        self, report: Callable[[TrainingProgress], None], stopped: Callable[[], bool], every: int | None
-    ) -> None:
+    def __init__(self, report: Report, stopped: Callable[[], bool], every: int | None) -> None:
         self._report, self._stopped, self._every = report, stopped, every
         self._saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
-        self._report(TrainingProgress(state.global_step, state.max_steps, None))
+        self._report(state.global_step, state.max_steps, None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         stopped = self._stopped()
@@ -74,7 +65,7 @@ class _Watcher(hf.TrainerCallback):  # type: ignore[misc, name-defined]
                     f"the loss is not a number at step {state.global_step}: start over with a lower "
                     "--learning-rate (--overwrite)"
                 )
-            self._report(TrainingProgress(state.global_step, state.max_steps, loss))
+            self._report(state.global_step, state.max_steps, loss)
 
 
 class _Counting:
@@ -134,7 +125,7 @@ def build_trainer(
     *,
     checkpoints: Path,
     dtype: str,
-    report: Callable[[TrainingProgress], None],
+    report: Report,
     stopped: Callable[[], bool],
 ) -> Any:
     """The trainer for these settings, which writes its checkpoints into the folder `checkpoints`."""
@@ -181,19 +172,10 @@ def build_trainer(
 
 def step_losses(trainer: Any) -> tuple[StepLoss, ...]:
     """The steps that the trainer has done."""
-    names = {
-        "step": "step",
-        "epoch": "epoch",
-        "loss": "loss",
-        "learning_rate": "learning_rate",
-        "grad_norm": "grad_norm",
-        "rewards/accuracies": "preferred",
-        "rewards/margins": "margin",
-        "seconds": "seconds",
-        "tokens": "tokens",
-    }
+    others = {"preferred": "rewards/accuracies", "margin": "rewards/margins"}
+    names = {entry.name: others.get(entry.name, entry.name) for entry in fields(StepLoss)}
     return tuple(
-        StepLoss(**{ours: row[theirs] for theirs, ours in names.items() if theirs in row})
+        StepLoss(**{ours: row[theirs] for ours, theirs in names.items() if theirs in row})
         for row in trainer.state.log_history
         if "loss" in row
     )

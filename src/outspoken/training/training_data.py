@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outspoken.batch.source_formats import CutOffError, Unreadable, listed, open_source
-from outspoken.batch.sources import SourceReader
+from outspoken.batch.source_formats import ColumnSource, CutOffError, Unreadable, listed, open_source
 from outspoken.errors import UsageError
-from outspoken.training.prompt_tokens import PromptText, PromptTokenizer
+from outspoken.training.base_models import PromptText, PromptTokenizer
 from outspoken.training.settings import Objective
 
 __all__ = [
@@ -135,16 +134,6 @@ def digest(files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-class _Source(SourceReader):
-    """The name of a file for messages. Its columns are checked row by row."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), None, None)
-
-    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        pass
-
-
 def read_rows(path: Path) -> Iterator[tuple[str, object]]:
     """The place of each row ("train.jsonl:3") and its value; an `Unreadable` explains a row that cannot be read.
 
@@ -152,7 +141,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, object]]:
     """
     if not any(path.name.removesuffix(".gz").endswith(suffix) for suffix in _SUFFIXES):
         raise UsageError(f"{path} is not a data file: its name must end in {', '.join(_SUFFIXES)}")
-    source = _Source(path)
+    source = ColumnSource(path)
     with ExitStack() as stack:
         try:
             for position, value in open_source(path, source, stack):

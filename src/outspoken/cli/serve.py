@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from outspoken.serve.backend import Backend
     from outspoken.serve.http.server import Server
-    from outspoken.serve.keys import ClientLimits, Keys
+    from outspoken.serve.keys import Keys
     from outspoken.serve.pool.store import PoolStore
 
 __all__ = ["client_key", "serve"]
@@ -88,7 +88,7 @@ def serve(
     from outspoken.serve.app import create_app
     from outspoken.serve.http.middleware import is_loopback
     from outspoken.serve.http.server import Server, listen
-    from outspoken.serve.keys import ClientLimits
+    from outspoken.serve.keys import ClientLimits, Keys
 
     limits = ServerLimits(
         **{name: options.pop(name) for name in list(options) if name in ServerLimits.__dataclass_fields__}
@@ -97,12 +97,11 @@ def serve(
     templates.load(defaults.template)
     if defaults.k > limits.max_k:
         raise UsageError(f"-k {defaults.k} is above --max-k {limits.max_k}")
-    clients = _clients(keys, ClientLimits.of(per_minute, together))
+    client_limits, listed = ClientLimits.of(per_minute, together), os.environ.get(KEYS_VARIABLE)
+    clients = Keys.load(keys, client_limits) if keys else Keys.read(listed, client_limits) if listed else None
     if clients is None and not is_loopback(host):
-        raise UsageError(
-            f"other machines can reach {host}, and there are no client keys: create one with "
-            "`outspoken client-key NAME --file keys.txt` and serve with --keys keys.txt"
-        )
+        remedy = "create one with `outspoken client-key NAME --file keys.txt` and serve with --keys keys.txt"
+        raise UsageError(f"other machines can reach {host}, and there are no client keys: {remedy}")
     if reports is not None and not reports.is_dir():
         raise UsageError(f"the folder {reports} for reports does not exist")
     origins = [_origin(text) for text in several(allow_origin, "--allow-origin")]
@@ -152,10 +151,8 @@ def _store(path: Path) -> PoolStore:
 
     store = PoolStore(path)
     if store.aside is not None:
-        note(
-            f"the pools in {path} were damaged: the file was renamed to {store.aside.name}, and new pools begin",
-            style="red",
-        )
+        outcome = f"the file was renamed to {store.aside.name}, and new pools begin"
+        note(f"the pools in {path} were damaged: {outcome}", style="red")
     return store
 
 
@@ -179,15 +176,6 @@ def _backend(model: str | None, upstream: str | None, limits: ServerLimits) -> B
     if model is not None:
         raise UsageError("--model and --upstream exclude each other: clients name the models of an upstream")
     return Upstream.at(upstream, idle_seconds=limits.timeout)
-
-
-def _clients(path: Path | None, limits: ClientLimits) -> Keys | None:
-    from outspoken.serve.keys import Keys
-
-    if path is not None:
-        return Keys.load(path, limits)
-    text = os.environ.get(KEYS_VARIABLE)
-    return Keys.read(text, limits) if text else None
 
 
 def _origin(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.middleware.cors import CORSMiddleware
@@ -62,31 +63,27 @@ def create_app(
     with_upstream = backend.proxy is not None
     served = [address for address in ADDRESSES.addresses if with_upstream or not address.needs_upstream]
     router = Router(routes(served, service), redirect_slashes=False, lifespan=lifespan)
-    app: ASGIApp = Middleware(
+    app = Middleware(
         router, addresses=ADDRESSES, keys=keys, origins=origins, limits=limits, metrics=service.metrics
     )
-    if origins:
-        app = CORSMiddleware(
-            app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], max_age=600
-        )
-    return app
+    if not origins:
+        return app
+    methods = ("GET", "POST")
+    return CORSMiddleware(app, allow_origins=origins, allow_methods=methods, allow_headers=["*"], max_age=600)
 
 
 def routes(addresses: Iterable[Address], service: Service) -> list[Route]:
     """The routes of these addresses."""
-    return [
-        Route(address.path, _Endpoint(address.handler, service), methods=list(address.methods))
-        for address in addresses
-    ]
+    return [Route(row.path, _Endpoint(row.handler, service), methods=list(row.methods)) for row in addresses]
 
 
+@dataclass(frozen=True, slots=True)
 class _Endpoint:
     """An endpoint without starlette's wrapper around functions: `Middleware` handles the exceptions."""
 
-    def __init__(self, handler: Handler, service: Service) -> None:
-        self._handler = handler
-        self._service = service
+    handler: Handler
+    service: Service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._handler(self._service, Request(scope, receive))
+        response = await self.handler(self.service, Request(scope, receive))
         await response(scope, receive, send)

@@ -30,8 +30,6 @@ class ModelEntry(TypedDict):
 
 
 class ModelList(TypedDict):
-    """The models in OpenAI's form."""
-
     object: Literal["list"]
     data: list[ModelEntry]
 
@@ -39,14 +37,13 @@ class ModelList(TypedDict):
 class Backend(ABC):
     """The models that clients can name.
 
-    `proxy` forwards requests that are not verbalized, if there is an upstream.
+    `proxy` forwards requests that are not verbalized, if there is an upstream. `about` says what is served,
+    `example` is the name of a model that a client can use.
     """
 
     proxy: Proxy | None = None
     about: str
-    """What is served, for people."""
     example: str
-    """The name of a model that a client can use."""
 
     async def prepare(self) -> None:  # noqa: B027  (a server elsewhere needs no preparation)
         """Load what the first request would wait for otherwise. Raises the error that prevents the service."""
@@ -71,12 +68,8 @@ class Backend(ABC):
         """The models, each followed by its names with a suffix."""
         suffixes = [method.server_suffix for method in METHODS.values() if method.server_suffix]
         names = [name + suffix for name in await self.names() for suffix in ("", *suffixes)]
-        return {
-            "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": _STARTED, "owned_by": "outspoken"} for name in names
-            ],
-        }
+        common = ModelEntry(id="", object="model", created=_STARTED, owned_by="outspoken")
+        return {"object": "list", "data": [{**common, "id": name} for name in names]}
 
 
 class OneModel(Backend):
@@ -100,12 +93,8 @@ class OneModel(Backend):
 
     def model(self, name: str) -> Model:
         if name not in (self._short, self._model.name):
-            raise RequestError(
-                f"there is no model {name[:80]!r} here: ask {self._short}, or {self._short}:vs for a draw",
-                status=404,
-                code="model_not_found",
-                param="model",
-            )
+            message = f"there is no model {name[:80]!r} here: ask {self._short}, or {self._short}:vs for a draw"
+            raise RequestError(message, status=404, code="model_not_found", param="model")
         return self._model
 
     def public_name(self, name: str) -> str:
@@ -137,9 +126,8 @@ class Upstream(Backend):
         if place.startswith(("http://", "https://")):
             if "#" in place:
                 raise UsageError("an upstream is a base URL without a model: its clients name the models")
-            return cls(
-                model_at_url(place), Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds)
-            )
+            proxy = Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds)
+            return cls(model_at_url(place), proxy)
         known = [name for name, row in PROVIDERS.items() if row.any_llm is None]
         if place not in known:
             raise UnknownNameError("upstream", place, known, see="or the base URL of a server")

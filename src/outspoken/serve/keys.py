@@ -56,10 +56,8 @@ class Client:
 
     def __init__(self, name: str, limits: ClientLimits, clock: Clock) -> None:
         self.name = name
-        self._limits = limits
-        self._clock = clock
-        self._tokens = float(limits.burst)
-        self._filled = clock()
+        self._limits, self._clock = limits, clock
+        self._tokens, self._filled = float(limits.burst), clock()
         self._running = 0
 
     @contextmanager
@@ -69,33 +67,23 @@ class Client:
         Raises `RequestError` (429, with the seconds to wait) if the client exceeds its limits; a request that is
         rejected is not counted.
         """
-        self._take()
+        limits, now = self._limits, self._clock()
+        if self._running >= limits.together:
+            message = f"{limits.together} requests of this key are running: wait for one to end"
+            raise RequestError(message, status=429, code="too_many_at_once", retry_after=_SECONDS_TO_RETRY)
+        per_second = limits.per_minute / 60
+        self._tokens = min(limits.burst, self._tokens + max(now - self._filled, 0.0) * per_second)
+        self._filled = now
+        if self._tokens < 1:
+            message = f"this key allows {limits.per_minute:g} requests a minute: wait before the next one"
+            wait = (1 - self._tokens) / per_second
+            raise RequestError(message, status=429, code="rate_limit_exceeded", retry_after=wait)
+        self._tokens -= 1
         self._running += 1
         try:
             yield
         finally:
             self._running -= 1
-
-    def _take(self) -> None:
-        limits, now = self._limits, self._clock()
-        if self._running >= limits.together:
-            raise RequestError(
-                f"{limits.together} requests of this key are running: wait for one to end",
-                status=429,
-                code="too_many_at_once",
-                retry_after=_SECONDS_TO_RETRY,
-            )
-        per_second = limits.per_minute / 60
-        self._tokens = min(limits.burst, self._tokens + max(now - self._filled, 0.0) * per_second)
-        self._filled = now
-        if self._tokens < 1:
-            raise RequestError(
-                f"this key allows {limits.per_minute:g} requests a minute: wait before the next one",
-                status=429,
-                code="rate_limit_exceeded",
-                retry_after=(1 - self._tokens) / per_second,
-            )
-        self._tokens -= 1
 
 
 class Keys:
@@ -174,10 +162,8 @@ class Keys:
                 name, _, hashed = (part.strip() for part in entry.partition(":"))
                 hashed = hashed.lower()
                 if not (_NAME.fullmatch(name) and _HASH.fullmatch(hashed)):
-                    raise UsageError(
-                        f"{source}line {number} of the client keys is not name:sha256: state the hash of the key, "
-                        "64 digits of 0-9 and a-f, and never the key itself"
-                    )
+                    remedy = "state the hash of the key, 64 digits of 0-9 and a-f, and never the key itself"
+                    raise UsageError(f"{source}line {number} of the client keys is not name:sha256: {remedy}")
                 pairs.append((name, hashed))
         try:
             return cls(pairs, limits, clock=clock)
@@ -197,11 +183,8 @@ class Keys:
         if scheme.lower() != "bearer" or not key or len(key) > _LONGEST_HEADER:
             return None
         hashed = bytes.fromhex(hash_key(key))
-        owner = None
-        for known, client in self._clients:
-            if hmac.compare_digest(known, hashed):
-                owner = client
-        return owner
+        owners = [client for known, client in self._clients if hmac.compare_digest(known, hashed)]
+        return owners[0] if owners else None
 
 
 def check_name(name: str) -> None:

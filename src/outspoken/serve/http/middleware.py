@@ -85,7 +85,9 @@ class Middleware:
             headers = _headers(scope)
             self._check_origin(headers)
             client = self._client(address, headers)
-            self._check_capacity()
+            if self._running > self.limits.max_requests:
+                message = f"{self.limits.max_requests} requests are being answered: try again in a moment"
+                raise RequestError(message, status=503, code="overloaded", retry_after=1)
             if client is None:
                 await self.app(scope, receive, send_counted)
             else:
@@ -120,18 +122,14 @@ class Middleware:
     def _check_origin(self, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "")
         if self.keys is None and not _is_this_machine(host):
-            raise RequestError(
-                "this server has no client keys and answers this machine alone: call it as localhost or 127.0.0.1",
-                status=403,
-                code="forbidden_host",
-            )
+            reason = "this server has no client keys and answers this machine alone"
+            remedy = "call it as localhost or 127.0.0.1"
+            raise RequestError(f"{reason}: {remedy}", status=403, code="forbidden_host")
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and origin.partition("://")[2] != host:
-            raise RequestError(
-                "pages of other origins may not call this server: its operator can allow one with --allow-origin",
-                status=403,
-                code="forbidden_origin",
-            )
+            reason = "pages of other origins may not call this server"
+            remedy = "its operator can allow one with --allow-origin"
+            raise RequestError(f"{reason}: {remedy}", status=403, code="forbidden_origin")
 
     def _client(self, address: Address | None, headers: Mapping[str, str]) -> Client | None:
         """The client of a request; None if it needs no key."""
@@ -139,35 +137,20 @@ class Middleware:
             return None
         client = self.keys.check(headers.get("authorization"))
         if client is None:
-            raise RequestError(
-                "this server needs a client key: send it as Authorization: Bearer KEY",
-                status=401,
-                code="invalid_api_key",
-            )
+            message = "this server needs a client key: send it as Authorization: Bearer KEY"
+            raise RequestError(message, status=401, code="invalid_api_key")
         return client
-
-    def _check_capacity(self) -> None:
-        if self._running > self.limits.max_requests:
-            raise RequestError(
-                f"{self.limits.max_requests} requests are being answered: try again in a moment",
-                status=503,
-                code="overloaded",
-                retry_after=1,
-            )
 
     def _translated(self, error: Exception, scope: Scope) -> Exception:
         """starlette's exception for an unknown address or method as a `RequestError`; others unchanged."""
         if not isinstance(error, HTTPException):
             return error
-        path = scope["path"][:200]
+        path, known = scope["path"][:200], ", ".join(self.addresses.paths)
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "")
             return RequestError(f"{path} does not accept {scope['method']}: it accepts {allowed}", status=405)
-        return RequestError(
-            f"nothing exists at {path}: the addresses are {', '.join(self.addresses.paths)}, and with --upstream "
-            "those of the upstream",
-            status=error.status_code,
-        )
+        message = f"nothing exists at {path}: the addresses are {known}, and with --upstream those of the upstream"
+        return RequestError(message, status=error.status_code)
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -145,14 +145,10 @@ class Proxy:
         if _STREAM_REQUESTED.search(request.content):
             # Some servers close the connection after a stream without announcing it.
             request.forwarded["Connection"] = "close"
+        url, data = request.url, data_of(request.content or None)
         try:
             return await self._session.request(
-                request.method,
-                request.url,
-                data=data_of(request.content or None),
-                headers=request.forwarded,
-                proxy=self._proxy,
-                allow_redirects=False,
+                request.method, url, data=data, headers=request.forwarded, proxy=self._proxy, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
             raise error_for(error, self._peer.url) from None

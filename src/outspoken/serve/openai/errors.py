@@ -31,6 +31,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 _CLIENT_STATUSES = frozenset({400, 404, 413, 415, 422, 429})
 _OVERLOADED = frozenset({503, 529})
 _TIMED_OUT = frozenset({408, 504})
+_IN_THE_LOG = "its operator finds the reason in the log"
 _GATEWAY_CODES = {502: "upstream_error", 503: "upstream_overloaded", 504: "upstream_timeout"}
 
 
@@ -51,15 +52,10 @@ class RequestError(UsageError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.code = code
-        self.param = param
-        self.retry_after = retry_after
+        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
 
 
 class ErrorFields(TypedDict):
-    """The content of an error."""
-
     message: str
     type: str
     param: str | None
@@ -109,8 +105,7 @@ def _classified(error: Exception) -> tuple[int, str | None, str]:
         case PromptTooLongError():
             return 400, "context_length_exceeded", str(error)
         case MissingExtraError() | MissingKeyError():
-            message = "this server cannot reach the model: its operator finds the reason in the log"
-            return 500, "server_misconfigured", message
+            return 500, "server_misconfigured", f"this server cannot reach the model: {_IN_THE_LOG}"
         case UsageError():
             return 400, None, str(error)
         case TailError():
@@ -122,8 +117,8 @@ def _classified(error: Exception) -> tuple[int, str | None, str]:
         case StoppedError():
             return 503, "stopping", str(error)
         case OutspokenError():
-            return 500, "internal_error", "this server failed internally: its operator finds the reason in the log"
-    return 500, "internal_error", "an unexpected error in this server: its operator finds the reason in the log"
+            return 500, "internal_error", f"this server failed internally: {_IN_THE_LOG}"
+    return 500, "internal_error", f"an unexpected error in this server: {_IN_THE_LOG}"
 
 
 def _provider_failure(error: ProviderError) -> tuple[int, str | None, str]:

@@ -60,29 +60,30 @@ def as_json(payload: object) -> bytes:
 
 def read_text(fields: Fields, name: str, param: str = "") -> str | None:
     """A field of text. `param` is the name for error messages, if it differs."""
-    value, param = fields.get(name), param or name
+    value = fields.get(name)
     if value is None or (isinstance(value, str) and len(value) <= _LONGEST_NAME):
         return value
-    raise RequestError(f"{param} must be text of at most {_LONGEST_NAME} characters", param=param)
+    raise _wrong(param or name, f"text of at most {_LONGEST_NAME} characters")
 
 
 def read_flag(fields: Fields, name: str, param: str = "") -> bool | None:
     """A field that is true or false."""
-    value, param = fields.get(name), param or name
+    value = fields.get(name)
     if value is None or isinstance(value, bool):
         return value
-    raise RequestError(f"{param} must be true or false", param=param)
+    raise _wrong(param or name, "true or false")
 
 
 def read_integer(fields: Fields, name: str, low: int, high: int, hint: str = "", param: str = "") -> int | None:
     """A field with a whole number from `low` to `high`."""
-    value, param = fields.get(name), param or name
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+    value = fields.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
         return value
-    message = f"{param} must be a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else "")
-    raise RequestError(message, param=param)
+    raise _wrong(param or name, f"a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else ""))
+
+
+def _wrong(param: str, expected: str) -> RequestError:
+    return RequestError(f"{param} must be {expected}", param=param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class DeclaredField:
                 return None
             if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= 1e6:
                 return float(number)
-            raise RequestError(f"{self.param} must be a number of at most a million", param=self.param)
+            raise _wrong(self.param, "a number of at most a million")
         if self.kind is int:
             high = min(high or _LARGEST_INTEGER, self.metadata.get("high", _LARGEST_INTEGER))
             return read_integer(values, self.name, self.metadata["low"], high, hint, self.param)
@@ -143,7 +144,7 @@ def read_messages(fields: Fields) -> tuple[Message, ...]:
     """The messages of a chat. A `name` beside a message's role is not sent to the model."""
     messages = fields.get("messages")
     if not isinstance(messages, list):
-        raise RequestError("messages must be a list that ends with the user's message", param="messages")
+        raise _wrong("messages", "a list that ends with the user's message")
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     try:
@@ -154,17 +155,15 @@ def read_messages(fields: Fields) -> tuple[Message, ...]:
 
 def _check_message(message: object, param: str) -> None:
     if not isinstance(message, Mapping):
-        raise RequestError(f"{param} must be an object with role and content", param=param)
+        raise _wrong(param, "an object with role and content")
     role, content = message.get("role"), message.get("content")
     if not isinstance(role, str) or role in ("tool", "function") or len(role) > _LONGEST_NAME:
-        raise RequestError(f"{param}.role must be system, developer, user or assistant", param=f"{param}.role")
+        raise _wrong(f"{param}.role", "system, developer, user or assistant")
     if message.get("tool_calls") or message.get("function_call"):
         raise RequestError(f"{param} calls a tool: tools need a model that is passed through", param=param)
     for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
         if not (isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)):
-            raise RequestError(
-                f"{param}.content must be text: a draw accepts no images, sound or files", param=f"{param}.content"
-            )
+            raise _wrong(f"{param}.content", "text: a draw accepts no images, sound or files")
 
 
 def quoted(value: object) -> str:

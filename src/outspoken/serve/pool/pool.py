@@ -47,7 +47,8 @@ class Pool:
 
     The next fill begins when fewer than `ahead` times k candidates are left. `changed` is called after each fill
     with the number of new texts and the change of `bytes`, the approximate memory of the pool. With `saved`, new
-    fills are kept for the next `record` until `recorded` is called.
+    fills are kept for the next `record` until `recorded` is called. `waiting` are the candidates that were not
+    drawn yet, the next one last; `shown` are the distributions that clients can still see.
     """
 
     key: PoolKey
@@ -63,9 +64,9 @@ class Pool:
         self.users = self.bytes = self._json_size = 0
         self._unsaved: list[FillRecord] = []
         self._random = random.Random()
-        self._waiting: list[PooledCandidate] = []
+        self.waiting: list[PooledCandidate] = []
         self._recycled: list[PooledCandidate] = []
-        self._shown = ShownDistributions()
+        self.shown = ShownDistributions()
         self._known: set[bytes] = set()
         self._history: tuple[Message, ...] = ()
         self._fills = self._drawn = self._stale = self._merged = self._saved = 0
@@ -77,11 +78,6 @@ class Pool:
     def size(self) -> int:
         """The number of texts in this pool, drawn or not."""
         return len(self._known)
-
-    @property
-    def waiting(self) -> int:
-        """The number of candidates that were not drawn yet."""
-        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
@@ -99,16 +95,16 @@ class Pool:
         try:
             while len(taken) < n:
                 waits, usage = 0, _NO_USAGE
-                while not self._waiting and self._stale < _STALE_FILLS:
+                while not self.waiting and self._stale < _STALE_FILLS:
                     usage += await self._wait_for_fill(request)
                     waits += 1
-                again = not self._waiting
+                again = not self.waiting
                 earlier = [entry for entry, *_ in taken]
-                entry = self._draw_again(earlier, n, recycle) if again else self._waiting.pop()
+                entry = self._draw_again(earlier, n, recycle) if again else self.waiting.pop()
                 taken.append((entry, waits, again, usage))
         except BaseException:
             for entry, _, again, _ in reversed(taken):
-                (self._recycled if again else self._waiting).append(entry)
+                (self._recycled if again else self.waiting).append(entry)
             raise
         before = self._drawn
         self._drawn += n
@@ -126,12 +122,11 @@ class Pool:
                 for at in range(len(self._recycled) - 1, -1, -1):
                     if text_digest(self._recycled[at].candidate.text) not in excluded:
                         return self._recycled.pop(at)
-                self._recycled = self._in_order(self._shown.candidates())
+                self._recycled = self._in_order(self.shown.candidates())
         reason = f"{n} were asked for at once" if recycle else "all were drawn"
-        raise ExhaustedError(
-            f"the model has nothing new for this request: it gave {self.size} different responses, and {reason}; "
-            "ask for fewer, with fresh, with recycle, or something else"
-        )
+        problem = f"it gave {self.size} different responses, and {reason}"
+        remedy = "ask for fewer, with fresh, with recycle, or something else"
+        raise ExhaustedError(f"the model has nothing new for this request: {problem}; {remedy}")
 
     async def draw_seeded(self, request: PoolRequest, n: int, seed: int) -> list[Draw]:
         """Draw `n` different candidates of the first distribution: the same ones for the same seed.
@@ -139,7 +134,7 @@ class Pool:
         Takes nothing from the pool. Raises `UsageError` if the distribution has fewer.
         """
         waits, usage = await self._wait_until_filled(request)
-        name, distribution = self._shown.first
+        name, distribution = self.shown.first
         first, *others = distribution.draw(n, seed=seed, replace=False)
         draws = [Draw(candidate, name, number, 0) for number, candidate in enumerate(others, 2)]
         return [Draw(first, name, 1, waits, usage=usage), *draws]
@@ -150,11 +145,7 @@ class Pool:
         If the model has to be asked first, `listener` is called with each candidate.
         """
         await self._wait_until_filled(request, listener)
-        return self._shown.mixture()
-
-    def find(self, name: str) -> Distribution | None:
-        """The distribution with this id; None if it is not kept."""
-        return self._shown.find(name)
+        return self.shown.mixture()
 
     # Filling.
 
@@ -162,7 +153,7 @@ class Pool:
         self, request: PoolRequest, listener: CandidateListener | None = None
     ) -> tuple[int, Usage]:
         waits, usage = 0, _NO_USAGE
-        while not self._shown:
+        while not self.shown:
             usage += await self._wait_for_fill(request, listener)
             waits += 1
         return waits, usage
@@ -175,7 +166,7 @@ class Pool:
 
     def _fill_ahead(self, request: PoolRequest) -> None:
         """Start a fill before it is needed; after a failure wait until it is."""
-        few = len(self._waiting) < self.ahead * request.settings.k
+        few = len(self.waiting) < self.ahead * request.settings.k
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
             self._start_fill(request)
 
@@ -220,10 +211,10 @@ class Pool:
         self._stale = 0 if new else self._stale + 1
         if new:
             self._fills = number
-            self._waiting = self._in_order([*self._waiting, *new])
+            self.waiting = self._in_order([*self.waiting, *new])
             if self.saved:
                 self._unsaved.append(FillRecord(number, b"".join(digests), text))
-            self._shown.add(number, name, distribution)
+            self.shown.add(number, name, distribution)
             self._json_size += len(text)
         before = self.bytes
         self.bytes = self._json_size + sum(len(message.content) for message in self._history)
@@ -251,10 +242,10 @@ class Pool:
             self._drawn,
             self._stale,
             self._merged,
-            tuple((entry.fill, entry.index) for entry in self._waiting),
+            tuple((entry.fill, entry.index) for entry in self.waiting),
             history,
             tuple(self._unsaved),
-            self._shown.oldest_fill,
+            self.shown.oldest_fill,
         )
 
     def recorded(self, record: PoolRecord) -> None:
@@ -287,15 +278,15 @@ class Pool:
             for fill in record.fills
             if fill.distribution is not None
         }
-        self._waiting = [
+        self.waiting = [
             PooledCandidate(parsed[fill][1][index], parsed[fill][0], fill, index) for fill, index in record.waiting
         ]
         self._history = tuple(Message(role, content) for role, content in json.loads(record.history or "[]"))
         if 1 not in parsed:
             raise ValueError("its first distribution is missing")
-        self._shown = ShownDistributions()
+        self.shown = ShownDistributions()
         for number, (name, distribution) in parsed.items():
-            self._shown.add(number, name, distribution)
+            self.shown.add(number, name, distribution)
         self._restored = None
 
     async def close(self) -> None:

@@ -99,7 +99,7 @@ class Pools:
     def ready(self, key: PoolKey, n: int) -> bool:
         """Whether `n` candidates can be drawn at once."""
         pool = self._pools.get(key)
-        return pool is not None and pool.waiting >= n
+        return pool is not None and len(pool.waiting) >= n
 
     async def distribution(
         self, key: PoolKey, request: PoolRequest, *, fresh: bool = False, listener: CandidateListener | None = None
@@ -113,7 +113,7 @@ class Pools:
     def find(self, name: str) -> Distribution | None:
         """The distribution with this id, if a pool that was used since the start still keeps it."""
         pools = reversed(self._pools.values())
-        return next((distribution for pool in pools if (distribution := pool.find(name))), None)
+        return next((distribution for pool in pools if (distribution := pool.shown.find(name))), None)
 
     async def close(self) -> None:
         """Cancel running fills, save, and close the store. Whoever still waits gets a `StoppedError`.
@@ -170,14 +170,8 @@ class Pools:
         return pool
 
     def _create(self, key: PoolKey) -> Pool:
-        return Pool(
-            key,
-            self.fill,
-            ahead=self.ahead,
-            fill_seconds=self.fill_seconds,
-            changed=self._changed,
-            saved=self._saver is not None,
-        )
+        ahead, seconds, saved = self.ahead, self.fill_seconds, self._saver is not None
+        return Pool(key, self.fill, ahead=ahead, fill_seconds=seconds, changed=self._changed, saved=saved)
 
     def _changed(self, pool: Pool, new: int, size: int) -> None:
         self.texts += new

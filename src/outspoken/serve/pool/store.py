@@ -10,7 +10,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -154,35 +154,29 @@ def _open(path: Path) -> sqlite3.Connection:
         # SQLite creates the files beside it with the same permissions.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise UsageError(
-            f"the pools cannot be saved in {path} ({error.strerror}): name a file in a folder that can be written"
-        ) from error
+        problem = f"the pools cannot be saved in {path} ({error.strerror})"
+        raise UsageError(f"{problem}: name a file in a folder that can be written") from error
     connection = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(connection, path)
-    except BaseException:
-        connection.close()
-        raise
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        version = version_of(connection, APPLICATION_ID)
+        if version is None:
+            raise _foreign(path)
+        if version > VERSION:
+            raise UsageError(f"{path} was written by a newer version of outspoken: upgrade, or name another file")
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would draw the same candidates
+        (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if health != "ok":
+            raise _Damaged(" ".join(health.split()))
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        create_tables(connection, _TABLES, APPLICATION_ID, VERSION)
+        undo.pop_all()
     return connection
 
 
 def _foreign(path: Path) -> UsageError:
     return UsageError(f"{path} contains something else than pools and was not changed: name another file")
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = version_of(connection, APPLICATION_ID)
-    if version is None:
-        raise _foreign(path)
-    if version > VERSION:
-        raise UsageError(f"{path} was written by a newer version of outspoken: upgrade, or name another file")
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # two servers would draw the same candidates
-    (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if health != "ok":
-        raise _Damaged(" ".join(health.split()))
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    create_tables(connection, _TABLES, APPLICATION_ID, VERSION)
 
 
 class _Damaged(sqlite3.DatabaseError):
@@ -266,9 +260,8 @@ class PoolSaver:
         deleted, self._deleted = self._deleted, set()
         records = [pool.record() for pool in changed.values() if pool.size]
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._store.writer, self._store.save, records, deleted
-            )
+            store = self._store
+            await asyncio.get_running_loop().run_in_executor(store.writer, store.save, records, deleted)
         except BaseException as error:
             unsaved = {key: pool for key, pool in changed.items() if key not in self._deleted}
             self._changed = unsaved | self._changed

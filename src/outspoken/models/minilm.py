@@ -18,9 +18,6 @@ np = need("numpy", "converting minilm", "measure")
 __all__ = ["convert", "tensors"]
 
 _LAYERS = 6
-_LENGTHS = {"context": 512, "embedding": 384, "feed_forward": 1536}
-_HEADS = 12
-_EPSILON = 1e-12
 _SPECIAL = {"[PAD]": "pad", "[UNK]": "unk", "[CLS]": "bos", "[SEP]": "sep", "[MASK]": "mask"}
 # Too small to be worth quantising.
 _NOT_QUANTISED = ("embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight")
@@ -73,11 +70,11 @@ def _add_settings(writer: Any) -> None:
     writer.add_license("apache-2.0")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_block_count(_LAYERS)
-    writer.add_context_length(_LENGTHS["context"])
-    writer.add_embedding_length(_LENGTHS["embedding"])
-    writer.add_feed_forward_length(_LENGTHS["feed_forward"])
-    writer.add_head_count(_HEADS)
-    writer.add_layer_norm_eps(_EPSILON)
+    writer.add_context_length(512)
+    writer.add_embedding_length(384)
+    writer.add_feed_forward_length(1536)
+    writer.add_head_count(12)
+    writer.add_layer_norm_eps(1e-12)
     writer.add_causal_attention(False)
     writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_token_type_count(2)

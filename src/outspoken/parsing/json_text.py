@@ -7,11 +7,10 @@ import re
 from itertools import islice
 from typing import Any
 
+from outspoken.parsing.candidates import CandidateList, number_or_text
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import LenientValue, relax, unescape
-from outspoken.parsing.parsed_reply import CandidateList
-from outspoken.parsing.probabilities import number_or_text
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["RepairBudget", "balanced", "first_json", "lone_value", "read_json", "read_valid_json", "repair_json"]
@@ -36,9 +35,7 @@ def first_json(text: str) -> tuple[int, int]:
     return certain, opening.start() if opening else -1
 
 
-def read_json(
-    text: str, shape: ReplyShape | None, into: CandidateList, *, last_only: bool = False
-) -> tuple[int, int] | None:
+def read_json(text: str, into: CandidateList, *, last_only: bool = False) -> tuple[int, int] | None:
     """Add the candidates of every JSON value in `text`; returns the span that they cover, or None if there are
     none.
 
@@ -48,8 +45,8 @@ def read_json(
     position = parts = strays = 0
     while strays < _MAX_STRAYS and (opening := _OPEN.search(text, position)) is not None:
         start = opening.start()
-        trial = CandidateList()
-        end = _read_region(text, start, shape, trial)
+        trial = CandidateList(into.shape)
+        end = _read_region(text, start, trial)
         position = start + 1 if end is None else end
         strays += end is None
         into.list_seen |= trial.list_seen
@@ -66,10 +63,10 @@ def read_json(
     return span
 
 
-def read_valid_json(text: str, shape: ReplyShape | None, into: CandidateList) -> bool:
+def read_valid_json(text: str, into: CandidateList) -> bool:
     """Add the candidates of valid JSON; False if it is not valid."""
     value = decode(text)
-    read_value(value, shape, into)
+    read_value(value, into)
     return value is not None
 
 
@@ -109,7 +106,7 @@ def balanced(text: str, start: int) -> int | None:
     return None
 
 
-def _read_region(text: str, start: int, shape: ReplyShape | None, into: CandidateList) -> int | None:
+def _read_region(text: str, start: int, into: CandidateList) -> int | None:
     """Read the value that opens at `start`; returns the position after it, or None if its end is unknown."""
     end = balanced(text, start)
     if end is None:
@@ -117,19 +114,19 @@ def _read_region(text: str, start: int, shape: ReplyShape | None, into: Candidat
         region = ""
     else:
         region = text[start:end]
-        if read_valid_json(region, shape, into):
+        if read_valid_json(region, into):
             return end
         relaxed = relax(region)
-    lenient, repaired = CandidateList(), CandidateList()
+    lenient, repaired = CandidateList(into.shape), CandidateList(into.shape)
     if relaxed is not None:
-        if read_value(relaxed.value, shape, lenient):
+        if read_value(relaxed.value, lenient):
             lenient.repairs += relaxed.repairs
             _record_cut(relaxed, lenient)
         # An unclosed string that contains a brace may have swallowed candidates.
         if not (relaxed.partial and "}" in relaxed.partial):
             into.extend(lenient)
             return relaxed.end if end is None else start + relaxed.end
-    if repair_json(region or text[start:], shape, repaired) and len(repaired.items) > len(lenient.items):
+    if repair_json(region or text[start:], repaired) and len(repaired.items) > len(lenient.items):
         into.extend(repaired)
         return end or len(text)
     into.extend(lenient)
@@ -173,7 +170,7 @@ class RepairBudget:
         return decode(guessed.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
-def repair_json(text: str, shape: ReplyShape | None, into: CandidateList) -> bool:
+def repair_json(text: str, into: CandidateList) -> bool:
     """Add the candidates of a damaged region that begins with a bracket. False if there are none.
 
     Each candidate carries its own repairs; a missing end is recorded on the last one. Linear in the length,
@@ -184,9 +181,9 @@ def repair_json(text: str, shape: ReplyShape | None, into: CandidateList) -> boo
     budget = RepairBudget()
     for index, start in enumerate(starts):
         last = index + 1 == len(starts)
-        _read_piece(text[start : None if last else starts[index + 1]], last, shape, into, budget)
+        _read_piece(text[start : None if last else starts[index + 1]], last, into, budget)
     if len(into.items) == before:
-        _read_whole(text, shape, into, budget)
+        _read_whole(text, into, budget)
     return len(into.items) > before
 
 
@@ -224,12 +221,10 @@ def _is_structural(text: str, position: int) -> bool:
     return before < position - 1 if sign in _QUOTES else sign in "[{(,}])%" or sign.isdigit()
 
 
-def _read_piece(
-    piece: str, last: bool, shape: ReplyShape | None, into: CandidateList, budget: RepairBudget
-) -> None:
+def _read_piece(piece: str, last: bool, into: CandidateList, budget: RepairBudget) -> None:
     relaxed = relax(piece, cut=last)
     if relaxed is not None and not (relaxed.partial and "}" in relaxed.partial):
-        _add_piece(relaxed, shape, into)
+        _add_piece(relaxed, into)
         piece = piece[relaxed.end :]
         if not any(plain(match[1] or match[2]) in TEXTS for match in _keys(piece)):
             return
@@ -241,15 +236,15 @@ def _read_piece(
         if isinstance(value, dict) and value:
             objects = [LenientValue(value, 0, ["guessed"])]
     for each in objects:
-        _add_piece(each, shape, into)
+        _add_piece(each, into)
 
 
-def _add_piece(piece: LenientValue, shape: ReplyShape | None, into: CandidateList) -> None:
+def _add_piece(piece: LenientValue, into: CandidateList) -> None:
     """Add the candidates of one piece, with the repairs of the piece recorded on them."""
     before = len(into.items)
     value = piece.value
     as_is = isinstance(value, list) or any(plain(key) in REASONING for key in value)
-    if read_value(value if as_is else [value], shape, into):
+    if read_value(value if as_is else [value], into):
         for item in into.items[before:]:
             item.repairs[:0] = [repair for repair in piece.repairs if repair != "truncated"]
         _record_cut(piece, into)
@@ -324,12 +319,12 @@ def _field_value(raw: str, last: bool, repairs: list[str]) -> tuple[Any, bool]:
     return unescape(body, repairs), closed or not last
 
 
-def _read_whole(text: str, shape: ReplyShape | None, into: CandidateList, budget: RepairBudget) -> None:
+def _read_whole(text: str, into: CandidateList, budget: RepairBudget) -> None:
     """A region without objects of candidates: a list of strings, or an object of texts and weights."""
     before = len(into.items)
     relaxed = relax(text, cut=True)
     if relaxed is not None:
-        if read_value(relaxed.value, shape, into):
+        if read_value(relaxed.value, into):
             into.repairs += relaxed.repairs
             _record_cut(relaxed, into)
     elif text[1:].lstrip()[:1] in ('"', "'", "“") and text[0] == "[":
@@ -337,7 +332,7 @@ def _read_whole(text: str, shape: ReplyShape | None, into: CandidateList, budget
         inner = text[1 : end if end > 0 else None].strip().strip(",")
         parts = _BETWEEN.split(inner[1:-1] if inner[-1:] in _QUOTES else inner[1:])
         repairs = ["inner-quotes"]
-        read_value([unescape(part, repairs) for part in parts], shape, into)
+        read_value([unescape(part, repairs) for part in parts], into)
         into.repairs.extend(repairs)
-    if len(into.items) == before and read_value(budget.guess(text), shape, into):
+    if len(into.items) == before and read_value(budget.guess(text), into):
         into.repairs.append("guessed")

@@ -10,12 +10,11 @@ from typing import Any
 
 import jiter
 
+from outspoken.parsing.candidates import CandidateList, RawCandidate, number
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.parsed_reply import CandidateList, RawCandidate
-from outspoken.parsing.probabilities import number
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["content_of", "decode", "read_value"]
+__all__ = ["candidate_of", "content_of", "decode", "read_value"]
 
 _NUMBERED = re.compile(r"\D{0,20}\d{1,4}")
 _MAX_DEPTH = 4
@@ -29,22 +28,22 @@ def decode(text: str) -> Any:
         return None
 
 
-def read_value(value: object, shape: ReplyShape | None, into: CandidateList, *, depth: int = 0) -> bool:
+def read_value(value: object, into: CandidateList, *, depth: int = 0) -> bool:
     """Add the candidates in `value` to `into`. False if there are none."""
     before = len(into.items)
     if depth <= _MAX_DEPTH:
         if isinstance(value, dict):
-            _read_object(value, shape, into, depth)
+            _read_object(value, into, depth)
         elif isinstance(value, list):
-            scalars = shape is not None and shape.kind in ("strings", "list")
-            _read_list(value, shape, into, depth, scalars=scalars)
+            scalars = into.shape is not None and into.shape.kind in ("strings", "list")
+            _read_list(value, into, depth, scalars=scalars)
         elif isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and depth == 0:
-            read_value(decode(value), shape, into, depth=1)
+            read_value(decode(value), into, depth=1)
             into.repairs.append("decoded")
     return len(into.items) > before
 
 
-def _read_object(value: dict[str, object], shape: ReplyShape | None, into: CandidateList, depth: int) -> None:
+def _read_object(value: dict[str, object], into: CandidateList, depth: int) -> None:
     fields = {}
     for key, part in value.items():
         if plain(key) in REASONING and isinstance(part, str) and len(value) > 1:
@@ -53,25 +52,25 @@ def _read_object(value: dict[str, object], shape: ReplyShape | None, into: Candi
             fields[key] = part
     if _read_columns(fields, into):
         return
-    item = _item(fields, shape)
+    item = _item(fields, into.shape)
     if item is not None and item.stated and not any(_holds_candidates(key, part) for key, part in fields.items()):
         into.add(item)
-    elif not _read_named_list(fields, shape, into, depth):
-        if _read_keyed(fields, shape, into):
+    elif not _read_named_list(fields, into, depth):
+        if _read_keyed(fields, into):
             into.repairs.append("as-mapping")
         elif (
-            not _read_nested(fields, shape, into, depth)
+            not _read_nested(fields, into, depth)
             and item is not None
             and not TEXTS.keys().isdisjoint(map(plain, fields))
         ):
             into.add(item)
 
 
-def _read_nested(fields: dict[str, object], shape: ReplyShape | None, into: CandidateList, depth: int) -> bool:
+def _read_nested(fields: dict[str, object], into: CandidateList, depth: int) -> bool:
     before = len(into.items)
-    if shape is None or shape.value_schema is None or not any(plain(key) in TEXTS for key in fields):
+    if _schema(into.shape) is None or not any(plain(key) in TEXTS for key in fields):
         for part in fields.values():
-            if isinstance(part, (dict, list)) and read_value(part, shape, into, depth=depth + 1):
+            if isinstance(part, (dict, list)) and read_value(part, into, depth=depth + 1):
                 into.repairs.append("wrong-key")
     return len(into.items) > before
 
@@ -81,7 +80,7 @@ def _holds_candidates(key: str, part: object) -> bool:
     return isinstance(part, list) and plain(key) in LISTS and any(isinstance(entry, dict) for entry in part)
 
 
-def _read_named_list(fields: dict[str, object], shape: ReplyShape | None, into: CandidateList, depth: int) -> bool:
+def _read_named_list(fields: dict[str, object], into: CandidateList, depth: int) -> bool:
     before = len(into.items)
     for key, part in fields.items():
         name = plain(key)
@@ -91,9 +90,9 @@ def _read_named_list(fields: dict[str, object], shape: ReplyShape | None, into: 
         if name not in LISTS and not (isinstance(part, list) and name in TEXTS):
             continue
         if isinstance(part, list):
-            _read_list(part, shape, into, depth + 1, scalars=True)
+            _read_list(part, into, depth + 1, scalars=True)
         elif isinstance(part, dict):
-            read_value(part, shape, into, depth=depth + 1)
+            read_value(part, into, depth=depth + 1)
         if name != "responses":
             into.repairs.append("wrong-key")
     return len(into.items) > before
@@ -117,14 +116,14 @@ def _read_columns(fields: dict[str, object], into: CandidateList) -> bool:
     return True
 
 
-def _read_keyed(fields: dict[str, object], shape: ReplyShape | None, into: CandidateList) -> bool:
+def _read_keyed(fields: dict[str, object], into: CandidateList) -> bool:
     """An object whose fields are the candidates: text to weight, name to object, or number to text."""
     if not fields:
         return False
     items: list[RawCandidate | None] = []
     for key, part in fields.items():
         if isinstance(part, dict):
-            item = _item(part, shape)
+            item = _item(part, into.shape)
             if item is None and len(part) == 1 and plain(next(iter(part))) in WEIGHTS:
                 name, weight = next(iter(part.items()))
                 item = RawCandidate(key.strip(), weight, name, stated=True)
@@ -139,9 +138,8 @@ def _read_keyed(fields: dict[str, object], shape: ReplyShape | None, into: Candi
             return False
     if None in items:
         return False
-    for item in items:
-        if item is not None:
-            into.add(item)
+    for item in filter(None, items):
+        into.add(item)
     return True
 
 
@@ -151,9 +149,7 @@ def _is_weight(part: object) -> bool:
     return isinstance(part, (int, float)) and not isinstance(part, bool)
 
 
-def _read_list(
-    value: list[object], shape: ReplyShape | None, into: CandidateList, depth: int, *, scalars: bool
-) -> None:
+def _read_list(value: list[object], into: CandidateList, depth: int, *, scalars: bool) -> None:
     into.list_seen = True
     pairs = _pairs(value)
     if pairs:
@@ -163,18 +159,17 @@ def _read_list(
         return
     for entry in value:
         if isinstance(entry, dict):
-            item = _item(entry, shape)
+            item = _item(entry, into.shape)
             if item is not None and (item.stated or not any(_holds_candidates(k, v) for k, v in entry.items())):
                 into.add(item)
-            elif not read_value(entry, shape, into, depth=depth + 1):
+            elif not read_value(entry, into, depth=depth + 1):
                 into.repairs.append("empty")
         elif isinstance(entry, str):
-            into.add(_string(entry, shape))
+            into.add(_string(entry, into.shape))
         elif isinstance(entry, list) and not scalars:
-            read_value(entry, shape, into, depth=depth + 1)
+            read_value(entry, into, depth=depth + 1)
         elif scalars and entry is not None:
-            text, content = content_of(entry, shape)
-            into.add(RawCandidate(text, value=content))
+            into.add(candidate_of(entry, into.shape))
 
 
 def _pairs(value: list[Any]) -> list[tuple[str, object]]:
@@ -193,19 +188,19 @@ def _pairs(value: list[Any]) -> list[tuple[str, object]]:
 
 
 def _string(entry: str, shape: ReplyShape | None) -> RawCandidate:
-    text, value = content_of(entry, shape)
-    if value is None and text[:1] == "{" and text[-1:] == "}":
-        inner = decode(text)
+    candidate = candidate_of(entry, shape)
+    if candidate.value is None and candidate.text[:1] == "{" and candidate.text[-1:] == "}":
+        inner = decode(candidate.text)
         item = _item(inner, shape) if isinstance(inner, dict) else None
         if item is not None and item.stated:
             item.repairs.append("decoded")
             return item
-    return RawCandidate(text, value=value)
+    return candidate
 
 
 def _item(entry: dict[str, object], shape: ReplyShape | None) -> RawCandidate | None:
     """The candidate that an object's fields describe, or None if no field can be its text."""
-    names = {plain(key): key for key in entry}
+    names, schema = {plain(key): key for key in entry}, _schema(shape)
     weight = _weight_key(entry, names, shape)
     text = _text_key(entry, names, shape)
     rest = {key: part for key, part in entry.items() if key not in (weight, text)}
@@ -216,15 +211,14 @@ def _item(entry: dict[str, object], shape: ReplyShape | None) -> RawCandidate | 
         if not fields:
             return None
         rest = {k: v for k, v in rest.items() if k not in fields}
-        only = next(iter(fields.values()))
-        if len(fields) == 1 and isinstance(only, str) and not _takes_object(shape):
+        raw, only = fields, next(iter(fields.values()))
+        takes_object = schema is not None and _takes(schema, schema, "object")
+        if len(fields) == 1 and isinstance(only, str) and not takes_object:
             repairs.append("wrong-key")
             raw = only
-        else:
-            raw = fields
     else:
         raw = entry[text]
-        if isinstance(raw, dict) and weight is None and (shape is None or shape.value_schema is None):
+        if isinstance(raw, dict) and weight is None and schema is None:
             inner = _item(raw, shape)
             if inner is not None and inner.stated:
                 inner.repairs.append("wrong-key")
@@ -263,9 +257,15 @@ def _text_key(entry: dict[str, object], names: Mapping[str, str], shape: ReplySh
     if not known:
         return None
     key = names[min(known, key=TEXTS.__getitem__)]
-    schema = shape.value_schema if shape is not None else None
-    properties = schema.get("properties") if schema is not None else None
+    schema = _schema(shape)
+    properties = None if schema is None else schema.get("properties")
     return None if isinstance(properties, Mapping) and key in properties else key
+
+
+def candidate_of(raw: object, shape: ReplyShape | None) -> RawCandidate:
+    """A candidate with this content and no weight yet."""
+    text, value = content_of(raw, shape)
+    return RawCandidate(text, value=value)
 
 
 def content_of(raw: object, shape: ReplyShape | None) -> tuple[str, Any]:
@@ -273,8 +273,8 @@ def content_of(raw: object, shape: ReplyShape | None) -> tuple[str, Any]:
 
     A string that holds JSON is decoded if the schema does not accept strings.
     """
-    schema = shape.value_schema if shape is not None else None
     if isinstance(raw, str):
+        schema = _schema(shape)
         text = raw.strip()
         if schema is None:
             return text, None
@@ -295,9 +295,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _takes_object(shape: ReplyShape | None) -> bool:
-    schema = shape.value_schema if shape is not None else None
-    return schema is not None and _takes(schema, schema, "object")
+def _schema(shape: ReplyShape | None) -> Mapping[str, object] | None:
+    return None if shape is None else shape.value_schema
 
 
 def _takes(schema: object, root: Mapping[str, object], kind: str, depth: int = 0) -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from outspoken.parsing.candidates import NUMBER, CandidateList
 from outspoken.parsing.field_names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
-from outspoken.parsing.json_values import content_of
-from outspoken.parsing.parsed_reply import CandidateList, RawCandidate
-from outspoken.parsing.probabilities import NUMBER, number_or_text
-from outspoken.reply_shape import ReplyShape
+from outspoken.parsing.json_values import candidate_of
 
 __all__ = ["first_marker", "read_lists"]
 
@@ -82,10 +80,10 @@ def first_marker(text: str) -> int:
     return -1
 
 
-def read_lists(text: str, shape: ReplyShape | None, into: CandidateList) -> bool:
+def read_lists(text: str, into: CandidateList) -> bool:
     """Add the candidates of a list or a table. False if there is none."""
     lines = [part for line in text.replace("\r\n", "\n").split("\n") for part in _parts(line)]
-    if _read_table(lines, shape, into):
+    if _read_table(lines, into):
         return True
     blocks, before = _blocks(lines)
     rows = [_row(block) for block in blocks]
@@ -97,10 +95,9 @@ def read_lists(text: str, shape: ReplyShape | None, into: CandidateList) -> bool
         into.repairs.append("prefixed")
         into.reasoning.append("\n".join(before).strip())
     for content, weight, note in rows:
-        content, value = content_of(content, shape)
-        item = RawCandidate(content, value=value)
+        item = candidate_of(content, into.shape)
         if weight is not None:
-            item.key, item.weight, item.stated = weight[0], number_or_text(weight[1]), True
+            item.state(weight[1], weight[0])
         if note:
             item.meta["note"] = note
         into.add(item)
@@ -238,7 +235,7 @@ def _unmarked(lines: list[str]) -> list[_Row]:
     return rows if labelled or len(rows) > 1 else []
 
 
-def _read_table(lines: list[str], shape: ReplyShape | None, into: CandidateList) -> bool:
+def _read_table(lines: list[str], into: CandidateList) -> bool:
     """A Markdown table with a column of texts and one of weights."""
     rules = (i for i, line in enumerate(lines) if i and "--" in line and "|" in line and _RULE.fullmatch(line))
     rule = next(rules, None)
@@ -257,10 +254,9 @@ def _read_table(lines: list[str], shape: ReplyShape | None, into: CandidateList)
         cells = _cells(line)
         if "|" not in line or len(cells) <= max(text, weight or 0):
             break
-        content, value = content_of(cells[text], shape)
-        item = RawCandidate(content, value=value)
+        item = candidate_of(cells[text], into.shape)
         if weight is not None and cells[weight]:
-            item.weight, item.stated = number_or_text(cells[weight]), True
+            item.state(cells[weight], None)
         into.add(item)
     if len(into.items) > before:
         into.repairs.append("as-table")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
+from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_text import balanced
 from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import relax
-from outspoken.parsing.parsed_reply import CandidateList, RawCandidate
-from outspoken.parsing.probabilities import number_or_text
-from outspoken.reply_shape import ReplyShape
 
 __all__ = ["first_tag", "read_xml", "split_reasoning"]
 
@@ -41,12 +39,12 @@ def first_tag(text: str) -> int:
     return next((m.start() for m in _TAG.finditer(text) if m["name"] and not m["end"] and _role(m["name"])), -1)
 
 
-def read_xml(text: str, shape: ReplyShape | None, into: CandidateList) -> tuple[int, int] | None:
+def read_xml(text: str, into: CandidateList) -> tuple[int, int] | None:
     """Add the candidates of every element in `text`; returns the span that they cover, or None if there are none.
 
     Elements may come in any order, with attributes, entities, CDATA or missing end tags.
     """
-    reader = _ElementReader(text, shape, into)
+    reader = _ElementReader(text, into)
     reader.run()
     return reader.span
 
@@ -84,8 +82,8 @@ class _ElementReader:
     `item` is the name of the open element of a candidate, `field` that of the open field and `role` its role.
     """
 
-    def __init__(self, text: str, shape: ReplyShape | None, into: CandidateList) -> None:
-        self.text, self.shape, self.into = text, shape, into
+    def __init__(self, text: str, into: CandidateList) -> None:
+        self.text, self.into = text, into
         self.span: tuple[int, int] | None = None
         self.item: str | None = None
         self.field: str | None = None
@@ -166,12 +164,9 @@ class _ElementReader:
         for match in _ATTRIBUTE.finditer(raw):
             name, value = match[1], match[2] or match[3] or match[4] or ""
             if _role(name) == "weight":
-                self.set_weight(name, value)
+                self.candidate.state(value, name)
             elif _role(name) == "text" and not self.has_text:
                 self.candidate.text, self.has_text = _unescape(value).strip(), True
-
-    def set_weight(self, name: str, value: str) -> None:
-        self.candidate.weight, self.candidate.key, self.candidate.stated = number_or_text(value), name, True
 
     def end_field(self) -> None:
         if self.field is None:
@@ -179,7 +174,7 @@ class _ElementReader:
         content = "".join(self.field_text).strip()
         if self.role == "weight":
             if content:
-                self.set_weight(self.field, content)
+                self.candidate.state(content, self.field)
         elif self.role == "reasoning":
             self.into.reasoning.append(content)
         else:
@@ -198,9 +193,9 @@ class _ElementReader:
             return
         text = candidate.text if had_text else loose_text
         value = decode(text) if text[:1] in ("{", "[") and not candidate.stated else None
-        if isinstance(value, (dict, list)) and read_value(value, self.shape, self.into):
+        if isinstance(value, (dict, list)) and read_value(value, self.into):
             return
-        candidate.text, candidate.value = content_of(text, self.shape)
+        candidate.text, candidate.value = content_of(text, self.into.shape)
         if cut:
             candidate.repairs.append("truncated")
             self.into.repairs.append("truncated")

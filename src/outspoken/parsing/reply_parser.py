@@ -14,13 +14,12 @@ from jiter import from_json
 
 from outspoken.distribution import Verbalized
 from outspoken.errors import ReplyError
+from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
 from outspoken.parsing.field_names import LISTS, plain
 from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
 from outspoken.parsing.json_values import decode, read_value
 from outspoken.parsing.lists import first_marker, read_lists
 from outspoken.parsing.markup import first_tag, read_xml, split_reasoning
-from outspoken.parsing.parsed_reply import CandidateList, ParsedReply, RawCandidate
-from outspoken.parsing.probabilities import stated_probabilities
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["ReplyParser", "parse"]
@@ -84,16 +83,16 @@ def _parse_text(text: str, shape: ReplyShape) -> ParsedReply:
 def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
     original = text
     text, repairs = _valid_unicode(text)
-    candidates = CandidateList()
+    candidates = CandidateList(shape)
     reasoning = body = ""
     looks_like_json = text.lstrip()[:1] in ("{", "[", '"')
-    if not (looks_like_json and read_valid_json(text.strip(), shape, candidates) and candidates.items):
-        candidates = CandidateList()
+    if not (looks_like_json and read_valid_json(text.strip(), candidates) and candidates.items):
+        candidates = CandidateList(shape)
         reasoning, body, removed = split_reasoning(text)
         if not body.strip():
             raise _empty_reply(original, reasoning)
         repairs += removed
-        _read_first_format(body, shape, candidates, last_only="unclosed-think" in removed)
+        _read_first_format(body, candidates, last_only="unclosed-think" in removed)
     if not candidates.items:
         raise _no_candidates(original, candidates, body)
     return ParsedReply(
@@ -103,7 +102,7 @@ def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
     )
 
 
-def _read_first_format(body: str, shape: ReplyShape | None, into: CandidateList, *, last_only: bool) -> None:
+def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> None:
     """Try each way of writing candidates until one gives some: the most reliable first, then in order of
     position."""
     certain, possible = first_json(body)
@@ -121,20 +120,20 @@ def _read_first_format(body: str, shape: ReplyShape | None, into: CandidateList,
         if name == "lists" and (into.list_seen or "empty" in into.repairs):
             return
         if name == "lists":
-            read_lists(_FENCE.sub("", body), shape, into)
+            read_lists(_FENCE.sub("", body), into)
         else:
-            _read_delimited(name, body, shape, into, last_only)
+            _read_delimited(name, body, into, last_only)
         if into.items:
             return
 
 
-def _read_delimited(name: str, body: str, shape: ReplyShape | None, into: CandidateList, last_only: bool) -> None:
+def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) -> None:
     """Read JSON or XML, and record what was before and after it."""
     if name == "json":
-        span = read_json(body, shape, into, last_only=last_only)
+        span = read_json(body, into, last_only=last_only)
     else:
-        span = read_xml(body, shape, into)
-        if into.items and (shape is None or shape.kind != "xml"):
+        span = read_xml(body, into)
+        if into.items and (into.shape is None or into.shape.kind != "xml"):
             into.repairs.append("as-xml")
     if span is None or not into.items:
         return
@@ -263,8 +262,8 @@ class _XmlCutter:
             done = end.end()
             element = "".join(self.parts)
             if element.rfind("<![CDATA[") <= element.rfind("]]>"):
-                candidates = CandidateList()
-                read_xml(element, self.shape, candidates)
+                candidates = CandidateList(self.shape)
+                read_xml(element, candidates)
                 items += candidates.items
             self.parts.clear()
         self.parts.append(window[max(start, done) :])
@@ -350,7 +349,7 @@ class _JsonCutter:
         return len(self.stack) == self.level
 
     def read_item(self, text: str) -> list[RawCandidate]:
-        candidates = CandidateList()
+        candidates = CandidateList(self.shape)
         value = decode(text)
-        read_value(value if not self.level else [value], self.shape, candidates)
+        read_value(value if not self.level else [value], candidates)
         return candidates.items

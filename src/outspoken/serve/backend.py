@@ -126,19 +126,16 @@ class Upstream(Backend):
         if place.startswith(("http://", "https://")):
             if "#" in place:
                 raise UsageError("an upstream is a base URL without a model: its clients name the models")
-            proxy = Proxy(place, os.environ.get(URL_KEY_VARIABLE), idle_seconds=idle_seconds)
-            return cls(model_at_url(place), proxy)
-        known = [name for name, row in PROVIDERS.items() if row.any_llm is None]
-        if place not in known:
-            raise UnknownNameError("upstream", place, known, see="or the base URL of a server")
-        row = PROVIDERS[place]
-        proxy = Proxy(
-            os.environ.get(row.base_url_variable) or row.base_url,
-            row.key(),
-            key_variable=row.key_variable or URL_KEY_VARIABLE,
-            idle_seconds=idle_seconds,
-        )
-        return cls(openai_model(row, ""), proxy)
+            url, key, key_variable, model = place, os.environ.get(URL_KEY_VARIABLE), "", model_at_url(place)
+        else:
+            known = [name for name, row in PROVIDERS.items() if row.any_llm is None]
+            if place not in known:
+                raise UnknownNameError("upstream", place, known, see="or the base URL of a server")
+            row = PROVIDERS[place]
+            url, key = os.environ.get(row.base_url_variable) or row.base_url, row.key()
+            key_variable, model = row.key_variable, openai_model(row, "")
+        proxy = Proxy(url, key, key_variable=key_variable or URL_KEY_VARIABLE, idle_seconds=idle_seconds)
+        return cls(model, proxy)
 
     def model(self, name: str) -> Model:
         if not name:

@@ -113,9 +113,7 @@ class Keys:
             raise UsageError(f"{len(self._clients):,} client keys are too many: at most {MAX_KEYS:,}")
 
     @classmethod
-    def load(
-        cls, path: str | Path, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic
-    ) -> Keys:
+    def load(cls, path: str | Path, limits: ClientLimits = ClientLimits()) -> Keys:
         """From a file of lines `name:sha256`. Raises `UsageError` if it cannot be read."""
         try:
             with Path(path).open("rb") as file:
@@ -126,7 +124,7 @@ class Keys:
             raise UsageError(f"the file of client keys {path} cannot be read: {reason}") from None
         if len(content) > _LARGEST_FILE:
             raise UsageError(f"the file of client keys {path} is too large: at most {_LARGEST_FILE:,} bytes")
-        return cls.read(text, limits, clock=clock, source=f"{path}: ")
+        return cls.read(text, limits, source=f"{path}: ")
 
     @classmethod
     def add(cls, path: str | Path, name: str, hashed: str) -> None:
@@ -146,9 +144,7 @@ class Keys:
             raise UsageError(f"the key of {name} cannot be added to {path}: {error}") from error
 
     @classmethod
-    def read(
-        cls, text: str, limits: ClientLimits = ClientLimits(), *, clock: Clock = time.monotonic, source: str = ""
-    ) -> Keys:
+    def read(cls, text: str, limits: ClientLimits = ClientLimits(), *, source: str = "") -> Keys:
         """From the text of such a file, or of an environment variable: entries on lines or between commas.
 
         Empty lines and comments after `#` are ignored. Messages begin with `source` and repeat no entry, because
@@ -166,7 +162,7 @@ class Keys:
                     raise UsageError(f"{source}line {number} of the client keys is not name:sha256: {remedy}")
                 pairs.append((name, hashed))
         try:
-            return cls(pairs, limits, clock=clock)
+            return cls(pairs, limits)
         except UsageError as error:
             raise UsageError(f"{source}{error}") from None
 

@@ -99,8 +99,6 @@ class Site:
 
 
 class _StaticFile:
-    """A file in memory."""
-
     def __init__(self, content: bytes, kind: str, policy: str = _PAGE_POLICY) -> None:
         self._content = content
         self._type = f"{_KINDS[kind]}; charset=utf-8"

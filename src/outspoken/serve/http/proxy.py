@@ -53,6 +53,8 @@ _NOT_FOUND = frozenset({404, 405, 501})
 # Model servers close idle connections after five seconds, and a POST sent at that moment is lost.
 _KEEP_IDLE_SECONDS = 3.0
 _SECONDS_UNWATCHED = 0.05
+_SECONDS_TO_CONNECT = 10.0
+_SECONDS_IN_ALL = 3600.0
 _logger = logging.getLogger(__name__)
 
 
@@ -60,7 +62,7 @@ class Proxy:
     """Forwards requests to one upstream; belongs to one event loop.
 
     `base_url` replaces `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
-    `idle_seconds` limits each wait for the upstream's next bytes, `total_seconds` a whole exchange. Raises
+    `idle_seconds` limits each wait for the upstream's next bytes; a whole exchange may take an hour. Raises
     `UsageError` for an invalid base URL or key.
     """
 
@@ -70,11 +72,9 @@ class Proxy:
         api_key: str | None = None,
         *,
         key_variable: str = "OUTSPOKEN_API_KEY",
-        connect_seconds: float = 10.0,
         idle_seconds: float = 600.0,
-        total_seconds: float = 3600.0,
     ) -> None:
-        if not min(connect_seconds, idle_seconds, total_seconds) > 0:
+        if not idle_seconds > 0:
             raise UsageError("the time limits of the upstream must be above 0 seconds")
         base = checked_base(base_url)
         self._root = str(base.with_query(None)).rstrip("/")
@@ -86,7 +86,7 @@ class Proxy:
         self._secrets = secrets_among([(api_key or "").strip(), base.query_string, *base.query.values()])
         self._peer = ErrorContext(str(base.with_query(None)), key_variable, self._secrets)
         self._timeout = aiohttp.ClientTimeout(
-            total=total_seconds, sock_connect=connect_seconds, sock_read=idle_seconds
+            total=_SECONDS_IN_ALL, sock_connect=_SECONDS_TO_CONNECT, sock_read=idle_seconds
         )
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -262,7 +262,6 @@ class _ForwardingResponse(Response):
 
 
 async def _expire_on_disconnect(receive: Receive, timeout: asyncio.Timeout) -> None:
-    """End `timeout` when the client disconnects."""
     await wait_for_disconnect(receive)
     timeout.reschedule(asyncio.get_running_loop().time())
 

@@ -44,26 +44,21 @@ async def read_body(request: Request, limits: ServerLimits) -> bytes:
 
     Raises `RequestError` if it is too large. Slow clients are cut off by `TimedProtocol`.
     """
-    for name, value in request.scope["headers"]:
-        if name == b"content-length" and int(value) > limits.max_body:
-            raise _too_large(limits)
-    parts, size, more = [], 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
+    headers = request.scope["headers"]
+    announced = next((int(value) for name, value in headers if name == b"content-length"), 0)
+    body, more = bytearray(), True
+    while True:
+        if max(announced, len(body)) > limits.max_body:
+            limit = f"{limits.max_body_mb:g} MB"
+            message = f"the body is larger than {limit}: send less, or ask the operator for a larger --max-body-mb"
+            raise RequestError(message, status=413, code="body_too_large")
+        if not more:
+            return bytes(body)
+        part = await request.receive()
+        if part["type"] == "http.disconnect":
             raise ClientLeftError
-        size += len(part := message.get("body", b""))
-        if size > limits.max_body:
-            raise _too_large(limits)
-        parts.append(part)
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _too_large(limits: ServerLimits) -> RequestError:
-    limit = f"{limits.max_body_mb:g} MB"
-    message = f"the body is larger than {limit}: send less, or ask the operator for a larger --max-body-mb"
-    return RequestError(message, status=413, code="body_too_large")
+        body += part.get("body", b"")
+        more = part.get("more_body", False)
 
 
 def json_response(payload: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

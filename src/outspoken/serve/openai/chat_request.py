@@ -109,14 +109,11 @@ class ChatCall:
     )
 
 
-_PREFIX = "outspoken."
-_OWN_SETTINGS = declared_fields(
-    Settings, "outspoken", _PREFIX, {"method": lambda: METHODS, "template": templates.names}
-)
+_OWN_SETTINGS = declared_fields(Settings, "outspoken", {"method": lambda: METHODS, "template": templates.names})
 _SAMPLING = declared_fields(Settings, "body")
 SETTINGS = {**_OWN_SETTINGS, **_SAMPLING}
 """The settings that a request can contain, as `Settings` declares them."""
-_FLAGS = declared_fields(ChatCall, "outspoken", _PREFIX)
+_FLAGS = declared_fields(ChatCall, "outspoken")
 OWN_FIELDS = {**_OWN_SETTINGS, **_FLAGS}
 """The fields of the object `outspoken` in a request."""
 
@@ -134,7 +131,6 @@ def verbalizes(fields: Fields) -> bool:
 
 
 def _suffixed(model: str) -> Method | None:
-    """The method whose suffix a model's name has."""
     methods = METHODS.values()
     return next((each for each in methods if each.server_suffix and model.endswith(each.server_suffix)), None)
 
@@ -194,7 +190,7 @@ def read_chat(
     except UsageError as error:
         # An error of `Settings` begins with the name of the field at fault.
         name = str(error).partition(" ")[0]
-        param = name if name in fields else _PREFIX + name if values.get(name) is not None else None
+        param = name if name in fields else f"outspoken.{name}" if values.get(name) is not None else None
         raise RequestError(str(error), param=param) from error
 
 
@@ -247,7 +243,6 @@ def _settings(
 
 
 def _with_sampling(settings: Settings, fields: Fields, max_tokens: int | None) -> Settings:
-    """The settings with the sampling that a request states."""
     stated = {name: field.read(fields) for name, field in _SAMPLING.items()} | {"max_tokens": max_tokens}
     extra = {name: value for name, value in fields.items() if _is_extra(name, value)}
     return replace(

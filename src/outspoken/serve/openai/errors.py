@@ -98,7 +98,6 @@ def error_headers(error: Exception) -> dict[str, str]:
 
 
 def _classified(error: Exception) -> tuple[int, str | None, str]:
-    """Status, code and message."""
     match error:
         case RequestError():
             return error.status, error.code, str(error)

@@ -125,10 +125,10 @@ class DeclaredField:
 def declared_fields(
     kind: type,
     place: str,
-    prefix: str = "",
     choices: Mapping[str, Callable[[], Iterable[str]]] = MappingProxyType({}),
 ) -> dict[str, DeclaredField]:
     """The fields of a dataclass whose metadata has `place` under "request", by name."""
+    prefix = "" if place == "body" else f"{place}."
     types = get_type_hints(kind)
     declared = {}
     for entry in fields(kind):

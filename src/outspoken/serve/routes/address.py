@@ -6,9 +6,9 @@ The document is derived from the addresses, their types and the declared setting
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -94,7 +94,8 @@ class AddressTable:
         return next((address for prefix, address in self._variable.items() if path.startswith(prefix)), None)
 
 
-def document(addresses: Iterable[Address]) -> Schema:
+@cache
+def document(addresses: tuple[Address, ...]) -> Schema:
     """The OpenAPI document of the addresses that have a response."""
     return {
         "openapi": "3.1.0",

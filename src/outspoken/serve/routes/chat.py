@@ -102,7 +102,6 @@ async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> 
 
 
 async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:
-    """One choice after another."""
     chunks, usage = Chunks(call, id=new_id(), created=int(time.time())), Usage()
     for index in range(call.n):
         request, started = _request(call, index), False

@@ -7,7 +7,6 @@ from these rows. To add an address: write its handler here or in a module of thi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import Literal, TypedDict
 
 from starlette.requests import Request
@@ -104,12 +103,7 @@ async def _about(service: Service, _: Request) -> Response:
 
 
 async def _describe(service: Service, _: Request) -> Response:
-    return json_response(_document())
-
-
-@cache
-def _document() -> Schema:
-    return document(ADDRESSES.addresses)
+    return json_response(document(ADDRESSES.addresses))
 
 
 def _page(answer: Callable[[Site, Request], Awaitable[Response]]) -> Handler:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +18,7 @@ from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from outspoken.serve.backend import Backend
-    from outspoken.serve.http.server import Server
     from outspoken.serve.keys import Keys
     from outspoken.serve.pool.store import PoolStore
 
@@ -30,6 +26,7 @@ __all__ = ["client_key", "serve"]
 
 KEYS_VARIABLE = "OUTSPOKEN_CLIENT_KEYS"
 _MAX_FILES = 65_536
+_STOPPING = "stopping: running requests finish first; Ctrl-C again stops at once"
 
 
 @command
@@ -110,7 +107,12 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
 
-    def server() -> Server:
+    _log(verbose=verbose or log_prompts)
+    _allow_many_files()
+
+    async def run() -> None:
+        """Load the model, then serve until a signal arrives."""
+        await backend.prepare()
         app = create_app(
             backend,
             defaults=defaults,
@@ -121,29 +123,19 @@ def serve(
             origins=origins,
             log_prompts=log_prompts,
         )
-        return Server(app, limits, ready=lambda: _welcome(address, backend, clients))
+        server = Server(app, limits, ready=lambda: _welcome(address, backend, clients))
+        gc.collect()
+        gc.freeze()  # the loaded objects stay: collecting them again and again would delay all clients
 
-    _log(verbose=verbose or log_prompts)
-    _allow_many_files()
+        def stop() -> None:
+            note("stopping now" if server.should_exit else _STOPPING)
+            server.stop()
+
+        with signals(stop):
+            await server.serve([listening])
+
     with listening:
-        asyncio.run(_run(backend, server, listening))
-
-
-async def _run(backend: Backend, create: Callable[[], Server], listening: socket) -> None:
-    """Load the model, then serve until a signal arrives."""
-    await backend.prepare()
-    server, stopped = create(), False
-    gc.collect()
-    gc.freeze()  # the loaded objects stay: collecting them again and again would delay all clients
-
-    def stop() -> None:
-        nonlocal stopped
-        note("stopping now" if stopped else "stopping: running requests finish first; Ctrl-C again stops at once")
-        stopped = True
-        server.stop()
-
-    with signals(stop):
-        await server.serve([listening])
+        asyncio.run(run())
 
 
 def _store(path: Path) -> PoolStore:

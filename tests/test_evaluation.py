@@ -19,8 +19,8 @@ pytest.importorskip("transformers")
 from outspoken import training  # noqa: E402
 from outspoken.errors import StoppedError, UsageError  # noqa: E402
 from outspoken.training import base_models, questions  # noqa: E402
+from outspoken.training.accuracy import Grade, Grades, grade  # noqa: E402
 from outspoken.training.generation import Decoder, TokenPrompt  # noqa: E402
-from outspoken.training.grading import Grade, Grades, grade  # noqa: E402
 from outspoken.training.questions import (  # noqa: E402
     GREEDY,
     AnswerFile,

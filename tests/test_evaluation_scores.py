@@ -18,8 +18,11 @@ from outspoken import training  # noqa: E402
 from outspoken.errors import UndefinedError, UsageError  # noqa: E402
 from outspoken.measure.statistics import wilson  # noqa: E402
 from outspoken.training import accuracy  # noqa: E402
-from outspoken.training.accuracy import compare_students  # noqa: E402
-from outspoken.training.grading import Grade, Grades  # noqa: E402
+from outspoken.training.accuracy import (  # noqa: E402
+    Grade,
+    Grades,
+    compare_students,
+)
 from outspoken.training.questions import EvalQuestion  # noqa: E402
 
 

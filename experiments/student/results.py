@@ -38,7 +38,7 @@ def folder(out: Path, arm: str, seed: int) -> Path:
 
 def graded(questions: Path, evaluation: Path) -> list[int]:
     """1 and 0 for the greedy answer to each question, in their order."""
-    from outspoken.training.grading import grade
+    from outspoken.training.accuracy import grade
     from outspoken.training.questions import GREEDY, AnswerFile, read_questions
 
     (file,) = (evaluation / "answers").glob("*.jsonl")

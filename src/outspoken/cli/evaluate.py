@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from outspoken.cli.common import command, console, note, print_json, with_settings
 from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import Debug, Json, Offline, Overwrite, Quiet, several
+from outspoken.cli.theory_output import right_aligned
 from outspoken.errors import UsageError
 from outspoken.report.format import NONE, p_value, percent, with_interval
 from outspoken.training.settings import EvalSettings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from outspoken.measure.statistics import Estimate
-    from outspoken.training.evaluation_result import ArmResult, ArmScore, Evaluation, StudentComparison
+    from outspoken.training.evaluation_result import ArmScore, Evaluation, StudentComparison
 
 __all__ = ["evaluate"]
 
@@ -156,19 +157,9 @@ def _show(result: Evaluation) -> None:
 
 
 def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
-    from rich.table import Table
-
     samples = result.settings["samples"]
-    columns = [
-        "",
-        "greedy",
-        *(["sampled", f"pass@{samples}", "majority"] if samples else []),
-        "no answer",
-        "cut off",
-    ]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for at, column in enumerate(columns):
-        table.add_column(column, justify="right" if at else "left", overflow="fold")
+    sampled_columns = ("sampled", f"pass@{samples}", "majority") if samples else ()
+    table = right_aligned("", "greedy", *sampled_columns, "no answer", "cut off")
     for student in result.students:
         score = student.results[file]
         greedy, sampled = score.greedy, score.sampled
@@ -184,15 +175,9 @@ def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
         cells = [_percent(scores.get("greedy")), *([_percent(scores.get("sampled")), "", ""] if samples else [])]
         table.add_row(f"{arm.name} ({len(arm.students)} seeds)", *cells, "", "", style="bold")
     screen.print(table)
-    for text in dict.fromkeys(_notes(result.arms, file)):
-        note(f"note: {text}", style="yellow")
-
-
-def _notes(arms: Sequence[ArmResult], file: str) -> Iterator[str]:
-    for arm in arms:
-        for score in arm.results.get(file, {}).values():
-            if score.note:
-                yield f"{arm.name}: {score.note}"
+    scores = ((arm.name, score) for arm in result.arms for score in arm.results.get(file, {}).values())
+    for text in dict.fromkeys(f"note: {name}: {score.note}" for name, score in scores if score.note):
+        note(text, style="yellow")
 
 
 def _show_differences(screen: Console, comparisons: Sequence[StudentComparison]) -> None:

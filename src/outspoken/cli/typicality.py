@@ -61,8 +61,8 @@ def typicality(
     from outspoken.cli.progress import step_progress
     from outspoken.io import atomic
     from outspoken.models import get_model
-    from outspoken.theory.api import atypicality_bias
     from outspoken.theory.preferences import PUBLISHED, read_preferences
+    from outspoken.theory.typicality import atypicality_bias
 
     bases, seed = several(base, "--base"), seed or 0
     data = read_preferences(preferences, prompt_format=prompt_format or PUBLISHED, limit=limit, seed=seed)

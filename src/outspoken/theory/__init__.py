@@ -1,6 +1,6 @@
 """Theory: why aligned models collapse, measured on preference data and on real models.
 
-`api` and `typicality` estimate the typicality bias alpha, `sharpening` holds the closed form,
+`typicality` estimates the typicality bias alpha, `sharpening` holds the closed form,
 `sharpening_exponent` measures gamma of a real model, `level_simulation` simulates the three levels of asking.
 `to_dict` of a result is its JSON document; `report`, `report_text`, `charts` and `page/` draw documents
 only. It may import `report`, `measure` and what lies below them; nothing here knows the command line. A new
@@ -18,11 +18,10 @@ _HOMES = {
     "gamma_result": ("Gamma", "Point"),
     "level_simulation": ("Levels", "simulate_levels"),
     "answer_likelihoods": ("Likelihoods", "likelihoods"),
-    "api": ("atypicality_bias", "typicality_bias"),
     "preferences": ("PreferencePair", "Preferences", "read_preferences"),
     "sharpening": ("effective_size", "entropy", "gamma_of", "aligned_optimum", "sharpen", "apply_reward"),
     "controls": ("ScoredPair",),
-    "typicality": ("estimate_alpha", "simulate_preferences"),
+    "typicality": ("atypicality_bias", "estimate_alpha", "simulate_preferences", "typicality_bias"),
     "typicality_result": ("ModelBias", "Typicality"),
 }
 

@@ -1,8 +1,6 @@
 # Written by tools/stubs.py from __init__.py: change the names there and run `make generated`.
 from outspoken.theory.answer_likelihoods import Likelihoods as Likelihoods
 from outspoken.theory.answer_likelihoods import likelihoods as likelihoods
-from outspoken.theory.api import atypicality_bias as atypicality_bias
-from outspoken.theory.api import typicality_bias as typicality_bias
 from outspoken.theory.controls import ScoredPair as ScoredPair
 from outspoken.theory.gamma_result import Gamma as Gamma
 from outspoken.theory.gamma_result import Point as Point
@@ -19,7 +17,9 @@ from outspoken.theory.sharpening import gamma_of as gamma_of
 from outspoken.theory.sharpening import sharpen as sharpen
 from outspoken.theory.sharpening_exponent import gamma_from_counts as gamma_from_counts
 from outspoken.theory.sharpening_exponent import gamma_from_logprobs as gamma_from_logprobs
+from outspoken.theory.typicality import atypicality_bias as atypicality_bias
 from outspoken.theory.typicality import estimate_alpha as estimate_alpha
 from outspoken.theory.typicality import simulate_preferences as simulate_preferences
+from outspoken.theory.typicality import typicality_bias as typicality_bias
 from outspoken.theory.typicality_result import ModelBias as ModelBias
 from outspoken.theory.typicality_result import Typicality as Typicality

@@ -17,7 +17,6 @@ __all__ = [
     "PreferenceRow",
     "PreferenceRowError",
     "RatedResponse",
-    "SkippedPair",
     "layout_of",
 ]
 
@@ -53,17 +52,8 @@ class RatedResponse:
     row: int
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedPair:
-    """One response of a row that cannot be used: `reason` is what it is counted by, `detail` describes the
-    value."""
-
-    reason: str
-    detail: str = ""
-
-
 class PreferenceRowError(Exception):
-    """A whole row cannot be used; the message says why."""
+    """A row or one of its responses cannot be used. It is counted by `reason`; `detail` describes the value."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -73,7 +63,8 @@ class PreferenceRowError(Exception):
 PreferenceRow = Mapping[str, object]
 """A row of a preference file, by its columns."""
 
-Items = Iterator[PreferencePair | RatedResponse | SkippedPair]
+Items = Iterator[PreferencePair | RatedResponse | PreferenceRowError]
+"""What a row holds; an error is a response that cannot be used, while the others of the row may still be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,21 +207,20 @@ def _pair(prompt: str, first: object, second: object, preferred: bool, position:
     return PreferencePair(prompt, one, other, preferred, None, position)
 
 
-def _rated(prompt: str, entry: object, position: int) -> RatedResponse | SkippedPair:
-    """A response with its rating, or why it cannot be used; the others of the row may still be."""
+def _rated(prompt: str, entry: object, position: int) -> RatedResponse | PreferenceRowError:
     if not isinstance(entry, Mapping):
-        return SkippedPair("response that is not text", _shown(entry))
+        return PreferenceRowError("response that is not text", _shown(entry))
     try:
         text = _text(next((entry[name] for name in _TEXTS if name in entry), None))
     except PreferenceRowError as error:
-        return SkippedPair(error.reason, error.detail)
+        return error
     stated = next((entry[name] for name in _RATINGS if name in entry), None)
     rating, correctness = _number(stated), entry.get("correctness")
     if rating is None:
-        return SkippedPair("rating that is not a number", _shown(stated))
+        return PreferenceRowError("rating that is not a number", _shown(stated))
     known = None if correctness is None else _number(correctness)
     if correctness is not None and known is None:
-        return SkippedPair("rating that is not a number", f"correctness {_shown(correctness)}")
+        return PreferenceRowError("rating that is not a number", f"correctness {_shown(correctness)}")
     return RatedResponse(prompt, text, rating, known, position)
 
 

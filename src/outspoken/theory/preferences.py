@@ -17,7 +17,6 @@ from outspoken.theory.preference_formats import (
     PreferenceRow,
     PreferenceRowError,
     RatedResponse,
-    SkippedPair,
     layout_of,
 )
 
@@ -160,7 +159,7 @@ class _CollectedPairs:
             for item in layout.items(row, position):
                 if isinstance(item, PreferencePair):
                     self.pairs.append(item)
-                elif isinstance(item, SkippedPair):
+                elif isinstance(item, PreferenceRowError):
                     self._skip(item.reason, position, item.detail)
                 else:
                     self._rated.setdefault(item.prompt, []).append(item)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,15 +242,7 @@ def _bootstrap_p(
     return (int(reached.sum()) + 1) / (resamples + 1)
 
 
-class _Tested(TypedDict):
-    value: float
-    low: float
-    high: float
-    se: float
-    p: float | None
-
-
-def _tested(value: float, se: float, df: int) -> _Tested:
+def _tested(value: float, se: float, df: int) -> dict[str, Any]:
     """The interval and the test of gamma = 1; p is None without any variation."""
     if se <= _ROUNDING:
         return {"value": value, "low": value, "high": value, "se": 0.0, "p": None}

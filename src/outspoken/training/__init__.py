@@ -1,6 +1,6 @@
 """Training a student on data (`train`) and measuring what it has learned (`evaluate`).
 
-`fitting` and `trainers` fit, `evaluation` and `grading` measure; `record` and `evaluation_result` are what both
+`fitting` and `trainers` fit, `evaluation` and `accuracy` measure; `record` and `evaluation_result` are what both
 write into their folders, `settings` declares their options. It may import `checking`, `batch` and what lies below
 them; torch, transformers and TRL are imported when they are needed. A new shape of data belongs into
 `training_data` or `questions`, a new kind of student into `students`.

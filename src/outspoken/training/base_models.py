@@ -264,6 +264,7 @@ PromptText = str | Chat
 """Plain text, or messages that the chat template turns into text."""
 
 
+@dataclass(frozen=True, slots=True)
 class PromptTokenizer:
     """Turns prompts and answers into tokens with a model's tokenizer. `name` is the model's, for errors.
 
@@ -271,14 +272,13 @@ class PromptTokenizer:
     an evaluation.
     """
 
-    def __init__(self, tokenizer: Any, name: str) -> None:
-        self._tokenizer = tokenizer
-        self._name = name
+    tokenizer: Any
+    name: str
 
     @property
     def has_template(self) -> bool:
         """Whether the model has a chat template."""
-        return bool(self._tokenizer.chat_template)
+        return bool(self.tokenizer.chat_template)
 
     def prompt(self, text: PromptText) -> list[int]:
         """The tokens before the answer. Raises `UsageError` for a chat if the model has no template."""
@@ -289,7 +289,7 @@ class PromptTokenizer:
     def example(self, prompt: PromptText, answer: PromptText) -> tuple[list[int], list[int]]:
         """The tokens of a prompt and of its answer, with the token that ends the answer."""
         if isinstance(prompt, str) and isinstance(answer, str):
-            return self.prompt(prompt), [*self._ids(answer, begin=False), self._tokenizer.eos_token_id]
+            return self.prompt(prompt), [*self._ids(answer, begin=False), self.tokenizer.eos_token_id]
         before = as_chat(prompt, "user")
         start = self._apply_template(before, answering=True)
         full = self._apply_template([*before, *as_chat(answer, "assistant")], answering=False)
@@ -300,21 +300,21 @@ class PromptTokenizer:
     def _apply_template(self, chat: Chat, *, answering: bool) -> str:
         if not self.has_template:
             raise UsageError(
-                f"{self._name} has no chat template, which messages and questions need: give one with "
+                f"{self.name} has no chat template, which messages and questions need: give one with "
                 '--chat-template FILE, or plain text ({"prompt": …, "completion": …}; evaluate --plain)'
             )
         try:
             return str(
-                self._tokenizer.apply_chat_template(
+                self.tokenizer.apply_chat_template(
                     [dict(message) for message in chat], tokenize=False, add_generation_prompt=answering
                 )
             )
         except Exception as error:  # a template is a program and may raise anything
-            raise UsageError(f"the chat template of {self._name} refuses this chat: {error}") from error
+            raise UsageError(f"the chat template of {self.name} refuses this chat: {error}") from error
 
     def _ids(self, text: str, *, begin: bool) -> list[int]:
         """`begin` adds the token that begins a text; templates write it themselves."""
-        return list(self._tokenizer(text, add_special_tokens=begin)["input_ids"])
+        return list(self.tokenizer(text, add_special_tokens=begin)["input_ids"])
 
 
 def as_chat(text: PromptText, role: str) -> Chat:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Unpack
@@ -19,9 +20,8 @@ from outspoken.io import atomic
 from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
 from outspoken.training import base_models
-from outspoken.training.accuracy import compare_students
+from outspoken.training.accuracy import Grade, Grades, compare_students, grade
 from outspoken.training.evaluation_result import KIND, Evaluation, StudentResult
-from outspoken.training.grading import Grade, Grades, grade
 from outspoken.training.questions import GREEDY, AnswerFile, QuestionFile, read_questions
 from outspoken.training.settings import EvalSettings, read_options
 from outspoken.training.students import AnswerRequest, Student, answer_path, find_student
@@ -129,32 +129,28 @@ def evaluate(
         return result
 
 
+@dataclass
 class _Examination:
     """Asks the students for their missing answers and grades all of them. `missing` counts failed answers by
     name."""
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: EvalSettings,
-        files: Sequence[QuestionFile],
-        progress: Progress,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._folder, self._settings, self._files = folder, settings, files
-        self._progress, self._should_stop = progress, should_stop
-        self.missing: dict[str, int] = {}
-        self.tokens = 0
+    folder: Path
+    settings: EvalSettings
+    files: Sequence[QuestionFile]
+    progress: Progress
+    should_stop: Callable[[], bool]
+    missing: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
 
     def grades(self, student: Student) -> list[Grades]:
         """Its grades on each file of questions."""
-        samples = range(self._settings.samples)
-        by_key = {question.key: question for file in self._files for question in file.questions}
+        samples = range(self.settings.samples)
+        by_key = {question.key: question for file in self.files for question in file.questions}
         requests = [(question, sample) for sample in (GREEDY, *samples) for question in by_key.values()]
         with ExitStack() as stack:
             files = {
                 greedy: stack.enter_context(
-                    AnswerFile(answer_path(self._folder / _ANSWERS, student, self._settings, sampled=not greedy))
+                    AnswerFile(answer_path(self.folder / _ANSWERS, student, self.settings, sampled=not greedy))
                 )
                 for greedy in (True, False)
             }
@@ -171,7 +167,7 @@ class _Examination:
                     for question in file.questions
                 ],
             )
-            for file in self._files
+            for file in self.files
         ]
 
     def _ask(self, student: Student, requests: Sequence[AnswerRequest], files: _AnswerFiles) -> None:
@@ -183,17 +179,17 @@ class _Examination:
         if not missing:
             return
         what, done, total = f"asking {student.name}", len(requests) - len(missing), len(requests)
-        self._progress(what, done, total)
-        with closing(student.answers(missing, self._settings, self._folder / _LEDGER)) as batches:
+        self.progress(what, done, total)
+        with closing(student.answers(missing, self.settings, self.folder / _LEDGER)) as batches:
             for batch in batches:
                 for greedy, file in files.items():
                     if part := [answer for answer in batch if (answer.sample == GREEDY) is greedy]:
                         file.add(part)
                 done += len(batch)
-                self._progress(what, done, total)
-                if self._should_stop() and done < total:
+                self.progress(what, done, total)
+                if self.should_stop() and done < total:
                     raise StoppedError(
-                        f"stopped while {what}, {done:,} of {total:,}; the answers are kept in {self._folder}, "
+                        f"stopped while {what}, {done:,} of {total:,}; the answers are kept in {self.folder}, "
                         "and the same command continues from there"
                     )
         if done < total:
@@ -205,12 +201,12 @@ class _Examination:
         graded = {}
         for at, (question, sample) in enumerate(requests):
             if at % 100 == 0:
-                self._progress(f"grading {student.name}", at, len(requests))
+                self.progress(f"grading {student.name}", at, len(requests))
             answer = files[sample == GREEDY].get(question.key, sample)
             if answer is not None:
                 self.tokens += answer.tokens
                 graded[question.key, sample] = grade(question, answer)
-        self._progress(f"grading {student.name}", len(requests), len(requests))
+        self.progress(f"grading {student.name}", len(requests), len(requests))
         return graded
 
 

@@ -175,8 +175,8 @@ def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
         cells = [_percent(scores.get("greedy")), *([_percent(scores.get("sampled")), "", ""] if samples else [])]
         table.add_row(f"{arm.name} ({len(arm.students)} seeds)", *cells, "", "", style="bold")
     screen.print(table)
-    scores = ((arm.name, score) for arm in result.arms for score in arm.results.get(file, {}).values())
-    for text in dict.fromkeys(f"note: {name}: {score.note}" for name, score in scores if score.note):
+    of_arms = ((arm.name, score) for arm in result.arms for score in arm.results.get(file, {}).values())
+    for text in dict.fromkeys(f"note: {name}: {score.note}" for name, score in of_arms if score.note):
         note(text, style="yellow")
 
 

@@ -13,13 +13,9 @@ from typing import Any
 from outspoken.errors import UsageError
 from outspoken.models.base import Score
 
-__all__ = ["echo_body", "read_echo"]
-
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 _SPACES = str.maketrans({"\N{LOWER ONE EIGHTH BLOCK}": " ", "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}": " "})
 _TOKENS_AHEAD = 4
-
-Span = tuple[int, int]
 
 
 def echo_body(text: str, model: str) -> dict[str, object]:
@@ -32,9 +28,14 @@ def read_echo(payload: Any, prompt: str, continuation: str, server: str) -> Scor
 
     Raises `UsageError` if the answer does not repeat the text with its log-probabilities.
     """
-    text = prompt + continuation
-    tokens, logprobs = _logprobs_in(payload)
-    spans = _spans(tokens, text)
+    text, spans = prompt + continuation, None
+    try:
+        entry = payload["choices"][0]["logprobs"]
+        tokens, logprobs = entry["tokens"], entry["token_logprobs"]
+        if isinstance(logprobs, list) and isinstance(tokens, list) and all(isinstance(t, str) for t in tokens):
+            spans = _spans(tokens, text)
+    except (KeyError, IndexError, TypeError):
+        pass
     if spans is None or len(logprobs) < len(spans):
         raise UsageError(
             f"{server} does not give the log-probabilities of a text: take a server whose /completions has echo "
@@ -49,24 +50,12 @@ def read_echo(payload: Any, prompt: str, continuation: str, server: str) -> Scor
     return Score(tuple(min(0.0, float(value)) for value in values), texts, scored[0][0] < len(prompt))
 
 
-def _logprobs_in(payload: Any) -> tuple[list[str], list[Any]]:
-    """The tokens and their log-probabilities; empty if the answer has another shape."""
-    try:
-        entry = payload["choices"][0]["logprobs"]
-        tokens, logprobs = entry["tokens"], entry["token_logprobs"]
-    except (KeyError, IndexError, TypeError):
-        return [], []
-    if isinstance(tokens, list) and isinstance(logprobs, list) and all(isinstance(t, str) for t in tokens):
-        return tokens, logprobs
-    return [], []
-
-
-def _spans(tokens: Sequence[str], text: str) -> list[Span] | None:
+def _spans(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
     """The spans of the tokens that spell `text`, up to its end; None if they do not spell it.
 
     If a character is split into several tokens, each of them gets the span of the whole character.
     """
-    spans: list[Span] = []
+    spans: list[tuple[int, int]] = []
     position = 0
     while len(spans) < len(tokens) and position < len(text):
         first = len(spans)

@@ -84,15 +84,9 @@ def _add_vocabulary(writer: Any, words: list[str]) -> None:
     """Add the vocabulary: llama.cpp marks the beginning of a word, WordPiece its continuation."""
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list([_marked(word) for word in words])
+    writer.add_token_list([w if w in _SPECIAL else w[2:] if w.startswith("##") else f"\u2581{w}" for w in words])
     kinds = {"[UNK]": gguf.TokenType.UNKNOWN} | dict.fromkeys(_SPECIAL.keys() - {"[UNK]"}, gguf.TokenType.CONTROL)
     writer.add_token_types([kinds.get(word, gguf.TokenType.NORMAL) for word in words])
     for word, role in _SPECIAL.items():
         getattr(writer, f"add_{role}_token_id")(words.index(word))
     writer.add_eos_token_id(words.index("[SEP]"))
-
-
-def _marked(word: str) -> str:
-    if word in _SPECIAL:
-        return word
-    return word[2:] if word.startswith("##") else f"\u2581{word}"

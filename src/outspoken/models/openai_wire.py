@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, TypeVar
 
 import jiter
@@ -317,7 +317,9 @@ async def send_with_optional(
     recorded.
     """
     accepted = {name: value for name, value in fields.items() if (server, model, name) not in _rejected}
-    for sent in _subsets(accepted):
+    for sent in (
+        dict(part) for size in range(len(accepted), -1, -1) for part in combinations(accepted.items(), size)
+    ):
         try:
             result = await send(sent)
         except ProviderError as error:
@@ -327,10 +329,3 @@ async def send_with_optional(
             break
     _rejected.update((server, model, name) for name in accepted.keys() - sent.keys())
     return result, sent
-
-
-def _subsets(fields: Mapping[str, object]) -> Iterator[dict[str, object]]:
-    """All subsets of the fields, the largest first."""
-    for size in range(len(fields), -1, -1):
-        for names in itertools.combinations(fields, size):
-            yield {name: fields[name] for name in names}

@@ -13,7 +13,7 @@ from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import LenientValue, relax, unescape
 from outspoken.reply_shape import ReplyShape
 
-__all__ = ["RepairBudget", "balanced", "first_json", "lone_value", "read_json", "read_valid_json", "repair_json"]
+__all__ = ["balanced", "first_json", "lone_value", "read_json", "read_valid_json"]
 
 _MAX_LONE_OPENINGS = 20
 _OPEN = re.compile(
@@ -206,10 +206,7 @@ def _openings(text: str) -> list[int]:
 
 def _last_sign_before(text: str, position: int) -> int:
     """The position of the last sign before `position` that is not blank, or -1."""
-    position -= 1
-    while position >= 0 and text[position].isspace():
-        position -= 1
-    return position
+    return next((at for at in range(position - 1, -1, -1) if not text[at].isspace()), -1)
 
 
 def _is_structural(text: str, position: int) -> bool:

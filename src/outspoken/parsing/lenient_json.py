@@ -67,9 +67,8 @@ def relax(text: str, start: int = 0, *, cut: bool = False) -> LenientValue | Non
 
     With `cut` the text may end before the value does. Linear in the length of the text.
     """
-    builder = _Builder(text, start, cut)
     try:
-        return builder.run()
+        return _Builder(text, start, cut).run()
     except _RejectedError:
         return None
 
@@ -126,7 +125,10 @@ class _Builder:
                 self.gap = True
                 continue
             if kind == "comment":
-                self.comment(token)
+                self.note("comment")
+                if token == "/*":
+                    end = text.find("*/", self.at)
+                    self.at = length if end < 0 else end + 2
                 continue
             if kind == "sign":
                 self.sign(token)
@@ -143,12 +145,6 @@ class _Builder:
             self.result.cut = "list" if self.open[-1][0] != "{" else "object"
         self.note("truncated")
         return self.finish()
-
-    def comment(self, token: str) -> None:
-        self.note("comment")
-        if token == "/*":
-            end = self.text.find("*/", self.at)
-            self.at = len(self.text) if end < 0 else end + 2
 
     def finish(self) -> LenientValue:
         result = self.result

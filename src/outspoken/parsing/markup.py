@@ -16,22 +16,8 @@ _TAG = re.compile(r"<(?P<end>/?)(?P<name>[^\W\d][\w-]{0,40}+)(?P<attributes>(?:\
 _ATTRIBUTE = re.compile(r"([^\W\d][\w-]{0,40}+)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
 _ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[\da-fA-F]{1,6});")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'", "nbsp": "\xa0"}
-_ITEMS = frozenset(
-    (
-        "response",
-        "candidate",
-        "answer",
-        "item",
-        "option",
-        "result",
-        "completion",
-        "output",
-        "reply",
-        "choice",
-        "entry",
-        "回答",
-    )
-)
+_ITEM_NAMES = "response candidate answer item option result completion output reply choice entry 回答"
+_ITEMS = frozenset(_ITEM_NAMES.split())
 
 
 def first_tag(text: str) -> int:

@@ -103,19 +103,16 @@ def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
 
 
 def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> None:
-    """Try each way of writing candidates until one gives some: the most reliable first, then in order of
-    position."""
+    """Try each way of writing candidates until one gives some: the most reliable, then the first in the text."""
     certain, possible = first_json(body)
-    tag = first_tag(body)
-    marker = first_marker(body)
-    formats: list[tuple[int, int, str]] = []
+    tag, marker = first_tag(body), first_marker(body)
+    formats = [(2, 0, "lists")]
     if certain >= 0:
         formats.append((0, certain, "json"))
     elif possible >= 0:
         formats.append((1 if marker < 0 or possible < marker else 3, possible, "json"))
     if tag >= 0:
         formats.append((0, tag, "xml"))
-    formats.append((2, 0, "lists"))
     for _, _, name in sorted(formats):
         if name == "lists" and (into.list_seen or "empty" in into.repairs):
             return
@@ -272,8 +269,7 @@ class _XmlCutter:
 
 
 class _JsonCutter:
-    """Follows the strings and brackets of a stream, and cuts out each object or string in the place of a
-    candidate."""
+    """Follows the strings and brackets of a stream, and cuts out each object or string that may be a candidate."""
 
     def __init__(self, shape: ReplyShape | None) -> None:
         self.shape = shape
@@ -308,7 +304,10 @@ class _JsonCutter:
             ended = sign != "\\" and self.ends_item(sign)
             if ended and self.item is not None:
                 self.item.append(piece[item_start:position])
-                items += self.read_item("".join(self.item))
+                candidates = CandidateList(self.shape)
+                value = decode("".join(self.item))
+                read_value([value] if self.level else value, candidates)
+                items += candidates.items
                 self.item = None
         if self.item is not None:
             self.item.append(piece[item_start:])
@@ -347,9 +346,3 @@ class _JsonCutter:
         elif self.stack:
             self.stack.pop()
         return len(self.stack) == self.level
-
-    def read_item(self, text: str) -> list[RawCandidate]:
-        candidates = CandidateList(self.shape)
-        value = decode(text)
-        read_value(value if not self.level else [value], candidates)
-        return candidates.items

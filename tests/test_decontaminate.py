@@ -24,8 +24,7 @@ from outspoken.measure.embedding import Embedder  # noqa: E402
 from outspoken.measure.tokenization import words  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
-from outspoken.synth.benchmark_files import read  # noqa: E402
-from outspoken.synth.ngram_overlap import NgramIndex  # noqa: E402
+from outspoken.synth.benchmarks import NgramIndex, read  # noqa: E402
 from outspoken.synth.steps import decontaminate  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
 from outspoken.synth.steps.decontaminate import BY_MEANING, BY_WORDS, DecontaminateOptions, run  # noqa: E402

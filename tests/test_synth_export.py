@@ -20,12 +20,10 @@ pa = pytest.importorskip("pyarrow", reason="extra `synth` is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.errors import OutputError, UnknownNameError, UsageError  # noqa: E402
-from outspoken.synth.manifest import StepManifest  # noqa: E402
-from outspoken.synth.spec_writer import spec_text  # noqa: E402
+from outspoken.synth.manifest import StepManifest, spec_text  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
-from outspoken.synth.steps.dataset_card import card  # noqa: E402
 from outspoken.synth.steps.export import NO_COMPLETION, NO_PROMPT, ExportOptions, run  # noqa: E402
-from outspoken.synth.steps.export_files import ExportContents  # noqa: E402
+from outspoken.synth.steps.export_files import ExportContents, card  # noqa: E402
 
 TEXTS = ["Two and two?", "二加二等于几？", "كم يساوي اثنان زائد اثنين؟", "🍎 + 🍏 = ?"]
 ROWS: list[dict[str, Any]] = [
@@ -400,7 +398,7 @@ def test_settings_survive_writing_and_reading_a_spec(name: str, settings: dict[s
 @given(names)
 def test_any_name_is_valid_yaml(name: str) -> None:
     yaml = pytest.importorskip("yaml")
-    from outspoken.synth.steps.dataset_card import _quoted
+    from outspoken.synth.steps.export_files import _quoted
 
     assert yaml.safe_load(f"name: {_quoted(name)}") == {"name": name}
 

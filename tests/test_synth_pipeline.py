@@ -17,8 +17,7 @@ from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
 from outspoken.synth import pipeline as pipelines
 from outspoken.synth.manifest import StepManifest
 from outspoken.synth.pipeline import Pipeline
-from outspoken.synth.record_templates import fill
-from outspoken.synth.records import count, rows_in
+from outspoken.synth.records import count, fill, rows_in
 from outspoken.synth.spec import read
 from outspoken.synth.steps import generate
 

@@ -13,9 +13,8 @@ pytest.importorskip("pyarrow")
 
 from outspoken import UsageError
 from outspoken.synth import spec as specs
-from outspoken.synth.spec import PipelineSpec, load, read
+from outspoken.synth.spec import STEPS, PipelineSpec, load, read
 from outspoken.synth.steps.base import StepOptions
-from outspoken.synth.steps.table import STEPS
 
 GENERATE = '[[step]]\ndo = "generate"\ninstruction = "Ask about {topic}."\ntopics = ["水", "🌊"]\n'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,6 @@ import typer
 from outspoken.cli.common import check_engine, command, console, note, note_default, print_json
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
 from outspoken.cli.options import (
-    QUIET,
     Address,
     Debug,
     Engine,
@@ -124,7 +122,7 @@ def _run(pipeline: Pipeline, first: str | None, only: str | None) -> tuple[Pipel
     return run_interruptibly(
         lambda: pipeline.run(first=first, only=only, on_step=_note_step),
         lambda: pipeline.stop("interrupted"),
-        None if os.environ.get(QUIET) else lambda: live(lambda: _progress_line(pipeline)),
+        lambda: live(lambda: _progress_line(pipeline)),
     )
 
 
@@ -149,10 +147,8 @@ def _note_step(done: StepManifest, just_now: bool) -> None:
     """A line for each step when it is done."""
     removed = "; ".join(f"{number_of(lost)} {reason}" for reason, lost in done.removed.items())
     line = f"{done.step}: {number_of(done.kept)} records" + (f" (removed: {removed})" if removed else "")
-    note(
-        line + (f" · {duration(done.seconds)}" if just_now else " · done before"),
-        style=None if just_now else "dim",
-    )
+    when = duration(done.seconds) if just_now else "done before"
+    note(f"{line} · {when}", style=None if just_now else "dim")
     for warning in done.warnings:
         note(f"  {warning}")
     if done.partly:
@@ -163,10 +159,8 @@ def _show(summary: PipelineSummary) -> None:
     screen = console()
     screen.print(f"{number_of(summary.records)} records in {summary.out}", soft_wrap=True)
     costs = [cost for done in summary.steps if (cost := done.spent)]
-    requests, tokens = sum(cost.requests for cost in costs), sum(cost.tokens for cost in costs)
-    screen.print(
-        f"{number_of(requests)} requests · {number_of(tokens)} tokens · {duration(summary.seconds)}", style="dim"
-    )
+    requests, tokens = (number_of(sum(getattr(cost, name) for cost in costs)) for name in ("requests", "tokens"))
+    screen.print(f"{requests} requests · {tokens} tokens · {duration(summary.seconds)}", style="dim")
     if summary.report:
         screen.print(f"report: {summary.report}", soft_wrap=True)
     if summary.partly:
@@ -194,22 +188,20 @@ def _list_specs(*, as_json: bool) -> None:
 
 
 def _list_steps(*, as_json: bool) -> None:
-    from outspoken.synth.steps.table import STEPS
+    from outspoken.synth.spec import STEPS
 
+    options = {name: [*fields(kind.options)] for name, kind in STEPS.items()}
+    options = {name: [entry for entry in entries if entry.name != "asking"] for name, entries in options.items()}
     if as_json:
-        options = {
-            name: {entry.name: entry.metadata["help"] for entry in fields(kind.options) if entry.name != "asking"}
-            for name, kind in STEPS.items()
-        }
-        print_json({"steps": options, "asking": [name for name, kind in STEPS.items() if kind.options.ASKING]})
+        steps = {name: {entry.name: entry.metadata["help"] for entry in own} for name, own in options.items()}
+        print_json({"steps": steps, "asking": [name for name, kind in STEPS.items() if kind.options.ASKING]})
         return
     screen = console()
     for name, kind in STEPS.items():
         screen.print(name, style="bold")
-        for entry in fields(kind.options):
-            if entry.name != "asking":
-                default = "" if entry.default in ("", None, ()) else f" (default: {entry.default})"
-                screen.print(f"  {entry.name}: {entry.metadata['help']}{default}", soft_wrap=True)
+        for entry in options[name]:
+            default = "" if entry.default in ("", None, ()) else f" (default: {entry.default})"
+            screen.print(f"  {entry.name}: {entry.metadata['help']}{default}", soft_wrap=True)
         if kind.options.ASKING:
             screen.print("  and the settings of a run: method, temperature, concurrency, … (outspoken run -h)")
     screen.print("mine.py:function", style="bold")

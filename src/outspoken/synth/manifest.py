@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from outspoken.io.atomic import write_bytes
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.synth.steps.base import StepCost, StepFiles
 
-__all__ = ["StepManifest"]
+__all__ = ["StepManifest", "spec_text", "without_folders"]
 
 _REQUIRED = {"step", "key", "files", "kept", "records", "removed", "figures", "warnings", "partly", "seconds"}
 
@@ -48,11 +50,10 @@ class StepManifest:
     @property
     def spent(self) -> StepCost | None:
         """The cost of the step's requests, None if it asked no model."""
-        return StepCost.from_figures(self.figures)
+        return from_json(StepCost, self.figures) if "requests" in self.figures else None
 
     def to_dict(self) -> dict[str, object]:
-        document: dict[str, object] = to_json(self)
-        return document
+        return dict(to_json(self))
 
     @classmethod
     def from_dict(cls, document: object) -> StepManifest:
@@ -70,14 +71,6 @@ class StepManifest:
         except (OSError, ValueError):
             return None
 
-    @classmethod
-    def load_all(cls, folder: Path) -> Iterator[StepManifest]:
-        """The manifests of all steps in a folder, in their order."""
-        for path in sorted(folder.glob("[0-9][0-9]-*.json")):
-            manifest = cls.load(StepFiles(path.stem, folder))
-            if manifest is not None and manifest.step == path.stem:
-                yield manifest
-
     def save(self, files: StepFiles) -> StepManifest:
         """Write the manifest; returns it as it will be read."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2, default=str) + "\n"
@@ -88,3 +81,72 @@ class StepManifest:
         """Whether the step was finished completely with this `key`, and its files have not changed since."""
         sizes = {name: path.stat().st_size for name in self.files if (path := folder / name).is_file()}
         return self.key == key and not self.partly and sizes == self.files
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def spec_text(name: str, source: str | None, steps: Sequence[StepManifest], text: str = "text") -> str:
+    """The spec of these steps with all settings; None is left out, because TOML cannot express it.
+
+    `source` is the file of records that they began with, `text` its column. The model and the seed of the last
+    step are the pipeline's. Paths are reduced to the names of the files.
+    """
+    last = steps[-1]
+    lines = [f"name = {_value(name)}"]
+    if last.model:
+        lines.append(f"model = {_value(last.model)}")
+    lines.append(f"seed = {last.seed or 0}")
+    if source:
+        lines += [f"input = {_value(source)}", f"text = {_value(text)}"]
+    for manifest in steps:
+        lines += ["", "[[step]]", f"do = {_value(without_folders(manifest.do))}"]
+        settings = dict(manifest.settings)
+        asking = settings.pop("asking", None)
+        settings |= asking if isinstance(asking, Mapping) else {}
+        lines += [
+            f"{_key(key)} = {_value(without_folders(value))}"
+            for key, value in settings.items()
+            if value is not None and value != {}
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def without_folders(value: object) -> object:
+    """The value; existing absolute paths are reduced to the name, because folders are private."""
+    if isinstance(value, list | tuple):
+        return [without_folders(entry) for entry in value]
+    if isinstance(value, str) and os.path.isabs(value):
+        file, colon, function = value.rpartition(".py:")
+        try:
+            exists = Path(f"{file}.py" if colon else value).exists()
+        except (OSError, ValueError):
+            exists = False
+        if exists:
+            return Path(file).name + colon + function if colon else Path(value).name
+    return value
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else f'"{_escaped(key)}"'
+
+
+def _value(value: object) -> str:
+    """A value in TOML; a text of several lines is written on several lines."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        inner = ", ".join(
+            f"{_key(str(key))} = {_value(entry)}" for key, entry in value.items() if entry is not None
+        )
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_value(entry) for entry in value if entry is not None)}]"
+    lines = [_escaped(line) for line in str(value).split("\n")]
+    return f'"{lines[0]}"' if len(lines) == 1 else '"""\n' + "\n".join(lines) + '"""'
+
+
+def _escaped(line: str) -> str:
+    return json.dumps(line, ensure_ascii=False)[1:-1].replace("\x7f", "\\u007f")

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from outspoken._version import __version__
@@ -20,12 +20,10 @@ from outspoken.io.atomic import write_bytes
 from outspoken.io.disk import check_room
 from outspoken.io.lock import FolderLock
 from outspoken.models import default_name, get_model
-from outspoken.synth.input_records import import_records
 from outspoken.synth.manifest import StepManifest
-from outspoken.synth.records import count
-from outspoken.synth.spec import PipelineSpec, PlannedStep, load
-from outspoken.synth.step_key import step_key
-from outspoken.synth.steps import custom_step, table
+from outspoken.synth.records import count, import_records
+from outspoken.synth.spec import STEPS, PipelineSpec, PlannedStep, load, step_key
+from outspoken.synth.steps import custom_step
 from outspoken.synth.steps.base import ExecutionEngine, Step, StepFiles, StepProgress
 
 __all__ = ["Pipeline", "PipelineSummary", "synthesize"]
@@ -69,18 +67,8 @@ class PipelineSummary:
         """The JSON document that `outspoken synth --json` prints."""
         names = ("step", "records", "kept", "removed", "seconds", "figures", "partly")
         steps = [{name: getattr(done, name) for name in names} for done in self.steps]
-        return {
-            "name": self.name,
-            "folder": self.folder,
-            "records": self.records,
-            "steps": steps,
-            "stopped": self.stopped,
-            "partly": list(self.partly),
-            "warnings": list(self.warnings),
-            "seconds": self.seconds,
-            "out": self.out,
-            "report": self.report,
-        }
+        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {**own, "steps": steps, "partly": list(self.partly), "warnings": list(self.warnings)}
 
 
 class Pipeline:
@@ -92,17 +80,10 @@ class Pipeline:
     of another name, or is in use by another process.
     """
 
-    def __init__(
-        self,
-        spec: PipelineSpec,
-        folder: Path,
-        *,
-        engine: ExecutionEngine | None = None,
-        progress: StepProgress | None = None,
-    ) -> None:
+    def __init__(self, spec: PipelineSpec, folder: Path, *, engine: ExecutionEngine | None = None) -> None:
         self.spec = spec
         self.folder = folder
-        self.progress = progress or StepProgress()
+        self.progress = StepProgress()
         self.current: PlannedStep | None = None
         self._engine = engine or ExecutionEngine()
         self.continued = _is_own(spec, folder)
@@ -165,7 +146,8 @@ class Pipeline:
                         raise UsageError(f"{planned.name} has not been done yet: do it before {alone.name}")
                     break
             elif manifest is None or not is_current or forced:
-                self._forget_later_steps(planned)
+                for later in self.spec.steps[planned.number :]:  # their manifests describe other records
+                    StepFiles(later.name, self.folder).manifest.unlink(missing_ok=True)
                 if forced:
                     # The files of responses may be damaged: they are written again from the ledger.
                     for path in (self.folder / step.name).glob("*.parquet"):
@@ -214,18 +196,18 @@ class Pipeline:
         records = 0 if step.source is None else count(step.source)
         for path in (step.out, step.removed, step.manifest):
             path.unlink(missing_ok=True)
-        options = planned.options
-        if options is None:
+        model = None
+        if planned.options is None:
             outcome = await custom_step.run(planned.do, step)
         else:
-            outcome = await table.find(planned.do).run(options, step)
+            outcome = await STEPS[planned.do].run(planned.options, step)
+            model = planned.options.model_name(self.spec.model)
         responses = outcome.figures.get("responses")
-        model = None if options is None else options.model_name(self.spec.model)
         manifest = StepManifest(
             step=step.name,
             do=planned.do,
             settings={
-                name: _public(value) if name == "model" and isinstance(value, str) else value
+                name: _public(str(value)) if name == "model" else value
                 for name, value in planned.settings().items()
             },
             seed=self.spec.seed,
@@ -233,11 +215,7 @@ class Pipeline:
             source=None if step.source is None else step.source.name,
             key=key,
             records=records or (responses if isinstance(responses, int) else outcome.kept),
-            kept=outcome.kept,
-            removed=outcome.removed,
-            figures=outcome.figures,
-            warnings=(*problems, *outcome.warnings),
-            partly=outcome.partly,
+            **asdict(outcome) | {"warnings": (*problems, *outcome.warnings)},
             begun=begun,
             finished=_now(),
             seconds=round(time.monotonic() - started, 3),
@@ -263,14 +241,9 @@ class Pipeline:
     def _forget_other_steps(self) -> None:
         """Remove the manifests of steps that are no longer in the spec; their records stay."""
         planned_names = {planned.name for planned in self.spec.steps}
-        for manifest in StepManifest.load_all(self.folder):
-            if manifest.step not in planned_names:
-                StepFiles(manifest.step, self.folder).manifest.unlink()
-
-    def _forget_later_steps(self, planned: PlannedStep) -> None:
-        """Remove the manifests of the steps after this one: they describe other records than it will write."""
-        for later in self.spec.steps[planned.number :]:
-            StepFiles(later.name, self.folder).manifest.unlink(missing_ok=True)
+        for path in self.folder.glob("[0-9][0-9]-*.json"):
+            if path.stem not in planned_names and StepManifest.load(StepFiles(path.stem, self.folder)):
+                path.unlink()
 
     async def _report(self, done: list[StepManifest], worked: bool) -> str:
         """Write the report unless it is there; returns the path of its page."""
@@ -287,8 +260,7 @@ class Pipeline:
         self.progress.update("measuring for the report", 0)
         report = await builder.build_report(
             self.folder,
-            embedder=options.embedder,
-            sample=options.sample,
+            **asdict(options),
             seed=self.spec.seed,
             progress=self.progress,
             name=self.spec.name,

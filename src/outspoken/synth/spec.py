@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,17 +13,48 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.io.toml_library import TomlLibrary, parse
 from outspoken.measure.embedding import embedder
-from outspoken.synth.steps.base import StepOptions
+from outspoken.synth.manifest import StepManifest
+from outspoken.synth.steps import answer, balance, decontaminate, deduplicate, export, generate, verify
+from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
 from outspoken.synth.steps.generate import GenerateOptions
-from outspoken.synth.steps.table import find
 
-__all__ = ["PipelineSpec", "PlannedStep", "ReportOptions", "load", "names", "read"]
+__all__ = ["STEPS", "PipelineSpec", "PlannedStep", "ReportOptions", "load", "names", "read", "step_key"]
 
 _LIBRARY = TomlLibrary("pipeline", __package__)
 _KEYS = ("name", "about", "model", "seed", "input", "text", "report", "step")
-_TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_TYPE_NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple: "a list of texts",
+}
 
 OptionsT = TypeVar("OptionsT")
+
+
+@dataclass(frozen=True, slots=True)
+class StepKind:
+    """The `name` of a step in specs, the class of its `options`, and the function that does its work."""
+
+    name: str
+    options: type[StepOptions]
+    run: Callable[[Any, Step], Awaitable[StepOutcome]]
+
+
+_ROWS = (
+    StepKind("generate", generate.GenerateOptions, generate.run),
+    StepKind("deduplicate", deduplicate.DeduplicateOptions, deduplicate.run),
+    StepKind("decontaminate", decontaminate.DecontaminateOptions, decontaminate.run),
+    StepKind("answer", answer.AnswerOptions, answer.run),
+    StepKind("verify", verify.VerifyOptions, verify.run),
+    StepKind("balance", balance.BalanceOptions, balance.run),
+    StepKind("export", export.ExportOptions, export.run),
+)
+
+STEPS: Mapping[str, StepKind] = {row.name: row for row in _ROWS}
+"""All steps by their names in specs, in the usual order. A row here makes a step available in specs, to the
+pipeline and in `outspoken synth --steps`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +90,8 @@ class PlannedStep:
 
     def settings(self) -> dict[str, object]:
         """All options by name."""
-        if self.options is None:
-            return {}
-        return {entry.name: getattr(self.options, entry.name) for entry in fields(self.options)}
+        options = self.options
+        return {} if options is None else {entry.name: getattr(options, entry.name) for entry in fields(options)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +159,11 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
     if not isinstance(report, dict):
         raise UsageError(f"{where}: [report] must be a table, not {report!r}")
     hints = get_type_hints(PipelineSpec)
-    values = {
-        key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items() if key != "input"
-    }
-    if "input" in table:
-        values["input"] = folder / str(table["input"])
-    values.setdefault("name", stem)
-    name = values["name"]
+    source = table.pop("input", None)
+    values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items()}
+    if source is not None:
+        values["input"] = folder / str(source)
+    name = values.setdefault("name", stem)
     if not name.strip() or name[0] == "." or not name.isprintable() or set("/\\") & {*name} or len(name) > 60:
         raise UsageError(f"{where}: the name {name[:100]!r} becomes a folder's: write a short one without slashes")
     steps = [_planned(number, entry, where, folder) for number, entry in enumerate(step_tables, 1)]
@@ -171,7 +201,9 @@ def _planned(number: int, table: object, where: str, folder: Path) -> PlannedSte
         if not function.isidentifier():
             raise UsageError(f"{place}: write the file and the function in it: mine.py:function")
         return PlannedStep(number, f"{folder / file}:{function}")
-    return PlannedStep(number, do, _options(find(do).options, options, place, folder))
+    if do not in STEPS:
+        raise UnknownNameError("step", do, STEPS, see="or your own: mine.py:function")
+    return PlannedStep(number, do, _options(STEPS[do].options, options, place, folder))
 
 
 def _options(kind: type[OptionsT], table: Mapping[str, object], place: str, folder: Path) -> OptionsT:
@@ -219,11 +251,7 @@ def _convert(value: Any, kind: Any, place: str) -> Any:
             return float(value)
         if origin in (str, int, bool) and type(value) is origin:
             return value
-    expected = [
-        _TYPE_NAMES.get(each, "a list of texts" if get_origin(each) is tuple else "a table")
-        for each in kinds
-        if each is not NoneType
-    ]
+    expected = [_TYPE_NAMES.get(get_origin(each) or each, "a table") for each in kinds if each is not NoneType]
     raise UsageError(f"{place} must be {' or '.join(dict.fromkeys(expected))}, not {value!r}")
 
 
@@ -231,3 +259,48 @@ def _check_keys(table: Mapping[str, object], known: Collection[str], kind: str) 
     for key in table:
         if key not in known:
             raise UnknownNameError(kind, key, known)
+
+
+_FORMAT = 1
+
+
+def step_key(planned: PlannedStep, spec: PipelineSpec, before: StepManifest | None) -> str:
+    """The digest of the step's settings, the files that they name, and the step `before` it.
+
+    Raises `UsageError` if one of the files cannot be read.
+    """
+    hashed = {
+        "format": _FORMAT,
+        "do": planned.do.rpartition(":")[2],
+        "settings": planned.settings(),
+        "files": [_digest(path) for path in _files(planned, spec)],
+        "seed": spec.seed,
+        "model": spec.model,
+        "text": spec.text if before is None else "",
+        "source": None if before is None else [before.key, before.files],
+    }
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _files(planned: PlannedStep, spec: PipelineSpec) -> list[str]:
+    if planned.options is None:
+        return [planned.do.rpartition(":")[0]]
+    values: list[object] = [str(spec.input)] if spec.input and planned.number == 1 else []
+    values += [
+        getattr(planned.options, entry.name) for entry in fields(planned.options) if "path" in entry.metadata
+    ]
+    names = [name for value in values for name in (value if isinstance(value, tuple) else (value,))]
+    asking = getattr(planned.options, "asking", {})
+    names += [asking.get("template"), asking.get("prices")]
+    return [name for name in names if isinstance(name, str) and name]
+
+
+def _digest(path: str) -> str:
+    file = Path(path.rpartition(":")[0] if ".py:" in path else path)
+    if not file.is_file():
+        return ""  # the step reports what is missing; a rubric may be one that ships with the package
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read ({error.strerror}): the spec names it") from error

@@ -1,7 +1,6 @@
 """The search for equal, nearly equal and synonymous texts.
 
-`texts` reads them, `minhash` signs them, `search` and `greedy` decide which are near-duplicates, `ray_search` does
-the same on a cluster, `semantic` compares embeddings. This package may import `outspoken.synth.records` and the
-rooms below `synth`; it knows nothing of pipelines. Another way to compare texts is a module here that changes
-`NearDuplicates`.
+`minhash` signs texts, `search` and `greedy` decide which are near-duplicates, `ray_search` does the same on a
+cluster, `semantic` compares embeddings. This package may import `outspoken.synth.records` and the rooms below
+`synth`; it knows nothing of pipelines. Another way to compare texts is a module that changes `NearDuplicates`.
 """

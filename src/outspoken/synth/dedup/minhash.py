@@ -27,14 +27,11 @@ from outspoken.same_text import text_key
 rensa = need("rensa", "finding near-duplicates", "synth")
 
 __all__ = [
-    "MIN_SIMILARITY",
     "BandKeys",
     "Bands",
-    "SignedTexts",
     "band_keys_of",
     "bands_for",
     "check_similarity",
-    "digests_of",
     "jaccards",
     "map_in_threads",
     "sign",
@@ -207,23 +204,18 @@ def bands_for(similarity: float) -> Bands:
     return best
 
 
-@dataclass(frozen=True, slots=True)
-class SignedTexts:
-    """Digests and band keys of texts (empty if not wanted), and the lengths of their keys."""
-
-    digests: NDArray[np.uint64]
-    band_keys: BandKeys
-    lengths: NDArray[np.int32]
+SignedTexts = tuple[NDArray[np.uint64], BandKeys, NDArray[np.int32]]
+"""Digests and band keys of texts (empty if not wanted), and the lengths of their keys."""
 
 
-def sign(texts: Sequence[str], *, exact: bool, bands: Bands | None) -> SignedTexts:
+def sign(texts: Sequence[str], exact: bool, bands: Bands | None) -> SignedTexts:
     """What equal and similar texts are found by: digests if `exact`, band keys if `bands` are given."""
     keys = [text_key(text) for text in texts]
     lengths = np.array([len(key) for key in keys], dtype=np.int32)
     band_keys = np.zeros((0, len(keys)), dtype=np.uint32)
     if bands is not None:
         band_keys = band_keys_of(signatures(keys, bands.permutations), bands)
-    return SignedTexts(digests_of(keys if exact else []), band_keys, lengths)
+    return digests_of(keys if exact else []), band_keys, lengths
 
 
 def digests_of(keys: Sequence[str]) -> NDArray[np.uint64]:

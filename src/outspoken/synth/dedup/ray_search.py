@@ -20,19 +20,10 @@ from outspoken._version import __version__
 from outspoken.batch.ray.cluster import connected, first_line
 from outspoken.errors import OutspokenError, ProviderError, UsageError
 from outspoken.same_text import text_key
+from outspoken.synth.dedup import search
 from outspoken.synth.dedup.greedy import Decisions, decide
 from outspoken.synth.dedup.minhash import Bands, bands_for, sign
-from outspoken.synth.dedup.search import (
-    KEPT,
-    MAX_PIECE,
-    Edges,
-    NearDuplicates,
-    Report,
-    connected_pieces,
-    first_equal,
-    neighbours,
-)
-from outspoken.synth.dedup.texts import Ints, TextFile
+from outspoken.synth.dedup.search import Edges, Ints, NearDuplicates, Report, TextFile
 
 __all__ = ["RaySearch", "ray_search_at"]
 
@@ -80,18 +71,18 @@ class RaySearch:
         signed = self._all(tasks, 2 + columns, partial(report, "reading"))
         digests, lengths = ([self._ray.get(refs[which]) for refs in signed] for which in (0, 1))
         result = NearDuplicates.from_first(
-            first_equal(np.concatenate(digests)) if exact and count else np.arange(count)
+            search.first_equal(np.concatenate(digests)) if exact and count else np.arange(count)
         )
         if similarity is None or not count:
             return result
-        candidates = self._ray.put(np.flatnonzero(result.by == KEPT))
+        candidates = self._ray.put(np.flatnonzero(result.by == search.KEPT))
         tasks = [partial(_neighbours, candidates, *[refs[2 + band] for refs in signed]) for band in range(columns)]
         edges: list[Edges] = [self._ray.get(refs[0]) for refs in self._all(tasks, 1, partial(report, "sorting"))]
         all_lengths = np.concatenate(lengths)
         del signed, candidates, tasks
         # Few pieces, because for each of them the texts are read from all over the file.
-        most = min(MAX_PIECE, int(all_lengths.sum()) // self.workers + 1)
-        pieces = list(connected_pieces(edges, all_lengths, most))
+        most = min(search.MAX_PIECE, int(all_lengths.sum()) // self.workers + 1)
+        pieces = list(search.connected_pieces(edges, all_lengths, most))
         tasks = [partial(_decide, path, places, similarity) for places in pieces]
         for places, refs in zip(pieces, self._all(tasks, 1, partial(report, "comparing")), strict=True):
             result.add(places, self._ray.get(refs[0]))
@@ -118,12 +109,9 @@ class RaySearch:
         except BaseException:
             # Not cancelled: if a task ends meanwhile, cancelling it ends the whole process (Ray 2.60). They are
             # short, and leaving the cluster ends them.
-            remaining = list(running)
-            ended = (
-                self._ray.wait(remaining, num_returns=len(remaining), timeout=_SECONDS_TO_END)[0]
-                if remaining
-                else []
-            )
+            ended: list[Any] = []
+            if running:
+                ended, _ = self._ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_END)
             for ref in (ref for first in ended for ref in running[first]):
                 with suppress(self._ray.exceptions.RayError):
                     self._ray.get(ref)  # Ray prints an error that is never fetched
@@ -142,14 +130,13 @@ def _sign(
         raise UsageError(f"outspoken is {__version__} here and {version} where the step was started")
     if not path.is_file():
         raise UsageError(f"{path} is not there: it must be on a disk that all machines share")
-    parts = [sign(some, exact=exact, bands=bands) for some in TextFile(path).slices_of_groups(groups, _SLICE)]
-    columns = np.concatenate([part.band_keys for part in parts], axis=1)
-    digests = np.concatenate([part.digests for part in parts])
-    return digests, np.concatenate([part.lengths for part in parts]), *columns
+    parts = [sign(some, exact, bands) for some in TextFile(path).slices_of_groups(groups, _SLICE)]
+    digests, band_keys, lengths = zip(*parts, strict=True)
+    return np.concatenate(digests), np.concatenate(lengths), *np.concatenate(band_keys, axis=1)
 
 
 def _neighbours(candidates: Ints, *columns: NDArray[np.uint32]) -> Edges:
-    return neighbours(np.concatenate(columns), candidates=candidates)
+    return search.neighbours(np.concatenate(columns), candidates=candidates)
 
 
 def _decide(path: Path, places: Ints, similarity: float) -> Decisions:

@@ -5,31 +5,101 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from outspoken._imports import need
+from outspoken.errors import UsageError
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.greedy import Decisions, decide
 from outspoken.synth.dedup.minhash import bands_for, check_similarity, map_in_threads, sign
-from outspoken.synth.dedup.texts import Ints, TextList, Texts
+from outspoken.synth.records import batches, count, pa, pq
 
-__all__ = [
-    "KEPT",
-    "MAX_PIECE",
-    "MEANING",
-    "NEAR",
-    "SAME",
-    "Edges",
-    "NearDuplicates",
-    "Report",
-    "connected_pieces",
-    "find",
-    "first_equal",
-    "near_duplicates",
-    "neighbours",
-]
+__all__ = ["Edges", "Ints", "NearDuplicates", "Report", "TextFile", "TextList", "Texts", "find", "near_duplicates"]
+
+Ints = NDArray[np.int64]
+
+
+class TextList:
+    """Texts in memory, which can be read in order, and again at given positions."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def slices(self, rows: int) -> Iterator[Sequence[str]]:
+        """All texts in order, at most `rows` at a time."""
+        for start in range(0, len(self._texts), rows):
+            yield self._texts[start : start + rows]
+
+    def at(self, places: Ints) -> Sequence[str]:
+        """The texts at these positions, which are in ascending order."""
+        return [self._texts[place] for place in places.tolist()]
+
+
+class TextFile:
+    """The column `text` of a Parquet file, read as a `TextList` is. Raises `UsageError` if a text is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows = count(path)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def slices(self, rows: int) -> Iterator[Sequence[str]]:
+        start = 0
+        for table in batches(self.path, ["text"], rows):
+            yield self._texts(table, start)
+            start += table.num_rows
+
+    def slices_of_groups(self, numbers: Sequence[int], rows: int) -> Iterator[Sequence[str]]:
+        """The texts of these row groups, at most `rows` at a time."""
+        start = sum(self.group_sizes()[: numbers[0]])
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(batch_size=rows, row_groups=list(numbers), columns=["text"]):
+                yield self._texts(pa.Table.from_batches([batch]), start)
+                start += batch.num_rows
+
+    def at(self, places: Ints) -> Sequence[str]:
+        return self.column_at("text", places)
+
+    def column_at(self, name: str, places: Ints) -> list[Any]:
+        """The values of a column at these positions, in ascending order; row groups without any are not read."""
+        values: list[Any] = []
+        start = 0
+        with pq.ParquetFile(self.path) as file:
+            for group, size in enumerate(self.group_sizes()):
+                end = start + size
+                low, high = np.searchsorted(places, [start, end])
+                if low < high:
+                    column = file.read_row_group(group, columns=[name]).column(0)
+                    values.extend(column.take(pa.array(places[low:high] - start)).to_pylist())
+                start = end
+        return values
+
+    def group_sizes(self) -> list[int]:
+        """The number of records in each row group."""
+        metadata = pq.read_metadata(self.path)
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    def _texts(self, table: Any, start: int) -> list[str]:
+        column = table.column("text")
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise UsageError(f"the column text of {self.path.name} holds {column.type}, not strings: convert it")
+        if column.null_count:
+            row = start + int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise UsageError(f"record {row + 1} of {self.path.name} has no text: fill it, or leave the record out")
+        texts: list[str] = column.to_pylist()
+        return texts
+
+
+Texts = TextList | TextFile
 
 # Why a record is removed.
 KEPT, SAME, NEAR, MEANING = range(4)
@@ -92,12 +162,12 @@ def near_duplicates(texts: Sequence[str], similarity: float = 0.9) -> Ints:
     so every removed text really is that similar. Raises `UsageError` for a similarity outside 0.5 to 1.
     """
     check_similarity(similarity)
-    result = find(TextList(texts), exact=True, similarity=similarity, report=lambda stage, done, total: None)
+    result = find(TextList(texts), True, similarity, lambda stage, done, total: None)
     result.resolve_equal_texts()
     return result.stands_for
 
 
-def find(texts: Texts, *, exact: bool, similarity: float | None, report: Report) -> NearDuplicates:
+def find(texts: Texts, exact: bool, similarity: float | None, report: Report) -> NearDuplicates:
     """Find duplicates: of the same text if `exact`, and of texts of this similarity (None: not searched for)."""
     count = len(texts)
     bands = None if similarity is None else bands_for(similarity)
@@ -107,8 +177,8 @@ def find(texts: Texts, *, exact: bool, similarity: float | None, report: Report)
     start = 0
     for signed in map_in_threads(partial(sign, exact=exact, bands=bands), texts.slices(_SLICE)):
         report("reading", start, count)
-        here = slice(start, start + len(signed.lengths))
-        digests[here], band_keys[:, here], lengths[here] = signed.digests, signed.band_keys, signed.lengths
+        here = slice(start, start + len(signed[-1]))
+        digests[here], band_keys[:, here], lengths[here] = signed
         start = here.stop
     result = NearDuplicates.from_first(first_equal(digests) if exact else np.arange(count))
     if similarity is None:
@@ -119,16 +189,15 @@ def find(texts: Texts, *, exact: bool, similarity: float | None, report: Report)
         report("sorting", len(edges), len(band_keys))
         edges.append(pairs)
     del band_keys, digests
-    done = 0
+    compared = 0
+
+    def report_more(done: int) -> None:
+        report("comparing", compared + done, len(candidates))
+
     for places in connected_pieces(edges, lengths, MAX_PIECE):
-        keys = [text_key(text) for text in texts.at(places)]
-        result.add(places, decide(keys, similarity, partial(_report_more, report, done, len(candidates))))
-        done += len(places)
+        result.add(places, decide([text_key(text) for text in texts.at(places)], similarity, report_more))
+        compared += len(places)
     return result
-
-
-def _report_more(report: Report, before: int, total: int, done: int) -> None:
-    report("comparing", before + done, total)
 
 
 def first_equal(digests: NDArray[np.uint64]) -> Ints:

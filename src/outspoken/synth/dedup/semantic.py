@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 from outspoken.measure.embedding import Embedder
 from outspoken.same_text import text_key
 from outspoken.synth.dedup.minhash import jaccards
-from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, NearDuplicates, Report
-from outspoken.synth.dedup.texts import Ints, Texts
+from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, Ints, NearDuplicates, Report, Texts
 from outspoken.synth.kmeans import unit_vectors
 
 __all__ = ["by_meaning"]
@@ -30,58 +30,31 @@ async def by_meaning(
     these is compared again, and kept if no kept record is like it. Blank texts have no meaning and stay. All
     vectors are in memory: 4 bytes for each dimension of each record.
     """
-    vectors = _Vectors(texts, embedder, report)
-    await vectors.add(np.flatnonzero(duplicates.by == KEPT))
-    while True:
-        search = _MeaningSearch(duplicates, vectors, cosine, near)
-        missing = await search.run(report)
-        if not missing:
-            break
-        await vectors.add(np.array(missing))
+    search = _MeaningSearch(texts, duplicates, embedder, cosine, near, report)
+    missing = np.flatnonzero(duplicates.by == KEPT)
+    while len(missing):
+        await search.embed(missing)
+        missing = await search.run()
     search.apply()
 
 
-class _Vectors:
-    """The unit vectors of the records that were embedded, and the keys of their texts."""
-
-    def __init__(self, texts: Texts, embedder: Embedder, report: Report) -> None:
-        self._texts, self._embedder, self._report = texts, embedder, report
-        self._row = np.full(len(texts), -1, dtype=np.int64)
-        self._vectors = np.empty((0, 0), dtype=np.float32)
-        self.known = np.zeros(len(texts), dtype=bool)
-
-    async def add(self, places: Ints) -> None:
-        texts = self._texts.at(places)
-        self.known[places] = True
-        with_text = [at for at, text in enumerate(texts) if text.strip()]
-        if not with_text:
-            return
-
-        def progress(done: int, total: int) -> None:
-            self._report("embedding", done, total)
-
-        vectors = unit_vectors(await self._embedder.embed([texts[at] for at in with_text], progress))
-        self._row[places[with_text]] = np.arange(len(vectors)) + len(self._vectors)
-        self._vectors = np.concatenate([self._vectors, vectors]) if len(self._vectors) else vectors
-
-    def with_meaning(self, places: Ints) -> Ints:
-        """Those of the records that have a vector."""
-        return places[self._row[places] >= 0]
-
-    def of(self, places: Ints) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = self._vectors[self._row[places]]
-        return vectors
-
-    def key(self, place: int) -> str:
-        return text_key(self._texts.at(np.array([place]))[0])
-
-
 class _MeaningSearch:
-    """One pass over the records in order, with the vectors that are known."""
+    """The unit vectors of the records that were embedded, and the last pass over the records with these."""
 
-    def __init__(self, duplicates: NearDuplicates, vectors: _Vectors, cosine: float, near: float | None) -> None:
-        self._duplicates, self._vectors = duplicates, vectors
+    def __init__(
+        self,
+        texts: Texts,
+        duplicates: NearDuplicates,
+        embedder: Embedder,
+        cosine: float,
+        near: float | None,
+        report: Report,
+    ) -> None:
+        self._texts, self._duplicates, self._embedder, self._report = texts, duplicates, embedder, report
         self._cosine, self._near = cosine - _ROUNDING, near
+        self._vectors = np.empty((0, 0), dtype=np.float32)
+        self._row = np.full(len(texts), -1, dtype=np.int64)
+        self._known = np.zeros(len(texts), dtype=bool)
         self._kept = np.array([], dtype=np.int64)
         self._new: list[int] = []
         # Kept records whose stand-in was removed, with the key of their text.
@@ -89,14 +62,26 @@ class _MeaningSearch:
         # Removed records: the record that stands for each, the similarity of the two, and the reason.
         self._removed: dict[int, tuple[int, float, int]] = {}
 
-    async def run(self, report: Report) -> list[int]:
-        """Returns the records that must be embedded before the result is certain."""
-        duplicates, missing = self._duplicates, list[int]()
-        places = np.flatnonzero((duplicates.by == KEPT) | (duplicates.by == NEAR))
+    async def embed(self, places: Ints) -> None:
+        texts = self._texts.at(places)
+        self._known[places] = True
+        with_text = [at for at, text in enumerate(texts) if text.strip()]
+        if not with_text:
+            return
+        progress = partial(self._report, "embedding")
+        vectors = unit_vectors(await self._embedder.embed([texts[at] for at in with_text], progress))
+        self._row[places[with_text]] = np.arange(len(vectors)) + len(self._vectors)
+        self._vectors = np.concatenate([self._vectors, vectors]) if len(self._vectors) else vectors
+
+    async def run(self) -> Ints:
+        """Pass over the records in order; returns those that must be embedded before the result is certain."""
+        by, missing = self._duplicates.by, list[int]()
+        self._kept, self._orphans, self._removed = np.array([], dtype=np.int64), {}, {}
+        places = np.flatnonzero((by == KEPT) | (by == NEAR))
         for start in range(0, len(places), _BLOCK):
-            report("comparing meanings", start, len(places))
+            self._report("comparing meanings", start, len(places))
             missing += await asyncio.to_thread(self._block, places[start : start + _BLOCK])
-        return missing
+        return np.array(missing, dtype=np.int64)
 
     def apply(self) -> None:
         """Write the result into the `NearDuplicates`."""
@@ -109,17 +94,18 @@ class _MeaningSearch:
 
     def _block(self, places: Ints) -> list[int]:
         missing = []
-        embedded = self._vectors.with_meaning(places)
+        embedded = places[self._row[places] >= 0]
         row_of = {place: row for row, place in enumerate(embedded.tolist())}
-        own = self._vectors.of(embedded)
-        with_kept = own @ self._vectors.of(self._kept).T if len(self._kept) else np.empty((len(embedded), 0))
+        own = self._vectors[self._row[embedded]]
+        kept = self._vectors[self._row[self._kept]]
+        with_kept = own @ kept.T if len(kept) else np.empty((len(embedded), 0))
         with_own = own @ own.T if len(embedded) else np.empty((0, 0))
         self._new = []
         for place in places.tolist():
             orphan = self._duplicates.by[place] == NEAR
             if orphan and int(self._duplicates.stands_for[place]) not in self._removed:
                 continue
-            if not self._vectors.known[place]:
+            if not self._known[place]:
                 missing.append(place)
                 continue
             row = row_of.get(place)
@@ -147,7 +133,7 @@ class _MeaningSearch:
 
     def _remove_by_orphan(self, place: int) -> bool:
         """Remove an orphan if it is a near-duplicate of an earlier one, else keep it; whether it was removed."""
-        own = self._vectors.key(place)
+        own = text_key(self._texts.at(np.array([place]))[0])
         if self._near is not None and self._orphans:
             similarities = jaccards([own] * len(self._orphans), list(self._orphans.values()))
             at = int(np.argmax(similarities >= self._near))

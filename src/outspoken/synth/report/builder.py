@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +20,18 @@ from outspoken.errors import MissingExtraError, ProviderError, ReplyError, Usage
 from outspoken.io.atomic import write_bytes
 from outspoken.measure.embedding import Embedder
 from outspoken.measure.embedding import embedder as embedder_named
-from outspoken.synth.report import coverage_map, step_entries
+from outspoken.synth.manifest import StepManifest
+from outspoken.synth.report import coverage_map
 from outspoken.synth.report.diversity import measure_diversity, size_of
 from outspoken.synth.report.document import (
     CoverageMap,
+    PipelineCost,
     PipelineReport,
     RecordCluster,
-    ReportSettings,
     StepEntry,
 )
 from outspoken.synth.report.samples import KEPT, LOST, FolderScan
-from outspoken.synth.steps.base import StepProgress
+from outspoken.synth.steps.base import StepCost, StepProgress
 
 __all__ = ["build_report"]
 
@@ -56,11 +60,9 @@ async def build_report(
     Missing files of records and an embedder that fails are warnings in the report.
     """
     folder, progress = Path(folder), progress or StepProgress()
-    if sample < 2:
-        raise UsageError(f"sample must be at least 2, not {sample}")
     model = None if embedder == "none" else embedder_named(embedder)
-    manifests, missing = step_entries.read_manifests(folder, planned)
-    entries = step_entries.entries_of(manifests)
+    manifests, missing = _read_manifests(folder, planned)
+    entries = _entries_of(manifests)
     scan = FolderScan(folder, entries, sample, seed)
     await scan.read(progress)
     vectors, no_embeddings = await _embed(scan, model, progress)
@@ -82,10 +84,10 @@ async def build_report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         generated=entries[0].records,
         kept=entries[-1].kept,
-        unfinished=step_entries.unfinished(entries, missing),
+        unfinished=_unfinished(entries, missing),
         missing=tuple(missing),
         steps=tuple(entries),
-        cost=step_entries.cost_of(entries),
+        cost=_cost_of(entries),
         diversity=diversity,
         map=record_map,
         clusters=clusters,
@@ -93,10 +95,10 @@ async def build_report(
         examples=examples,
         warnings=(
             *(f"{entry.step}: {warning}" for entry in entries for warning in entry.warnings),
-            *step_entries.mismatches(entries),
+            *_mismatches(entries),
             *scan.warnings,
         ),
-        settings=ReportSettings(embedder, sample, seed),
+        settings={"embedder": embedder, "sample": sample, "seed": seed},
     )
     text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
     write_bytes(folder / "report.json", text.encode("utf-8", "backslashreplace"))
@@ -145,3 +147,96 @@ async def _map(
 
 def _stacked(vectors: _Vectors, texts: Sequence[str]) -> NDArray[np.float32]:
     return np.stack([vectors[text] for text in texts])
+
+
+_NAME = re.compile(r"(\d+)-(.+)")
+
+
+def _read_manifests(folder: Path, planned: Sequence[str] = ()) -> tuple[list[StepManifest], list[str]]:
+    """The manifests in a folder in the order of their steps, and the names of steps without one.
+
+    `planned` are the names of all steps. Steps after a missing one are from an earlier run, and count as missing
+    too. Without `planned` every manifest counts, and a file of records without a manifest is a missing step.
+
+    Raises `UsageError` if there is no manifest, or one cannot be read.
+    """
+    paths = {path.stem: path for path in folder.glob("*.json") if _NAME.fullmatch(path.stem)}
+    if planned:
+        names = list(planned)
+        finished = next((at for at, name in enumerate(names) if name not in paths), len(names))
+    else:
+        records = {path.stem for path in folder.glob("*.parquet") if _NAME.fullmatch(path.stem)}
+        started = sorted((name for name in records - set(paths) if not name.endswith(".removed")), key=_order)
+        names = [*sorted(paths, key=_order), *started]
+        finished = len(paths)
+    if not finished:
+        raise UsageError(
+            f"{folder} holds no finished step of a pipeline: run `outspoken synth` with --out {folder}"
+        )
+    return [_read(paths[name]) for name in names[:finished]], names[finished:]
+
+
+def _entries_of(manifests: Sequence[StepManifest]) -> list[StepEntry]:
+    """The entries of these steps. A label is the step's name, with its number only if the name is not unique."""
+    names = [(done.do or done.step.partition("-")[2]).rpartition(":")[2] for done in manifests]
+    entries: list[StepEntry] = []
+    for done, name in zip(manifests, names, strict=True):
+        removed = dict(sorted(done.removed.items(), key=lambda entry: -entry[1]))
+        generates = not entries and not done.source
+        records = done.kept + sum(removed.values()) if generates else done.records
+        first = entries[0].records if entries else records
+        recorded = {entry.name: getattr(done, entry.name) for entry in fields(done)}
+        entries.append(
+            StepEntry(
+                **{**recorded, "records": records, "removed": removed},
+                label=name if names.count(name) == 1 else done.step,
+                kept_share=done.kept / records if records else None,
+                cumulative=done.kept / first if first else None,
+                cost=done.spent,
+            )
+        )
+    return entries
+
+
+def _cost_of(entries: Sequence[StepEntry]) -> PipelineCost:
+    """The cost of all steps, and its share for each record of the last one."""
+    costs = [entry.cost for entry in entries if entry.cost]
+    total, kept = sum(costs, start=StepCost()), entries[-1].kept
+    seconds = sum(entry.seconds or 0 for entry in entries)
+    spent = {"requests": total.requests, "tokens": total.tokens, "seconds": seconds, "usd": total.usd}
+    per_record = {name: value / kept if kept and value is not None else None for name, value in spent.items()}
+    return PipelineCost(**asdict(total), seconds=seconds, asked=bool(costs), per_record=per_record)
+
+
+def _unfinished(entries: Sequence[StepEntry], missing: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for each step that is partly done, and one for those that are missing."""
+    sentences = [f"{entry.step} is only partly done: {entry.partly}." for entry in entries if entry.partly]
+    if missing:
+        were = "was not finished" if len(missing) == 1 else "were not finished"
+        sentences.append(f"{', '.join(missing)} {were}, so these figures are not those of the whole pipeline.")
+    return tuple(sentence.replace("..", ".") for sentence in sentences)
+
+
+def _mismatches(entries: Sequence[StepEntry]) -> Iterator[str]:
+    """Warnings about steps that read another number of records than the step before them kept."""
+    for before, entry in pairwise(entries):
+        if entry.records != before.kept:
+            yield (
+                f"{entry.step} read {entry.records:,} records, and {before.step} kept {before.kept:,}: they are "
+                "from different runs, so run the pipeline again"
+            )
+
+
+def _order(name: str) -> tuple[int, str]:
+    number, _, rest = name.partition("-")
+    return int(number), rest
+
+
+def _read(path: Path) -> StepManifest:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        if isinstance(document, dict) and "kept" in document:
+            return StepManifest.from_dict({"step": path.stem, **document})
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}): delete it, and run the pipeline again") from error
+    raise UsageError(f"{path} is no manifest of a step: move it out of the folder")

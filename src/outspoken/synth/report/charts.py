@@ -7,7 +7,7 @@ from typing import Any
 
 from outspoken.io.text import shorten
 from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
-from outspoken.report.format import NONE, count, number, share
+from outspoken.report.format import NONE, count, share
 from outspoken.synth.report.document import (
     CoverageMap,
     DiversityTable,
@@ -18,7 +18,7 @@ from outspoken.synth.report.document import (
 )
 from outspoken.synth.report.samples import KEPT, LOST
 
-__all__ = ["axes", "coverage", "figures", "funnel", "legend", "measure_chart"]
+__all__ = ["figures", "legend"]
 
 _MAX_LABEL = 20
 # The palette's colour at this place looks like that of kept records, and is skipped.
@@ -50,12 +50,11 @@ def funnel(report: PipelineReport) -> Any:
         labels.append({"step": entry.step, "text": _funnel_label(entry)})
     order = [entry.step for entry in report.steps]
     y = alt.Y("step:N", title=None, sort=order, axis=None, scale=alt.Scale(domain=order, padding=0))
-    x = alt.X("records:Q", title=None, axis=None, stack="zero")
     layers = [
         chart_of(rows)
         .mark_bar(size=12, yOffset=9)
         .encode(
-            x=x,
+            x=alt.X("records:Q", title=None, axis=None, stack="zero"),
             y=y,
             color=alt.Color("what:N", scale=alt.Scale(domain=[LOST, "kept", "removed"])),
             order=alt.Order("at:Q"),
@@ -89,18 +88,10 @@ def measure_chart(diversity: DiversityTable, measure: MeasureInfo) -> Any:
             low, high = (None if end is None else measure.scale * end for end in (spread.low, spread.high))
             columns = span("x", measure.scale * spread.value, low, high)
             rows.append({"step": shorten(row.label, 16), **columns})
-    x = alt.X(
-        "x:Q",
-        title=None,
-        scale=alt.Scale(zero=False, padding=14),
-        axis=alt.Axis(tickCount=4, labelOverlap="greedy", labelSeparation=8),
-    )
-    y = alt.Y(
-        "step:N",
-        title=None,
-        sort=[row["step"] for row in rows],
-        axis=alt.Axis(labelLimit=110, ticks=False, domain=False),
-    )
+    axis = alt.Axis(tickCount=4, labelOverlap="greedy", labelSeparation=8)
+    x = alt.X("x:Q", title=None, scale=alt.Scale(zero=False, padding=14), axis=axis)
+    axis = alt.Axis(labelLimit=110, ticks=False, domain=False)
+    y = alt.Y("step:N", title=None, sort=[row["step"] for row in rows], axis=axis)
     tooltip = [alt.Tooltip("step:N"), alt.Tooltip("x_text:N", title=measure.title)]
     layers = [
         chart_of([row for row in rows if row["x_low"] is not None])
@@ -117,32 +108,20 @@ def coverage(drawn: CoverageMap, clusters: tuple[RecordCluster, ...]) -> Any:
     """The records on the map, coloured by their fate, and the numbers of the clusters."""
     alt = altair()
     points = [
-        {
-            **asdict(point),
-            "became": point.fate if point.fate in (KEPT, LOST) else f"removed by {point.fate}",
-        }
+        {**asdict(point), "became": point.fate if point.fate in (KEPT, LOST) else f"removed by {point.fate}"}
         for point in sorted(drawn.points, key=lambda point: point.fate == KEPT)
     ]
-    centres = [
-        {
-            "x": cluster.x,
-            "y": cluster.y,
-            "number": cluster.number,
-            "known": ", ".join(cluster.words) or NONE,
-            "kept": f"{count(cluster.kept)} of {count(cluster.generated)}",
-        }
-        for cluster in clusters
-    ]
+    centres = []
+    for cluster in clusters:
+        kept = f"{count(cluster.kept)} of {count(cluster.generated)}"
+        terms = ", ".join(cluster.words) or NONE
+        centres.append({"x": cluster.x, "y": cluster.y, "number": cluster.number, "known": terms, "kept": kept})
     fates = alt.Scale(domain=_palette(drawn))
-    x, y = (alt.X("x:Q"), alt.Y("y:Q"))
-    x, y = (each.axis(None).scale(zero=False, padding=10) for each in (x, y))
+    x, y = (each.axis(None).scale(zero=False, padding=10) for each in (alt.X("x:Q"), alt.Y("y:Q")))
     size = 70 if len(points) <= 300 else 40 if len(points) <= 1000 else 24
     of_point = [alt.Tooltip("text:N", title="record"), alt.Tooltip("became:N"), alt.Tooltip("cluster:O")]
-    of_centre = [
-        alt.Tooltip("number:O", title="cluster"),
-        alt.Tooltip("known:N", title="words"),
-        alt.Tooltip("kept:N"),
-    ]
+    number, known = alt.Tooltip("number:O", title="cluster"), alt.Tooltip("known:N", title="words")
+    of_centre = [number, known, alt.Tooltip("kept:N")]
     color, shape = alt.Color("fate:N", scale=fates), alt.Shape("fate:N", scale=fates)
     layers = [
         chart_of(points)
@@ -171,9 +150,3 @@ def legend(drawn: CoverageMap) -> list[tuple[int, str, int]]:
         (at, fate, sum(point.fate == fate for point in drawn.points)) for at, fate in enumerate(_palette(drawn))
     ]
     return [entry for entry in counts if entry[2]]
-
-
-def axes(drawn: CoverageMap) -> str:
-    """The shares of the variance along the two axes."""
-    first, second = (number(100 * value) for value in drawn.explained)
-    return f"{first} % and {second} %"

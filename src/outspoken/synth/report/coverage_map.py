@@ -19,17 +19,7 @@ from outspoken.synth.records import Record
 from outspoken.synth.report.document import CoverageMap, MapPoint, RecordCluster
 from outspoken.synth.report.samples import KEPT, LOST, cut, text_of
 
-__all__ = [
-    "MIN_RECORDS",
-    "Projection",
-    "cluster_count",
-    "cluster_labels",
-    "distinctive_terms",
-    "map_records",
-    "nearest_first",
-    "project",
-    "terms",
-]
+__all__ = ["MIN_RECORDS", "map_records"]
 
 Floats = NDArray[np.float64]
 
@@ -78,16 +68,10 @@ def _clusters(
         members = [at for at, point in enumerate(points) if point.cluster == number]
         kept = [at for at in members if points[at].fate == KEPT]
         outside = (text for text, point in zip(texts, points, strict=True) if point.cluster != number)
-        cluster = RecordCluster(
-            number=number,
-            generated=len(members),
-            kept=len(kept),
-            x=float(np.median([points[at].x for at in members])),
-            y=float(np.median([points[at].y for at in members])),
-            words=tuple(distinctive_terms((texts[at] for at in members), outside)),
-            examples=_typical(texts[at] for at in nearest_first(vectors, kept or members)),
-        )
-        clusters.append(cluster)
+        x, y = (float(np.median([getattr(points[at], axis) for at in members])) for axis in "xy")
+        words = tuple(distinctive_terms((texts[at] for at in members), outside))
+        examples = _typical(texts[at] for at in nearest_first(vectors, kept or members))
+        clusters.append(RecordCluster(number, len(members), len(kept), x, y, words, examples))
     return tuple(clusters)
 
 
@@ -150,7 +134,11 @@ def terms(text: str) -> set[str]:
     """The terms by which clusters are compared: words of two letters and more, and pairs of adjacent characters in
     scripts without blanks."""
     tokens = words(text)
-    pairs = {a + b for a, b in pairwise(tokens) if _is_character(a) and _is_character(b)}
+    # One character of a script without blanks.
+    is_character = [len(word) == 1 and unicodedata.category(word) == "Lo" for word in tokens]
+    pairs = {
+        a + b for (a, b), both in zip(pairwise(tokens), map(all, pairwise(is_character)), strict=True) if both
+    }
     return pairs | {word for word in tokens if 1 < len(word) <= _MAX_TERM and any(map(str.isalpha, word))}
 
 
@@ -170,8 +158,3 @@ def distinctive_terms(inside: Iterable[str], outside: Iterable[str], most: int =
 
     ranked = sorted((-weight(term), term) for term, count in inner_counts.items() if count > 1)
     return [term for score, term in ranked[:most] if score < 0]
-
-
-def _is_character(word: str) -> bool:
-    """Whether a token is one character of a script without blanks."""
-    return len(word) == 1 and unicodedata.category(word) == "Lo"

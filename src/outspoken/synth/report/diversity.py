@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from outspoken.same_text import text_key
 from outspoken.synth.report.document import DiversityRow, DiversityTable, MeasureInfo, MeasureSpread
 from outspoken.synth.steps.base import StepProgress
 
-__all__ = ["CHOICES", "MEASURES", "DiversityMeasure", "TextPool", "measure_diversity", "size_of"]
+__all__ = ["CHOICES", "TextPool", "measure_diversity", "size_of"]
 
 CHOICES = 19
 """The number of random choices of n records on which a step with more than n records is measured."""
@@ -26,15 +26,7 @@ FEW = 10
 
 Vectors = NDArray[np.floating]
 Embed = Callable[[Sequence[str]], Vectors]
-
-
-@dataclass(frozen=True, slots=True)
-class DiversityMeasure:
-    """A measure of a set of texts, or of their embeddings (`of_vectors`)."""
-
-    info: MeasureInfo
-    compute: Callable[[Any], float]
-    of_vectors: bool = False
+_Measures = Mapping[MeasureInfo, Callable[[Any], float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,77 +39,57 @@ class TextPool:
     texts: tuple[str, ...]
 
 
-def _distinct(texts: Sequence[str]) -> float:
-    return len(set(map(text_key, texts))) / len(texts)
+_OF_VECTORS: _Measures = {
+    MeasureInfo(
+        "semantic_diversity",
+        "Difference in meaning",
+        "higher",
+        "Semantic diversity: mean of 1 - clip(cosine, 0, 1) of the embeddings over all pairs, times 100 "
+        "(arXiv 2510.01171, section 5). It depends on the embedder, not on n.",
+        100,
+    ): sets.semantic_diversity,
+    MeasureInfo(
+        "vendi",
+        "Vendi score",
+        "higher",
+        "The number of completely different records that would be as diverse: exp of the entropy of the "
+        "eigenvalues of the cosines of all pairs over n (Friedman and Dieng 2023). From 1 to n.",
+    ): sets.vendi,
+}
+"""Measures of the embeddings of texts."""
 
-
-MEASURES = (
-    DiversityMeasure(
-        MeasureInfo(
-            "semantic_diversity",
-            "Difference in meaning",
-            "higher",
-            "Semantic diversity: mean of 1 - clip(cosine, 0, 1) of the embeddings over all pairs, times 100 "
-            "(arXiv 2510.01171, section 5). It depends on the embedder, not on n.",
-            100,
-        ),
-        sets.semantic_diversity,
-        of_vectors=True,
-    ),
-    DiversityMeasure(
-        MeasureInfo(
-            "vendi",
-            "Vendi score",
-            "higher",
-            "The number of completely different records that would be as diverse: exp of the entropy of the "
-            "eigenvalues of the cosines of all pairs over n (Friedman and Dieng 2023). From 1 to n.",
-        ),
-        sets.vendi,
-        of_vectors=True,
-    ),
-    DiversityMeasure(
-        MeasureInfo(
-            "distinct",
-            "Distinct texts",
-            "higher",
-            "Different texts over all, times 100; case, blanks and closing punctuation make no difference. Falls "
-            "as n grows.",
-            100,
-        ),
-        _distinct,
-    ),
-    DiversityMeasure(
-        MeasureInfo(
-            "distinct_2",
-            "Distinct pairs of words",
-            "higher",
-            "distinct-2: different pairs of neighbouring words over all of them, times 100 (Li et al. 2016). "
-            "Falls as n and the texts grow.",
-            100,
-        ),
-        lambda texts: lexical.distinct_n(texts, 2),
-    ),
-    DiversityMeasure(
-        MeasureInfo(
-            "self_bleu",
-            "Self-BLEU",
-            "lower",
-            "Mean BLEU of each text against all others, times 100 (Zhu et al. 2018). Grows with n.",
-            100,
-        ),
-        lexical.self_bleu,
-    ),
-    DiversityMeasure(
-        MeasureInfo(
-            "compression_ratio",
-            "Compression ratio",
-            "lower",
-            "Size of the texts over their size in gzip: how repetitive they are (Shaib et al. 2024). Grows "
-            "with n.",
-        ),
-        lexical.compression_ratio,
-    ),
-)
+_OF_TEXTS: _Measures = {
+    MeasureInfo(
+        "distinct",
+        "Distinct texts",
+        "higher",
+        "Different texts over all, times 100; case, blanks and closing punctuation make no difference. Falls "
+        "as n grows.",
+        100,
+    ): lambda texts: len(set(map(text_key, texts))) / len(texts),
+    MeasureInfo(
+        "distinct_2",
+        "Distinct pairs of words",
+        "higher",
+        "distinct-2: different pairs of neighbouring words over all of them, times 100 (Li et al. 2016). "
+        "Falls as n and the texts grow.",
+        100,
+    ): lambda texts: lexical.distinct_n(texts, 2),
+    MeasureInfo(
+        "self_bleu",
+        "Self-BLEU",
+        "lower",
+        "Mean BLEU of each text against all others, times 100 (Zhu et al. 2018). Grows with n.",
+        100,
+    ): lexical.self_bleu,
+    MeasureInfo(
+        "compression_ratio",
+        "Compression ratio",
+        "lower",
+        "Size of the texts over their size in gzip: how repetitive they are (Shaib et al. 2024). Grows with n.",
+    ): lexical.compression_ratio,
+}
+"""Measures of the texts themselves."""
 
 
 def size_of(pools: Sequence[TextPool], sample: int) -> int:
@@ -156,21 +128,13 @@ async def measure_diversity(
             measured[pool.texts] = same
             row = replace(row, n=n, choices=same.choices, measures=same.measures, undefined=same.undefined)
         rows.append(row)
-    infos = [measure.info for measure in MEASURES if any(measure.info.name in row.measures for row in rows)]
-    return DiversityTable(
-        n=n,
-        sample=sample,
-        choices=CHOICES,
-        measures=tuple(infos),
-        steps=tuple(rows),
-        no_embeddings=no_embeddings,
-    )
+    infos = [info for info in (*_OF_VECTORS, *_OF_TEXTS) if any(info.name in row.measures for row in rows)]
+    return DiversityTable(n, sample, CHOICES, tuple(infos), tuple(rows), no_embeddings)
 
 
 async def _measure(
     row: DiversityRow, texts: tuple[str, ...], n: int, embed: Embed | None, seed: int
 ) -> DiversityRow:
-    """The row with its measures."""
     rng = np.random.default_rng([abs(seed), seed < 0])
     choices = 1 if n == len(texts) else CHOICES
     figures: dict[str, list[float]] = {}
@@ -179,24 +143,22 @@ async def _measure(
         chosen = [texts[at] for at in np.sort(rng.choice(len(texts), n, replace=False))]
         for name, value in (await asyncio.to_thread(_figures, chosen, embed, undefined)).items():
             figures.setdefault(name, []).append(value)
-    measures = {name: _spread(values, choices) for name, values in figures.items() if name not in undefined}
+    measures = {}
+    for name, values in figures.items():
+        if name not in undefined:
+            low, high = (min(values), max(values)) if choices > 1 else (None, None)
+            measures[name] = MeasureSpread(float(np.mean(values)), low, high)
     return replace(row, n=n, choices=choices, measures=measures, undefined=undefined)
 
 
 def _figures(texts: Sequence[str], embed: Embed | None, undefined: dict[str, str]) -> dict[str, float]:
-    vectors = None if embed is None else embed(texts)
+    of_vectors: list[tuple[Any, _Measures]] = [] if embed is None else [(embed(texts), _OF_VECTORS)]
     figures = {}
-    for measure in MEASURES:
-        name, subject = measure.info.name, vectors if measure.of_vectors else texts
-        if subject is None or name in undefined:
-            continue
-        try:
-            figures[name] = measure.compute(subject)
-        except UndefinedError as error:
-            undefined[name] = str(error)
+    for subject, measures in (*of_vectors, (texts, _OF_TEXTS)):
+        for info, compute in measures.items():
+            if info.name not in undefined:
+                try:
+                    figures[info.name] = compute(subject)
+                except UndefinedError as error:
+                    undefined[info.name] = str(error)
     return figures
-
-
-def _spread(values: Sequence[float], choices: int) -> MeasureSpread:
-    low, high = (min(values), max(values)) if choices > 1 else (None, None)
-    return MeasureSpread(float(np.mean(values)), low, high)

@@ -11,7 +11,6 @@ from outspoken.synth.manifest import StepManifest
 from outspoken.synth.steps.base import StepCost
 
 __all__ = [
-    "CostPerRecord",
     "CoverageMap",
     "CoveredField",
     "CoveredValue",
@@ -27,7 +26,6 @@ __all__ = [
     "RemovedExample",
     "RemovedGroup",
     "ReportExamples",
-    "ReportSettings",
     "StepEntry",
 ]
 
@@ -45,23 +43,17 @@ class StepEntry(StepManifest):
     cost: StepCost | None
 
 
-@dataclass(frozen=True, slots=True)
-class CostPerRecord:
-    """The cost divided by the records of the last step; None if there are none or the cost is unknown."""
-
-    requests: float | None = None
-    tokens: float | None = None
-    seconds: float | None = None
-    usd: float | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineCost(StepCost):
-    """The cost of all steps. `asked` is whether any step asked a model."""
+    """The cost of all steps. `asked` is whether any step asked a model.
+
+    `per_record` has the `requests`, `tokens`, `seconds` and `usd` divided by the records of the last step; None if
+    there are none or the cost is unknown.
+    """
 
     seconds: float
     asked: bool
-    per_record: CostPerRecord
+    per_record: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +94,7 @@ class DiversityRow:
     undefined: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DiversityTable:
     """The diversity of all steps. `no_embeddings` is the reason if there are no measures of meaning."""
 
@@ -134,7 +126,7 @@ class CoverageMap:
     explained: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RecordCluster:
     """A cluster on the map: its position, distinctive words and typical texts, and how many records were kept."""
 
@@ -183,7 +175,7 @@ class RemovedExample(RecordExample):
     similarity: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RemovedGroup:
     """Examples of the `count` records that a step removed for one reason (None: unknown)."""
 
@@ -198,13 +190,6 @@ class RemovedGroup:
 class ReportExamples:
     kept: tuple[RecordExample, ...]
     removed: tuple[RemovedGroup, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReportSettings:
-    embedder: str
-    sample: int
-    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,12 +214,11 @@ class PipelineReport:
     covered: Mapping[str, CoveredField]
     examples: ReportExamples
     warnings: tuple[str, ...]
-    settings: ReportSettings
+    settings: Mapping[str, object]
 
     def to_dict(self) -> dict[str, object]:
         """The content of report.json."""
-        document: dict[str, object] = to_json(self)
-        return document
+        return dict(to_json(self))
 
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> PipelineReport:

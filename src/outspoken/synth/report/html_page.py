@@ -10,13 +10,111 @@ from outspoken.io.atomic import write_bytes
 from outspoken.io.dataclass_json import to_json
 from outspoken.report import html
 from outspoken.report.charts import Spec, add_chart
-from outspoken.report.format import count, number, share
-from outspoken.synth.report import charts, tables, text
-from outspoken.synth.report.document import PipelineReport, StepEntry
+from outspoken.report.format import NONE, alike, count, dollars, duration, number, share
+from outspoken.report.tables import Column, Table, TableCell, TableRow
+from outspoken.synth.report import charts, text
+from outspoken.synth.report.document import (
+    CoveredField,
+    DiversityRow,
+    DiversityTable,
+    MeasureInfo,
+    PipelineReport,
+)
 
 __all__ = ["render_page", "write_page"]
 
-_PROVENANCE = (
+
+def _steps(report: PipelineReport) -> Table:
+    """What each step kept, how long it took and what it cost."""
+    columns = (
+        Column("step", text=True),
+        Column("records in"),
+        Column("kept"),
+        Column("yield", "kept over records in"),
+        Column("cumulative", "kept over the first step's records in"),
+        Column("time", "of the last execution of the step"),
+        Column("requests"),
+        Column("of these from the ledger", "replies that were there before"),
+        Column("failures"),
+        Column("tokens"),
+        Column("dollars"),
+        Column("model", text=True),
+    )
+    rows = []
+    for entry in report.steps:
+        costs = [TableCell(NONE)] * 5
+        if cost := entry.cost:
+            counts = (cost.requests, cost.from_ledger, cost.failures, cost.tokens)
+            costs = [*map(_count, counts), TableCell(dollars(cost.usd), cost.usd)]
+        cells = (
+            TableCell(entry.step, entry.step, "not finished" if entry.partly else ""),
+            _count(entry.records),
+            _count(entry.kept),
+            TableCell(share(entry.kept, entry.records), entry.kept_share),
+            TableCell(share(entry.kept, report.generated), entry.cumulative),
+            TableCell(duration(entry.seconds), entry.seconds),
+            *costs,
+            _text(entry.model if entry.cost and entry.model else NONE),
+        )
+        rows.append(TableRow(cells))
+    return Table("The steps", columns, tuple(rows))
+
+
+def _reasons(report: PipelineReport) -> Table:
+    """Why records were removed."""
+    rows = [
+        TableRow((_text(entry.step), _text(reason), _count(lost), TableCell(share(lost, entry.records), lost)))
+        for entry in report.steps
+        for reason, lost in entry.removed.items()
+    ]
+    texts = (Column("step", text=True), Column("removed because", text=True))
+    return Table("Why records were removed", (*texts, Column("records"), Column("of those in")), tuple(rows))
+
+
+def _diversity(table: DiversityTable) -> Table:
+    """Every measure of every step, with its range over the random choices."""
+    columns = [Column("after", text=True), Column("kept"), Column("measured on", under="n of how many")]
+    columns += [Column(each.title, each.about, under=f"{each.better}: more diverse") for each in table.measures]
+    rows = []
+    for row in table.steps:
+        n = TableCell(f"{count(row.n)} of {count(row.of)}" if row.n else NONE, row.n)
+        measures = (_measure(row, measure) for measure in table.measures)
+        rows.append(TableRow((_text(row.label), _count(row.kept), n, *measures)))
+    absent = tuple(f"{row.label}, {name}: {why}" for row in table.steps for name, why in row.undefined.items())
+    return Table("Diversity of each step", tuple(columns), tuple(rows), absent=absent)
+
+
+def _covered(name: str, field: CoveredField) -> Table:
+    """How many records of each topic or persona were generated and kept."""
+    rows = []
+    for entry in field.values:
+        part = entry.kept / entry.generated if entry.generated else None
+        cells = (_count(entry.generated), _count(entry.kept), TableCell(share(entry.kept, entry.generated), part))
+        rows.append(TableRow((_text(entry.value), *cells)))
+    title = f"{count(field.kept)} of {count(field.of)} {name}s have a record that was kept"
+    if field.of > len(rows):
+        title += f"; these are the {count(len(rows))} with most records"
+    return Table(title, (Column(name, text=True), Column("began"), Column("kept"), Column("share")), tuple(rows))
+
+
+def _measure(row: DiversityRow, measure: MeasureInfo) -> TableCell:
+    spread = row.measures.get(measure.name)
+    if spread is None:
+        return TableCell(NONE)
+    numbers = [measure.scale * each for each in (spread.value, spread.low, spread.high) if each is not None]
+    value, *limits = alike(*numbers)
+    return TableCell(value, numbers[0], " to ".join(limits))
+
+
+def _text(text: str) -> TableCell:
+    return TableCell(text, text)
+
+
+def _count(value: int) -> TableCell:
+    return TableCell(count(value), value)
+
+
+_ORIGIN = [
     "do",
     "model",
     "seed",
@@ -28,7 +126,7 @@ _PROVENANCE = (
     "settings",
     "figures",
     "files",
-)
+]
 
 
 def write_page(report: PipelineReport, folder: Path) -> Path:
@@ -55,22 +153,19 @@ def render_page(report: PipelineReport) -> str:
         figures=figures,
         method=text.diversity_method(report.diversity),
         unmeasured=text.unmeasured_steps(report.diversity),
-        steps=tables.steps(report),
-        reasons=tables.reasons(report),
-        diversity=tables.diversity(report.diversity),
-        covered=[tables.covered(name, field) for name, field in report.covered.items()],
+        steps=_steps(report),
+        reasons=_reasons(report),
+        diversity=_diversity(report.diversity),
+        covered=[_covered(name, field) for name, field in report.covered.items()],
         legend=charts.legend(report.map) if report.map else [],
-        axes=charts.axes(report.map) if report.map else "",
         extremes=text.extreme_clusters(report.clusters),
         most=max((cluster.generated for cluster in report.clusters), default=1),
         count=count,
         share=share,
         excerpt=text.excerpt,
         number=number,
-        provenance=[(entry.step, _provenance(entry)) for entry in report.steps],
+        provenance=[
+            (done["step"], json.dumps({name: done[name] for name in _ORIGIN}, ensure_ascii=False, indent=2))
+            for done in to_json(report.steps)
+        ],
     )
-
-
-def _provenance(entry: StepEntry) -> str:
-    """How a step was done, as JSON."""
-    return json.dumps({name: to_json(getattr(entry, name)) for name in _PROVENANCE}, ensure_ascii=False, indent=2)

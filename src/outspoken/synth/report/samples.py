@@ -14,8 +14,7 @@ from typing import Any
 
 from outspoken.errors import UsageError
 from outspoken.measure.tokenization import words
-from outspoken.synth.record_templates import fields_of
-from outspoken.synth.records import Record, batches, pq
+from outspoken.synth.records import Record, batches, fields_of
 from outspoken.synth.report.diversity import TextPool
 from outspoken.synth.report.document import (
     CoveredField,
@@ -93,15 +92,13 @@ class FolderScan:
     async def read(self, progress: StepProgress) -> None:
         """Read all files."""
         base = RecordSample(self._sample, self._seed)
+        of_first = [_with_text(base.offer), _counting(self._generated)]
+        await self._walk(self._files[0].removed, ("text", *_COVERED), *of_first)
         for at, (files, entry) in enumerate(zip(self._files, self._entries, strict=True)):
             progress.update("reading records", at, len(self._entries))
             sample = RecordSample(self._sample, self._seed)
-            visits = [_with_text(sample.offer)]
-            if at == 0:
-                first_visits = [_with_text(base.offer), _counting(self._generated)]
-                await self._walk(files.removed, ("text", *_COVERED), first_visits)
-                visits += first_visits
-            await self._walk(files.out, ("text", *_COVERED), visits, needed=entry.kept > 0)
+            visits = [_with_text(sample.offer), *([] if at else of_first)]
+            await self._walk(files.out, ("text", *_COVERED), *visits, needed=entry.kept > 0)
             self.pools.append(TextPool(entry.step, entry.label, entry.kept, _measurable(sample.rows)))
         self.rows = base.rows
         if self._entries[0].source:
@@ -109,9 +106,9 @@ class FolderScan:
         self.fates = {str(row["id"]): LOST for row in self.rows}
         for at, (files, entry) in enumerate(zip(self._files, self._entries, strict=True)):
             wanted = ("text", "reason", "because_of", "similarity", *_SHOWN_FIELDS)
-            await self._walk(files.removed, wanted, [self._see_removed(at)], needed=bool(entry.removed))
+            await self._walk(files.removed, wanted, self._see_removed(at), needed=bool(entry.removed))
         visits = [_counting(self._kept), self._see_kept, self._kept_examples.offer]
-        await self._walk(self._files[-1].out, ("text", *_SHOWN_FIELDS), visits)
+        await self._walk(self._files[-1].out, ("text", *_SHOWN_FIELDS), *visits)
 
     def leave_out(self, texts: Iterable[str]) -> None:
         """Remove these texts from the samples."""
@@ -131,9 +128,8 @@ class FolderScan:
             kept = self._kept[name]
             if generated:
                 values = [CoveredValue(value, n, kept[value]) for value, n in generated.most_common(_MAX_VALUES)]
-                fields[name] = CoveredField(
-                    tuple(values), len(generated), sum(kept[value] > 0 for value in generated)
-                )
+                with_kept = sum(kept[value] > 0 for value in generated)
+                fields[name] = CoveredField(tuple(values), len(generated), with_kept)
         return fields
 
     async def examples(self) -> ReportExamples:
@@ -141,17 +137,10 @@ class FolderScan:
         groups = []
         for entry, files, samples in zip(self._entries, self._files, self._removed_examples, strict=True):
             because = {row.get("because_of") for sample in samples.values() for row in sample.rows}
-            texts = await _texts_of({str(name) for name in because if name}, files)
-            groups += [
-                RemovedGroup(
-                    step=entry.step,
-                    label=entry.label,
-                    reason=reason,
-                    count=entry.removed.get(reason),
-                    records=tuple(_removed_example(row, texts) for row in samples[reason].rows),
-                )
-                for reason in sorted(samples, key=lambda reason: -entry.removed.get(reason, 0))
-            ]
+            texts = await self._texts_of({str(name) for name in because if name}, files)
+            for reason in sorted(samples, key=lambda reason: -entry.removed.get(reason, 0)):
+                records = tuple(_removed_example(row, texts) for row in samples[reason].rows)
+                groups.append(RemovedGroup(entry.step, entry.label, reason, entry.removed.get(reason), records))
         kept = (RecordExample(str(row["id"]), text_of(row), _shown(row)) for row in self._kept_examples.rows)
         return ReportExamples(tuple(kept), tuple(groups))
 
@@ -171,60 +160,46 @@ class FolderScan:
 
         return see
 
-    async def _walk(
-        self, path: Path, wanted: Sequence[str], visits: Sequence[_Visit], *, needed: bool = False
-    ) -> None:
-        """Show a file's records to all of `visits`. If the file is missing although `needed`, warn about it."""
+    async def _walk(self, path: Path, wanted: Sequence[str], *visits: _Visit, needed: bool = False) -> None:
+        """Show the records of a file to all of `visits`, with their id and the `wanted` fields that they have.
 
-        def visit(row: Record) -> None:
-            for see in visits:
-                see(row)
+        A field that is not a column is read from the record's `value`. Memory is bounded, and the work is done in
+        threads. A file that is damaged, or missing although `needed`, is a warning.
+        """
+
+        def see(table: Any) -> None:
+            for row in table.to_pylist():
+                record = fields_of(row) if reads_value else row
+                for visit in visits:
+                    visit(record)
 
         if not path.exists():
             if needed:
                 self.warnings.append(f"{path.name} is missing, so nothing of its records is in this report")
             return
         try:
-            await _walk(path, wanted, visit)
+            available = next(batches(path, rows=1)).column_names
+            columns = ["id", *(name for name in wanted if name in available)]
+            reads_value = "value" in available and len(columns) <= len(wanted)
+            tables = batches(path, [*columns, "value"] if reads_value else columns)
+            while (table := await asyncio.to_thread(next, tables, None)) is not None:
+                await asyncio.to_thread(see, table)
         except UsageError as error:
             if str(error) not in self.warnings:
                 self.warnings.append(str(error))
 
+    async def _texts_of(self, ids: Collection[str], files: StepFiles) -> dict[str, str]:
+        """The texts of these records, as far as the step kept or removed them."""
+        texts: dict[str, str] = {}
 
-async def _walk(path: Path, wanted: Sequence[str], visit: _Visit) -> None:
-    """Show each record of a file to `visit`, with its id and those of the `wanted` fields that it has.
+        def see(row: Record) -> None:
+            if row["id"] in ids:
+                texts.setdefault(str(row["id"]), text_of(row))
 
-    A field that is not a column is read from the record's `value`. Memory is bounded, and the work is done in
-    threads. Raises `UsageError` if the file cannot be read or has no `id`.
-    """
-    try:
-        available = set(pq.read_schema(path).names)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as Parquet ({error}): make it again") from error
-    columns = ["id", *(name for name in wanted if name in available)]
-    reads_value = "value" in available and len(columns) <= len(wanted)
-    tables = batches(path, [*columns, "value"] if reads_value else columns)
-
-    def see(table: Any) -> None:
-        for row in table.to_pylist():
-            visit(fields_of(row) if reads_value else row)
-
-    while (table := await asyncio.to_thread(next, tables, None)) is not None:
-        await asyncio.to_thread(see, table)
-
-
-async def _texts_of(ids: Collection[str], files: StepFiles) -> dict[str, str]:
-    """The texts of these records, as far as the step kept or removed them."""
-    texts: dict[str, str] = {}
-
-    def see(row: Record) -> None:
-        if row["id"] in ids:
-            texts.setdefault(str(row["id"]), text_of(row))
-
-    for path in (files.out, files.removed):
-        if len(texts) < len(ids) and path.exists():
-            await _walk(path, ("text",), see)
-    return texts
+        for path in (files.out, files.removed):
+            if len(texts) < len(ids):
+                await self._walk(path, ("text",), see)
+        return texts
 
 
 def text_of(row: Record, most: int = _MAX_CHARACTERS) -> str:

@@ -9,16 +9,7 @@ import regex  # type: ignore[import-untyped]
 from outspoken.report.format import count, dollars, duration, number, share
 from outspoken.synth.report.document import DiversityTable, PipelineReport, RecordCluster
 
-__all__ = [
-    "Fact",
-    "diversity_method",
-    "excerpt",
-    "extreme_clusters",
-    "facts",
-    "lead",
-    "sentences",
-    "unmeasured_steps",
-]
+__all__ = ["diversity_method", "excerpt", "extreme_clusters", "facts", "lead", "sentences", "unmeasured_steps"]
 
 Fact = tuple[str, str, str]
 """A figure of the first screen: its name, the figure, and what it means."""
@@ -58,15 +49,15 @@ def facts(report: PipelineReport) -> list[Fact]:
     result: list[Fact] = [("kept", count(report.kept), f"of {count(report.generated)} {_verb(report)}")]
     if cost.asked and report.kept:
         result += [
-            ("requests per accepted record", number(each.requests or 0), f"{count(cost.requests)} in all"),
-            ("tokens per accepted record", number(each.tokens or 0), f"{count(cost.tokens)} in all"),
+            ("requests per accepted record", number(each["requests"] or 0), f"{count(cost.requests)} in all"),
+            ("tokens per accepted record", number(each["tokens"] or 0), f"{count(cost.tokens)} in all"),
             ("dollars per accepted record", "not known", "the price of a model is not known")
-            if each.usd is None
-            else ("dollars per accepted record", dollars(each.usd), f"{dollars(cost.usd)} in all"),
+            if each["usd"] is None
+            else ("dollars per accepted record", dollars(each["usd"]), f"{dollars(cost.usd)} in all"),
         ]
     if report.kept:
         in_all = f"{duration(cost.seconds)} in all steps"
-        result.append(("time per accepted record", duration(each.seconds), in_all))
+        result.append(("time per accepted record", duration(each["seconds"]), in_all))
     return result
 
 
@@ -132,9 +123,9 @@ def _cost_per_record(report: PipelineReport) -> str:
     if not report.cost.asked:
         return ""
     each = report.cost.per_record
-    parts = [f"{number(each.requests or 0)} requests", f"{number(each.tokens or 0)} tokens"]
-    if each.usd:
-        parts.append(dollars(each.usd))
+    parts = [f"{number(each['requests'] or 0)} requests", f"{number(each['tokens'] or 0)} tokens"]
+    if each["usd"]:
+        parts.append(dollars(each["usd"]))
     return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 

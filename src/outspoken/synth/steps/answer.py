@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,9 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
 from outspoken.settings import option
-from outspoken.synth.record_templates import fields_of, fill
-from outspoken.synth.records import RecordWriter, batches, count, pa, rows_in, with_columns
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
+from outspoken.synth.records import RecordWriter, batches, count, fields_of, fill, pa, rows_in, with_columns
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 from outspoken.synth.steps.batch_requests import ASKING, BatchRequests, PromptLine
-from outspoken.synth.steps.record_filter import BatchDecision, filter_records
 
 __all__ = ["AnswerOptions", "run"]
 
@@ -30,6 +28,7 @@ _NOT_YET = "not answered yet"
 _NO_FINAL = "no final answer can be read"
 _ROWS = 256
 _TEXTS = pa.list_(pa.string())
+_ADDED = {"answer": pa.string(), "final": pa.string(), "agreement": pa.float64(), "samples": _TEXTS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ class AnswerOptions(StepOptions):
         return {"prompt": self.prompt} | ({"negatives_prompt": self.negatives_prompt} if self.negatives else {})
 
     def added_fields(self) -> tuple[str, ...]:
-        return ("answer", "final", "agreement", "samples", *(("negatives",) if self.negatives else ()))
+        return (*_ADDED, *(("negatives",) if self.negatives else ()))
 
     def plan(self, model: str | None) -> RunPlan:
         """The plan of the run that asks for answers. Raises `UsageError` for invalid settings."""
@@ -97,34 +96,32 @@ async def run(options: AnswerOptions, step: Step) -> StepOutcome:
     step.progress.update("asking the teacher", 0)
     requests = BatchRequests(step)
     path = await requests.ask("answers", _prompts(source, options.prompt, options.system), plan)
-    answers = _ResponsesByPrompt(path)
+    answers = _by_prompt(path)
     chosen = step.folder / step.name / "chosen.parquet" if options.negatives else step.out
     async with Checker() as checker:
 
         async def decide(table: Any) -> BatchDecision:
             choices = []
             for _ in range(table.num_rows):
-                texts = answers.next()
+                prompt_id, texts = next(answers)
                 choice = await _choose(options, texts, checker)
-                if not texts and (requests.stopped or answers.prompt_id in requests.failed):
+                if not texts and (requests.stopped or prompt_id in requests.failed):
                     choice = _Choice(_NOT_YET)
                 choices.append(choice)
             columns = {
-                "answer": pa.array([choice.answer for choice in choices], pa.string()),
-                "final": pa.array([choice.final for choice in choices], pa.string()),
-                "agreement": pa.array([choice.agreement for choice in choices], pa.float64()),
-                "samples": pa.array([choice.samples for choice in choices], _TEXTS),
+                name: pa.array([getattr(choice, name) for choice in choices], kind)
+                for name, kind in _ADDED.items()
             }
             return BatchDecision(with_columns(table, columns), [choice.removed for choice in choices])
 
-        counts = await filter_records(step, "comparing answers", decide, rows=_ROWS, out=chosen)
+        outcome = await filter_records(step, "comparing answers", decide, rows=_ROWS, out=chosen)
         negatives = await _negatives(options, step, requests, chosen, plan, checker) if options.negatives else 0
     figures: dict[str, object] = asdict(requests.spent)
     if options.negatives:
         figures["negatives"] = negatives
     if checker.timeouts:
         figures["comparisons that took too long"] = checker.timeouts
-    return StepOutcome(counts.kept, counts.removed, figures, requests.problems, requests.partly)
+    return replace(outcome, figures=figures, warnings=requests.problems, partly=requests.partly)
 
 
 def _prompts(source: Path, template: str, system: str = "") -> Iterator[PromptLine]:
@@ -178,16 +175,14 @@ async def _negatives(
         step.progress.update("asking for wrong answers", 0)
         prompts = _prompts(chosen, options.negatives_prompt)
         path = await requests.ask("negatives", prompts, RunPlan.make(plan.model, None, settings))
-    answers, total, done = _ResponsesByPrompt(path), 0, 0
+    answers, total, done = _by_prompt(path), 0, 0
     with RecordWriter(step.out) as writer:
         for table in batches(chosen, rows=_ROWS):
             step.progress.update("comparing wrong answers", done, count(chosen))
-            column = []
-            for right in table["final"].to_pylist():
-                finals = [(text, _final(options, text)) for text in answers.next()]
-                column.append(
-                    [text for text, final in finals if final and not await _same(options, final, right, checker)]
-                )
+            column = [
+                [text for text in next(answers)[1] if await _is_wrong(options, text, right, checker)]
+                for right in table["final"].to_pylist()
+            ]
             writer.write(with_columns(table, {"negatives": pa.array(column, _TEXTS)}))
             total += sum(map(len, column))
             done += table.num_rows
@@ -198,32 +193,23 @@ def _final(options: AnswerOptions, text: str) -> str | None:
     return final_answer(text) if options.final == "maths" else text.strip()
 
 
-async def _same(options: AnswerOptions, one: str, other: str, checker: Checker) -> bool:
-    if options.final == "text":
-        return text_key(one) == text_key(other)
-    return await checker.same(one, other) is not False
+async def _is_wrong(options: AnswerOptions, text: str, right: str, checker: Checker) -> bool:
+    """Whether a text has a final answer that is certainly not the right one."""
+    final = _final(options, text)
+    if not final or options.final == "text":
+        return bool(final) and text_key(str(final)) != text_key(right)
+    return await checker.same(final, right) is False
 
 
-class _ResponsesByPrompt:
-    """The texts of the responses to each prompt, in the order of the prompts, whose ids count from 1."""
-
-    def __init__(self, path: Path | None) -> None:
-        rows = rows_in(path, ("prompt_id", "text")) if path is not None and path.is_file() else iter(())
-        groups = groupby(rows, lambda row: str(row["prompt_id"]))
-        self._groups = ((prompt_id, [str(row["text"]) for row in rows]) for prompt_id, rows in groups)
-        self._following: tuple[str, list[str]] | None = next(self._groups, None)
-        self._number = 0
-
-    @property
-    def prompt_id(self) -> str:
-        """The id of the prompt that `next` returned the responses to."""
-        return str(self._number)
-
-    def next(self) -> list[str]:
-        """The responses to the next prompt, none if it has none."""
-        self._number += 1
-        if self._following is None or self._following[0] != self.prompt_id:
-            return []
-        texts = self._following[1]
-        self._following = next(self._groups, None)
-        return texts
+def _by_prompt(path: Path | None) -> Iterator[tuple[str, list[str]]]:
+    """The id of each prompt, counted from 1, and the texts of its responses; without end."""
+    rows = rows_in(path, ("prompt_id", "text")) if path is not None and path.is_file() else iter(())
+    numbers = map(str, itertools.count(1))
+    for prompt_id, responses in itertools.groupby(rows, lambda row: str(row["prompt_id"])):
+        for number in numbers:
+            if number == prompt_id:
+                break
+            yield number, []
+        yield prompt_id, [str(row["text"]) for row in responses]
+    for number in numbers:
+        yield number, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from outspoken.measure.sets import effective_size
 from outspoken.settings import option
 from outspoken.synth.kmeans import Clustering, shares, spread, unit_vectors
 from outspoken.synth.records import batches, count, pa, with_columns
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
-from outspoken.synth.steps.record_filter import BatchDecision, FilterCounts, filter_records
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 
 __all__ = ["BalanceOptions", "run"]
 
@@ -70,32 +69,32 @@ async def run(options: BalanceOptions, step: Step) -> StepOutcome:
     million records with minilm)."""
     source = step.needed_source()
     model = embedder(options.embedder)
-    embedded = await _embed(source, model, step)
-    available = len(embedded.vectors)
+    selection = await _embed(source, model, step)
+    available = len(selection.vectors)
     if options.clusters is not None and options.clusters > available:
         raise UsageError(
             f"there cannot be {options.clusters:,} clusters of {available:,} records: lower clusters, or leave it "
             "out"
         )
-    labels, centres = await _cluster(embedded.vectors, options.clusters or _usual_clusters(available), step)
+    usual = max(1, min(_MAX_CLUSTERS, round(math.sqrt(available / 2))))
+    labels, centres = await _cluster(selection.vectors, options.clusters or usual, step)
     before = np.bincount(labels, minlength=len(centres))
     if options.total is not None:
         quota = shares(before, options.total)
     else:
         quota = np.minimum(before, options.most or math.ceil(2 * available / max(1, len(centres))))
-    selection = _Selection(embedded, labels)
-    await _select(embedded, centres, quota, selection, step)
-    counts = await _write(step, selection, embedded.ids)
+    selection.cluster[selection.rows] = labels
+    await _select(selection, centres, quota, step)
+    outcome = await _write(step, selection)
+    sizes = {"before": before, "after": quota}
     figures = {
         "clusters": len(centres),
-        "sizes_before": before.tolist(),
-        "sizes_after": quota.tolist(),
-        "effective_before": effective_size(before) if available else 0.0,
-        "effective_after": effective_size(quota) if available else 0.0,
+        **{f"sizes_{when}": each.tolist() for when, each in sizes.items()},
+        **{f"effective_{when}": effective_size(each) if available else 0.0 for when, each in sizes.items()},
         "examples": await asyncio.to_thread(_excerpts, source, selection.central),
     }
     warnings = [*model.warnings, *_warnings(options, available, len(centres))]
-    return StepOutcome(counts.kept, counts.removed, figures, tuple(warnings))
+    return replace(outcome, figures=figures, warnings=tuple(warnings))
 
 
 def _warnings(options: BalanceOptions, available: int, clusters: int) -> Iterator[str]:
@@ -110,30 +109,24 @@ def _warnings(options: BalanceOptions, available: int, clusters: int) -> Iterato
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """The unit vectors of all records with a text, their `rows` in the file, and the `ids` of all records."""
-
-    vectors: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    ids: Any
-
-
 class _Selection:
-    """For each row of the file: its cluster, the kept row that stands for it (itself if it is kept), and the
-    cosine of the two; -1 for none. `central` holds the row nearest to each centre."""
+    """The `ids` of all records, the unit `vectors` of those with a text, and the `rows` of these in the file.
 
-    def __init__(self, embedded: _Embedded, labels: NDArray[np.int64]) -> None:
-        self.cluster = np.full(len(embedded.ids), -1)
-        self.cluster[embedded.rows] = labels
-        self.stands_for = np.full(len(embedded.ids), -1)
-        self.cosines = np.full(len(embedded.ids), -1.0)
+    For each row of the file: its `cluster`, the kept row that `stands_for` it (itself if it is kept), and the
+    cosine of the two; -1 for none. `central` holds the row nearest to each centre.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], rows: NDArray[np.int64], ids: Any) -> None:
+        self.vectors, self.rows, self.ids = vectors, rows, ids
+        self.cluster = np.full(len(ids), -1)
+        self.stands_for = np.full(len(ids), -1)
+        self.cosines = np.full(len(ids), -1.0)
         self.central: list[int] = []
 
 
-async def _embed(source: Path, model: Embedder, step: Step) -> _Embedded:
+async def _embed(source: Path, model: Embedder, step: Step) -> _Selection:
     total = count(source)
-    vectors: Any = None
+    vectors = np.empty((0, 0), np.float32)
     ids: list[Any] = []
     rows: list[int] = []
     start = 0
@@ -143,19 +136,13 @@ async def _embed(source: Path, model: Embedder, step: Step) -> _Embedded:
         with_text = [at for at, text in enumerate(texts) if text and text.strip()]
         if with_text:
             batch = await model.embed([texts[at] for at in with_text])
-            if vectors is None:
+            if not rows:
                 vectors = np.empty((total, batch.shape[1]), np.float32)
             vectors[len(rows) : len(rows) + len(with_text)] = unit_vectors(batch)
         ids += table.column("id").cast(pa.string()).chunks
         rows += [start + at for at in with_text]
         start += len(texts)
-    if vectors is None:
-        vectors = np.empty((0, 0), np.float32)
-    return _Embedded(vectors[: len(rows)], np.array(rows, np.int64), pa.chunked_array(ids, pa.string()))
-
-
-def _usual_clusters(records: int) -> int:
-    return max(1, min(_MAX_CLUSTERS, round(math.sqrt(records / 2))))
+    return _Selection(vectors[: len(rows)], np.array(rows, np.int64), pa.chunked_array(ids, pa.string()))
 
 
 async def _cluster(vectors: NDArray[np.float32], wanted: int, step: Step) -> tuple[Any, Any]:
@@ -170,22 +157,22 @@ async def _cluster(vectors: NDArray[np.float32], wanted: int, step: Step) -> tup
     return clustering.labels, clustering.centres
 
 
-async def _select(embedded: _Embedded, centres: Any, quota: Any, selection: _Selection, step: Step) -> None:
+async def _select(selection: _Selection, centres: Any, quota: Any, step: Step) -> None:
     """Select as many records of each cluster as its quota; the nearest of them stands for each other record."""
-    labels = selection.cluster[embedded.rows]
+    labels = selection.cluster[selection.rows]
     for number, centre in enumerate(centres):
         step.progress.update("choosing", number, len(centres))
         members = np.flatnonzero(labels == number)
         wanted = max(1, int(quota[number]))
-        chosen = await asyncio.to_thread(spread, embedded.vectors[members], centre, wanted)
-        rows = embedded.rows[members]
+        chosen = await asyncio.to_thread(spread, selection.vectors[members], centre, wanted)
+        rows = selection.rows[members]
         selection.central.append(int(rows[chosen.taken[0]]))
         if quota[number]:
             selection.stands_for[rows] = rows[chosen.stands_for]
             selection.cosines[rows] = chosen.cosines
 
 
-async def _write(step: Step, selection: _Selection, ids: Any) -> FilterCounts:
+async def _write(step: Step, selection: _Selection) -> StepOutcome:
     start = 0
 
     async def decide(table: Any) -> BatchDecision:
@@ -202,7 +189,7 @@ async def _write(step: Step, selection: _Selection, ids: Any) -> FilterCounts:
         stands_for = selection.stands_for[rows[removed]]
         nobody = stands_for < 0
         details = {
-            "because_of": ids.take(pa.array(stands_for, pa.int64(), mask=nobody)),
+            "because_of": selection.ids.take(pa.array(stands_for, pa.int64(), mask=nobody)),
             "similarity": pa.array(selection.cosines[rows[removed]], pa.float64(), mask=nobody),
         }
         return BatchDecision(table, reasons, details)

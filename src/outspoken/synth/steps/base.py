@@ -1,21 +1,36 @@
-"""What a step is given, what its options look like, and what it returns."""
+"""What steps share: what each is given and returns, its options, and the loop of those that remove records."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.io.dataclass_json import from_json
-from outspoken.synth.record_templates import names_in
+from outspoken.synth.records import RecordWriter, batches, count, names_in, pa, with_columns
 
 if TYPE_CHECKING:
     from outspoken.batch.file import FileRun
     from outspoken.batch.ray.driver import RayRun
 
-__all__ = ["ExecutionEngine", "Step", "StepCost", "StepFiles", "StepOptions", "StepOutcome", "StepProgress"]
+__all__ = [
+    "BatchDecision",
+    "ExecutionEngine",
+    "Step",
+    "StepCost",
+    "StepFiles",
+    "StepOptions",
+    "StepOutcome",
+    "StepProgress",
+    "filter_records",
+    "in_thread",
+]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +174,10 @@ class StepCost:
     usd: float | None = 0.0
     failures: int = 0
 
-    @classmethod
-    def from_figures(cls, figures: Mapping[str, object]) -> StepCost | None:
-        """The cost among the figures of a step; None for a step that asked no model."""
-        return from_json(cls, figures) if "requests" in figures else None
-
     def __add__(self, other: StepCost) -> StepCost:
-        return StepCost(
-            self.requests + other.requests,
-            self.from_ledger + other.from_ledger,
-            self.tokens + other.tokens,
-            None if self.usd is None or other.usd is None else self.usd + other.usd,
-            self.failures + other.failures,
-        )
+        pairs = [(getattr(self, entry.name), getattr(other, entry.name)) for entry in fields(StepCost)]
+        sums: list[Any] = [None if None in pair else sum(pair) for pair in pairs]
+        return StepCost(*sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +192,76 @@ class StepOutcome:
     figures: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     partly: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDecision:
+    """Which records of a batch are removed.
+
+    `table` is the batch, perhaps with further columns. `reasons` has an entry for each record: why it is removed,
+    None if it is kept. `details` are further columns of the removed records, an Arrow array each with one value
+    for each removed record.
+    """
+
+    table: Any
+    reasons: Sequence[str | None]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def filter_records(
+    step: Step,
+    stage: str,
+    decide: Callable[[Any], Awaitable[BatchDecision]],
+    *,
+    rows: int = 8192,
+    tables: Iterable[Any] | None = None,
+    total: int | None = None,
+    out: Path | None = None,
+    schema: Any = None,
+) -> StepOutcome:
+    """Write the records that `decide` keeps to `out` (default: `step.out`), and the others to `step.removed`.
+
+    `decide` gets the records in batches of at most `rows`. They come from `tables`, of which `total` is the number
+    of records, by default from the source of the step. `schema` is needed if there may be no batch at all.
+    Progress is reported as `stage`. The outcome has the numbers alone, the most frequent reason first. No file
+    appears unless all records were processed: cancelling leaves nothing behind.
+    """
+    if tables is None:
+        source = step.needed_source()
+        tables, total = batches(source, rows=rows), count(source)
+    remaining = iter(tables)
+    removed: Counter[str] = Counter()
+    done = 0
+
+    step.removed.unlink(missing_ok=True)
+    with RecordWriter(out or step.out, schema) as kept_file, RecordWriter(step.removed) as removed_file:
+        while (table := await in_thread(lambda: next(remaining, None))) is not None:
+            step.progress.update(stage, done, total)
+            decision = await decide(table)
+            await in_thread(partial(_write, decision, kept_file, removed_file))
+            removed.update(reason for reason in decision.reasons if reason is not None)
+            done += table.num_rows
+    return StepOutcome(kept_file.rows, dict(removed.most_common()))
+
+
+def _write(decision: BatchDecision, kept_file: RecordWriter, removed_file: RecordWriter) -> None:
+    keep = pa.array([reason is None for reason in decision.reasons], pa.bool_())
+    kept_file.write(decision.table.filter(keep))
+    reasons = [reason for reason in decision.reasons if reason is not None]
+    if reasons:
+        table = decision.table.filter(pa.compute.invert(keep))
+        removed_file.write(with_columns(table, {"reason": pa.array(reasons, pa.string()), **decision.details}))
+
+
+async def in_thread(work: Callable[[], T], on_cancel: Callable[[], object] = lambda: None) -> T:
+    """The result of `work`, which runs in a thread.
+
+    If this is cancelled, it calls `on_cancel` and waits for the thread to end, so that nothing writes any longer.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        on_cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise

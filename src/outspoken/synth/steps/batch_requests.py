@@ -8,19 +8,20 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from outspoken.batch.failures import FailureRecord
 from outspoken.batch.file import BatchJob, FileRun
 from outspoken.batch.output import Overwrite
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.settings import RunSettings
+from outspoken.chat_reply import Usage
 from outspoken.engine import RunMetrics
-from outspoken.errors import OutspokenError, StoppedError, UsageError
+from outspoken.errors import StoppedError
 from outspoken.io.atomic import output_errors, write_bytes, write_file
-from outspoken.io.dataclass_json import from_json
+from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.settings import Settings
 from outspoken.synth.steps.base import Step, StepCost
 
@@ -35,6 +36,7 @@ ASKING = tuple(
 )
 """The settings of a batch run that a step accepts beside its own options."""
 
+_BUDGETS = {"budget_tokens": "{:,} tokens", "budget_usd": "{:g} US dollars", "max_seconds": "{:g} s"}
 _MAX_PROBLEMS = 5
 
 
@@ -88,36 +90,28 @@ class BatchRequests:
             folder.mkdir(parents=True, exist_ok=True)
         source, out, costs = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
         changed = await _write_prompts(source, prompts)
-        earlier = _RecordedCost(StepCost(), False) if changed else _RecordedCost.read(costs)
-        remaining, self.stopped = _within_budget(plan, self.spent + earlier.cost, time.monotonic() - self._started)
+        earlier = _RecordedCost() if changed else _RecordedCost.read(costs)
+        remaining, self.stopped = _within_budget(plan, self.spent + earlier, time.monotonic() - self._started)
         if self.stopped:
-            self.spent += earlier.cost
+            self.spent += earlier
             return out
         # Responses to other prompts are of no use; those of other settings are replaced, too.
         run = self._run_of(source, out, remaining, True if changed else "changed")
         step.progress.running = run
         if step.progress.stopped:
             run.stop(step.progress.stopped)
-        _RecordedCost(earlier.cost, False).write(costs)
-        failure: OutspokenError | None = None
+        _RecordedCost(**asdict(earlier) | {"complete": False}).write(costs)
         try:
             await run.run()
-        except UsageError:
-            raise
-        except OutspokenError as error:
-            failure = error
         finally:
             step.progress.running = None
             summary = run.summary()
             run.close()
             spent = _total_cost(earlier, run.metrics, plan)
-            _RecordedCost(replace(spent, failures=summary.failures), True).write(costs)
-        if failure is not None:
-            raise failure
+            _RecordedCost(**asdict(spent) | {"failures": summary.failures, "complete": True}).write(costs)
         self.spent += spent
         self.stopped = _name_budget_of(plan, summary.stopped)
-        lines = [f"{failed.where}: {failed.message}" for failed in summary.first_failures]
-        self._problems |= dict.fromkeys(lines)
+        self._problems |= dict.fromkeys(f"{failed.where}: {failed.message}" for failed in summary.first_failures)
         if summary.failures_file is not None and summary.transient_failures:
             with Path(summary.failures_file).open(encoding="utf-8") as file:
                 self.failed |= {failed.id for failed in map(FailureRecord.from_json, file) if failed.transient}
@@ -161,54 +155,44 @@ async def _write_prompts(path: Path, prompts: Iterable[PromptLine]) -> bool:
 
 def _within_budget(plan: RunPlan, spent: StepCost, seconds: float) -> tuple[RunPlan, str]:
     """The plan with what is left of its budget, and which budget is used up ("" if none is)."""
-    settings = plan.run
-    budgets = (
-        ("budget_tokens", spent.tokens, "{:,} tokens"),
-        ("budget_usd", spent.usd or 0.0, "{:g} US dollars"),
-        ("max_seconds", seconds, "{:g} s"),
-    )
-    for name, used, words in budgets:
-        budget = getattr(settings, name)
-        if budget is None:
-            continue
-        if used >= budget:
-            return plan, f"the budget of {words.format(budget)} is used up"
-        settings = replace(settings, **{name: budget - used})
-    return replace(plan, run=settings), ""
+    remaining: dict[str, Any] = {}
+    for (name, unit), used in zip(_BUDGETS.items(), (spent.tokens, spent.usd or 0.0, seconds), strict=True):
+        budget = getattr(plan.run, name)
+        if budget is not None and used >= budget:
+            return plan, f"the budget of {unit.format(budget)} is used up"
+        if budget is not None:
+            remaining[name] = budget - used
+    return replace(plan, run=replace(plan.run, **remaining)), ""
 
 
 def _name_budget_of(plan: RunPlan, stopped: str) -> str:
     """Why the run stopped, with the budget of the spec: the run itself had only what was left of it."""
-    run = plan.run
-    for mark, budget in (
-        ("tokens is", f"{run.budget_tokens or 0:,} tokens"),
-        ("dollars is", f"{run.budget_usd or 0:g} US dollars"),
-    ):
-        if stopped.startswith("the budget of") and mark in stopped:
-            return f"the budget of {budget} is used up"
-    return f"the time of {run.max_seconds:g} s is used up" if stopped.startswith("the time of") else stopped
+    if stopped.startswith("the time of"):
+        return f"the time of {plan.run.max_seconds:g} s is used up"
+    for name, unit in _BUDGETS.items():
+        if stopped.startswith("the budget of") and f"{unit.split()[-1]} is" in stopped:
+            return f"the budget of {unit.format(getattr(plan.run, name))} is used up"
+    return stopped
 
 
 @dataclass(frozen=True, slots=True)
-class _RecordedCost:
+class _RecordedCost(StepCost):
     """The cost of a file of responses, in a small file beside it.
 
     It is not `complete` while a run is under way, and after a run that was killed: some of its cost is missing.
     """
 
-    cost: StepCost
-    complete: bool
+    complete: bool = field(default=False, metadata={"key": "whole"})
 
     @classmethod
     def read(cls, path: Path) -> _RecordedCost:
         try:
-            recorded = json.loads(path.read_bytes())
-            return cls(from_json(StepCost, recorded), bool(recorded["whole"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return cls(StepCost(), False)
+            return from_json(cls, json.loads(path.read_bytes()))
+        except (OSError, ValueError):
+            return cls()
 
     def write(self, path: Path) -> None:
-        write_bytes(path, json.dumps({**asdict(self.cost), "whole": self.complete}).encode())
+        write_bytes(path, json.dumps(to_json(self)).encode())
 
 
 def _total_cost(earlier: _RecordedCost, metrics: RunMetrics, plan: RunPlan) -> StepCost:
@@ -216,10 +200,12 @@ def _total_cost(earlier: _RecordedCost, metrics: RunMetrics, plan: RunPlan) -> S
 
     If theirs is incomplete, the replies from the ledger count instead if they are more.
     """
-    price, before = plan.price, earlier.cost
-    if not earlier.complete and metrics.from_ledger > before.requests:
-        usage = metrics.usage_from_ledger
-        usd = None if price is None else price.cost(usage)
-        before = StepCost(metrics.from_ledger, metrics.from_ledger, usage.total_tokens, usd)
-    usd = None if price is None else price.cost(metrics.usage)
-    return before + StepCost(metrics.requests, 0, metrics.usage.total_tokens, usd)
+
+    def cost(requests: int, from_ledger: int, usage: Usage) -> StepCost:
+        usd = None if plan.price is None else plan.price.cost(usage)
+        return StepCost(requests, from_ledger, usage.total_tokens, usd)
+
+    before: StepCost = earlier
+    if not earlier.complete and metrics.from_ledger > earlier.requests:
+        before = cost(metrics.from_ledger, metrics.from_ledger, metrics.usage_from_ledger)
+    return before + cost(metrics.requests, 0, metrics.usage)

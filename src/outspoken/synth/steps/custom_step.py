@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -101,31 +103,19 @@ async def run(name: str, step: Step) -> StepOutcome:
 
 async def _in_daemon_thread(work: Callable[[], list[Record]]) -> list[Record]:
     """The result of `work`. After a cancellation the process can end before the thread does."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[list[Record]] = loop.create_future()
-
-    def settle(result: list[Record], error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+    future: Future[list[Record]] = Future()
+    future.set_running_or_notify_cancel()
 
     def target() -> None:
-        result: list[Record] = []
-        error: BaseException | None = None
         try:
-            result = work()
+            future.set_result(work())
         except SystemExit as exit_:
-            error = RuntimeError(f"it called sys.exit({exit_.code!r})")
-        except BaseException as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, result, error)
+            future.set_exception(RuntimeError(f"it called sys.exit({exit_.code!r})"))
+        except BaseException as error:
+            future.set_exception(error)
 
     threading.Thread(target=target, name="outspoken-custom-step", daemon=True).start()
-    return await future
+    return await asyncio.wrap_future(future)
 
 
 def _describe(error: BaseException, file: Path) -> str:
@@ -138,14 +128,13 @@ def _describe(error: BaseException, file: Path) -> str:
 def _table(rows: list[Record], name: str, step: str) -> Any:
     """The records as an Arrow table; records without an id get one."""
     ids: set[str] = set()
-    new = 0
+    new = itertools.count(1)
     for row in rows:
         if not isinstance(row.get("text"), str):
             raise UsageError(f"{name} returned a record without text: each needs at least a `text`")
         record_id = row.get("id")
         if record_id is None:
-            new += 1
-            record_id = f"{step}-{new}"
+            record_id = f"{step}-{next(new)}"
         if not isinstance(record_id, str | int) or isinstance(record_id, bool) or record_id == "":
             raise UsageError(f"{name} returned a record with the id {record_id!r}: an id is a text, and not empty")
         row["id"] = str(record_id)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.settings import option
-from outspoken.synth.benchmark_files import BenchmarkQuestion, read
+from outspoken.synth.benchmarks import NgramIndex, OverlapMatch, read
 from outspoken.synth.kmeans import unit_vectors
-from outspoken.synth.ngram_overlap import NgramIndex
 from outspoken.synth.records import batches, pa
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
-from outspoken.synth.steps.record_filter import BatchDecision, filter_records
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 
 __all__ = ["DecontaminateOptions", "run"]
 
@@ -30,11 +29,7 @@ _TEXTS_A_SLICE = 1024
 class DecontaminateOptions(StepOptions):
     """Remove records that repeat a benchmark's question: it can then evaluate a model trained on the rest.
 
-    Words: GPT-3 was cleaned by runs of 13 words, which a tenth of the questions of MATH do not have; later
-    practice (PaLM, Tülu 3) takes 8. Of the 1,819 questions of GSM8K and MATH500, the defaults find all copies, 95%
-    where one word in twenty is left out, 91% where people have other names, and 66% where all numbers are changed
-    (all of them without `numbers`). They match a different question only if it was derived from the same one (4 of
-    them; without `numbers` also 6 that are mostly formulas). Paraphrases need `meaning`.
+    docs/synth.md says what the defaults find. Paraphrases need `meaning`.
     """
 
     against: tuple[str, ...] = option(
@@ -81,24 +76,21 @@ class DecontaminateOptions(StepOptions):
             embedder(self.embedder, cache=None)
 
     def check(self, model: str | None = None) -> None:
-        self.questions()
-
-    def questions(self) -> tuple[BenchmarkQuestion, ...]:
-        """The questions of the benchmarks. Raises `UsageError` for a file that is not a benchmark."""
-        return read(self.against, self.column)
+        read(self.against, self.column)
 
 
 async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
     """Compare each record with all questions; the order of the kept ones does not change."""
     next(batches(step.needed_source(), ("text",), rows=1))  # raises if there is no such column
     step.progress.update("reading benchmarks", 0)
-    questions = await asyncio.to_thread(options.questions)
+    questions = await asyncio.to_thread(read, options.against, options.column)
     texts = [question.text for question in questions]
     index = await asyncio.to_thread(NgramIndex, texts, options.ngram, numbers=options.numbers)
     meanings = None
     if options.meaning is not None:
-        meanings = _MeaningIndex(embedder(options.embedder), options.meaning)
-        await meanings.add(texts, step)
+        model = embedder(options.embedder)
+        vectors = await model.embed(texts, partial(step.progress.update, "embedding benchmarks"))
+        meanings = _MeaningIndex(model, unit_vectors(vectors), options.meaning)
     removed_by_file, matched = Counter[str](), set[int]()
 
     async def decide(table: Any) -> BatchDecision:
@@ -108,19 +100,20 @@ async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
         matched.update(hit.question for hit in removing)
         details = {
             "because_of": pa.array([questions[hit.question].where for hit in removing], pa.string()),
-            "similarity": pa.array([hit.similarity for hit in removing], pa.float64()),
-            "shared": pa.array([hit.shared for hit in removing], pa.string()),
+            "similarity": pa.array([hit.share for hit in removing], pa.float64()),
+            "shared": pa.array([hit.passage for hit in removing], pa.string()),
         }
-        return BatchDecision(table, [None if hit is None else hit.reason for hit in hits], details)
+        reasons = [None if hit is None else BY_MEANING if hit.passage is None else BY_WORDS for hit in hits]
+        return BatchDecision(table, reasons, details)
 
-    counts = await filter_records(step, "comparing with benchmarks", decide)
+    outcome = await filter_records(step, "comparing with benchmarks", decide)
     per_file = Counter(question.file for question in questions)
     figures = {
         "questions": len(questions),
         "questions_met": len(matched),
         "benchmarks": [
-            {"file": name, "questions": number, "removed": removed_by_file[name]}
-            for name, number in per_file.items()
+            {"file": name, "questions": asked, "removed": removed_by_file[name]}
+            for name, asked in per_file.items()
         ],
     }
     warnings = list(meanings.embedder.warnings) if meanings else []
@@ -129,69 +122,41 @@ async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
             f"{index.short:,} of {len(questions):,} questions have fewer than {options.ngram} words: of these "
             "only exact copies are recognised by their words"
         )
-    return StepOutcome(counts.kept, counts.removed, figures, tuple(warnings))
+    return replace(outcome, figures=figures, warnings=tuple(warnings))
 
 
 @dataclass(frozen=True, slots=True)
-class _Hit:
-    """The number of the question that a record repeats, and how it was recognised."""
-
-    question: int
-    reason: str
-    similarity: float
-    shared: str | None = None
-
-
 class _MeaningIndex:
-    """The embedded questions, searched for the one nearest to a text."""
+    """The unit vectors of the questions, searched for the one nearest to a text."""
 
-    def __init__(self, embedder: Embedder, least: float) -> None:
-        self.embedder = embedder
-        self._least = least
-        self._questions: Any = None
+    embedder: Embedder
+    questions: Any
+    least: float
 
-    async def add(self, questions: Sequence[str], step: Step) -> None:
-        def report(done: int, total: int) -> None:
-            step.progress.update("embedding benchmarks", done, total)
-
-        self._questions = unit_vectors(await self.embedder.embed(questions, report))
-
-    async def find(self, texts: Sequence[str]) -> list[_Hit | None]:
+    async def find(self, texts: Sequence[str]) -> list[OverlapMatch | None]:
         vectors = unit_vectors(await self.embedder.embed(texts))
         return await asyncio.to_thread(self._nearest, vectors)
 
-    def _nearest(self, vectors: Any) -> list[_Hit | None]:
-        cosines = vectors @ self._questions.T
-        best = cosines.argmax(1)
+    def _nearest(self, vectors: Any) -> list[OverlapMatch | None]:
+        cosines = vectors @ self.questions.T
         return [
-            _Hit(int(at), BY_MEANING, min(1.0, float(row[at]))) if row[at] >= self._least else None
-            for at, row in zip(best, cosines, strict=True)
+            OverlapMatch(int(at), min(1.0, float(row[at]))) if row[at] >= self.least else None
+            for at, row in zip(cosines.argmax(1), cosines, strict=True)
         ]
 
 
 async def _hits(
     texts: Sequence[str | None], index: NgramIndex, least: float, meanings: _MeaningIndex | None
-) -> list[_Hit | None]:
+) -> list[OverlapMatch | None]:
     """For each text the question that it repeats. Meanings are compared only if the words do not match."""
-    hits: list[_Hit | None] = []
+    hits: list[OverlapMatch | None] = []
     for start in range(0, len(texts), _TEXTS_A_SLICE):
         part = texts[start : start + _TEXTS_A_SLICE]
-        found = await asyncio.to_thread(_by_words, part, index, least)
+        found = await asyncio.to_thread(list, (index.find(text or "", least) for text in part))
         if meanings is not None:
-            undecided = [
-                (at, text)
-                for at, (text, hit) in enumerate(zip(part, found, strict=True))
-                if hit is None and text and text.strip()
-            ]
-            near = await meanings.find([text for _, text in undecided]) if undecided else []
-            for (at, _), hit in zip(undecided, near, strict=True):
+            undecided = {at: text for at, text in enumerate(part) if found[at] is None and text and text.strip()}
+            near = await meanings.find([*undecided.values()]) if undecided else []
+            for at, hit in zip(undecided, near, strict=True):
                 found[at] = hit
         hits += found
     return hits
-
-
-def _by_words(texts: Sequence[str | None], index: NgramIndex, least: float) -> list[_Hit | None]:
-    matches = (index.find(text or "", least) for text in texts)
-    return [
-        None if match is None else _Hit(match.question, BY_WORDS, match.share, match.passage) for match in matches
-    ]

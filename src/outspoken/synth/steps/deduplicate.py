@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from outspoken.errors import UsageError
+from outspoken.errors import StoppedError, UsageError
 from outspoken.measure import embedding
 from outspoken.settings import option
 from outspoken.synth.dedup.greedy import MAX_COMPARED
 from outspoken.synth.dedup.minhash import bands_for, check_similarity
-from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, NearDuplicates, Report, find
+from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, NearDuplicates, Report, TextFile, find
 from outspoken.synth.dedup.semantic import by_meaning
-from outspoken.synth.dedup.texts import TextFile
 from outspoken.synth.records import batches, pa
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome, StepProgress
-from outspoken.synth.steps.record_filter import BatchDecision, FilterCounts, filter_records, in_thread
+from outspoken.synth.steps.base import (
+    BatchDecision,
+    Step,
+    StepOptions,
+    StepOutcome,
+    StepProgress,
+    filter_records,
+    in_thread,
+)
 
 __all__ = ["REASONS", "DeduplicateOptions", "run"]
 
 REASONS = {SAME: "the same text", NEAR: "nearly the same text", MEANING: "the same meaning"}
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +74,9 @@ async def run(options: DeduplicateOptions, step: Step) -> StepOutcome:
         from outspoken.synth.dedup.ray_search import ray_search_at
 
         with ray_search_at(step.engine.address, step.engine.workers) as search:
-            duplicates = await _stoppable(
-                step.progress, lambda report: search.find(texts, options.exact, near, report)
-            )
+            duplicates = await _stoppable(step.progress, partial(search.find, texts, options.exact, near))
     else:
-        duplicates = await _stoppable(
-            step.progress, lambda report: find(texts, exact=options.exact, similarity=near, report=report)
-        )
+        duplicates = await _stoppable(step.progress, partial(find, texts, options.exact, near))
     warnings: list[str] = []
     if options.meaning:
         model = embedding.embedder(options.embedder)
@@ -85,38 +86,34 @@ async def run(options: DeduplicateOptions, step: Step) -> StepOutcome:
             await model.aclose()
         warnings += model.warnings
     duplicates.resolve_equal_texts()
-    counts = await _write(texts, duplicates, step)
+    outcome = await _write(texts, duplicates, step)
     if duplicates.crowded:
         warnings.append(
             f"{duplicates.crowded:,} records have more than {MAX_COMPARED} similar candidates, and were compared "
             f"with only {MAX_COMPARED} of them: a few near-duplicates may remain"
         )
     if options.meaning:
-        removed = counts.removed.get(REASONS[MEANING], 0)
+        removed = outcome.removed.get(REASONS[MEANING], 0)
         warnings.append(
             f"by {options.embedder} a cosine of {options.meaning:g} or more removed {removed:,}: it hardly sees a "
             "negation or another number, so read some of the removed ones"
         )
-    return StepOutcome(counts.kept, counts.removed, _figures(options, duplicates), tuple(warnings))
+    return replace(outcome, figures=_figures(options, duplicates), warnings=tuple(warnings))
 
 
-async def _stoppable(progress: StepProgress, work: Callable[[Report], _T]) -> _T:
-    """Do `work` in a thread. A cancellation ends it the next time it reports its progress."""
+async def _stoppable(progress: StepProgress, search: Callable[[Report], NearDuplicates]) -> NearDuplicates:
+    """Search in a thread. A cancellation ends it the next time it reports its progress."""
     cancelled = threading.Event()
 
     def report(stage: str, done: int, total: int) -> None:
         if cancelled.is_set():
-            raise _CancelledError
+            raise StoppedError("the search was cancelled")
         progress.update(stage, done, total)
 
-    return await in_thread(lambda: work(report), on_cancel=cancelled.set)
+    return await in_thread(partial(search, report), on_cancel=cancelled.set)
 
 
-class _CancelledError(Exception):
-    """The work was cancelled."""
-
-
-async def _write(texts: TextFile, duplicates: NearDuplicates, step: Step) -> FilterCounts:
+async def _write(texts: TextFile, duplicates: NearDuplicates, step: Step) -> StepOutcome:
     removed = duplicates.by != KEPT
     standing = np.unique(duplicates.stands_for[removed])
     ids = pa.array([str(name) for name in texts.column_at("id", standing)], pa.string())

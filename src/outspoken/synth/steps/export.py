@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,9 @@ from outspoken.io.atomic import write_bytes
 from outspoken.io.disk import check_room
 from outspoken.same_text import text_key
 from outspoken.settings import option
-from outspoken.synth.record_templates import fields_of, fill, names_in
-from outspoken.synth.records import Record, pa, pq, rows_in
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
-from outspoken.synth.steps.dataset_card import card, steps_before
-from outspoken.synth.steps.export_files import FORMATS, Example, ExportContents, ExportFiles
-from outspoken.synth.steps.record_filter import BatchDecision, filter_records, in_thread
+from outspoken.synth.records import Record, fields_of, fill, names_in, pa, pq, rows_in
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records, in_thread
+from outspoken.synth.steps.export_files import FORMATS, Example, ExportContents, ExportFiles, card, steps_before
 
 __all__ = ["ExportOptions", "run"]
 
@@ -92,33 +90,27 @@ async def run(options: ExportOptions, step: Step) -> StepOutcome:
     with ExportFiles(folder, options.formats) as files:
 
         def export(table: Any) -> list[str | None]:
-            examples, reasons = list[Example](), list[str | None]()
-            for row in table.to_pylist():
-                example = _example(options, step.seed, row)
-                if isinstance(example, Example):
-                    examples.append(example)
-                reasons.append(None if isinstance(example, Example) else example)
-            kept = table.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
-            files.write(examples, kept)
-            origins.update(_origins(kept))
-            return reasons
+            rows = table.to_pylist()
+            results = [_example(options, step.seed, row) for row in rows]
+            kept = [isinstance(result, Example) for result in results]
+            examples = [result for result in results if isinstance(result, Example)]
+            files.write(examples, table.filter(pa.array(kept, pa.bool_())))
+            origins.update(
+                (str(row.get("method") or ""), str(row.get("model") or "")) for row in compress(rows, kept)
+            )
+            return [None if isinstance(result, Example) else result for result in results]
 
         async def decide(table: Any) -> BatchDecision:
             return BatchDecision(table, await in_thread(lambda: export(table)))
 
-        counts = await filter_records(step, "exporting", decide, rows=_ROWS)
+        outcome = await filter_records(step, "exporting", decide, rows=_ROWS)
     contents = files.contents
     text = card(step, before, asdict(options), contents, origins)
     await asyncio.to_thread(write_bytes, folder / "README.md", text.encode("utf-8", "backslashreplace"))
     await asyncio.to_thread(files.remove_other_files)
-    figures = {
-        "folder": folder.name,
-        "files": dict(contents.rows),
-        "train": contents.train,
-        "test": contents.test,
-        "pairs": contents.pairs,
-    }
-    return StepOutcome(counts.kept, counts.removed, figures, tuple(_warnings(options, contents)))
+    counted = {name: getattr(contents, name) for name in ("train", "test", "pairs")}
+    figures = {"folder": folder.name, "files": dict(contents.rows), **counted}
+    return replace(outcome, figures=figures, warnings=tuple(_warnings(options, contents)))
 
 
 def _check_fields(options: ExportOptions, source: Path) -> None:
@@ -147,22 +139,12 @@ def _check_fields(options: ExportOptions, source: Path) -> None:
             raise UnknownNameError(kind, name, known, see=see)
 
 
-def _origins(table: Any) -> Iterator[tuple[str, str]]:
-    """The method and the model of each record, as far as they are known."""
-    names = [name for name in ("method", "model") if name in table.schema.names]
-    for row in table.select(names).to_pylist() if names else ():
-        yield str(row.get("method") or ""), str(row.get("model") or "")
-
-
 def _example(options: ExportOptions, seed: int, row: Record) -> Example | str:
     """A record as a chat, or why it is not exported."""
     fields = fields_of(row)
-    prompt = _filled(options.prompt, fields)
-    if not prompt:
-        return NO_PROMPT
-    completion = _filled(options.completion, fields)
-    if not completion:
-        return NO_COMPLETION
+    prompt, completion = (_filled(template, fields) for template in options.templates().values())
+    if not prompt or not completion:
+        return NO_COMPLETION if prompt else NO_PROMPT
     wrong: dict[str, None] = {}
     negatives = row.get("negatives")
     if "preferences" in options.formats and isinstance(negatives, list):
@@ -170,8 +152,9 @@ def _example(options: ExportOptions, seed: int, row: Record) -> Example | str:
         wrong = dict.fromkeys(fill(options.completion, {**fields, "answer": text}) for text in answers)
         wrong.pop(completion, None)
     text = row.get("text")
-    held_out = _position(seed, text if isinstance(text, str) else prompt) < options.test_share
-    return Example(options.system, prompt, completion, tuple(wrong), held_out)
+    key = text_key(text if isinstance(text, str) else prompt)
+    position = int.from_bytes(hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest(), "big") / 2**64
+    return Example(options.system, prompt, completion, tuple(wrong), position < options.test_share)
 
 
 def _filled(template: str, fields: Record) -> str:
@@ -180,12 +163,6 @@ def _filled(template: str, fields: Record) -> str:
         return ""
     text = fill(template, fields)
     return text if text.strip() else ""
-
-
-def _position(seed: int, text: str) -> float:
-    """A position from 0 to 1 that depends on the text and the seed."""
-    digest = hashlib.blake2b(f"{seed}\0{text_key(text)}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
 
 
 def _warnings(options: ExportOptions, contents: ExportContents) -> Iterator[str]:

@@ -8,12 +8,13 @@ import json
 import math
 import random
 from array import array
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from outspoken.api import validator
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.sources import PromptRow
 from outspoken.batch.sources import read as read_prompts
@@ -21,14 +22,70 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
 from outspoken.settings import option
-from outspoken.synth.record_shape import RecordSchema, schema_of, text_field_of
-from outspoken.synth.record_templates import fill, names_in
-from outspoken.synth.records import batches, pa, with_columns
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
+from outspoken.synth.records import batches, fill, names_in, pa, with_columns
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 from outspoken.synth.steps.batch_requests import ASKING, BatchRequests, PromptLine
-from outspoken.synth.steps.record_filter import BatchDecision, FilterCounts, filter_records
 
 __all__ = ["GenerateOptions", "GenerationPrompts", "run"]
+
+_Schema = dict[str, Any]
+
+
+def _schema_of(
+    schema: str | Mapping[str, object], names: tuple[str, ...], options: Collection[str]
+) -> _Schema | None:
+    """The JSON schema of a record from a file, a mapping, or `names` of text fields; None for records of text.
+
+    `options` are the names of the step's options: one that is found in the schema was written below it in the TOML
+    file by mistake. Raises `UsageError` for an invalid schema.
+    """
+    if names:
+        if schema:
+            raise UsageError("schema and fields exclude each other: give one of them")
+        if not all(name.isidentifier() for name in names):
+            raise UsageError(f"fields must be names of letters, digits and _, not {list(names)!r}")
+        return {
+            "type": "object",
+            "properties": {name: {"type": "string", "minLength": 1} for name in names},
+            "required": list(names),
+            "additionalProperties": False,
+        }
+    if not schema:
+        return None
+    loaded: object = schema
+    if isinstance(schema, str):
+        try:
+            loaded = json.loads(Path(schema).read_bytes())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"the schema {schema} cannot be read: {error}") from error
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("properties"), dict):
+        raise UsageError("the schema of a record must be an object with properties")
+    validator(loaded)
+    for name in loaded:
+        if name in options and name != "examples":  # also a keyword of JSON Schema
+            raise UsageError(f"{name} stands below the schema and became part of it: write it above [step.schema]")
+    return loaded
+
+
+def _text_field_of(schema: _Schema | None, wanted: str) -> str:
+    """The field that is the record's text: `wanted`, or the first that is text; "" for records that are text."""
+    if schema is None:
+        if wanted:
+            raise UsageError("text names a field of a record: give its schema or fields too")
+        return ""
+    properties = schema["properties"]
+    if wanted and wanted not in properties:
+        raise UnknownNameError("field for text", wanted, properties)
+    types = {name: kind.get("type") for name, kind in properties.items() if isinstance(kind, dict)}
+    name = wanted or next((name for name, kind in types.items() if kind == "string"), "")
+    if not name:
+        raise UsageError('no field of the schema has the type string: name the right field with text = "FIELD"')
+    if name not in schema.get("required", ()):
+        raise UsageError(
+            f'the schema must require the field {name!r}, which is the record\'s text: required = ["{name}"]'
+        )
+    return name
+
 
 _REPEATED = "made before"
 _MARGIN, _MIN_PROMPTS, _FIRST_PROMPTS, _MAX_PROMPTS, _GROWTH = 1.1, 4, 50, 50_000, 4
@@ -98,14 +155,14 @@ class GenerateOptions(StepOptions):
             raise UsageError('the instruction has {examples} and there are no seeds: give seeds = "FILE"')
 
     @cached_property
-    def record(self) -> RecordSchema | None:
+    def record(self) -> _Schema | None:
         """The JSON schema of a record, None for records that are text."""
-        return schema_of(self.schema, self.fields, (*self.__dataclass_fields__, *ASKING))
+        return _schema_of(self.schema, self.fields, (*self.__dataclass_fields__, *ASKING))
 
     @cached_property
     def text_field(self) -> str:
         """The field that is the record's text, "" for records that are text."""
-        return text_field_of(self.record, self.text)
+        return _text_field_of(self.record, self.text)
 
     def check(self, model: str | None = None) -> None:
         GenerationPrompts(self, 0)
@@ -165,27 +222,21 @@ async def run(options: GenerateOptions, step: Step) -> StepOutcome:
             break
         wanted = math.ceil((options.count - responses.counted) / max(new / size, 0.05) * _MARGIN)
         size = max(_MIN_PROMPTS, min(wanted, _MAX_PROMPTS if new > received / 2 else _GROWTH * size))
-    written = await _write(options, step, rounds, responses)
-    figures = {
-        **asdict(requests.spent),
-        "responses": responses.seen,
-        "distinct": responses.distinct,
-        "rounds": len(rounds),
-    }
+    outcome = await _write(options, step, rounds, responses)
+    counts = {"responses": responses.seen, "distinct": responses.distinct, "rounds": len(rounds)}
     if options.count is None:
         partly = requests.partly
     elif not partly and responses.counted < options.count:
         what = "different records" if options.distinct else "records"
         reason = requests.partly or "no reply held a record"
         partly = f"{reason}: {responses.counted:,} of {options.count:,} {what}"
-    return StepOutcome(written.kept, written.removed, figures, requests.problems, partly)
+    figures = {**asdict(requests.spent), **counts}
+    return replace(outcome, figures=figures, warnings=requests.problems, partly=partly)
 
 
 class _Responses:
-    """The responses so far, numbered from 1 and compared by the digest of their text.
-
-    `first_with_text` holds for each response the number of the first one with the same text.
-    """
+    """The responses so far, numbered from 1 and compared by the digest of their text; `first_with_text` is for
+    each the number of the first one with the same text."""
 
     def __init__(self, count: int | None, distinct: bool) -> None:
         self.seen = self._enough = 0
@@ -205,7 +256,7 @@ class _Responses:
 
     @property
     def used(self) -> int:
-        """How many responses, from the first on, contain `count` that count; all if there are fewer."""
+        """The number of responses up to the one that completes `count`; all if there are fewer."""
         return self._enough or self.seen
 
     def add(self, texts: list[str]) -> None:
@@ -225,29 +276,13 @@ class _Responses:
         return random.Random(seed).sample(self._excerpts, min(len(self._excerpts), 50 * most))
 
 
-_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("text", pa.string()),
-        ("value", pa.string()),
-        ("prompt", pa.string()),
-        ("topic", pa.string()),
-        ("persona", pa.string()),
-        ("round", pa.int64()),
-        ("method", pa.string()),
-        ("template", pa.string()),
-        ("model", pa.string()),
-        ("stated", pa.float64()),
-        ("probability", pa.float64()),
-        ("rank", pa.int64()),
-        ("call", pa.int64()),
-        ("request_key", pa.string()),
-        ("repairs", pa.list_(pa.string())),
-    ]
-)
+_NAMES = "id text value prompt topic persona round method template model stated probability rank call request_key"
+_TYPES = dict.fromkeys(("round", "rank", "call"), pa.int64())
+_TYPES |= {**dict.fromkeys(("stated", "probability"), pa.float64()), "repairs": pa.list_(pa.string())}
+_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in [*_NAMES.split(), "repairs"]])
 
 
-async def _write(options: GenerateOptions, step: Step, rounds: list[Path], responses: _Responses) -> FilterCounts:
+async def _write(options: GenerateOptions, step: Step, rounds: list[Path], responses: _Responses) -> StepOutcome:
     """Write the responses as records in the order of their prompts, up to the one that completes `count`.
 
     If different ones are wanted, those with the text of an earlier one are removed.
@@ -262,12 +297,11 @@ async def _write(options: GenerateOptions, step: Step, rounds: list[Path], respo
                 start += table.num_rows
 
     async def decide(table: Any) -> BatchDecision:
-        numbers = [int(name) for name in table["id"].to_pylist()]
-        firsts = [responses.first_with_text[number - 1] for number in numbers]
-        repeated = [options.distinct and first != own for first, own in zip(firsts, numbers, strict=True)]
-        because = [str(first) for first, removed in zip(firsts, repeated, strict=True) if removed]
-        reasons = [_REPEATED if removed else None for removed in repeated]
-        return BatchDecision(table, reasons, {"because_of": pa.array(because, pa.string())})
+        ids = table["id"].to_pylist()
+        firsts = [str(responses.first_with_text[int(own) - 1]) for own in ids]
+        repeated = [options.distinct and first != own for first, own in zip(firsts, ids, strict=True)]
+        because = pa.array(list(itertools.compress(firsts, repeated)), pa.string())
+        return BatchDecision(table, [_REPEATED if gone else None for gone in repeated], {"because_of": because})
 
     return await filter_records(step, "writing", decide, tables=tables(), total=responses.used, schema=_SCHEMA)
 
@@ -295,24 +329,18 @@ def _texts(table: Any, text_field: str) -> list[str]:
 
 
 class GenerationPrompts:
-    """The prompts in their order. Topics and personas take turns, so that each gets its share."""
+    """The prompts in order; `taken` of them were asked. The `combinations` of topics and personas take turns."""
 
     def __init__(self, options: GenerateOptions, seed: int) -> None:
         self._options = options
         self._seed = seed
         topics = list(options.topics) or _lines("topics_file", options.topics_file)
         personas = list(options.personas) or _lines("personas_file", options.personas_file)
-        pairs: list[tuple[str | None, str | None]]
-        pairs = list(itertools.product(topics or (None,), personas or (None,)))
-        random.Random(seed).shuffle(pairs)
-        self._pairs = pairs
+        self._pairs: list[tuple[str, str]] = list(itertools.product(topics or ("",), personas or ("",)))
+        random.Random(seed).shuffle(self._pairs)
         self._seeds = _lines("seeds", options.seeds, options.seeds_column)
+        self.combinations = len(self._pairs)
         self.taken = 0
-
-    @property
-    def combinations(self) -> int:
-        """The number of combinations of topic and persona."""
-        return len(self._pairs)
 
     def take(self, count: int, quotable: list[str]) -> Iterator[PromptLine]:
         """The next `count` prompts. `draw` distinguishes prompts with the same topic and persona."""
@@ -329,9 +357,9 @@ class GenerationPrompts:
                 quoted = rng.sample(quotable, min(self._options.avoid, len(quotable)))
                 prompt += f"\n\nThese are there already; do not repeat any of them:\n{_bullets(quoted)}"
             line: PromptLine = {"id": str(number + 1), "prompt": prompt, "draw": number // len(self._pairs)}
-            if topic is not None:
+            if topic:
                 line["topic"] = topic
-            if persona is not None:
+            if persona:
                 line["persona"] = persona
             yield line
 

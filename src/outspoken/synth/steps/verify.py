@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,16 @@ from outspoken.measure import rubrics
 from outspoken.measure.judge import Judge
 from outspoken.measure.verdicts import JudgedItem, JudgeScore
 from outspoken.settings import option
-from outspoken.synth.record_templates import fields_of, fill, names_in
-from outspoken.synth.records import Record, count, pa, with_columns
-from outspoken.synth.steps.base import Step, StepOptions, StepOutcome, StepProgress
+from outspoken.synth.records import Record, count, fields_of, fill, names_in, pa, with_columns
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, StepProgress, filter_records
 from outspoken.synth.steps.custom_step import load_function
-from outspoken.synth.steps.record_filter import BatchDecision, filter_records
 
-__all__ = ["VERIFIERS", "Finding", "Verifier", "VerifyOptions", "run"]
+__all__ = ["TEMPLATES", "VERIFIERS", "Finding", "Verifier", "VerifyOptions", "run"]
 
 _KEEP = ("right", "all")
 _ROWS = 256
 _EXCERPT = 100
 _SHORT_ANSWER = 200
-_MISSING = "has no "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,59 +94,61 @@ class VerifyOptions(StepOptions):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The `verdict` on a record, and the `reason` if it is wrong ("" if not), in the same words for one cause."""
+    """The `reason` why a record is wrong ("" if not), in the same words for one cause, and the `verdict` on it
+    (default: the reason)."""
 
     reason: str
-    verdict: str
+    verdict: str = ""
 
 
 @dataclass
 class Verifier:
-    """A way to verify: `check` several records at once; `figures` and `warnings` for the step's outcome."""
+    """A way to verify: `check` several records at once; `figures` and `warnings` for the step's outcome.
 
-    check: Callable[[Sequence[Record]], Awaitable[list[Finding]]]
+    `check` gets the records, and for each the filled templates of `TEMPLATES`.
+    """
+
+    check: Callable[[Sequence[Record], Sequence[list[str]]], Awaitable[list[Finding]]]
     figures: Callable[[], Mapping[str, object]] = dict
     warnings: Callable[[], tuple[str, ...]] = tuple
 
 
 async def run(options: VerifyOptions, step: Step) -> StepOutcome:
     """Check the records in batches; adds the columns `verified` and `verdict`."""
-    wrong: Counter[str] = Counter()
+    wrong, missing = Counter[str](), Counter[str]()
     checked, total = 0, count(step.needed_source())
+    templates = [getattr(options, name) for name in TEMPLATES[options.by]]
+    needed = [name for template in templates for name in sorted(names_in(template))]
     async with VERIFIERS[options.by](options, step) as verifier:
 
         async def decide(table: Any) -> BatchDecision:
             nonlocal checked
             rows = [fields_of(row) for row in table.to_pylist()]
-            findings = await verifier.check(rows)
+            lacking = [next((name for name in needed if row.get(name) is None), "") for row in rows]
+            complete = [row for row, name in zip(rows, lacking, strict=True) if not name]
+            step.progress.done += len(rows) - len(complete)
+            texts = [[fill(template, row) for template in templates] for row in complete]
+            verified = iter(await verifier.check(complete, texts))
+            findings = [Finding(f"has no {name}") if name else next(verified) for name in lacking]
             wrong.update(finding.reason for finding in findings if finding.reason)
+            missing.update(filter(None, lacking))
             checked += len(rows)
-            if rows and checked == total:
-                _check_fields(wrong, checked, rows[-1])
+            if rows and missing.total() == checked == total:  # a mistake in the spec
+                (name, *_) = missing
+                kind = "field of the records, in a template of verify:"
+                raise UnknownNameError(kind, name, rows[-1].keys() - {name})
             columns = {
                 "verified": pa.array([not finding.reason for finding in findings], pa.bool_()),
-                "verdict": pa.array([finding.verdict for finding in findings], pa.string()),
+                "verdict": pa.array([finding.verdict or finding.reason for finding in findings], pa.string()),
             }
             removes = options.keep == "right"
             reasons = [finding.reason or None if removes else None for finding in findings]
             return BatchDecision(with_columns(table, columns), reasons)
 
         stage = "asking the judge" if options.by == "judge" else "verifying"
-        counts = await filter_records(step, stage, decide, rows=_ROWS)
-        figures = {
-            "right": checked - wrong.total(),
-            "wrong": dict(wrong.most_common()),
-            **verifier.figures(),
-        }
-        return StepOutcome(counts.kept, counts.removed, figures, verifier.warnings())
-
-
-def _check_fields(wrong: Counter[str], checked: int, fields: Record) -> None:
-    """Raise `UnknownNameError` for a template's field that no record has: it is a mistake in the spec."""
-    missing = {reason: number for reason, number in wrong.items() if reason.startswith(_MISSING)}
-    if sum(missing.values()) == checked:
-        name = next(iter(missing)).removeprefix(_MISSING)
-        raise UnknownNameError("field of the records, in a template of verify:", name, set(fields) - {name})
+        outcome = await filter_records(step, stage, decide, rows=_ROWS)
+        figures = {"right": checked - wrong.total(), "wrong": dict(wrong.most_common()), **verifier.figures()}
+        return replace(outcome, figures=figures, warnings=verifier.warnings())
 
 
 _RIGHT = Finding("", "right")
@@ -159,18 +158,18 @@ _RIGHT = Finding("", "right")
 async def _maths(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
     async with Checker(seconds=options.seconds) as checker:
 
-        async def check(fields: Record) -> Finding:
-            given, expected = (_answer_in(text) for text in _filled(fields, options.given, options.expected))
+        async def check(filled: Sequence[str]) -> Finding:
+            given, expected = map(_answer_in, filled)
             if not given:
-                return Finding("no answer was given", "no answer was given")
+                return Finding("no answer was given")
             if not expected:
-                return Finding("no right answer is known", "no right answer is known")
+                return Finding("no right answer is known")
             same = await checker.same(expected, given)
+            one, other = one_line(given, _EXCERPT), one_line(expected, _EXCERPT)
             if same is None:
                 late = f"the comparison took longer than {options.seconds:g} s"
-                return Finding(late, f"{late}: {_excerpt(given)} with {_excerpt(expected)}")
-            wrong = f"{_excerpt(given)} is not {_excerpt(expected)}"
-            return _RIGHT if same else Finding("the answer is wrong", wrong)
+                return Finding(late, f"{late}: {one} with {other}")
+            return _RIGHT if same else Finding("the answer is wrong", f"{one} is not {other}")
 
         def figures() -> dict[str, object]:
             return {"comparisons that took too long": checker.timeouts} if checker.timeouts else {}
@@ -182,8 +181,8 @@ async def _maths(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
 async def _tests(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
     async with Sandbox(seconds=options.seconds, memory=options.memory * MIB) as sandbox:
 
-        async def check(fields: Record) -> Finding:
-            verdict = await check_program(sandbox, *_filled(fields, options.solution, options.tests))
+        async def check(filled: Sequence[str]) -> Finding:
+            verdict = await check_program(sandbox, *filled)
             return Finding(verdict.reason, str(verdict))
 
         yield Verifier(_concurrently(check, step.progress))
@@ -196,15 +195,9 @@ async def _judge(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
         judge = Judge(model, options.rubric_name, ledger=ledger, seed=step.seed)
         failed: list[JudgeScore] = []
 
-        async def check(rows: Sequence[Record]) -> list[Finding]:
+        async def check(rows: Sequence[Record], texts: Sequence[list[str]]) -> list[Finding]:
             findings: dict[int, Finding] = {}
-            items = []
-            for at, fields in enumerate(rows):
-                try:
-                    prompt, text = _filled(fields, options.question, options.response)
-                    items.append(JudgedItem(prompt, text, str(at)))
-                except _MissingFieldError as error:
-                    findings[at] = Finding(str(error), str(error))
+            items = [JudgedItem(prompt, text, str(at)) for at, (prompt, text) in enumerate(texts)]
             before = step.progress.done
 
             def progress(done: int, _total: int) -> None:
@@ -240,15 +233,15 @@ async def _function(options: VerifyOptions, step: Step) -> AsyncIterator[Verifie
             returned = function(dict(fields))
         except Exception as error:
             errors.append(f"{type(error).__name__}: {error}")
-            return Finding(f"the function raised {type(error).__name__}", _excerpt(errors[-1]))
+            return Finding(f"the function raised {type(error).__name__}", one_line(errors[-1], _EXCERPT))
         if isinstance(returned, str) and returned.strip():
-            return Finding(_excerpt(returned.strip()), returned.strip())
+            return Finding(one_line(returned, _EXCERPT), returned.strip())
         if returned is True or returned is False or type(returned).__name__ == "bool_":
-            return _RIGHT if returned else Finding("the function says no", "the function says no")
+            return _RIGHT if returned else Finding("the function says no")
         verdict = f"it returned {returned!r:.100} and not True, False or why not"
         return Finding("the function gave no answer", verdict)
 
-    async def check(rows: Sequence[Record]) -> list[Finding]:
+    async def check(rows: Sequence[Record], _: object) -> list[Finding]:
         nonlocal calls
         calls += len(rows)
         findings = []
@@ -259,7 +252,7 @@ async def _function(options: VerifyOptions, step: Step) -> AsyncIterator[Verifie
 
     def warnings() -> tuple[str, ...]:
         always = errors and len(errors) == calls
-        return (f"{options.function} raised on every record: {_excerpt(errors[0])}",) if always else ()
+        return (f"{options.function} raised on every record: {one_line(errors[0], _EXCERPT)}",) if always else ()
 
     yield Verifier(check, warnings=warnings)
 
@@ -272,33 +265,27 @@ VERIFIERS: Mapping[str, Callable[[VerifyOptions, Step], AbstractAsyncContextMana
 }
 
 
-class _MissingFieldError(Exception):
-    """A record has no value in a field that a template needs."""
-
-
-def _filled(fields: Record, *templates: str) -> list[str]:
-    for template in templates:
-        for name in sorted(names_in(template)):
-            if fields.get(name) is None:
-                raise _MissingFieldError(_MISSING + name)
-    return [fill(template, fields) for template in templates]
+TEMPLATES: Mapping[str, tuple[str, ...]] = {
+    "maths": ("given", "expected"),
+    "tests": ("solution", "tests"),
+    "judge": ("question", "response"),
+    "function": (),
+}
+"""The options of each way that are templates, filled for each record; a record without such a field is wrong."""
 
 
 def _concurrently(
-    check: Callable[[Record], Awaitable[Finding]], progress: StepProgress
-) -> Callable[[Sequence[Record]], Awaitable[list[Finding]]]:
-    """Check the records of a batch concurrently; a missing field is a finding too."""
+    check: Callable[[Sequence[str]], Awaitable[Finding]], progress: StepProgress
+) -> Callable[[Sequence[Record], Sequence[list[str]]], Awaitable[list[Finding]]]:
+    """Check the records of a batch concurrently."""
 
-    async def check_one(fields: Record) -> Finding:
-        try:
-            finding = await check(fields)
-        except _MissingFieldError as error:
-            finding = Finding(str(error), str(error))
+    async def check_one(filled: Sequence[str]) -> Finding:
+        finding = await check(filled)
         progress.done += 1
         return finding
 
-    async def check_all(rows: Sequence[Record]) -> list[Finding]:
-        tasks = [asyncio.create_task(check_one(fields)) for fields in rows]
+    async def check_all(_: object, texts: Sequence[list[str]]) -> list[Finding]:
+        tasks = [asyncio.create_task(check_one(filled)) for filled in texts]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -315,7 +302,3 @@ def _answer_in(text: str) -> str:
     if final is None or (final.how == "last" and "\n" not in text.strip() and len(text) <= _SHORT_ANSWER):
         return text.strip() if len(text) <= _SHORT_ANSWER else ""
     return final.text
-
-
-def _excerpt(text: str) -> str:
-    return one_line(text, _EXCERPT)

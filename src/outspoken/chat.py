@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Real
 
 from outspoken.errors import UsageError
@@ -67,14 +67,8 @@ class Sampling:
 
     def to_dict(self) -> dict[str, object]:
         """The settings that are set, so that equal settings give equal dictionaries."""
-        settings = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "max_tokens": self.max_tokens,
-            "seed": self.seed,
-            "stop": list(self.stop) or None,
-            "extra": dict(self.extra) or None,
-        }
+        settings = {each.name: getattr(self, each.name) for each in fields(self)}
+        settings |= {"stop": list(self.stop) or None, "extra": dict(self.extra) or None}
         return {name: value for name, value in settings.items() if value is not None}
 
 

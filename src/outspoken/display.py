@@ -1,49 +1,23 @@
-"""Display of a distribution: a rich table in a terminal, HTML in a notebook. Text of a model is always escaped."""
+"""Display of a distribution: a rich table in a terminal, HTML in a notebook. Text of a model is always escaped.
+
+`outspoken.distribution` imports this module, so its classes are not named here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
-
-    from outspoken.provenance import Provenance
 
 __all__ = ["html", "plain", "rows", "summary", "table"]
 
 _BAR = 20
 
 
-class _Candidate(Protocol):
-    @property
-    def text(self) -> str: ...
-    @property
-    def probability(self) -> float: ...
-    @property
-    def stated(self) -> float | None: ...
-    @property
-    def repairs(self) -> tuple[str, ...]: ...
-
-
-class _Distribution(Protocol):
-    @property
-    def candidates(self) -> Sequence[Any]: ...
-    @property
-    def missing(self) -> int: ...
-    @property
-    def set_aside(self) -> Sequence[Any]: ...
-    @property
-    def mass(self) -> float | None: ...
-    @property
-    def provenance(self) -> Provenance: ...
-    def entropy(self) -> float: ...
-    def effective_size(self) -> float: ...
-
-
-def summary(distribution: _Distribution) -> str:
+def summary(distribution: Any) -> str:
     """One line: model and method, the spread, the cost, and what deviates from the request."""
     provenance = distribution.provenance
     parts = [part for part in (provenance.model, provenance.method) if part]
@@ -61,7 +35,7 @@ def summary(distribution: _Distribution) -> str:
     return " · ".join(parts)
 
 
-def table(distribution: _Distribution) -> Group:
+def table(distribution: Any) -> Group:
     """A renderable for rich: one row with a bar for each candidate, and the summary below."""
     from rich.console import Group
     from rich.text import Text
@@ -69,7 +43,7 @@ def table(distribution: _Distribution) -> Group:
     return Group(rows(distribution.candidates), Text(summary(distribution), style="dim", overflow="fold"))
 
 
-def rows(candidates: Sequence[_Candidate]) -> Table:
+def rows(candidates: Any) -> Table:
     """The table without the summary."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -90,7 +64,7 @@ def rows(candidates: Sequence[_Candidate]) -> Table:
     return grid
 
 
-def plain(distribution: _Distribution) -> str:
+def plain(distribution: Any) -> str:
     """The table and the summary as text, as wide as the terminal."""
     import io
 
@@ -101,7 +75,7 @@ def plain(distribution: _Distribution) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def html(distribution: _Distribution) -> str:
+def html(distribution: Any) -> str:
     """A self-contained table for a notebook, readable on light and dark pages."""
     highest = max(candidate.probability for candidate in distribution.candidates) or 1.0
     body = "".join(_html_row(candidate, highest) for candidate in distribution.candidates)
@@ -113,7 +87,7 @@ def html(distribution: _Distribution) -> str:
     )
 
 
-def _html_row(candidate: _Candidate, highest: float) -> str:
+def _html_row(candidate: Any, highest: float) -> str:
     width = 100 * candidate.probability / highest
     bar = f'<div style="width:{width:.0f}px;height:.7em;background:currentColor;opacity:.5"></div>'
     note = f' <i style="opacity:.6">[{escape("; ".join(candidate.repairs))}]</i>' if candidate.repairs else ""
@@ -124,5 +98,5 @@ def _html_row(candidate: _Candidate, highest: float) -> str:
     )
 
 
-def _stated(candidate: _Candidate) -> str:
+def _stated(candidate: Any) -> str:
     return "–" if candidate.stated is None else f"{candidate.stated:.3g}"

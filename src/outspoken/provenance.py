@@ -42,24 +42,12 @@ class Provenance:
         return seed if isinstance(seed, int) else None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "prompt": self.prompt if isinstance(self.prompt, str) else [dict(m) for m in self.prompt],
-            **({"prompt_id": self.prompt_id} if self.prompt_id else {}),
-            "method": self.method,
-            "model": self.model,
-            "template": self.template,
-            "template_hash": self.template_hash,
-            "k": self.k,
-            "turns": self.turns,
-            "tau": self.tau,
-            "words": self.words,
-            "sampling": dict(self.sampling),
-            "seed": self.seed,
-            "structured": self.structured,
-            "usage": self.usage.to_dict(),
-            "requests": self.requests,
-            "version": self.version,
-        }
+        entry = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not isinstance(self.prompt, str):
+            entry["prompt"] = [dict(message) for message in self.prompt]
+        if not self.prompt_id:
+            del entry["prompt_id"]
+        return entry | {"sampling": dict(self.sampling), "seed": self.seed, "usage": self.usage.to_dict()}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Provenance:

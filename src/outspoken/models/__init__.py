@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.models.base import Capabilities, Model, Score
+from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE, Provider
 
 if TYPE_CHECKING:
     from outspoken.models.openai_compatible import OpenAICompatible
-    from outspoken.models.providers import Provider
 
 __all__ = [
     "DEFAULT",
@@ -51,8 +51,6 @@ def get_model(name: str) -> Model:
     Nothing is loaded or sent yet. Raises `UsageError` for an unknown name or setting, a missing key or a missing
     extra.
     """
-    from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
-
     if name.startswith(("http://", "https://")):
         return _remote_model(name, os.environ.get(URL_KEY_VARIABLE))
     provider, _, rest = name.partition("/")
@@ -105,8 +103,6 @@ def model_of_provider(name: str, model: str) -> Model:
 
     Raises `UnknownNameError`, `MissingKeyError`, or `MissingExtraError` if the provider needs any-llm.
     """
-    from outspoken.models.providers import PROVIDERS
-
     if name not in PROVIDERS:
         raise UnknownNameError("provider", name, [*PROVIDERS, "local", "replay"])
     provider = PROVIDERS[name]
@@ -120,7 +116,6 @@ def model_of_provider(name: str, model: str) -> Model:
 def openai_model(provider: Provider, model: str) -> OpenAICompatible:
     """The `model` of a provider that speaks OpenAI's chat completions. Raises `MissingKeyError`."""
     from outspoken.models.openai_compatible import OpenAICompatible
-    from outspoken.models.providers import URL_KEY_VARIABLE
 
     return OpenAICompatible(
         os.environ.get(provider.base_url_variable) or provider.base_url,
@@ -138,7 +133,6 @@ def model_at_url(url: str) -> OpenAICompatible:
     The only key that it is sent is `$OUTSPOKEN_API_KEY`: the key of a provider is sent to that provider alone.
     """
     from outspoken.models.openai_compatible import OpenAICompatible
-    from outspoken.models.providers import URL_KEY_VARIABLE
 
     base_url, _, model = url.partition("#")
     return OpenAICompatible(base_url, model, api_key=os.environ.get(URL_KEY_VARIABLE))

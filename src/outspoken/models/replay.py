@@ -15,7 +15,7 @@ from outspoken.chat import ChatRequest, Message, as_messages
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
 from outspoken.io.dataclass_json import from_json, to_json
-from outspoken.models.base import Capabilities, Embeddings, Model, Score
+from outspoken.models.base import Capabilities, Model
 
 __all__ = ["Recorder", "Replay"]
 
@@ -87,6 +87,9 @@ class Recorder(Model):
         self._model = model
         self._path = Path(path)
         self._lock = threading.Lock()
+        # What gives no reply is that of the model.
+        for method in ("identity", "scores", "score_identity", "chat_text", "embed", "aclose"):
+            setattr(self, method, getattr(model, method))
         try:
             with self._path.open("ab+") as file:
                 if file.tell():
@@ -97,9 +100,6 @@ class Recorder(Model):
             raise UsageError(
                 f"cannot write replies to {path} ({error.strerror or error}): name another file"
             ) from error
-
-    async def identity(self) -> str:
-        return await self._model.identity()
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         reply = await self._model.complete(request)
@@ -114,21 +114,6 @@ class Recorder(Model):
             else:
                 pieces.append(item)
             yield item
-
-    async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
-        return await self._model.scores(pairs)
-
-    async def score_identity(self) -> str:
-        return await self._model.score_identity()
-
-    async def chat_text(self, prompt: str) -> str:
-        return await self._model.chat_text(prompt)
-
-    async def embed(self, texts: Sequence[str]) -> Embeddings:
-        return await self._model.embed(texts)
-
-    async def aclose(self) -> None:
-        await self._model.aclose()
 
     def _write(self, request: ChatRequest, reply: ChatReply, pieces: Sequence[str] = ()) -> None:
         messages = [message.to_dict() for message in request.messages]

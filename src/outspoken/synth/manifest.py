@@ -1,4 +1,4 @@
-"""The manifest of a step, a JSON file beside its records: it alone decides whether the step is done again."""
+"""The manifest of a step, a JSON file that alone decides whether it is done again; and manifests as a spec."""
 
 from __future__ import annotations
 

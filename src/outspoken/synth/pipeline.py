@@ -325,7 +325,6 @@ def _sizes(step: Step, folder: object) -> dict[str, int]:
 
 
 def _nothing_left(done: list[StepManifest]) -> str:
-    """Which step removed how many records."""
     parts = []
     for manifest in done:
         reasons = [f"{number:,} {reason}" for reason, number in manifest.removed.items()]

@@ -1,4 +1,4 @@
-"""Records in Parquet files: read in batches, written completely or not at all."""
+"""Records: in Parquet files that are written completely or not at all, their fields, and templates for these."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ __all__ = [
 
 pa = need("pyarrow", "synthetic data", "synth")
 pq = need("pyarrow.parquet", "synthetic data", "synth")
-
 
 Record = dict[str, object]
 """One record: its columns by name."""

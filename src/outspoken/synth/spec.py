@@ -1,4 +1,4 @@
-"""The spec of a pipeline: a TOML file, checked completely before anything is done."""
+"""The spec of a pipeline: a TOML file, checked completely before anything is done; and the table of steps."""
 
 from __future__ import annotations
 

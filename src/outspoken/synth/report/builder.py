@@ -199,7 +199,6 @@ def _entries_of(manifests: Sequence[StepManifest]) -> list[StepEntry]:
 
 
 def _cost_of(entries: Sequence[StepEntry]) -> PipelineCost:
-    """The cost of all steps, and its share for each record of the last one."""
     costs = [entry.cost for entry in entries if entry.cost]
     total, kept = sum(costs, start=StepCost()), entries[-1].kept
     seconds = sum(entry.seconds or 0 for entry in entries)

@@ -25,7 +25,6 @@ __all__ = ["render_page", "write_page"]
 
 
 def _steps(report: PipelineReport) -> Table:
-    """What each step kept, how long it took and what it cost."""
     columns = (
         Column("step", text=True),
         Column("records in"),
@@ -61,7 +60,6 @@ def _steps(report: PipelineReport) -> Table:
 
 
 def _reasons(report: PipelineReport) -> Table:
-    """Why records were removed."""
     rows = [
         TableRow((_text(entry.step), _text(reason), _count(lost), TableCell(share(lost, entry.records), lost)))
         for entry in report.steps
@@ -72,7 +70,6 @@ def _reasons(report: PipelineReport) -> Table:
 
 
 def _diversity(table: DiversityTable) -> Table:
-    """Every measure of every step, with its range over the random choices."""
     columns = [Column("after", text=True), Column("kept"), Column("measured on", under="n of how many")]
     columns += [Column(each.title, each.about, under=f"{each.better}: more diverse") for each in table.measures]
     rows = []
@@ -85,7 +82,6 @@ def _diversity(table: DiversityTable) -> Table:
 
 
 def _covered(name: str, field: CoveredField) -> Table:
-    """How many records of each topic or persona were generated and kept."""
     rows = []
     for entry in field.values:
         part = entry.kept / entry.generated if entry.generated else None

@@ -221,7 +221,6 @@ def _removed_example(row: Record, texts: Mapping[str, str]) -> RemovedExample:
 
 
 def _shown(row: Record) -> dict[str, object]:
-    """The further fields that an example shows, if the record has them."""
     return {name: _plain(row[name]) for name in _SHOWN_FIELDS if row.get(name) not in (None, "", row.get("text"))}
 
 

@@ -119,7 +119,6 @@ def _verb(report: PipelineReport) -> str:
 
 
 def _cost_per_record(report: PipelineReport) -> str:
-    """The cost of an accepted record, as far as it is known."""
     if not report.cost.asked:
         return ""
     each = report.cost.per_record
@@ -130,7 +129,6 @@ def _cost_per_record(report: PipelineReport) -> str:
 
 
 def _removals(report: PipelineReport) -> str:
-    """How many records each step removed, and the most frequent reason."""
     removals = []
     for entry in report.steps:
         total = sum(entry.removed.values())

@@ -146,7 +146,6 @@ async def _embed(source: Path, model: Embedder, step: Step) -> _Selection:
 
 
 async def _cluster(vectors: NDArray[np.float32], wanted: int, step: Step) -> tuple[Any, Any]:
-    """The cluster of each vector, and the centres."""
     if not len(vectors):
         return np.empty(0, np.int64), vectors
     clustering = Clustering(vectors, wanted, step.seed)
@@ -198,7 +197,6 @@ async def _write(step: Step, selection: _Selection) -> StepOutcome:
 
 
 def _excerpts(source: Path, rows: Sequence[int]) -> list[str]:
-    """The beginnings of the texts in these rows of the file."""
     excerpts: dict[int, str] = {}
     wanted, start = set(rows), 0
     for table in batches(source, ("text",)):

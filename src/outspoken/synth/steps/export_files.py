@@ -158,8 +158,6 @@ class ExportFiles(ExitStack):
 
 
 class _JsonLines(PendingFile):
-    """A file of JSON lines."""
-
     def write(self, rows: Sequence[Mapping[str, object]]) -> None:
         if self._file is None:
             self._open()
@@ -303,7 +301,6 @@ def _model_row(manifest: StepManifest, cost: StepCost) -> tuple[str, ...]:
 
 
 def _licences(before: Sequence[StepManifest], origins: Mapping[tuple[str, str], int]) -> dict[str, str]:
-    """The licence of each model, and where to read it."""
     known = {f"local/{row.name}": f"{row.licence} {row.licence_url}".strip() for row in weight_files.listing()}
     asked = (manifest.model for manifest in before if manifest.model and manifest.spent)
     names = sorted({*asked, *(model for _, model in origins if model)})

@@ -277,7 +277,6 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
 def _concurrently(
     check: Callable[[Sequence[str]], Awaitable[Finding]], progress: StepProgress
 ) -> Callable[[Sequence[Record], Sequence[list[str]]], Awaitable[list[Finding]]]:
-    """Check the records of a batch concurrently."""
 
     async def check_one(filled: Sequence[str]) -> Finding:
         finding = await check(filled)

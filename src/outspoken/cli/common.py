@@ -66,9 +66,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if os.environ.get(DEBUG):
                 raise
-            note(
-                f"error: this is a fault in outspoken itself ({type(error).__name__}: {one_line(str(error), 1000)})"
-            )
+            cause = f"{type(error).__name__}: {one_line(str(error), 1000)}"
+            note(f"error: this is a fault in outspoken itself ({cause})")
             note("please report it, with what --debug prints")
             raise typer.Exit(1) from error
 

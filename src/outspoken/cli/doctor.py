@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,40 +26,6 @@ _PACKAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Cache:
-    path: str
-    models: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _ModelTest:
-    """The result of one small request: `answers` is None if it was not sent."""
-
-    name: str
-    answers: bool | None
-    text: str | None = None
-    seconds: float | None = None
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        return {name: value for name, value in asdict(self).items() if value is not None or name == "answers"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    outspoken: str
-    python: str
-    platform: str
-    packages: dict[str, dict[str, str | None]]
-    keys: dict[str, bool]
-    cache: _Cache
-    model: _ModelTest | None
-
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self) | {"model": None if self.model is None else self.model.to_dict()}
-
-
 @command
 def doctor(
     model: ModelName = None,
@@ -74,22 +39,25 @@ def doctor(
 
     Example: outspoken doctor --model http://localhost:8080/v1
     """
-    from outspoken.models import default_name
+    from outspoken.models import default_name, weight_files
+    from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
 
-    report = _Report(
-        outspoken=__version__,
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages={extra: {name: _version(name) for name in names} for extra, names in _PACKAGES.items()},
-        keys=_keys(),
-        cache=_cache(),
-        model=_test_model(model or default_name(), named=model is not None) if ask else None,
-    )
+    variables = {variable for provider in PROVIDERS.values() for variable in provider.key_variables}
+    present = [row.name for row in weight_files.listing() if row.present]
+    report: dict[str, Any] = {
+        "outspoken": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {extra: {name: _version(name) for name in names} for extra, names in _PACKAGES.items()},
+        "keys": {name: bool(os.environ.get(name)) for name in sorted({*variables, URL_KEY_VARIABLE})},
+        "cache": {"path": str(weight_files.folder()), "models": present},
+        "model": _test_model(model or default_name(), named=model is not None) if ask else None,
+    }
     if json:
-        print_json(report.to_dict())
+        print_json(report)
     else:
         _show(report)
-    if report.model is not None and report.model.answers is False:
+    if report["model"] is not None and report["model"]["answers"] is False:
         raise typer.Exit(1)
 
 
@@ -100,37 +68,25 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _keys() -> dict[str, bool]:
-    from outspoken.models.providers import PROVIDERS, URL_KEY_VARIABLE
-
-    variables = {variable for provider in PROVIDERS.values() for variable in provider.key_variables}
-    return {name: bool(os.environ.get(name)) for name in sorted({*variables, URL_KEY_VARIABLE})}
-
-
-def _cache() -> _Cache:
-    from outspoken.models import weight_files
-
-    return _Cache(str(weight_files.folder()), [row.name for row in weight_files.listing() if row.present])
-
-
-def _test_model(name: str, *, named: bool) -> _ModelTest:
+def _test_model(name: str, *, named: bool) -> dict[str, object]:
     """Send one small request. The embedded model is not fetched for it unless the user named it."""
     from outspoken.chat import ChatRequest, Message, Sampling
     from outspoken.engine import run
     from outspoken.models import DEFAULT, get_model, weight_files
 
     if name == DEFAULT and not named and not weight_files.TABLE["smollm2"].present:
-        return _ModelTest(name, None, error="not fetched yet: outspoken models get smollm2")
+        return {"name": name, "answers": None, "error": "not fetched yet: outspoken models get smollm2"}
     started = time.perf_counter()
     try:
         request = ChatRequest((Message("user", "Say hello."),), Sampling(max_tokens=16))
         reply = run(get_model(name).complete(request))
     except OutspokenError as error:
-        return _ModelTest(name, False, error=" ".join(str(error).split()))
-    return _ModelTest(name, True, text=reply.text, seconds=round(time.perf_counter() - started, 3))
+        return {"name": name, "answers": False, "error": " ".join(str(error).split())}
+    seconds = round(time.perf_counter() - started, 3)
+    return {"name": name, "answers": True, "text": reply.text, "seconds": seconds}
 
 
-def _show(report: _Report) -> None:
+def _show(report: dict[str, Any]) -> None:
     from outspoken.report.format import duration
 
     screen = console()
@@ -138,14 +94,14 @@ def _show(report: _Report) -> None:
     def row(label: str, text: str) -> None:
         screen.print(f"{label:<10} {text}", soft_wrap=True)
 
-    screen.print(f"outspoken {report.outspoken}, Python {report.python}, {report.platform}", soft_wrap=True)
-    for extra, packages in report.packages.items():
+    screen.print("outspoken {outspoken}, Python {python}, {platform}".format(**report), soft_wrap=True)
+    for extra, packages in report["packages"].items():
         versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
         row(extra, versions + ("" if all(packages.values()) else f"   pip install 'outspoken[{extra}]'"))
-    row("keys", ", ".join(name for name, is_set in report.keys.items() if is_set) or "none set")
-    row("cache", f"{report.cache.path}: {', '.join(report.cache.models) or 'no model'}")
-    match report.model:
-        case _ModelTest(name=name, answers=True, text=str(text), seconds=float(seconds)):
-            row("model", f"{name} answers in {duration(seconds)}: {' '.join(text.split())}")
-        case _ModelTest(name=name, error=error):
-            row("model", f"{name}: {error}")
+    row("keys", ", ".join(name for name, is_set in report["keys"].items() if is_set) or "none set")
+    row("cache", f"{report['cache']['path']}: {', '.join(report['cache']['models']) or 'no model'}")
+    if test := report["model"]:
+        answer = (
+            f" answers in {duration(test['seconds'])}: {' '.join(test['text'].split())}" if test["answers"] else ""
+        )
+        row("model", test["name"] + (answer or f": {test['error']}"))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from outspoken.cli.common import command, console, note, print_json
 from outspoken.cli.options import Debug, Json, Offline, Quiet
-
-if TYPE_CHECKING:
-    from outspoken.models.weight_files import WeightFile
 
 __all__ = ["models"]
 
@@ -43,7 +40,9 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
             {"provider": row.name, "url": row.base_url, "key": row.key_variable, "key_set": is_set[row.name]}
             for row in PROVIDERS.values()
         ]
-        print_json({"local": [_document(row) for row in weights], "providers": providers})
+        names = ("name", "about", "size", "licence", "must_accept", "embeds", "present")
+        local = [{name: getattr(row, name) for name in names} | {"path": str(row.path)} for row in weights]
+        print_json({"local": local, "providers": providers})
         return
     screen = console()
     screen.print("In this process:")
@@ -59,19 +58,6 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
         screen.print(f"  {row.name + '/…':<20} {state}", soft_wrap=True)
     screen.print("  http://host:port/v1#name    any OpenAI-compatible server")
     screen.print("  replay/FILE                 recorded replies")
-
-
-def _document(row: WeightFile) -> dict[str, object]:
-    return {
-        "name": row.name,
-        "about": row.about,
-        "size": row.size,
-        "licence": row.licence,
-        "must_accept": row.must_accept,
-        "embeds": row.embeds,
-        "present": row.present,
-        "path": str(row.path),
-    }
 
 
 @models.command("get")
@@ -94,7 +80,8 @@ def get(
 
     name = name.removeprefix("local/")
     row = weight_files.TABLE.get(name)
-    if row and row.must_accept and not row.present and not accept_licence and _is_interactive():
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    if row and row.must_accept and not row.present and not accept_licence and interactive:
         note(f"{name} has the {row.licence} licence: {row.licence_url}")
         accept_licence = typer.confirm("Do you accept it?", err=True)
     with weight_files.progress_on_stderr(name) as progress:
@@ -118,7 +105,3 @@ def remove(
     from outspoken.models import weight_files
 
     typer.echo("removed" if weight_files.remove(name.removeprefix("local/")) else "it was not in the cache")
-
-
-def _is_interactive() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -220,7 +220,7 @@ def card(
     `settings` are those of the step export itself, which has no manifest yet. `origins` are the numbers of records
     from each method and model.
     """
-    jinja = need("jinja2", "the card of a data set", "measure")
+    jinja = need("jinja2", "the card of a data set", "synth")
     environment = jinja.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters |= {
         "block": _block,

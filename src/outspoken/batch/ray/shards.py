@@ -240,7 +240,7 @@ def shards_beside(out: Path) -> Path:
     return out.with_name(out.name + ".shards")
 
 
-# A row as a line of JSON. A value that JSON has no type for is written as {"\0": [its type, its text]}.
+# A row as a line of JSON. A value that JSON has no type for is written as {"\0": [its type, its arguments]}.
 
 _TAG = "\0"
 
@@ -274,15 +274,15 @@ def _packed(value: Any) -> Any:
         return value
     if kind is list:
         return [_packed(entry) for entry in value]
-    if kind is dict:
-        packed = [(_packed(name), _packed(entry)) for name, entry in value.items()]
-        if _TAG not in value and all(type(name) is str for name in value):
-            return dict(packed)
-        return {_TAG: ["dict", packed]}
+    if kind is dict and _TAG not in value and all(type(name) is str for name in value):
+        return {name: _packed(entry) for name, entry in value.items()}
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    if isinstance(value, datetime.tzinfo):
+        # Arrow, the only source of time zones, has names for them.
+        return {_TAG: ["zone", [_library("pyarrow").lib.tzinfo_to_string(value)]]}
     if name not in _CODECS:
         raise TypeError(f"it contains a {name}; write it as text, a number or a date")
-    return {_TAG: [name, _CODECS[name][0](value)]}
+    return {_TAG: [name, [_packed(entry) for entry in _CODECS[name][0](value)]]}
 
 
 def _unpacked(value: Any) -> Any:
@@ -292,58 +292,35 @@ def _unpacked(value: Any) -> Any:
         return value
     if _TAG not in value:
         return {name: _unpacked(entry) for name, entry in value.items()}
-    name, packed = value[_TAG]
-    if name == "dict":
-        return {_unpacked(key): _unpacked(entry) for key, entry in packed}
-    return _CODECS[name][1](packed)
+    name, arguments = value[_TAG]
+    return _CODECS[name][1](*map(_unpacked, arguments))
 
 
-def _zone(value: Any) -> str | None:
-    """The name that Arrow, the only source of such values, has for a time zone."""
-    if value.tzinfo is None:
-        return None
-    name: str = importlib.import_module("pyarrow").lib.tzinfo_to_string(value.tzinfo)
-    return name
+_library = importlib.import_module
 
 
-def _zoned(name: str | None) -> Any:
-    return None if name is None else importlib.import_module("pyarrow").lib.string_to_tzinfo(name)
+def _constructor_arguments(value: Any) -> Any:
+    return value.__reduce_ex__(4)[1]
 
 
-def _pandas(name: str) -> Any:
-    return getattr(importlib.import_module("pandas"), name)
-
-
-_CODECS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "builtins.tuple": (
-        lambda value: [_packed(entry) for entry in value],
-        lambda packed: tuple(_unpacked(entry) for entry in packed),
-    ),
-    "builtins.bytes": (lambda value: base64.b64encode(value).decode(), base64.b64decode),
-    "decimal.Decimal": (str, decimal.Decimal),
-    "uuid.UUID": (str, uuid.UUID),
-    "datetime.date": (datetime.date.isoformat, datetime.date.fromisoformat),
-    "datetime.time": (
-        lambda value: [value.isoformat(), value.fold],
-        lambda packed: datetime.time.fromisoformat(packed[0]).replace(fold=packed[1]),
-    ),
-    "datetime.timedelta": (
-        lambda value: [value.days, value.seconds, value.microseconds],
-        lambda packed: datetime.timedelta(*packed),
-    ),
-    "datetime.datetime": (
-        lambda value: [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _zone(value)],
-        lambda packed: datetime.datetime.fromisoformat(packed[0]).replace(
-            fold=packed[1], tzinfo=_zoned(packed[2])
-        ),
-    ),
+_CODECS: Mapping[str, tuple[Callable[[Any], Iterable[Any]], Callable[..., Any]]] = {
+    "builtins.tuple": (list, lambda *entries: entries),
+    "builtins.dict": (dict.items, lambda *items: dict(items)),
+    "builtins.bytes": (lambda value: [base64.b64encode(value).decode()], base64.b64decode),
+    "decimal.Decimal": (_constructor_arguments, decimal.Decimal),
+    "uuid.UUID": (lambda value: [str(value)], uuid.UUID),
+    "datetime.date": (_constructor_arguments, datetime.date),
+    "datetime.time": (_constructor_arguments, datetime.time),
+    "datetime.timedelta": (_constructor_arguments, datetime.timedelta),
+    "datetime.datetime": (_constructor_arguments, datetime.datetime),
+    "zone": (lambda zone: [zone], lambda name: _library("pyarrow").lib.string_to_tzinfo(name)),
     # Values with nanoseconds, if pandas is installed.
     "pandas.Timestamp": (
-        lambda value: [value.value, _zone(value)],
-        lambda packed: _pandas("Timestamp")(packed[0], tz=_zoned(packed[1])),
+        lambda value: [value.value, value.tzinfo],
+        lambda value, zone: _library("pandas").Timestamp(value, tz=zone),
     ),
     "pandas.Timedelta": (
-        lambda value: value.value,
-        lambda packed: _pandas("Timedelta")(packed, unit="ns"),
+        lambda value: [value.value],
+        lambda value: _library("pandas").Timedelta(value, unit="ns"),
     ),
 }

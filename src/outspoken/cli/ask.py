@@ -25,9 +25,7 @@ __all__ = ["ask"]
 @with_settings(Settings)
 def ask(
     options: dict[str, Any],
-    prompt: Annotated[
-        str | None, typer.Argument(help="The prompt; - reads it from standard input.")
-    ] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads it from standard input.")] = None,
     messages: Annotated[
         Path | None, typer.Option(help="A whole chat instead: a JSON file of messages with role and content.")
     ] = None,

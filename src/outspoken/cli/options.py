@@ -59,8 +59,7 @@ Quiet = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
 Offline = Annotated[bool, typer.Option("--offline", callback=_set_offline, help="Never download a model.")]
 Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace the output. What the ledger holds is not asked again."),
+    bool, typer.Option("--overwrite", help="Replace the output. What the ledger holds is not asked again.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; ask nothing, write nothing.")
@@ -81,13 +80,9 @@ LedgerFile = Annotated[
     Path | None, typer.Option("--ledger", help="Keep every reply in this file, and ask nothing that is in it.")
 ]
 Embedder = Annotated[
-    str,
-    typer.Option("--embedder", help="Embedding model: minilm, wordllama, a model's name or URL, or none."),
+    str, typer.Option("--embedder", help="Embedding model: minilm, wordllama, a model's name or URL, or none.")
 ]
-Engine = Annotated[
-    str,
-    typer.Option("--engine", help="local: this machine; ray: a Ray cluster (a shared disk)."),
-]
+Engine = Annotated[str, typer.Option("--engine", help="local: this machine; ray: a Ray cluster (a shared disk).")]
 Address = Annotated[
     str | None,
     typer.Option("--address", help="The Ray cluster's address. Default: $RAY_ADDRESS, else one on this machine."),

@@ -206,7 +206,10 @@ def _openings(text: str) -> list[int]:
 
 def _last_sign_before(text: str, position: int) -> int:
     """The position of the last sign before `position` that is not blank, or -1."""
-    return next((at for at in range(position - 1, -1, -1) if not text[at].isspace()), -1)
+    position -= 1
+    while position >= 0 and text[position].isspace():
+        position -= 1
+    return position
 
 
 def _is_structural(text: str, position: int) -> bool:

@@ -225,12 +225,10 @@ def _item(entry: dict[str, object], shape: ReplyShape | None) -> RawCandidate | 
                 return inner
         if text != ("response" if shape is not None and shape.kind == "answer" else "text"):
             repairs.append("wrong-key")
-    if weight is not None:
-        # Without a shape, any key is accepted for a scale other than that of probabilities.
-        on_probabilities = WEIGHTS.get(plain(weight), "probability") == "probability"
-        requested = shape.weight if shape is not None else "probability" if on_probabilities else weight
-        if weight != requested:
-            repairs.append("wrong-key")
+    # Without a shape, any key is accepted for a scale other than that of probabilities.
+    is_other = weight is not None and weight != (shape.weight if shape is not None else "probability")
+    if is_other and (shape is not None or WEIGHTS.get(plain(weight or ""), "probability") == "probability"):
+        repairs.append("wrong-key")
     content, value = content_of(raw, shape)
     return RawCandidate(
         content, entry.get(weight or ""), weight, weight is not None, value, repairs, _finite(rest)

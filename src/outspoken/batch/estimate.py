@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from outspoken.batch.file import BatchJob, ledger_beside
-from outspoken.batch.lookup import first_requests
 from outspoken.batch.output import Output
 from outspoken.batch.plan import RunEngine
 from outspoken.batch.sources import BadRow
@@ -45,16 +44,6 @@ class JobEstimate:
         return asdict(self)
 
 
-@dataclass(slots=True)
-class _Totals:
-    prompts: int = 0
-    requests: int = 0
-    from_ledger: int = 0
-    characters: int = 0
-    bad_rows: int = 0
-    first_bad_row: str = ""
-
-
 def estimate(job: BatchJob) -> JobEstimate:
     """Estimate a job. Sends nothing and writes nothing.
 
@@ -63,31 +52,32 @@ def estimate(job: BatchJob) -> JobEstimate:
     plan = job.plan
     path = Path(job.ledger) if job.ledger else ledger_beside(Output(job.out).path)
     with Ledger(path) if path.is_file() else nullcontext() as ledger:
-        runner = RunEngine(plan, RunMetrics(), ledger).runner
-        totals, per_call = _Totals(), runner.requests_per_call
+        engine, first_bad_row = RunEngine(plan, RunMetrics(), ledger), ""
+        runner = engine.runner
+        prompts = bad_rows = calls = calls_in_ledger = characters = 0
         for row in job.rows():
             if isinstance(row, BadRow):
-                totals.bad_rows += 1
-                totals.first_bad_row = totals.first_bad_row or f"{row.where}: {row.reason}"
+                bad_rows += 1
+                first_bad_row = first_bad_row or f"{row.where}: {row.reason}"
                 continue
-            totals.prompts += 1
-            for request, stored in first_requests(row, runner, ledger, plan.model.name):
-                if stored:
-                    totals.from_ledger += per_call
-                else:
-                    totals.requests += per_call
-                    totals.characters += per_call * sum(len(message.content) for message in request.messages)
+            prompts += 1
+            for request, stored in engine.first_requests(row, plan.model.name):
+                calls_in_ledger += stored
+                if not stored:
+                    calls += 1
+                    characters += sum(len(message.content) for message in request.messages)
         mean = None if ledger is None else _mean_usage(ledger, plan.model.name)
     words = plan.settings.words or _WORDS
     per_response = words * _TOKENS_PER_WORD + _TOKENS_AROUND_A_RESPONSE
-    completion = totals.requests * runner.candidates_per_request * per_response
-    usage = Usage(round(totals.characters / CHARACTERS_PER_TOKEN), round(completion))
+    requests = calls * runner.requests_per_call
+    completion = requests * runner.candidates_per_request * per_response
+    usage = Usage(round(characters * runner.requests_per_call / CHARACTERS_PER_TOKEN), round(completion))
     assumptions = [
         f"{CHARACTERS_PER_TOKEN} characters of a prompt are a token, a response has {words} words (--words)",
         "every reply is readable and complete: repeated requests come on top",
     ]
     if mean is not None:
-        usage = Usage(totals.requests * mean.prompt_tokens, totals.requests * mean.completion_tokens)
+        usage = Usage(requests * mean.prompt_tokens, requests * mean.completion_tokens)
         assumptions[0] = (
             f"a request takes {mean.prompt_tokens:,} + {mean.completion_tokens:,} tokens, like the last ones in "
             f"the ledger {path.name}"
@@ -96,15 +86,15 @@ def estimate(job: BatchJob) -> JobEstimate:
     if price is not None:
         assumptions.append(f"${price.input:g} and ${price.output:g} per million tokens ({price.source})")
     return JobEstimate(
-        prompts=totals.prompts,
-        requests=totals.requests,
-        from_ledger=totals.from_ledger,
+        prompts=prompts,
+        requests=requests,
+        from_ledger=calls_in_ledger * runner.requests_per_call,
         tokens=usage.total_tokens,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         usd=None if price is None else price.cost(usage),
-        bad_rows=totals.bad_rows,
-        first_bad_row=totals.first_bad_row,
+        bad_rows=bad_rows,
+        first_bad_row=first_bad_row,
         assumptions=tuple(assumptions),
     )
 

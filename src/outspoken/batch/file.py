@@ -14,7 +14,6 @@ from outspoken._imports import need
 from outspoken._version import __version__
 from outspoken.batch.failures import FailureFile, FailureRecord
 from outspoken.batch.fingerprint import combined, describe_difference, digest_of, fingerprint, prompt_digest
-from outspoken.batch.lookup import first_requests
 from outspoken.batch.output import Output, Overwrite
 from outspoken.batch.partition_writer import PartitionWriter, add_recorded, recorded_parts
 from outspoken.batch.plan import RunEngine, RunPlan
@@ -96,13 +95,7 @@ class FileRunSummary(RunSummary):
 
     @classmethod
     def of(
-        cls,
-        figures: RunSummary,
-        failures: FailureFile,
-        out: Path,
-        ledger: Path,
-        workers: int | None = None,
-        shards: int | None = None,
+        cls, figures: RunSummary, failures: FailureFile, out: Path, ledger: Path, shards: int | None = None
     ) -> FileRunSummary:
         return cls(
             **asdict(figures),
@@ -111,7 +104,6 @@ class FileRunSummary(RunSummary):
             failures_file=str(failures.path) if failures.path.is_file() else None,
             first_failures=tuple(failures.first),
             transient_failures=failures.transient,
-            workers=workers,
             shards=shards,
         )
 
@@ -247,10 +239,10 @@ class FileRun:
         A killed run leaves replies without a recorded part. They are looked up for a limited number of prompts, so
         that a large run starts at once.
         """
-        plan, runner, ledger = self.job.plan, self._engine.runner, self._ledger
+        plan, engine = self.job.plan, self._engine
         if (finished := self._finished) is not None:
             return finished.counts.prompts
-        recorded = recorded_parts(plan, ledger, self.output)
+        recorded = recorded_parts(plan, self._ledger, self.output)
         done = sum(record.counts.prompts - record.counts.failed for record in recorded.values())
         if str(self.job.source) == "-":
             return done or None
@@ -260,9 +252,8 @@ class FileRun:
             rows = islice(self.job.rows(), _READ)
             others = (row for row in rows if row.number // PROMPTS_PER_PART not in recorded)
             return sum(
-                isinstance(row, PromptRow)
-                and all(stored for _, stored in first_requests(row, runner, ledger, identity))
-                for row in islice(others, max(1, _LOOKED_UP // runner.calls))
+                isinstance(row, PromptRow) and all(stored for _, stored in engine.first_requests(row, identity))
+                for row in islice(others, max(1, _LOOKED_UP // engine.runner.calls))
             )
 
         return done + await asyncio.to_thread(look_up)
@@ -271,7 +262,7 @@ class FileRun:
         size = file_size(self.output.path)
         if size is not None:
             digest = combined(record.digest for record in records)
-            counts = sum((record.counts for record in records), PartCounts())
+            counts = PartCounts.of(records)
             self._ledger.put_part(self._name, _FINISHED, PartRecord(digest, size, True, counts))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, takewhile
 
 from outspoken.batch.failures import FailureFile, FailureRecord
 from outspoken.batch.fingerprint import PartDigest, fingerprint
@@ -84,7 +85,13 @@ class PartitionWriter:
         way.
         """
         engine, error = self._engine, None
-        to_ask = self._to_ask_in_background(rows) if slow else self._to_ask(rows)
+        closed, steps = engine.closed, chain(rows, [None])
+        to_ask: AsyncIterator[PromptRow] | Iterator[PromptRow]
+        if slow:
+            to_ask = (row async for step in in_background(steps, closed) for row in self._add(step))
+        else:
+            open_steps = takewhile(lambda _: not closed.is_set(), steps)
+            to_ask = (row for step in open_steps for row in self._add(step))
         with _rare_collections(), engine.timed():
             async with aclosing(engine.results(to_ask)) as results:
                 async for result in results:
@@ -109,28 +116,10 @@ class PartitionWriter:
 
     # Rows.
 
-    def _to_ask(self, rows: Iterator[PromptRow | BadRow]) -> Iterator[PromptRow]:
-        """The rows of all parts that are not up to date."""
-        closed = self._engine.closed
-        for row in rows:
-            if closed.is_set():
-                return
-            yield from self._add(row)
-        if not closed.is_set():
-            yield from self._end()
-
-    async def _to_ask_in_background(self, rows: Iterator[PromptRow | BadRow]) -> AsyncGenerator[PromptRow]:
-        """`_to_ask` for rows that are slow to read."""
-        closed = self._engine.closed
-        async for row in in_background(rows, closed):
-            for ready in self._add(row):
-                yield ready
-        if not closed.is_set():
-            for ready in self._end():
-                yield ready
-
-    def _add(self, row: PromptRow | BadRow) -> Sequence[PromptRow]:
-        """Add a row to its part; returns the rows that are to be asked now."""
+    def _add(self, row: PromptRow | BadRow | None) -> Sequence[PromptRow]:
+        """Add a row to its part, or end the last part (None); returns the rows that are to be asked now."""
+        if row is None:
+            return self._end()
         number, part = row.number // self._size, self._last
         ready: Sequence[PromptRow] = ()
         if part is None or part.number != number:

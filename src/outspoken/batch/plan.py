@@ -15,9 +15,11 @@ from outspoken.api import validator
 from outspoken.batch.prices import Price, price_of
 from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
 from outspoken.batch.sources import PromptRow
+from outspoken.chat import ChatRequest
 from outspoken.engine import ModelCaller, PromptResult, PromptRunner, RateLimiter, RunMetrics, cause_of, ordered
 from outspoken.errors import OutspokenError, StoppedError, UsageError
-from outspoken.ledger import Ledger
+from outspoken.ledger import Ledger, entry_of
+from outspoken.methods.steps import start
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
 from outspoken.settings import Settings
@@ -25,7 +27,7 @@ from outspoken.settings import Settings
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["RunEngine", "RunPlan", "in_background", "in_turn"]
+__all__ = ["RunEngine", "RunPlan", "in_background"]
 
 T = TypeVar("T")
 
@@ -76,6 +78,7 @@ class RunEngine:
         goal, retry_policy, budget = plan.run.limits
         self.plan = plan
         self.metrics = metrics
+        self._ledger = ledger
         self._limiter = RateLimiter(
             most if parallel is None else min(most, parallel),
             steady=parallel is not None,
@@ -142,6 +145,16 @@ class RunEngine:
         tasks = self._limiter.most + 1 + self._limiter.most // 4
         return ordered(rows, self._answer, tasks=tasks, window=_WINDOW * tasks)
 
+    def first_requests(self, row: PromptRow, identity: str) -> Iterator[tuple[ChatRequest, bool]]:
+        """The first request of each call that a prompt needs, and whether the ledger has its reply.
+
+        `identity` is the name of the model in the ledger, see `Model.identity`. Nothing is asked.
+        """
+        for number in range(self.runner.calls):
+            request = next(start(self.runner.method_call(row, number)))
+            key = entry_of(identity, request, (row.occurrence, number, 0)).key
+            yield request, self._ledger is not None and self._ledger.get(key) is not None
+
     async def _answer(self, row: PromptRow) -> PromptResult[PromptRow]:
         if not self._identified:
             await self._identify()
@@ -160,17 +173,6 @@ class RunEngine:
             if not self._identified:
                 self._caller.identity = await self.plan.model.identity()
                 self._identified = True
-
-
-async def in_turn(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:
-    """The items of an iterator that does not block, until `closed` is set.
-
-    A thread would cost more than it gains: it gives up the interpreter's lock at each lookup in its database.
-    """
-    for item in items:
-        if closed.is_set():
-            return
-        yield item
 
 
 async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:

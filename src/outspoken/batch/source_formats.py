@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from jiter import from_json
 
@@ -28,7 +28,6 @@ __all__ = [
     "LONE",
     "ColumnSource",
     "CutOffError",
-    "RecordSource",
     "Records",
     "Unreadable",
     "has_lone_surrogate",
@@ -61,18 +60,11 @@ _Lines = Iterator[tuple[int, bytes]]
 _File = IO[bytes] | gzip.GzipFile
 
 
-class RecordSource(Protocol):
-    """A source whose records are read: errors name a record by `name`, `between` and its position."""
-
-    name: str
-    between: str
-
-    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        """Receives the names of the columns; `open_ended` if later rows may have others."""
-
-
 class ColumnSource:
-    """A `RecordSource` that keeps the names of its `columns`; the path "-" is standard input."""
+    """A source whose records are read, and the names of its `columns`; the path "-" is standard input.
+
+    Errors name a record by `name`, `between` and its position.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.name = "standard input" if str(path) == "-" else str(path)
@@ -80,6 +72,7 @@ class ColumnSource:
         self.columns: list[str] = []
 
     def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
+        """Receives the names of the columns; `open_ended` if later rows may have others."""
         self.columns = list(names)
 
     def where(self, position: int) -> str:
@@ -87,7 +80,7 @@ class ColumnSource:
         return f"{self.name}{self.between}{position}"
 
 
-def open_source(path: str | Path, source: RecordSource, stack: ExitStack) -> Records:
+def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Records:
     """The records of a file, whose suffix tells the format, or of standard input ("-").
 
     Opened files are closed with `stack`. Raises `UsageError` for a file that is missing or unreadable.
@@ -135,7 +128,7 @@ def _checked_start(data: bytes, name: str) -> bytes:
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def _json_lines(lines: Iterable[tuple[int, bytes]], source: RecordSource) -> Records:
+def _json_lines(lines: Iterable[tuple[int, bytes]], source: ColumnSource) -> Records:
     for number, line in lines:
         if not line.strip():
             continue
@@ -147,7 +140,7 @@ def _json_lines(lines: Iterable[tuple[int, bytes]], source: RecordSource) -> Rec
         yield number, value
 
 
-def _plain_lines(lines: Iterable[tuple[int, bytes]], source: RecordSource) -> Records:
+def _plain_lines(lines: Iterable[tuple[int, bytes]], source: ColumnSource) -> Records:
     for number, line in lines:
         try:
             text = line.decode().rstrip("\r\n")
@@ -158,7 +151,7 @@ def _plain_lines(lines: Iterable[tuple[int, bytes]], source: RecordSource) -> Re
                 yield number, text
 
 
-def _json_array(file: _File, source: RecordSource) -> Records:
+def _json_array(file: _File, source: ColumnSource) -> Records:
     source.between = ": row "
     name = source.name
     try:
@@ -184,7 +177,7 @@ def _json_array(file: _File, source: RecordSource) -> Records:
         yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
 
 
-def _csv(lines: _Lines, source: RecordSource, delimiter: str = ",") -> Records:
+def _csv(lines: _Lines, source: ColumnSource, delimiter: str = ",") -> Records:
     # The csv module has one limit for the whole process, and its 128 KiB are too few for a long prompt.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD))
     undecodable: list[int] = []
@@ -220,7 +213,7 @@ def _csv(lines: _Lines, source: RecordSource, delimiter: str = ",") -> Records:
         yield position, value
 
 
-def _tsv(lines: _Lines, source: RecordSource) -> Records:
+def _tsv(lines: _Lines, source: ColumnSource) -> Records:
     return _csv(lines, source, "\t")
 
 
@@ -233,7 +226,7 @@ def _decoded(lines: _Lines, undecodable: list[int]) -> Iterator[str]:
             yield line.decode(errors="replace")
 
 
-def _parquet(path: Path, source: RecordSource, stack: ExitStack) -> Records:
+def _parquet(path: Path, source: ColumnSource, stack: ExitStack) -> Records:
     source.between = ": row "
     arrow = need("pyarrow", "reading Parquet", "tables")
     parquet = need("pyarrow.parquet", "reading Parquet", "tables")
@@ -284,7 +277,7 @@ def _in_microseconds(batch: Any, arrow: Any) -> Any:
     return batch
 
 
-_BY_LINES: dict[str, Callable[[Any, RecordSource], Records]] = {
+_BY_LINES: dict[str, Callable[[Any, ColumnSource], Records]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
@@ -292,7 +285,7 @@ _BY_LINES: dict[str, Callable[[Any, RecordSource], Records]] = {
 }
 
 
-def _refuse_repeated(names: list[str], source: RecordSource) -> None:
+def _refuse_repeated(names: list[str], source: ColumnSource) -> None:
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise UsageError(f"{source.name} has several columns named {listed(repeated)}: rename them")

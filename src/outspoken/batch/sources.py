@@ -22,6 +22,7 @@ from jiter import from_json
 
 from outspoken.batch.source_formats import (
     LONE,
+    ColumnSource,
     CutOffError,
     Records,
     Unreadable,
@@ -89,13 +90,12 @@ def read(
     Raises `UsageError` for a file that is missing, unreadable, empty or UTF-16, and for missing columns;
     `OutputError` if the temporary folder is full.
     """
-    name = "standard input" if str(source) == "-" else str(source)
-    reader = SourceReader(name, prompt_column, id_column, draw_column)
+    reader = SourceReader(str(source), prompt_column, id_column, draw_column)
     reader.remedy = remedy
     rows = reader.rows(partial(open_source, source, reader))
     first = next(rows, None)
     if first is None:
-        raise UsageError(f"{name} holds no rows: give at least one prompt")
+        raise UsageError(f"{reader.name} holds no rows: give at least one prompt")
     return chain([first], rows)
 
 
@@ -121,7 +121,7 @@ class _UnusableError(Exception):
     """A row cannot be used; the message says why."""
 
 
-class SourceReader:
+class SourceReader(ColumnSource):
     """Turns the records of one source into rows; knows the meaning of its columns, and earlier ids and prompts.
 
     `name`, `between` and a position name a record in messages; `remedy` is as in `read`.
@@ -130,9 +130,8 @@ class SourceReader:
     def __init__(
         self, name: str, prompt_column: str | None, id_column: str | None, draw_column: str | None = None
     ) -> None:
-        self.name = name
+        super().__init__(name)
         self._draw_column = draw_column
-        self.between = ":"
         self.remedy = ""
         self._prompt_column = prompt_column
         self._id_column = id_column
@@ -163,10 +162,6 @@ class SourceReader:
                     f"the temporary file for finding duplicate rows cannot be written ({error}): "
                     "make room, or name another folder in SQLITE_TMPDIR"
                 ) from error
-
-    def where(self, position: int) -> str:
-        """The name of a record in messages."""
-        return f"{self.name}{self.between}{position}"
 
     def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
         """Decide which columns hold the prompt and the id; `open_ended` if later rows may have further columns.

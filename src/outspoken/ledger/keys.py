@@ -62,37 +62,33 @@ class LedgerEntry:
 
 def entry_of(model: str, request: ChatRequest, draw: Draw) -> LedgerEntry:
     """The entry of a request to `model`. Raises `UsageError` for values that JSON or UTF-8 cannot hold."""
-    hashed, schema = ("", "") if request.schema is None else _schema(request.schema)
+    schema = ("", "") if request.schema is None else _schema(request.schema)
     sampling = request.sampling.to_dict()
     try:
         if "extra" in sampling:
             sampling["extra"] = _as_json(request.sampling.extra)
-        body = {
-            "v": KEY_VERSION,
-            "model": model,
-            "messages": [[message.role, message.content] for message in request.messages],
-            "sampling": sampling,
-            "schema": hashed or None,
-            "draw": draw,
-        }
-        text = _canonical(body)
-        return LedgerEntry(key_of(text), text, hashed, schema)
+        messages = [[message.role, message.content] for message in request.messages]
+        return _entry(model, messages, sampling, draw, *schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the request cannot be written as JSON: {error}") from error
 
 
 def score_entry(model: str, prompt: str, continuation: str) -> LedgerEntry:
     """The entry of a request for the likelihood of `continuation` after `prompt`; both are stored as messages."""
-    body = {
-        "v": KEY_VERSION,
-        "model": model,
-        "messages": [["prompt", prompt], ["continuation", continuation]],
-        "sampling": {},
-        "schema": None,
-        "draw": [0, 0, 0],
-    }
-    text = _canonical(body)
-    return LedgerEntry(key_of(text), text)
+    return _entry(model, [["prompt", prompt], ["continuation", continuation]], {}, (0, 0, 0))
+
+
+def _entry(
+    model: str,
+    messages: list[list[str]],
+    sampling: Mapping[str, object],
+    draw: Draw,
+    hashed: str = "",
+    schema: str = "",
+) -> LedgerEntry:
+    body = {"v": KEY_VERSION, "model": model, "messages": messages, "sampling": sampling, "draw": draw}
+    text = _canonical({**body, "schema": hashed or None})
+    return LedgerEntry(key_of(text), text, hashed, schema)
 
 
 def _as_json(value: Mapping[str, Any]) -> Any:
@@ -144,41 +140,24 @@ def write_reply(reply: ChatReply) -> str:
     fields: dict[str, object] = {"text": reply.text, "finish": reply.finish}
     if usage != _NO_USAGE:
         fields["usage"] = [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens]
-    details = {
-        "model": reply.model,
-        "reasoning": reply.reasoning,
-        "refusal": reply.refusal,
-        "structured": reply.structured,
-    }
-    fields |= {name: value for name, value in details.items() if value}
+    fields |= {name: value for name in _DETAILS if (value := getattr(reply, name))}
     text = _plain(fields)
-    # A lone surrogate cannot be encoded in UTF-8, but as a JSON escape.
-    return text if text.isascii() or _encodable(text) else json.dumps(fields, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which can only be written as a JSON escape
+        return json.dumps(fields, separators=(",", ":"))
+    return text
 
 
 _NO_USAGE = Usage()
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_DETAILS = ("model", "reasoning", "refusal", "structured")
 
 
 def reply_of(text: str) -> ChatReply:
     """The reply that `write_reply` wrote. Raises `LedgerError` if the text is something else."""
     try:
         fields = json.loads(text)
-        return ChatReply(
-            fields["text"],
-            fields["finish"],
-            Usage(*fields.get("usage", ())),
-            fields.get("model", ""),
-            fields.get("reasoning", ""),
-            fields.get("refusal", ""),
-            fields.get("structured", False),
-        )
+        details = {name: fields[name] for name in _DETAILS if name in fields}
+        return ChatReply(fields["text"], fields["finish"], Usage(*fields.get("usage", ())), **details)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LedgerError(f"a stored reply cannot be read: {error!r}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from operator import add
 
@@ -33,6 +34,11 @@ class PartCounts:
 
     def __add__(self, other: PartCounts) -> PartCounts:
         return PartCounts(*map(add, astuple(self), astuple(other)))
+
+    @classmethod
+    def of(cls, parts: Iterable[PartRecord]) -> PartCounts:
+        """The sum of the figures of several parts."""
+        return sum((part.counts for part in parts), cls())
 
 
 @dataclass(frozen=True, slots=True)

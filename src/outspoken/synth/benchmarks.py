@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from outspoken.batch.source_formats import CutOffError, Unreadable, listed, open_source
+from outspoken.batch.source_formats import ColumnSource, CutOffError, Unreadable, listed, open_source
 from outspoken.errors import UsageError
 from outspoken.measure.tokenization import words
 
@@ -47,27 +47,15 @@ def read(paths: Sequence[str], column: str = "") -> tuple[BenchmarkQuestion, ...
     return tuple(questions)
 
 
-class _BenchmarkSource:
-    """A `RecordSource` that remembers the names of its columns."""
-
-    def __init__(self, path: str) -> None:
-        self.name = path
-        self.between = ":"
-        self.columns: list[str] = []
-
-    def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        self.columns = list(names)
-
-
 def _questions(path: str, name: str, column: str) -> Iterator[BenchmarkQuestion]:
     if Path(path).is_dir():
         raise UsageError(f"the benchmark {path} is a folder: name the files in it")
-    source = _BenchmarkSource(path)
+    source = ColumnSource(path)
     chosen = ""
     with ExitStack() as stack:
         try:
             for position, value in open_source(path, source, stack):
-                where = f"{path}{source.between}{position}"
+                where = source.where(position)
                 if type(value) is Unreadable:
                     raise UsageError(f"{where}: {value}; correct that row, or remove it")
                 if type(value) is dict:

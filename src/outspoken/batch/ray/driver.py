@@ -146,14 +146,9 @@ class RayRun:
     def summary(self) -> FileRunSummary:
         """The figures so far."""
         figures, shards = self.metrics.summary(self._stopped), self._shards
-        return FileRunSummary.of(
-            figures,
-            self._failures,
-            self.output.path,
-            shards.folder,
-            workers=self.workers,
-            shards=shards.manifest.shards,
-        )
+        count = shards.manifest.shards
+        summary = FileRunSummary.of(figures, self._failures, self.output.path, shards.folder, count)
+        return replace(summary, workers=self.workers)
 
     # Before anything is sent.
 
@@ -319,7 +314,7 @@ class RayRun:
     def _record(self, *, complete: bool) -> None:
         """Write into the manifest what is done."""
         results, finished = self._results.values(), None
-        counts = sum((result.counts for result in results), PartCounts())
+        counts = PartCounts.of(record for result in results for record in result.written.values())
         size = file_size(self.output.path)
         if complete and size is not None:
             bad_rows = sum(result.metrics.bad_rows for result in results)

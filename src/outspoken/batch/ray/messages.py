@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from outspoken._imports import need
 from outspoken.batch.ray.shares import ShareRequest
 from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import OutspokenError
-from outspoken.ledger import PartCounts
+from outspoken.ledger import PartRecord
 
 __all__ = ["MessageBoard", "Orders", "ShardResult", "WorkerReport", "call_board", "start_board"]
 
@@ -72,26 +72,24 @@ class MessageBoard:
         return replace(self._orders, share=share)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ShardResult:
     """The outcome of an attempt at a shard.
 
-    `written` are the parts on disk and `counts` their figures; `complete` says that nothing in them is left to
-    ask. `stopped` is why the attempt ended early ("" if it did not), `used_up` that its share of the budget was
-    the only reason. `failure` is an error of the worker; `broken`: it is only the one for which every prompt
-    failed.
+    `written` are the parts on disk; `complete` says that nothing in them is left to ask. `stopped` is why the
+    attempt ended early ("" if it did not), `used_up` that its share of the budget was the only reason. `failure`
+    is an error of the worker; `broken`: it is only the one for which every prompt failed.
     """
 
     shard: int
     attempt: str
     metrics: RunMetrics
-    written: list[int]
-    complete: bool
-    counts: PartCounts
-    stopped: str
-    used_up: bool
-    failure: OutspokenError | None
-    broken: bool
+    written: Mapping[int, PartRecord] = field(default_factory=dict)
+    complete: bool = False
+    stopped: str = ""
+    used_up: bool = False
+    failure: OutspokenError | None = None
+    broken: bool = False
 
 
 def start_board(ray: Any) -> Any:

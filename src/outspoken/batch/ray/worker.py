@@ -19,7 +19,6 @@ from outspoken._version import __version__
 from outspoken.api import validator
 from outspoken.batch.failures import FailureFile
 from outspoken.batch.fingerprint import fingerprint
-from outspoken.batch.lookup import first_requests
 from outspoken.batch.output import Output
 from outspoken.batch.partition_writer import PartitionWriter, recorded_parts
 from outspoken.batch.plan import RunEngine, RunPlan
@@ -40,7 +39,7 @@ from outspoken.errors import (
     StoppedError,
     UsageError,
 )
-from outspoken.ledger import Ledger, PartCounts
+from outspoken.ledger import Ledger
 from outspoken.settings import Settings
 from outspoken.templates import Template
 
@@ -139,48 +138,32 @@ class _Attempt:
         self._board = board
         self._shard = shard
         self._shards = Shards(task.out)
-        self._name = uuid.uuid4().hex
-        self._metrics = RunMetrics()
+        self._result = ShardResult(shard, uuid.uuid4().hex, RunMetrics())
         self._engine: RunEngine | None = None
-        self._writer: PartitionWriter | None = None
         self._work: asyncio.Task[None] | None = None
-        self._stopped = ""
-        self._used_up = False
-        self._failure: OutspokenError | None = None
-        self._broken = False
 
     async def result(self) -> ShardResult:
         """The outcome. Our own errors are part of it, others are raised."""
+        result = self._result
         await self._report()
         try:
-            if not self._stopped or self._shards.path(self._shard, ".sqlite").exists():
+            if not result.stopped or self._shards.path(self._shard, ".sqlite").exists():
                 await self._answer()
         except StoppedError as error:
-            self._stopped = self._stopped or str(error)
+            result.stopped = result.stopped or str(error)
         except OutspokenError as error:
             self._fail(error)
         await self._report(ended=True)
-        records = self._writer.written if self._writer else {}
-        return ShardResult(
-            shard=self._shard,
-            attempt=self._name,
-            metrics=self._metrics,
-            written=sorted(records),
-            complete=bool(self._writer and self._writer.complete and not self._stopped),
-            counts=sum((record.counts for record in records.values()), PartCounts()),
-            stopped=self._stopped,
-            used_up=self._used_up,
-            failure=self._failure,
-            broken=self._broken,
-        )
+        result.complete = result.complete and not result.stopped
+        return result
 
     def _fail(self, error: OutspokenError, *, broken: bool = False) -> None:
-        kind = next(kind for kind in _KINDS if isinstance(error, kind))
-        self._failure, self._broken = kind(f"on {platform.node()}: {error}"), broken
-        self._stopped = self._stopped or str(self._failure)
+        kind, result = next(kind for kind in _KINDS if isinstance(error, kind)), self._result
+        result.failure, result.broken = kind(f"on {platform.node()}: {error}"), broken
+        result.stopped = result.stopped or str(result.failure)
 
     async def _answer(self) -> None:
-        task, shards = self._task, self._shards
+        task, shards, result = self._task, self._shards, self._result
         if task.version != __version__:
             raise UsageError(f"outspoken is {__version__} here, and {task.version} where the run was started")
         layout = shards.manifest.layout
@@ -200,16 +183,18 @@ class _Attempt:
                 ledger.note_run(__version__, {**fingerprint(plan), "out": output.path.name})
                 share = Budget() if task.budget == Budget() else await self._share(plan, ledger, output)
                 run = replace(plan.run, budget_tokens=share.tokens, budget_usd=share.usd)
-                engine = self._engine = RunEngine(replace(plan, run=run), self._metrics, ledger)
-                size = layout.rows_per_part
-                writer = self._writer = PartitionWriter(engine, output, ledger, failures, size=size)
-                if self._stopped:
-                    engine.stop(self._stopped)
-                await self._supervise(writer.run(shards.rows(self._shard)))
+                engine = self._engine = RunEngine(replace(plan, run=run), result.metrics, ledger)
+                writer = PartitionWriter(engine, output, ledger, failures, size=layout.rows_per_part)
+                if result.stopped:
+                    engine.stop(result.stopped)
+                try:
+                    await self._supervise(writer.run(shards.rows(self._shard)))
+                finally:
+                    result.written, result.complete = writer.written, writer.complete
                 failures.finish()
-        if not self._stopped:
+        if not result.stopped:
             used_up = as_used_up(engine.stopped, share, task.budget)
-            self._stopped, self._used_up = used_up or engine.stopped, used_up != ""
+            result.stopped, result.used_up = used_up or engine.stopped, used_up != ""
         if engine.broken is not None:
             self._fail(engine.broken, broken=True)
 
@@ -228,20 +213,20 @@ class _Attempt:
                 )
             await asyncio.sleep(self._task.seconds_per_report)
             await self._report()
-            if self._stopped:
-                raise StoppedError(self._stopped)
+            if self._result.stopped:
+                raise StoppedError(self._result.stopped)
         with lock:
             yield
 
     async def _share(self, plan: RunPlan, ledger: Ledger, output: Output) -> Budget:
         """The share of the budget; one without limits if the attempt is stopped before it asks anything."""
         request = self._share_request(plan, ledger, output)
-        while not self._stopped:
+        while not self._result.stopped:
             orders = await self._report(request=request)
             if orders is not None and isinstance(orders.share, Budget):
                 return orders.share
             if orders is not None and isinstance(orders.share, str):
-                self._stopped, self._used_up = orders.share, True
+                self._result.stopped, self._result.used_up = orders.share, True
                 break
             await asyncio.sleep(self._task.seconds_per_report / 4)
         return Budget()
@@ -250,10 +235,10 @@ class _Attempt:
         records = recorded_parts(plan, ledger, output)
         complete = {number for number, record in records.items() if record.complete}
         rows = sum(rows for number, rows in self._shards.parts(self._shard).items() if number not in complete)
-        runner = RunEngine(plan, RunMetrics(), None).runner
+        engine = RunEngine(plan, RunMetrics(), None)
         for row in self._shards.rows(self._shard):
             if isinstance(row, PromptRow):
-                request, _ = next(first_requests(row, runner, None, plan.model.name))
+                request, _ = next(engine.first_requests(row, plan.model.name))
                 return ShareRequest(rows, expected_usage(request, 0, Usage()))
         return ShareRequest(0, Usage())
 
@@ -267,18 +252,18 @@ class _Attempt:
         try:
             await self._work
         except asyncio.CancelledError:
-            raise StoppedError(self._stopped or "cancelled") from None
+            raise StoppedError(self._result.stopped or "cancelled") from None
 
     async def _report(self, *, request: ShareRequest | None = None, ended: bool = False) -> Orders | None:
         """Report to the driver, and follow its orders; None if the message board is lost: then the work
         continues."""
         under_way = self._engine.under_way if self._engine and not ended else 0
-        report = WorkerReport(self._shard, self._metrics, under_way, request, ended)
-        orders: Orders | None = await call_board(self._board.report, self._name, report)
+        report = WorkerReport(self._shard, self._result.metrics, under_way, request, ended)
+        orders: Orders | None = await call_board(self._board.report, self._result.attempt, report)
         if orders is None or ended:
             return None
         if orders.stopped:
-            self._stopped = orders.stopped
+            self._result.stopped = orders.stopped
             if self._engine is not None:
                 self._engine.stop(orders.stopped)
         if orders.at_once and self._work is not None:

@@ -112,7 +112,8 @@ def rows_of(values: Iterable[Any]) -> Iterator[PromptRow | BadRow]:
                 plain = dict(value)
                 if "prompt" not in plain and "messages" in plain:
                     plain["prompt"] = plain.pop("messages")
-            yield position, Unreadable(LONE) if has_lone_surrogate(plain) else plain
+            ascii_text = type(plain) is str and plain.isascii()
+            yield position, Unreadable(LONE) if not ascii_text and has_lone_surrogate(plain) else plain
 
     return reader.rows(records)
 

@@ -237,8 +237,8 @@ class MethodRun:
 
     def read(self, reply: ChatReply, wanted: int) -> bool:
         """Collect the candidates of a reply to a request for `wanted`; returns whether it could be read."""
+        self._usage = self._usage + reply.usage if self._requests else reply.usage
         self._requests += 1
-        self._usage += reply.usage
         self._structured = self._structured and reply.structured
         before, readable = len(self.inside), True
         try:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.batch.prices import Price
-from outspoken.batch.ray.messages import MessageBoard, Orders, WorkerReport
+from outspoken.batch.ray.cluster import MessageBoard, Orders, WorkerReport
 from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
 from outspoken.batch.ray.shares import BudgetShares, ShareRequest, WorkerTotals, as_used_up
 from outspoken.batch.sources import BadRow, PromptRow, read

@@ -286,7 +286,7 @@ def test_a_disk_that_is_too_small_is_an_error_before_training(
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("outspoken.io.disk.shutil.disk_usage", lambda _: usage(10, 9, 2**20))
+    monkeypatch.setattr("outspoken.io.atomic.shutil.disk_usage", lambda _: usage(10, 9, 2**20))
     with pytest.raises(OutputError, match="make room"):
         training.train(sums, out=tmp_path / "o", model=tiny, **SMALL)
     # With room made, the same command works.

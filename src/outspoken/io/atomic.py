@@ -1,10 +1,11 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and the room for them on the disk."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +13,8 @@ from typing import IO, Any
 from outspoken.errors import OutputError, OutspokenError
 
 __all__ = [
+    "check_room",
+    "free_bytes",
     "output_errors",
     "put_in_place",
     "reason_of",
@@ -97,3 +100,21 @@ def reason_of(error: BaseException) -> str:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full: make room, then give the same command again"
     return getattr(error, "strerror", None) or str(error)
+
+
+def free_bytes(folder: Path) -> int:
+    """The number of bytes that are free on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+def check_room(folder: Path, needed: int, *, what: str = "", remedy: str = "") -> None:
+    """Raise `OutputError` if the disk of `folder` has fewer than `needed` bytes free.
+
+    `what` is the work that needs them and `remedy` what else helps, both for the message.
+    """
+    free = free_bytes(folder)
+    if free < needed:
+        size = f"{needed / 2**20:,.0f}"
+        subject = f"{what} needs about {size}" if what else f"about {size} are needed"
+        advice = remedy or "make room, then give the same command again; what is done is kept"
+        raise OutputError(f"the disk of {folder} has {free / 2**20:,.0f} MiB left, and {subject}: {advice}")

@@ -15,8 +15,7 @@ from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.io.atomic import replacing
 from outspoken.ledger.keys import KEY_VERSION, StoredRequest, key_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
-from outspoken.ledger.records import StoredReply
-from outspoken.ledger.store import Ledger
+from outspoken.ledger.store import Ledger, StoredReply
 
 __all__ = [
     "LedgerOverview",

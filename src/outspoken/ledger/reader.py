@@ -15,7 +15,7 @@ from outspoken.errors import LedgerError, UsageError
 from outspoken.io.sqlite import MAGIC
 from outspoken.ledger import store
 from outspoken.ledger.keys import schema_hash
-from outspoken.ledger.records import StoredReply
+from outspoken.ledger.store import StoredReply
 
 __all__ = ["LedgerReader", "Problem", "log_of"]
 

@@ -16,8 +16,7 @@ from outspoken._version import __version__
 from outspoken.batch.ray.cluster import connected
 from outspoken.engine import run as run_sync
 from outspoken.errors import NothingLeftError, UsageError
-from outspoken.io.atomic import write_bytes
-from outspoken.io.disk import check_room
+from outspoken.io.atomic import check_room, write_bytes
 from outspoken.io.lock import FolderLock
 from outspoken.models import default_name, get_model
 from outspoken.synth.manifest import StepManifest

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.io import atomic, disk
+from outspoken.io import atomic
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import shorten
 from outspoken.training.base_models import MODEL, TRAINING
@@ -175,7 +175,7 @@ def check_room(folder: Path, model: Any, rank: int | None) -> None:
     trained = sum(
         shape.numel() if rank is None else rank * sum(shape) for shape in shapes if rank is None or len(shape) == 2
     )
-    disk.check_room(
+    atomic.check_room(
         folder,
         weights + 2 * 3 * 4 * trained,
         what="training (the weights, and two checkpoints with the state of AdamW)",

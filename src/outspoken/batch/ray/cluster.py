@@ -1,20 +1,37 @@
-"""Connecting to a Ray cluster: the user's, or one that is started on this machine."""
+"""Connecting to a Ray cluster, the user's or one that is started on this machine, and the messages on it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from outspoken._imports import need
-from outspoken.errors import ProviderError, UsageError
+from outspoken.batch.ray.shares import ShareRequest
+from outspoken.engine import Budget, RunMetrics
+from outspoken.errors import OutspokenError, ProviderError, UsageError
+from outspoken.ledger import PartRecord
 
-__all__ = ["connected", "first_line"]
+__all__ = [
+    "MessageBoard",
+    "Orders",
+    "ShardResult",
+    "WorkerReport",
+    "call_board",
+    "connected",
+    "first_line",
+    "start_board",
+]
+
+_logger = logging.getLogger(__name__)
 
 _SECONDS_TO_CONNECT = 20.0
+_SECONDS_TO_ANSWER = 20.0
 # Ray reads these when it is imported; what the user has set stays. The expression matches every line of Ray's
 # messages and keeps them off standard output, which may be JSON.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
@@ -69,3 +86,91 @@ def _check_listening(address: str) -> None:
 def first_line(error: BaseException) -> str:
     """The first line of the message of an error, or its class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """The state of an attempt at a shard: its metrics, the number of requests under way, whether it has `ended`.
+
+    With a `request` it waits for a share of the budget.
+    """
+
+    shard: int
+    metrics: RunMetrics
+    under_way: int
+    request: ShareRequest | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The answer to a report: why to stop ("": go on), whether to stop `at_once`, and the share of the budget.
+
+    The share is None until the driver has determined it, and a reason if too little is left.
+    """
+
+    stopped: str = ""
+    at_once: bool = False
+    share: Budget | str | None = None
+
+
+class MessageBoard:
+    """The actor through which workers report, and learn their shares and when to stop.
+
+    Nothing depends on its memory: the driver repeats its orders with each `poll`, and a worker its report.
+    """
+
+    def __init__(self) -> None:
+        self._orders = Orders()
+        self._reports: dict[str, WorkerReport] = {}
+        self._shares: dict[str, Budget | str] = {}
+
+    def poll(self, orders: Orders, shares: Mapping[str, Budget | str]) -> dict[str, WorkerReport]:
+        """From the driver: orders for all workers, and shares by attempt. Returns the new reports by attempt."""
+        self._orders = orders
+        self._shares.update(shares)
+        reports, self._reports = self._reports, {}
+        return reports
+
+    def report(self, attempt: str, report: WorkerReport) -> Orders:
+        """From a worker: the state of its attempt."""
+        self._reports[attempt] = report
+        share = None if report.request is None else self._shares.pop(attempt, None)
+        return replace(self._orders, share=share)
+
+
+@dataclass(slots=True)
+class ShardResult:
+    """The outcome of an attempt at a shard.
+
+    `written` are the parts on disk; `complete` says that nothing in them is left to ask. `stopped` is why the
+    attempt ended early ("" if it did not), `used_up` that its share of the budget was the only reason. `failure`
+    is an error of the worker; `broken`: it is only the one for which every prompt failed.
+    """
+
+    shard: int
+    attempt: str
+    metrics: RunMetrics
+    written: Mapping[int, PartRecord] = field(default_factory=dict)
+    complete: bool = False
+    stopped: str = ""
+    used_up: bool = False
+    failure: OutspokenError | None = None
+    broken: bool = False
+
+
+def start_board(ray: Any) -> Any:
+    """Start the actor on the machine of the driver, since it has to live as long as the driver."""
+    node = ray.get_runtime_context().get_node_id()
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+    return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(MessageBoard).remote()
+
+
+async def call_board(method: Any, *arguments: Any) -> Any:
+    """The result of a method of the actor; None if it does not answer in time, or is lost."""
+    ray = need("ray", "running over Ray", "ray")
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(method.remote(*arguments).future()), _SECONDS_TO_ANSWER)
+    except (TimeoutError, ray.exceptions.RayError) as error:
+        _logger.debug("the message board does not answer: %r", error)
+        return None

@@ -22,8 +22,15 @@ from outspoken.batch.file import BatchJob, FileRunSummary, Note, continuing, fil
 from outspoken.batch.fingerprint import PartDigest, describe_difference, fingerprint
 from outspoken.batch.output import Output
 from outspoken.batch.partition_writer import add_recorded
-from outspoken.batch.ray.cluster import connected, first_line
-from outspoken.batch.ray.messages import Orders, ShardResult, WorkerReport, call_board, start_board
+from outspoken.batch.ray.cluster import (
+    Orders,
+    ShardResult,
+    WorkerReport,
+    call_board,
+    connected,
+    first_line,
+    start_board,
+)
 from outspoken.batch.ray.shards import FinishedOutput, ShardLayout, Shards, ShardSource
 from outspoken.batch.ray.shares import BudgetShares, WorkerTotals
 from outspoken.batch.ray.worker import ShardTask, answer_shards

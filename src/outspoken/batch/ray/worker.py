@@ -23,7 +23,7 @@ from outspoken.batch.output import Output
 from outspoken.batch.partition_writer import PartitionWriter, recorded_parts
 from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.prices import Price
-from outspoken.batch.ray.messages import Orders, ShardResult, WorkerReport, call_board
+from outspoken.batch.ray.cluster import Orders, ShardResult, WorkerReport, call_board
 from outspoken.batch.ray.shards import Shards
 from outspoken.batch.ray.shares import ShareRequest, as_used_up
 from outspoken.batch.settings import RunSettings

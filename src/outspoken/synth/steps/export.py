@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.io.atomic import write_bytes
-from outspoken.io.disk import check_room
+from outspoken.io.atomic import check_room, write_bytes
 from outspoken.same_text import text_key
 from outspoken.settings import option
 from outspoken.synth.records import Record, fields_of, fill, names_in, pa, pq, rows_in

@@ -562,7 +562,7 @@ def test_an_interrupted_measurement_says_so(
 
     file = tmp_path / "responses.jsonl"
     file.write_text('{"prompt": "骰", "text": "4"}\n', encoding="utf-8")
-    monkeypatch.setattr(cli, "run_interruptibly", interrupted)
+    monkeypatch.setattr("outspoken.cli.interrupts.run_interruptibly", interrupted)
     with pytest.raises(typer.Exit) as ended:
         cli.experiment("dice", recorded=[str(file)], out=tmp_path / "out")
     assert ended.value.exit_code == 130

@@ -19,7 +19,7 @@ from outspoken.experiment.results import ExperimentResults
 from outspoken.experiment.results_view import ResultsView
 from outspoken.report.charts import OTHERS, LabelledPoint, label_places
 from outspoken.report.format import number
-from outspoken.report.theme import DARK, LIGHT, SHAPES
+from outspoken.report.charts import DARK, LIGHT, SHAPES
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outspoken._options import CallOptions
-from outspoken.cli.common import command, console, note, note_default, print_json, with_settings
-from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.common import command, console, note_default, print_json, with_settings
+from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import (
     Debug,
     Embedder,
@@ -64,7 +64,7 @@ def compare(
     if model is None:
         note_default()
     with step_progress() as progress:
-        compared, _ = run_interruptibly(
+        groups, analysis = run_or_exit(
             lambda: acompare(
                 prompts,
                 several(methods, "--methods") or _DEFAULT_METHODS,
@@ -74,13 +74,8 @@ def compare(
                 embedder=None if embedder == "none" else embedder,
                 progress=progress,
                 **options,
-            ),
-            lambda: False,
+            )
         )
-    if compared is None:
-        note("interrupted")
-        raise typer.Exit(INTERRUPTED)
-    groups, analysis = compared
     if json:
         print_json({"prompts": prompts, **analysis.to_dict(), "responses": _texts(groups)})
     else:
@@ -107,7 +102,6 @@ def _texts(groups: list[Group]) -> list[dict[str, object]]:
 
 
 def _show_answers(screen: Console, groups: list[Group], index: int) -> None:
-    """The most frequent answers of each method to one prompt, as bars."""
     from rich.table import Table
 
     from outspoken.io.text import one_line

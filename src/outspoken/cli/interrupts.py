@@ -12,7 +12,7 @@ from outspoken.cli.common import note
 from outspoken.errors import StoppedError
 from outspoken.io.signals import on_interrupt
 
-__all__ = ["INTERRUPTED", "exit_when_stopped", "run_interruptibly", "signals"]
+__all__ = ["INTERRUPTED", "exit_when_stopped", "run_interruptibly", "run_or_exit", "signals"]
 
 INTERRUPTED = 130
 """The exit code of a command that was interrupted."""
@@ -77,3 +77,14 @@ def run_interruptibly(
                     await asyncio.gather(showing, return_exceptions=True)
 
     return asyncio.run(watched())
+
+
+def run_or_exit(
+    work: Callable[[], Awaitable[T]], show: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> T:
+    """The result of `work`; Ctrl-C cancels it, and ends the command. `show` displays the progress meanwhile."""
+    result, _ = run_interruptibly(work, lambda: False, show)
+    if result is None:
+        note("interrupted")
+        raise typer.Exit(INTERRUPTED)
+    return result

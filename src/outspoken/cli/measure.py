@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from outspoken.cli.common import command, note, print_json
-from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Debug, Embedder, Json, Offline, Quiet, Seed, several
 from outspoken.errors import UsageError
 
@@ -76,7 +76,7 @@ def measure(
             raise UsageError("name a file for the judge's verdicts: --verdicts verdicts.sqlite")
         verdicts = responses[0].with_name(responses[0].name + ".verdicts.sqlite")
     with step_progress() as progress:
-        analysis, _ = run_interruptibly(
+        analysis = run_or_exit(
             lambda: ameasure(
                 responses,
                 reference=reference,
@@ -90,12 +90,8 @@ def measure(
                 seed=seed or 0,
                 resamples=resamples,
                 progress=progress,
-            ),
-            lambda: False,
+            )
         )
-    if analysis is None:
-        note("interrupted")
-        raise typer.Exit(INTERRUPTED)
     if json:
         print_json(analysis.to_dict())
         for warning in analysis.warnings:

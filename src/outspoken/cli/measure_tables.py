@@ -48,8 +48,7 @@ def show(analysis: Analysis, *, every: bool = False) -> None:
 
 
 def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
-    """Why a measure is undefined for a group or for some of its prompts, unless its input was given for no
-    group."""
+    """Why a measure is undefined for a group or some of its prompts, unless its input was given for no group."""
     from outspoken.measure.measures import MEASURES
 
     for name, measure in MEASURES.items():
@@ -92,8 +91,8 @@ def _cell(estimate: Estimate | None, scale: float = 1) -> str:
 
     if estimate is None:
         return NONE
-    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
-    return with_interval(estimate.value * scale, low, high)
+    scaled = estimate.scaled(scale)
+    return with_interval(scaled.value, scaled.low, scaled.high)
 
 
 def _costs(screen: Console, groups: Sequence[MeasuredGroup]) -> None:
@@ -149,11 +148,10 @@ def _show_comparisons(screen: Console, title: str, rows: Mapping[str, GroupCompa
     table = Table(*columns, box=None, header_style="dim", padding=(0, 2, 0, 0))
     screen.print(title, style="bold", soft_wrap=True)
     for name, compared in rows.items():
-        comparison, scale = compared.comparison, MEASURES[compared.measure].scale
-        low, high = (None if end is None else end * scale for end in (comparison.low, comparison.high))
+        comparison = compared.comparison.scaled(MEASURES[compared.measure].scale)
         table.add_row(
             name,
-            with_interval(comparison.difference * scale, low, high, plus=True),
+            with_interval(comparison.difference, comparison.low, comparison.high, plus=True),
             p_value(comparison.p_holm),
             NONE if comparison.effect is None else number(comparison.effect),
             count(comparison.units),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,20 +17,13 @@ from outspoken._version import __version__
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.experiment.cells import CellResult
 from outspoken.experiment.folder import LEDGER
-from outspoken.experiment.results import (
-    ArmCalibration,
-    ArmComparison,
-    ArmResults,
-    DisplayedMeasure,
-    ExperimentResults,
-    PromptExamples,
-    TaskDistribution,
-)
+from outspoken.experiment.results import DisplayedMeasure, ExperimentResults, PromptExamples
 from outspoken.experiment.spec import ExperimentSpec
+from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import shorten
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
-from outspoken.measure.analysis import Analysis, MeasuredGroup, Progress, analyse
+from outspoken.measure.analysis import Analysis, Progress, analyse
 from outspoken.measure.cost import Cost
 from outspoken.measure.embedding import Embedder, embedder
 from outspoken.measure.judge import Judge, Quality, judge_quality
@@ -40,7 +34,7 @@ from outspoken.tasks import Task
 __all__ = ["ArmResponses", "check_measuring", "groups_of_grid", "groups_of_recordings", "measure_groups"]
 
 _DEFAULT_EMBEDDER = "minilm"
-_QUALITY = "quality"
+_PARTS = ("groups", "comparisons", "distributions", "calibration", "examples", "warnings")
 _EXAMPLE_PROMPTS, _EXAMPLE_TEXTS, _EXAMPLE_LENGTH = 3, 5, 1200
 
 
@@ -79,11 +73,7 @@ def groups_of_grid(spec: ExperimentSpec, results: Iterable[CellResult]) -> list[
     """The responses of the cells of a grid."""
     return [
         ArmResponses(
-            result.cell.task,
-            result.cell.arm.name,
-            result.cell.arm.method,
-            result.group(spec.axis),
-            result.cost(),
+            result.cell.task, result.cell.arm.name, result.cell.arm.method, result.group(spec.axis), result.cost()
         )
         for result in results
     ]
@@ -108,7 +98,6 @@ def groups_of_recordings(task: Task, files: Sequence[Path]) -> tuple[list[ArmRes
 
 
 def _unknown_prompts(task: Task, groups: Sequence[ArmResponses]) -> Iterable[str]:
-    """A sentence about prompts whose answers the task does not have."""
     if task.expected is not None or not any(prompt.expected for prompt in task.prompts):
         return
     known = {prompt.prompt for prompt in task.prompts}
@@ -137,53 +126,46 @@ async def measure_groups(
     if not groups:
         raise UsageError("there is nothing to measure: no responses were found")
     embedding = _embedder(spec)
-    parts = _Parts(warnings=list(problems))
+    parts: dict[str, list[Any]] = {name: [] for name in _PARTS}
+    parts["warnings"] += problems
+    judged = False
     try:
         for task in {id(group.task): group.task for group in groups}.values():
             own = [group for group in groups if group.task is task]
             if not any(prompt.responses for group in own for prompt in group.group.prompts):
-                parts.warnings.append(f"{task.name}: there is no response to measure")
+                parts["warnings"].append(f"{task.name}: there is no response to measure")
                 continue
             quality, notes = await _judge(spec, task, own, folder, progress)
             analysis = await _analyse(spec, task, own, embedding, quality, progress)
-            parts.add(task, own, analysis, notes)
-            if quality:
-                parts.quality = _QUALITY
+            _add(parts, task, own, analysis, notes)
+            judged = judged or bool(quality)
     finally:
         if embedding is not None:
             await embedding.aclose()
-    return ExperimentResults(
-        name=spec.name,
-        title=spec.title or spec.name,
-        about=spec.about,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=__version__,
-        primary=spec.primary or groups[0].task.primary,
-        quality=parts.quality,
-        baseline=_baseline(spec, [group.arm for group in groups]),
-        axis=spec.axis or None,
-        measures=tuple(
-            DisplayedMeasure(row.name, row.title, row.better, row.scale, row.about, row.kind)
+    document = {
+        "name": spec.name,
+        "title": spec.title or spec.name,
+        "about": spec.about,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "primary": spec.primary or groups[0].task.primary,
+        "quality": "quality" if judged else None,
+        "baseline": _baseline(spec, [group.arm for group in groups]),
+        "axis": spec.axis or None,
+        "measures": [
+            {name: getattr(row, name) for name in DisplayedMeasure.__dataclass_fields__}
             for row in MEASURES.values()
-        ),
-        groups=tuple(parts.groups),
-        comparisons=tuple(parts.comparisons),
-        distributions=tuple(parts.distributions),
-        calibration=tuple(parts.calibration),
-        examples=tuple(parts.examples),
-        warnings=tuple(parts.warnings),
-        settings=spec.to_dict() | {"embedder": "none" if embedding is None else embedding.name},
-        versions={"outspoken": __version__, "python": platform.python_version(), "numpy": np.__version__},
-        command=command,
-    )
+        ],
+        **parts,
+        "settings": spec.to_dict() | {"embedder": "none" if embedding is None else embedding.name},
+        "versions": {"outspoken": __version__, "python": platform.python_version(), "numpy": np.__version__},
+        "command": command,
+    }
+    return from_json(ExperimentResults, document)
 
 
 async def _judge(
-    spec: ExperimentSpec,
-    task: Task,
-    groups: Sequence[ArmResponses],
-    folder: Path,
-    progress: Progress | None,
+    spec: ExperimentSpec, task: Task, groups: Sequence[ArmResponses], folder: Path, progress: Progress | None
 ) -> tuple[Quality, tuple[str, ...]]:
     """The judge's values by index of the group and id of the prompt, and sentences about its verdicts."""
     rubric = spec.rubric or task.rubric
@@ -247,88 +229,39 @@ def _pairs(spec: ExperimentSpec, groups: Sequence[ArmResponses]) -> list[tuple[i
 
 
 def _baseline(spec: ExperimentSpec, arms: Sequence[str]) -> str:
-    """The arm that the others are compared with: that of the spec, or the first if it is not among them."""
     return spec.baseline if spec.baseline in arms else arms[0]
 
 
-@dataclass(slots=True)
-class _Parts:
-    """The parts of the results that grow with each task."""
-
-    quality: str | None = None
-    groups: list[ArmResults] = field(default_factory=list)
-    comparisons: list[ArmComparison] = field(default_factory=list)
-    distributions: list[TaskDistribution] = field(default_factory=list)
-    calibration: list[ArmCalibration] = field(default_factory=list)
-    examples: list[PromptExamples] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def add(self, task: Task, groups: Sequence[ArmResponses], analysis: Analysis, notes: Sequence[str]) -> None:
-        ids = [f"g{len(self.groups) + number}" for number in range(1, len(groups) + 1)]
-        self.groups += [
-            _arm_results(identifier, group, measured)
-            for identifier, group, measured in zip(ids, groups, analysis.groups, strict=True)
-        ]
-        self.comparisons += [
-            ArmComparison(
-                **asdict(compared.comparison),
-                task=task.name,
-                model=groups[compared.a].group.model,
-                measure=compared.measure,
-                a=ids[compared.a],
-                b=ids[compared.b],
-            )
-            for compared in analysis.comparisons
-        ]
-        self.distributions += [
-            TaskDistribution(
-                task.name,
-                shares.prompt,
-                shares.reference,
-                {ids[index]: own for index, own in shares.groups.items()},
-                shares.prompt_id,
-                {ids[index]: test for index, test in shares.chi_square.items()},
-            )
-            for shares in analysis.distributions
-        ]
-        self.calibration += [
-            ArmCalibration(
-                task.name,
-                ids[one.group],
-                one.source,
-                one.total_variation,
-                one.ece,
-                one.rank_correlation,
-                one.bins,
-                one.undefined,
-            )
-            for one in analysis.calibration
-        ]
-        self.examples += _examples(task, groups, ids)
-        self.warnings += [f"{task.name}: {line}" for line in (*notes, *analysis.warnings)]
-        self.warnings += [task.warning] if task.warning else []
-
-
-def _arm_results(identifier: str, responses: ArmResponses, measured: MeasuredGroup) -> ArmResults:
-    return ArmResults(
-        id=identifier,
-        task=responses.task.name,
-        arm=responses.arm,
-        method=responses.method,
-        model=measured.group.model,
-        settings=measured.group.settings,
-        prompts=len(measured.group.prompts),
-        responses=measured.responses,
-        failures=measured.failures,
-        empty=measured.empty,
-        measures=measured.figures,
-        undefined=measured.undefined,
-        cost=measured.cost_summary,
-    )
+def _add(
+    parts: dict[str, list[Any]],
+    task: Task,
+    groups: Sequence[ArmResponses],
+    analysis: Analysis,
+    notes: Sequence[str],
+) -> None:
+    """Add the results of one task to the `parts` of the results document."""
+    ids = [f"g{len(parts['groups']) + number}" for number in range(1, len(groups) + 1)]
+    own = {"task": task.name}
+    for identifier, group, measured in zip(ids, groups, analysis.groups, strict=True):
+        names = {"id": identifier, "arm": group.arm, "method": group.method}
+        parts["groups"].append(measured.to_dict() | own | names)
+    for row in analysis.comparisons:
+        names = {"model": groups[row.a].group.model, "a": ids[row.a], "b": ids[row.b]}
+        parts["comparisons"].append(row.to_dict() | own | names)
+    for shares in analysis.distributions:
+        entry = shares.to_dict() | own
+        by_group = (shares.groups, shares.chi_square)
+        entry["groups"], entry["chi_square"] = (
+            to_json({ids[index]: value for index, value in each.items()}, methods=True) for each in by_group
+        )
+        parts["distributions"].append(entry)
+    parts["calibration"] += [one.to_dict() | own | {"group": ids[one.group]} for one in analysis.calibration]
+    parts["examples"] += map(to_json, _examples(task, groups, ids))
+    parts["warnings"] += [f"{task.name}: {line}" for line in (*notes, *analysis.warnings)]
+    parts["warnings"] += [task.warning] if task.warning else []
 
 
 def _examples(task: Task, groups: Sequence[ArmResponses], ids: Sequence[str]) -> Iterable[PromptExamples]:
-    """The first responses to the first prompts."""
     prompts = {prompt.prompt_id: prompt.prompt for group in groups for prompt in group.group.prompts}
     for prompt_id, text in list(prompts.items())[:_EXAMPLE_PROMPTS]:
         responses = {

@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 from outspoken import engine
 from outspoken.errors import UsageError
 from outspoken.experiment import analysis, report
-from outspoken.experiment.folder import ExperimentFolder
+from outspoken.experiment.folder import ExperimentFolder, FolderHolder
 from outspoken.experiment.grid import Grid, tasks_of
 from outspoken.experiment.results import ExperimentResults
 from outspoken.experiment.runner import GridRun
@@ -102,7 +102,7 @@ async def measure_and_report(
     return results
 
 
-class Recordings:
+class Recordings(FolderHolder):
     """Recorded responses to the one task of an experiment, and its folder, which is locked until `close`.
 
     `problems` are sentences about the files. Raises `UsageError` for several tasks, invalid files, and a folder
@@ -120,16 +120,6 @@ class Recordings:
         self.groups, self.problems = analysis.groups_of_recordings(tasks[0], files)
         content = {"recorded": [str(file.resolve()) for file in files], "tasks": [tasks[0].name]}
         self.folder = ExperimentFolder(folder, content, overwrite=overwrite)
-
-    def __enter__(self) -> Recordings:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let other processes write the folder. Calling it twice is harmless."""
-        self.folder.release()
 
     async def measure(self, *, command: str = "", progress: Progress | None = None) -> ExperimentResults:
         """Measure the responses, and write the results and the report."""

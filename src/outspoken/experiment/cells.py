@@ -45,8 +45,7 @@ class CellResult:
         return sum(call.usage.completion_tokens for call in self.calls[prompt_id])
 
     def group(self, axis: str) -> Group:
-        """The responses as a group, named by the arm and its value of the axis, because arms may share a
-        method."""
+        """The responses as a group, named by the arm and its value of the axis: arms may share a method."""
         value = "" if self.cell.value is None else f" at {axis} {self.cell.value}"
         settings = self.cell.settings(axis)
         return Group(self.cell.arm.name + value, self.cell.model.name, self.prompts, settings)
@@ -60,8 +59,6 @@ class CellResult:
 
 
 class _LedgerCaller(ModelCaller):
-    """Answers requests from the ledger only, and records the requests of each call."""
-
     def __init__(self, cell: GridCell, ledger: Ledger) -> None:
         super().__init__(cell.model, RateLimiter(1), RunMetrics(), ledger=ledger)
         self._replies = ledger

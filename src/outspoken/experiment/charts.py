@@ -54,8 +54,7 @@ def figures(view: ResultsView) -> list[Figure]:
 
 
 def _plane(view: ResultsView, task: str, model: str, points: Mapping[str, _Figures]) -> Any:
-    """The primary measure against quality: a point for each arm, intervals as crosshairs, the Pareto front as
-    steps."""
+    """A point for each arm, intervals as crosshairs, the Pareto front as steps."""
     alt = altair()
     rows = [
         {"arm": view.by_id[key].arm, **span("x", x.value, x.low, x.high), **span("y", y.value, y.low, y.high)}
@@ -92,7 +91,6 @@ def _plane(view: ResultsView, task: str, model: str, points: Mapping[str, _Figur
 
 
 def _dots(view: ResultsView, task: str, model: str) -> Any:
-    """The primary measure of each arm as a point on its interval, the baseline's value as a dashed line."""
     alt = altair()
     rows = [
         {"arm": group.arm, "label": view.label(group), **span("x", figure.value, figure.low, figure.high)}
@@ -191,11 +189,7 @@ def _reliability(view: ResultsView, entries: Sequence[ArmCalibration]) -> Any:
     alt = altair()
     bins = [(view.by_id[entry.group].arm, part) for entry in entries for part in entry.bins]
     rows = [
-        {
-            "arm": arm,
-            **part.to_dict(),
-            "stated_text": f"{part.stated:.2%} ({part.low:.2%} to {part.high:.2%})",
-        }
+        {"arm": arm, **part.to_dict(), "stated_text": f"{part.stated:.2%} ({part.low:.2%} to {part.high:.2%})"}
         for arm, part in bins
     ]
     most = max((max(part.stated, part.observed) for _, part in bins), default=0) or 1.0
@@ -256,7 +250,6 @@ def hypervolume(points: Iterable[Point], reference: Point) -> float:
 
 
 def _points(view: ResultsView, task: str, model: str) -> dict[str, _Figures]:
-    """The primary measure and the quality of each group that has both, by its id."""
     return {
         group.id: (x, y)
         for group in view.panel(task, model)
@@ -273,7 +266,6 @@ def _front(view: ResultsView, points: Mapping[str, _Figures]) -> tuple[list[str]
 
 
 def _oriented(view: ResultsView, points: Mapping[str, _Figures]) -> dict[str, Point]:
-    """The points with signs such that higher is better."""
     across, up = view.sign(view.primary), view.sign(view.quality or view.primary)
     return {key: (x.value * across, y.value * up) for key, (x, y) in points.items()}
 

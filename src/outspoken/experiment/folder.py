@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import write_bytes
 from outspoken.io.lock import FolderLock
 from outspoken.io.text import shorten
 
-__all__ = ["LEDGER", "ExperimentFolder"]
+__all__ = ["LEDGER", "ExperimentFolder", "FolderHolder"]
 
 LEDGER = "ledger.sqlite"
 _SPEC = "spec.json"
@@ -62,12 +63,6 @@ class ExperimentFolder:
         """Let other processes write the folder. Calling it twice is harmless."""
         self._lock.release()
 
-    def __enter__(self) -> ExperimentFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
     def _check(self, content: Mapping[str, object], overwrite: bool) -> bool:
         """Whether the folder holds an experiment with this content. Raises `UsageError` for another folder."""
         record = self.path / _SPEC
@@ -89,7 +84,6 @@ class ExperimentFolder:
         return not different
 
     def _is_empty(self) -> bool:
-        """Whether the folder holds nothing but a lock."""
         return all(entry.name.startswith(".lock") for entry in self.path.iterdir())
 
     def _remove_output(self) -> None:
@@ -99,6 +93,22 @@ class ExperimentFolder:
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
+
+
+class FolderHolder:
+    """Has an experiment's `folder`, which is locked until `close`."""
+
+    folder: ExperimentFolder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write the folder. Calling it twice is harmless."""
+        self.folder.release()
 
 
 def _json(document: object) -> bytes:

@@ -99,8 +99,7 @@ class Grid:
         return cls(spec, loaded, cells)
 
     def matched(self, cell: GridCell) -> GridCell:
-        """The cell whose tokens this one must use: of the same task and model, and value of the axis if
-        possible."""
+        """The cell whose tokens this one must use, if possible with the same value of the axis."""
         candidates = [
             other
             for other in self.cells
@@ -235,5 +234,4 @@ def _digest(task: Task) -> str:
 
 
 def _slug(text: str) -> str:
-    """The text as the name of a file."""
     return re.sub(r"[^\w.-]+", "-", text)[:80]

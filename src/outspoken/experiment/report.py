@@ -67,12 +67,10 @@ def render(results: ExperimentResults) -> str:
 
 
 def _view(results: ExperimentResults) -> ResultsView:
-    """The results without characters that a page cannot hold."""
     return ResultsView(ExperimentResults.from_dict(html.printable(results.to_dict())))
 
 
 def _by_model(view: ResultsView, ids: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """The ids of groups by model, in the order of the results."""
     models: dict[str, list[str]] = {}
     order = [group.id for task, model in view.panels for group in view.panel(task, model)]
     for key in sorted(ids, key=order.index):
@@ -81,7 +79,6 @@ def _by_model(view: ResultsView, ids: Iterable[str]) -> list[tuple[str, list[str
 
 
 def _pictures(view: ResultsView) -> Iterator[tuple[str, str, Spec]]:
-    """The charts that are written as pictures: a name, a title and the specification."""
     for figure in charts.figures(view):
         yield figure.name, figure.title, spec(figure.chart, _WIDTH)
     for entry in view.results.distributions:

@@ -10,7 +10,7 @@ from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResul
 from outspoken.experiment.results_view import DisplayedFigure, ResultsView, displayed
 from outspoken.measure.cost import CostShare
 from outspoken.report.format import NONE, count, dollars, number, p_value
-from outspoken.report.tables import Column, Table, TableCell, TableRow
+from outspoken.report.html import Column, Table, TableCell, TableRow
 
 __all__ = ["calibration", "comparisons", "costs", "figures"]
 
@@ -53,7 +53,6 @@ def figures(view: ResultsView, task: str, model: str) -> Table:
 
 
 def _undefined(view: ResultsView, groups: list[ArmResults]) -> tuple[str, ...]:
-    """The measures that no group has, by reason."""
     reasons: dict[str, list[str]] = {}
     for name, measure in view.measures.items():
         reason = next((group.undefined[name] for group in groups if name in group.undefined), None)

@@ -41,8 +41,6 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """An arm with its figure, and its difference from the baseline."""
-
     group: ArmResults
     figure: DisplayedFigure
     against: DisplayedDifference
@@ -63,8 +61,7 @@ def conclude(view: ResultsView) -> Conclusion:
 
 
 def samples_per_prompt(view: ResultsView) -> str:
-    """The number of direct answers per prompt with which stated probabilities are compared (`60`, or `58 to 60`);
-    "" if there are none."""
+    """The direct answers per prompt with which stated probabilities are compared: `60`, `58 to 60`, or ""."""
     pairs = {(task, model) for task, model, _, source in view.calibrations() if source == "direct"}
     counts = sorted(
         round(group.responses / group.prompts)
@@ -189,7 +186,6 @@ def _price(view: ResultsView, group: ArmResults) -> str:
 
 
 def _tokens(group: ArmResults | None) -> float | None:
-    """The tokens for each distinct response."""
     return group.cost.per_distinct.tokens if group and group.cost else None
 
 
@@ -206,7 +202,6 @@ def _quality(view: ResultsView, name: str, group: ArmResults, where: str = "") -
 
 
 def _lead(view: ResultsView, tasks: tuple[TaskConclusion, ...]) -> str:
-    """The conclusion for several tasks and models."""
     if not tasks:
         return "There is no conclusion: the results hold no group."
     wins = Counter(view.label(one.group) for one in tasks if one.significant and one.group)
@@ -230,7 +225,6 @@ def _lead(view: ResultsView, tasks: tuple[TaskConclusion, ...]) -> str:
 
 
 def _range_of_wins(view: ResultsView, name: str, won: list[TaskConclusion]) -> str:
-    """The range of the differences, the p values and the prices of the arm that leads most often."""
     pairs = [(one.group, one.against) for one in won if one.group and one.against]
     like = max(against.size for _, against in pairs)
     sizes = _range([number(size, like=like) for size in sorted(abs(against.difference) for _, against in pairs)])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import write_file
-from outspoken.io.dataclass_json import from_json
+from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.measure.calibration import Bin
 from outspoken.measure.cost import CostSummary
 from outspoken.measure.divergence import Significance
@@ -146,7 +146,7 @@ class ExperimentResults:
 
     def to_dict(self) -> dict[str, object]:
         """The document that `results.json` holds."""
-        return {"format": _FORMAT, **{entry.name: _json(getattr(self, entry.name)) for entry in fields(self)}}
+        return {"format": _FORMAT, **to_json(self, methods=True)}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> ExperimentResults:
@@ -175,14 +175,3 @@ class ExperimentResults:
         """Write `results.json` into the folder, completely or not at all. Raises `OutputError`."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
         write_file(folder / FILE, lambda file: file.write(text.encode("utf-8", "backslashreplace") + b"\n"))
-
-
-def _json(value: object) -> object:
-    """A value in the types of JSON. Figures leave out empty notes, and replace numbers that are not finite."""
-    if isinstance(value, (Estimate, Comparison, Significance)):
-        return value.to_dict()
-    if is_dataclass(value):
-        return {entry.name: _json(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _json(entry) for key, entry in value.items()}
-    return [_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value

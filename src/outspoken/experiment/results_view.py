@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from outspoken.errors import UsageError
 from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResults, ExperimentResults
-from outspoken.measure.statistics import FEW, Estimate
+from outspoken.measure.statistics import FEW, Comparison, Estimate
 from outspoken.report import format as numbers
 
 __all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "displayed"]
@@ -15,36 +15,21 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class DisplayedFigure:
-    """A figure in the unit in which it is displayed (times its measure's scale), with its interval if it has
-    one."""
-
-    value: float
-    low: float | None
-    high: float | None
-    note: str = ""
+class DisplayedFigure(Estimate):
+    """A figure in the unit in which it is displayed (times its measure's scale), with its interval if any."""
 
     def interval(self, like: float | None = None) -> str:
         """The interval as text, with the decimals of the figure, or of the number `like`; "" without one."""
         return numbers.interval(self.low, self.high, like=self.value if like is None else like)
 
 
-@dataclass(frozen=True, slots=True)
-class DisplayedDifference:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisplayedDifference(Comparison):
     """The difference of two groups in the unit in which it is displayed, with its interval and its test.
 
     `size` is the larger of the two figures; the difference has as many decimals.
     """
 
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    effect: float | None
-    units: int
-    needed: int | None
-    note: str
     size: float
     unit: str
 
@@ -86,10 +71,7 @@ class DisplayedDifference:
 
 def displayed(estimate: Estimate | None, scale: float = 1) -> DisplayedFigure | None:
     """An estimate times its scale; None without one."""
-    if estimate is None:
-        return None
-    low, high = (None if end is None else end * scale for end in (estimate.low, estimate.high))
-    return DisplayedFigure(estimate.value * scale, low, high, estimate.note)
+    return None if estimate is None else DisplayedFigure(**asdict(estimate.scaled(scale)))
 
 
 class ResultsView:
@@ -185,33 +167,19 @@ class ResultsView:
         if entry := self._comparisons.get((name, a.id, b.id)):
             return self.difference(entry)
         if entry := self._comparisons.get((name, b.id, a.id)):
-            reverse = self.difference(entry)
-            return replace(
-                reverse,
-                difference=-reverse.difference,
-                low=None if reverse.high is None else -reverse.high,
-                high=None if reverse.low is None else -reverse.low,
-                effect=None if reverse.effect is None else -reverse.effect,
-            )
+            reverse = self.difference(entry).scaled(-1)
+            effect = None if reverse.effect is None else -reverse.effect
+            return replace(reverse, low=reverse.high, high=reverse.low, effect=effect)
         return None
 
     def difference(self, entry: ArmComparison) -> DisplayedDifference:
         """A comparison in the unit in which it is displayed."""
-        scale = self.measures[entry.measure].scale
-        low, high = (None if end is None else end * scale for end in (entry.low, entry.high))
         groups = self.by_id[entry.a], self.by_id[entry.b]
         figures = [figure for group in groups if (figure := self.figure(group, entry.measure))]
         estimate = groups[0].measures.get(entry.measure)
+        scaled = entry.scaled(self.measures[entry.measure].scale)
         return DisplayedDifference(
-            entry.difference * scale,
-            low,
-            high,
-            entry.p,
-            entry.p_holm,
-            entry.effect,
-            entry.units,
-            entry.needed,
-            entry.note,
-            max((abs(figure.value) for figure in figures), default=0.0),
-            estimate.unit if estimate else "prompt",
+            **{name: getattr(scaled, name) for name in Comparison.__dataclass_fields__},
+            size=max((abs(figure.value) for figure in figures), default=0.0),
+            unit=estimate.unit if estimate else "prompt",
         )

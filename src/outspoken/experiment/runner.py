@@ -14,7 +14,7 @@ from outspoken.batch.file import BatchJob, FileRun, FileRunSummary
 from outspoken.engine import RunMetrics
 from outspoken.errors import LedgerError, OutputError, OutspokenError
 from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
-from outspoken.experiment.folder import LEDGER, ExperimentFolder
+from outspoken.experiment.folder import LEDGER, ExperimentFolder, FolderHolder
 from outspoken.experiment.grid import Grid, GridCell
 from outspoken.io.atomic import write_bytes
 from outspoken.ledger import Ledger
@@ -26,7 +26,7 @@ __all__ = ["GridEstimate", "GridRun", "estimate_grid"]
 _ROUNDS, _MARGIN = 4, 1.15
 
 
-class GridRun:
+class GridRun(FolderHolder):
     """The run of a grid in a folder, which it locks until `close`.
 
     `finished` cells are done; an earlier run of the same grid had finished `finished_before` (None in a new
@@ -60,16 +60,6 @@ class GridRun:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> GridRun:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let other processes write the folder. Calling it twice is harmless."""
-        self.folder.release()
 
     @property
     def metrics(self) -> RunMetrics | None:
@@ -162,7 +152,6 @@ class GridRun:
         self.problems.append(f"{cell.name}: ended before it had used the tokens of {cell.arm.token_match}")
 
     async def _token_budget(self, cell: GridCell) -> Mapping[str, int]:
-        """The completion tokens of the matched arm, by prompt."""
         result = await self._read(self.grid.matched(cell))
         return {prompt.prompt_id: result.completion_tokens(prompt.prompt_id) for prompt in result.prompts}
 
@@ -224,7 +213,6 @@ def estimate_grid(grid: Grid, folder: Path) -> GridEstimate:
 
 
 def _prompt_lines(task: Task) -> bytes:
-    """The prompts of a task in JSON lines."""
     lines = [{"id": prompt.id, "prompt": prompt.prompt} for prompt in task.prompts]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return text.encode("utf-8", "backslashreplace")

@@ -13,16 +13,21 @@ __all__ = ["from_json", "to_json"]
 T = TypeVar("T")
 
 
-def to_json(value: object) -> Any:
+def to_json(value: object, *, methods: bool = False) -> Any:
     """A dataclass as an object with a key for each field, a sequence as an array; other values as they are.
 
-    A field's metadata may name another key: `field(metadata={"key": "yield"})`.
+    A field's metadata may name another key: `field(metadata={"key": "yield"})`. With `methods`, a dataclass inside
+    the value that has a method `to_dict` is written by it.
     """
+
+    def part(inner: object) -> Any:
+        return inner.to_dict() if methods and hasattr(inner, "to_dict") else to_json(inner, methods=methods)
+
     if is_dataclass(value) and not isinstance(value, type):
-        return {_key(entry): to_json(getattr(value, entry.name)) for entry in fields(value)}
+        return {_key(entry): part(getattr(value, entry.name)) for entry in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): to_json(entry) for key, entry in value.items()}
-    return [to_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): part(entry) for key, entry in value.items()}
+    return [part(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def from_json(kind: type[T], value: object) -> T:

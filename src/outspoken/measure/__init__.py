@@ -21,15 +21,7 @@ _HOMES = {
     "judge": ("Judge",),
     "lexical": ("compression_ratio", "distinct_n", "rouge_l", "self_bleu"),
     "api": ("acompare", "ameasure", "compare", "measure"),
-    "sets": (
-        "distinct_k",
-        "effective_size",
-        "entropy",
-        "partition",
-        "semantic_diversity",
-        "utility_k",
-        "vendi",
-    ),
+    "sets": ("distinct_k", "effective_size", "entropy", "partition", "semantic_diversity", "utility_k", "vendi"),
     "statistics": ("Comparison", "Estimate"),
     "values": ("PromptGroup", "Group", "Response"),
 }

@@ -23,7 +23,8 @@ Level = Literal["nominal", "ordinal", "interval"]
 
 Ratings = Sequence[Sequence[Any]]
 Floats = NDArray[np.float64]
-Statistic = Callable[[NDArray[np.int32]], Floats]
+_Parts = Callable[[NDArray[np.int32]], tuple[Floats, Floats]]
+"""The observed and the expected agreement by how often each unit was drawn (samples, units)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,7 @@ def gwet_ac1(ratings: Ratings, *, resamples: int = 10_000, seed: int = 0) -> Agr
         expected = (prevalence * (1 - prevalence)).sum(axis=1) / others
         return (weights @ agreeing) / (weights @ paired), expected
 
-    def coefficient(drawn: NDArray[np.int32]) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            observed, expected = parts(drawn)
-            return (observed - expected) / (1 - expected)
-
-    observed, expected = parts(np.ones((1, len(counts)), dtype=np.int32))
-    value = float(coefficient(np.ones((1, len(counts)), dtype=np.int32))[0])
-    return _with_interval(
-        value, float(observed[0]), float(expected[0]), len(counts), raters, coefficient, resamples, seed
-    )
+    return _agreement(parts, len(counts), raters, resamples, seed)
 
 
 def krippendorff_alpha(
@@ -116,25 +108,11 @@ def krippendorff_alpha(
         counts, scale = counts[:, order], scale[order]
     greatest = _greatest(counts, scale, level)
 
-    def distances(drawn: NDArray[np.int32]) -> tuple[Floats, Floats]:
-        return _distances(drawn.astype(float), counts, scale, level)
+    def parts(drawn: NDArray[np.int32]) -> tuple[Floats, Floats]:
+        observed, expected = _distances(drawn.astype(float), counts, scale, level)
+        return 1 - observed / greatest, 1 - expected / greatest
 
-    def coefficient(drawn: NDArray[np.int32]) -> Floats:
-        observed, expected = distances(drawn)
-        return np.asarray(1 - observed / expected)
-
-    everything = np.ones((1, len(counts)), dtype=np.int32)
-    observed, expected = distances(everything)
-    return _with_interval(
-        float(coefficient(everything)[0]),
-        1 - float(observed[0]) / greatest,
-        1 - float(expected[0]) / greatest,
-        len(counts),
-        raters,
-        coefficient,
-        resamples,
-        seed,
-    )
+    return _agreement(parts, len(counts), raters, resamples, seed)
 
 
 def _distances(drawn: Floats, counts: Floats, scale: Floats, level: Level) -> tuple[Floats, Floats]:
@@ -171,24 +149,20 @@ def _greatest(counts: Floats, scale: Floats, level: Level) -> float:
     return float(scale[-1] - scale[0]) ** 2
 
 
-def _with_interval(
-    value: float,
-    observed: float,
-    expected: float,
-    units: int,
-    raters: int,
-    statistic: Statistic,
-    resamples: int,
-    seed: int,
-) -> Agreement:
-    estimate = plugin_estimate(statistic, units, resamples=resamples, seed=seed, unit="unit")
+def _agreement(parts: _Parts, units: int, raters: int, resamples: int, seed: int) -> Agreement:
+    def coefficient(drawn: NDArray[np.int32]) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            observed, expected = parts(drawn)
+            return (observed - expected) / (1 - expected)
+
+    observed, expected = (float(part[0]) for part in parts(np.ones((1, units), dtype=np.int32)))
+    estimate = plugin_estimate(coefficient, units, resamples=resamples, seed=seed, unit="unit")
     high = None if estimate.high is None else min(1.0, estimate.high)
-    return Agreement(value, observed, expected, units, raters, estimate.low, high, estimate.note)
+    return Agreement(estimate.value, observed, expected, units, raters, estimate.low, high, estimate.note)
 
 
 def _count_ratings(ratings: Ratings) -> tuple[Floats, list[Any], int]:
-    """The number of ratings of each value for each rated unit (units, values), the values, and the number of
-    raters."""
+    """The number of ratings of each value (rated units, values), the values, and the number of raters."""
     rows = [list(row) for row in ratings]
     if len({len(row) for row in rows}) > 1:
         raise UsageError("the rows of the ratings differ in length: write None for a missing rating")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.io.dataclass_json import to_json
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_shares import AnswerShares, answer_shares
 from outspoken.measure.calibration import GroupCalibration, calibrate
@@ -25,13 +26,7 @@ from outspoken.measure.measures import (
     SumAndWeight,
     compute,
 )
-from outspoken.measure.statistics import (
-    Comparison,
-    Estimate,
-    compare,
-    corrected,
-    mean_estimate,
-)
+from outspoken.measure.statistics import Comparison, Estimate, compare, corrected, mean_estimate
 from outspoken.measure.values import Group, PromptGroup
 
 if TYPE_CHECKING:
@@ -92,7 +87,6 @@ class MeasuredGroup:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        cost = self.cost_summary
         return {
             "method": self.group.method,
             "model": self.group.model,
@@ -101,9 +95,9 @@ class MeasuredGroup:
             "responses": self.responses,
             "failures": self.failures,
             "empty": self.empty,
-            "measures": {name: estimate.to_dict() for name, estimate in self.figures.items()},
+            "measures": to_json(self.figures, methods=True),
             "undefined": dict(self.undefined),
-            "cost": None if cost is None else cost.to_dict(),
+            "cost": to_json(self.cost_summary),
         }
 
 
@@ -132,19 +126,13 @@ class Analysis:
 
     groups: tuple[MeasuredGroup, ...]
     comparisons: tuple[GroupComparison, ...]
-    warnings: tuple[str, ...]
     distributions: tuple[AnswerShares, ...] = ()
     calibration: tuple[GroupCalibration, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return {
-            "groups": [group.to_dict() for group in self.groups],
-            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
-            "distributions": [distribution.to_dict() for distribution in self.distributions],
-            "calibration": [calibration.to_dict() for calibration in self.calibration],
-            "warnings": list(self.warnings),
-        }
+        return dict(to_json(self, methods=True))
 
 
 async def analyse(
@@ -189,16 +177,15 @@ async def analyse(
     return Analysis(
         tuple(measured),
         comparisons,
-        tuple(_warnings(measured)),
         tuple(answer_shares(groups, inputs)),
         calibrate(groups, answers, seed=seed, resamples=resamples),
+        tuple(_warnings(measured)),
     )
 
 
 async def _embed(
     groups: Sequence[Group], embedder: Embedder | None, progress: Progress | None
 ) -> Mapping[str, Floats]:
-    """The vector of each distinct text; none without an embedder."""
     if embedder is None:
         return {}
     texts = {response.text: None for group in groups for prompt in group.prompts for response in prompt.responses}
@@ -218,7 +205,6 @@ def _inputs(
     embeddings: Mapping[str, Floats],
     quality: Mapping[tuple[int, str], Sequence[float]],
 ) -> dict[str, MeasureInput]:
-    """What the measures of one group need, by prompt id."""
     return {
         prompt.prompt_id: MeasureInput(
             prompt.responses,

@@ -21,8 +21,7 @@ _FORMS = (
 
 
 def published_key(text: str) -> str:
-    """The normal form of the published CoverageQA code (arXiv 2510.01171): `lower()`, `rstrip()`,
-    `rstrip(".")`."""
+    """The normal form of the published CoverageQA code (arXiv 2510.01171)."""
     return text.lower().rstrip().rstrip(".")
 
 

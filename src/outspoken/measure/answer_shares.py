@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from outspoken.errors import UndefinedError
+from outspoken.io.dataclass_json import to_json
 from outspoken.measure.divergence import Significance, chi_square
 from outspoken.measure.measures import MeasureInput
 from outspoken.measure.values import Group
@@ -31,13 +32,7 @@ class AnswerShares:
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
-        return {
-            "prompt_id": self.prompt_id,
-            "prompt": self.prompt,
-            "reference": self.reference,
-            "groups": self.groups,
-            "chi_square": {index: test.to_dict() for index, test in self.chi_square.items()},
-        }
+        return dict(to_json(self, methods=True))
 
 
 def answer_shares(groups: Sequence[Group], inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterable[AnswerShares]:
@@ -59,8 +54,7 @@ def answer_shares(groups: Sequence[Group], inputs: Sequence[Mapping[str, Measure
 
 
 def _fit(inputs: MeasureInput) -> Significance | None:
-    """Chi-square of the known answers against the reference. None without a reference, and if the responses are
-    not independent because several came from one call."""
+    """Chi-square against the reference; None without one, and if several responses came from one call."""
     calls = [response.call for response in inputs.responses]
     reference = {answer: share for answer, share in (inputs.answers.reference or {}).items() if share}
     counts = {answer: count for answer, count in inputs.counts.items() if answer in reference}

@@ -73,8 +73,7 @@ def measure(responses: Responses, **options: Unpack[MeasureOptions]) -> Analysis
         reference: The shares that the answers ought to have: `{answer: count}`, or a file that
             `outspoken.measure.answer_sets.load` reads. Default: None.
         embedder: The embedding model, see `outspoken.measure.embedding.embedder`; None leaves out the measures
-        that
-            need embeddings. Default: 'minilm'.
+            that need embeddings. Default: 'minilm'.
         by: Further columns to group by, in addition to method, model and template. Default: ().
         per_prompt: Measure only this many responses of each prompt, the first ones. Default: None.
         ledger: The ledger of the run that wrote the responses; adds their cost. Default: None.
@@ -109,8 +108,7 @@ async def ameasure(
         reference: The shares that the answers ought to have: `{answer: count}`, or a file that
             `outspoken.measure.answer_sets.load` reads. Default: None.
         embedder: The embedding model, see `outspoken.measure.embedding.embedder`; None leaves out the measures
-        that
-            need embeddings. Default: 'minilm'.
+            that need embeddings. Default: 'minilm'.
         by: Further columns to group by, in addition to method, model and template. Default: ().
         per_prompt: Measure only this many responses of each prompt, the first ones. Default: None.
         ledger: The ledger of the run that wrote the responses; adds their cost. Default: None.
@@ -278,7 +276,6 @@ def _read(responses: Responses, by: Sequence[str]) -> response_files.Records:
 
 
 def _answers(reference: Reference) -> Callable[[PromptGroup], Answers]:
-    """The known answers to each prompt."""
     if not isinstance(reference, (Mapping, str, PathLike)):
         raise UsageError("a reference must be a mapping {answer: count}, or the path of a file")
     answers = Answers.counts(reference) if isinstance(reference, Mapping) else load(Path(reference))
@@ -288,7 +285,6 @@ def _answers(reference: Reference) -> Callable[[PromptGroup], Answers]:
 
 
 def _unknown_prompts(groups: Sequence[Group], answers: Callable[[PromptGroup], Answers] | None) -> Iterable[str]:
-    """A sentence about prompts that are missing in a file of questions."""
     if answers is None:
         return
     missing = {prompt.prompt: None for group in groups for prompt in group.prompts if not answers(prompt).known}
@@ -304,8 +300,7 @@ def _first_responses(group: Group, count: int) -> Group:
 
 
 def _cost(group: Group, ledger: Path) -> Cost:
-    """The cost of the replies that the responses came from. Raises `UsageError` if the ledger lacks some of
-    them."""
+    """The cost of the replies that the responses came from; `UsageError` if the ledger lacks some of them."""
     keys = {response.request for prompt in group.prompts for response in prompt.responses}
     price = price_of(group.model)
     cost = cost_of(ledger, keys, None if price is None else price.cost)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from scipy import special, stats
 
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.io.dataclass_json import to_json
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.divergence import is_weight, shares, tv
 from outspoken.measure.sets import answer_weights
@@ -30,8 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers with neighbouring stated probabilities, from `low` to `high`: the mean stated and the mean observed
-    probability, and the number of answers."""
+    """Answers stated with probabilities from `low` to `high`, and the means of the stated and observed ones."""
 
     low: float
     high: float
@@ -61,7 +61,7 @@ class Calibration:
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
-        return asdict(self) | {"bins": [entry.to_dict() for entry in self.bins]}
+        return dict(to_json(self))
 
 
 def against(stated: Mapping[str, float], observed: Mapping[str, float], *, bins: int = 10) -> Calibration:
@@ -74,8 +74,7 @@ def against(stated: Mapping[str, float], observed: Mapping[str, float], *, bins:
     ECE = sum over bins of (answers in it / answers) |mean stated - mean observed|. Each answer counts once: if
     answers were weighted by their stated probability, an answer that was never stated would not count. The bins
     are those of `reliability`. The ECE depends on the number of answers, and few samples raise it and the total
-    variation by
-    chance: compare within a task, at equal numbers of samples.
+    variation by chance: compare within a task, at equal numbers of samples.
 
     Raises `UndefinedError` for fewer than two answers, or if nothing was observed or stated above 0; `UsageError`
     for a stated value that is no probability, an observed one that is no weight, or `bins` below 1.
@@ -168,7 +167,7 @@ class GroupCalibration:
     """
 
     group: int
-    source: str
+    source: str = field(metadata={"key": "against"})
     total_variation: Estimate
     ece: Estimate
     rank_correlation: Estimate | None
@@ -177,16 +176,7 @@ class GroupCalibration:
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
-        rank = self.rank_correlation
-        return {
-            "group": self.group,
-            "against": self.source,
-            "total_variation": self.total_variation.to_dict(),
-            "ece": self.ece.to_dict(),
-            "rank_correlation": None if rank is None else rank.to_dict(),
-            "bins": [entry.to_dict() for entry in self.bins],
-            "undefined": self.undefined,
-        }
+        return dict(to_json(self, methods=True))
 
 
 def calibrate(
@@ -208,8 +198,7 @@ def calibrate(
 
 
 def stated_of(responses: Sequence[Response], label: Callable[[str], str]) -> dict[str, float]:
-    """The probability stated for each answer: the mean over the calls with stated probabilities. An answer that a
-    call lacks counts 0 in it."""
+    """The stated probability of each answer: the mean over calls with stated ones; 0 in calls that lack it."""
     calls: dict[int | None, dict[str, float]] = {}
     for response in responses:
         if response.stated is not None:

@@ -50,8 +50,6 @@ def estimate_from_calls(measure: MeasureDefinition, inputs: MeasureInput, seed: 
 
 
 class _Resample(MeasureInput):
-    """The same prompt with a resample of its calls."""
-
     def __init__(self, inputs: MeasureInput, weights: Mapping[str, float], counts: Mapping[str, float]) -> None:
         super().__init__(inputs.responses, inputs.answers)
         self.weights = weights

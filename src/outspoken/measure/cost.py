@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from outspoken.chat_reply import Usage
 from outspoken.ledger.keys import reply_of
@@ -30,17 +29,14 @@ class Cost:
     seconds: float
     usd: float | None = None
 
-    def per(self, count: int) -> CostShare:
-        """The cost divided by a number of responses."""
-        if not count:
-            return CostShare()
-        usd = None if self.usd is None else self.usd / count
-        return CostShare(self.tokens / count, usd, self.seconds / count)
-
     def summary(self, responses: int, distinct: int) -> CostSummary:
         """The cost, with the shares of one of the `responses` and of one of the `distinct` ones."""
-        shares = self.per(responses), self.per(distinct)
-        return CostSummary(self.requests, self.tokens, self.usd, self.seconds, *shares)
+        return CostSummary(**asdict(self), per_response=self._per(responses), per_distinct=self._per(distinct))
+
+    def _per(self, count: int) -> CostShare:
+        if not count:
+            return CostShare()
+        return CostShare(self.tokens / count, None if self.usd is None else self.usd / count, self.seconds / count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +49,11 @@ class CostShare:
 
 
 @dataclass(frozen=True, slots=True)
-class CostSummary:
+class CostSummary(Cost):
     """The `Cost` of a group of responses, for each response, and for each distinct response."""
 
-    requests: int
-    tokens: int
-    usd: float | None
-    seconds: float
-    per_response: CostShare
-    per_distinct: CostShare
-
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> CostSummary:
-        """The inverse of `to_dict`."""
-        shares = {name: CostShare(**entry[name]) for name in ("per_response", "per_distinct")}
-        return cls(**{**entry, **shares})
+    per_response: CostShare = CostShare()
+    per_distinct: CostShare = CostShare()
 
 
 def cost_of(ledger: Path, requests: Iterable[str], dollars: Callable[[Usage], float] | None = None) -> Cost:

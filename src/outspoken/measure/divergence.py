@@ -39,8 +39,7 @@ _FEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Significance:
-    """A test's `statistic`, its p value, its degrees of freedom if any, and a `note` if the p value is
-    doubtful."""
+    """A test's `statistic`, p value and degrees of freedom, if any; `note` says why p is doubtful."""
 
     statistic: float
     p: float
@@ -174,8 +173,7 @@ def chi_square(counts: Mapping[str, float], p: Mapping[str, float]) -> Significa
     are the number of answers of `p` less one. The note names expected counts below 5, with which the p value is
     rough (Cochran 1954).
 
-    Raises `UsageError` for a count that is not whole, and for an answer without a share in `p` (the statistic
-    would be
+    Raises `UsageError` for a count that is not whole, and for an answer without a share in `p` (it would be
     infinite: leave such answers out); `UndefinedError` for fewer than two answers or no count.
     """
     expected, observed = shares(p), shares(counts)

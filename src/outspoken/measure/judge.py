@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypeVar
 
 from outspoken import models
 from outspoken.batch.prices import price_of
@@ -160,8 +160,7 @@ class Judge:
         return [verdicts[content] for content in contents]
 
     async def _caller(self) -> ModelCaller:
-        """A new caller for each round, because a caller only knows the replies that were in the ledger before
-        it."""
+        """A new caller for each round: it only knows the replies that were in the ledger before it."""
         caller = ModelCaller(
             self.model,
             RateLimiter(self._concurrency, steady=self.model.capabilities.parallel is not None),
@@ -234,8 +233,7 @@ class Judge:
         schema: Mapping[str, object],
         read: Callable[[ChatReply], V],
     ) -> _Outcome[V]:
-        """Ask until `read` can read the reply; each time, the judge is told in the same conversation what was
-        wrong."""
+        """Ask until `read` can read the reply; the judge learns in the same conversation what was wrong."""
         call = caller.call((0, 0))
         error: OutspokenError | None = None
         for _ in range(self._retries + 1):
@@ -289,7 +287,7 @@ async def judge_quality(
 
 @dataclass(frozen=True, slots=True)
 class _Outcome(Generic[V]):
-    """The value that was read from the replies to one question, or the error."""
+    """The value that was read from the replies to a question, or the error."""
 
     value: V | None
     attempts: int
@@ -299,8 +297,7 @@ class _Outcome(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """The random choices for one content: its rank by `digest`, a `number`, and a `tag` that it does not
-    contain."""
+    """The choices for a content: its rank by `digest`, a `number`, and a `tag` that it does not contain."""
 
     content: tuple[str, ...]
     digest: bytes
@@ -320,13 +317,7 @@ class _Draw:
             salt += 1
 
 
-class _Problem(TypedDict, total=False):
-    error: str
-    cause: str
-    unreadable: bool
-
-
-def _problem(error: OutspokenError | None) -> _Problem:
+def _problem(error: OutspokenError | None) -> dict[str, Any]:
     if error is None:
         return {}
     return {"error": str(error), "cause": cause_of(error), "unreadable": isinstance(error, ReplyError)}

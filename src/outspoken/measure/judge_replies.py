@@ -136,8 +136,6 @@ def _as_pairs(value: Any) -> Any:
 
 
 class _NumberFinder:
-    """The numbers that a reply gives each criterion, and the texts in places of numbers."""
-
     def __init__(self, criteria: Sequence[Criterion]) -> None:
         self._by_key = {name_key(criterion.name): criterion for criterion in criteria}
         self._numbers: dict[str, set[float]] = {criterion.name: set() for criterion in criteria}
@@ -210,7 +208,6 @@ class _NumberFinder:
 
 
 def _inner(part: Any) -> Any:
-    """The score in a value that holds more than the number."""
     if isinstance(part, _Pairs):
         return next((value for key, value in part if name_key(key) in _SCORES), part)
     return part[0] if isinstance(part, list) and len(part) == 1 else part

@@ -130,7 +130,6 @@ def _at_least_two(texts: Sequence[str], measure: str) -> None:
 
 
 def _bleu_of_each(split: list[list[str]], max_n: int) -> _Floats:
-    """BLEU of each text against all the others."""
     lengths = np.array([len(text) for text in split], dtype=np.int64)
     numbers: dict[str, int] = {}
     numbered = [numbers.setdefault(word, len(numbers)) for text in split for word in text]

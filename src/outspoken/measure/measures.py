@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from outspoken.measure.values import Response
 __all__ = ["MEASURES", "MeasureDefinition", "MeasureInput", "NotGivenError", "SumAndWeight", "compute"]
 
 Floats = NDArray[np.floating]
+T = TypeVar("T")
 
 
 class NotGivenError(UndefinedError):
@@ -82,17 +84,12 @@ class MeasureInput:
 
     @property
     def partition(self) -> tuple[int, ...]:
-        classes = tuple(response.partition for response in self.responses if response.partition is not None)
-        if len(classes) < len(self.responses):
-            raise NotGivenError("the responses come without a partition into classes")
-        return classes
+        classes = [response.partition for response in self.responses]
+        return _complete(classes, "the responses come without a partition into classes")
 
     @property
     def scores(self) -> tuple[float, ...]:
-        scores = tuple(response.score for response in self.responses if response.score is not None)
-        if len(scores) < len(self.responses):
-            raise NotGivenError("the responses come without scores")
-        return scores
+        return _complete([response.score for response in self.responses], "the responses come without scores")
 
     @property
     def embeddings(self) -> Floats:
@@ -107,9 +104,15 @@ class MeasureInput:
         return self._quality
 
     def check_several(self) -> None:
-        """Raise `UndefinedError` if there is only one response."""
         if len(self.responses) < 2:
             raise UndefinedError("one response has no diversity: at least two are needed")
+
+
+def _complete(values: list[T | None], problem: str) -> tuple[T, ...]:
+    present = tuple(value for value in values if value is not None)
+    if len(present) < len(values):
+        raise NotGivenError(problem)
+    return present
 
 
 SumAndWeight = tuple[float, float]
@@ -275,6 +278,9 @@ _ROWS = (
         "Bytes of the responses to a prompt over their bytes after gzip (arXiv 2403.00553).",
         _of_set(lambda inputs: lexical.compression_ratio(inputs.texts)),
     ),
+)
+
+_REFERENCE_ROWS = (
     MeasureDefinition(
         "coverage",
         "Coverage-N",
@@ -282,7 +288,6 @@ _ROWS = (
         "Share of the known answers that appeared.",
         _of_answers(lambda inputs: divergence.coverage(inputs.counts, inputs.known)),
         kind="headline",
-        needs_reference=True,
         maximum=1,
     ),
     MeasureDefinition(
@@ -292,7 +297,6 @@ _ROWS = (
         "Share of the responses that are a known answer.",
         _of_answers(lambda inputs: divergence.precision(inputs.counts, inputs.known)),
         kind="headline",
-        needs_reference=True,
         maximum=1,
     ),
     MeasureDefinition(
@@ -302,7 +306,6 @@ _ROWS = (
         "Half of the sum of |reference - model| over all answers. Contains no constant.",
         _of_answers(lambda inputs: divergence.tv(inputs.reference, inputs.weights)),
         kind="headline",
-        needs_reference=True,
         maximum=1,
     ),
     MeasureDefinition(
@@ -312,7 +315,6 @@ _ROWS = (
         "Jensen-Shannon divergence from the reference in nats, 0 to ln 2. Contains no constant.",
         _of_answers(lambda inputs: divergence.js(inputs.reference, inputs.weights)),
         kind="headline",
-        needs_reference=True,
         maximum=math.log(2),
     ),
     MeasureDefinition(
@@ -322,7 +324,6 @@ _ROWS = (
         "Greatest distance of the cumulative distributions, if the answers are numbers: "
         "max |P(X <= x) - Q(X <= x)| of the reference and of the model's known answers.",
         _of_answers(lambda inputs: divergence.ks_distance(inputs.reference, inputs.known_weights)),
-        needs_reference=True,
         maximum=1,
     ),
     MeasureDefinition(
@@ -332,7 +333,6 @@ _ROWS = (
         "KL(reference || model) over the answers that both have, renormalised. Contains no constant, and ignores "
         "missing answers, so read it beside the coverage.",
         _of_answers(lambda inputs: divergence.kl_shared(inputs.reference, inputs.weights)),
-        needs_reference=True,
     ),
     MeasureDefinition(
         "kl_uniform",
@@ -340,7 +340,6 @@ _ROWS = (
         "lower",
         "KL(model || uniform over the known answers), of the model's known answers.",
         _of_answers(lambda inputs: divergence.kl_uniform(inputs.known_weights, len(inputs.known))),
-        needs_reference=True,
     ),
     MeasureDefinition(
         "kl_reference",
@@ -350,7 +349,6 @@ _ROWS = (
         "answers are missing, nearly all of it is due to the constant.",
         _of_answers(lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.weights)),
         kind="published",
-        needs_reference=True,
     ),
     MeasureDefinition(
         "kl_model",
@@ -359,7 +357,6 @@ _ROWS = (
         "KL(model || reference), the other direction, with 1e-10 added on the union of the answers.",
         _of_answers(lambda inputs: divergence.kl_smoothed(inputs.weights, inputs.reference)),
         kind="published",
-        needs_reference=True,
     ),
     MeasureDefinition(
         "kl_uniform_published",
@@ -368,10 +365,11 @@ _ROWS = (
         "KL(model || uniform over the answers that appeared): a model with one answer scores a perfect 0.",
         _of_answers(lambda inputs: divergence.kl_uniform_published(inputs.known_weights)),
         kind="published",
-        needs_reference=True,
     ),
 )
-MEASURES: dict[str, MeasureDefinition] = {row.name: row for row in _ROWS}
+MEASURES: dict[str, MeasureDefinition] = {
+    row.name: row for row in (*_ROWS, *(replace(row, needs_reference=True) for row in _REFERENCE_ROWS))
+}
 
 
 def compute(measure: MeasureDefinition, inputs: MeasureInput) -> SumAndWeight:

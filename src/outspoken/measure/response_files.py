@@ -48,8 +48,7 @@ _MAX_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The groups of responses that were read. `problems` are sentences about what could not be read, and `source`
-    names the files."""
+    """The groups that were read from `source`; `problems` are sentences about what could not be read."""
 
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
@@ -73,11 +72,9 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
     - `prompt` and `generations`: one prompt per row, from NoveltyBench, with `id`, `partition` and
       `generation_scores`.
     - `prompt` and `responses`: one call per row, from the package `verbalized-sampling`. A failed call, which it
-    saves
-      as an empty answer, is a failure; the turns of a conversation are one call.
+      saves as an empty answer, is a failure; the turns of a conversation are one call.
     - Only counts, `{answer: count}` or a list of these: trials of one prompt, each of them a call. Numbers that
-    are not
-      whole are the weights of the answers.
+      are not whole are the weights of the answers.
 
     `method` and `model` apply to rows without these columns. If both are unknown, the method is "recorded", or the
     name of the file if there are several such files. Prompts are identified by id, or else by text.
@@ -146,8 +143,6 @@ def _single_object(file: Path, packed: bool) -> Row | None:
 
 
 class _FileReader:
-    """Reads the rows of one file into the groups."""
-
     def __init__(self, source: ColumnSource, number: int, collected: _Collected) -> None:
         self._source, self._number, self._collected = source, number, collected
         self._unreadable: list[str] = []
@@ -183,7 +178,6 @@ class _FileReader:
         ]
 
     def _reader(self, first: Row) -> RowReader:
-        """The reader for the columns of the file."""
         columns = self._source.columns = self._source.columns or list(first)
         reader = next((kind for name, kind in KINDS.items() if name in columns), None)
         if reader is None:
@@ -247,8 +241,6 @@ class _Prompt:
 
 
 class _Collected:
-    """The groups of all files."""
-
     def __init__(self, method: str, model: str, by: tuple[str, ...]) -> None:
         self.by = by
         self.problems: list[str] = []
@@ -337,7 +329,6 @@ class _GroupRows:
 
 
 def _json_value(value: object) -> object:
-    """A value to group by, in the types of JSON."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)

@@ -116,8 +116,7 @@ class RowReader:
 
 
 class _Generations(RowReader):
-    """Reads rows with one prompt each: NoveltyBench (github.com/novelty-bench/novelty-bench, `inference.py` and
-    `partition.py`)."""
+    """Reads rows with one prompt each: github.com/novelty-bench/novelty-bench (`inference.py`, `partition.py`)."""
 
     def __call__(self, row: Row) -> RowResponses:
         result = RowResponses(_identifier(row.get("id")), _prompt(row))
@@ -138,13 +137,11 @@ class _Generations(RowReader):
 
 
 class _Calls(RowReader):
-    """Reads rows with one call each, or one turn of a call: verbalized-sampling 0.1.3 (`tasks/base.py`,
-    `methods/parser.py`).
+    """Reads rows with a call each, or a turn of one: verbalized-sampling 0.1.3 (`tasks/base`, `methods/parser`).
 
     Turns are numbered by `index` (from 0, over the candidates) or `turn` (from 1). A direct reply in JSON is a
     list inside `text`. `probability` may hold a likelihood, a percentage or a perplexity, and the file does not
-    say
-    which: numbers above 1 are not used as weights.
+    say which: numbers above 1 are not used as weights.
     """
 
     def __init__(self) -> None:

@@ -114,8 +114,7 @@ def distinct_k(classes: Iterable[Hashable]) -> int:
 
 
 def first_of_class(classes: Sequence[Hashable], scores: Sequence[float]) -> tuple[float, ...]:
-    """The scores, with 0 for each response whose class appeared before. Raises `UsageError` for unequal
-    lengths."""
+    """The scores, 0 if the response's class appeared before. Raises `UsageError` for unequal lengths."""
     if len(classes) != len(scores):
         raise UsageError(
             f"{len(classes)} classes and {len(scores)} scores: give one class and one score for each response"
@@ -176,8 +175,7 @@ def weights_of(responses: Sequence[Response]) -> Floats:
 
 
 def answer_weights(responses: Sequence[Response], label: Callable[[str], str]) -> dict[str, float]:
-    """The weight of each answer, in order of appearance: the sum of `weights_of` over the responses with its
-    label."""
+    """The sum of `weights_of` over the responses with each label, in order of appearance."""
     weights: dict[str, float] = {}
     for response, weight in zip(responses, weights_of(responses), strict=True):
         answer = label(response.text)

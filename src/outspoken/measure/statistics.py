@@ -7,10 +7,10 @@ independent observations. The argument `unit` names the unit in notes and errors
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,12 +64,9 @@ class Estimate:
         entry = _jsonable(asdict(self))
         return entry if self.note else {key: entry[key] for key in entry if key != "note"}
 
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any] | None) -> Estimate | None:
-        """The inverse of `to_dict`; None for None, and for an estimate without a value."""
-        if entry is None or entry["value"] is None:
-            return None
-        return cls(**{name: entry[name] for name in cls.__dataclass_fields__ if name in entry})
+    def scaled(self, factor: float) -> Self:
+        """The figure and its interval times a factor."""
+        return replace(self, **_scaled(self, factor, "value"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +93,9 @@ class Comparison:
         """A JSON-ready dictionary: None for numbers that are not finite."""
         return _jsonable(asdict(self))
 
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> Comparison:
-        """The inverse of `to_dict`; other keys of the entry are ignored."""
-        return cls(**{name: entry[name] for name in cls.__dataclass_fields__ if name in entry})
+    def scaled(self, factor: float) -> Self:
+        """The difference and its interval times a factor; one below 0 exchanges the ends of the interval."""
+        return replace(self, **_scaled(self, factor, "difference"))
 
 
 def mean_estimate(
@@ -373,6 +369,11 @@ def _check_arguments(level: float, resamples: int, seed: int) -> None:
         raise UsageError(f"the level must be between 0 and 1, not {level:g}")
     if resamples < 1 or seed < 0:
         raise UsageError(f"resamples must be at least 1 and the seed at least 0, not {resamples} and {seed}")
+
+
+def _scaled(figure: object, factor: float, name: str) -> dict[str, Any]:
+    ends = {each: getattr(figure, each) for each in (name, "low", "high")}
+    return {each: None if end is None else end * factor for each, end in ends.items()}
 
 
 def _jsonable(entry: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,8 @@ def words(text: str) -> list[str]:
       Korean is written with spaces and splits there. There are two exceptions: a colon separates words, as in
       CLDR, and underscores only count between letters or digits.
     - In scripts written without spaces between words (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar and
-    similar
-      ones) and in Tibetan, whose dots separate syllables, each grapheme cluster is one word. ROUGE is computed so
-      for Chinese. It needs no dictionary, but is no segmentation into words. Digits of these scripts form numbers.
+      similar ones) and in Tibetan, whose dots separate syllables, each grapheme cluster is one word, as ROUGE is
+      computed for Chinese; this needs no dictionary, but finds no words. Digits of these scripts form numbers.
     - A pictograph is one word, however many code points it consists of (families, skin tones, flags).
     - Punctuation, white space and other signs are no words.
 
@@ -67,8 +66,7 @@ _PLAIN_LETTERS = "a-zß-öø-ɏά-ώа-ѿ"
 _PLAIN_TEXT = re.compile(rf"[\x00-\x7f¡-¶¸-¿×÷–—“”„•{_PLAIN_LETTERS}]*")
 _PLAIN = re.compile(_grammar(f"[{_PLAIN_LETTERS}]", "", "[0-9]", "_", "['.]", "['.,;]"))
 
-# Joiners shape letters and pictographs, tags spell flags, and the zero-width space separates words: these are
-# kept.
+# Joiners shape letters and pictographs, tags spell flags, and the zero-width space separates words: these stay.
 _INVISIBLE = regex.compile(r"(?V1)[[\p{Cf}\p{Variation_Selector}]--[\u200b-\u200d\U000E0020-\U000E007F]]")
 
 # NFKC splits the Thai and Lao vowel "am", which would turn one cluster into two.

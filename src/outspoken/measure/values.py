@@ -28,8 +28,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class PromptGroup:
-    """A prompt and its responses. `failures` counts missing responses and `empty` those without text; neither is
-    among `responses`."""
+    """A prompt and its responses, without `failures` (missing ones) and `empty` ones, which are counted."""
 
     prompt_id: str
     prompt: str

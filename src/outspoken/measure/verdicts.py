@@ -1,5 +1,4 @@
-"""What a judge is given and what it returns: scores of single responses, preferences between two, and a
-summary."""
+"""What a judge is given and what it returns: scores of responses, preferences between two, and a summary."""
 
 from __future__ import annotations
 
@@ -71,9 +70,8 @@ class Preference(Verdict):
     """The verdict on a pair: the `winner` is "a", "b" or "tie", None without a verdict.
 
     `first` is the answer with a shown first, `second` the answer with b shown first. If they differ, the position
-    has
-    decided: the winner is "tie", and `consistent` is False. `requests` are the ledger keys of the last request in
-    each position.
+    has decided: the winner is "tie", and `consistent` is False. `requests` are the ledger keys of the last request
+    in each position.
     """
 
     winner: str | None = None
@@ -113,14 +111,6 @@ class JudgeSummary(Generic[R]):
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary of the numbers, without the verdicts."""
-        return {
-            "verdicts": len(self.verdicts),
-            "unreadable": self.unreadable,
-            "retried": self.retried,
-            "inconsistent": self.inconsistent,
-            "failures": dict(self.failures),
-            "requests": self.requests,
-            "from_ledger": self.from_ledger,
-            "tokens": self.usage.total_tokens,
-            "usd": self.usd,
-        }
+        counts = {"verdicts": len(self.verdicts), "tokens": self.usage.total_tokens}
+        figures = ("unreadable", "retried", "inconsistent", "failures", "requests", "from_ledger", "usd")
+        return counts | {name: getattr(self, name) for name in figures}

@@ -14,7 +14,7 @@ from outspoken.io.atomic import write_bytes
 from outspoken.report import charts as drawing
 from outspoken.report import html
 from outspoken.report.format import NONE, number, p_value, percent
-from outspoken.report.tables import Column, Table, TableCell, TableRow
+from outspoken.report.html import Column, Table, TableCell, TableRow
 from outspoken.theory import charts
 from outspoken.theory.report_text import ABOUT, GLOSSARY, TITLES, estimates, interval_text, level_title, tiles
 

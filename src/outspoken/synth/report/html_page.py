@@ -11,7 +11,7 @@ from outspoken.io.dataclass_json import to_json
 from outspoken.report import html
 from outspoken.report.charts import Spec, add_chart
 from outspoken.report.format import NONE, alike, count, dollars, duration, number, share
-from outspoken.report.tables import Column, Table, TableCell, TableRow
+from outspoken.report.html import Column, Table, TableCell, TableRow
 from outspoken.synth.report import charts, text
 from outspoken.synth.report.document import (
     CoveredField,

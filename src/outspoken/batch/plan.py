@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +27,7 @@ from outspoken.settings import Settings
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["RunEngine", "RunPlan", "in_background"]
+__all__ = ["RunEngine", "RunPlan", "in_background", "stop_after"]
 
 T = TypeVar("T")
 
@@ -121,18 +121,9 @@ class RunEngine:
         """Send nothing more. What is under way is awaited and kept."""
         self._limiter.stop(reason)
 
-    @contextmanager
-    def timed(self) -> Iterator[None]:
+    def timed(self) -> AbstractContextManager[None]:
         """Stop the run when its time is used up."""
-        seconds = self.plan.run.max_seconds
-        if seconds is None:
-            yield
-            return
-        timer = asyncio.get_running_loop().call_later(seconds, self.stop, f"the time of {seconds} s is used up")
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return stop_after(self.plan.run.max_seconds, self.stop)
 
     def results(
         self, rows: AsyncIterator[PromptRow] | Iterator[PromptRow]
@@ -173,6 +164,18 @@ class RunEngine:
             if not self._identified:
                 self._caller.identity = await self.plan.model.identity()
                 self._identified = True
+
+
+@contextmanager
+def stop_after(seconds: float | None, stop: Callable[[str], None]) -> Iterator[None]:
+    """Call `stop` with the reason when so many seconds have passed within the block; None: never."""
+    reason = f"the time of {seconds} s is used up"
+    timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, stop, reason)
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,24 +70,18 @@ def _matching(model: str, prices: Mapping[str, Price]) -> Price | None:
     if model in prices:
         return prices[model]
     matches = [pattern for pattern in prices if fnmatchcase(model, pattern)]
-    return prices[max(matches, key=_letters)] if matches else None
-
-
-def _letters(pattern: str) -> int:
-    return len(pattern) - pattern.count("*") - pattern.count("?")
+    return prices[max(matches, key=lambda pattern: len(re.sub(r"[*?]", "", pattern)))] if matches else None
 
 
 def _prices_in(file: Path) -> dict[str, Price]:
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        entries = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise UsageError(f"no such file of prices: {file}") from error
     except OSError as error:
         raise UsageError(f"the prices in {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the prices in {file} are not UTF-8: convert the file") from error
-    try:
-        entries = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the prices in {file} are not TOML: {error}") from error
     return {name: _price(name, entry, file) for name, entry in entries.items()}
@@ -132,6 +127,4 @@ def _published(provider: str, name: str) -> Price | None:
 
 def _dollars(price: Any) -> float | None:
     """A plain price, or the first of several prices for different lengths of the prompt."""
-    if price is None:
-        return None
-    return float(getattr(price, "base", price))
+    return None if price is None else float(getattr(price, "base", price))

@@ -101,14 +101,10 @@ def _drawn(call: CallResult, count: int) -> list[int]:
 
 
 def _value(candidate: Candidate) -> str | None:
-    return None if candidate.value is None else _json(candidate.to_dict()["value"])
+    return None if candidate.value is None else json.dumps(candidate.to_dict()["value"], ensure_ascii=False)
 
 
 def _prompt(row: PromptRow) -> str:
     if len(row.messages) == 1:
         return row.messages[0].content
-    return _json([message.to_dict() for message in row.messages])
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps([message.to_dict() for message in row.messages], ensure_ascii=False)

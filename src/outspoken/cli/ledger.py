@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json as jsons
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +27,7 @@ __all__ = ["ledger"]
 
 _FAILED, _PARTLY = 1, 3
 _LARGE = 8 * 2**20
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 ledger = typer.Typer(help="Show a ledger, verify it, export its replies, delete old ones.", no_args_is_help=True)
 
@@ -79,8 +82,9 @@ def verify(file: File, json: Json = False, quiet: Quiet = False, debug: Debug = 
     with LedgerReader(file) as reader, _bar(reader, quiet=quiet) as progress:
         intact, problems = checks.verify(reader, progress)
     if json:
-        damage = [{"where": problem.where, "reason": problem.reason} for problem in problems]
-        print_json({"file": str(file), "sound": intact, "ok": not problems, "problems": damage})
+        print_json(
+            {"file": str(file), "sound": intact, "ok": not problems, "problems": list(map(asdict, problems))}
+        )
     else:
         screen = console()
         for problem in problems:
@@ -165,19 +169,12 @@ def prune(
 @contextmanager
 def _bar(reader: LedgerReader, *, quiet: bool) -> Iterator[Callable[[int, int], object]]:
     """A progress bar for large ledgers, in a terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn
 
     screen = console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (SpinnerColumn(), *Progress.get_default_columns(), MofNCompleteColumn())
     hidden = quiet or not screen.is_terminal or reader.size < _LARGE
-    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=hidden) as view:
+    with Progress(*columns, console=screen, transient=True, disable=hidden) as view:
         task = view.add_task("structure of the file", total=None)
         yield lambda done, total: view.update(task, description="replies", completed=done, total=total)
 
@@ -241,18 +238,7 @@ def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
 
 def _visible(text: str) -> str:
     """The text with control characters, which could change the terminal, and lone surrogates escaped."""
-    if text.isprintable():
-        return text
-    return "".join(_escaped(character) if _needs_escape(character) else character for character in text)
-
-
-def _needs_escape(character: str) -> bool:
-    code = ord(character)
-    return (code < 0x20 and character not in "\n\t") or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _time(seconds: object) -> str:

@@ -19,11 +19,9 @@ from outspoken.ledger.store import Ledger, StoredReply
 
 __all__ = [
     "LedgerOverview",
-    "LedgerReader",
     "LedgerRecord",
     "ModelFigures",
     "OutputFigures",
-    "Problem",
     "PruneSelection",
     "export",
     "find",
@@ -60,17 +58,11 @@ class LedgerRecord:
 
     def to_dict(self, schema: JsonObject | None) -> dict[str, object]:
         """The reply, the request and the `schema` of the request, in the form that `Replay` reads."""
-        request, reply = self.request, self.reply
+        request = self.request
         return {
             "key": self.key,
-            "text": reply.text,
+            **asdict(self.reply),
             "messages": [{"role": role, "content": content} for role, content in request["messages"]],
-            "finish": reply.finish,
-            "usage": reply.usage.to_dict(),
-            "model": reply.model,
-            "reasoning": reply.reasoning,
-            "refusal": reply.refusal,
-            "structured": reply.structured,
             "asked_model": request["model"],
             "sampling": request["sampling"],
             "schema": schema,
@@ -150,12 +142,8 @@ def _is_request(request: StoredRequest) -> bool:
         and isinstance(request["sampling"], dict)
         and isinstance(request["schema"], str | None)
         and isinstance(messages, list)
-        and all(isinstance(each, list) and len(each) == 2 and all(map(_is_text, each)) for each in messages)
+        and all(isinstance(each, list) and list(map(type, each)) == [str, str] for each in messages)
     )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def overview(reader: LedgerReader) -> LedgerOverview:

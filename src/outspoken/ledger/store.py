@@ -376,14 +376,12 @@ def _to_wal(connection: sqlite3.Connection) -> str:
 
 def failure(path: Path, error: sqlite3.Error, more: str = "") -> LedgerError:
     code = getattr(error, "sqlite_errorname", "")
-    advice = "check the disk"
-    for known, remedy in (
+    remedies = (
         ("SQLITE_FULL", "the disk is full: make room, then give the same command again"),
         ("SQLITE_BUSY", "another process holds it: wait for it, or name another ledger"),
         ("SQLITE_READONLY", "it cannot be written: change its permissions"),
         ("SQLITE_NOTADB", "it is not a ledger: name another file"),
         ("SQLITE_CORRUPT", "it is damaged: `outspoken ledger export` what can be read, and start a new one"),
-    ):
-        if code.startswith(known):
-            advice = remedy
+    )
+    advice = next((remedy for known, remedy in remedies if code.startswith(known)), "check the disk")
     return LedgerError(f"the ledger {path}: {error} ({advice}){more}")

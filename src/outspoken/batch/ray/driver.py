@@ -22,6 +22,7 @@ from outspoken.batch.file import BatchJob, FileRunSummary, Note, continuing, fil
 from outspoken.batch.fingerprint import PartDigest, describe_difference, fingerprint
 from outspoken.batch.output import Output
 from outspoken.batch.partition_writer import add_recorded
+from outspoken.batch.plan import stop_after
 from outspoken.batch.ray.cluster import (
     Orders,
     ShardResult,
@@ -207,19 +208,16 @@ class RayRun:
         self._board = start_board(self._ray)
         pending = list(shards)
         self.workers = min(self.workers, len(pending))
-        seconds = self.job.plan.run.max_seconds
-        timer = asyncio.get_running_loop().call_later(
-            seconds or 1e9, self.stop, f"the time of {seconds} s is used up"
-        )
         try:
-            while pending:
-                requests = self.metrics.requests
-                await self._answer(pending)
-                pending = [shard for shard, result in self._results.items() if result.used_up]
-                go_on = self.metrics.requests > requests and self._shares.worth_a_round(self.metrics.usage)
-                if pending and (self._stopped or not go_on):
-                    self.stop(self._results[pending[0]].stopped)
-                    break
+            with stop_after(self.job.plan.run.max_seconds, self.stop):
+                while pending:
+                    requests = self.metrics.requests
+                    await self._answer(pending)
+                    pending = [shard for shard, result in self._results.items() if result.used_up]
+                    go_on = self.metrics.requests > requests and self._shares.worth_a_round(self.metrics.usage)
+                    if pending and (self._stopped or not go_on):
+                        self.stop(self._results[pending[0]].stopped)
+                        break
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
@@ -228,12 +226,10 @@ class RayRun:
                 original=error,
             ) from error
         finally:
-            timer.cancel()
             with suppress(Exception):
                 self._ray.kill(self._board)
 
     async def _answer(self, shards: list[int]) -> None:
-        """Have these shards answered."""
         loop = asyncio.get_running_loop()
         task = ShardTask.of(self.job.plan, self.output.path, self.workers)
         self._shares.begin({shard: sum(self._shards.parts(shard).values()) for shard in shards})
@@ -259,7 +255,6 @@ class RayRun:
             raise
 
     async def _poll(self) -> None:
-        """Give the workers their orders, and read their reports."""
         shares: dict[str, Budget | str] = {}
         while True:
             orders = Orders(self._stopped, self._cancelled)
@@ -295,7 +290,6 @@ class RayRun:
             self.stop(f"everything fails for the same reason: {next(iter(metrics.failures))}")
 
     def _take(self, result: ShardResult) -> None:
-        """An attempt at a shard has ended."""
         self._results[result.shard] = result
         self._totals.update(result.attempt, result.shard, result.metrics, 0)
         self._shares.end(result.attempt, result.shard)
@@ -319,7 +313,6 @@ class RayRun:
             raise ProviderError(self._stopped)
 
     def _record(self, *, complete: bool) -> None:
-        """Write into the manifest what is done."""
         results, finished = self._results.values(), None
         counts = PartCounts.of(record for result in results for record in result.written.values())
         size = file_size(self.output.path)

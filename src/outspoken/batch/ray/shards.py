@@ -88,8 +88,7 @@ class ShardSource:
 
 @dataclass(frozen=True, slots=True)
 class FinishedOutput:
-    """An output that was completed: a digest of its settings, its size in bytes, bad rows of the input,
-    figures."""
+    """A complete output: a digest of its settings, its size in bytes, bad rows of the input, figures."""
 
     settings: str
     size: int

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -174,10 +175,7 @@ async def _judge(
     if not rubric:
         return {}, (f"there is no rubric, so {spec.judge} judged none of the responses",)
 
-    def report(done: int, total: int) -> None:
-        if progress:
-            progress(f"judging {task.name}", done, total)
-
+    report = None if progress is None else partial(progress, f"judging {task.name}")
     with Ledger(folder / LEDGER) as ledger:
         judge = Judge(spec.judge, rubric, ledger=ledger, seed=spec.seed or 0)
         return await judge_quality([group.group for group in groups], judge, report)

@@ -77,9 +77,7 @@ def _plane(view: ResultsView, task: str, model: str, points: Mapping[str, _Figur
         chart_of([row for row in rows if row["y_low"] is not None])
         .mark_rule(strokeWidth=1.5, opacity=0.55)
         .encode(x="x:Q", y="y_low:Q", y2="y_high:Q", color=_colour(view)),
-        chart_of(rows)
-        .mark_point(filled=True, size=110, opacity=1)
-        .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip("x", "y")),
+        _dots_of(view, rows, 110, x=x, y=y, tooltip=_tooltip("x", "y")),
         *label_layers(
             [
                 LabelledPoint(view.label(view.by_id[key]), x.value, y.value, x.low, x.high, y.low, y.high)
@@ -105,9 +103,7 @@ def _dots(view: ResultsView, task: str, model: str) -> Any:
         chart_of([row for row in rows if row["x_low"] is not None])
         .mark_rule(strokeWidth=2)
         .encode(x="x_low:Q", x2="x_high:Q", y=y, color=_colour(view)),
-        chart_of(rows)
-        .mark_point(filled=True, size=110, opacity=1)
-        .encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=_tooltip("x")),
+        _dots_of(view, rows, 110, x=x, y=y, tooltip=_tooltip("x")),
     ]
     return layer_charts(layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", 34 * len(rows))
 
@@ -131,13 +127,12 @@ def _over_axis(view: ResultsView, task: str, model: str, name: str) -> Any:
     y = alt.Y("y:Q", title=_axis_title(view, name), scale=alt.Scale(zero=False, padding=16))
     spans = [row for row in rows if row["y_low"] is not None]
     tooltip = [*_tooltip("y"), alt.Tooltip("at:N", title=view.axis)]
-    points = chart_of(rows).mark_point(filled=True, size=80, opacity=1)
     if len(values) == len(rows):
         x = _number_axis(view, sorted(set(values)))
         layers = [
             chart_of(spans).mark_area(opacity=0.16).encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
             chart_of(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(view)),
-            points.encode(x=x, y=y, color=_colour(view), shape=_shape(view), tooltip=tooltip),
+            _dots_of(view, rows, 80, x=x, y=y, tooltip=tooltip),
         ]
     else:
         x = alt.X("at:N", title=view.axis, sort=None, axis=alt.Axis(labelAngle=-35))
@@ -146,7 +141,7 @@ def _over_axis(view: ResultsView, task: str, model: str, name: str) -> Any:
             chart_of(spans)
             .mark_rule(strokeWidth=2)
             .encode(x=x, xOffset=offset, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
-            points.encode(x=x, xOffset=offset, y=y, color=_colour(view), shape=_shape(view), tooltip=tooltip),
+            _dots_of(view, rows, 80, x=x, xOffset=offset, y=y, tooltip=tooltip),
         ]
     dashed = chart_of(constant).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
     layers.append(dashed.encode(y=y, color=_colour(view)))
@@ -303,6 +298,11 @@ def _shape(view: ResultsView) -> Any:
     return alt.Shape("arm:N", scale=alt.Scale(domain=view.arms))
 
 
+def _dots_of(view: ResultsView, rows: Sequence[Row], size: int, **encodings: Any) -> Any:
+    points = chart_of(rows).mark_point(filled=True, size=size, opacity=1)
+    return points.encode(color=_colour(view), shape=_shape(view), **encodings)
+
+
 def _tooltip(*axes: str) -> list[Any]:
     alt = altair()
     return [alt.Tooltip("arm:N"), *(alt.Tooltip(f"{axis}_text:N", title=f"{axis} (95 %)") for axis in axes)]
@@ -317,8 +317,6 @@ def _number_axis(view: ResultsView, values: list[float]) -> Any:
     """An axis that is logarithmic if the values span more than a factor of thirty, as those of tau do."""
     alt = altair()
     wide = bool(values) and values[0] > 0 and values[-1] / values[0] > 30
-    scale = (
-        alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=False, nice=False, padding=12)
-    )
+    scale = alt.Scale(**({"type": "log"} if wide else {"zero": False}), nice=False, padding=12)
     axis = alt.Axis(values=values, format="~g", grid=False, labelOverlap="greedy")
     return alt.X("at:Q", title=view.axis, scale=scale, axis=axis)

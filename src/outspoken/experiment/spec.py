@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.dataclass_json import to_json
 from outspoken.io.toml_library import TomlFile, TomlLibrary
 from outspoken.methods.table import METHODS, Method, find
 from outspoken.settings import Settings
@@ -223,15 +224,9 @@ class ExperimentSpec:
 
     def to_dict(self) -> dict[str, object]:
         """All fields except `full`, in JSON values."""
-        plain = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "full"}
-        return plain | {
-            "tasks": list(self.tasks),
-            "arms": [arm.to_dict() for arm in self.arms],
-            "models": list(self.models),
-            "values": list(self.values),
-            "settings": dict(self.settings),
-            "capability": dict(self.capability),
-        }
+        document: dict[str, object] = to_json(self, methods=True)
+        del document["full"]
+        return document
 
 
 def names() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,7 @@ from numpy.typing import NDArray
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.io.dataclass_json import to_json
 from outspoken.measure.answer_sets import Answers
-from outspoken.measure.answer_shares import AnswerShares, answer_shares
-from outspoken.measure.calibration import GroupCalibration, calibrate
+from outspoken.measure.calibration import AnswerShares, GroupCalibration, answer_shares, calibrate
 from outspoken.measure.call_resampling import compare_calls, estimate_from_calls
 from outspoken.measure.cost import Cost, CostSummary
 from outspoken.measure.measures import (
@@ -161,6 +161,7 @@ async def analyse(
         raise UsageError(f"resamples must be at least {_MIN_RESAMPLES}, not {resamples}")
     if not any(prompt.responses for group in groups for prompt in group.prompts):
         raise UsageError("there is no response to measure")
+    progress = progress or (lambda step, done, total: None)
     embeddings = await _embed(groups, embedder, progress)
     inputs = [_inputs(index, group, answers, embeddings, quality or {}) for index, group in enumerate(groups)]
     measured: list[MeasuredGroup] = []
@@ -170,8 +171,7 @@ async def analyse(
         cost = costs[index] if costs else None
         measured.append(await _measure(group, inputs[index], cost, seed, resamples))
         done += len(group.prompts)
-        if progress:
-            progress("measuring", done, total)
+        progress("measuring", done, total)
     wanted = tuple(combinations(range(len(groups)), 2)) if pairs is None else pairs
     comparisons = await _compare(measured, wanted, seed, resamples, progress)
     return Analysis(
@@ -183,18 +183,11 @@ async def analyse(
     )
 
 
-async def _embed(
-    groups: Sequence[Group], embedder: Embedder | None, progress: Progress | None
-) -> Mapping[str, Floats]:
+async def _embed(groups: Sequence[Group], embedder: Embedder | None, progress: Progress) -> Mapping[str, Floats]:
     if embedder is None:
         return {}
     texts = {response.text: None for group in groups for prompt in group.prompts for response in prompt.responses}
-
-    def report(done: int, total: int) -> None:
-        if progress:
-            progress("embedding", done, total)
-
-    vectors = await embedder.embed(list(texts), report)
+    vectors = await embedder.embed(list(texts), partial(progress, "embedding"))
     return dict(zip(texts, vectors, strict=True))
 
 
@@ -269,7 +262,7 @@ async def _compare(
     pairs: Sequence[tuple[int, int]],
     seed: int,
     resamples: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[GroupComparison, ...]:
     comparisons: list[GroupComparison] = []
     for done, name in enumerate(MEASURES, 1):
@@ -278,8 +271,7 @@ async def _compare(
         family = {pair: comparison for pair, comparison in compared.items() if comparison is not None}
         for (a, b), comparison in zip(family, corrected(family.values()), strict=True):
             comparisons.append(GroupComparison(name, a, b, comparison))
-        if progress:
-            progress("comparing", done, len(MEASURES))
+        progress("comparing", done, len(MEASURES))
     return tuple(comparisons)
 
 

@@ -131,7 +131,8 @@ async def ameasure(
         if judge is not None:
             with nullcontext() if verdicts is None else Ledger(Path(verdicts)) as store:
                 scorer = Judge(judge, rubric, ledger=store, seed=seed)
-                quality, notes = await judge_quality(groups, scorer, partial(_report, progress, "judging"))
+                report = None if progress is None else partial(progress, "judging")
+                quality, notes = await judge_quality(groups, scorer, report)
         analysis = await analyse(
             groups,
             embedder=embedding.embedder,
@@ -239,11 +240,6 @@ async def acompare(
         )
         analysis = await analyse(groups, embedder=embedding.embedder, costs=costs, progress=progress)
     return groups, replace(analysis, warnings=(*problems, *analysis.warnings, *embedding.warnings))
-
-
-def _report(progress: Progress | None, step: str, done: int, total: int) -> None:
-    if progress:
-        progress(step, done, total)
 
 
 class _Embedding:

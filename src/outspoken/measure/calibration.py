@@ -1,9 +1,9 @@
-"""The calibration of stated probabilities: how well they agree with observed ones."""
+"""The calibration of stated probabilities, and the shares of answers beside the ones they ought to have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -12,17 +12,20 @@ from scipy import special, stats
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.io.dataclass_json import to_json
 from outspoken.measure.answer_sets import Answers
-from outspoken.measure.divergence import is_weight, shares, tv
+from outspoken.measure.divergence import Significance, chi_square, is_weight, shares, tv
+from outspoken.measure.measures import MeasureInput
 from outspoken.measure.sets import answer_weights
 from outspoken.measure.statistics import Estimate, mean_estimate
 from outspoken.measure.values import Group, PromptGroup, Response
 
 __all__ = [
+    "AnswerShares",
     "Bin",
     "Calibration",
     "GroupCalibration",
     "against",
     "against_logprobs",
+    "answer_shares",
     "calibrate",
     "reliability",
     "stated_of",
@@ -275,3 +278,61 @@ def _calibrate_group(
         reliability(all_stated, all_observed),
         undefined,
     )
+
+
+_MAX_ANSWERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerShares:
+    """The share of each answer to one prompt, the 60 largest at most, by the index of the group.
+
+    `reference` holds the shares that the answers ought to have, None if it is unknown. `chi_square` tests the
+    responses of a group against it, for groups whose responses are independent.
+    """
+
+    prompt_id: str
+    prompt: str
+    reference: Mapping[str, float] | None
+    groups: Mapping[int, Mapping[str, float]]
+    chi_square: Mapping[int, Significance]
+
+    def to_dict(self) -> dict[str, object]:
+        """A JSON-ready dictionary."""
+        return dict(to_json(self, methods=True))
+
+
+def answer_shares(groups: Sequence[Group], inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterable[AnswerShares]:
+    """The shares for each prompt whose answers are known. `inputs` holds those of each group, by prompt id."""
+    prompts = {prompt.prompt_id: prompt.prompt for group in groups for prompt in group.prompts}
+    for prompt_id, text in prompts.items():
+        by_group = {index: own[prompt_id] for index, own in enumerate(inputs) if prompt_id in own}
+        answers = next(iter(by_group.values())).answers
+        if not answers.known:
+            continue
+        tests = {index: _fit(one) for index, one in by_group.items()}
+        yield AnswerShares(
+            prompt_id,
+            text,
+            _largest(answers.reference) if answers.reference else None,
+            {index: _largest(one.weights) for index, one in by_group.items() if one.responses},
+            {index: test for index, test in tests.items() if test is not None},
+        )
+
+
+def _fit(inputs: MeasureInput) -> Significance | None:
+    """Chi-square against the reference; None without one, and if several responses came from one call."""
+    calls = [response.call for response in inputs.responses]
+    reference = {answer: share for answer, share in (inputs.answers.reference or {}).items() if share}
+    counts = {answer: count for answer, count in inputs.counts.items() if answer in reference}
+    if None in calls or len(set(calls)) < len(calls) or not counts:
+        return None
+    try:
+        return chi_square(counts, reference)
+    except UndefinedError:
+        return None
+
+
+def _largest(weights: Mapping[str, float]) -> dict[str, float]:
+    ranked = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:_MAX_ANSWERS])

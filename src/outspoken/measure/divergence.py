@@ -243,13 +243,9 @@ def _known(known: Collection[str]) -> frozenset[str]:
     return frozenset(known)
 
 
-def _over_union(p: Mapping[str, float], q: Mapping[str, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    first, second = shares(p), shares(q)
-    union = {**first, **second}
-    return (
-        np.array([first.get(answer, 0.0) for answer in union]),
-        np.array([second.get(answer, 0.0) for answer in union]),
-    )
+def _over_union(p: Mapping[str, float], q: Mapping[str, float]) -> list[NDArray[np.float64]]:
+    sides = shares(p), shares(q)
+    return [np.array([side.get(answer, 0.0) for answer in {**sides[0], **sides[1]}]) for side in sides]
 
 
 def _kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:

@@ -169,9 +169,8 @@ def plugin_estimate(
         raise UndefinedError(f"the figure of these {units} {unit}s is {value:g}, which is not finite")
     if units == 1:
         return Estimate(value, None, None, units, unit, f"one {unit}: nothing to resample")
-    resampled = np.concatenate(
-        [_evaluate(statistic, counts) for counts in _blocks(_counts, units, resamples, seed)]
-    )
+    blocks = _blocks(_counts, units, resamples, seed)
+    resampled = np.concatenate([_evaluate(statistic, counts) for counts in blocks])
     figures = resampled[np.isfinite(resampled)]
     lost = len(resampled) - len(figures)
     if lost > 0.05 * len(resampled):

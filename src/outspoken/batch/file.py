@@ -69,10 +69,7 @@ class BatchJob:
     def rows(self) -> Iterator[PromptRow | BadRow]:
         """The prompts of the job. Raises `UsageError` if they cannot be read."""
         return read(
-            self.source,
-            prompt_column=self.prompt_column,
-            id_column=self.id_column,
-            draw_column=self.draw_column,
+            self.source, prompt_column=self.prompt_column, id_column=self.id_column, draw_column=self.draw_column
         )
 
 

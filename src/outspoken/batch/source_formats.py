@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -213,10 +214,6 @@ def _csv(lines: _Lines, source: ColumnSource, delimiter: str = ",") -> Records:
         yield position, value
 
 
-def _tsv(lines: _Lines, source: ColumnSource) -> Records:
-    return _csv(lines, source, "\t")
-
-
 def _decoded(lines: _Lines, undecodable: list[int]) -> Iterator[str]:
     for number, line in lines:
         try:
@@ -281,7 +278,7 @@ _BY_LINES: dict[str, Callable[[Any, ColumnSource], Records]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
-    ".tsv": _tsv,
+    ".tsv": partial(_csv, delimiter="\t"),
 }
 
 

@@ -209,8 +209,7 @@ def _pairs(spec: ExperimentSpec, groups: Sequence[ArmResponses]) -> list[tuple[i
     """The pairs to compare, by index: each group with the baseline of the same model and value of the axis, as far
     as that exists, and the other groups of that model and value with each other.
 
-    If all groups are of the baseline arm (one arm over an axis, recordings of several models): each with the
-    first.
+    If all groups are of the baseline arm (an axis or several models, but one arm): each with the first.
     """
     name = _baseline(spec, [group.arm for group in groups])
     bases = [index for index, group in enumerate(groups) if group.arm == name]

@@ -109,8 +109,7 @@ async def read_cell(cell: GridCell, source: Path, ledger: Ledger, wanted: int | 
 
 
 def limit_tokens(result: CellResult, tokens: Mapping[str, int]) -> CellResult:
-    """The result without the responses that exceed the completion `tokens` of their prompt, in the order of the
-    calls.
+    """The result without responses that exceed the completion `tokens` of their prompt, in the order of calls.
 
     The responses of a call share its tokens equally. A call of which only some responses remain is paid in full.
     """

@@ -151,8 +151,7 @@ def _over_axis(view: ResultsView, task: str, model: str, name: str) -> Any:
 def answers(view: ResultsView, distribution: TaskDistribution, group_id: str) -> Any:
     """The shares of the answers of one arm as bars, in front of wide bars of the reference if there is one.
 
-    These are the twelve most frequent answers of the reference, or else of all arms together, and one bar for the
-    others.
+    These are the twelve most frequent answers of the reference, or else of all arms, and a bar for the others.
     """
     all_shares = [*distribution.groups.values(), *([distribution.reference] if distribution.reference else [])]
     top = _top_answers([distribution.reference] if distribution.reference else all_shares)
@@ -230,8 +229,7 @@ def pareto_front(points: Mapping[str, Point]) -> list[str]:
 
 
 def hypervolume(points: Iterable[Point], reference: Point) -> float:
-    """The area that the points dominate above and to the right of `reference`; higher is better in both
-    coordinates.
+    """The area that the points dominate above and to the right of `reference`; higher is better in both.
 
     A sweep from the highest first coordinate down: each point adds the strip by which its second coordinate
     exceeds all before it (Zitzler & Thiele 1998, in two dimensions). 0 if no point exceeds the reference.

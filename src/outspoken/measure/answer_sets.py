@@ -44,8 +44,7 @@ class Answers:
         """From `{answer: count}` or `{answer: {"count": count}}`; the shares are the `reference`.
 
         Answers that are equal after normalising are added up, under the first of them. An answer with a count of 0
-        is known, too. Raises `UsageError` for a count that is negative or not a finite number, and if all are
-        zero.
+        is known, too. Raises `UsageError` for a count that is negative or not finite, and if all are zero.
         """
         known: dict[str, str] = {}
         weights: dict[str, float] = {}

@@ -71,8 +71,7 @@ def against(stated: Mapping[str, float], observed: Mapping[str, float], *, bins:
     """Stated probabilities against frequencies of the same answers: counts of many direct samples, or a reference.
 
     All answers of either side are compared; the probability of an answer that a side lacks is 0. `observed` is
-    divided by its sum. `ece` and `bins` use the stated probabilities as they are, so a sum other than 1 counts as
-    an error.
+    divided by its sum. `ece` and `bins` use the stated probabilities as they are: another sum than 1 is an error.
 
     ECE = sum over bins of (answers in it / answers) |mean stated - mean observed|. Each answer counts once: if
     answers were weighted by their stated probability, an answer that was never stated would not count. The bins

@@ -131,9 +131,9 @@ class MeasureDefinition:
 
     name: str
     title: str
-    better: str
     about: str
     formula: Callable[[MeasureInput], SumAndWeight]
+    better: str = "higher"
     scale: int = 1
     kind: str = ""
     needs_reference: bool = False
@@ -170,7 +170,6 @@ _ROWS = (
     MeasureDefinition(
         "semantic_diversity",
         "Semantic diversity",
-        "higher",
         "Mean of 1 - clip(cosine, 0, 1) over all pairs of responses to the same prompt, pooled over the prompts "
         "(arXiv 2510.01171, section 5). It depends on the embedder.",
         _pooled(lambda inputs: sets.semantic_pairs(inputs.embeddings)),
@@ -180,7 +179,6 @@ _ROWS = (
     MeasureDefinition(
         "quality",
         "Quality",
-        "higher",
         "Mean score of the responses by the judge's rubric, from 0 to 100.",
         lambda inputs: (float(sum(inputs.quality)), float(len(inputs.quality))),
         kind="headline",
@@ -188,7 +186,6 @@ _ROWS = (
     MeasureDefinition(
         "distinct_answers",
         "Distinct answers",
-        "higher",
         "Distinct responses per prompt: two are equal if their texts are after NFKC, case folding and trimming of "
         "punctuation, or if they are the same answer. Grows with the number of responses.",
         _of_answers(lambda inputs: len(inputs.weights)),
@@ -197,7 +194,6 @@ _ROWS = (
     MeasureDefinition(
         "effective_size",
         "Effective size",
-        "higher",
         "exp of the entropy of the answers' weights (Hill number of order 1): as many equally likely answers "
         "would have the same entropy.",
         _of_answers(lambda inputs: sets.effective_size(inputs.weights.values())),
@@ -206,7 +202,6 @@ _ROWS = (
     MeasureDefinition(
         "entropy",
         "Entropy",
-        "higher",
         "Entropy of the answers' weights in nats. The weights of a call are its normalised stated probabilities, "
         "or equal.",
         _of_answers(lambda inputs: sets.entropy(inputs.weights.values())),
@@ -214,7 +209,6 @@ _ROWS = (
     MeasureDefinition(
         "vendi",
         "Vendi score",
-        "higher",
         "exp of the von Neumann entropy of the cosine kernel over n (Friedman and Dieng 2023).",
         _of_set(lambda inputs: sets.vendi(inputs.embeddings)),
         kind="headline",
@@ -222,7 +216,6 @@ _ROWS = (
     MeasureDefinition(
         "distinct_k",
         "distinct_k",
-        "higher",
         "Classes of the partition that comes with the responses (NoveltyBench, arXiv 2504.05228).",
         _of_answers(lambda inputs: sets.distinct_k(inputs.partition)),
         kind="headline",
@@ -230,7 +223,6 @@ _ROWS = (
     MeasureDefinition(
         "utility_k",
         "utility_k",
-        "higher",
         "(1-p)/(1-p^k) * sum of p^i times the score of response i, 0 if its class appeared before, p = 0.8 "
         "(NoveltyBench, arXiv 2504.05228).",
         _of_answers(lambda inputs: sets.utility_k(sets.first_of_class(inputs.partition, inputs.scores))),
@@ -239,25 +231,24 @@ _ROWS = (
     MeasureDefinition(
         "rouge_l",
         "ROUGE-L",
-        "lower",
         "F1 of the longest common subsequence of words (split at white space, case-sensitive), mean over all "
         "pairs of responses to the same prompt (Lin 2004; as in arXiv 2510.01171).",
         _pooled(lambda inputs: lexical.rouge_l_pairs(inputs.texts)),
         scale=100,
+        better="lower",
     ),
     MeasureDefinition(
         "rouge_l_unicode",
         "ROUGE-L, Unicode",
-        "lower",
         "ROUGE-L over the words of Unicode, case folded; in scripts without spaces each character is a word.",
         _pooled(lambda inputs: lexical.rouge_l_pairs(inputs.texts, words)),
         scale=100,
+        better="lower",
     ),
     *(
         MeasureDefinition(
             f"distinct_{n}",
             f"distinct-{n}",
-            "higher",
             f"Distinct {n}-grams over all {n}-grams of the set of responses to a prompt (Li et al. 2016).",
             _of_set(lambda inputs, n=n: lexical.distinct_n(inputs.texts, n)),  # type: ignore[misc]
         )
@@ -266,17 +257,17 @@ _ROWS = (
     MeasureDefinition(
         "self_bleu",
         "self-BLEU",
-        "lower",
         "Mean BLEU-4 of each response against the others to the same prompt (Zhu et al. 2018), smoothed by "
         "method 1.",
         _of_set(lambda inputs: lexical.self_bleu(inputs.texts)),
+        better="lower",
     ),
     MeasureDefinition(
         "compression_ratio",
         "Compression ratio",
-        "lower",
         "Bytes of the responses to a prompt over their bytes after gzip (arXiv 2403.00553).",
         _of_set(lambda inputs: lexical.compression_ratio(inputs.texts)),
+        better="lower",
     ),
 )
 
@@ -284,7 +275,6 @@ _REFERENCE_ROWS = (
     MeasureDefinition(
         "coverage",
         "Coverage-N",
-        "higher",
         "Share of the known answers that appeared.",
         _of_answers(lambda inputs: divergence.coverage(inputs.counts, inputs.known)),
         kind="headline",
@@ -293,7 +283,6 @@ _REFERENCE_ROWS = (
     MeasureDefinition(
         "precision",
         "Precision",
-        "higher",
         "Share of the responses that are a known answer.",
         _of_answers(lambda inputs: divergence.precision(inputs.counts, inputs.known)),
         kind="headline",
@@ -302,69 +291,69 @@ _REFERENCE_ROWS = (
     MeasureDefinition(
         "tv",
         "Total variation",
-        "lower",
         "Half of the sum of |reference - model| over all answers. Contains no constant.",
         _of_answers(lambda inputs: divergence.tv(inputs.reference, inputs.weights)),
         kind="headline",
         maximum=1,
+        better="lower",
     ),
     MeasureDefinition(
         "js",
         "Jensen-Shannon",
-        "lower",
         "Jensen-Shannon divergence from the reference in nats, 0 to ln 2. Contains no constant.",
         _of_answers(lambda inputs: divergence.js(inputs.reference, inputs.weights)),
         kind="headline",
         maximum=math.log(2),
+        better="lower",
     ),
     MeasureDefinition(
         "ks",
         "Kolmogorov-Smirnov",
-        "lower",
         "Greatest distance of the cumulative distributions, if the answers are numbers: "
         "max |P(X <= x) - Q(X <= x)| of the reference and of the model's known answers.",
         _of_answers(lambda inputs: divergence.ks_distance(inputs.reference, inputs.known_weights)),
         maximum=1,
+        better="lower",
     ),
     MeasureDefinition(
         "kl_reference_shared",
         "KL, shared support",
-        "lower",
         "KL(reference || model) over the answers that both have, renormalised. Contains no constant, and ignores "
         "missing answers, so read it beside the coverage.",
         _of_answers(lambda inputs: divergence.kl_shared(inputs.reference, inputs.weights)),
+        better="lower",
     ),
     MeasureDefinition(
         "kl_uniform",
         "KL from uniform",
-        "lower",
         "KL(model || uniform over the known answers), of the model's known answers.",
         _of_answers(lambda inputs: divergence.kl_uniform(inputs.known_weights, len(inputs.known))),
+        better="lower",
     ),
     MeasureDefinition(
         "kl_reference",
         "KL, smoothed by 1e-10",
-        "lower",
         "KL(reference || model) with 1e-10 added on the union of the answers, as published (arXiv 2510.01171). If "
         "answers are missing, nearly all of it is due to the constant.",
         _of_answers(lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.weights)),
         kind="published",
+        better="lower",
     ),
     MeasureDefinition(
         "kl_model",
         "KL from the model, smoothed",
-        "lower",
         "KL(model || reference), the other direction, with 1e-10 added on the union of the answers.",
         _of_answers(lambda inputs: divergence.kl_smoothed(inputs.weights, inputs.reference)),
         kind="published",
+        better="lower",
     ),
     MeasureDefinition(
         "kl_uniform_published",
         "KL from uniform, as published",
-        "lower",
         "KL(model || uniform over the answers that appeared): a model with one answer scores a perfect 0.",
         _of_answers(lambda inputs: divergence.kl_uniform_published(inputs.known_weights)),
         kind="published",
+        better="lower",
     ),
 )
 MEASURES: dict[str, MeasureDefinition] = {

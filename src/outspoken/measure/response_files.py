@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
@@ -245,7 +245,8 @@ class _Collected:
         self.by = by
         self.problems: list[str] = []
         self._defaults = {"method": method, "model": model}
-        self._groups: dict[tuple[str, ...], _GroupRows] = {}
+        # A group without its prompts, the number of its file if that names neither method nor model, its prompts.
+        self._groups: dict[tuple[str, ...], tuple[Group, int | None, dict[str, _Prompt]]] = {}
         # The key of each pair of id and text, and the keys of each text with the files that have them.
         self._key_of_pair: dict[tuple[str, str], str] = {}
         self._keys_of_text: dict[str, dict[str, set[int]]] = {}
@@ -263,8 +264,9 @@ class _Collected:
         key = (*names.values(), *map(repr, settings.values()), str(own_file))
         if key not in self._groups:
             template = {"template": names["template"]} if names["template"] else {}
-            self._groups[key] = _GroupRows(names["method"], names["model"], {**template, **settings}, own_file)
-        prompts = self._groups[key].prompts
+            group = Group(names["method"], names["model"], (), {**template, **settings})
+            self._groups[key] = group, own_file, {}
+        prompts = self._groups[key][2]
         prompt_id = self._prompt_key(responses, file)
         if prompt_id not in prompts:
             prompts[prompt_id] = _Prompt(responses.prompt)
@@ -301,31 +303,20 @@ class _Collected:
             self.problems.append(
                 f"{self._clashes:,} prompts have the id of another prompt and count as different prompts"
             )
-        nameless = sorted({group.file for group in self._groups.values() if group.file is not None})
+        nameless = sorted({file for _, file, _ in self._groups.values() if file is not None})
         labels = [_label(files[number]) for number in nameless]
         if len(set(labels)) < len(labels):
             labels = [files[number] for number in nameless]
         names: dict[int | None, str] = dict(zip(nameless, labels, strict=True)) if len(nameless) > 1 else {}
         groups = []
-        for group in self._groups.values():
+        for group, file, collected in self._groups.values():
             prompts = (
                 PromptGroup(prompt_id, one.prompt, tuple(one.responses), one.failures, one.empty)
-                for prompt_id, one in group.prompts.items()
+                for prompt_id, one in collected.items()
             )
-            method = group.method or names.get(group.file, _UNNAMED)
-            groups.append(Group(method, group.model, tuple(prompts), group.settings))
+            method = group.method or names.get(file, _UNNAMED)
+            groups.append(replace(group, method=method, prompts=tuple(prompts)))
         return Records(tuple(groups), tuple(self.problems), ", ".join(files))
-
-
-@dataclass(slots=True)
-class _GroupRows:
-    """A group while rows are added. `file` is the number of its file if that names neither method nor model."""
-
-    method: str
-    model: str
-    settings: Row
-    file: int | None
-    prompts: dict[str, _Prompt] = field(default_factory=dict)
 
 
 def _json_value(value: object) -> object:

@@ -116,8 +116,7 @@ def mean_estimate(
     (2015): each tail is Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) instead of alpha/2, which corrects most of the
     narrowness of intervals from few units. The same seed gives the same interval, whatever the order of the units.
 
-    Raises `UsageError` for weights that are not positive and numbers that are not finite, `UndefinedError` for no
-    units.
+    Raises `UsageError` for weights that are not positive and infinite numbers, `UndefinedError` for no units.
     """
     _check_arguments(level, resamples, seed)
     table = np.column_stack(_figures(values, weights, "values", "weights"))

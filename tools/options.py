@@ -26,7 +26,7 @@ WIDTH = 115
 CALL, RUN = (Settings,), (Settings, RunSettings)
 DOCUMENTED = {
     "src/outspoken/api.py": {"verbalize": CALL, "averbalize": CALL, "stream": CALL, "astream": CALL},
-    "src/outspoken/batch/memory.py": {"run": RUN},
+    "src/outspoken/batch/memory.py": {"run": RUN, "arun": RUN},
     "src/outspoken/training/fitting.py": {"train": (TrainSettings,)},
     "src/outspoken/training/evaluation.py": {"evaluate": (EvalSettings,)},
     "src/outspoken/measure/api.py": {"compare": CALL, "acompare": CALL},

@@ -100,7 +100,39 @@ def arun(
     `messages`) and perhaps an `id`; or the `Path` of a file of them (see `outspoken.batch.sources.read`). Memory
     stays bounded. With a `ledger`, the path of a file, nothing that was answered is asked again. Raises
     `UsageError` or `LedgerError` before anything is sent. Failures of single prompts are returned in the run's
-    `failures`, not raised. The options are those of `run`.
+    `failures`, not raised.
+
+    Options:
+        method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
+        k: Candidates per call (direct, direct-cot, multi-turn: in all). Default: 5.
+        tau: Ask for the tail: candidates with a probability below this (vs-* only). Default: None.
+        template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
+        words: Target length of a response, in words. Default: None.
+        turns: Turns of vs-multi, each of k candidates. Default: 2.
+        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
+        temperature: Sampling temperature of the model. Default: None.
+        top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
+        max_tokens: Most tokens of one reply. Default: None.
+        seed: Seed of the model's sampling and of the draw. Default: None.
+        stop: Strings at which the model stops. Default: ().
+        extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        n: Responses per prompt, in as many calls as needed. Default: those of one call.
+        until_distinct: Continue until a prompt has this many different responses, or --max-calls is reached.
+            Default: None.
+        max_calls: Most calls for one prompt. Default: twice what --n needs plus one; ten times for
+            --until-distinct.
+        concurrency: Most requests at once; fewer while the server is overloaded. Default: 256, or what a local
+            model decodes in parallel.
+        requests_per_minute: Most requests in a minute. Default: None.
+        tokens_per_minute: Most tokens in a minute. Default: None.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request, not counting those that an overloaded server refuses. Default: 6.
+        budget_tokens: Stop before more tokens than this are used. Default: None.
+        budget_usd: Stop before more US dollars than this are spent. Default: None.
+        max_seconds: Stop asking after this many seconds. Default: None.
+        prices: A TOML file of prices; docs/runs.md shows one. Default: None.
     """
     return AsyncRun(prompts, RunPlan.make(model, schema, options), ledger)
 

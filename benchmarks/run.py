@@ -155,7 +155,7 @@ def rates(names: list[str], delay: float, options: argparse.Namespace) -> dict[s
 
 
 def growth(options: argparse.Namespace) -> dict[str, Any]:
-    """Peaks of memory of the smaller and the larger run, and the time of the finished larger one when it is run again."""
+    """Peaks of memory of the smaller and the larger run, and the time of running the larger one again."""
     with server(0.0) as base_url, tempfile.TemporaryDirectory() as folder:
         small = ask("ours", base_url, options, options.prompts, folder)
         large = ask("ours", base_url, options, options.large, folder)
@@ -177,9 +177,7 @@ def main() -> None:
     parser.add_argument("--peers", help="the folder of the peers' environments")
     parser.add_argument("--large", type=int, default=0, help="also run this many prompts, 200000 say")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument(
-        "--arm", choices=("bare", "ours"), help="be one arm (used by the benchmark itself)"
-    )
+    parser.add_argument("--arm", choices=("bare", "ours"), help="be one arm (used by the benchmark itself)")
     parser.add_argument("--base-url")
     parser.add_argument("--folder")
     options = parser.parse_args()

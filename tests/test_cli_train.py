@@ -63,7 +63,17 @@ def test_from_data_to_a_comparison(tiny: Path, sums: Path, paper: Path, tmp_path
     assert "24 examples · 24 steps" in again.stdout
 
     words = ["evaluate", paper, "--student", f"before={tiny}", "--student", out, "--out", tmp_path / "e"]
-    asked = [*words, "--question-format", r"Q: {question}\nA:", "--stop", r"\n", "--max-tokens", "6", "--samples", "2"]
+    asked = [
+        *words,
+        "--question-format",
+        r"Q: {question}\nA:",
+        "--stop",
+        r"\n",
+        "--max-tokens",
+        "6",
+        "--samples",
+        "2",
+    ]
     found = outspoken(*asked, "--json")
     assert found.exit_code == 0, found.stderr
     result = json.loads(found.stdout)

@@ -302,7 +302,9 @@ def test_real_benchmarks_are_read(name: str, count: int) -> None:
     )
     [drawn] = questions.read_questions([DATA / name], limit=20, seed=1)
     assert (
-        drawn == questions.read_questions([DATA / name], limit=20, seed=1)[0] != questions.read_questions([DATA / name], limit=20)[0]
+        drawn
+        == questions.read_questions([DATA / name], limit=20, seed=1)[0]
+        != questions.read_questions([DATA / name], limit=20)[0]
     )
     assert (len(drawn.questions), drawn.total) == (20, count)
 

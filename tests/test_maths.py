@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outspoken.checking.answer_extraction import FinalAnswer, find_final
-from outspoken.checking.maths import Checker, final_answer, answer_groups, compare_quickly, same_answer
+from outspoken.checking.maths import Checker, answer_groups, compare_quickly, final_answer, same_answer
 from outspoken.checking.numbers import read_number, tidy
 from outspoken.errors import UsageError
 

@@ -275,7 +275,9 @@ def test_no_pair_is_left(preferences_of) -> None:
     with pytest.raises(
         UndefinedError, match=r"no pair that can be used in 2 rows \(equal texts: 1; empty response: 1; ties: 0\)"
     ):
-        preferences_of([{"prompt": "p", "chosen": "a", "rejected": "a\n"}, {"prompt": "p", "chosen": "", "rejected": "a"}])
+        preferences_of(
+            [{"prompt": "p", "chosen": "a", "rejected": "a\n"}, {"prompt": "p", "chosen": "", "rejected": "a"}]
+        )
     with pytest.raises(UndefinedError, match="ties: 1"):
         preferences_of([steer("p", "a", 3), steer("p", "b", 3)])
 

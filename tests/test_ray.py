@@ -292,7 +292,9 @@ async def test_a_finished_run_is_resumed_without_a_request(cluster: Any, tmp_pat
             assert second["requests"] == 0
             assert second["from_ledger"] == first["requests"]
             assert [second[name] for name in ("prompts", "responses")] == [24, first["responses"]]
-        with pytest.raises(UsageError, match=r"k was 3, is 5; n was 3, is not set; .*: replace it with --overwrite"):
+        with pytest.raises(
+            UsageError, match=r"k was 3, is 5; n was 3, is not set; .*: replace it with --overwrite"
+        ):
             await over_ray(job(source, tmp_path / "out.jsonl", server.model))
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["prompt_id"] for line in lines} == {f"p{number}" for number in range(24)}

@@ -17,9 +17,8 @@ from outspoken.experiment import charts, report, report_tables
 from outspoken.experiment.report_text import conclude
 from outspoken.experiment.results import ExperimentResults
 from outspoken.experiment.results_view import ResultsView
-from outspoken.report.charts import OTHERS, LabelledPoint, label_places
+from outspoken.report.charts import DARK, LIGHT, OTHERS, SHAPES, LabelledPoint, label_places
 from outspoken.report.format import number
-from outspoken.report.charts import DARK, LIGHT, SHAPES
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")

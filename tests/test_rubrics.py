@@ -186,7 +186,10 @@ def test_names_in_other_scripts() -> None:
             "a criterion has two scores",
         ),
         (json.dumps(GOOD) + json.dumps(GOOD | {"Relevance": 5.0}), "a criterion has two scores"),
-        ("| Relevance | 5 | 4 |\n| Comedic Device | 5 | 3 |\n| Humor Quality | 5 | 2 |", "a score is not a number"),
+        (
+            "| Relevance | 5 | 4 |\n| Comedic Device | 5 | 3 |\n| Humor Quality | 5 | 2 |",
+            "a score is not a number",
+        ),
         ("Relevance: 0 to 5\nComedic Device: 0 to 5\nHumor Quality: 0 to 5", "a score is not a number"),
         ("Relevance: 4 or 5\nComedic Device: 3\nHumor Quality: 1", "a score is not a number"),
     ],

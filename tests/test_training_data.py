@@ -43,7 +43,9 @@ CHAT = [
 def test_the_last_turn_of_a_chat_is_learned_with_its_end(
     tmp_path: Path, prompt_tokenizer: PromptTokenizer, tokenizer: Any
 ) -> None:
-    found = training_data.read_examples(written(tmp_path / "d.jsonl", [{"messages": CHAT}]), prompt_tokenizer, "sft", 512)
+    found = training_data.read_examples(
+        written(tmp_path / "d.jsonl", [{"messages": CHAT}]), prompt_tokenizer, "sft", 512
+    )
     row = found.examples[0]
     assert tokenizer.decode(row["answer_ids"]) == "مرحبا 👋<|im_end|>"
     asked = tokenizer.apply_chat_template(CHAT[:3], tokenize=False, add_generation_prompt=True)
@@ -62,9 +64,16 @@ def test_the_last_turn_of_a_chat_is_learned_with_its_end(
     ],
 )
 def test_every_shape(
-    row: dict[str, Any], prompt: str, answer: str, tmp_path: Path, prompt_tokenizer: PromptTokenizer, tokenizer: Any
+    row: dict[str, Any],
+    prompt: str,
+    answer: str,
+    tmp_path: Path,
+    prompt_tokenizer: PromptTokenizer,
+    tokenizer: Any,
 ) -> None:
-    found = training_data.read_examples(written(tmp_path / "d.jsonl", [row]), prompt_tokenizer, "sft", 512).examples[0]
+    found = training_data.read_examples(
+        written(tmp_path / "d.jsonl", [row]), prompt_tokenizer, "sft", 512
+    ).examples[0]
     if prompt == "chat":
         prompt = tokenizer.apply_chat_template(CHAT[:1], tokenize=False, add_generation_prompt=True)
     assert tokenizer.decode(found["prompt_ids"]) == prompt
@@ -117,7 +126,9 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path, prompt_tokenizer: Prompt
         ([], "hold no rows"),
     ],
 )
-def test_data_without_any_example(rows: list[Any], message: str, tmp_path: Path, prompt_tokenizer: PromptTokenizer) -> None:
+def test_data_without_any_example(
+    rows: list[Any], message: str, tmp_path: Path, prompt_tokenizer: PromptTokenizer
+) -> None:
     files = written(tmp_path / "d.jsonl", rows)
     with pytest.raises(UsageError, match=message):
         training_data.read_examples(files, prompt_tokenizer, "sft", 40)
@@ -157,14 +168,18 @@ def test_what_synth_exports_is_read(tmp_path: Path, prompt_tokenizer: PromptToke
         folder.mkdir()
         with ExportFiles(folder, formats) as files:
             files.write(made, records)
-        lessons = training_data.read_examples(training_data.data_files(folder, "sft"), prompt_tokenizer, "sft", 512).examples
+        lessons = training_data.read_examples(
+            training_data.data_files(folder, "sft"), prompt_tokenizer, "sft", 512
+        ).examples
         assert [tokenizer.decode(row["answer_ids"]) for row in lessons] == [
             "so 1 數<|im_end|>",
             "so 2 數<|im_end|>",
         ]
         assert "You count." in tokenizer.decode(lessons[0]["prompt_ids"])
         if "preferences" in formats:
-            pairs = training_data.read_examples(training_data.data_files(folder, "dpo"), prompt_tokenizer, "dpo", 512)
+            pairs = training_data.read_examples(
+                training_data.data_files(folder, "dpo"), prompt_tokenizer, "dpo", 512
+            )
             assert tokenizer.decode(pairs.examples[1]["rejected_ids"]) == "خطأ<|im_end|>"
             assert len(pairs.examples) == 4
 

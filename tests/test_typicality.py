@@ -319,7 +319,9 @@ def test_several_base_models(tmp_path: Path) -> None:
             item if at % 2 else ScoredPair(item.pair, item.second, item.first) for at, item in enumerate(items)
         ]
     entry = json.loads(
-        json.dumps(estimate_typicality(preferences, models, skipped={"底": {"too long": 2}}).to_dict(), allow_nan=False)
+        json.dumps(
+            estimate_typicality(preferences, models, skipped={"底": {"too long": 2}}).to_dict(), allow_nan=False
+        )
     )
     assert (entry["kind"], entry["base"], [other["base"] for other in entry["others"]]) == (
         "typicality",

@@ -10,8 +10,8 @@ from pathlib import Path
 from outspoken._imports import need
 from outspoken.io.atomic import write_bytes
 from outspoken.report import charts, html
-from outspoken.report.format import number
 from outspoken.report.charts import theme
+from outspoken.report.format import number
 from outspoken.training.record import StepLoss, TrainingRecord
 
 __all__ = ["render", "write"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import shutil
@@ -43,8 +44,7 @@ def object_of(**properties: Any) -> dict[str, Any]:
 
 def short(shape: ReplyShape) -> dict[str, Any]:
     """The schema of `shape` with texts short enough for a hot model to reach the end of them."""
-    schema = shape.json_schema()
-    assert schema is not None
+    schema: Any = copy.deepcopy(shape.json_schema())
     schema["properties"]["responses"]["items"]["properties"]["text"]["maxLength"] = 12
     return schema
 

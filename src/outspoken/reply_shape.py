@@ -63,7 +63,7 @@ class ReplyShape:
 
     def _text_schema(self) -> Mapping[str, object]:
         if self.value_schema is None:
-            return _TEXT
+            return dict(_TEXT)
         return {name: part for name, part in self.value_schema.items() if name not in _DEFINITIONS}
 
     def _rooted(self, schema: Mapping[str, object]) -> dict[str, object]:

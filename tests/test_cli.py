@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from outspoken.cli.common import command
+from outspoken.cli.options import QUIET
 
 pytestmark = pytest.mark.core
 
@@ -263,3 +267,17 @@ def test_ctrl_c_ends_at_once_with_130() -> None:
         connection.close()
     assert (asking.returncode, out) == (130, "")
     assert err.strip() == "interrupted"
+
+
+def test_a_fault_of_our_own_is_shown_with_quiet_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @command
+    def broken() -> None:
+        raise ZeroDivisionError("nothing")
+
+    monkeypatch.setenv(QUIET, "1")
+    with pytest.raises(typer.Exit) as caught:
+        broken()
+    assert caught.value.exit_code == 1
+    assert "this is a fault in outspoken itself (ZeroDivisionError: nothing)" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import typer
 from outspoken._imports import missing_extra
 from outspoken.cli.options import DEBUG, QUIET
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
-from outspoken.io.text import one_line
+from outspoken.io.text import json_bytes, one_line
 from outspoken.methods.table import METHODS
 from outspoken.templates import names
 
@@ -67,8 +67,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             if os.environ.get(DEBUG):
                 raise
             cause = f"{type(error).__name__}: {one_line(str(error), 1000)}"
-            note(f"error: this is a fault in outspoken itself ({cause})")
-            note("please report it, with what --debug prints")
+            note(f"error: this is a fault in outspoken itself ({cause})", error=True)
+            note("please report it, with what --debug prints", error=True)
             raise typer.Exit(1) from error
 
     return guarded
@@ -179,9 +179,7 @@ def print_json(document: Any) -> None:
 
 def as_json(document: Any) -> bytes:
     """A JSON document in UTF-8, without escaping Unicode."""
-    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
-    # Half of a surrogate pair has no UTF-8 form: JSON's escape is written instead.
-    return text.encode("utf-8", "backslashreplace")
+    return json_bytes(document, indent=2, allow_nan=False)
 
 
 def read_json(path: Path) -> Any:

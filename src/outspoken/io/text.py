@@ -1,8 +1,11 @@
-"""Cutting texts to a length."""
+"""Texts cut to a length, the first line of an error, JSON as bytes."""
 
 from __future__ import annotations
 
-__all__ = ["one_line", "shorten"]
+import json
+from typing import Any
+
+__all__ = ["first_line", "json_bytes", "one_line", "shorten"]
 
 
 def shorten(text: str, most: int) -> str:
@@ -13,3 +16,16 @@ def shorten(text: str, most: int) -> str:
 def one_line(text: str, most: int = 120) -> str:
     """The text on one line, with single spaces, cut to `most` characters."""
     return shorten(" ".join(text.split()), most)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the message of an error, or its class."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def json_bytes(value: object, **options: Any) -> bytes:
+    """`json.dumps(value, **options)` in UTF-8, without escaping Unicode.
+
+    Half of a surrogate pair has no UTF-8 form: JSON's escape is written instead.
+    """
+    return json.dumps(value, ensure_ascii=False, **options).encode("utf-8", "backslashreplace")

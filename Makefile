@@ -51,7 +51,7 @@ bench:
 	$(SET_UP) bench --venv $(VENV)
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-# Write constraints.txt anew: the newest versions that pyproject.toml allows, for every supported Python and system.
+# Rewrite constraints.txt: the newest versions that pyproject.toml allows, for every supported Python and system.
 lock:
 	$(SET_UP) lock --venv .venv-lock
 	.venv-lock/bin/python tools/versions.py lock

@@ -5,7 +5,7 @@ run by bash in one folder a file. A block after `<!-- not run: reason -->` is le
 
 The embedded model's replies are recorded ones (`tests/recorded`), and where it is trained or scores texts a random
 model of two layers has its place. `make proofs` runs the snippets with the real model. Where a snippet has changed,
-`OUTSPOKEN_RECORD=1 pytest tests/test_docs.py` records its replies anew.
+`OUTSPOKEN_RECORD=1 pytest tests/test_docs.py` records its replies again.
 """
 
 from __future__ import annotations

@@ -200,10 +200,10 @@ def test_a_finished_run_asks_nothing_more(tmp_path: Path, prompts: Path) -> None
         assert refused.returncode == 2
         assert "(k was 5, is 4; temperature was not set, is 0.5): replace it with --overwrite" in refused.stderr
         assert "or choose another --out" in refused.stderr
-        anew = summary(run(source, "--out", out, "--model", server.url, "--json", "--overwrite"))
+        overwritten = summary(run(source, "--out", out, "--model", server.url, "--json", "--overwrite"))
         assert len(server.records()) == 50
     assert out.read_bytes() == written
-    for other in (summary(again), anew):
+    for other in (summary(again), overwritten):
         assert (other["requests"], other["from_ledger"], other["tokens"]) == (0, 50, 0)
         assert [other[name] for name in ("prompts", "responses", "distinct")] == [50, 250, 250]
     assert first["requests"] == 50

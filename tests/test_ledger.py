@@ -109,7 +109,7 @@ def no_privileges() -> None:
 
 
 def test_a_key_stays_what_it_is_for_as_long_as_its_version() -> None:
-    # Where this fails, what users have paid for is not found again: raise KEY_VERSION, and pin anew.
+    # Where this fails, what users have paid for is not found again: raise KEY_VERSION, and pin again.
     made = entry_of(MODEL, REQUEST, (0, 1, 2))
     assert (KEY_VERSION, made.key) == (1, "13749a4cf3297e3a53fe1ff53944b02c")
     assert made.request == (

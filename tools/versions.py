@@ -1,4 +1,4 @@
-"""The versions that make installs: choose them anew, the lowest ones, and what has come out since.
+"""The versions that make installs: choose them again, the lowest ones, and what has come out since.
 
     python tools/versions.py lock           write constraints.txt
     python tools/versions.py lowest FILE    the lowest versions that pyproject.toml allows for the core

@@ -6,8 +6,9 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeGuard, Unpack
 
 from outspoken.api import Prompt
 from outspoken.batch.plan import RunEngine, RunPlan, in_background
@@ -150,10 +151,12 @@ class AsyncRun(AsyncIterator[Distribution]):
         self._ledger = None if ledger is None else Ledger(ledger)
         self._engine = RunEngine(plan, self._metrics, self._ledger)
         rows = read(prompts) if isinstance(prompts, Path) else rows_of(prompts)
-        sound = self._sound(rows)
-        # A list cannot block, unlike a file, a pipe or a generator.
-        at_hand = isinstance(prompts, list | tuple)
-        self._rows = sound if at_hand else in_background(sound, self._engine.closed)
+        closed = self._engine.closed
+        self._rows: Iterator[PromptRow] | AsyncIterator[PromptRow]
+        if isinstance(prompts, list | tuple):  # which cannot block, unlike a file, a pipe or a generator
+            self._rows = filter(self._is_sound, takewhile(lambda _: not closed.is_set(), rows))
+        else:
+            self._rows = (row async for row in in_background(rows, closed) if self._is_sound(row))
         self._items = self._distributions()
 
     @property
@@ -194,17 +197,13 @@ class AsyncRun(AsyncIterator[Distribution]):
             if self._ledger is not None:
                 self._ledger.close()
 
-    def _sound(self, rows: Iterator[PromptRow | BadRow]) -> Iterator[PromptRow]:
-        """The rows that can be asked; the others are counted and recorded."""
-        closed = self._engine.closed
-        for row in rows:
-            if closed.is_set():
-                return
-            if isinstance(row, PromptRow):
-                yield row
-            else:
-                self._metrics.bad_rows += 1
-                self._add_failure("", row.where, UsageError(row.reason))
+    def _is_sound(self, row: PromptRow | BadRow) -> TypeGuard[PromptRow]:
+        """Whether the row can be asked; otherwise it is counted and recorded."""
+        if isinstance(row, PromptRow):
+            return True
+        self._metrics.bad_rows += 1
+        self._add_failure("", row.where, UsageError(row.reason))
+        return False
 
     def _add_failure(self, prompt_id: str, where: str, error: OutspokenError) -> None:
         if len(self.failures) < _FAILURES_KEPT:

@@ -32,7 +32,7 @@ async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
     """Show a bar and a live line in a terminal, a plain line every few seconds elsewhere; until it is
     cancelled. With --quiet nothing is shown."""
     if os.environ.get(QUIET):
-        await asyncio.Event().wait()
+        return
     screen = console(stderr=True)
     if not screen.is_terminal:
         while True:
@@ -50,6 +50,8 @@ async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
 
 async def show(running: FileRun | RayRun) -> None:
     """Show the progress of a run, until it is cancelled."""
+    if os.environ.get(QUIET):
+        return  # and the rows need not be counted
     line = _ProgressLine(await asyncio.to_thread(rows_in, running.job.source))
     await live(lambda: line.text(running), lambda: f"{line.bar(running)}  ")
 

@@ -28,10 +28,6 @@ class ResponseGoal:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise UsageError(f"{name} must be a whole number from 1, not {value!r}")
 
-    @property
-    def wanted(self) -> int | None:
-        return self.until_distinct if self.n is None else self.n
-
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:

@@ -98,10 +98,9 @@ class PromptRunner:
         self._goal = goal
         self._schema = schema
         self._validate = validate
-        turns = settings.turns if method.turns else 1
-        self._per_call = settings.k * turns
+        self._per_call = method.candidates(settings.k, settings.turns)
         self.calls = 1 if wanted is None else -(-wanted // self._per_call)
-        self.requests_per_call = settings.k if one_per_request else turns
+        self.requests_per_call = method.requests(settings.k, settings.turns)
         self.candidates_per_request = self._per_call // self.requests_per_call
         self._max_calls = goal.max_calls or (10 * self.calls if goal.until_distinct else 2 * self.calls + 1)
 

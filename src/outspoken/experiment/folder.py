@@ -11,7 +11,7 @@ from typing import Self
 from outspoken.errors import UsageError
 from outspoken.io.atomic import write_bytes
 from outspoken.io.lock import FolderLock
-from outspoken.io.text import shorten
+from outspoken.io.text import json_bytes, shorten
 
 __all__ = ["LEDGER", "ExperimentFolder", "FolderHolder"]
 
@@ -41,7 +41,7 @@ class ExperimentFolder:
             if overwrite:
                 self._remove_output()
             document = {"format": 1, "asked": content}
-            write_bytes(path / _SPEC, _json(document))
+            write_bytes(path / _SPEC, json_bytes(document, indent=2) + b"\n")
         except BaseException:
             self._lock.release()
             raise
@@ -109,10 +109,6 @@ class FolderHolder:
     def close(self) -> None:
         """Let other processes write the folder. Calling it twice is harmless."""
         self.folder.release()
-
-
-def _json(document: object) -> bytes:
-    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _difference(earlier: Mapping[str, object], content: Mapping[str, object], name: str) -> str:

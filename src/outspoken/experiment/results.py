@@ -10,6 +10,7 @@ from pathlib import Path
 from outspoken.errors import UsageError
 from outspoken.io.atomic import write_file
 from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.text import json_bytes
 from outspoken.measure.calibration import Bin
 from outspoken.measure.cost import CostSummary
 from outspoken.measure.divergence import Significance
@@ -173,5 +174,5 @@ class ExperimentResults:
 
     def write(self, folder: Path) -> None:
         """Write `results.json` into the folder, completely or not at all. Raises `OutputError`."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-        write_file(folder / FILE, lambda file: file.write(text.encode("utf-8", "backslashreplace") + b"\n"))
+        data = json_bytes(self.to_dict(), indent=1, allow_nan=False) + b"\n"
+        write_file(folder / FILE, lambda file: file.write(data))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
 from outspoken.experiment.folder import LEDGER, ExperimentFolder, FolderHolder
 from outspoken.experiment.grid import Grid, GridCell
 from outspoken.io.atomic import write_bytes
+from outspoken.io.text import json_bytes
 from outspoken.ledger import Ledger
 from outspoken.tasks import Task
 
@@ -214,5 +214,4 @@ def estimate_grid(grid: Grid, folder: Path) -> GridEstimate:
 
 def _prompt_lines(task: Task) -> bytes:
     lines = [{"id": prompt.id, "prompt": prompt.prompt} for prompt in task.prompts]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    return text.encode("utf-8", "backslashreplace")
+    return b"".join(json_bytes(line) + b"\n" for line in lines)

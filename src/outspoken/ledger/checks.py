@@ -13,6 +13,7 @@ from typing import Any
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.io.atomic import replacing
+from outspoken.io.text import json_bytes
 from outspoken.ledger.keys import KEY_VERSION, StoredRequest, key_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
 from outspoken.ledger.store import Ledger, StoredReply
@@ -277,9 +278,7 @@ def export(reader: LedgerReader, problems: list[Problem], model: str | None = No
         if hashed is not None and hashed not in parsed:
             problems.append(Problem(record.key, f"its schema {hashed} is missing; it is exported without"))
         written += 1
-        line = json.dumps(record.to_dict(None if hashed is None else parsed.get(hashed)), ensure_ascii=False)
-        # A lone surrogate cannot be encoded in UTF-8; "backslashreplace" writes the JSON escape for it.
-        yield line.encode("utf-8", "backslashreplace") + b"\n"
+        yield json_bytes(record.to_dict(None if hashed is None else parsed.get(hashed))) + b"\n"
     if model is not None and others and not written:
         raise UnknownNameError("model", model, others, see=f"outspoken ledger show {reader.path}")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from outspoken._imports import need
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
+from outspoken.io.text import first_line
 from outspoken.models import weight_files
 from outspoken.models._batched_scoring import BatchedScorer, TokenSequence
 from outspoken.models._llama_formats import check_file
@@ -104,7 +105,7 @@ def load(source: str, dtype: str, *, offline: bool) -> CausalLM:
             model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **options)
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"{source} cannot be loaded as a language model ({_first_line(error)}): give a folder that "
+            f"{source} cannot be loaded as a language model ({first_line(error)[:200]}): give a folder that "
             "transformers reads, a name on the hub or a GGUF file"
         ) from error
     if not tokenizer.is_fast:
@@ -201,8 +202,8 @@ def _convert(file: Path, target: Path, dtype: str) -> None:
             ).save_pretrained(target)
     except (ValueError, KeyError, NotImplementedError) as error:
         raise UsageError(
-            f"{file.name} cannot be unpacked ({_first_line(error)}): transformers does not read this kind of GGUF "
-            "file; give the model's folder of safetensors"
+            f"{file.name} cannot be unpacked ({first_line(error)[:200]}): transformers does not read this kind of "
+            "GGUF file; give the model's folder of safetensors"
         ) from error
 
 
@@ -225,7 +226,3 @@ def without_library_output() -> Iterator[None]:
             logging.enable_progress_bar()
         if bar is not None:
             unpacking.tqdm = bar
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

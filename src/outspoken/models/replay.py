@@ -15,6 +15,7 @@ from outspoken.chat import ChatRequest, Message, as_messages
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
 from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.text import json_bytes
 from outspoken.models.base import Capabilities, Model
 
 __all__ = ["Recorder", "Replay"]
@@ -121,8 +122,7 @@ class Recorder(Model):
         for name in ("reasoning", "refusal", "pieces"):
             if not line[name]:
                 del line[name]
-        # Half of a surrogate pair cannot be encoded in UTF-8; "backslashreplace" writes JSON's escape for it.
-        data = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        data = json_bytes(line) + b"\n"
         with self._lock, self._path.open("ab", buffering=0) as file:
             file.write(data)
 

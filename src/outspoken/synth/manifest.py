@@ -11,6 +11,7 @@ from pathlib import Path
 
 from outspoken.io.atomic import write_bytes
 from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.text import json_bytes
 from outspoken.synth.steps.base import StepCost, StepFiles
 
 __all__ = ["StepManifest", "spec_text", "without_folders"]
@@ -73,9 +74,9 @@ class StepManifest:
 
     def save(self, files: StepFiles) -> StepManifest:
         """Write the manifest; returns it as it will be read."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2, default=str) + "\n"
-        write_bytes(files.manifest, text.encode("utf-8", "backslashreplace"))
-        return StepManifest.from_dict(json.loads(text))
+        data = json_bytes(self.to_dict(), indent=2, default=str) + b"\n"
+        write_bytes(files.manifest, data)
+        return StepManifest.from_dict(json.loads(data))
 
     def is_current(self, key: str, folder: Path) -> bool:
         """Whether the step was finished completely with this `key`, and its files have not changed since."""

@@ -18,6 +18,7 @@ from outspoken.engine import run as run_sync
 from outspoken.errors import NothingLeftError, UsageError
 from outspoken.io.atomic import check_room, write_bytes
 from outspoken.io.lock import FolderLock
+from outspoken.io.text import json_bytes
 from outspoken.models import default_name, get_model
 from outspoken.synth.manifest import StepManifest
 from outspoken.synth.records import count, import_records
@@ -89,7 +90,7 @@ class Pipeline:
         self._lock = FolderLock(folder)
         try:
             mark = {"format": 1, "name": spec.name, "version": __version__, "spec": spec.source}
-            write_bytes(folder / _MARK, (json.dumps(mark, ensure_ascii=False, indent=2) + "\n").encode())
+            write_bytes(folder / _MARK, json_bytes(mark, indent=2) + b"\n")
         except BaseException:
             self._lock.release()
             raise

@@ -15,6 +15,7 @@ from typing import Any
 
 from outspoken._imports import need
 from outspoken.errors import OutputError, OutspokenError, UnknownNameError, UsageError
+from outspoken.io.text import first_line
 from outspoken.models import weight_files
 
 __all__ = [
@@ -180,15 +181,11 @@ def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
         with _causal_lm.without_library_output(), hub_access(base):
             return getattr(hf, kind).from_pretrained(base.folder, local_files_only=base.local, **options)
     except (OSError, ValueError, KeyError) as error:
-        first = _first_line(error)
+        first = first_line(error)[:200]
         raise UsageError(
             f"{base.name} cannot be loaded as a language model ({first}): give a folder that transformers reads, "
             "a name of the hub or a GGUF file"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager
@@ -241,7 +238,7 @@ def translate_errors(output: Path | None = None) -> Iterator[None]:
     except OutspokenError:
         raise
     except Exception as error:
-        first = _first_line(error)
+        first = first_line(error)[:200]
         # torch has no error types for these: only the message tells them apart.
         if isinstance(error, MemoryError) or "out of memory" in first or "allocate memory" in first:
             raise UsageError(

@@ -19,6 +19,7 @@ from outspoken.errors import StoppedError, UsageError
 from outspoken.io import atomic
 from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
+from outspoken.io.text import json_bytes
 from outspoken.training import base_models
 from outspoken.training.accuracy import Grade, Grades, compare_students, grade
 from outspoken.training.evaluation_result import KIND, Evaluation, StudentResult
@@ -124,8 +125,7 @@ def evaluate(
                 for name, count in examination.missing.items()
             ),
         )
-        text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
-        atomic.write_bytes(folder / _RESULTS, text.encode("utf-8", "backslashreplace"))
+        atomic.write_bytes(folder / _RESULTS, json_bytes(result.to_dict(), indent=2, allow_nan=False))
         return result
 
 

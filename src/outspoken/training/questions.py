@@ -18,6 +18,7 @@ from outspoken.checking.answer_extraction import find_final
 from outspoken.errors import UsageError
 from outspoken.io import atomic
 from outspoken.io.dataclass_json import from_json
+from outspoken.io.text import json_bytes
 from outspoken.training.evaluation_result import EvalFileEntry
 from outspoken.training.training_data import digest, read_rows
 
@@ -159,8 +160,7 @@ class AnswerFile:
                 self._file.truncate(self._complete)
             for answer in answers:
                 self._known[answer.key, answer.sample] = answer
-                line = json.dumps(asdict(answer), ensure_ascii=False)
-                self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+                self._file.write(json_bytes(asdict(answer)) + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
 

@@ -12,7 +12,7 @@ from typing import Any
 from outspoken.errors import UsageError
 from outspoken.io import atomic
 from outspoken.io.dataclass_json import from_json, to_json
-from outspoken.io.text import shorten
+from outspoken.io.text import json_bytes, shorten
 from outspoken.training.base_models import MODEL, TRAINING
 from outspoken.training.training_data import DataSummary
 
@@ -161,8 +161,7 @@ class TrainingFolder:
 
     def write(self, record: TrainingRecord) -> None:
         """Replace the record."""
-        text = json.dumps(record.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
-        atomic.write_bytes(self.record, text.encode("utf-8", "backslashreplace"))
+        atomic.write_bytes(self.record, json_bytes(record.to_dict(), indent=2, allow_nan=False))
 
 
 def check_room(folder: Path, model: Any, rank: int | None) -> None:

@@ -15,6 +15,7 @@ from outspoken._imports import need
 from outspoken.batch.ray.shares import ShareRequest
 from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import OutspokenError, ProviderError, UsageError
+from outspoken.io.text import first_line
 from outspoken.ledger import PartRecord
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "WorkerReport",
     "call_board",
     "connected",
-    "first_line",
     "start_board",
 ]
 
@@ -81,11 +81,6 @@ def _check_listening(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of the message of an error, or its class."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)

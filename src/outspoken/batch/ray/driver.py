@@ -29,7 +29,6 @@ from outspoken.batch.ray.cluster import (
     WorkerReport,
     call_board,
     connected,
-    first_line,
     start_board,
 )
 from outspoken.batch.ray.shards import FinishedOutput, ShardLayout, Shards, ShardSource
@@ -37,6 +36,7 @@ from outspoken.batch.ray.shares import BudgetShares, WorkerTotals
 from outspoken.batch.ray.worker import ShardTask, answer_shards
 from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import ProviderError, UsageError
+from outspoken.io.text import first_line
 from outspoken.ledger import PartCounts
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model

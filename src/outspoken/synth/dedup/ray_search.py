@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken._version import __version__
-from outspoken.batch.ray.cluster import connected, first_line
+from outspoken.batch.ray.cluster import connected
 from outspoken.errors import OutspokenError, ProviderError, UsageError
+from outspoken.io.text import first_line
 from outspoken.same_text import text_key
 from outspoken.synth.dedup import search
 from outspoken.synth.dedup.greedy import Decisions, decide

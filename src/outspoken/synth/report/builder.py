@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from outspoken._version import __version__
 from outspoken.errors import MissingExtraError, ProviderError, ReplyError, UsageError
 from outspoken.io.atomic import write_bytes
+from outspoken.io.text import json_bytes
 from outspoken.measure.embedding import Embedder
 from outspoken.measure.embedding import embedder as embedder_named
 from outspoken.synth.manifest import StepManifest
@@ -100,8 +101,7 @@ async def build_report(
         ),
         settings={"embedder": embedder, "sample": sample, "seed": seed},
     )
-    text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1)
-    write_bytes(folder / "report.json", text.encode("utf-8", "backslashreplace"))
+    write_bytes(folder / "report.json", json_bytes(report.to_dict(), indent=1))
     return report
 
 

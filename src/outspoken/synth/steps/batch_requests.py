@@ -22,6 +22,7 @@ from outspoken.engine import RunMetrics
 from outspoken.errors import StoppedError
 from outspoken.io.atomic import output_errors, write_bytes, write_file
 from outspoken.io.dataclass_json import from_json, to_json
+from outspoken.io.text import json_bytes
 from outspoken.settings import Settings
 from outspoken.synth.steps.base import Step, StepCost
 
@@ -139,8 +140,7 @@ async def _write_prompts(path: Path, prompts: Iterable[PromptLine]) -> bool:
             yield prompt
 
     def write() -> bool:
-        lines = (json.dumps(line, ensure_ascii=False) for line in until_cancelled())
-        encoded = (line.encode("utf-8", "backslashreplace") + b"\n" for line in lines)
+        encoded = (json_bytes(line) + b"\n" for line in until_cancelled())
         fresh = path.with_name(path.name + ".new")
         write_file(fresh, lambda file: file.writelines(encoded))
         changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)

@@ -1,4 +1,4 @@
-"""The ledger: keys that stay, replies that survive everything but the loss of the file."""
+"""The ledger: stable keys, and replies that survive everything except the loss of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.ledger import Ledger, LedgerEntry, PartCounts, PartRecord, checks, entry_of, reply_of, request_of
-from outspoken.ledger.keys import KEY_VERSION, key_of, schema_hash, write_reply
+from outspoken.ledger.keys import KEY_VERSION, digest_of, write_reply
 from outspoken.ledger.reader import LedgerReader, Problem
 from outspoken.models.replay import Replay
 
@@ -71,7 +71,7 @@ def change(path: Path, statement: str, *values: Any) -> None:
 
 
 def python(code: str, *arguments: object, **more: Any) -> subprocess.Popen[str]:
-    """A process of its own, running `code` after the imports that all of them need."""
+    """A new process that runs `code` after the imports that all of them need."""
     head = """
 import asyncio, os, sys, time
 from outspoken.chat import ChatRequest, Message
@@ -98,7 +98,7 @@ def output_of(process: subprocess.Popen[str]) -> str:
 
 
 def no_privileges() -> None:
-    """Root too shall be stopped by permissions: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH for what is started."""
+    """Drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, so that permissions apply to root, too."""
     if os.geteuid() == 0:
         library = ctypes.CDLL(None)
         for capability in (1, 2):
@@ -109,7 +109,7 @@ def no_privileges() -> None:
 
 
 def test_a_key_stays_what_it_is_for_as_long_as_its_version() -> None:
-    # Where this fails, what users have paid for is not found again: raise KEY_VERSION, and pin again.
+    # If this fails, replies that users paid for are not found again: raise KEY_VERSION, and update these values.
     made = entry_of(MODEL, REQUEST, (0, 1, 2))
     assert (KEY_VERSION, made.key) == (1, "13749a4cf3297e3a53fe1ff53944b02c")
     assert made.request == (
@@ -174,7 +174,7 @@ def test_keys_do_not_depend_on_the_process() -> None:
         REQUEST,
         ChatRequest((Message("user", "a\x00b\u2028\x7f'\"\\"),)),
         ChatRequest((Message("user", "x"),), Sampling(1e-7, stop=("\n",))),
-        # Token ids as keys are what `logit_bias` has; sorted as text they stand in another order.
+        # `logit_bias` has token ids as keys; sorted as text they have another order.
         ChatRequest((Message("user", "x"),), Sampling(extra={"logit_bias": {9: 1.5, 10: -100}})),
         ChatRequest((Message("user", "x"),), schema={"enum": [1, 1.0, None, True], "x": {9: 0, 10: 0}}),
     ],
@@ -183,16 +183,12 @@ def test_keys_do_not_depend_on_the_process() -> None:
 def test_a_key_can_be_derived_again_from_what_is_stored(request_: ChatRequest) -> None:
     made = entry_of("m", request_, (0, 0, 0))
     body = request_of(made.request)
-    assert key_of(made.request) == made.key
+    assert digest_of(made.request) == made.key
     assert [Message(*each) for each in body["messages"]] == list(request_.messages)
     assert body["draw"] == [0, 0, 0]
     if made.schema:
-        assert (
-            schema_hash(
-                json.dumps(json.loads(made.schema), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-            )
-            == made.schema_hash
-        )
+        canonical = json.dumps(json.loads(made.schema), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        assert digest_of(canonical) == made.schema_hash
         assert body["schema"] == made.schema_hash
 
 
@@ -240,7 +236,7 @@ def test_a_stored_reply_that_is_none_is_an_error(text: str) -> None:
         reply_of(text)
 
 
-# There and back.
+# Written and read again.
 
 REPLIES = {
     "plain": ChatReply("plain"),
@@ -424,7 +420,7 @@ def test_what_settled_survives_sigkill_at_any_moment(tmp_path: Path) -> None:
     path, chance = tmp_path / "l.sqlite", random.Random(8)
     printed: set[str] = set()
     for attempt in range(8):
-        # Two at once: one dies while the other writes.
+        # Two at once: one is killed while the other writes.
         pair = [python(WRITER, path, f"{attempt} {which}") for which in range(2)]
         for process in pair:
             assert process.stdout is not None
@@ -432,7 +428,7 @@ def test_what_settled_survives_sigkill_at_any_moment(tmp_path: Path) -> None:
         for process in pair:
             time.sleep(chance.uniform(0, 0.12))
             process.send_signal(signal.SIGKILL)
-            # `communicate` would pass over what the reading of the first line has taken out of the pipe already.
+            # `communicate` would skip the bytes that reading the first line has buffered.
             with process:
                 assert process.stdout is not None
                 out = process.stdout.read()
@@ -479,7 +475,7 @@ def test_a_torn_write_loses_the_end_and_nothing_else(tmp_path: Path) -> None:
     assert len(kept) > 5
 
 
-# What is no ledger.
+# Files that are not ledgers.
 
 
 def _text(path: Path) -> None:
@@ -774,7 +770,7 @@ def test_a_file_that_was_cut_off_ends_in_problems_and_no_endless_search(share: f
     assert sound < 3_000
 
 
-# Out of it, and rid of it.
+# Export and deletion.
 
 
 async def test_an_export_answers_what_the_ledger_answered(tmp_path: Path) -> None:

@@ -6,15 +6,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from outspoken.chat_reply import ChatReply, Usage
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.io.atomic import replacing
 from outspoken.io.text import json_bytes
-from outspoken.ledger.keys import KEY_VERSION, StoredRequest, key_of, reply_of, request_of
+from outspoken.ledger.keys import KEY_VERSION, StoredRequest, digest_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
 from outspoken.ledger.store import Ledger, StoredReply
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], object]
-"""Receives the number of replies that are done, and of all replies."""
+"""Called with the number of replies that are done, and of all replies."""
 
 JsonObject = Mapping[str, object]
 """An object in JSON, such as a JSON schema."""
@@ -49,7 +49,7 @@ _PROMPT_TOKENS, _COMPLETION_TOKENS = (
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """A stored reply with its request, read and verified. `created` is Unix time."""
+    """A stored reply with its request, verified. `created` is Unix time."""
 
     key: str
     request: StoredRequest
@@ -75,7 +75,7 @@ class LedgerRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:
-    """The replies of one model (None: the request is unreadable), and the Unix times of the first and last one."""
+    """The replies of one model (None: the requests are unreadable); `first` and `last` are Unix times."""
 
     model: str | None
     replies: int
@@ -87,7 +87,7 @@ class ModelFigures:
 
 @dataclass(frozen=True, slots=True)
 class OutputFigures:
-    """How many parts of an output are recorded, and how many of them are complete."""
+    """The numbers of recorded and of `complete` parts of an output."""
 
     output: str
     parts: int
@@ -96,7 +96,7 @@ class OutputFigures:
 
 @dataclass(frozen=True, slots=True)
 class LedgerOverview:
-    """The contents of a ledger in figures; `models` are those that were asked, most replies first."""
+    """The contents of a ledger in figures; `models` are sorted by their replies, most first."""
 
     file: str
     format: int
@@ -116,7 +116,7 @@ def read(stored: StoredReply) -> LedgerRecord:
     if not (isinstance(stored.request, str) and isinstance(stored.reply, str)):
         raise LedgerError("the request or the reply is not text")
     request, reply = request_of(stored.request), reply_of(stored.reply)
-    if key_of(stored.request) != stored.key:
+    if digest_of(stored.request) != stored.key:
         raise LedgerError("the key is not that of the stored request")
     try:
         version, draw, valid = request["v"], request["draw"], _is_request(request)
@@ -127,9 +127,7 @@ def read(stored: StoredReply) -> LedgerRecord:
     if not (valid and isinstance(draw, list)):
         raise LedgerError("the stored request has the wrong form")
     texts = (reply.text, reply.finish, reply.model, reply.reasoning, reply.refusal)
-    usage: Usage = reply.usage
-    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-    if not all(isinstance(text, str) for text in texts) or not all(type(count) is int for count in counts):
+    if {*map(type, texts)} != {str} or {*map(type, astuple(reply.usage))} != {int}:
         raise LedgerError("the stored reply has the wrong form")
     if not (isinstance(stored.seconds, float) and isinstance(stored.created, float)):
         raise LedgerError("the stored times are not numbers")
@@ -149,13 +147,10 @@ def _is_request(request: StoredRequest) -> bool:
 
 def overview(reader: LedgerReader) -> LedgerOverview:
     """The contents of a ledger in figures."""
-    columns = (
-        f"{_MODEL} AS model, count(*) AS replies, {_PROMPT_TOKENS} AS prompt_tokens, "
-        f"{_COMPLETION_TOKENS} AS completion_tokens, min(created) AS first, max(created) AS last"
-    )
+    columns = f"{_MODEL}, count(*), {_PROMPT_TOKENS}, {_COMPLETION_TOKENS}, min(created), max(created)"
     rows = reader.rows(f"SELECT {columns} FROM reply GROUP BY 1 ORDER BY 2 DESC, 1")
     models = tuple(ModelFigures(*row) for row in rows)
-    # Finished outputs are recorded with their parts, under a number below 0.
+    # A number below 0 records a finished output.
     parts = "SELECT output, count(*), sum(complete) FROM part WHERE number >= 0 GROUP BY 1"
     return LedgerOverview(
         file=str(reader.path),
@@ -170,9 +165,9 @@ def overview(reader: LedgerReader) -> LedgerOverview:
 
 
 def find(reader: LedgerReader, beginning: str) -> tuple[LedgerRecord, JsonObject | None]:
-    """The reply whose key has this beginning, and the schema of its request.
+    """The reply whose key starts with `beginning`, and the schema of its request.
 
-    Raises `UsageError` if no key or several keys have it, and `LedgerError` if the reply is damaged.
+    Raises `UsageError` if no key or several keys do, and `LedgerError` if the reply is damaged.
     """
     start = beginning.strip().lower()
     if not start or set(start) - set("0123456789abcdef"):
@@ -205,37 +200,37 @@ def verify(reader: LedgerReader, progress: Progress = lambda done, total: None) 
         problems += [Problem("file", line) for line in lines if line != "ok"]
     except LedgerError as error:
         problems.append(Problem("file", str(error)))
-    intact, used, done = 0, Counter[str](), 0
-    for done, item in enumerate(reader.stored(), 1):
-        record = _intact(item, problems)
+    used, done = Counter[str | None](), 0
+    for done, record in enumerate(_records(reader, problems), 1):
         if record is not None:
-            intact += 1
-            if (hashed := record.request["schema"]) is not None:
-                used[hashed] += 1
+            used[record.request["schema"]] += 1
         if done % _ROWS_PER_UPDATE == 0:
             progress(done, max(done, total))
     progress(done, done)
-    # After the replies: a run in progress stores a schema no later than the first reply to it.
+    # After the replies: a run in progress stores a schema together with its first reply.
     schemas, damaged = reader.schemas()
     problems += damaged
     problems += [
-        Problem(f"schema {hashed}", f"is missing, and {count} replies were asked with it")
+        Problem(f"schema {hashed}", f"is missing, and {count} replies refer to it")
         for hashed, count in used.items()
-        if hashed not in schemas
+        if hashed is not None and hashed not in schemas
     ]
     problems += _bad_parts(reader)
-    return intact, problems
+    return used.total(), problems
 
 
-def _intact(item: StoredReply | Problem, problems: list[Problem]) -> LedgerRecord | None:
-    if isinstance(item, Problem):
-        problems.append(item)
-        return None
-    try:
-        return read(item)
-    except LedgerError as error:
-        problems.append(Problem(str(item.key), str(error)))
-        return None
+def _records(reader: LedgerReader, problems: list[Problem]) -> Iterator[LedgerRecord | None]:
+    """Each reply, None for a damaged one, whose problem is added to `problems`."""
+    for item in reader.stored():
+        record = None
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            try:
+                record = read(item)
+            except LedgerError as error:
+                problems.append(Problem(str(item.key), str(error)))
+        yield record
 
 
 def _bad_parts(reader: LedgerReader) -> Iterator[Problem]:
@@ -257,18 +252,17 @@ def _parsed(text: Any) -> JsonObject | None:
 
 
 def export(reader: LedgerReader, problems: list[Problem], model: str | None = None) -> Iterator[bytes]:
-    """JSON lines that `Replay` reads, one per reply, in the order of storing; with a `model`, only its replies.
+    """JSON lines that `Replay` reads, one per reply, in stored order; with a `model`, only its replies.
 
-    Damaged replies are left out and added to `problems`, and so are missing schemas, whose replies are exported
-    without them. Raises `UnknownNameError` for a model that was never asked.
+    Damaged replies are left out and added to `problems`. Missing schemas are added, too, and their replies are
+    exported without them. Raises `UnknownNameError` for a model that was never asked.
     """
     schemas, damaged = reader.schemas()
     parsed = {hashed: json.loads(text) for hashed, text in schemas.items()}
     problems += damaged
     others: set[str] = set()
     written = 0
-    for item in reader.stored():
-        record = _intact(item, problems)
+    for record in _records(reader, problems):
         if record is None:
             continue
         if model is not None and record.request["model"] != model:
@@ -286,7 +280,7 @@ def export(reader: LedgerReader, problems: list[Problem], model: str | None = No
 def save(lines: Iterable[bytes], out: Path, ledger: Path, *, overwrite: bool = False) -> int:
     """Write the lines to a file, completely or not at all; returns their number.
 
-    Raises `UsageError` if the file exists (unless `overwrite`), if `out` is not a file or is the ledger itself;
+    Raises `UsageError` if the file exists (unless `overwrite`), is no regular file or is the ledger itself, and
     `OutputError` if it cannot be written.
     """
     if out.exists():
@@ -308,7 +302,7 @@ def save(lines: Iterable[bytes], out: Path, ledger: Path, *, overwrite: bool = F
 
 @dataclass(frozen=True, slots=True)
 class PruneSelection:
-    """Replies to be deleted: an SQL condition with its values, the number of replies, and the tokens they cost."""
+    """Replies to delete: an SQL condition with its values, the number of replies, and the tokens they cost."""
 
     where: str
     values: tuple[Any, ...]
@@ -319,7 +313,7 @@ class PruneSelection:
 def select_for_pruning(
     reader: LedgerReader, *, older_than: float | None = None, model: str | None = None
 ) -> PruneSelection:
-    """Select the replies that are older than so many days, or those of a model, or both; none that comes later.
+    """Select the replies that are older than a number of days, of one model, or both; replies stored later stay.
 
     Raises `UsageError` without a condition, for days below 0, and for a model that was never asked.
     """
@@ -340,6 +334,6 @@ def select_for_pruning(
 
 
 def prune(path: Path, selection: PruneSelection) -> int:
-    """Delete these replies and free their room on the disk; returns their number. Raises `LedgerError`."""
+    """Delete these replies and free their disk space; returns their number. Raises `LedgerError`."""
     with Ledger(path) as ledger:
         return ledger.delete(selection.where, *selection.values)

@@ -1,5 +1,4 @@
-"""The key of a reply: a versioned hash of the canonical JSON of everything that changes the reply, and nothing
-else."""
+"""The key of a reply: a versioned hash of the canonical JSON of everything that changes the reply."""
 
 from __future__ import annotations
 
@@ -18,17 +17,16 @@ __all__ = [
     "Draw",
     "LedgerEntry",
     "StoredRequest",
+    "digest_of",
     "entry_of",
-    "key_of",
     "reply_of",
     "request_of",
-    "schema_hash",
     "score_entry",
     "write_reply",
 ]
 
 KEY_VERSION = 1
-_KEY_LENGTH = 32  # hexadecimal digits, 128 bits
+_DIGEST_LENGTH = 32  # hexadecimal digits, 128 bits
 
 Draw = tuple[int, ...]
 """Distinguishes equal requests that need different replies, by three numbers counted from 0: occurrence of the
@@ -88,17 +86,17 @@ def _entry(
 ) -> LedgerEntry:
     body = {"v": KEY_VERSION, "model": model, "messages": messages, "sampling": sampling, "draw": draw}
     text = _canonical({**body, "schema": hashed or None})
-    return LedgerEntry(key_of(text), text, hashed, schema)
+    return LedgerEntry(digest_of(text), text, hashed, schema)
 
 
 def _as_json(value: Mapping[str, Any]) -> Any:
-    """The value after writing and reading it: keys that are numbers become text, and are sorted as text."""
+    """The value written and read again: keys that are numbers become text, and are sorted as text."""
     return json.loads(_plain(value))
 
 
-def key_of(request: str) -> str:
-    """The key of a request in canonical JSON."""
-    return hashlib.sha256(request.encode()).hexdigest()[:_KEY_LENGTH]
+def digest_of(text: str) -> str:
+    """The hash of a text in canonical JSON: the key of a request, or the hash of a schema."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def request_of(text: str) -> StoredRequest:
@@ -112,7 +110,7 @@ def request_of(text: str) -> StoredRequest:
     raise LedgerError("the stored request is not canonical JSON")
 
 
-# A run has few schemas. Keeping the object here keeps its id from being used again.
+# A run has few schemas. Each object is kept, so that its id is not used again.
 _schemas: dict[int, tuple[Mapping[str, Any], str, str]] = {}
 
 
@@ -121,17 +119,13 @@ def _schema(schema: Mapping[str, Any]) -> tuple[str, str]:
     if known is None or known[0] is not schema:
         try:
             text = _canonical(_as_json(schema))
-            known = (schema, schema_hash(text), text)
+            known = (schema, digest_of(text), text)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"the schema cannot be written as JSON: {error}") from error
         if len(_schemas) >= 256:
             _schemas.clear()
         _schemas[id(schema)] = known
     return known[1], known[2]
-
-
-def schema_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def write_reply(reply: ChatReply) -> str:
@@ -141,12 +135,8 @@ def write_reply(reply: ChatReply) -> str:
     if usage != _NO_USAGE:
         fields["usage"] = [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens]
     fields |= {name: value for name in _DETAILS if (value := getattr(reply, name))}
-    text = _plain(fields)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which can only be written as a JSON escape
-        return json.dumps(fields, separators=(",", ":"))
-    return text
+    # A lone surrogate has no UTF-8 form: it becomes a JSON escape.
+    return _plain(fields).encode("utf-8", "backslashreplace").decode()
 
 
 _NO_USAGE = Usage()
@@ -154,7 +144,7 @@ _DETAILS = ("model", "reasoning", "refusal", "structured")
 
 
 def reply_of(text: str) -> ChatReply:
-    """The reply that `write_reply` wrote. Raises `LedgerError` if the text is something else."""
+    """The reply in a text from `write_reply`. Raises `LedgerError` for any other text."""
     try:
         fields = json.loads(text)
         details = {name: fields[name] for name in _DETAILS if name in fields}

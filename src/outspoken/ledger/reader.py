@@ -1,5 +1,4 @@
-"""Reading a ledger without writing: damaged files as far as possible, and files in folders without write
-access."""
+"""Reading a ledger without writing, even if the file is damaged or its folder is read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from typing import Any
 from outspoken.errors import LedgerError, UsageError
 from outspoken.io.sqlite import MAGIC
 from outspoken.ledger import store
-from outspoken.ledger.keys import schema_hash
+from outspoken.ledger.keys import digest_of
 from outspoken.ledger.store import StoredReply
 
 __all__ = ["LedgerReader", "Problem", "log_of"]
@@ -33,11 +32,11 @@ class Problem:
 
 
 class LedgerReader:
-    """A ledger that is only read: it is never created, and nothing in it is changed.
+    """A ledger opened for reading: it is neither created nor changed.
 
-    If the folder can be written, SQLite keeps its two files beside the ledger while it is open, and sees what
-    other processes write; otherwise the file is read as it is. Raises `UsageError` if the file does not exist, and
-    `LedgerError` if it is not a ledger or cannot be read.
+    If the folder is writable, SQLite keeps two more files beside the ledger while it is open, and new writes of
+    other processes are seen; otherwise the file is read as it was on opening. Raises `UsageError` if the file does
+    not exist, and `LedgerError` if it is not a ledger or cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -77,7 +76,7 @@ class LedgerReader:
                 if not _is_damage(error):
                     raise store.failure(self.path, error) from error
                 lost = str(error)
-            # Skip the damage by single rows, and by ever larger steps if a large part of the file is damaged.
+            # Skip damaged rows one by one, then in growing steps if a large part of the file is damaged.
             step = 1 if misses < _SINGLE_STEPS else misses
             at, misses = at + step, misses + step
             if at > self._last():
@@ -86,12 +85,12 @@ class LedgerReader:
             yield _gap(at - misses + 1, at, lost)
 
     def schemas(self) -> tuple[dict[str, str], list[Problem]]:
-        """The JSON of all intact schemas by hash, and the problems of the others."""
+        """The JSON of each intact schema by its hash, and the problems of the others."""
         intact: dict[str, str] = {}
         problems: list[Problem] = []
         try:
             for hashed, text in self._execute("SELECT hash, text FROM schema"):
-                if isinstance(text, str) and schema_hash(text) == hashed:
+                if isinstance(text, str) and digest_of(text) == hashed:
                     intact[hashed] = text
                 else:
                     problems.append(Problem(f"schema {hashed}", "its hash is not that of its text"))
@@ -109,7 +108,7 @@ class LedgerReader:
             return 0
 
     def last_run(self, output: str) -> Mapping[str, object] | None:
-        """The settings of the last run into this output (see `Ledger.note_run`), None without any."""
+        """The settings of the last run into this output (see `Ledger.note_run`), None if there is none."""
         query = (
             "SELECT settings FROM run WHERE json_valid(settings) AND json_extract(settings, '$.out') = ? "
             "ORDER BY rowid DESC LIMIT 1"
@@ -123,7 +122,7 @@ class LedgerReader:
             for row in self._connection.execute(statement, values):  # noqa: UP028
                 yield row
         except sqlite3.OperationalError as error:
-            # On Ctrl-C Python raises in the progress handler, which can only make SQLite stop.
+            # On Ctrl-C Python raises in the progress handler; SQLite only reports that it was interrupted.
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise KeyboardInterrupt from None
             raise
@@ -142,12 +141,11 @@ def _open(path: Path) -> sqlite3.Connection:
         head = store.head_of(path)
     except FileNotFoundError as error:
         raise UsageError(
-            f"there is no ledger {path}: name the file that was given as --ledger, or OUT.ledger.sqlite beside OUT"
+            f"there is no ledger {path}: name the file given as --ledger, or OUT.ledger.sqlite beside OUT"
         ) from error
     except OSError as error:
         raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
-    if head[:16] != MAGIC:
-        raise LedgerError(f"{path} is not a ledger: name another file")
+    store.check_version(path, 0 if head.startswith(MAGIC) else None)
     try:
         try:
             return _connect(path, "mode=rw")
@@ -171,14 +169,12 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA query_only = ON")
-        # Without this SQLite does not open a truncated file.
+        # Otherwise SQLite does not open a truncated file.
         connection.execute("PRAGMA writable_schema = ON")
         identity, version = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
-        store.check_version(path, version)
-        if identity != store.APPLICATION_ID:
-            raise LedgerError(f"{path} is not a ledger: name another file")
+        store.check_version(path, version if identity == store.APPLICATION_ID else None)
         connection.set_progress_handler(lambda: None, _STEPS_OF_SQLITE)
     except BaseException:
         connection.close()
@@ -192,7 +188,7 @@ def log_of(path: Path) -> Path:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    # Text that is not UTF-8 is reported by Python, without a code.
+    # Errors without a code are Python's, for text that is not UTF-8.
     code = getattr(error, "sqlite_errorcode", None)
     return code is None or code & 0xFF in _DAMAGE
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, astuple, dataclass
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
-from outspoken.io.atomic import free_bytes
 from outspoken.io.dataclass_json import from_json
 from outspoken.io.sqlite import create_tables, may_be, transaction, version_of
 from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
 
 __all__ = ["Ledger", "PartCounts", "PartRecord", "StoredReply"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class StoredReply:
 
 @dataclass(frozen=True, slots=True)
 class PartCounts:
-    """The figures of a part of an output: prompts that were asked, and how many of them `failed` or are `short` of
-    responses; responses, and how many are distinct within their prompt; the replies that they were read from."""
+    """The figures of a part of an output: prompts, and how many of them `failed` or are `short` of responses;
+    responses, and how many are `distinct` within their prompt; the replies from which they were read."""
 
     prompts: int = 0
     responses: int = 0
@@ -62,8 +64,8 @@ class PartCounts:
 class PartRecord:
     """A part of an output that was written.
 
-    `digest` identifies the prompts and the settings that it was made from, `settings` the latter alone; `size` is
-    that of its file in bytes. `complete` says that nothing in it is left to ask.
+    `digest` identifies its prompts and settings, `settings` the settings alone; `size` is its file's, in bytes.
+    `complete` is true if no prompt of it needs to be asked again.
     """
 
     digest: str
@@ -105,7 +107,7 @@ CREATE TABLE IF NOT EXISTS run (started REAL NOT NULL, version TEXT NOT NULL, se
 
 
 class Ledger:
-    """Replies by key. `get` looks one up; `put` stores one, in the background and in the order of calls.
+    """Replies by key. `get` returns one; `put` stores one, in the background and in the order of calls.
 
     A stored reply survives the death of this process at any moment; a power failure loses at most the replies of
     the last two seconds. Several processes may use one file, which is created if necessary. Raises `LedgerError`,
@@ -155,7 +157,7 @@ class Ledger:
 
     @property
     def backlog(self) -> bool:
-        """Whether replies come faster than the disk can write: wait for `settled` before asking for more."""
+        """Whether replies arrive faster than the disk can write: wait for `settled` before the next request."""
         return len(self._pending) > _BACKLOG
 
     async def settled(self) -> None:
@@ -175,7 +177,7 @@ class Ledger:
         self._closed = True
         try:
             with self._lock:
-                self._failure = None  # there may be room on the disk by now
+                self._failure = None  # the disk may have room again
             self._writer.submit(self._flush).result()
         finally:
             self._writer.submit(self._out.close).result()
@@ -190,10 +192,10 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # In the thread of the writer.
+    # In the writer's thread.
 
     def _flush(self) -> None:
-        """Write all pending replies. Those that cannot be written stay pending."""
+        """Write all pending replies. If that fails, the rest stays pending."""
         time.sleep(_SECONDS_TO_GATHER)
         while True:
             with self._lock:
@@ -213,7 +215,7 @@ class Ledger:
 
     def _write(self, batch: list[tuple[LedgerEntry, str, float, float]]) -> None:
         schemas = {entry.schema_hash: entry.schema for entry, *_ in batch if entry.schema_hash}
-        # One statement releases the interpreter's lock once instead of once per row.
+        # A single statement releases the interpreter's lock once instead of once per row.
         values = ",".join(["(?,?,?,?,?)"] * len(batch))
         flat = [field for entry, *rest in batch for field in (entry.key, entry.request, *rest)]
         # Schemas are written with their replies each time: another process may have deleted both.
@@ -224,26 +226,29 @@ class Ledger:
             self._out.execute("PRAGMA wal_checkpoint(PASSIVE)")
             self._synced = time.monotonic()
 
-    def _in_writer(self, statement: str, values: tuple[Any, ...]) -> None:
+    def _in_writer(self, work: Callable[[], T]) -> T:
         try:
-            self._writer.submit(lambda: self._out.execute(statement, values) and None).result()
+            return self._writer.submit(work).result()
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
+
+    def _execute(self, statement: str, *values: Any) -> None:
+        self._in_writer(lambda: self._out.execute(statement, values) and None)
 
     # Runs and the parts of their outputs.
 
     def note_run(self, version: str, settings: Mapping[str, object]) -> None:
-        """Record the beginning of a run and its settings, of which `out` is the name of the output.
+        """Record the start of a run and its settings, in which `out` is the name of the output.
 
-        This also proves that the ledger can be written before anything is paid for.
+        This also checks that the ledger can be written before anything is paid for.
         """
         text = json.dumps(settings, ensure_ascii=False, sort_keys=True, default=str)
-        self._in_writer("INSERT INTO run VALUES (?, ?, ?)", (time.time(), version, text))
+        self._execute("INSERT INTO run VALUES (?, ?, ?)", time.time(), version, text)
 
     def put_part(self, output: str, number: int, part: PartRecord) -> None:
         counts = json.dumps({**asdict(part.counts), "settings": part.settings})
         values = (output, number, part.digest, part.size, part.complete, counts)
-        self._in_writer("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._execute("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", *values)
 
     def parts(self, output: str) -> dict[int, PartRecord]:
         """The recorded parts of an output, by number."""
@@ -251,7 +256,7 @@ class Ledger:
         return {number: _part(*row) for number, *row in self.rows(query, output)}
 
     def forget_parts(self, output: str) -> None:
-        self._in_writer("DELETE FROM part WHERE output = ?", (output,))
+        self._execute("DELETE FROM part WHERE output = ?", output)
 
     # All replies.
 
@@ -265,12 +270,12 @@ class Ledger:
             raise failure(self.path, error) from error
 
     def stored(self, where: str = "TRUE", *values: Any) -> Iterator[StoredReply]:
-        """All replies in the order in which they were stored, or those that meet an SQL condition."""
+        """All replies, or those that meet an SQL condition, in the order in which they were stored."""
         for row in self.rows(f"SELECT * FROM reply WHERE {where} ORDER BY rowid", *values):
             yield StoredReply(*row)
 
     def delete(self, where: str, *values: Any) -> int:
-        """Delete the replies that meet an SQL condition and free their room on the disk; returns their number."""
+        """Delete the replies that meet an SQL condition and free their disk space; returns their number."""
 
         def work() -> int:
             with transaction(self._out):
@@ -279,7 +284,7 @@ class Ledger:
                     "DELETE FROM schema WHERE hash NOT IN (SELECT coalesce("
                     "CASE WHEN json_valid(request) THEN json_extract(request, '$.schema') END, '') FROM reply)"
                 )
-                self._out.execute("DELETE FROM part")  # their replies may be deleted
+                self._out.execute("DELETE FROM part")  # the replies of any part may be among the deleted
             try:
                 self._out.execute("VACUUM")
                 self._out.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -288,10 +293,7 @@ class Ledger:
                 raise failure(self.path, error, more) from error
             return count
 
-        try:
-            return self._writer.submit(work).result()
-        except sqlite3.Error as error:
-            raise failure(self.path, error) from error
+        return self._in_writer(work)
 
 
 def _part(digest: str, size: int, complete: int, counts: str) -> PartRecord:
@@ -300,10 +302,10 @@ def _part(digest: str, size: int, complete: int, counts: str) -> PartRecord:
 
 
 def _check(path: Path) -> None:
-    """Raise `LedgerError` for a file that is not a ledger, and for a place where none can be written."""
+    """Raise `LedgerError` if the file is not a ledger, or if none can be written there."""
     folder = path.parent
     if not folder.is_dir():
-        raise LedgerError(f"there is no folder {folder} for the ledger {path.name}: make it, or name another")
+        raise LedgerError(f"there is no folder {folder} for the ledger {path.name}: create it, or name another")
     if path.is_dir():
         raise LedgerError(f"{path} is a folder: name a file for the ledger, such as {path / 'run.sqlite'}")
     try:
@@ -314,9 +316,8 @@ def _check(path: Path) -> None:
         raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
     if not os.access(folder, os.W_OK) or (head and not os.access(path, os.W_OK)):
         raise LedgerError(f"cannot write the ledger {path}: change its permissions, or name another place")
-    if not may_be(head, APPLICATION_ID):
-        raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
-    if (free := free_bytes(folder)) < _FREE_BYTES:
+    check_version(path, 0 if may_be(head, APPLICATION_ID) else None)
+    if (free := shutil.disk_usage(folder).free) < _FREE_BYTES:
         room = f"{free / 2**20:.0f} MiB free"
         raise LedgerError(f"the disk of {path} is full ({room}): make room, or name another place")
 
@@ -344,25 +345,29 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # In one transaction: another process may be creating the tables.
     with transaction(connection, "BEGIN"):
         version = version_of(connection, APPLICATION_ID)
-    if version is None:
-        raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
-    check_version(path, version)
+    version = check_version(path, version)
     if (mode := _to_wal(connection)) != "wal":
-        raise LedgerError(f"the disk of {path} takes no write-ahead log ({mode}): put the ledger on a local disk")
+        raise LedgerError(
+            f"the disk of {path} does not support a write-ahead log ({mode}): put the ledger on a local disk"
+        )
     connection.execute("PRAGMA synchronous = NORMAL")
     if version < VERSION:
         create_tables(connection, _TABLES, APPLICATION_ID, VERSION)
 
 
-def check_version(path: Path, version: int) -> None:
+def check_version(path: Path, version: int | None) -> int:
+    """`version`. Raises `LedgerError` for a newer one, and for None: a file of another kind."""
+    if version is None:
+        raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
     if version > VERSION:
         raise LedgerError(
             f"{path} was written by a newer version of outspoken (format {version}, known here {VERSION}): upgrade"
         )
+    return version
 
 
 def _to_wal(connection: sqlite3.Connection) -> str:
-    """Turn the write-ahead log on; SQLite itself does not wait for another process that does the same."""
+    """Turn on the write-ahead log; SQLite itself does not wait for another process that is doing the same."""
     until = time.monotonic() + SECONDS_TO_WAIT
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Sandboxes for tests: as on this Linux, and as on an older one."""
+"""Sandboxes for tests: that of this Linux, and that of an older one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from outspoken.checking import sandbox
 from outspoken.checking.sandbox import MIB, ProgramResult, Sandbox
 
-# What is different on an older Linux: its Landlock does not guard against cutting off, and where the filter of system
-# calls has nobody to ask, a forbidden call kills.
+# The differences of an older Linux: its Landlock does not guard against truncating files, and its filter of system
+# calls cannot notify the parent, so that a forbidden call kills.
 OLDER = "from _sandboxed import walls; walls.landlock_version = lambda: 2; walls._NEW_LISTENER = 1 << 30; main()"
 
 
 @asynccontextmanager
 async def sandbox_of_a_user() -> AsyncGenerator[Sandbox]:
-    """Bounds that are soon reached, and a user whose environment holds a secret."""
+    """Low limits, and a user whose environment contains a secret."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "sk-secret-of-the-user")
         async with Sandbox(seconds=3, memory=256 * MIB, disk=8 * MIB, workers=2) as made:

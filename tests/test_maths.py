@@ -1,4 +1,4 @@
-"""Final answers, and whether two of them are the same."""
+"""Finding final answers, and comparing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox: what programs may do, what is too much, and what they cannot see."""
+"""The sandbox: what programs may do, their limits, and what is hidden from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The walls of the sandbox, against programs that really try to get out."""
+"""The walls of the sandbox, tested with programs that try to break out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def older() -> AsyncGenerator[Sandbox]:
 
 @pytest.fixture
 def listener() -> Generator[socket.socket]:
-    """A port of this machine to which nobody may have come."""
+    """A port of this machine that no program may reach."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         yield server
@@ -140,7 +140,7 @@ OUTSIDE = {
     "our files": ("import os; open(f'/proc/{os.getppid()}/root/etc/passwd')", READ),
     "the device of memory": ("open('/dev/shm/x', 'w')", WRITE),
 }
-# The same below Python, which no audit hook sees: it is stopped, though the words are the program's own.
+# The same through the C library, which no audit hook sees: the call fails, and the program continues.
 BELOW = {
     "a file of the user": "assert libc.open(b'[home]/notes', 1) == -1",
     "a new file": "assert libc.open(b'[home]/new', 0o101, 0o600) == -1",
@@ -166,7 +166,7 @@ BELOW = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Generator[Path]:
-    """A user's folder in which nothing may have changed in the end."""
+    """A user's folder, which must be unchanged at the end."""
     (tmp_path / "folder").mkdir()
     notes = tmp_path / "notes"
     notes.write_text("a secret")

@@ -1,4 +1,4 @@
-"""Unit tests in the sandbox, and that nothing of a program is left behind."""
+"""Unit tests in the sandbox, and that a program leaves nothing behind."""
 
 from __future__ import annotations
 

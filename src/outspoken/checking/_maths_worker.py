@@ -1,7 +1,6 @@
 """A process that compares mathematics with math-verify for `Checker`, and that can be killed.
 
-It reads lines of JSON, [expected, given], and answers each with true or false. Its first line says that it is
-ready.
+It reads lines of JSON, [expected, given], and answers each with true or false. A first true says that it is ready.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])|π")
 
 
 def main() -> None:
-    # What a library prints must not get among the answers.
+    # Output of libraries must not get among the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     logging.disable()
@@ -34,14 +33,11 @@ def main() -> None:
     def parsed(text: str) -> Any:
         return math_verify.parse("$" + _PI.sub(r" \\pi ", text) + "$", parsing_timeout=None)
 
-    def same(expected: str, given: str) -> bool:
-        return bool(math_verify.verify(parsed(expected), parsed(given), timeout_seconds=None))
-
     print("true", file=answers, flush=True)
     for line in sys.stdin:
         try:
-            equal = same(*json.loads(line))
-        except (Exception, RecursionError):
+            equal = bool(math_verify.verify(*map(parsed, json.loads(line)), timeout_seconds=None))
+        except Exception:
             equal = False
         print(json.dumps(equal), file=answers, flush=True)
 

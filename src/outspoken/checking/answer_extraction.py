@@ -1,4 +1,4 @@
-"""Finding the final answer in a text of a model or a data set."""
+"""Finding the final answer in the text of a model or a data set."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FinalAnswer:
 
 
 def final_answer(text: str) -> str | None:
-    """The final answer in a text, None if there is none; see `find_final`."""
+    """The text of the final answer, None if there is none; see `find_final`."""
     final = find_final(text)
     return None if final is None else final.text
 
@@ -60,9 +60,9 @@ def final_answer(text: str) -> str | None:
 def find_final(text: str) -> FinalAnswer | None:
     r"""The final answer in a text, and how it was found.
 
-    In this order: the last `\boxed{...}`; the last line `#### 18` (as in GSM8K); the answer that the text states,
-    in one of several languages; the text itself if it is an answer and not a sentence; the last number or
-    expression. Of a text longer than 200,000 characters only the end is examined.
+    The first of these that the text has: the last `\boxed{...}`; the last line `#### 18` (as in GSM8K); a stated
+    answer ("the answer is 12", also in other languages); the whole text if it is an answer and not a sentence; the
+    last number or expression. Only the last 200,000 characters of a text are examined.
     """
     text = text[-_LONGEST:]
     if (boxed := _boxed(text)) is not None:
@@ -94,7 +94,7 @@ def _boxed(text: str) -> str | None:
 
 
 def _after_hashes(text: str) -> str | None:
-    """#### is also a heading in Markdown, so it must be followed by a number, or be the last line."""
+    """The answer after ####, which is also a Markdown heading: it must be a number, or the last line."""
     for mark in reversed(list(_HASHES.finditer(text))):
         if read_number(tidy(mark[1])) is not None or not text[mark.end() :].strip():
             return mark[1]
@@ -135,7 +135,7 @@ def _inside(match: re.Match[str]) -> str:
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether a text is more than an answer: it has several words, and is not a number with its unit."""
+    """Whether a text is more than an answer: it has several words, and is no number with a unit."""
     if read_number(tidy(text)) is not None:
         return False
     words = _WORD.findall(re.sub(r"\\[a-zA-Z]+", " ", text))

@@ -1,7 +1,7 @@
 """Comparing answers in mathematics: as texts, as numbers, then by math-verify in a separate process.
 
 math-verify limits its time by signals, which work in the main thread only and do not stop arithmetic on huge
-numbers. Therefore it runs in processes that can be killed and replaced.
+numbers. Therefore it runs in processes that can be killed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _START = 120.0
 class Checker:
     """Compares answers. Each comparison is limited to `seconds`; at most `workers` processes run at once.
 
-    Numbers and texts are compared directly, tens of thousands a second; other mathematics goes to a process, which
-    is started when it is first needed. `timeouts` counts the comparisons that took too long. Use it in an
-    `async with` block, or `close` it. Raises `MissingExtraError` if math-verify is needed and not installed.
+    Numbers and texts are compared directly, tens of thousands per second; other mathematics in a process that is
+    started on first use. `timeouts` counts the comparisons that took too long. Use it in an `async with` block, or
+    `close` it. Raises `MissingExtraError` if math-verify is needed and not installed.
     """
 
     def __init__(self, *, seconds: float = 5.0, workers: int | None = None) -> None:
@@ -50,7 +50,7 @@ class Checker:
     async def same(self, expected: str, given: str) -> bool | None:
         """Whether `given` is the answer `expected`; None if the comparison takes too long.
 
-        It is not symmetric: the equation x = 5 is accepted as the answer 5, but not the other way round.
+        This is not symmetric: the equation x = 5 is accepted for the answer 5, but not the reverse.
         """
         equal = compare_quickly(expected, given)
         if equal is not None:
@@ -64,10 +64,10 @@ class Checker:
         return self._known[pair]
 
     async def groups(self, answers: Sequence[str]) -> list[int]:
-        """The group number of each answer: equal answers have the same, numbered from 0 in order of appearance.
+        """The group number of each answer: equal answers share one, counted from 0 in order of appearance.
 
-        An answer belongs to the first group whose first member it equals; a comparison that takes too long counts
-        as different.
+        An answer belongs to the first group whose first member it equals. If a comparison takes too long, the two
+        count as different.
         """
         firsts: list[str] = []
         numbers = []
@@ -93,7 +93,7 @@ class Checker:
         await self.close()
 
     async def _compare(self, pair: tuple[str, str]) -> bool | None:
-        """Compare in a process. One that is late, dies or is cancelled is killed, and replaced when needed."""
+        """Compare in a process. If it is late, dies or is cancelled, it is killed, and replaced when needed."""
         worker = self._idle.pop() if self._idle else await _start()
         try:
             assert worker.stdin is not None
@@ -105,7 +105,7 @@ class Checker:
             await _end(worker)
             raise
         if not line:
-            # It took too long, or the comparison killed it: too much memory, or a stack overflow.
+            # It took too long, or crashed: out of memory, or a stack overflow.
             self.timeouts += 1
             await _end(worker)
             return None
@@ -157,7 +157,7 @@ def _shared(pid: int) -> Checker:
 async def _start() -> Process:
     if find_spec("math_verify") is None:
         raise MissingExtraError("comparing mathematics", "synth")
-    # It reads texts of models, so its environment has none of the user's keys.
+    # It reads texts written by models, so its environment must not contain the user's keys.
     inherited = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "HOME")
     environment = {name: os.environ[name] for name in inherited if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)

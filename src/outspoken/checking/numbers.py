@@ -40,8 +40,8 @@ _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _MATHEMATICS = re.compile(r"[\\\d=+*/^<>|_{}∞√]|\b(?:pi|sqrt|infinity|inf|oo)\b", re.IGNORECASE)
 _PLACES = 6
 
-# The first spelling is the name of the unit. Answers differ if both have a unit of this list and the units differ;
-# other units are ignored.
+# The first spelling is the name of the unit. Answers differ if they have different units of this list; other units
+# are ignored.
 _SPELLINGS = """
 km kilometre kilometer 公里 千米|m metre meter 米|cm centimetre centimeter 厘米|mm millimetre millimeter 毫米
 mile mi 英里|foot feet ft|inch in|yard yd|kg kilogram kilo 公斤 千克|g gram 克|mg milligram|pound lb|ounce oz
@@ -54,8 +54,8 @@ _UNITS = {name: names.split()[0] for names in _SPELLINGS.strip("|").split("|") f
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it is written: its `value` (for "50%" it is 50, with `percent`), the number of decimal `places`
-    (None for a fraction, which is exact) and its `unit`, "" if there is none."""
+    """A number as it is written: its `value` (50 for "50%", with `percent`), its decimal `places` (None for a
+    fraction, which is exact) and its `unit` ("" for none)."""
 
     value: Fraction
     percent: bool = False
@@ -67,8 +67,8 @@ class Number:
 def tidy(text: str) -> str:
     """An answer in ASCII and plain LaTeX: digits of any script, signs, spacing and wrappers are converted.
 
-    Unicode superscripts become powers; dollar signs and brackets around mathematics, emphasis, and the full stop
-    at the end are removed.
+    Unicode superscripts become powers. Dollar signs and brackets around mathematics, emphasis and the final full
+    stop are removed.
     """
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
@@ -91,8 +91,7 @@ def tidy(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def read_number(text: str) -> Number | None:
-    """The number in a text from `tidy`, with its sign, currency, percent or unit; None if the text is anything
-    else."""
+    """The number in a text from `tidy`, with its sign, currency, percent or unit; None for other texts."""
     match = _NUMBER.match(text) if len(text) <= 200 else None
     if match is None or not _REST.fullmatch(match["rest"]):
         return None
@@ -113,9 +112,9 @@ def read_number(text: str) -> Number | None:
 def same_number(one: Number, other: Number) -> bool:
     """Whether two numbers are the same.
 
-    A decimal with at least 6 places equals the numbers that it rounds (0.333333 is 1/3, but 0.33 is not). A
-    percentage equals both the share of one and the plain number: 50% is 0.5, and also 50, the answer to "how many
-    percent". Numbers differ if both units are known and different.
+    A decimal with at least 6 places equals the numbers that round to it (0.333333 is 1/3, but 0.33 is not). A
+    percentage equals both the fraction and the plain number: 50% is 0.5, and also 50, the answer to "how many
+    percent". Numbers with two different known units differ.
     """
     if one.unit in _UNITS and other.unit in _UNITS and one.unit != other.unit:
         return False
@@ -128,7 +127,7 @@ def same_number(one: Number, other: Number) -> bool:
 
 
 def is_words(text: str) -> bool:
-    """Whether a text from `tidy` is plain words, to be compared as text: "Tuesday", but not "2x" or "pi"."""
+    """Whether a text from `tidy` consists of words, to be compared as text: "Tuesday", but not "2x" or "pi"."""
     return bool(_LETTERS.search(text)) and not _MATHEMATICS.search(text)
 
 
@@ -147,8 +146,8 @@ def _value(match: re.Match[str]) -> tuple[Fraction, int | None]:
 def _unit(words: str, written: str) -> str | None:
     """The unit in `words`, "" for none, None if they are part of the mathematics, as in 5x.
 
-    `written` is the same text directly after the number: an unknown unit differs from a variable by the space
-    before it and by its length.
+    `written` is the whole text after the number: its first space and its length distinguish an unknown unit from a
+    variable.
     """
     unit = re.sub(r"^[\^{\s]+|[}\s.]+$", "", words.casefold())
     known = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))

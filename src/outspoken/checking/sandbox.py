@@ -1,6 +1,6 @@
-"""Running untrusted programs, limited in time and memory and closed off from everything else.
+"""Running untrusted programs, limited in time and memory and isolated from everything else.
 
-The restrictions come from Linux: Landlock for files, a seccomp filter for system calls, limits for memory.
+The restrictions are Linux's: Landlock for files, a seccomp filter for system calls, limits for memory.
 `docs/sandbox.md` describes what they stop and what they do not.
 """
 
@@ -25,7 +25,7 @@ from outspoken.errors import OutspokenError, UsageError
 __all__ = ["MIB", "ProgramResult", "Sandbox", "require_sandbox", "run_in_sandbox"]
 
 MIB = 2**20
-# The folder comes last on the path: a module in it may have the name of a standard one.
+# This folder comes last on the path: a module in it may have the name of a standard module.
 _SERVER = "import sys; sys.path.append(sys.argv[2]); from _sandboxed.server import main; del sys.path[-1]; main()"
 _START = 60.0
 _SLACK = 30.0
@@ -41,9 +41,9 @@ _NO_SANDBOX = (
 class ProgramResult:
     """How a program ended. It is `ok` if the program and all its tests ran to their end.
 
-    Otherwise `reason` is a short text that is the same for the same cause: "failed an assertion", "raised
-    ValueError", "took longer than 10 s", "tried to open a socket". `details` describe this program: the assertion,
-    or the exception and its line. `output` is the beginning of what it printed, and `seconds` how long it ran.
+    Otherwise `reason` is a short text, the same for each cause: "failed an assertion", "raised ValueError", "took
+    longer than 10 s", "tried to open a socket". `details` are about this program: the assertion, or the exception
+    and its line. `output` is the beginning of its printed output, `seconds` its duration.
     """
 
     ok: bool
@@ -57,11 +57,11 @@ class ProgramResult:
 
 
 class Sandbox:
-    """Runs programs, at most `workers` at once (default: the machine's cores), each in a process of its own.
+    """Runs programs, at most `workers` at once (default: the machine's cores), each in a separate process.
 
     A program may take `seconds` of wall-clock time and `memory` bytes, print `output` bytes and keep `disk` bytes
     of files in its folder. Use it in an `async with` block, which raises `UsageError` if this system has no
-    sandbox: nothing is ever run without one. Leaving the block, or cancelling it, ends all programs and removes
+    sandbox: programs never run without one. Leaving the block, or cancelling it, ends all programs and removes
     their folders.
     """
 
@@ -75,7 +75,10 @@ class Sandbox:
         workers: int | None = None,
     ) -> None:
         if seconds <= 0 or memory < 16 * MIB or output < 0 or disk < 0 or (workers is not None and workers < 1):
-            raise UsageError("a sandbox needs seconds above 0, memory of at least 16 MiB, and at least 1 worker")
+            raise UsageError(
+                "a sandbox needs seconds above 0, memory of at least 16 MiB, output and disk of at least 0 bytes, "
+                "and at least 1 worker"
+            )
         self._bounds = {"seconds": seconds, "memory": memory, "output": output, "disk": disk}
         self._limits = {
             "seconds": f"took longer than {seconds:g} s",
@@ -91,7 +94,7 @@ class Sandbox:
     ) -> ProgramResult:
         """Run a program, with `tests` after it in the same module; see `unit_tests.check_program`.
 
-        `files` are put into the folder in which it starts. Raises `UsageError` for a path outside of this folder.
+        `files` are written into the folder in which it starts. Raises `UsageError` for a path outside this folder.
         """
         encoded = {}
         for name, content in (files or {}).items():
@@ -150,8 +153,7 @@ async def run_in_sandbox(
     memory: int = 512 * MIB,
     files: Mapping[str, str | bytes] | None = None,
 ) -> ProgramResult:
-    """Run one program in its own sandbox. For many programs, `Sandbox` is ten times as fast; it raises the same
-    errors."""
+    """Run one program in a new sandbox; raises the errors of `Sandbox`, which is ten times as fast for many."""
     async with Sandbox(seconds=seconds, memory=memory, workers=1) as sandbox:
         return await sandbox.run(code, files=files)
 
@@ -164,8 +166,7 @@ class _Server:
     folder: str
 
     async def ask(self, request: bytes = b"") -> dict[str, Any]:
-        """The answer to a request; without one, wait until the process is ready. Raises the errors that it
-        reports."""
+        """The answer to a request; without one, wait until the process is ready. Raises reported errors."""
         writer, reader = self.process.stdin, self.process.stdout
         assert writer is not None
         assert reader is not None
@@ -184,8 +185,7 @@ class _Server:
         return answer
 
     async def end(self) -> None:
-        """Close its input, upon which it kills its program, removes its folder and exits; kill it if it does
-        not."""
+        """Close its input: then it kills its program, removes its folder and exits. Otherwise it is killed."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -200,9 +200,9 @@ class _Server:
 
 async def _start() -> _Server:
     require_sandbox()
-    # None of the user's variables, which may hold keys. The hash seed makes the order of sets reproducible.
+    # The user's variables may contain keys: none is passed on. The hash seed makes the order of sets reproducible.
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
-    # One heap for all threads: a separate one reserves 64 MiB, which count against the limit.
+    # One heap for all threads: each further heap reserves 64 MiB, which count against the limit.
     environment |= {"USER": "nobody", "LOGNAME": "nobody", "TZ": "UTC", "MALLOC_ARENA_MAX": "1"}
     if (libraries := os.environ.get("LD_LIBRARY_PATH")) is not None:
         environment["LD_LIBRARY_PATH"] = libraries

@@ -22,7 +22,7 @@ async def check_program(sandbox: Sandbox, solution: str, tests: str) -> ProgramR
     """Run the tests of a solution in the sandbox; both may be in fenced blocks.
 
     The solution is the module `solution` (so its `__main__` part does not run), and the tests follow in the same
-    module: asserts, functions `test_*`, classes of `unittest` or `Test*`. The result has the first test that
+    module: asserts, functions `test_*`, classes of `unittest` or `Test*`. The result describes the first test that
     fails. Tests that neither assert nor call anything do not count, and a solution that ends the program fails.
     """
     program, test_code = code_in(solution), code_in(tests)

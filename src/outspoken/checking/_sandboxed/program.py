@@ -1,4 +1,4 @@
-"""Inside the sandbox: run a program and its tests, and find out how it ended."""
+"""Inside the sandbox: running a program and its tests, and the reason of a failure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST = 300
 _STACK = 2**21
 
 _WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# Audit events, with the indices of their arguments that are paths: changed, created and read ones.
+# Audit events, with the indices of their arguments that are changed, created or read paths.
 _CHANGED = {
     **dict.fromkeys(("os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.chown", "os.utime", "os.link"), (0,)),
     **dict.fromkeys(("os.setxattr", "os.removexattr", "os.rename", "shutil.rmtree"), (0,)),
@@ -41,13 +41,14 @@ _FREE = ("/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", ":
 
 
 def watch(folder: str, attempted: Callable[[str], None]) -> None:
-    """Call `attempted` when Python is about to read or write outside of what is allowed.
+    """Call `attempted` when Python is about to read or write outside the allowed paths.
 
-    This only provides the reason. Landlock stops the access, also if a program bypasses Python.
+    This only provides the reason: Landlock prevents the access, even if a program bypasses Python.
     """
     real, stat, fspath = _real_path(), posix.stat, os.fspath
     own = (real(folder),)
     readable = (*own, *(real(path) for path in READABLE))
+    rules = ((_CHANGED, own, False, WRITING), (_CREATED, own, True, WRITING), (_READ, readable, False, READING))
     known = {"open", *_CHANGED, *_CREATED, *_READ}
 
     def exists(path: str) -> bool:
@@ -60,7 +61,7 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
         return True
 
     def outside(path: Any, inside: tuple[str, ...], *, created: bool = False) -> bool:
-        """Whether a path outside exists or, if it is to be `created`, whether its folder does."""
+        """Whether a path lies outside and exists or, if it is to be `created`, its folder exists."""
         try:
             path = fspath(path)
         except TypeError:
@@ -83,12 +84,9 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
                     attempted(WRITING)
             elif outside(path, readable):
                 attempted(READING)
-        if any(outside(arguments[at], own) for at in _CHANGED.get(event, ())):
-            attempted(WRITING)
-        if any(outside(arguments[at], own, created=True) for at in _CREATED.get(event, ())):
-            attempted(WRITING)
-        if any(outside(arguments[at], readable) for at in _READ.get(event, ())):
-            attempted(READING)
+        for paths, inside, created, reason in rules:
+            if any(outside(arguments[at], inside, created=created) for at in paths.get(event, ())):
+                attempted(reason)
 
     sys.addaudithook(hook)
 
@@ -96,9 +94,8 @@ def watch(folder: str, attempted: Callable[[str], None]) -> None:
 def run(code: str, tests: str | None, folder: str, limits: dict[str, str]) -> tuple[str, str]:
     """Run a program, then its `tests`: asserts, functions test_*, classes of tests.
 
-    `limits` holds the reasons for a program that used too much memory ("memory") or wrote too large a file
-    ("disk"). Returns the reason why it is not right, a short text that is the same for the same cause ("" if it is
-    right), and details.
+    `limits` has the reasons for a program that used too much memory ("memory") or wrote too large a file ("disk").
+    Returns the reason of a failure, a short text that is the same for each cause ("" for success), and details.
     """
     name = "__main__" if tests is None else "solution"
     module = types.ModuleType(name)
@@ -170,7 +167,7 @@ class _Raising(unittest.TestResult):
 
 
 def _checks(tree: ast.AST) -> bool:
-    """Whether anything is asserted or called outside of functions: a function that is not called tests nothing."""
+    """Whether anything is asserted or called outside functions: a function that is never called tests nothing."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Assert | ast.Raise | ast.Call):
             return True
@@ -192,7 +189,7 @@ def _explain(error: BaseException, stage: str, texts: dict[str, str], limits: di
     while trace is not None:
         frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
-    # The frames may hold the memory that is needed now.
+    # The frames may occupy the memory that is needed now.
     error.__traceback__ = None
     kind = type(error)
     known = next(each.__name__ for each in kind.__mro__ if getattr(builtins, each.__name__, None) is each)
@@ -206,12 +203,12 @@ def _explain(error: BaseException, stage: str, texts: dict[str, str], limits: di
     elif isinstance(error, AssertionError):
         reason = "failed an assertion"
     elif isinstance(error, SyntaxError | ValueError) and not any(file in texts for file, _ in frames):
-        # Nothing has run yet: it cannot be compiled.
+        # No line of it has run: it cannot be compiled.
         reason = "is not valid Python" if stage == _PROGRAM else "its tests are not valid Python"
     elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         reason = THREADS
     elif isinstance(error, PermissionError) and any("/multiprocessing/" in file for file, _ in frames):
-        # The semaphores that multiprocessing creates first are outside its folder.
+        # multiprocessing first creates semaphores, which are outside the folder.
         reason = PROCESS
     try:
         details = f"{kind.__name__}: {error}".removesuffix(": ")[:_LONGEST]
@@ -226,9 +223,9 @@ def _explain(error: BaseException, stage: str, texts: dict[str, str], limits: di
 
 
 def _real_path() -> Callable[[str], str]:
-    """The C library's realpath, which is safe from programs that replace functions of os.
+    """The C library's realpath: programs that replace functions of os do not change it.
 
-    For a path that does not exist yet it returns where it would be created, also through dangling links.
+    For a path that does not exist it returns the place at which it would be created, also through dangling links.
     """
     resolve = ctypes.CDLL(None).realpath
     resolve.restype = ctypes.c_void_p

@@ -1,7 +1,7 @@
 """A bare Python that runs programs for `Sandbox`, one at a time, each in a child that is closed off first.
 
 It reads a line of JSON for each program and answers with a line. When its input ends, it kills the running child,
-removes its folder, and exits. Its memory and its environment hold nothing of the user.
+removes its folder, and exits. Its memory and its environment contain no data of the user.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NOTICE = struct.Struct("=QIIiIQ6Q")
 
 
 class _CancelledError(Exception):
-    """The caller has gone and does not wait for the answer."""
+    """The caller no longer waits for the answer."""
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ class _Child:
         self.reason = ""
 
     def begin(self) -> str:
-        """Wait until it is closed off; returns why it cannot be, "" if it is."""
+        """Wait until it is closed off; returns the reason if that is impossible, otherwise ""."""
         self.channel.settimeout(30)
         sign, handles, _, _ = socket.recv_fds(self.channel, 1, 1)
         self.listener = handles
@@ -153,7 +153,7 @@ class _Child:
         return self.channel.recv(4096).decode("utf-8", "replace") or "a process cannot be closed off here"
 
     def watch(self, requests: int, began: float) -> None:
-        """Watch it until it ends or there is a reason to end it. Raises `_CancelledError`."""
+        """Wait until it ends or has to be ended. Raises `_CancelledError`."""
         deadline = began + self.request["seconds"]
         next_check, longest = began + _TICK, _TICK
         poll = select.poll()
@@ -167,7 +167,7 @@ class _Child:
             if self.reader in ready and not self._read():
                 poll.unregister(self.reader)
             if self.channel.fileno() in ready and not self._listen():
-                # The channel closes a moment before the process can be waited for.
+                # The channel closes a moment before the process ends.
                 poll.unregister(self.channel)
                 longest = _MOMENT
             if any(ready.get(each, 0) & select.POLLIN for each in self.listener):
@@ -194,7 +194,7 @@ class _Child:
             pass
 
     def verdict(self, nonce: str) -> tuple[str, str]:
-        """Why the program is not right ("" if it is), and details."""
+        """The reason of a failure ("" for success), and details."""
         if not self.reason:
             self._check_limits()
         if self.reason:
@@ -249,7 +249,7 @@ class _Child:
             self.reason = self.reason or walls.reason_of(_NOTICE.unpack(notice)[3])
 
     def _check_limits(self) -> None:
-        """Check the limits that the system does not enforce: threads, and the files in total."""
+        """Check the limits that the system does not enforce: the number of threads, and all files together."""
         with contextlib.suppress(OSError):
             if len(os.listdir(f"/proc/{self.pid}/task")) > _THREADS:
                 self.reason = self.reason or program.THREADS
@@ -265,7 +265,7 @@ class _Child:
                         if files > _FILES:
                             break
             except OSError as error:
-                # It may be removed already, or unreadable. A path that is too long counts as too many files.
+                # It may be gone or unreadable. A path that is too long counts as too many files.
                 files += _FILES + 1 if error.errno == errno.ENAMETOOLONG else 0
             if size > self.request["disk"]:
                 self.reason = self.request["limits"]["disk"]

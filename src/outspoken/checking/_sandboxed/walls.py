@@ -9,7 +9,6 @@ import platform
 import resource
 import signal
 import sysconfig
-from collections.abc import Iterable, Mapping
 
 __all__ = ["FORBIDDEN", "PROCESS", "READABLE", "UnsupportedError", "enclose", "landlock_version", "reason_of"]
 
@@ -18,76 +17,65 @@ PROCESS = "tried to start a process"
 OTHERS = "tried to reach another process"
 FORBIDDEN = "made a system call that is forbidden"
 
-# Numbers on x86_64 and aarch64 (-1: does not exist). These calls end the program, with this reason.
-_ENDS: Mapping[str, Iterable[tuple[int, int]]] = {
-    SOCKET: ((42, 203), (49, 200), (50, 201), (43, 202), (288, 242)),  # connect bind listen accept accept4
-    PROCESS: ((57, -1), (58, -1), (59, 221), (322, 281)),  # fork vfork execve execveat
-    # ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_open pidfd_getfd pidfd_send_signal
-    OTHERS: ((101, 117), (310, 270), (311, 271), (440, 440), (312, 272), (434, 434), (438, 438), (424, 424)),
-    FORBIDDEN: (
-        # mount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
-        *((165, 40), (166, 39), (155, 41), (161, 51), (429, 429), (428, 428), (430, 430), (431, 431), (432, 432)),
-        *((433, 433), (442, 442)),
-        # unshare setns bpf perf_event_open keyctl add_key request_key init_module finit_module delete_module
-        *((272, 97), (308, 268), (321, 280), (298, 241), (250, 219), (248, 217), (249, 218), (175, 105)),
-        *((313, 273), (176, 106)),
-        # kexec_load kexec_file_load reboot swapon swapoff sethostname setdomainname settimeofday clock_settime
-        *((246, 104), (320, 294), (169, 142), (167, 224), (168, 225), (170, 161), (171, 162), (164, 170)),
-        *((227, 112),),
-        # clock_adjtime adjtimex acct quotactl quotactl_fd syslog ioperm iopl modify_ldt userfaultfd fanotify_init
-        *((305, 266), (159, 171), (163, 89), (179, 60), (443, 443), (103, 116), (173, -1), (172, -1), (154, -1)),
-        *((323, 282), (300, 262)),
-        # name_to_handle_at open_by_handle_at shmget shmat shmctl semget semop semctl msgget msgsnd msgrcv msgctl
-        *((303, 264), (304, 265), (29, 194), (30, 196), (31, 195), (64, 190), (65, 193), (66, 191), (68, 186)),
-        *((69, 189), (70, 188), (71, 187)),
-        # mq_open mq_unlink vhangup setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups
-        *((240, 180), (241, 181), (153, 58), (105, 146), (106, 144), (113, 145), (114, 143), (117, 147)),
-        *((119, 149), (122, 151), (123, 152), (116, 159)),
-        # capset seccomp uselib nfsservctl lookup_dcookie process_mrelease
-        *((126, 91), (317, 277), (134, -1), (180, 42), (212, 18), (448, 448)),
-    ),
+
+def _numbers(table: str) -> dict[str, tuple[int, int]]:
+    """System calls by name, each with its numbers on x86_64 and aarch64 (-1: does not exist)."""
+    words = table.split()
+    return {
+        name: (int(x86_64), int(aarch64))
+        for name, x86_64, aarch64 in zip(words[::3], words[1::3], words[2::3], strict=True)
+    }
+
+
+# These calls end the program, with this reason.
+_ENDS = {
+    SOCKET: _numbers("connect 42 203  bind 49 200  listen 50 201  accept 43 202  accept4 288 242"),
+    PROCESS: _numbers("fork 57 -1  vfork 58 -1  execve 59 221  execveat 322 281"),
+    OTHERS: _numbers("""
+        ptrace 101 117  process_vm_readv 310 270  process_vm_writev 311 271  process_madvise 440 440  kcmp 312 272
+        pidfd_open 434 434  pidfd_getfd 438 438  pidfd_send_signal 424 424
+    """),
+    FORBIDDEN: _numbers("""
+        mount 165 40  umount2 166 39  pivot_root 155 41  chroot 161 51  move_mount 429 429  open_tree 428 428
+        fsopen 430 430  fsconfig 431 431  fsmount 432 432  fspick 433 433  mount_setattr 442 442  unshare 272 97
+        setns 308 268  bpf 321 280  perf_event_open 298 241  keyctl 250 219  add_key 248 217  request_key 249 218
+        init_module 175 105  finit_module 313 273  delete_module 176 106  kexec_load 246 104
+        kexec_file_load 320 294  reboot 169 142  swapon 167 224  swapoff 168 225  sethostname 170 161
+        setdomainname 171 162  settimeofday 164 170  clock_settime 227 112  clock_adjtime 305 266  adjtimex 159 171
+        acct 163 89  quotactl 179 60  quotactl_fd 443 443  syslog 103 116  ioperm 173 -1  iopl 172 -1
+        modify_ldt 154 -1  userfaultfd 323 282  fanotify_init 300 262  name_to_handle_at 303 264
+        open_by_handle_at 304 265  shmget 29 194  shmat 30 196  shmctl 31 195  semget 64 190  semop 65 193
+        semctl 66 191  msgget 68 186  msgsnd 69 189  msgrcv 70 188  msgctl 71 187  mq_open 240 180
+        mq_unlink 241 181  vhangup 153 58  setuid 105 146  setgid 106 144  setreuid 113 145  setregid 114 143
+        setresuid 117 147  setresgid 119 149  setfsuid 122 151  setfsgid 123 152  setgroups 116 159  capset 126 91
+        seccomp 317 277  uselib 134 -1  nfsservctl 180 42  lookup_dcookie 212 18  process_mrelease 448 448
+    """),
 }
-# These only fail: libraries try them and have alternatives. `_LAST_KNOWN` is the last number that is known.
-_FAILS: Mapping[int, Iterable[tuple[int, int]]] = {
-    # clone3 io_uring_setup io_uring_enter io_uring_register openat2 memfd_create memfd_secret inotify_init
-    # inotify_init1 io_setup
-    errno.ENOSYS: (
-        *((435, 435), (425, 425), (426, 426), (427, 427), (437, 437), (319, 279), (447, 447), (253, -1)),
-        *((294, 26), (206, 0)),
-    ),
-    # setpriority sched_setscheduler sched_setparam sched_setaffinity sched_setattr ioprio_set migrate_pages
-    # move_pages
-    errno.EPERM: ((141, 140), (144, 119), (142, 118), (203, 122), (314, 274), (251, 30), (256, 238), (279, 239)),
-    # Landlock does not guard these. chmod fchmod fchmodat chown fchown lchown fchownat utime utimes utimensat
-    # futimesat setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr sync syncfs: nothing is done,
-    # and success is returned, so that copying a file still works.
-    0: (
-        *((90, -1), (91, 52), (268, 53), (92, -1), (93, 55), (94, -1), (260, 54), (132, -1), (235, -1), (280, 88)),
-        *((261, -1), (188, 5), (189, 6), (190, 7), (197, 14), (198, 15), (199, 16), (162, 81), (306, 267)),
-    ),
+# These only fail: libraries that try them have alternatives. Numbers above `_LAST_KNOWN` fail, too.
+_FAILS = {
+    errno.ENOSYS: _numbers("""
+        clone3 435 435  io_uring_setup 425 425  io_uring_enter 426 426  io_uring_register 427 427  openat2 437 437
+        memfd_create 319 279  memfd_secret 447 447  inotify_init 253 -1  inotify_init1 294 26  io_setup 206 0
+    """),
+    errno.EPERM: _numbers("""
+        setpriority 141 140  sched_setscheduler 144 119  sched_setparam 142 118  sched_setaffinity 203 122
+        sched_setattr 314 274  ioprio_set 251 30  migrate_pages 256 238  move_pages 279 239
+    """),
+    # Landlock does not guard these: nothing is done, and success is returned, so that copying a file still works.
+    0: _numbers("""
+        chmod 90 -1  fchmod 91 52  fchmodat 268 53  chown 92 -1  fchown 93 55  lchown 94 -1  fchownat 260 54
+        utime 132 -1  utimes 235 -1  utimensat 280 88  futimesat 261 -1  setxattr 188 5  lsetxattr 189 6
+        fsetxattr 190 7  removexattr 197 14  lremovexattr 198 15  fremovexattr 199 16  sync 162 81  syncfs 306 267
+    """),
 }
 _LAST_KNOWN = 450
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-_BY_ARGUMENT = {
-    "clone": (56, 220),
-    "kill": (62, 129),
-    "tkill": (200, 130),
-    "tgkill": (234, 131),
-    "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240),
-    "prlimit64": (302, 261),
-    "prctl": (157, 167),
-    "fcntl": (72, 25),
-    "ioctl": (16, 29),
-    "socket": (41, 198),
-    "socketpair": (53, 199),
-    "truncate": (76, 45),
-    "open": (2, -1),
-    "openat": (257, 56),
-}
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
-_CAPSET = {"x86_64": 126, "aarch64": 91}
+_BY_ARGUMENT = _numbers("""
+    clone 56 220  kill 62 129  tkill 200 130  tgkill 234 131  rt_sigqueueinfo 129 138  rt_tgsigqueueinfo 297 240
+    prlimit64 302 261  prctl 157 167  fcntl 72 25  ioctl 16 29  socket 41 198  socketpair 53 199  truncate 76 45
+    open 2 -1  openat 257 56
+""")
 
 _LOAD, _EQUAL, _ABOVE, _ANY, _AND, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
 _ALLOW, _ERRNO, _NOTIFY, _KILL = 0x7FFF0000, 0x00050000, 0x7FC00000, 0x80000000
@@ -108,14 +96,14 @@ READABLE = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")),
     *filter(None, (sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("DESTSHARED"))),
 )
-"""What a program may read outside its folder: Python, shared libraries, time zones."""
+"""The paths that a program may read outside its folder: Python, shared libraries, time zones."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
 class UnsupportedError(Exception):
-    """This system cannot close a process off; the message says what is missing."""
+    """This system cannot close a process off; the message names the missing part."""
 
 
 class _Instruction(ctypes.Structure):
@@ -176,10 +164,10 @@ def enclose(folder: str, version: int, *, memory: int, seconds: float, largest: 
 
 
 def reason_of(number: int) -> str:
-    """What a program tried with the forbidden system call of this number."""
+    """The reason for ending a program that made the forbidden system call of this number."""
     column = _MACHINES[platform.machine()][0]
     for reason, calls in _ENDS.items():
-        if any(call[column] == number for call in calls):
+        if any(call[column] == number for call in calls.values()):
             return reason
     known = {"clone": PROCESS, "socket": SOCKET, "socketpair": SOCKET}
     name = next((name for name, call in _BY_ARGUMENT.items() if call[column] == number), "")
@@ -187,10 +175,15 @@ def reason_of(number: int) -> str:
     return known.get(name, OTHERS if name else FORBIDDEN)
 
 
+def _own_number(name: str) -> int:
+    """The number of a call that only we may make, on this machine."""
+    return _ENDS[FORBIDDEN][name][_MACHINES[platform.machine()][0]]
+
+
 def _drop_capabilities() -> None:
     """Drop root's powers; other users have none. Version 3 of the interface, this process, no capability."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    _check(_libc.syscall(_CAPSET[platform.machine()], header, (ctypes.c_uint32 * 6)()), "capset")
+    _check(_libc.syscall(_own_number("capset"), header, (ctypes.c_uint32 * 6)()), "capset")
 
 
 def _restrict_files(folder: str, version: int) -> None:
@@ -219,7 +212,7 @@ def _filter_calls(version: int) -> int | None:
         code = [_Instruction(*each) for each in _program(version, forbid)]
         instructions = (_Instruction * len(code))(*code)
         program = _Filter(len(code), instructions)
-        result: int = _libc.syscall(_SECCOMP[platform.machine()], 1, flags, ctypes.byref(program))
+        result: int = _libc.syscall(_own_number("seccomp"), 1, flags, ctypes.byref(program))
         if result >= 0:
             return result if flags else None
     raise UnsupportedError(f"seccomp does not work here ({os.strerror(ctypes.get_errno())})")
@@ -265,10 +258,10 @@ def _program(version: int, forbid: int) -> list[tuple[int, int, int, int]]:
             flags = os.O_TRUNC | os.O_ACCMODE
             judge(name, argument(at), (_AND, 0, 0, flags), (_EQUAL, 0, 1, os.O_TRUNC), refuse, allow)
     for calls in _ENDS.values():
-        for call in calls:
+        for call in calls.values():
             when(call, forbid)
     for number, calls in _FAILS.items():
-        for call in calls:
+        for call in calls.values():
             when(call, _ERRNO | number)
     return [*code, allow]
 

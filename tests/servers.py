@@ -28,7 +28,7 @@ COMPLETION: dict[str, Any] = {
 
 @dataclass
 class Served:
-    """A running server: its address, and what it was asked."""
+    """A running server: its address, and the requests that it received."""
 
     origin: str
     requests: list[web.Request] = field(default_factory=list)
@@ -63,7 +63,7 @@ async def serving(handler: Handler) -> AsyncGenerator[Served]:
 
 
 def answering(payload: Any = COMPLETION, status: int = 200, headers: dict[str, str] | None = None) -> Handler:
-    """Always the same JSON, or the same text where `payload` is text."""
+    """Always the same JSON, or the same text if `payload` is text."""
 
     async def handle(_request: web.Request) -> web.StreamResponse:
         if isinstance(payload, str):

@@ -1,4 +1,4 @@
-"""The embedded model: what the decoder enforces, seeds, cancelling, closing, and files that are none."""
+"""The embedded model: schemas in the decoder, seeds, cancelling, closing, and files that are not models."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def object_of(**properties: Any) -> dict[str, Any]:
 
 
 def short(shape: ReplyShape) -> dict[str, Any]:
-    """The schema of `shape` with texts short enough for a hot model to reach the end of them."""
+    """The schema of `shape` with texts so short that a model at a high temperature finishes them."""
     schema: Any = copy.deepcopy(shape.json_schema())
     schema["properties"]["responses"]["items"]["properties"]["text"]["maxLength"] = 12
     return schema
@@ -83,7 +83,7 @@ async def test_stated_weights_stay_within_their_bounds(
 
 
 async def test_a_number_comes_to_an_end(smollm2: Local) -> None:
-    """Zeros are made so likely that a number without a last digit would go on to the token limit."""
+    """Zeros are so likely here that a number without a last digit would continue up to the token limit."""
     zeros = {"logit_bias": [["0", 20.0], ["00", 20.0]]}
     schema = object_of(probability={"type": "number", "minimum": 0, "maximum": 1})
     reply = await smollm2.complete(request("How likely is rain?", schema, extra=zeros))
@@ -361,7 +361,7 @@ from test_local import ENDLESS, Local, request
 async def main():
     model = Local("smollm2")
     await model.load()
-    # A signal that comes just before the loop falls asleep is seen when it next wakes.
+    # A signal that arrives just before the loop sleeps is handled when the loop next wakes.
     beating = asyncio.create_task(beat())
     print("loaded", flush=True)
     await model.complete(request("Go on", max_tokens=100_000, extra=ENDLESS))

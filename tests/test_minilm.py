@@ -61,7 +61,7 @@ def safetensors(arrays: dict[str, Any]) -> bytes:
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, Any]:
-    """Weights in which every part matters to the result."""
+    """Weights of which every part changes the result."""
     made = {}
     random = np.random.default_rng(7)
     for name, shape in shapes():

@@ -33,7 +33,7 @@ SCHEMA = {"type": "object", "properties": {}, "required": [], "additionalPropert
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing remembered from another test, and no proxy on the way to loopback."""
+    """No state of another test, and no proxy for the loopback interface."""
     monkeypatch.setattr(openai_wire, "_rejected", set())
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
@@ -414,7 +414,7 @@ CLIENT_ERRORS = sorted(every_kind(aiohttp.ClientError), key=lambda kind: kind.__
 
 
 def constructed(kind: type[BaseException]) -> Any:
-    """An exception of this kind as aiohttp would make it, with a key in what it carries."""
+    """An exception of this kind as aiohttp would create it, with a key in its attributes."""
     refused = OSError(errno.ECONNREFUSED, "refused")
     for arguments in ((KEY, refused), ("path", KEY, refused), (KEY, b"", "host", 1), ("text",), ()):
         try:
@@ -446,7 +446,7 @@ def test_failures_that_asking_again_does_not_mend():
         assert words in str(mapped)
 
 
-# What may not be asked
+# Invalid requests
 
 
 @pytest.mark.parametrize(
@@ -547,9 +547,9 @@ async def test_a_server_that_numbers_nothing():
         ([{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [1]}], "sent 1 vectors"),
         ([{"index": 1, "embedding": [1]}, {"index": 2, "embedding": [1]}], "sent 2 vectors"),
         ([{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}], "different lengths"),
-        ([{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [None]}], "no list of numbers"),
-        ([{"index": 0, "embedding": [1]}, {"index": 1, "embedding": "AACAPw=="}], "no list of numbers"),
-        ([{"index": 0, "embedding": []}, {"index": 1, "embedding": []}], "no list of numbers"),
+        ([{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [None]}], "not a list of numbers"),
+        ([{"index": 0, "embedding": [1]}, {"index": 1, "embedding": "AACAPw=="}], "not a list of numbers"),
+        ([{"index": 0, "embedding": []}, {"index": 1, "embedding": []}], "not a list of numbers"),
         (None, "sent 0 vectors"),
     ],
 )
@@ -736,7 +736,7 @@ async def test_a_program_ends_without_warnings(script: str):
         model = OpenAICompatible(sys.argv[1], "m")
         def call(): return model.complete(ChatRequest(as_messages("hi")))
     """
-    # asyncio itself complains of the sockets of a loop that was not shut down.
+    # asyncio itself warns about the sockets of a loop that was not shut down.
     warnings = "ignore" if "loop.close()" in script else "always"
     program = textwrap.dedent(start) + textwrap.dedent(script)
     async with serving(answering()) as served:

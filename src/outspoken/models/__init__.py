@@ -1,9 +1,9 @@
 """Models by name: one file for each way to reach a model, imported when a name first needs it.
 
-`base` holds the interface; the other public modules are its subclasses and the data about them (`providers`,
-`weight_files`); modules with an underscore are their parts. They may import `chat`, `errors` and what lies below,
-and no method or engine. A provider that speaks OpenAI's protocol is a row in `providers`; another way to reach a
-model is a subclass of `Model` in a file of its own, and a branch of `get_model`.
+`base` has the interface; the other public modules are its subclasses and the data about them (`providers`,
+`weight_files`); modules with an underscore are their parts. They may import `ledger` and the layers below it, but
+no method or engine. A provider that speaks OpenAI's protocol is a row in `providers`; another way to reach a model
+is a subclass of `Model` in a new file, and a branch of `get_model`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ def get_model(name: str) -> Model:
     The settings of a model in this process follow a question mark: `local/smollm2?context=8192&slots=2` (see
     `LocalSettings` and `TransformersSettings`).
 
-    Nothing is loaded or sent yet. Raises `UsageError` for an unknown name or setting, a missing key or a missing
-    extra.
+    Nothing is loaded or sent yet. Raises `UsageError` for an unknown name or setting, a missing key or extra.
     """
     if name.startswith(("http://", "https://")):
         return _remote_model(name, os.environ.get(URL_KEY_VARIABLE))
@@ -77,7 +76,7 @@ def get_model(name: str) -> Model:
 
 
 def _settings(kind: type[Settings], query: str, model: str) -> Settings:
-    """The settings in the query of a name, as the dataclass `kind` declares them: whole numbers or texts."""
+    """The settings in the query of a name: the fields of the dataclass `kind`, each a whole number or a text."""
     types = get_type_hints(kind)
     values: dict[str, object] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -91,7 +90,7 @@ def _settings(kind: type[Settings], query: str, model: str) -> Settings:
 
 @lru_cache(maxsize=64)
 def _remote_model(name: str, *environment: str | None) -> Model:
-    """One model, and so one set of connections, for each name and what the `environment` says about it."""
+    """One model, and so one set of connections, for each name and the values of its environment variables."""
     if name.startswith(("http://", "https://")):
         return model_at_url(name)
     provider, _, model = name.partition("/")
@@ -130,7 +129,7 @@ def openai_model(provider: Provider, model: str) -> OpenAICompatible:
 def model_at_url(url: str) -> OpenAICompatible:
     """The model at `http://localhost:8000/v1#name`; without a name, the server's only model.
 
-    The only key that it is sent is `$OUTSPOKEN_API_KEY`: the key of a provider is sent to that provider alone.
+    Only the key in `$OUTSPOKEN_API_KEY` is sent there: a provider's key is sent to that provider alone.
     """
     from outspoken.models.openai_compatible import OpenAICompatible
 

@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens under a causal language model of `transformers`, for many texts at once.
 
-Texts with a common prefix are computed together: the prefix goes through the model once, and the output layer,
-which for a large vocabulary is half of the work, is applied to the scored tokens alone.
+Texts with a common prefix are computed together: the prefix goes through the model once. The output layer, which
+is half of the work for a large vocabulary, is applied to the scored tokens alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any
 
 from outspoken._imports import need
@@ -18,24 +18,21 @@ from outspoken.errors import ProviderError, StoppedError, UsageError
 
 torch = need("torch", "scoring a text in this process", "torch")
 
-# A step of this many tokens keeps two to sixteen cores busy; padding may take this share of it.
+# A step of this many tokens keeps two to sixteen cores busy; at most this share of it is padding.
 _TOKENS_PER_STEP = 1024
 _MAX_PADDING = 0.15
 # The output layer is applied in blocks whose logits fit in the processor's cache: twice as fast as all at once.
 _ROWS, _WORDS = 512, 4096
-# Texts are grouped if their common prefix is at least this share of the tokens before the scored ones.
+# Texts form a group if their common prefix is at least this share of the tokens before the scored ones.
 _MIN_SHARED = 0.5
 _PAD = 0  # any token: padding is masked
-# The names of the argument for the cache of keys and values: `transformers` renamed it in 5.24 and drops the old
-# name in 5.40; models whose code comes with their weights may keep it.
+# The argument for the cache of keys and values: `transformers` renamed it in 5.24 and drops the old name in 5.40;
+# models whose code comes with their weights may keep it.
 _CACHE_NAMES = ("cache", "past_key_values")
 
 
 def cache_argument(model: Any, cache: object) -> dict[str, object]:
-    """`cache` as a keyword argument of this model's `forward`, which fills it in place.
-
-    Raises `UsageError` for a model that accepts none.
-    """
+    """`cache` as a keyword argument of the model's `forward`, which fills it. Raises `UsageError`."""
     known = inspect.signature(type(model).forward).parameters
     for name in _CACHE_NAMES:
         if name in known:
@@ -48,7 +45,7 @@ def cache_argument(model: Any, cache: object) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class TokenSequence:
-    """A text as token ids; the tokens from index `start` (at least 1) to the end are scored."""
+    """A text as token ids; those from index `start` (at least 1) to the end are scored."""
 
     ids: tuple[int, ...]
     start: int
@@ -56,21 +53,19 @@ class TokenSequence:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Texts with their first `shared` tokens in common, under their indices in the request.
-
-    `longest` is the length of the longest text after the common prefix.
-    """
+    """Texts with their first `shared` tokens in common, by their indices in the request."""
 
     shared: int
     texts: dict[int, TokenSequence]
 
     @property
     def longest(self) -> int:
+        """The length of the longest text after the common prefix."""
         return max(len(text.ids) for text in self.texts.values()) - self.shared
 
 
 class BatchedScorer:
-    """Scores texts with one loaded model. Not safe to use from two threads at once."""
+    """Scores texts with one loaded model. Only one thread may use it at a time."""
 
     def __init__(self, model: Any, new_cache: Callable[[], Any]) -> None:
         self._model = model
@@ -86,7 +81,7 @@ class BatchedScorer:
     ) -> list[tuple[float, ...]]:
         """The natural log-probabilities of the scored tokens of each text, in the order of `texts`.
 
-        Raises `StoppedError` if `stopped`, which is called between steps, returns true.
+        `stopped` is called between steps. Raises `StoppedError` if it returns true.
         """
         logprobs: list[tuple[float, ...]] = [()] * len(texts)
         with torch.inference_mode():
@@ -95,8 +90,8 @@ class BatchedScorer:
                     raise StoppedError("the model was closed")
                 for index, values in self._score_batch(batch):
                     logprobs[index] = values
-        if any(math.isnan(value) for values in logprobs for value in values):
-            raise ProviderError("the model computed no numbers: its weights or this build of torch are damaged")
+        if any(map(math.isnan, chain.from_iterable(logprobs))):
+            raise ProviderError("the model computed NaN: its weights or this build of torch are damaged")
         return logprobs
 
     def _score_batch(self, batch: Sequence[_Group]) -> Iterator[tuple[int, tuple[float, ...]]]:
@@ -118,7 +113,7 @@ class BatchedScorer:
 
     def _run_prefixes(self, batch: Sequence[_Group]) -> tuple[Any, Any, list[int]]:
         """Run the common prefix of each group once: the cache with a row for each text, its mask, and the
-        positions at which the texts continue. Padded on the left, which keeps the distances within a text."""
+        positions at which the texts continue. Padding on the left keeps the distances within a text."""
         starts = [group.shared for group in batch for _ in group.texts]
         width = max(starts)
         if not width:
@@ -170,9 +165,7 @@ class BatchedScorer:
         return logprobs
 
     def _has_plain_head(self) -> bool:
-        """Whether the logits are the hidden states times the output layer.
-
-        Some models add a bias, or scale or cap the logits."""
+        """Whether the logits are the hidden states times the output layer, without a bias, a scale or a cap."""
         head = self._model.get_output_embeddings()
         if head is None or not hasattr(head, "weight"):
             return False
@@ -188,8 +181,7 @@ def _of_logits(logits: Any, targets: Any) -> Any:
 
 
 def _groups(texts: Sequence[TokenSequence], *, share: bool) -> Iterator[_Group]:
-    """Group texts with a common prefix: neighbours in sorted order that share most of the tokens before the
-    scored."""
+    """Group neighbours in sorted order that share most of the tokens before the scored ones."""
     order = sorted(range(len(texts)), key=lambda index: texts[index].ids)
     while order:
         first, indices = texts[order[0]], [order[0]]
@@ -209,7 +201,7 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _batches(groups: Iterable[_Group]) -> Iterator[list[_Group]]:
-    """Groups of similar lengths, as many as fill a step."""
+    """Groups of similar lengths, as many as fit in a step."""
     parts: list[_Group] = []
     for group in groups:
         entries, count = list(group.texts.items()), max(1, _TOKENS_PER_STEP // group.longest)

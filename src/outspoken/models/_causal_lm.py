@@ -28,11 +28,8 @@ hf = need("transformers", "scoring a text in this process", "torch")
 
 @dataclass(frozen=True, slots=True)
 class TokenizedPair:
-    """A prompt and its continuation, tokenised as one text.
-
-    `tokens` are the texts of the continuation's tokens. `joined` is true if the first also holds a part of the
-    prompt.
-    """
+    """A prompt and its continuation, tokenised as one text. `tokens` are the texts of the continuation's tokens;
+    if `joined`, the first also contains characters of the prompt."""
 
     sequence: TokenSequence
     tokens: tuple[str, ...]
@@ -40,7 +37,7 @@ class TokenizedPair:
 
 
 class CausalLM:
-    """A model with its tokenizer and its maximum context."""
+    """A model with its tokenizer."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -48,10 +45,8 @@ class CausalLM:
         self.scorer = BatchedScorer(model, lambda: hf.DynamicCache(config=model.config))
 
     def tokenize(self, prompt: str, continuation: str, context: int | None) -> TokenizedPair | UsageError:
-        """Tokenise both as one text; a token with any character of the continuation belongs to the continuation.
-
-        Returns the error for a pair that cannot be scored.
-        """
+        """Tokenise both as one text; a token with any character of the continuation belongs to it. Returns an
+        error if the pair cannot be scored."""
         if not continuation:
             return UsageError("the continuation is empty: there is nothing to score")
         text = prompt + continuation
@@ -100,7 +95,7 @@ def load(source: str, dtype: str, *, offline: bool) -> CausalLM:
     folder = loadable_source(source, dtype, offline=offline)
     try:
         with without_library_output():
-            options = {"local_files_only": offline or _is_gguf(source) or Path(source).is_dir()}
+            options = {"local_files_only": offline or Path(folder).is_dir()}
             tokenizer = hf.AutoTokenizer.from_pretrained(folder, **options)
             model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **options)
     except (OSError, ValueError, KeyError) as error:
@@ -118,25 +113,27 @@ def load(source: str, dtype: str, *, offline: bool) -> CausalLM:
 
 
 def loadable_source(source: str, dtype: str, *, offline: bool) -> str:
-    """The source in a form that `transformers` loads: a folder (of an unpacked GGUF file, too) or a name on the
-    hub.
+    """A source that `transformers` loads: a folder (into which a GGUF file is unpacked) or a name on the hub.
 
     Raises `UsageError` for a path that does not exist, and the errors of unpacking.
     """
-    if source.startswith(("/", ".", "~")) and not Path(source).expanduser().exists():
+    path = Path(source).expanduser()
+    if source.startswith(("/", ".", "~")) and not path.exists():
         raise UsageError(f"{source} does not exist: give a folder, a GGUF file or a name on the hub")
-    return str(_unpacked(_file(source, offline=offline), dtype)) if _is_gguf(source) else source
+    if _is_gguf(source):
+        path = _unpacked(_file(source, offline=offline), dtype)
+    return str(path) if path.is_dir() else source
 
 
 def respect_thread_limit() -> None:
-    """Give torch no more threads than OpenMP allows: otherwise products in bfloat16 are silently wrong."""
+    """Limit torch to the threads that OpenMP allows: with more, products in bfloat16 are silently wrong."""
     if (allowed := os.environ.get("OMP_THREAD_LIMIT", "")).isdecimal():
         torch.set_num_threads(max(1, min(torch.get_num_threads(), int(allowed))))
 
 
 def fingerprint(source: str, *, offline: bool) -> str:
-    """An identifier of the weights: the sha256 of a GGUF file, a hash over the names, sizes and times of the files
-    in a folder, or the name on the hub."""
+    """An identifier of the weights: the sha256 of a GGUF file, a hash of the names, sizes and times of a folder's
+    files, or the name on the hub."""
     if _is_gguf(source):
         return weight_files.sha256_of(_file(source, offline=offline))
     folder = Path(source).expanduser()
@@ -163,8 +160,7 @@ def _file(source: str, *, offline: bool) -> Path:
 
 
 def _unpacked(file: Path, dtype: str) -> Path:
-    """The folder in the cache with the weights and the tokenizer of a GGUF file, in the format that loads
-    quickly."""
+    """The cached folder with the weights and the tokenizer of a GGUF file, in a format that loads quickly."""
     folder = weight_files.folder() / "converted" / f"{weight_files.sha256_of(file)[:32]}-{dtype}"
     if folder.is_dir():
         return folder
@@ -209,7 +205,7 @@ def _convert(file: Path, target: Path, dtype: str) -> None:
 
 @contextmanager
 def without_library_output() -> Iterator[None]:
-    """Silence the advice of `transformers` and its progress bars; unpacking keeps its bar in a terminal."""
+    """Silence the advice of `transformers` and its progress bars, except that of unpacking in a terminal."""
     logging = hf.utils.logging
     unpacking: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

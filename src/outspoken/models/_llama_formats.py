@@ -1,4 +1,4 @@
-"""The formats of llama.cpp: its server's JSON, its grammars, and the header of GGUF files. No llama.cpp here."""
+"""The formats of llama.cpp, without importing it: its server's JSON, its grammars, the header of GGUF files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from outspoken.models.openai_errors import ErrorContext
 DEFAULT_MAX_TOKENS = 1024
 
 ServerAnswer = dict[str, Any]
-"""An answer of the server, or one chunk of it: an error, choices, or vectors."""
+"""An answer of the server or one chunk of it: an error, choices or vectors."""
 
 
 def chat_body(request: ChatRequest) -> dict[str, object]:
-    """The body of a chat request whose reply streams."""
+    """The body of a chat request with a streamed reply."""
     body = openai_wire.chat_body(request, "", stream=True, developer_role=False)
     del body["model"]
     return {
@@ -33,7 +33,7 @@ def chat_body(request: ChatRequest) -> dict[str, object]:
         **body,
         "stream_options": {"include_usage": True},
         "return_progress": True,
-        # A prompt read from the cache gives slightly different numbers than one that is computed.
+        # A cached prompt gives slightly different numbers than a computed one.
         "cache_prompt": request.sampling.seed is None,
     }
 
@@ -55,7 +55,7 @@ class ChunkReader:
         return self._stopped()
 
     def reply(self, *, structured: bool) -> ChatReply:
-        """The whole reply. Raises the error in a chunk, or `ProviderError` if the reply is incomplete."""
+        """The whole reply. Raises the error of a chunk, or `ProviderError` if the reply is incomplete."""
         if self._fault is not None:
             raise _error(self._fault)
         return replace(self._reply.reply(structured=structured), model=self._model)
@@ -74,10 +74,8 @@ def _error(fault: Mapping[str, Any]) -> UsageError | ProviderError:
 
 
 def embed_texts(texts: Sequence[str], ask: Callable[[list[str]], ServerAnswer], *, context: int) -> Embeddings:
-    """The vectors of `texts`; those longer than `context` tokens are cut.
-
-    `ask` sends texts and returns the answer, which is an error for all of them if one is too long.
-    """
+    """The vectors of `texts`, which are cut to `context` tokens. `ask` sends texts and returns the answer, an
+    error if one of them is too long."""
     answer = ask(list(texts))
     if "error" not in answer:
         return Embeddings(_vectors(answer))
@@ -93,7 +91,7 @@ def embed_texts(texts: Sequence[str], ask: Callable[[list[str]], ServerAnswer], 
 
 
 def _shortened(text: str, fault: Mapping[str, Any], context: int) -> str:
-    """The beginning of a text that did not fit. Raises `ProviderError` if its length is not the reason."""
+    """The beginning of a text that did not fit. Raises the error if its length is not the reason."""
     if fault.get("type") == "exceed_context_size_error":
         share = fault["n_ctx"] / fault["n_prompt_tokens"]
     elif len(text.encode()) >= context // 2:
@@ -109,12 +107,12 @@ def _vectors(answer: ServerAnswer) -> list[list[float]]:
 
 
 _OLDEST = "2026.10"
-# Without these settings the grammar allows any white space, and a small model fills its reply with it.
+# Otherwise the grammar allows any white space, and a small model fills its reply with it.
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
-# Without a step a number may have any number of digits, and a small model never stops writing them.
+# Without a step the number of digits is not limited, and a small model never stops writing them.
 _STEP = 1e-6
 _MIN_RANGE = 1e-3
-# A prefix that no model writes on its own as an answer to this question.
+# A prefix that no model writes unforced in answer to this question.
 _SENTINEL = "~~~"
 _QUESTION = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "temperature": 0}
 
@@ -130,8 +128,8 @@ def check_build(llama: Any) -> None:
 class Grammars:
     """JSON schemas as llguidance grammars, which llama.cpp's decoder enforces.
 
-    Each is tested once, because llama.cpp silently ignores those that it cannot use. `ask` sends the body of a
-    chat request to the loaded model and returns its answer.
+    Each is tested once, because llama.cpp silently ignores unsupported ones. `ask` sends the body of a chat
+    request to the loaded model and returns its answer.
     """
 
     def __init__(self, ask: Callable[[dict[str, object]], ServerAnswer]) -> None:
@@ -140,7 +138,7 @@ class Grammars:
         self._lock = threading.Lock()
 
     def of(self, schema: Mapping[str, object]) -> str:
-        """The grammar of `schema`. Raises `UsageError`, with the keyword, if the decoder cannot enforce it."""
+        """The grammar of `schema`. Raises `UsageError`, naming the keyword, if the decoder cannot enforce it."""
         grammar = _grammar(schema)
         with self._lock:
             if grammar in self._tested:
@@ -167,7 +165,7 @@ def _grammar(schema: Mapping[str, object], *, prefix: str = "") -> str:
 
 
 def _rewritten(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """The schema with `change` applied to all its objects, the innermost first."""
+    """The schema after applying `change` to all its objects, the innermost first."""
     if isinstance(schema, Mapping):
         return change({key: _rewritten(part, change) for key, part in schema.items()})
     return [_rewritten(part, change) for part in schema] if isinstance(schema, list) else schema
@@ -178,7 +176,7 @@ def _without(keyword: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stepped(schema: dict[str, Any]) -> dict[str, Any]:
-    """A number in steps of `_STEP` if its bounds are at least `_MIN_RANGE` apart."""
+    """Give a number steps of `_STEP` if its bounds are at least `_MIN_RANGE` apart."""
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     bounded = isinstance(low, int | float) and isinstance(high, int | float) and high - low >= _MIN_RANGE
@@ -214,7 +212,7 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): give the path of a GGUF file") from error
     if head[:4] != b"GGUF":
-        raise UsageError(f"{path} is not a GGUF file: convert the model with llama.cpp, or name another")
+        raise UsageError(f"{path} is not a GGUF file: convert the model with llama.cpp, or name another file")
     version = int.from_bytes(head[4:], "little")
     if version not in _VERSIONS:
         raise UsageError(
@@ -228,7 +226,7 @@ def has_chat_template(path: Path) -> bool:
 
 
 def is_embedder(path: Path) -> bool:
-    """Whether the model was trained to give one vector for a text."""
+    """Whether the model was trained to embed texts."""
     return _number(path, b".pooling_type") in _POOLS_INTO_ONE_VECTOR
 
 
@@ -238,7 +236,7 @@ def trained_context(path: Path) -> int | None:
 
 
 def _number(path: Path, key: bytes) -> int | None:
-    """An unsigned 32-bit value of the architecture; converters write these before the tokenizer's long lists."""
+    """An unsigned 32-bit value of the architecture; converters write them before the tokenizer's long lists."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         end = content.find(b"tokenizer.ggml.", 0, _HEADER_BYTES)
         position = content.find(key + _UINT32, 0, _HEADER_BYTES if end < 0 else end)

@@ -1,8 +1,8 @@
 """Log-probabilities of a given text, from a server that repeats a prompt with them.
 
-The dialect is that of OpenAI's first completions: `echo` and `logprobs` on `/completions`, as in vLLM and SGLang.
-The position of each token is found by spelling the text with the tokens: some servers send no offsets, others
-count in them a beginning-of-text mark that the text does not contain.
+The protocol is OpenAI's original one: `echo` and `logprobs` on `/completions`, as in vLLM and SGLang. The position
+of each token is found by spelling the text with the tokens: some servers send no offsets, and the offsets of others
+include a beginning-of-text mark that the text does not contain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOKENS_AHEAD = 4
 
 
 def echo_body(text: str, model: str) -> dict[str, object]:
-    """The body of the request. It generates one token, because some servers reject zero; that token is ignored."""
+    """The body of the request. It generates one token, which is ignored: some servers reject zero."""
     return {"model": model, "prompt": text, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
 
 
@@ -39,7 +39,7 @@ def read_echo(payload: Any, prompt: str, continuation: str, server: str) -> Scor
     if spans is None or len(logprobs) < len(spans):
         raise UsageError(
             f"{server} does not give the log-probabilities of a text: take a server whose /completions has echo "
-            "and logprobs, such as vLLM or SGLang (for llama.cpp's server, which has not, take local/FILE.gguf)"
+            "and logprobs, such as vLLM or SGLang (instead of llama.cpp's server, take local/FILE.gguf)"
         )
     indices = [index for index, (_, end) in enumerate(spans) if end > len(prompt)]
     values = [logprobs[index] for index in indices]
@@ -51,10 +51,8 @@ def read_echo(payload: Any, prompt: str, continuation: str, server: str) -> Scor
 
 
 def _spans(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
-    """The spans of the tokens that spell `text`, up to its end; None if they do not spell it.
-
-    If a character is split into several tokens, each of them gets the span of the whole character.
-    """
+    """The spans of the tokens that spell `text`, up to its end; None if they do not spell it. Several tokens that
+    are parts of one character each get its span."""
     spans: list[tuple[int, int]] = []
     position = 0
     while len(spans) < len(tokens) and position < len(text):
@@ -87,15 +85,13 @@ def _spelled(token: str, text: str, position: int) -> int | None:
 
 
 def _is_part(token: str) -> bool:
-    """Whether the token is a part of a character: vLLM writes nothing or U+FFFD for it, others write the bytes."""
+    """Whether the token is part of a character: vLLM writes nothing or U+FFFD for it, others write the bytes."""
     return not token or _BROKEN in token or token.startswith(("<0x", "bytes:"))
 
 
 def _resumes_at(following: Sequence[str], text: str, position: int, parts: int) -> int | None:
-    """The position at which the text continues with the tokens `following`.
-
-    Between lie at most as many characters as there are `parts`, each perhaps with a space.
-    """
+    """The position at which the text continues with the tokens `following`, at most `parts` characters after
+    `position`, each perhaps with a space."""
     for end in range(position + 1, min(len(text), position + 2 * parts) + 1):
         current = end
         for token in following:

@@ -24,11 +24,8 @@ _MAX_SECONDS_TO_END = 1.0
 
 
 class ModelThreads:
-    """Up to `count` threads that run calls, started as needed.
-
-    They are daemon threads. The interpreter waits for the threads of an executor at its end, before anyone can
-    tell them to stop.
-    """
+    """Up to `count` daemon threads that run calls, started as needed. At its end, the interpreter would wait for
+    the threads of an executor before anything can stop them."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -73,11 +70,8 @@ class ModelThreads:
 
 
 def _wait_for_exit(thread: threading.Thread) -> None:
-    """Wait until the operating system's thread is gone.
-
-    Before Python 3.13 a joined thread may still run the exit code of C++ libraries, which aborts the process if
-    the process ends at the same time.
-    """
+    """Wait until the operating system's thread is gone. Before Python 3.13 a joined thread may still run the exit
+    code of C++ libraries, and the process aborts if it ends meanwhile."""
     task = f"/proc/self/task/{thread.native_id}"
     until = time.monotonic() + _MAX_SECONDS_TO_END
     while os.path.exists(task) and time.monotonic() < until:
@@ -85,10 +79,10 @@ def _wait_for_exit(thread: threading.Thread) -> None:
 
 
 class InProcessModel(Model):
-    """A model that is computed in up to `threads` threads of this process, and freed by `close`.
+    """A model that is computed in up to `threads` threads of this process and freed by `close`.
 
-    All of them are closed before the interpreter ends: native threads that call into it, or are killed inside a
-    library, abort the process.
+    All such models are closed before the interpreter ends: native threads that call into it afterwards, or are
+    killed inside a library, abort the process.
     """
 
     def __init__(self, name: str, threads: int) -> None:

@@ -1,4 +1,4 @@
-"""Download wheels with `pip download`, using any pip on this machine."""
+"""Downloading wheels with `pip download`, using any pip on this machine."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _RELEVANT = ("No space left", "Retrying", "ERROR")
 def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callable[[], None]) -> None:
     """Download the wheels of `packages` into the folder `into`, calling `tick` ten times a second.
 
-    An error in `tick`, or Ctrl-C, ends pip at once. `by_hand` is the path where the user could put the file
+    An error in `tick`, or Ctrl-C, ends pip at once. `by_hand` is the path at which the user can put the file
     instead. pip runs isolated: it imports no module from the working folder or `$PYTHONPATH`.
     """
     settings = ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--no-input", "--progress-bar", "off"]
     command = [*_pip(by_hand), "download", *settings, "--dest", str(into), *packages]
-    # pip keeps unfinished files in TMPDIR: in this folder they can be counted, and are deleted with it.
+    # pip keeps unfinished files in TMPDIR: here they are counted, and deleted with the folder.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(into))
     log = into / "pip.log"
     with log.open("wb") as stderr:
@@ -58,9 +58,9 @@ def download(packages: Sequence[str], into: Path, *, by_hand: Path, tick: Callab
 
 
 def downloaded_bytes(into: Path) -> int:
-    """The bytes of the wheels so far; pip first writes each into a temporary folder and then copies it."""
+    """The bytes of the wheels so far; pip writes each into a temporary folder first and then copies it."""
     sizes: dict[str, int] = {}
-    # pip deletes files and folders meanwhile; os.walk skips a folder that is gone.
+    # pip deletes files and folders meanwhile; os.walk skips a missing folder.
     for parent, _, names in os.walk(into):
         for name in names:
             if name.endswith(".whl"):
@@ -80,29 +80,27 @@ def _pip(by_hand: Path) -> list[str]:
 
 
 def _candidates() -> Iterator[tuple[list[str], bool]]:
-    """Commands that may call pip and whether they are known to work. That of this interpreter comes first, but
-    environments created by uv have none.
-
-    Without `-I`, `python -m pip` would import a `pip.py` from the working folder.
+    """Commands that may call pip, and whether each is known to work: first that of this interpreter, which
+    environments created by uv lack. Without `-I`, `python -m pip` would import a `pip.py` of the working folder.
     """
     spec = importlib.util.find_spec("pip")
     if spec is not None:
         installed = spec.origin is not None and Path(spec.origin).is_relative_to(sys.prefix)
         yield [sys.executable, "-I", "-m", "pip"], installed
     for program, arguments in (("python3", ["-I", "-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
-        # On Windows `which` searches the working folder first, and then returns a relative path.
+        # On Windows `which` also searches the working folder; then it returns a relative path.
         if (path := shutil.which(program)) is not None and os.path.isabs(path):
             yield [path, *arguments], False
 
 
 def _isolated() -> dict[str, str]:
-    """An environment for Python programs whose options we cannot choose."""
+    """An environment in which Python programs import nothing from the working folder."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     return {**kept, "PYTHONSAFEPATH": "1"}
 
 
 def _relevant_line(output: str) -> str:
-    """The line of pip's output that names the cause, without the paths and secrets that a URL may contain."""
+    """The line of pip's output that names the cause, without paths and secrets in URLs."""
     lines = output.strip().splitlines() or ["it gave no reason"]
     line = next((line for mark in _RELEVANT for line in lines if mark in line), lines[-1])
     return _URL.sub(r"\1\2", line.removeprefix("ERROR: ").removeprefix("WARNING: "))

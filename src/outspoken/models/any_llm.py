@@ -86,7 +86,7 @@ class AnyLLM(Model):
             raise self._error_for(error, request) from None
 
     def _error_for(self, error: Exception, request: ChatRequest) -> OutspokenError:
-        """Our error for one of any-llm's, by its status and codes."""
+        """Our error for an error of any-llm, by its status and codes."""
         cause = getattr(error, "original_exception", None) or error
         message = one_line(str(cause), self._errors.secrets)
         ours = isinstance(cause, TypeError | ValueError | LookupError | AttributeError)
@@ -106,7 +106,6 @@ class AnyLLM(Model):
 async def _close(client: Any) -> None:
     """Close the SDK's client; in google-genai the asynchronous one is the attribute `aio`."""
     sdk = getattr(client.client, "aio", client.client)
-    close = getattr(sdk, "aclose", None) or sdk.close
-    result = close()
-    if inspect.isawaitable(result):
-        await result
+    closing = (getattr(sdk, "aclose", None) or sdk.close)()
+    if inspect.isawaitable(closing):
+        await closing

@@ -1,4 +1,4 @@
-"""The interface of every model: its name, its capabilities, and the methods that ask it."""
+"""The interface of all models: name, capabilities, and the methods that send requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Capabilities:
     """What a model can do. Every capability is off unless the model turns it on.
 
     `schema`: its decoder can enforce a JSON schema. `seed`: it accepts a seed. `extra`: it accepts sampling
-    settings under the provider's own names. `stream`: it delivers a reply piece by piece. `score`: it can give the
+    settings under the provider's own names. `stream`: it can stream a reply. `score`: it can compute the
     log-probabilities of a text. `embed`: it can embed texts. `parallel`: the number of requests that it processes
     at once (None: no limit).
     """
@@ -70,9 +70,8 @@ class Score:
 class Model(ABC):
     """One model, reached in one way. A subclass sets `name` and `capabilities` and implements `complete`.
 
-    It also overrides the method of each capability that it turns on: `stream`, `scores` or `embed`. Settings that
-    its capabilities exclude are never passed to it. A model is safe to use from several tasks at once and from any
-    event loop.
+    It also overrides the method of each capability that it turns on: `stream`, `scores` or `embed`. It never
+    receives settings that its capabilities exclude. Several tasks and event loops may use a model at once.
     """
 
     name: str
@@ -87,8 +86,7 @@ class Model(ABC):
         """
 
     async def identity(self) -> str:
-        """The name under which replies are stored: it identifies the model that answers, even if `name` does
-        not."""
+        """The name under which replies are stored: it always identifies the model that answers."""
         return self.name
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply, None]:
@@ -135,7 +133,7 @@ class Model(ABC):
         """
         raise UsageError(f"{self.name} cannot embed texts: take an embedding model, such as local/minilm")
 
-    async def aclose(self) -> None:  # noqa: B027  (most models hold nothing)
+    async def aclose(self) -> None:  # noqa: B027  (most models have nothing to release)
         """Release connections and memory. A closed model may not be used again."""
 
     def check(self, request: ChatRequest) -> None:

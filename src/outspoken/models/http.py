@@ -1,4 +1,4 @@
-"""Shared parts of HTTP clients: addresses, headers, the proxy, sessions, and our errors for those of aiohttp."""
+"""Shared parts of HTTP clients: URLs, headers, the proxy, sessions, and our errors for those of aiohttp."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MIN_SECRET_LENGTH = 4
 _LARGE_BODY = 2**20
 
+_BAD_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
 # aiohttp's errors: their types, our message, and whether a retry can help. The first match counts.
 FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     (
@@ -55,26 +56,17 @@ FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     ),
     ((TimeoutError,), "{url} did not answer in time: raise the timeout if it is only slow", True),
     ((aiohttp.ClientResponseError,), "{url} does not speak HTTP: check the port in the base URL", False),
-    (
-        (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError),
-        "{url} cannot be used as a base URL: write it as in http://localhost:8000/v1",
-        False,
-    ),
+    (_BAD_URL, "{url} cannot be used as a base URL: write it as in http://localhost:8000/v1", False),
     ((aiohttp.ClientError, OSError), "the connection to {url} broke off: try again", True),
 )
 # The text of these errors contains the headers or the whole address of the request.
-REVEALING = (
-    aiohttp.ClientResponseError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-    aiohttp.RedirectClientError,
-)
+REVEALING = (aiohttp.ClientResponseError, *_BAD_URL)
 
 
 def checked_base(text: str) -> yarl.URL:
     """The base URL in `text`, such as `http://localhost:8000/v1`: the part before `/chat/completions`.
 
-    Its query is kept. Raises `UsageError` for anything else, and for a URL with a user name or a password.
+    A query is kept. Raises `UsageError` for anything else, and for a URL with a user name or a password.
     """
     try:
         url = yarl.URL(text.strip())
@@ -97,8 +89,8 @@ def url_below(base: yarl.URL, path: str) -> yarl.URL:
 def headers_for(api_key: str | None, extra: Mapping[str, str], key_variable: str) -> multidict.CIMultiDict[str]:
     """The headers of our requests: JSON, our name, the key if there is one, then the `extra` headers.
 
-    `key_variable` is the environment variable named in messages. Raises `UsageError` for a key or a header that
-    cannot be sent.
+    Messages name the environment variable `key_variable`. Raises `UsageError` for a key or a header that cannot be
+    sent.
     """
     headers = multidict.CIMultiDict({"Content-Type": "application/json", "User-Agent": "outspoken"})
     key = (api_key or "").strip()
@@ -123,19 +115,19 @@ def proxy_for(url: yarl.URL) -> str | None:
 
 
 def secrets_among(texts: Iterable[str]) -> tuple[str, ...]:
-    """The texts that no message may contain; very short ones are left out because they occur in any text."""
+    """The texts that no message may contain; very short ones, which occur in any text, are left out."""
     return tuple(text for text in texts if len(text) >= _MIN_SECRET_LENGTH)
 
 
 def data_of(body: bytes | None) -> bytes | io.BytesIO | None:
-    """`body` in a form for aiohttp, which warns about large bodies that are bytes."""
+    """`body` in a form for aiohttp, which warns about large bodies of type bytes."""
     return io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
 def error_for(error: aiohttp.ClientError | OSError, url: str) -> ProviderError:
     """Our error for one of aiohttp's, whose text may contain the request's headers or a proxy's password.
 
-    `url`, without credentials or query, is named in the message.
+    The message names `url`, which has no credentials and no query.
     """
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
     if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
@@ -154,9 +146,8 @@ Resources: TypeAlias = dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[N
 class PerLoop(Generic[T]):
     """Creates a `T` for each event loop that needs one, and closes it when the loop ends or the owner is deleted.
 
-    Loops come and go (`asyncio.run`, a notebook, a background thread) without notice to a model. An open
-    asynchronous generator gets notice: its loop closes it when the loop shuts down, or when nothing refers to it
-    any more.
+    A model is not notified when a loop ends (`asyncio.run`, a notebook, a background thread). An open asynchronous
+    generator is: its loop closes it on shutting down, or when nothing refers to it any more.
     """
 
     def __init__(self, create: Callable[[], T], close: Close[T]) -> None:
@@ -199,7 +190,7 @@ def _release(resources: Resources[T], close: Close[T]) -> None:
     while resources:
         loop, (resource, _) = resources.popitem()
         if loop.is_closed():
-            # No loop is left to close it in: run the coroutine up to its first wait, which frees the resource.
+            # Its loop is gone: run the coroutine up to its first wait, which frees the resource.
             closing = close(resource)
             with suppress(StopIteration, RuntimeError):
                 closing.send(None)

@@ -32,7 +32,7 @@ from outspoken.models.transformers import Transformers
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Local", "LocalSettings", "local"]
 
-# Few, because a running call cannot be cancelled, and the calls of several workers are computed together.
+# Few: a running call cannot be cancelled, and the calls of several workers are computed together anyway.
 _TEXTS_PER_CALL = 4
 _EMBEDDING_STEP = 2048
 _MAX_SOCKET_PATH = 100
@@ -54,8 +54,8 @@ class LocalSettings:
     """How a model runs in this process; in a name they follow a question mark: `local/smollm2?slots=2&threads=4`.
 
     `slots` requests are decoded at once, each within `context` tokens; further requests wait. `threads` is the
-    number of processor threads (None: llama.cpp's default, one for each core; for embeddings, one for two cores).
-    If other work keeps the cores busy, fewer threads are much faster. Raises `UsageError` for a number below 1.
+    number of processor threads (None: llama.cpp's default, one per core; for embeddings, one per two cores). Fewer
+    threads are much faster if other work keeps the cores busy. Raises `UsageError` for a number below 1.
     """
 
     slots: int = 8
@@ -70,17 +70,17 @@ class LocalSettings:
 class Local(InProcessModel):
     """A GGUF model in this process, loaded on first use and freed by `aclose`.
 
-    `source` is the path of a GGUF file or one of the names in `weight_files.TABLE`, whose file is fetched on first
-    use unless `offline`.
+    `source` is the path of a GGUF file, or a name in `weight_files.TABLE` whose file is fetched on first use
+    unless `offline`.
 
     A reply ends after `DEFAULT_MAX_TOKENS` tokens if the request sets no `max_tokens`, and when the context is
-    full. A request with a seed repeats exactly while it is the only one in progress; numbers are rounded
-    differently when requests are decoded together, which occasionally changes the text. Models without a chat
-    template (base models) continue the prompt.
+    full. A request with a seed has the same reply every time if it is the only one in progress; numbers are
+    rounded differently when requests are decoded together, which occasionally changes the text. Models without a
+    chat template (base models) continue the prompt.
 
-    A file of an embedding model (`capabilities.embed`) embeds texts and completes none. Its vectors have length 1;
-    a text longer than the model's context is cut at its end. Texts that are embedded together are rounded
-    differently too: the cosine of a text with itself, embedded among other texts, is 0.9997.
+    An embedding model (`capabilities.embed`) embeds texts and does not answer. Its vectors have length 1; a text
+    longer than the model's context is cut at its end. Texts that are embedded together are rounded differently,
+    too: the cosine of a text with itself, embedded among other texts, is 0.9997.
 
     Raises `UsageError` for a missing file or one that is not GGUF, and `MissingExtraError`, on first use, without
     xllamacpp.
@@ -151,10 +151,10 @@ class Local(InProcessModel):
             raise UsageError(f"{self.name} is not an embedding model: take one, such as local/minilm")
         check_texts(texts)
         self._check_open()
-        parts = [
-            (start, texts[start : start + _TEXTS_PER_CALL]) for start in range(0, len(texts), _TEXTS_PER_CALL)
+        calls = [
+            asyncio.wrap_future(self._workers.submit(partial(self._embed, at, texts[at : at + _TEXTS_PER_CALL])))
+            for at in range(0, len(texts), _TEXTS_PER_CALL)
         ]
-        calls = [asyncio.wrap_future(self._workers.submit(partial(self._embed, *part))) for part in parts]
         try:
             results = await asyncio.gather(*calls)
         finally:
@@ -223,8 +223,7 @@ class Local(InProcessModel):
         return answer
 
     def _ask(self, *arguments: object) -> ServerAnswer:
-        # Only this frame refers to the server: otherwise the traceback of an error would keep it alive after
-        # `aclose`.
+        # No other frame refers to the server: an error's traceback would keep it alive after `aclose`.
         answer: ServerAnswer = self._server.handle_chat_completions(*arguments)
         return answer
 
@@ -264,7 +263,7 @@ class Local(InProcessModel):
         params.fit_params = False
         threads = self._settings.threads
         if threads is None and self._embeds:
-            # On two busy cores, two threads are four times as slow as one: they wait for each other.
+            # On two busy cores, two threads take four times as long as one: they wait for each other.
             threads = max(1, (os.cpu_count() or 1) // 2)
         if threads is not None:
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
@@ -281,7 +280,7 @@ class Local(InProcessModel):
 
 
 def _identify(source: str | os.PathLike[str]) -> str | Path:
-    """The name of known weights, or the absolute path of a file."""
+    """The name of known weights, otherwise the absolute path of a file."""
     if source in weight_files.TABLE:
         return str(source)
     path = Path(source).expanduser()
@@ -294,7 +293,7 @@ def _identify(source: str | os.PathLike[str]) -> str | Path:
 def _private_address(params: Any) -> Iterator[None]:
     """llama.cpp always listens: on a Unix socket whose file is deleted as soon as the model is loaded.
 
-    Without Unix sockets it is a port of the loopback interface that requires a random key.
+    Without Unix sockets it listens on a port of the loopback interface and requires a random key.
     """
     params.ui = params.endpoint_slots = False
     params.api_keys = [secrets.token_hex(32)]
@@ -313,7 +312,7 @@ _shared_lock = threading.Lock()
 def local(
     source: str | os.PathLike[str], settings: LocalSettings | None = None, *, offline: bool = False
 ) -> Local:
-    """The `Local` with these settings that the whole process shares, until it is closed."""
+    """The `Local` with these settings that the whole process shares until it is closed."""
     key = (_identify(source), settings or LocalSettings(), offline)
     with _shared_lock:
         model = _shared.get(key)

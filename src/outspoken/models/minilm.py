@@ -1,7 +1,7 @@
 """Conversion of all-MiniLM-L6-v2, published as safetensors with a WordPiece vocabulary, to a GGUF file in Q8_0.
 
 The file is a quarter of the size of float32; its cosines differ by less than 0.02 from those of float32. Names and
-settings are those that llama.cpp's own converter writes for a BERT with mean pooling.
+settings are those of llama.cpp's converter for a BERT with mean pooling.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def convert(source: Path, target: Path) -> None:
 
 
 def tensors(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The float32 arrays of a safetensors file by their names, and the bytes after them.
+    """The float32 arrays of a safetensors file by name, and the bytes after them.
 
-    The format: 8 bytes with the length of a JSON header, the header, and the arrays as in memory.
+    The format: 8 bytes with the length of a JSON header, the header, the arrays as in memory.
     """
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])

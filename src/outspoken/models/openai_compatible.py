@@ -30,9 +30,9 @@ class OpenAICompatible(Model):
 
     `base_url` is the URL before `/chat/completions`; `url` is the same without its query. An empty `model` means
     the only model that the server offers. `api_key` is sent to this server alone and appears in no message;
-    `key_variable` is the environment variable named in messages about the key. `timeout` limits a whole request,
-    in seconds. Proxies are taken from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises
-    `UsageError` for an invalid base URL, key or header.
+    messages about the key name the environment variable `key_variable`. `timeout` limits a whole request, in
+    seconds. Proxies come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError`
+    for an invalid base URL, key, header or timeout.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, score=True, embed=True)
@@ -160,7 +160,7 @@ class OpenAICompatible(Model):
     ) -> aiohttp.ClientResponse:
         """A successful response; the connection of a stream is not used again.
 
-        Some servers close it after a stream without announcing it, and the next request would fail.
+        Some servers close it after a stream without notice, and the next request would fail.
         """
         data = None if body is None else http.data_of(openai_wire.encode(body))
         session = await (self._sessions_for_streams if stream else self._sessions).get()
@@ -191,8 +191,7 @@ class OpenAICompatible(Model):
         try:
             return openai_wire.decode(body)
         except ValueError:
-            # Retryable, because a proxy may have sent one page between two valid replies; a wrong address fails
-            # again.
+            # A proxy may have sent one page between two valid replies; a wrong URL fails again.
             raise self._errors.foreign(body, retryable=True) from None
 
     async def _reply(self, response: aiohttp.ClientResponse, structured: bool) -> ChatReply:

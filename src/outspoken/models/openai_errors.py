@@ -1,4 +1,4 @@
-"""Errors of an OpenAI-compatible server, each in one line with a remedy. No HTTP here."""
+"""Errors of an OpenAI-compatible server, each as one line with a remedy. No HTTP here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ErrorDetails:
 
 
 def error_in(payload: Any) -> ErrorDetails | None:
-    """The error object in a decoded body (some servers put it in a list), or None."""
+    """The error object in a decoded body (some servers put it in a list), None without one."""
     if isinstance(payload, list) and payload:
         payload = payload[0]
     error = payload.get("error") if isinstance(payload, Mapping) else None
@@ -75,7 +75,7 @@ class ErrorContext:
     def error(
         self, details: ErrorDetails, *, status: int | None = None, wait: float | None = None
     ) -> PromptTooLongError | ProviderError:
-        """The error that the server reported, with `status` or inside a reply with a successful status."""
+        """Our error for one that the server reported, with `status` or inside a successful response."""
         message = one_line(details.message, self.secrets)
         if details.codes & _TOO_LONG:
             return PromptTooLongError(f"{message}: shorten the prompt, or lower max_tokens")
@@ -93,7 +93,7 @@ class ErrorContext:
         )
 
     def http_error(self, status: int, headers: Mapping[str, str], body: bytes) -> OutspokenError:
-        """The error for a response whose status is not a success. `headers` are case-insensitive."""
+        """Our error for a response whose status is not a success. `headers` are case-insensitive."""
         if 300 <= status < 400:
             target = one_line(headers.get("Location", "elsewhere").partition("?")[0], self.secrets)
             return ProviderError(f"{self.url} redirects to {target}: correct the base URL", status=status)
@@ -110,7 +110,7 @@ class ErrorContext:
         return self.error(details or ErrorDetails(str(payload)), status=status, wait=wait)
 
     def foreign(self, body: bytes, *, status: int | None = None, retryable: bool = False) -> ProviderError:
-        """The error for an answer that is not of this protocol: a web page, plain text, nothing."""
+        """Our error for an answer that is not in this protocol: a web page, plain text, nothing."""
         event = f"answered {status} with" if status else "answered with"
         excerpt = _excerpt(body, self.secrets)
         if retryable and body.lstrip().startswith(b"{"):

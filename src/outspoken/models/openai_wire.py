@@ -1,4 +1,4 @@
-"""OpenAI's protocol as JSON and event streams, translated to and from plain values. No HTTP here."""
+"""OpenAI's protocol, JSON and event streams, translated to and from plain values. No HTTP here."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def chat_body(
 
 
 def optional_fields(request: ChatRequest, *, stream: bool = False) -> dict[str, object]:
-    """Fields that not every server accepts, and without which the request is still valid.
+    """Fields that not every server accepts and that a request can do without.
 
-    A schema whose root is not an object is left out, because the published interface accepts none.
+    A schema whose root is not an object is left out, because OpenAI's API rejects it.
     """
     fields: dict[str, object] = {}
     if request.schema is not None and request.schema.get("type") == "object":
@@ -133,7 +133,7 @@ def read_embeddings(payload: Any, count: int, errors: ErrorContext) -> list[list
     for place, entry in enumerate(entries):
         vector, index = entry.get("embedding"), entry.get("index")
         if not (isinstance(vector, list) and vector and set(map(type, vector)) <= {int, float}):
-            raise ProviderError(f"{errors.url}: the server sent an embedding that is no list of numbers")
+            raise ProviderError(f"{errors.url}: the server sent an embedding that is not a list of numbers")
         vectors[index if type(index) is int else place] = vector
     if vectors.keys() != set(range(count)):
         raise ProviderError(f"{errors.url}: asked to embed {count} texts, the server sent {len(vectors)} vectors")
@@ -143,7 +143,7 @@ def read_embeddings(payload: Any, count: int, errors: ErrorContext) -> list[list
 
 
 def model_names(payload: Any) -> list[str]:
-    """The identifiers in the answer to GET /models. Raises `ValueError` if it contains no list."""
+    """The names in the answer to GET /models. Raises `ValueError` if it contains no list."""
     entries = payload.get("data") if isinstance(payload, Mapping) else payload
     if not isinstance(entries, list):
         raise ValueError("no list of models")
@@ -152,7 +152,7 @@ def model_names(payload: Any) -> list[str]:
 
 
 class EventReader:
-    """Reads server-sent events from chunks of bytes cut at any position, in linear time."""
+    """Reads server-sent events from chunks of bytes, which may be cut at any position, in linear time."""
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
@@ -182,7 +182,7 @@ class EventReader:
         return events
 
     def close(self) -> list[bytes]:
-        """The last event, if the stream ends without the empty line after it."""
+        """The last event if the stream ends without an empty line."""
         return self.feed(b"\n\n")
 
     def _read_line(self, line: bytes) -> None:
@@ -194,7 +194,7 @@ class EventReader:
 class StreamedReply:
     """Assembles a reply from the events of a stream.
 
-    `done` is true once the server has announced the end; `empty` is true while no event has arrived.
+    `done` becomes true when the server announces the end, `empty` becomes false with the first event.
     """
 
     def __init__(self, errors: ErrorContext) -> None:
@@ -312,9 +312,8 @@ async def send_with_optional(
 ) -> tuple[T, Mapping[str, object]]:
     """Call `send` with the optional `fields`; if the server rejects them, call it again with fewer.
 
-    Returns the result and the fields that were sent. Fields that were left out of a successful request are left
-    out from then on, for this server and model. If no request succeeds, the last error is raised and nothing is
-    recorded.
+    Returns the result and the sent fields. Fields missing from the first successful request are left out from then
+    on, for this server and model. If no request succeeds, the last error is raised and nothing is remembered.
     """
     accepted = {name: value for name, value in fields.items() if (server, model, name) not in _rejected}
     for sent in (

@@ -1,4 +1,4 @@
-"""The providers of hosted models and local servers, one row each: address, key, capabilities."""
+"""The providers of hosted models and local servers, one row each: base URL, key, capabilities."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ URL_KEY_VARIABLE = "OUTSPOKEN_API_KEY"
 class Provider:
     """One provider.
 
-    `key_variables` are the environment variables for its key: the first that is set counts, and a provider without
-    any takes no key. The variable `base_url_variable` replaces `base_url`. `any_llm` is None for a provider that
-    speaks OpenAI's chat completions; otherwise any-llm reaches it, under the same name and with
-    these capabilities.
+    `key_variables` are the environment variables for its key: the first that is set counts; without any, the
+    provider takes no key. The variable `base_url_variable` replaces `base_url`. `any_llm` is None for a provider
+    that speaks OpenAI's chat completions; otherwise any-llm reaches it, under the same name, with these
+    capabilities.
     """
 
     name: str

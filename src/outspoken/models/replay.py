@@ -14,6 +14,7 @@ from typing import Any
 from outspoken.chat import ChatRequest, Message, as_messages
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
+from outspoken.io.atomic import output_errors
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import json_bytes
 from outspoken.models.base import Capabilities, Model
@@ -36,9 +37,9 @@ class Replay(Model):
     """Returns the replies in a file of JSON lines, each once.
 
     A line is `{"text": …}` and may have `finish`, `usage`, `reasoning`, `model`, `refusal`, `structured`, and
-    `pieces` (the pieces of the text when it is streamed). A line with `messages` answers only requests with
-    exactly these messages; lines without answer the other requests in order. All sampling settings are accepted
-    and ignored. Raises `UsageError`, with the line number, for a file that cannot be read.
+    `pieces` (of the streamed text). A line with `messages` answers only requests with exactly these messages; the
+    other lines answer the other requests in order. All sampling settings are accepted and ignored. Raises
+    `UsageError`, with the line number, for a file that cannot be read.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True)
@@ -70,7 +71,7 @@ class Replay(Model):
             if queue:
                 return queue.popleft()
             remaining = sum(map(len, self._by_chat.values()))
-        reason = "none of the remaining ones is for these messages" if remaining else "all are used"
+        reason = "those left are for other messages" if remaining else "all are used"
         raise UsageError(
             f"{self.name} has no reply left ({self._total} recorded, {reason}): record more, or ask for less"
         )
@@ -79,7 +80,7 @@ class Replay(Model):
 class Recorder(Model):
     """Passes requests on to `model` and appends each reply to a file that `Replay` reads.
 
-    Raises `UsageError` if the file cannot be written.
+    Raises `UsageError` if the file cannot be opened, and `OutputError` if a reply cannot be written.
     """
 
     def __init__(self, model: Model, path: str | Path) -> None:
@@ -88,7 +89,7 @@ class Recorder(Model):
         self._model = model
         self._path = Path(path)
         self._lock = threading.Lock()
-        # What gives no reply is that of the model.
+        # Methods that return no reply are the model's.
         for method in ("identity", "scores", "score_identity", "chat_text", "embed", "aclose"):
             setattr(self, method, getattr(model, method))
         try:
@@ -123,7 +124,7 @@ class Recorder(Model):
             if not line[name]:
                 del line[name]
         data = json_bytes(line) + b"\n"
-        with self._lock, self._path.open("ab", buffering=0) as file:
+        with output_errors(self._path), self._lock, self._path.open("ab") as file:
             file.write(data)
 
 
@@ -148,7 +149,7 @@ def _read(path: Path) -> list[_Recorded]:
 
 
 def _recorded(line: Any) -> _Recorded:
-    """Raises `ValueError` for a line without a text or with values of the wrong type."""
+    """Raises `ValueError` for a line without a text, or with values of a wrong type."""
     reply = from_json(ChatReply, line)
     text = reply.text
     pieces = line.get("pieces") or [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]

@@ -1,7 +1,7 @@
 """Models of `transformers` in this process: log-probabilities of given texts, which llama.cpp does not compute.
 
-They are loaded from folders of safetensors, names on the Hugging Face hub, and GGUF files. Unpacking a GGUF file
-takes up to a minute, so the result is kept in the cache.
+They are loaded from folders of safetensors, the Hugging Face hub, and GGUF files. Unpacking a GGUF file takes up
+to a minute, so the result is kept in the cache.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Transformers(InProcessModel):
 
     `source` is a folder, a name on the hub, a GGUF file or one of the names in `weight_files.TABLE`.
 
-    Prompt and continuation are tokenised as one text, with the beginning-of-text token if the model's tokenizer
-    adds one and the text has none. On first use, raises `UsageError` for a source that cannot be loaded and
+    Prompt and continuation are tokenised as one text, with a beginning-of-text token if the model's tokenizer adds
+    one and the text has none. The first use raises `UsageError` for a source that cannot be loaded, and
     `MissingExtraError` without the extra `torch`.
     """
 
@@ -106,7 +106,7 @@ class Transformers(InProcessModel):
         ]
 
     def _model(self) -> CausalLM:
-        """Runs in the only worker, like everything that uses the model."""
+        """Runs in the only worker, like all code that uses the model."""
         if self._loaded is None:
             from outspoken.models._causal_lm import load
 

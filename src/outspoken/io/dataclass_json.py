@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["finite", "from_json", "to_json"]
 
 T = TypeVar("T")
 
 
 def to_json(value: object, *, methods: bool = False) -> Any:
-    """A dataclass as an object with a key for each field, a sequence as an array; other values as they are.
+    """A dataclass as an object with a key for each field, a sequence as an array; other values unchanged.
 
-    A field's metadata may name another key: `field(metadata={"key": "yield"})`. With `methods`, a dataclass inside
-    the value that has a method `to_dict` is written by it.
+    A field's metadata may name another key: `field(metadata={"key": "yield"})`. With `methods`, objects inside the
+    value that have a method `to_dict` are converted by it.
     """
 
     def part(inner: object) -> Any:
@@ -28,6 +29,15 @@ def to_json(value: object, *, methods: bool = False) -> Any:
     if isinstance(value, Mapping):
         return {str(key): part(entry) for key, entry in value.items()}
     return [part(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def finite(value: Any) -> Any:
+    """The value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: finite(entry) for name, entry in value.items()}
+    return [finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def from_json(kind: type[T], value: object) -> T:
@@ -49,7 +59,7 @@ def _hints(kind: Hashable) -> Mapping[str, object]:
 
 
 def _read(kind: Any, value: object, place: str) -> object:
-    """`value` as the type `kind` has it; `place` names it in errors."""
+    """`value` converted to the type `kind`; `place` names it in errors."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind in (Any, object):
         return value
@@ -68,7 +78,7 @@ def _read(kind: Any, value: object, place: str) -> object:
         return float(value)
     if isinstance(kind, type) and type(value) is kind:
         return value
-    raise ValueError(f"{place} is {value!r:.100}, which is no {getattr(kind, '__name__', kind)}")
+    raise ValueError(f"{place} is {value!r:.100}, not {getattr(kind, '__name__', kind)}")
 
 
 def _read_dataclass(kind: Any, value: Mapping[object, object], place: str) -> object:

@@ -23,9 +23,9 @@ class FolderLock:
     """An exclusive lock on a folder, held until `release` or until the process ends, however it ends.
 
     The folder is created if necessary; `release` removes a folder that was created here and is still empty. The
-    lock is an exclusive transaction on the empty SQLite database `name` in the folder; `what` names in errors what
-    is locked (default: the folder). With `keep` the file stays after `release`: on a network disk a removed file
-    may look present to other machines for some seconds.
+    lock is an exclusive transaction on the empty SQLite database `name` in the folder. Errors say that `what` is
+    locked (default: the folder). With `keep` the file stays after `release`: on a network disk a removed file may
+    look present to other machines for some seconds.
 
     Raises `FolderInUseError` if another process holds the lock, `UsageError` if the folder cannot be written.
     """
@@ -34,8 +34,7 @@ class FolderLock:
         self, folder: Path, *, name: str = ".lock", what: str | Path | None = None, keep: bool = False
     ) -> None:
         self.folder, self.file = folder, folder / name
-        self._what = what or folder
-        self._keep = keep
+        self._what, self._keep = what or folder, keep
         self._created = not os.path.exists(folder)  # unlike Path.exists, false for invalid names
         self._connection: sqlite3.Connection | None = self._take()
 
@@ -93,7 +92,7 @@ class FolderLock:
                         raise FolderInUseError(
                             f"another process is writing {self._what}: wait for it, or choose another output"
                         ) from error
-                    # The folder may be removed, too, before SQLite opens the file.
+                    # The folder may have been removed before SQLite opened the file.
                     if code != sqlite3.SQLITE_CANTOPEN:
                         break
         raise UsageError(f"{self.file} cannot be locked: {reason}")

@@ -1,4 +1,4 @@
-"""SQLite files with data of one kind, which their application id names."""
+"""SQLite files of one kind: the application id in the file names the kind."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
 
 
 def may_be(head: bytes, application_id: int) -> bool:
-    """Whether a file that begins with `head`, of at least 72 bytes, may be of a kind; an empty file may."""
-    # The application id may so far be only in the write-ahead log beside the file.
+    """Whether a file that begins with `head`, of at least 72 bytes, may be of this kind, or is empty."""
+    # The application id may still be in the write-ahead log only.
     return not head or (head[:16] == MAGIC and int.from_bytes(head[68:72], "big") in (0, application_id))
 
 
 def version_of(connection: sqlite3.Connection, application_id: int) -> int | None:
-    """The version of a file of a kind, 0 for an empty file; None for a file of another kind."""
+    """The version of a file of this kind, 0 for an empty file, None for a file of another kind."""
     (identity,), (version,), (tables,) = (
         connection.execute(query).fetchone()
         for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 from outspoken.errors import UnknownNameError, UsageError
 
-__all__ = ["TomlFile", "TomlLibrary", "TomlTable", "parse"]
+__all__ = ["TomlFile", "TomlLibrary", "TomlTable", "check_table", "parse"]
 
 TomlTable = dict[str, Any]
 """The top level of a TOML file."""
+
+_KINDS = {bool: "true or false", dict: "a table", int: "a whole number", list: "a list", str: "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,12 @@ class TomlFile:
     folder: Path
 
     def table(self) -> TomlTable:
-        """What the file says. Raises `UsageError` if it is not TOML."""
+        """The parsed text. Raises `UsageError` if it is not TOML."""
         return parse(self.text, self.where)
 
 
 class TomlLibrary:
-    """The TOML files in a folder of a package; `kind` says in errors what they are ("task")."""
+    """The TOML files in a folder of a package; errors call each a `kind` ("task")."""
 
     def __init__(self, kind: str, package: str, folder: str = "library") -> None:
         self._kind = kind
@@ -46,7 +49,7 @@ class TomlLibrary:
     def find(self, name: str | Path) -> TomlFile:
         """A shipped file by its name, or a user's by its path, which ends in .toml.
 
-        Raises `UsageError` for a file that cannot be read, and for an unknown name, with the closest match.
+        Raises `UsageError` for a file that cannot be read and for an unknown name.
         """
         where = str(name)
         if where.endswith(".toml"):
@@ -60,6 +63,15 @@ class TomlLibrary:
             raise UnknownNameError(self._kind, where, self.names(), see="or give a file: ./mine.toml")
         text = (self._folder / f"{where}.toml").read_text(encoding="utf-8")
         return TomlFile(f"{self._kind} {where}", where, text, Path())
+
+
+def check_table(table: Mapping[str, object], kinds: Mapping[str, type | None], where: str) -> None:
+    """Raise `UsageError` for a key that is not among `kinds`, and for a value of another type (None: any)."""
+    for key, value in table.items():
+        if key not in kinds:
+            raise UnknownNameError(f"key in {where}:", key, kinds)
+        if (kind := kinds[key]) is not None and type(value) is not kind:
+            raise UsageError(f"{where}: {key} must be {_KINDS[kind]}, not {value!r}")
 
 
 def parse(text: str, where: str) -> TomlTable:

@@ -84,16 +84,22 @@ CRITERION = '[[criteria]]\nname = "A"\nabout = ""\nlow = 0\nhigh = 5\n'
     ("toml", "message"),
     [
         ("prompt = ", "is not TOML"),
-        ('prompt = "x"', "the file lacks criteria"),
-        (CRITERION, "the file lacks prompt"),
+        ('prompt = "x"', r"bad\.toml lacks criteria"),
+        (CRITERION, r"bad\.toml lacks prompt"),
         ('prompt = "x"\ncriteria = []', "has no criteria"),
         ('prompt = " "\n' + CRITERION, "empty prompt"),
-        ('prompt = "x"\ncriteria = [1]', "criterion 1 must be a table"),
-        ('prompt = "x"\ncriteria = "A"', "criteria in the file must be a list of tables"),
+        ('prompt = "x"\ncriteria = [1]', "criterion 1 of .* must be a table"),
+        ('prompt = "x"\ncriteria = "A"', "criteria must be a list"),
         ('promt = "x"\n' + CRITERION, "'promt': did you mean 'prompt'"),
         ('prompt = "x"\n' + CRITERION + "max = 5", "key in criterion 1 .* 'max'"),
-        ('prompt = "x"\n' + CRITERION.replace("5", '"5"'), "high in criterion 1 must be a number"),
-        ('prompt = "x"\n' + CRITERION.replace("5", "true"), "high in criterion 1 must be a number"),
+        (
+            'prompt = "x"\n' + CRITERION.replace("5", '"5"'),
+            "low must be a finite number below high, not 0 and '5'",
+        ),
+        (
+            'prompt = "x"\n' + CRITERION.replace("5", "true"),
+            "low must be a finite number below high, not 0 and True",
+        ),
         ('prompt = "x"\n' + CRITERION.replace("5", "0"), "low must be a finite number below high"),
         ('prompt = "x"\n' + CRITERION.replace("5", "inf"), "low must be a finite number below high"),
         ('prompt = "x"\n' + CRITERION.replace('"A"', '"?!"'), "one line with letters"),
@@ -135,6 +141,9 @@ def test_every_criterion_is_shown_in_every_position_equally_often() -> None:
         "{'Relevance': 4, 'Comedic Device': 3, 'Humor Quality': 2.5,}",
         '{"scores": {"Relevance": {"score": 4, "reason": "5 of 5 words fit"}, "Comedic Device": {"score": 3}, "Humor Quality": {"score": 2.5}}}',
         '[{"criterion": "Relevance", "score": 4}, {"criterion": "Comedic Device", "score": 3}, {"criterion": "Humor Quality", "score": 2.5}]',
+        json.dumps(
+            [{"name": key, "score": value, "grade": "B", "dimension": "a joke"} for key, value in GOOD.items()]
+        ),
         '{"Relevance": 4, "Comedic Device": 3, "Humor Quality": 2.5\n',
         '{"Relevance": <0 to 5>, "Comedic Device": <0 to 5>}\n' + json.dumps(GOOD),
         f"<think>Relevance: 1? {json.dumps(GOOD | {'Relevance': 1.0})}</think>{json.dumps(GOOD)}",
@@ -186,6 +195,11 @@ def test_names_in_other_scripts() -> None:
             "a criterion has two scores",
         ),
         (json.dumps(GOOD) + json.dumps(GOOD | {"Relevance": 5.0}), "a criterion has two scores"),
+        (json.dumps(GOOD | {"Relevance": {"score": 4, "rating": 5}}), "a criterion has two scores"),
+        (
+            json.dumps([{"name": name, "value": 1, "points": 2} for name in GOOD]),
+            "a criterion has two scores",
+        ),
         (
             "| Relevance | 5 | 4 |\n| Comedic Device | 5 | 3 |\n| Humor Quality | 5 | 2 |",
             "a score is not a number",

@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of distinct items that have been judged, and the number of all."""
 
 Quality = dict[tuple[int, str], list[float]]
-"""The scores of responses by the index of their group and the id of their prompt."""
+"""The values of responses, 0 to 100, by the index of their group and the id of their prompt."""
 
 _ITEMS_AHEAD = 8
 _RETRY_POLICY, _NO_BUDGET = RetryPolicy(), Budget()
@@ -52,11 +52,10 @@ _BLANK = "the response is blank"
 class Judge:
     """A `model` that judges responses by a `rubric` (a `Rubric`, or the name or path of one).
 
-    The judge sees the prompt and the response, but no model, method or id. The following depend on the `seed` and
-    the content of an item only, and hence repeat: when an item is judged, the order of the criteria (as in the
-    rubric or backwards, from any of them on), and the tag that separates the response from the instructions. Equal
-    items are judged once. With a `ledger`, an answered request is not sent again. A reply that cannot be read is
-    answered with its error, at most `retries` times.
+    The judge sees the prompt and the response, but no model, method or id. The `seed` and the content of an item
+    alone determine when it is judged, the order of the criteria (see `rubrics.orders`), and the tag that separates
+    the response from the instructions. Equal items are judged once. With a `ledger`, an answered request is not
+    sent again. After a reply that cannot be read, the judge is asked again, at most `retries` times.
 
     `sampling` holds the judge's sampling settings; a model that accepts no temperature needs `Sampling()`. Raises
     `UsageError` for invalid arguments, before anything is sent.
@@ -80,10 +79,9 @@ class Judge:
         self.rubric = rubric if isinstance(rubric, Rubric) else rubrics.load(rubric)
         self.seed = seed
         self.metrics = RunMetrics()
-        if retries < 0:
-            raise UsageError(f"retries must be at least 0, not {retries}")
-        if concurrency < 1:
-            raise UsageError(f"concurrency must be at least 1, not {concurrency}")
+        for name, value, least in (("retries", retries, 0), ("concurrency", concurrency, 1)):
+            if value < least:
+                raise UsageError(f"{name} must be at least {least}, not {value}")
         self.model.check(ChatRequest((), sampling))
         parallel = self.model.capabilities.parallel
         self._concurrency = concurrency if parallel is None else min(concurrency, parallel)
@@ -101,23 +99,23 @@ class Judge:
     async def score(self, items: Sequence[JudgedItem], progress: Progress | None = None) -> list[JudgeScore]:
         """The verdicts on the items, in their order. Blank responses are not judged, and have no score.
 
-        Raises `ProviderError`, `UsageError` or `LedgerError` if everything fails for the same reason; the answers
-        until then are in the ledger.
+        Raises `ProviderError`, `UsageError` or `LedgerError` if everything fails for the same reason; earlier
+        replies are in the ledger.
         """
         verdicts = await self._judge_all([(item.prompt, item.text) for item in items], self._score, progress)
         return [replace(verdict, id=item.id) for verdict, item in zip(verdicts, items, strict=True)]
 
     async def compare(self, pairs: Sequence[ResponsePair], progress: Progress | None = None) -> list[Preference]:
-        """The better response of each pair, in the order of the pairs; each pair is judged in both positions.
+        """The better response of each pair, in the order of the pairs. Each pair is judged in both positions.
 
-        A pair of equal texts is a tie that is not judged. Raises the same errors as `score`.
+        Two equal texts are a tie without being judged. Raises the same errors as `score`.
         """
         contents = [(pair.prompt, pair.a, pair.b) for pair in pairs]
         preferences = await self._judge_all(contents, self._compare, progress)
         return [replace(preference, id=pair.id) for preference, pair in zip(preferences, pairs, strict=True)]
 
     def summary(self, verdicts: Iterable[R]) -> JudgeSummary[R]:
-        """How these `verdicts` ended, and the cost of everything that this judge was asked so far."""
+        """A summary of these `verdicts`, with the cost of everything that this judge was asked so far."""
         verdicts, metrics = tuple(verdicts), self.metrics
         return JudgeSummary(
             verdicts,
@@ -138,7 +136,9 @@ class Judge:
         progress: Progress | None,
     ) -> list[R]:
         """The verdict of `work` on each content; equal ones share it."""
-        drawn = sorted((_Draw.of(self.seed, content) for content in set(contents)), key=lambda draw: draw.digest)
+        orders = len(self._orders)
+        drawn = [_Draw.of(self.seed, content, orders) for content in set(contents)]
+        drawn.sort(key=lambda draw: draw.digest)
         draws = [replace(draw, position=position) for position, draw in enumerate(drawn)]
         caller = await self._caller()
         tasks = caller.limiter.most + 1 + caller.limiter.most // 4
@@ -154,13 +154,13 @@ class Judge:
                     progress(len(verdicts), len(draws))
         if self._ledger is not None:
             await self._ledger.settled()
-        # Unreadable verdicts are a result; a judge that cannot be reached is an error.
+        # Unreadable verdicts are results; an unreachable judge is an error.
         if caller.broken is not None and not isinstance(caller.broken, ReplyError):
             raise caller.broken
         return [verdicts[content] for content in contents]
 
     async def _caller(self) -> ModelCaller:
-        """A new caller for each round: it only knows the replies that were in the ledger before it."""
+        """A caller for one round of verdicts; it uses only replies that are in the ledger before the round."""
         caller = ModelCaller(
             self.model,
             RateLimiter(self._concurrency, steady=self.model.capabilities.parallel is not None),
@@ -173,36 +173,41 @@ class Judge:
         caller.identity = await self.model.identity()
         return caller
 
+    def _verdict(
+        self, kind: type[R], draw: _Draw, error: OutspokenError | None = None, *, attempts: int = 0, **values: Any
+    ) -> R:
+        """The verdict on the content of a draw. Without one, `error` is the reason."""
+        order = tuple(criterion.name for criterion in self._orders[draw.order])
+        if error is not None:
+            values |= {"error": str(error), "cause": cause_of(error), "unreadable": isinstance(error, ReplyError)}
+        return kind(attempts=attempts, order=order, position=draw.position, **values)
+
     async def _score(self, caller: ModelCaller, draw: _Draw) -> JudgeScore:
-        index = draw.number % len(self._orders)
-        order, schema = self._orders[index], self._schemas[index]
-        shown = tuple(criterion.name for criterion in order)
+        order, schema = self._orders[draw.order], self._schemas[draw.order]
         prompt, text = draw.content
         if not text.strip():
-            return JudgeScore(attempts=0, order=shown, position=draw.position, error=_BLANK, cause=_BLANK)
+            return self._verdict(JudgeScore, draw, UsageError(_BLANK))
         question = score_question(draw.tag, prompt, text, order)
         messages = (Message("system", judge_instructions(self.rubric, order)), Message("user", question))
         outcome = await self._ask(caller, messages, schema, lambda reply: read_scores(reply, self.rubric))
         caller.prompt_ended(outcome.error)
-        return JudgeScore(
+        return self._verdict(
+            JudgeScore,
+            draw,
+            outcome.error,
             scores=outcome.value,
             value=None if outcome.value is None else self.rubric.value(outcome.value),
             attempts=outcome.attempts,
-            order=shown,
-            position=draw.position,
             request=outcome.key,
-            **_problem(outcome.error),
         )
 
     async def _compare(self, caller: ModelCaller, draw: _Draw) -> Preference:
-        order = self._orders[draw.number % len(self._orders)]
-        shown = tuple(criterion.name for criterion in order)
         prompt, a, b = draw.content
         if not (a.strip() and b.strip()):
-            return Preference(attempts=0, order=shown, position=draw.position, error=_BLANK, cause=_BLANK)
+            return self._verdict(Preference, draw, UsageError(_BLANK))
         if a == b:
-            return Preference(winner="tie", consistent=True, attempts=0, order=shown, position=draw.position)
-        system = Message("system", judge_instructions(self.rubric, order))
+            return self._verdict(Preference, draw, winner="tie", consistent=True)
+        system = Message("system", judge_instructions(self.rubric, self._orders[draw.order]))
         answers: list[str | None] = []
         outcomes: list[_Outcome[str]] = []
         for texts, meaning in (((a, b), ("a", "b", "tie")), ((b, a), ("b", "a", "tie"))):
@@ -214,16 +219,16 @@ class Judge:
         caller.prompt_ended(error)
         first, second = answers
         consistent = None if error is not None else first == second
-        return Preference(
+        return self._verdict(
+            Preference,
+            draw,
+            error,
             winner=None if error is not None else first if consistent else "tie",
             consistent=consistent,
             first=first,
             second=second,
             attempts=sum(outcome.attempts for outcome in outcomes),
-            order=shown,
-            position=draw.position,
             requests=tuple(outcome.key for outcome in outcomes),
-            **_problem(error),
         )
 
     async def _ask(
@@ -233,7 +238,7 @@ class Judge:
         schema: Mapping[str, object],
         read: Callable[[ChatReply], V],
     ) -> _Outcome[V]:
-        """Ask until `read` can read the reply; the judge learns in the same conversation what was wrong."""
+        """Ask until `read` can read the reply; a question in the same conversation names the problem."""
         call = caller.call((0, 0))
         error: OutspokenError | None = None
         for _ in range(self._retries + 1):
@@ -256,8 +261,7 @@ class Judge:
 async def judge_quality(
     groups: Sequence[Group], judge: Judge, progress: Progress | None = None
 ) -> tuple[Quality, tuple[str, ...]]:
-    """The judge's values for the responses of the groups, as `analyse` expects them, and sentences about its
-    verdicts.
+    """The judge's values for the responses of the groups, and sentences about problems with its verdicts.
 
     Responses without a score are left out. Raises the same errors as `Judge.score`.
     """
@@ -287,7 +291,7 @@ async def judge_quality(
 
 @dataclass(frozen=True, slots=True)
 class _Outcome(Generic[V]):
-    """The value that was read from the replies to a question, or the error."""
+    """The value that was read from a reply, or the last error. `key` is the ledger key of the last request."""
 
     value: V | None
     attempts: int
@@ -297,27 +301,23 @@ class _Outcome(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """The choices for a content: its rank by `digest`, a `number`, and a `tag` that it does not contain."""
+    """The choices for a content: its rank by `digest`, the index of its `order` of the criteria, and a `tag` that
+    it does not contain.
+    """
 
     content: tuple[str, ...]
     digest: bytes
-    number: int
+    order: int
     tag: str
     position: int = 0
 
     @classmethod
-    def of(cls, seed: int, content: tuple[str, ...]) -> _Draw:
+    def of(cls, seed: int, content: tuple[str, ...], orders: int) -> _Draw:
         salt = 0
         while True:
             text = json.dumps([seed, salt, *content])
             digest = hashlib.sha256(text.encode()).digest()
             tag = digest[8:14].hex()
             if not any(tag in part for part in content):
-                return cls(content, digest, int.from_bytes(digest[:8]), tag)
+                return cls(content, digest, int.from_bytes(digest[:8]) % orders, tag)
             salt += 1
-
-
-def _problem(error: OutspokenError | None) -> dict[str, Any]:
-    if error is None:
-        return {}
-    return {"error": str(error), "cause": cause_of(error), "unreadable": isinstance(error, ReplyError)}

@@ -1,7 +1,7 @@
 """Reading a judge's reply: scores by criterion, or which of two responses is better.
 
-An ambiguous reply is a `ReplyError` and never a score: the judge is asked again, and then the failure is counted.
-The part of the message behind a semicolon is for the user only; the judge does not see it.
+An ambiguous reply raises a `ReplyError` and never gives a score. The part of the error's message after a semicolon
+is for the user only; the judge does not see it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -25,10 +26,11 @@ __all__ = ["read_choice", "read_scores"]
 
 _MAX_STRAY_BRACKETS = 32
 _DECORATION = " \t*_`\"'“”<>()[]{}"
-_NAMES = frozenset(("criterion", "criteria", "name", "dimension"))
-_SCORES = frozenset(("score", "rating", "value", "points", "grade"))
-_BETTER = frozenset(("better", "winner", "preference", "preferred", "choice", "verdict", "answer"))
+_NAMES = ("criterion", "criteria", "name", "dimension")
+_SCORES = ("score", "rating", "value", "points", "grade")
+_BETTER = ("answer", "better", "choice", "preference", "preferred", "verdict", "winner")
 
+_OPENING = re.compile(r"[{\[]")
 _NUMBER = re.compile(
     r"(?P<value>[-+−]?\d{1,9}(?:[.,٫]\d{1,20})?)(?![.,٫]?\d|[a-z¼-¾⅐-⅞²³¹⁰-⁹])"
     r"(?:\s{0,3}(?:[/／]|out of\b|of\b)\s{0,3}(?P<most>\d{1,9}(?:[.,٫]\d{1,20})?))?"
@@ -42,7 +44,7 @@ _AFTER = (
 )
 _CHOICE = re.compile(
     r"^[ \t>*_#`\"'“]{0,12}"
-    rf"(?:(?:overall )?(?:{'|'.join(sorted(_BETTER))})(?: response)?(?: is)?[*_`\"'” \t:=]{{1,8}})?"
+    rf"(?:(?:overall )?(?:{'|'.join(_BETTER)})(?: response)?(?: is)?[*_`\"'” \t:=]{{1,8}})?"
     r"[*_`\"'“\[(]{0,6}(?:the )?(?:response )?(?P<choice>first|second|tie|1|2)(?: response)?(?: is better)?"
     r"[*_`\"'”\])., \t]{0,8}$",
     re.MULTILINE,
@@ -52,9 +54,9 @@ _CHOICE = re.compile(
 def read_scores(reply: ChatReply, rubric: Rubric) -> dict[str, float]:
     """The score of every criterion by its name, in the order of the rubric.
 
-    Reads JSON anywhere in the reply, in any nesting, and otherwise lines and tables such as "Criterion: 14/20".
-    Case and punctuation of the names do not matter. Raises `ReplyError` with the problem: a criterion is missing
-    or has two scores, or a score is not a number, is on another scale, or is out of range.
+    Reads JSON anywhere in the reply, in any nesting, or else lines and tables such as "Criterion: 14/20". Case and
+    punctuation of the names do not matter. Raises `ReplyError` if a criterion is missing or has two scores, and if
+    a score is not a number, is on another scale or is out of range.
     """
     text = _answer(reply)
     numbers = _NumberFinder(rubric.criteria)
@@ -105,14 +107,13 @@ class _Pairs(list[tuple[str, Any]]):
 def _json_values(text: str) -> Iterator[Any]:
     """Every JSON value in `text`, valid or nearly valid; objects are `_Pairs`."""
     position = strays = 0
-    while strays < _MAX_STRAY_BRACKETS and (start := _opening(text, position)) >= 0:
+    while strays < _MAX_STRAY_BRACKETS and (opening := _OPENING.search(text, position)) is not None:
+        start = opening.start()
         end = balanced(text, start)
         value = None
         if end is not None:
-            try:
+            with suppress(ValueError, RecursionError):
                 value = json.loads(text[start:end], object_pairs_hook=_Pairs)
-            except (ValueError, RecursionError):
-                value = None
         if value is None:
             relaxed = relax(text, start) or relax(text, start, cut=True)
             if relaxed is not None:
@@ -122,11 +123,6 @@ def _json_values(text: str) -> Iterator[Any]:
         else:
             position = end
             yield value
-
-
-def _opening(text: str, start: int) -> int:
-    positions = [position for position in (text.find("{", start), text.find("[", start)) if position >= 0]
-    return min(positions, default=-1)
 
 
 def _as_pairs(value: Any) -> Any:
@@ -152,16 +148,19 @@ class _NumberFinder:
                 self.read_json(part)
             return
         fields = {name_key(key): part for key, part in value}
-        named = next((fields[key] for key in _NAMES if isinstance(fields.get(key), str)), None)
-        score = next((fields[key] for key in _SCORES if key in fields), None)
-        if named is not None and score is not None and (criterion := self._by_key.get(name_key(named))):
-            self._add(criterion, score)
+        names = [name_key(fields[key]) for key in _NAMES if isinstance(fields.get(key), str)]
+        named = next((self._by_key[name] for name in names if name in self._by_key), None)
+        scores = _scores_in(value)
+        if named is not None and scores:
+            self._add(named, *scores)
             return
         for key, part in value:
-            if (criterion := self._by_key.get(name_key(key))) is not None:
-                self._add(criterion, _inner(part))
-            else:
+            if (criterion := self._by_key.get(name_key(key))) is None:
                 self.read_json(part)
+            elif isinstance(part, _Pairs):
+                self._add(criterion, *(_scores_in(part) or [part]))
+            else:
+                self._add(criterion, part[0] if isinstance(part, list) and len(part) == 1 else part)
 
     def read_lines(self, text: str) -> None:
         """Search lines and tables for criteria."""
@@ -176,41 +175,40 @@ class _NumberFinder:
                 else:
                     self._add(criterion, number[0])
 
-    def _add(self, criterion: Criterion, raw: Any) -> None:
-        number = _number(raw, criterion.high)
-        if number is None:
-            self._invalid[criterion.name] = repr(raw)[:60].replace(";", ",")
-        else:
-            self._numbers[criterion.name].add(number)
+    def _add(self, criterion: Criterion, *values: Any) -> None:
+        for raw in values:
+            number = _number(raw, criterion.high)
+            if number is None:
+                self._invalid[criterion.name] = repr(raw)[:60].replace(";", ",")
+            else:
+                self._numbers[criterion.name].add(number)
 
     def scores(self, reply: ChatReply) -> dict[str, float]:
-        criteria = self._by_key.values()
         if not self.found_any:
             raise _unreadable("the reply holds no scores: no criterion has a number", reply)
-        missing = [name for name, numbers in self._numbers.items() if not numbers and name not in self._invalid]
-        if missing:
-            raise _unreadable(f"criteria are missing: {', '.join(missing)}", reply)
-        invalid = [f"{name} ({self._invalid[name]})" for name, numbers in self._numbers.items() if not numbers]
-        if invalid:
-            raise _unreadable(f"a score is not a number on the criterion's scale: {', '.join(invalid)}", reply)
-        several = [name for name, numbers in self._numbers.items() if len(numbers) > 1]
-        if several:
-            raise _unreadable(f"a criterion has two scores: {', '.join(several)}", reply)
-        scores = {name: numbers.pop() for name, numbers in self._numbers.items()}
+        without = [name for name, numbers in self._numbers.items() if not numbers]
         outside = [
-            f"{entry.name} {scores[entry.name]:g} (from {entry.range})"
-            for entry in criteria
-            if not entry.low <= scores[entry.name] <= entry.high
+            f"{entry.name} {number:g} (from {entry.range})"
+            for entry in self._by_key.values()
+            for number in self._numbers[entry.name]
+            if not entry.low <= number <= entry.high
         ]
-        if outside:
-            raise _unreadable(f"a score is out of range: {', '.join(outside)}", reply)
-        return scores
+        problems = {
+            "criteria are missing": [name for name in without if name not in self._invalid],
+            "a score is not a number on the criterion's scale": [
+                f"{name} ({self._invalid[name]})" for name in without if name in self._invalid
+            ],
+            "a criterion has two scores": [name for name, numbers in self._numbers.items() if len(numbers) > 1],
+            "a score is out of range": outside,
+        }
+        for problem, places in problems.items():
+            if places:
+                raise _unreadable(f"{problem}: {', '.join(places)}", reply)
+        return {name: numbers.pop() for name, numbers in self._numbers.items()}
 
 
-def _inner(part: Any) -> Any:
-    if isinstance(part, _Pairs):
-        return next((value for key, value in part if name_key(key) in _SCORES), part)
-    return part[0] if isinstance(part, list) and len(part) == 1 else part
+def _scores_in(part: _Pairs) -> list[Any]:
+    return [value for key, value in part if name_key(key) in _SCORES]
 
 
 @lru_cache(maxsize=256)

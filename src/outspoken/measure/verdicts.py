@@ -1,4 +1,4 @@
-"""What a judge is given and what it returns: scores of responses, preferences between two, and a summary."""
+"""The items that a judge evaluates, its verdicts (scores and preferences), and their summary."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class ResponsePair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What all verdicts have in common.
+    """The fields of all verdicts.
 
-    Without a verdict, `error` is the reason and `cause` its short form, and `unreadable` says whether the judge's
-    last reply could not be read. `attempts` is the number of requests. `order` is the order in which the judge saw
-    the criteria, and `position` the index of the item among all, in the order of judging.
+    If the judge gave no verdict, `error` is the reason, `cause` its short form, and `unreadable` says whether the
+    judge's last reply could not be read. `attempts` is the number of requests. `order` is the order in which the
+    judge saw the criteria, and `position` the index of the item in the order of judging.
     """
 
     attempts: int
@@ -57,7 +57,7 @@ class Verdict:
 class JudgeScore(Verdict):
     """The verdict on one response: the `scores` by criterion and their `value` from 0 to 100 (see `Rubric.value`).
 
-    Both are None without a verdict. `request` is the ledger key of the last request.
+    Both are None if the judge gave no verdict. `request` is the ledger key of the last request.
     """
 
     scores: Mapping[str, float] | None = None
@@ -67,11 +67,11 @@ class JudgeScore(Verdict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference(Verdict):
-    """The verdict on a pair: the `winner` is "a", "b" or "tie", None without a verdict.
+    """The verdict on a pair: the `winner` is "a", "b" or "tie", None if the judge gave no verdict.
 
-    `first` is the answer with a shown first, `second` the answer with b shown first. If they differ, the position
-    has decided: the winner is "tie", and `consistent` is False. `requests` are the ledger keys of the last request
-    in each position.
+    `first` is the judge's answer if it is shown `a` first, `second` the one if it is shown `b` first. If they
+    differ, the winner is "tie" and `consistent` is False. `requests` are the ledger keys of the last request for
+    each position.
     """
 
     winner: str | None = None
@@ -91,7 +91,7 @@ R = TypeVar("R", bound=Verdict)
 
 @dataclass(frozen=True, slots=True)
 class JudgeSummary(Generic[R]):
-    """Verdicts, how they ended, and what the judge has cost.
+    """Verdicts, the number of problems among them, and the cost of the judge.
 
     `unreadable` verdicts are missing because the replies could not be read, `retried` ones needed further
     requests, and `inconsistent` preferences depended on the position. `failures` counts missing verdicts by cause.

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.measure.calibration import Bin, against, against_logprobs, reliability
+from outspoken.measure.calibration import Bin, against, against_logprobs, calibrate, reliability, stated_of
 from outspoken.measure.divergence import tv
+from outspoken.measure.values import Group, PromptGroup, Response
 
 names = st.sampled_from(["Texas", "東京", "กรุงเทพ", "القاهرة", "🦙", "Ohio", "Peru"])
 stated_ones = st.dictionaries(names, st.floats(0, 1).filter(lambda value: value == 0 or value > 1e-6), min_size=1)
@@ -168,3 +169,21 @@ def test_bad_log_probabilities(stated: list[float], logprobs: list[float], says:
 def test_nothing_to_compare(stated: list[float], logprobs: list[float]) -> None:
     with pytest.raises(UndefinedError):
         against_logprobs(stated, logprobs)
+
+
+def test_numbers_on_another_scale_are_not_stated_probabilities() -> None:
+    calls = [{"a": 0.4, "b": 0.6}, {"a": 12.5, "b": 0.5}, {"b": -0.7}, {"b": 0.9, "B": 0.9}]
+    responses = [
+        Response(text, stated=value, call=at) for at, call in enumerate(calls) for text, value in call.items()
+    ]
+    assert stated_of([*responses, Response("a", call=4)], str.lower) == pytest.approx({"a": 0.2, "b": 0.8})
+
+
+def test_a_group_is_compared_with_the_direct_answers_of_the_same_settings() -> None:
+    def group(method: str, temperature: float, *texts: str, stated: float | None = None) -> Group:
+        responses = tuple(Response(text, stated=stated, call=0 if stated else at) for at, text in enumerate(texts))
+        return Group(method, "m", (PromptGroup("p", "p", responses),), {"temperature": temperature})
+
+    groups = [group("direct", 0, "a", "a"), group("direct", 1, "a", "b"), group("vs-cot", 1, "a", "b", stated=0.5)]
+    (result,) = calibrate(groups, resamples=100)
+    assert (result.group, result.source, result.total_variation.value) == (2, "direct", pytest.approx(0))

@@ -25,6 +25,7 @@ from outspoken.measure.divergence import (
     kl_uniform,
     kl_uniform_published,
     ks,
+    ks_distance,
     l1_histogram,
     precision,
     shares,
@@ -180,6 +181,13 @@ def test_ks() -> None:
     )
     assert ks(a, a).p == 1
     assert "dof" not in ks(a, a).to_dict()
+
+
+def test_answers_that_are_one_number_are_added_up_for_ks() -> None:
+    assert ks_distance({"1": 1, "1.0": 1, "2": 2}, {"1": 1, "2": 1}) == pytest.approx(0)
+    for answer in ("many", "nan"):
+        with pytest.raises(UndefinedError, match="numbers"):
+            ks_distance({"1": 1}, {"1": 1, answer: 1})
 
 
 def test_l1_histogram() -> None:

@@ -27,7 +27,7 @@ from outspoken.measure.measures import (
     compute,
 )
 from outspoken.measure.statistics import Comparison, Estimate, compare, corrected, mean_estimate
-from outspoken.measure.values import Group, PromptGroup
+from outspoken.measure.values import Group, JsonResult, PromptGroup
 
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder
@@ -36,11 +36,11 @@ __all__ = ["Analysis", "GroupComparison", "MeasuredGroup", "Progress", "analyse"
 
 Floats = NDArray[np.floating]
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a step, how many parts of it are done, and how many there are."""
+"""Called with the name of a step, the number of its finished parts, and the number of all."""
 
 _MIN_RESAMPLES = 100
-# Measures that depend on answers that never appeared, of which resampled calls know nothing: their intervals cover
-# the truth in less than half of all samples (see `plugin_estimate`).
+# Measures that depend on answers that never appeared. Resampled calls do not contain these, so intervals would
+# cover the truth in less than half of all samples (see `plugin_estimate`).
 _NO_INTERVAL = ("coverage", "kl_reference", "kl_reference_shared")
 _NO_INTERVAL_NOTE = (
     "one prompt: coverage and KL from the reference have no interval, because no resampling knows the answers "
@@ -116,7 +116,7 @@ class GroupComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(JsonResult):
     """The figures of groups of responses, and comparisons between the groups.
 
     `warnings` are sentences that a reader of the figures should know. `distributions` holds the share of each
@@ -129,10 +129,6 @@ class Analysis:
     distributions: tuple[AnswerShares, ...] = ()
     calibration: tuple[GroupCalibration, ...] = ()
     warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
-        return dict(to_json(self, methods=True))
 
 
 async def analyse(
@@ -151,9 +147,9 @@ async def analyse(
 
     `answers` returns for a prompt how its answers are distinguished and which are known (default: every distinct
     text is an answer). `quality` holds the scores of a judge by group index and prompt id, `costs` the cost of
-    each group, `pairs` the groups to compare by index (default: all pairs). The prompt is the unit of resampling.
-    If there is one prompt with known answers, its calls are. p values are corrected by Holm over all pairs of one
-    measure.
+    each group, `pairs` the indices of the groups to compare (default: all pairs). Prompts are resampled, or the
+    calls of a prompt if it is the only one with known answers. Holm's correction of the p values is over all pairs
+    of one measure.
 
     Raises `UsageError` if there is nothing to measure, or fewer than 100 `resamples`.
     """
@@ -219,7 +215,7 @@ async def _measure(
     sums: dict[str, dict[str, SumAndWeight]] = {}
     not_given = set()
     for measure in MEASURES.values():
-        await asyncio.sleep(0)  # a measure may take seconds: let an interruption or a server's other requests in
+        await asyncio.sleep(0)  # a measure may take seconds: other tasks and an interruption get their turn
         by_prompt: dict[str, SumAndWeight] = {}
         reasons: dict[str, int] = {}
         for prompt_id, one in inputs.items():

@@ -1,22 +1,22 @@
-"""The calibration of stated probabilities, and the shares of answers beside the ones they ought to have."""
+"""The calibration of stated probabilities, and the shares of answers beside those of a reference."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy import special, stats
 
 from outspoken.errors import UndefinedError, UsageError
-from outspoken.io.dataclass_json import to_json
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.divergence import Significance, chi_square, is_weight, shares, tv
 from outspoken.measure.measures import MeasureInput
 from outspoken.measure.sets import answer_weights
 from outspoken.measure.statistics import Estimate, mean_estimate
-from outspoken.measure.values import Group, PromptGroup, Response
+from outspoken.measure.values import Group, JsonResult, PromptGroup, Response
 
 __all__ = [
     "AnswerShares",
@@ -33,8 +33,10 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """Answers stated with probabilities from `low` to `high`, and the means of the stated and observed ones."""
+class Bin(JsonResult):
+    """The number of answers with stated probabilities from `low` to `high`, and the means of their stated and
+    observed probabilities.
+    """
 
     low: float
     high: float
@@ -42,13 +44,9 @@ class Bin:
     observed: float
     count: int
 
-    def to_dict(self) -> dict[str, float]:
-        """A JSON-ready dictionary."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(JsonResult):
     """Stated probabilities against observed ones.
 
     `total_variation` is the distance of the two distributions, each divided by its sum, and `ece` the expected
@@ -61,10 +59,6 @@ class Calibration:
     rank_correlation: float | None
     bins: tuple[Bin, ...]
     answers: int
-
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        return dict(to_json(self))
 
 
 def against(stated: Mapping[str, float], observed: Mapping[str, float], *, bins: int = 10) -> Calibration:
@@ -150,22 +144,19 @@ def _compare(stated: Mapping[str, float], observed: Mapping[str, float], bins: i
     y = [observed.get(answer, 0.0) for answer in union]
     curve = reliability(x, y, bins=bins)
     error = math.fsum(entry.count * abs(entry.stated - entry.observed) for entry in curve) / len(union)
-    return Calibration(tv(stated, observed), error, _rank_correlation(x, y), curve, len(union))
-
-
-def _rank_correlation(stated: Sequence[float], observed: Sequence[float]) -> float | None:
-    if len(set(stated)) < 2 or len(set(observed)) < 2:
-        return None
-    return float(stats.spearmanr(stated, observed).statistic)
+    varied = len(set(x)) > 1 and len(set(y)) > 1
+    rank_correlation = float(stats.spearmanr(x, y).statistic) if varied else None
+    return Calibration(tv(stated, observed), error, rank_correlation, curve, len(union))
 
 
 @dataclass(frozen=True, slots=True)
-class GroupCalibration:
-    """The calibration of a group, given by its index, against a `source`: the answers of the "direct" group of the
-    same model, or the "reference".
+class GroupCalibration(JsonResult):
+    """The calibration of a group against a `source`: the answers of the same model's "direct" group, or the
+    "reference".
 
-    The figures are means over prompts, and `bins` the reliability curve of all answers. `undefined` counts prompts
-    without calibration: those with one answer in all, and those without a stated answer that was also observed.
+    `group` is its index. The figures are means over prompts, and `bins` the reliability curve of all answers.
+    `undefined` counts prompts without calibration: those with one answer in all, and those without a stated answer
+    that was also observed.
     """
 
     group: int
@@ -175,10 +166,6 @@ class GroupCalibration:
     rank_correlation: Estimate | None
     bins: tuple[Bin, ...]
     undefined: int = 0
-
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        return dict(to_json(self, methods=True))
 
 
 def calibrate(
@@ -190,28 +177,34 @@ def calibrate(
 ) -> tuple[GroupCalibration, ...]:
     """Calibrate every group with stated probabilities against each source that exists."""
     known = answers or (lambda prompt: Answers.free())
-    calibrations = []
-    for index, group in enumerate(groups):
-        for source, observed in _sources(group, groups, known):
-            calibration = _calibrate_group(index, source, group, observed, known, seed, resamples)
-            if calibration is not None:
-                calibrations.append(calibration)
-    return tuple(calibrations)
+    mean = partial(mean_estimate, seed=seed, resamples=resamples)
+    calibrations = (
+        _calibrate_group(index, source, group, observed, known, mean)
+        for index, group in enumerate(groups)
+        for source, observed in _sources(group, groups, known)
+    )
+    return tuple(calibration for calibration in calibrations if calibration is not None)
 
 
 def stated_of(responses: Sequence[Response], label: Callable[[str], str]) -> dict[str, float]:
-    """The stated probability of each answer: the mean over calls with stated ones; 0 in calls that lack it."""
-    calls: dict[int | None, dict[str, float]] = {}
+    """The stated probability of each answer: the mean over calls, 0 in calls that lack the answer.
+
+    Calls without stated probabilities do not count, nor those that state a number outside 0 to 1 (a percentage, a
+    perplexity).
+    """
+    by_call: dict[int | None, list[tuple[str, float]]] = {}
     for response in responses:
         if response.stated is not None:
-            call = calls.setdefault(response.call, {})
-            answer = label(response.text)
-            call[answer] = call.get(answer, 0.0) + response.stated
+            by_call.setdefault(response.call, []).append((label(response.text), response.stated))
+    calls = [call for call in by_call.values() if all(0 <= value <= 1 for _, value in call)]
     total: dict[str, float] = {}
-    for call in calls.values():
-        for answer, value in call.items():
-            # A call may state more than 1 for one answer, which is no probability.
-            total[answer] = total.get(answer, 0.0) + min(value, 1.0) / len(calls)
+    for call in calls:
+        # A call may state one answer several times, with a sum above 1.
+        stated: dict[str, float] = {}
+        for answer, value in call:
+            stated[answer] = min(1.0, stated.get(answer, 0.0) + value)
+        for answer, value in stated.items():
+            total[answer] = total.get(answer, 0.0) + value / len(calls)
     return total
 
 
@@ -221,7 +214,10 @@ _Observed = Callable[[PromptGroup], Mapping[str, float] | None]
 def _sources(
     group: Group, groups: Sequence[Group], known: Callable[[PromptGroup], Answers]
 ) -> Iterator[tuple[str, _Observed]]:
-    direct = next((other for other in groups if other.method == "direct" and other.model == group.model), None)
+    directs = [other for other in groups if other.method == "direct" and other.model == group.model]
+    own = group.settings.items()
+    # If there are several, the one whose settings are most like those of the group.
+    direct = max(directs, key=lambda it: sum(it.settings.get(key) == value for key, value in own), default=None)
     if direct is not None and direct is not group:
         frequencies = {
             prompt.prompt_id: answer_weights(prompt.responses, known(prompt).label)
@@ -238,8 +234,7 @@ def _calibrate_group(
     group: Group,
     observed: _Observed,
     known: Callable[[PromptGroup], Answers],
-    seed: int,
-    resamples: int,
+    mean: Callable[[list[float]], Estimate],
 ) -> GroupCalibration | None:
     calibrations: list[Calibration] = []
     pairs: list[tuple[float, float]] = []
@@ -262,10 +257,6 @@ def _calibrate_group(
         pairs += [(stated.get(answer, 0.0), frequencies.get(answer, 0.0)) for answer in union]
     if not calibrations:
         return None
-
-    def mean(values: list[float]) -> Estimate:
-        return mean_estimate(values, seed=seed, resamples=resamples)
-
     ranks = [one.rank_correlation for one in calibrations if one.rank_correlation is not None]
     all_stated, all_observed = zip(*pairs, strict=True)
     return GroupCalibration(
@@ -283,10 +274,10 @@ _MAX_ANSWERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerShares:
-    """The share of each answer to one prompt, the 60 largest at most, by the index of the group.
+class AnswerShares(JsonResult):
+    """The shares of the answers to one prompt, at most the 60 largest, by the index of the group.
 
-    `reference` holds the shares that the answers ought to have, None if it is unknown. `chi_square` tests the
+    `reference` holds the shares that the answers ought to have, None if they are unknown. `chi_square` tests the
     responses of a group against it, for groups whose responses are independent.
     """
 
@@ -295,10 +286,6 @@ class AnswerShares:
     reference: Mapping[str, float] | None
     groups: Mapping[int, Mapping[str, float]]
     chi_square: Mapping[int, Significance]
-
-    def to_dict(self) -> dict[str, object]:
-        """A JSON-ready dictionary."""
-        return dict(to_json(self, methods=True))
 
 
 def answer_shares(groups: Sequence[Group], inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterable[AnswerShares]:

@@ -99,10 +99,10 @@ def precision(weights: Mapping[str, float], known: Collection[str]) -> float:
 
 
 def kl_smoothed(p: Mapping[str, float], q: Mapping[str, float], epsilon: float = 1e-10) -> float:
-    """KL(p || q) = sum p ln(p/q) in nats, smoothed as published, the reference being `p`.
+    """KL(p || q) = sum p ln(p/q) in nats, smoothed as published; there, `p` is the reference.
 
-    Over the union of the answers a missing one is 0; `epsilon` is added to every entry of both, and both are
-    divided by their sums again. If `q` lacks answers of `p`, the result is about their share in `p` times
+    An answer that one side lacks has the share 0 there. `epsilon` is added to every share of both sides, and both
+    are divided by their sums again. If `q` lacks answers of `p`, the result is about their share in `p` times
     -ln(epsilon): it measures the constant. `kl_shared` does not depend on one. Source: Verbalized Sampling (arXiv
     2510.01171), Table 32 and its code.
     """
@@ -208,10 +208,17 @@ def ks_distance(p: Mapping[str, float], q: Mapping[str, float]) -> float:
 
     Raises `UndefinedError` if an answer is not a number.
     """
-    try:
-        first, second = ({float(answer): share for answer, share in shares(side).items()} for side in (p, q))
-    except ValueError:
-        raise UndefinedError("KS needs answers that are numbers") from None
+    first: dict[float, float] = {}
+    second: dict[float, float] = {}
+    for side, weights in ((first, p), (second, q)):
+        for answer, share in shares(weights).items():
+            try:
+                number = float(answer)
+            except ValueError:
+                number = math.nan
+            if math.isnan(number):
+                raise UndefinedError("KS needs answers that are numbers")
+            side[number] = side.get(number, 0.0) + share  # "1" and "1.0" are one number
     places = sorted({**first, **second})
     gaps = np.cumsum([first.get(place, 0.0) - second.get(place, 0.0) for place in places])
     return float(np.abs(gaps).max())

@@ -1,11 +1,24 @@
-"""Responses by prompt, and prompts by how they were asked."""
+"""Responses by prompt, prompts by how they were asked, and results as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Group", "PromptGroup", "Response"]
+from outspoken.io.dataclass_json import to_json
+
+__all__ = ["Group", "JsonResult", "PromptGroup", "Response"]
+
+
+class JsonResult:
+    """The base of dataclasses that are part of a result."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return dict(to_json(self, methods=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ def test_a_truncated_file_is_read_as_far_as_possible(tmp_path: Path) -> None:
         ("r.csv", "question,text\na,b\n", "has no column 'prompt': the columns are question, text"),
         ("r.jsonl", "{\n[1]\n", "holds no row that can be read: .*r.jsonl:1: not JSON"),
         ("r.txt", "an answer\n", "holds no row that can be read"),
-        ("r.json", '{"prompt": "a"}\n{"prompt": "b"}', "one object per line .jsonl"),
+        ("r.json", '{"prompt": "a"}\n{"prompt": "b"}', r"one object per line belongs in a \.jsonl file"),
         ("r.json", '{"Texas": 3000000}', "reference with --reference"),
         ("r.jsonl", "\xff\xfe{\x00", "UTF-16"),
     ],

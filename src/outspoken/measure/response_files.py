@@ -1,10 +1,8 @@
-"""Reading recorded responses into groups: files of `outspoken run`, of other packages, and counts of answers."""
+"""Recorded responses read into groups: files of `outspoken run` and of other packages, and counts of answers."""
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,8 +10,6 @@ from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
-
-from jiter import from_json
 
 from outspoken.batch.source_formats import (
     LONE,
@@ -23,7 +19,6 @@ from outspoken.batch.source_formats import (
     has_lone_surrogate,
     listed,
     open_source,
-    why_not_json,
 )
 from outspoken.errors import UsageError
 from outspoken.measure.response_rows import (
@@ -48,7 +43,7 @@ _MAX_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The groups that were read from `source`; `problems` are sentences about what could not be read."""
+    """The groups that were read from `source`, and sentences about `problems` with rows and values."""
 
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
@@ -64,22 +59,22 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
     """The responses of several files, grouped by method, model, template and the columns named in `by`.
 
     A file has any format of `outspoken.batch.sources.read` (JSON lines, JSON, CSV or Parquet; "-" is standard
-    input). Its columns decide how its rows are read:
+    input). Its columns determine how its rows are read:
 
     - `prompt` and `text`: one response per row, as `outspoken run` writes them. Optional are `prompt_id`,
       `probability`, `stated`, `method`, `model`, `template`, `call`, `request_key`, `partition` and `score`. A row
       with an `error`, or with null as its text, is a failure.
     - `prompt` and `generations`: one prompt per row, from NoveltyBench, with `id`, `partition` and
       `generation_scores`.
-    - `prompt` and `responses`: one call per row, from the package `verbalized-sampling`. A failed call, which it
-      saves as an empty answer, is a failure; the turns of a conversation are one call.
+    - `prompt` and `responses`: one call per row, from the package `verbalized-sampling`. An empty answer is a
+      failed call; the turns of a conversation are one call.
     - Only counts, `{answer: count}` or a list of these: trials of one prompt, each of them a call. Numbers that
       are not whole are the weights of the answers.
 
     `method` and `model` apply to rows without these columns. If both are unknown, the method is "recorded", or the
     name of the file if there are several such files. Prompts are identified by id, or else by text.
 
-    Raises `UsageError` for a file that is missing, empty, without these columns or without a readable row.
+    Raises `UsageError` for a file that is missing or empty, and for one without these columns or a readable row.
     """
     files = [fspath(path) for path in paths]
     resolved = [path if path == "-" else str(Path(path).resolve()) for path in files]
@@ -90,7 +85,8 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
     collected = _Collected(method, model, tuple(by))
     for number, path in enumerate(files):
         source = ColumnSource(path)
-        collected.problems += _FileReader(source, number, collected).read(partial(_records, path, source))
+        source.one_object = True
+        collected.read(source, number, partial(open_source, path, source))
         collected.problems += _failures_of_run(path)
     return collected.records(files)
 
@@ -107,101 +103,8 @@ def from_rows(rows: Iterable[Row], *, method: str = "", model: str = "", by: Seq
         (position, Unreadable(LONE) if has_lone_surrogate(row) else dict(row))
         for position, row in enumerate(rows, 1)
     )
-    collected.problems += _FileReader(source, 0, collected).read(lambda _: values)
+    collected.read(source, 0, lambda _: values)
     return collected.records(["responses"])
-
-
-def _records(path: str, source: ColumnSource, stack: ExitStack) -> Iterator[tuple[int, Any]]:
-    file = Path(path)
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder: name a file of responses in it")
-    packed = file.name.lower().endswith(".json.gz")
-    if file.is_file() and (packed or file.suffix.lower() == ".json"):
-        single = _single_object(file, packed)
-        if single is not None:
-            source.settle(single, open_ended=True)
-            return iter([(1, single)])
-    return open_source(path, source, stack)
-
-
-def _single_object(file: Path, packed: bool) -> Row | None:
-    """The object in a JSON file; None if the file holds something else, such as an array."""
-    try:
-        with gzip.open(file) if packed else file.open("rb") as opened:
-            head = opened.read(4096)
-            if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
-                return None
-            data = (head + opened.read()).removeprefix(b"\xef\xbb\xbf")
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        value: Row = from_json(data)
-    except ValueError as error:
-        reason = why_not_json(data, error)
-        raise UsageError(f"{file} is {reason}; name a file with one object per line .jsonl") from error
-    return value
-
-
-class _FileReader:
-    def __init__(self, source: ColumnSource, number: int, collected: _Collected) -> None:
-        self._source, self._number, self._collected = source, number, collected
-        self._unreadable: list[str] = []
-        self._left_out: list[str] = []
-
-    def read(self, records: Callable[[ExitStack], Iterator[tuple[int, Any]]]) -> list[str]:
-        """Add every row to its group; returns the problems."""
-        reader: RowReader | None = None
-        rows = position = 0
-        cut_off = ""
-        with ExitStack() as stack:
-            try:
-                for position, value in records(stack):
-                    rows += 1
-                    if type(value) is not dict:
-                        reason = str(value) if type(value) is Unreadable else "not a JSON object"
-                        self._unreadable.append(f"{self._source.where(position)}: {reason}")
-                        continue
-                    reader = reader or self._reader(value)
-                    self._read_row(reader, position, value)
-            except CutOffError as error:
-                cut_off = f"{self._source.where(position + 1)}: cannot be read from here on: {error}"
-        name = self._source.name
-        if not rows:
-            raise UsageError(cut_off or f"{name} holds no rows: give at least one response")
-        if len(self._unreadable) == rows:
-            raise UsageError(f"{name} holds no row that can be read: {self._unreadable[0]}")
-        return [
-            *_shortened(self._unreadable, f"{name}: {{}} more rows that cannot be read"),
-            *_shortened(self._left_out, f"{name}: {{}} more values that were left out"),
-            *([cut_off] if cut_off else ()),
-            *(f"{name}: {note}" for note in (reader.notes() if reader else ())),
-        ]
-
-    def _reader(self, first: Row) -> RowReader:
-        columns = self._source.columns = self._source.columns or list(first)
-        reader = next((kind for name, kind in KINDS.items() if name in columns), None)
-        if reader is None:
-            if is_counts(first):
-                return Trials()
-            raise UsageError(
-                f"{self._source.name} has no column 'text' (or 'generations', or 'responses'): "
-                f"the columns are {listed(columns)}"
-            )
-        if missing := [name for name in ("prompt", *self._collected.by) if name not in columns]:
-            raise UsageError(
-                f"{self._source.name} has no column {missing[0]!r}: the columns are {listed(columns)}"
-            )
-        return reader()
-
-    def _read_row(self, reader: RowReader, position: int, row: Row) -> None:
-        where = self._source.where(position)
-        try:
-            responses = reader(row)
-        except ResponseRowError as error:
-            self._unreadable.append(f"{where}: {error}")
-            return
-        self._left_out += [f"{where}: {value} was left out" for value in responses.left_out]
-        self._collected.add({} if isinstance(reader, Trials) else row, responses, self._number)
 
 
 def _failures_of_run(path: str) -> Iterator[str]:
@@ -242,24 +145,73 @@ class _Prompt:
 
 class _Collected:
     def __init__(self, method: str, model: str, by: tuple[str, ...]) -> None:
-        self.by = by
+        self._by = by
         self.problems: list[str] = []
         self._defaults = {"method": method, "model": model}
-        # A group without its prompts, the number of its file if that names neither method nor model, its prompts.
+        # For each group: the group without prompts, the number of its file if that names neither method nor model,
+        # and its prompts.
         self._groups: dict[tuple[str, ...], tuple[Group, int | None, dict[str, _Prompt]]] = {}
-        # The key of each pair of id and text, and the keys of each text with the files that have them.
+        # The key of each pair of id and text, and for each text its keys with the files that have them.
         self._key_of_pair: dict[tuple[str, str], str] = {}
         self._keys_of_text: dict[str, dict[str, set[int]]] = {}
         self._keys: set[str] = set()
         self._clashes = 0
 
-    def add(self, row: Row, responses: RowResponses, file: int) -> None:
+    def read(
+        self, source: ColumnSource, file: int, records: Callable[[ExitStack], Iterator[tuple[int, Any]]]
+    ) -> None:
+        """Add every row of a source, the file with the number `file`, to its group, and note the problems."""
+        reader: RowReader | None = None
+        unreadable: list[str] = []
+        left_out: list[str] = []
+        rows = position = 0
+        cut_off = ""
+        with ExitStack() as stack:
+            try:
+                for position, value in records(stack):
+                    rows += 1
+                    if type(value) is not dict:
+                        reason = str(value) if type(value) is Unreadable else "not a JSON object"
+                        unreadable.append(f"{source.where(position)}: {reason}")
+                        continue
+                    reader = reader or self._reader(source, value)
+                    try:
+                        responses = reader(value)
+                    except ResponseRowError as error:
+                        unreadable.append(f"{source.where(position)}: {error}")
+                        continue
+                    left_out += [f"{source.where(position)}: {each} was left out" for each in responses.left_out]
+                    self._add({} if isinstance(reader, Trials) else value, responses, file)
+            except CutOffError as error:
+                cut_off = f"{source.where(position + 1)}: cannot be read from here on: {error}"
+        name = source.name
+        if not rows:
+            raise UsageError(cut_off or f"{name} holds no rows: give at least one response")
+        if len(unreadable) == rows:
+            raise UsageError(f"{name} holds no row that can be read: {unreadable[0]}")
+        self.problems += _shortened(unreadable, f"{name}: {{}} more rows that cannot be read")
+        self.problems += _shortened(left_out, f"{name}: {{}} more values that were left out")
+        self.problems += [cut_off] if cut_off else []
+        self.problems += [f"{name}: {note}" for note in (reader.notes() if reader else ())]
+
+    def _reader(self, source: ColumnSource, first: Row) -> RowReader:
+        columns = source.columns = source.columns or list(first)
+        kind = next((kind for name, kind in KINDS.items() if name in columns), None)
+        if kind is None and is_counts(first):
+            return Trials()
+        missing = [repr(name) for name in ("prompt", *self._by) if name not in columns]
+        if kind is not None and not missing:
+            return kind()
+        column = "'text' (or 'generations', or 'responses')" if kind is None else missing[0]
+        raise UsageError(f"{source.name} has no column {column}: the columns are {listed(columns)}")
+
+    def _add(self, row: Row, responses: RowResponses, file: int) -> None:
         names = {
             name: str(row[name]) if has_value(row.get(name)) else self._defaults.get(name, "")
             for name in ("method", "model", "template")
         }
-        settings = {name: _json_value(row.get(name)) for name in self.by}
-        # The rows of files without method and model form a group for each file.
+        settings = {name: _json_value(row.get(name)) for name in self._by}
+        # Rows without method and model form a group for each file.
         own_file = None if names["method"] or names["model"] else file
         key = (*names.values(), *map(repr, settings.values()), str(own_file))
         if key not in self._groups:

@@ -29,7 +29,7 @@ class ResponseRowError(Exception):
 
 @dataclass(slots=True)
 class RowResponses:
-    """The responses in one row. `left_out` describes values that could not be used."""
+    """The responses in one row. `left_out` describes unusable values."""
 
     prompt_id: str | None
     prompt: str

@@ -347,7 +347,7 @@ def test_a_figure_that_resampling_moves_says_so() -> None:
         ([1, None, 2], None, r"values\[1\] is nan"),
         ([1, 2, math.inf], None, r"values\[2\] is inf"),
         ([1, 2], [1, math.nan], r"weights\[1\] is nan"),
-        ([1, 0], [1, 0], r"weights\[1\] is 0: leave out"),
+        ([1, 0], [1, 0], r"weights\[1\] is 0, not above 0: leave out"),
         ([1, 0], [1, -2], r"weights\[1\] is -2"),
         ([1, 2], [1], "one weight per value"),
         ([[1, 2]], None, "a flat list of numbers"),

@@ -24,7 +24,7 @@ Level = Literal["nominal", "ordinal", "interval"]
 Ratings = Sequence[Sequence[Any]]
 Floats = NDArray[np.float64]
 _Parts = Callable[[NDArray[np.int32]], tuple[Floats, Floats]]
-"""The observed and the expected agreement by how often each unit was drawn (samples, units)."""
+"""Returns the observed and the expected agreement, given how often each unit was drawn (samples, units)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def _distances(drawn: Floats, counts: Floats, scale: Floats, level: Level) -> tu
     """D_o and D_e for each row of `drawn` (how often each unit was drawn), computed without a coincidence matrix.
     D_e is NaN if only one value was drawn.
 
-    For numbers, sum_ij (x_i - x_j)^2 = 2 (n sum x^2 - (sum x)^2). Ordinal distances are such differences too, of
-    the mid-ranks of the drawn ratings.
+    For numbers, sum_ij (x_i - x_j)^2 = 2 (n sum x^2 - (sum x)^2). Ordinal distances are squared differences of the
+    mid-ranks of the drawn ratings.
     """
     rated = counts.sum(axis=1)
     totals = drawn @ counts

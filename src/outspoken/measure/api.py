@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -127,7 +127,7 @@ async def ameasure(
     costs = None if ledger is None else [_cost(group, Path(ledger)) for group in groups]
     quality: Quality = {}
     notes: tuple[str, ...] = ()
-    async with _Embedding(embedder) as embedding:
+    async with _opened(embedder) as embedding:
         if judge is not None:
             with nullcontext() if verdicts is None else Ledger(Path(verdicts)) as store:
                 scorer = Judge(judge, rubric, ledger=store, seed=seed)
@@ -135,7 +135,7 @@ async def ameasure(
                 quality, notes = await judge_quality(groups, scorer, report)
         analysis = await analyse(
             groups,
-            embedder=embedding.embedder,
+            embedder=embedding,
             answers=answers,
             quality=quality,
             costs=costs,
@@ -143,13 +143,8 @@ async def ameasure(
             resamples=resamples,
             progress=progress,
         )
-    warnings = (
-        *records.problems,
-        *_unknown_prompts(groups, answers),
-        *notes,
-        *analysis.warnings,
-        *embedding.warnings,
-    )
+        warnings = (*analysis.warnings, *(embedding.warnings if embedding else ()))
+    warnings = (*records.problems, *_unknown_prompts(groups, answers), *notes, *warnings)
     return replace(analysis, warnings=tuple(dict.fromkeys(warnings)))
 
 
@@ -228,7 +223,7 @@ async def acompare(
         raise UsageError("compare takes several methods: name them in methods")
     if len(set(methods)) < max(2, len(methods)):
         raise UsageError("a comparison needs at least two different methods: name them, separated by commas")
-    async with _Embedding(embedder) as embedding:
+    async with _opened(embedder) as embedding:
         groups, costs, problems = await ask(
             prompts,
             methods,
@@ -238,28 +233,21 @@ async def acompare(
             progress=progress,
             options=options,
         )
-        analysis = await analyse(groups, embedder=embedding.embedder, costs=costs, progress=progress)
-    return groups, replace(analysis, warnings=(*problems, *analysis.warnings, *embedding.warnings))
+        analysis = await analyse(groups, embedder=embedding, costs=costs, progress=progress)
+        warnings = (*problems, *analysis.warnings, *(embedding.warnings if embedding else ()))
+    return groups, replace(analysis, warnings=warnings)
 
 
-class _Embedding:
-    """An embedder by name, which is closed at the end; no embedder for None."""
+@asynccontextmanager
+async def _opened(name: str | None) -> AsyncIterator[Embedder | None]:
+    """An embedder by its name, which is closed at the end; None for no name."""
+    if name is None:
+        yield None
+        return
+    from outspoken.measure.embedding import embedder
 
-    def __init__(self, name: str | None) -> None:
-        self.embedder: Embedder | None = None
-        self.warnings: tuple[str, ...] = ()
-        if name is not None:
-            from outspoken.measure.embedding import embedder
-
-            self.embedder = embedder(name)
-
-    async def __aenter__(self) -> _Embedding:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.embedder is not None:
-            self.warnings = self.embedder.warnings
-            await self.embedder.aclose()
+    async with aclosing(embedder(name)) as opened:
+        yield opened
 
 
 def _read(responses: Responses, by: Sequence[str]) -> response_files.Records:
@@ -290,13 +278,13 @@ def _unknown_prompts(groups: Sequence[Group], answers: Callable[[PromptGroup], A
 
 def _first_responses(group: Group, count: int) -> Group:
     if count < 1:
-        raise UsageError(f"--per-prompt must be at least 1, not {count}")
+        raise UsageError(f"per_prompt must be at least 1, not {count}")
     prompts = tuple(replace(prompt, responses=prompt.responses[:count]) for prompt in group.prompts)
     return replace(group, prompts=prompts)
 
 
 def _cost(group: Group, ledger: Path) -> Cost:
-    """The cost of the replies that the responses came from; `UsageError` if the ledger lacks some of them."""
+    """The cost of the replies with the responses. Raises `UsageError` if the ledger lacks some of them."""
     keys = {response.request for prompt in group.prompts for response in prompt.responses}
     price = price_of(group.model)
     cost = cost_of(ledger, keys, None if price is None else price.cost)

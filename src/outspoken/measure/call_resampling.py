@@ -1,4 +1,4 @@
-"""Figures of one prompt with known answers, whose calls are the units of resampling."""
+"""Intervals for figures of one prompt with known answers: its calls are resampled."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from numpy.typing import NDArray
 
 from outspoken.errors import UndefinedError
 from outspoken.measure import sets
-from outspoken.measure.measures import MeasureDefinition, MeasureInput
+from outspoken.measure.measures import MeasureDefinition, MeasureInput, compute
 from outspoken.measure.statistics import Comparison, Estimate, plugin_estimate
 from outspoken.measure.values import Response
 
 __all__ = ["compare_calls", "estimate_from_calls"]
 
-# There are fewer resamples than usual, because the answers are counted again for each.
+# Fewer than for prompts, because each resample counts the answers again.
 _RESAMPLES = 2_000
 
 
 def estimate_from_calls(measure: MeasureDefinition, inputs: MeasureInput, seed: int) -> Estimate | None:
-    """The figure of one prompt, with an interval from resampling its calls; None if there are not several."""
+    """The figure of one prompt, with an interval from resampling its calls; None for fewer than two calls."""
     calls: dict[int | None, list[Response]] = {}
     for response in inputs.responses:
         calls.setdefault(response.call, []).append(response)
     if len(calls) < 2 or None in calls:
         return None
-    # What each call adds to the weights of the answers, and how often each answer appears in it.
+    # For each call, the weights of its answers, and how often each answer appears in it.
     weights = [sets.answer_weights(call, inputs.answers.label) for call in calls.values()]
     counts = [MeasureInput(tuple(call), inputs.answers).counts for call in calls.values()]
 
     def statistic(resampled: NDArray[np.integer]) -> NDArray[np.floating]:
         figures = np.empty(len(resampled))
         for row, times in enumerate(resampled):
+            resample = MeasureInput(inputs.responses, inputs.answers)
+            resample.weights, resample.counts = _total(weights, times), _total(counts, times)
             try:
-                value, weight = measure.formula(_Resample(inputs, _total(weights, times), _total(counts, times)))
-                figures[row] = value / weight
+                figures[row], _ = compute(measure, resample)
             except UndefinedError:
                 figures[row] = math.nan
         return figures
@@ -47,13 +48,6 @@ def estimate_from_calls(measure: MeasureDefinition, inputs: MeasureInput, seed: 
         return estimate
     low, high = (min(max(end, 0.0), measure.maximum) for end in (estimate.low, estimate.high))
     return replace(estimate, low=low, high=high)
-
-
-class _Resample(MeasureInput):
-    def __init__(self, inputs: MeasureInput, weights: Mapping[str, float], counts: Mapping[str, float]) -> None:
-        super().__init__(inputs.responses, inputs.answers)
-        self.weights = weights
-        self.counts = counts
 
 
 def _total(parts: Sequence[Mapping[str, float]], times: Iterable[int]) -> dict[str, float]:
@@ -74,7 +68,7 @@ def compare_calls(a: Estimate, b: Estimate) -> Comparison:
     difference = a.value - b.value
     low = high = None
     if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
-        # An interval that corrects for bias may leave its figure outside.
+        # An interval that is corrected for bias may not contain its figure.
         low = difference - math.hypot(max(a.value - a.low, 0), max(b.high - b.value, 0))
         high = difference + math.hypot(max(a.high - a.value, 0), max(b.value - b.low, 0))
     note = "one prompt: the interval is from the calls of each group, and there is no test"

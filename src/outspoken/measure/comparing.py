@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from outspoken._options import CallOptions
 from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.response_columns import select_responses
 from outspoken.batch.sources import BadRow, PromptRow, rows_of
-from outspoken.engine import CallResult, PromptResult, RunMetrics
+from outspoken.engine import PromptResult, RunMetrics
 from outspoken.errors import OutspokenError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure.analysis import Progress
@@ -27,26 +27,29 @@ async def ask(
     prompts: Sequence[str],
     methods: Iterable[str | Method],
     *,
-    model: str | Model | None = None,
-    n: int = 10,
-    ledger: str | Path | None = None,
-    progress: Progress | None = None,
-    options: CallOptions | None = None,
+    model: str | Model | None,
+    n: int,
+    ledger: Path | None,
+    progress: Progress | None,
+    options: CallOptions,
 ) -> tuple[list[Group], list[Cost], list[str]]:
     """Ask each prompt for `n` responses by each method.
 
     Returns a group of responses and its cost for each method, and sentences about failures. Raises `UsageError`
     for invalid arguments. If there is no response at all, raises the error of the first method.
     """
-    rows = [_checked(row) for row in rows_of(prompts)]
+    rows = list[PromptRow]()
+    for row in rows_of(prompts):
+        if isinstance(row, BadRow):
+            raise UsageError(f"{row.where}: {row.reason}")
+        rows.append(row)
     if not rows:
         raise UsageError("there is no prompt to ask")
     groups, costs = [], []
     errors: dict[str, OutspokenError] = {}
-    async with AsyncExitStack() as stack:
-        store = stack.enter_context(Ledger(ledger)) if ledger is not None else None
+    with nullcontext() if ledger is None else Ledger(ledger) as store:
         for method in methods:
-            plan = RunPlan.make(model, None, {**(options or {}), "method": method, "n": n})
+            plan = RunPlan.make(model, None, {**options, "method": method, "n": n})
             group, cost, error = await _ask_method(rows, plan, store, progress)
             groups.append(group)
             costs.append(cost)
@@ -92,26 +95,16 @@ def responses_of(result: PromptResult[PromptRow], plan: RunPlan) -> tuple[Respon
     A conversation with one response per turn merges equal responses into one candidate and adds up their weights.
     Here each turn counts again.
     """
-    responses = [
-        (call, Response(candidate.text, candidate.probability, candidate.stated, call.number, call.key_of(index)))
-        for call, index in select_responses(result.calls, plan.run.goal)
-        for candidate in (call.distribution[index],)
-    ]
     method = METHODS[plan.settings.method]
-    if method.candidates_per_request == "k" or not method.conversation:
-        return tuple(response for _, response in responses)
-    return tuple(
-        replace(response, probability=None)
-        for call, response in responses
-        for _ in range(round((response.probability or 0) * _turns(call)))
-    )
-
-
-def _turns(call: CallResult) -> int:
-    return call.distribution.provenance.k - call.distribution.missing
-
-
-def _checked(row: PromptRow | BadRow) -> PromptRow:
-    if isinstance(row, BadRow):
-        raise UsageError(f"{row.where}: {row.reason}")
-    return row
+    merged = method.conversation and method.candidates_per_request != "k"
+    responses: list[Response] = []
+    for call, index in select_responses(result.calls, plan.run.goal):
+        candidate = call.distribution[index]
+        values = candidate.text, candidate.probability, candidate.stated
+        response = Response(*values, call.number, call.key_of(index))
+        if merged:
+            turns = call.distribution.provenance.k - call.distribution.missing
+            responses += [replace(response, probability=None)] * round((response.probability or 0) * turns)
+        else:
+            responses.append(response)
+    return tuple(responses)

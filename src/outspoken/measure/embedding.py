@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken._imports import need
-from outspoken.engine import RetryPolicy
+from outspoken.engine import RetryPolicy, ordered
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector
 from outspoken.models import get_model, weight_files
@@ -30,7 +31,9 @@ Embed = Callable[[list[str]], Embeddings]
 
 
 class Library:
-    """A model. `load`, called once, returns its embedding function and the identity of its weights."""
+    """A model of an optional library. `load` is called once; it returns the embedding function and the identity of
+    the weights.
+    """
 
     batch = 256
     parallel = 1
@@ -156,11 +159,7 @@ def embedder(
 
 
 class Embedder:
-    """Embeds texts: each distinct text once, none that is in the cache, and again after transient errors.
-
-    `warnings` are sentences for the reader of a result: texts of which only the beginning was embedded, and a
-    cache that could not be used.
-    """
+    """Embeds each distinct text once, unless it is in the cache, and repeats requests after transient errors."""
 
     def __init__(
         self,
@@ -178,11 +177,12 @@ class Embedder:
 
     @property
     def truncated(self) -> int:
-        """The number of distinct texts of which only the beginning counts, because the model accepts no more."""
+        """The number of distinct texts that were longer than the model accepts: only their beginning counts."""
         return len(self._cut)
 
     @property
     def warnings(self) -> tuple[str, ...]:
+        """Sentences about texts of which only the beginning was embedded, and about problems of the cache."""
         problems = tuple(self._cache.problems) if self._cache else ()
         if not self._cut:
             return problems
@@ -212,20 +212,12 @@ class Embedder:
         report = progress or (lambda done, total: None)
         report(len(known), len(distinct))
         size = self._source.batch
-        batches = iter([missing[start : start + size] for start in range(0, len(missing), size)])
-
-        async def work() -> None:
-            for batch in batches:
-                known.update(await self._embed_batch(batch))
+        batches = (missing[start : start + size] for start in range(0, len(missing), size))
+        results = ordered(batches, self._embed_batch, tasks=self._source.parallel, window=len(missing) + 1)
+        async with aclosing(results):
+            async for vectors in results:
+                known.update(vectors)
                 report(len(known), len(distinct))
-
-        workers = [asyncio.create_task(work()) for _ in range(min(self._source.parallel, len(missing)))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
         return self._stack(texts, known)
 
     async def aclose(self) -> None:
@@ -272,10 +264,8 @@ class Embedder:
             return np.empty((0, 0), dtype=np.float32)
         lengths = {len(vector.values) for vector in known.values()}
         if len(lengths) > 1:
-            raise ReplyError(
-                f"{self.name} gave vectors of {len(lengths)} different lengths: check that the server runs one "
-                "model"
-            )
+            problem = f"{self.name} gave vectors of {len(lengths)} different lengths"
+            raise ReplyError(f"{problem}: check that the server runs one model")
         self._cut.update(text for text, vector in known.items() if vector.cut)
         return np.stack([known[text].values for text in texts])
 
@@ -292,16 +282,14 @@ class _ModelSource:
         self.embed = model.embed
 
     async def aclose(self) -> None:
-        """Does nothing, because all users of a model in this process share it."""
+        """Do nothing: other users in this process share the model."""
 
     async def identity(self) -> str:
         if not self._identity:
-            self._identity = await self._model_identity()
+            model, identity = self._model, await self._model.identity()
+            if isinstance(model, Local):
+                identity += f" {await model.digest()} context={model.context}"
+            elif isinstance(model, OpenAICompatible):
+                identity += f" {model.url}"
+            self._identity = identity
         return self._identity
-
-    async def _model_identity(self) -> str:
-        model = self._model
-        identity = await model.identity()
-        if isinstance(model, Local):
-            return f"{identity} {await model.digest()} context={model.context}"
-        return f"{identity} {model.url}" if isinstance(model, OpenAICompatible) else identity

@@ -6,8 +6,8 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken.errors import UsageError
+from outspoken.io.sqlite import transaction
 from outspoken.models import weight_files
 
 __all__ = ["EmbeddingCache", "Vector", "default_path"]
@@ -45,7 +46,7 @@ class EmbeddingCache:
     """Stores vectors, but no texts. Several processes may use one file.
 
     The file only saves time, so its errors never end a run: a damaged file is renamed and replaced, and an
-    unusable one is ignored. `problems` describes each of these in a sentence.
+    unusable one is ignored. `problems` describes each such event in a sentence.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -67,13 +68,11 @@ class EmbeddingCache:
 
     def put(self, identity: str, vectors: Mapping[str, Vector]) -> None:
         """Store vectors by their texts, in one transaction."""
-        self._run(
-            _write,
-            [
-                (_key(identity, text), vector.values.astype("<f4").tobytes(), vector.cut)
-                for text, vector in vectors.items()
-            ],
-        )
+        rows = [
+            (_key(identity, text), vector.values.astype("<f4").tobytes(), vector.cut)
+            for text, vector in vectors.items()
+        ]
+        self._run(_write, rows)
 
     def _run(self, work: Any, rows: list[Any]) -> Any:
         if not self._usable:
@@ -102,7 +101,10 @@ class EmbeddingCache:
 
     def _set_aside(self) -> None:
         """Rename a damaged file, unless another process has done so."""
-        with _exclusive(self.path.with_name(f"{self.path.name}.lock")):
+        # The lock is a database of its own, because SQLite releases it if the process ends.
+        file = self.path.with_name(f"{self.path.name}.lock")
+        lock = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)
+        with closing(lock), transaction(lock, "BEGIN EXCLUSIVE"):
             if self._is_sound():
                 return
             aside = f"{self.path.name}.damaged-{time.time_ns()}"
@@ -143,14 +145,3 @@ def _check(database: sqlite3.Connection, rows: list[Any]) -> None:
     (result,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok":
         raise sqlite3.DatabaseError(result)
-
-
-@contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
-    """A lock between processes; it is a separate database, because SQLite releases it if the process ends."""
-    with closing(sqlite3.connect(lock, timeout=_BUSY_SECONDS)) as database:
-        database.execute("BEGIN EXCLUSIVE")
-        try:
-            yield
-        finally:
-            database.rollback()

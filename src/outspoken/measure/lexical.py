@@ -107,8 +107,7 @@ def compression_ratio(texts: Sequence[str]) -> float:
     return len(raw) / len(gzip.compress(raw, 9, mtime=0))
 
 
-# Rows of the table of pairs that are computed together, right of the block's diagonal only, so that the result is
-# all that stays in memory.
+# The rows of the table of pairs that are computed at once, to save memory.
 _ROWS = 32
 
 
@@ -172,7 +171,7 @@ def _matches(grams: _Integers, owners: _Integers, texts: int) -> _Integers:
 
 
 def _brevity_penalty(lengths: _Integers) -> _Floats:
-    """exp(1 - r / c) if r, the closest length of another text (of two the shorter), exceeds c, the own; else 1."""
+    """min(1, exp(1 - r / c)): c is a text's length, r the closest length of another (of two, the shorter)."""
     present, where, counts = np.unique(lengths, return_inverse=True, return_counts=True)
     far = 4 * present[-1]
     shorter, longer = np.append(-far, present[:-1]), np.append(present[1:], far)

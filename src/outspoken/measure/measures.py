@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -21,6 +21,9 @@ __all__ = ["MEASURES", "MeasureDefinition", "MeasureInput", "NotGivenError", "Su
 
 Floats = NDArray[np.floating]
 T = TypeVar("T")
+
+SumAndWeight = tuple[float, float]
+"""The figure of one prompt. Over several prompts the sums and the weights are added up."""
 
 
 class NotGivenError(UndefinedError):
@@ -103,10 +106,6 @@ class MeasureInput:
             raise NotGivenError("no judge scored these responses")
         return self._quality
 
-    def check_several(self) -> None:
-        if len(self.responses) < 2:
-            raise UndefinedError("one response has no diversity: at least two are needed")
-
 
 def _complete(values: list[T | None], problem: str) -> tuple[T, ...]:
     present = tuple(value for value in values if value is not None)
@@ -115,24 +114,24 @@ def _complete(values: list[T | None], problem: str) -> tuple[T, ...]:
     return present
 
 
-SumAndWeight = tuple[float, float]
-"""The figure of one prompt. Over several prompts the sums and the weights are added up."""
+Formula = Callable[[MeasureInput], float | Sequence[float] | Floats]
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureDefinition:
     """A measure by name.
 
-    `better` is "higher", "lower" or "" (neither), `scale` the factor by which tables multiply it, and `about` its
-    formula and source. `kind` is "headline" for measures that tables show first, and "published" for formulas of
-    the literature that are only meant for comparison with it. `needs_reference` marks measures from 0 to `maximum`
-    that compare the answers with known ones.
+    `formula` returns one number for a prompt, or one for each response or pair of responses; the figure of several
+    prompts is the mean of all these numbers. `about` explains it and names its source. `better` is "higher",
+    "lower" or "" (neither), `scale` the factor by which tables multiply the figure. `kind` is "headline" for
+    measures that tables show first, and "published" for formulas of the literature that are only meant for
+    comparison with it. `needs_reference` marks measures from 0 to `maximum` that compare answers with known ones.
     """
 
     name: str
     title: str
     about: str
-    formula: Callable[[MeasureInput], SumAndWeight]
+    formula: Formula
     better: str = "higher"
     scale: int = 1
     kind: str = ""
@@ -140,30 +139,15 @@ class MeasureDefinition:
     maximum: float = math.inf
 
 
-def _pooled(compute_pairs: Callable[[MeasureInput], Floats]) -> Callable[[MeasureInput], SumAndWeight]:
-    """A measure of pairs of responses: the pairs of all prompts are pooled, and each pair counts once."""
+def _of_several(formula: Formula) -> Formula:
+    """A formula that is undefined for a single response."""
 
-    def formula(inputs: MeasureInput) -> SumAndWeight:
-        inputs.check_several()
-        values = compute_pairs(inputs)
-        return float(values.sum()), float(len(values))
+    def checked(inputs: MeasureInput) -> float | Sequence[float] | Floats:
+        if len(inputs.responses) < 2:
+            raise UndefinedError("one response has no diversity: at least two are needed")
+        return formula(inputs)
 
-    return formula
-
-
-def _of_set(compute_set: Callable[[MeasureInput], float]) -> Callable[[MeasureInput], SumAndWeight]:
-    """A measure of several responses together: its mean over prompts is taken, and each prompt counts once."""
-
-    def formula(inputs: MeasureInput) -> SumAndWeight:
-        inputs.check_several()
-        return float(compute_set(inputs)), 1.0
-
-    return formula
-
-
-def _of_answers(compute_answers: Callable[[MeasureInput], float]) -> Callable[[MeasureInput], SumAndWeight]:
-    """A measure of one response or more: its mean over prompts is taken, and each prompt counts once."""
-    return lambda inputs: (float(compute_answers(inputs)), 1.0)
+    return checked
 
 
 _ROWS = (
@@ -172,7 +156,7 @@ _ROWS = (
         "Semantic diversity",
         "Mean of 1 - clip(cosine, 0, 1) over all pairs of responses to the same prompt, pooled over the prompts "
         "(arXiv 2510.01171, section 5). It depends on the embedder.",
-        _pooled(lambda inputs: sets.semantic_pairs(inputs.embeddings)),
+        _of_several(lambda inputs: sets.semantic_pairs(inputs.embeddings)),
         scale=100,
         kind="headline",
     ),
@@ -180,7 +164,7 @@ _ROWS = (
         "quality",
         "Quality",
         "Mean score of the responses by the judge's rubric, from 0 to 100.",
-        lambda inputs: (float(sum(inputs.quality)), float(len(inputs.quality))),
+        lambda inputs: inputs.quality,
         kind="headline",
     ),
     MeasureDefinition(
@@ -188,15 +172,15 @@ _ROWS = (
         "Distinct answers",
         "Distinct responses per prompt: two are equal if their texts are after NFKC, case folding and trimming of "
         "punctuation, or if they are the same answer. Grows with the number of responses.",
-        _of_answers(lambda inputs: len(inputs.weights)),
+        lambda inputs: len(inputs.weights),
         kind="headline",
     ),
     MeasureDefinition(
         "effective_size",
         "Effective size",
-        "exp of the entropy of the answers' weights (Hill number of order 1): as many equally likely answers "
-        "would have the same entropy.",
-        _of_answers(lambda inputs: sets.effective_size(inputs.weights.values())),
+        "exp of the entropy of the answers' weights (Hill number of order 1): the number of equally likely "
+        "answers with the same entropy.",
+        lambda inputs: sets.effective_size(inputs.weights.values()),
         kind="headline",
     ),
     MeasureDefinition(
@@ -204,20 +188,20 @@ _ROWS = (
         "Entropy",
         "Entropy of the answers' weights in nats. The weights of a call are its normalised stated probabilities, "
         "or equal.",
-        _of_answers(lambda inputs: sets.entropy(inputs.weights.values())),
+        lambda inputs: sets.entropy(inputs.weights.values()),
     ),
     MeasureDefinition(
         "vendi",
         "Vendi score",
         "exp of the von Neumann entropy of the cosine kernel over n (Friedman and Dieng 2023).",
-        _of_set(lambda inputs: sets.vendi(inputs.embeddings)),
+        _of_several(lambda inputs: sets.vendi(inputs.embeddings)),
         kind="headline",
     ),
     MeasureDefinition(
         "distinct_k",
         "distinct_k",
         "Classes of the partition that comes with the responses (NoveltyBench, arXiv 2504.05228).",
-        _of_answers(lambda inputs: sets.distinct_k(inputs.partition)),
+        lambda inputs: sets.distinct_k(inputs.partition),
         kind="headline",
     ),
     MeasureDefinition(
@@ -225,7 +209,7 @@ _ROWS = (
         "utility_k",
         "(1-p)/(1-p^k) * sum of p^i times the score of response i, 0 if its class appeared before, p = 0.8 "
         "(NoveltyBench, arXiv 2504.05228).",
-        _of_answers(lambda inputs: sets.utility_k(sets.first_of_class(inputs.partition, inputs.scores))),
+        lambda inputs: sets.utility_k(sets.first_of_class(inputs.partition, inputs.scores)),
         kind="headline",
     ),
     MeasureDefinition(
@@ -233,7 +217,7 @@ _ROWS = (
         "ROUGE-L",
         "F1 of the longest common subsequence of words (split at white space, case-sensitive), mean over all "
         "pairs of responses to the same prompt (Lin 2004; as in arXiv 2510.01171).",
-        _pooled(lambda inputs: lexical.rouge_l_pairs(inputs.texts)),
+        _of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts)),
         scale=100,
         better="lower",
     ),
@@ -241,7 +225,7 @@ _ROWS = (
         "rouge_l_unicode",
         "ROUGE-L, Unicode",
         "ROUGE-L over the words of Unicode, case folded; in scripts without spaces each character is a word.",
-        _pooled(lambda inputs: lexical.rouge_l_pairs(inputs.texts, words)),
+        _of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts, words)),
         scale=100,
         better="lower",
     ),
@@ -250,7 +234,7 @@ _ROWS = (
             f"distinct_{n}",
             f"distinct-{n}",
             f"Distinct {n}-grams over all {n}-grams of the set of responses to a prompt (Li et al. 2016).",
-            _of_set(lambda inputs, n=n: lexical.distinct_n(inputs.texts, n)),  # type: ignore[misc]
+            _of_several(lambda inputs, n=n: lexical.distinct_n(inputs.texts, n)),  # type: ignore[misc]
         )
         for n in (1, 2, 3)
     ),
@@ -259,14 +243,14 @@ _ROWS = (
         "self-BLEU",
         "Mean BLEU-4 of each response against the others to the same prompt (Zhu et al. 2018), smoothed by "
         "method 1.",
-        _of_set(lambda inputs: lexical.self_bleu(inputs.texts)),
+        _of_several(lambda inputs: lexical.self_bleu(inputs.texts)),
         better="lower",
     ),
     MeasureDefinition(
         "compression_ratio",
         "Compression ratio",
         "Bytes of the responses to a prompt over their bytes after gzip (arXiv 2403.00553).",
-        _of_set(lambda inputs: lexical.compression_ratio(inputs.texts)),
+        _of_several(lambda inputs: lexical.compression_ratio(inputs.texts)),
         better="lower",
     ),
 )
@@ -276,7 +260,7 @@ _REFERENCE_ROWS = (
         "coverage",
         "Coverage-N",
         "Share of the known answers that appeared.",
-        _of_answers(lambda inputs: divergence.coverage(inputs.counts, inputs.known)),
+        lambda inputs: divergence.coverage(inputs.counts, inputs.known),
         kind="headline",
         maximum=1,
     ),
@@ -284,7 +268,7 @@ _REFERENCE_ROWS = (
         "precision",
         "Precision",
         "Share of the responses that are a known answer.",
-        _of_answers(lambda inputs: divergence.precision(inputs.counts, inputs.known)),
+        lambda inputs: divergence.precision(inputs.counts, inputs.known),
         kind="headline",
         maximum=1,
     ),
@@ -292,7 +276,7 @@ _REFERENCE_ROWS = (
         "tv",
         "Total variation",
         "Half of the sum of |reference - model| over all answers. Contains no constant.",
-        _of_answers(lambda inputs: divergence.tv(inputs.reference, inputs.weights)),
+        lambda inputs: divergence.tv(inputs.reference, inputs.weights),
         kind="headline",
         maximum=1,
         better="lower",
@@ -301,7 +285,7 @@ _REFERENCE_ROWS = (
         "js",
         "Jensen-Shannon",
         "Jensen-Shannon divergence from the reference in nats, 0 to ln 2. Contains no constant.",
-        _of_answers(lambda inputs: divergence.js(inputs.reference, inputs.weights)),
+        lambda inputs: divergence.js(inputs.reference, inputs.weights),
         kind="headline",
         maximum=math.log(2),
         better="lower",
@@ -311,7 +295,7 @@ _REFERENCE_ROWS = (
         "Kolmogorov-Smirnov",
         "Greatest distance of the cumulative distributions, if the answers are numbers: "
         "max |P(X <= x) - Q(X <= x)| of the reference and of the model's known answers.",
-        _of_answers(lambda inputs: divergence.ks_distance(inputs.reference, inputs.known_weights)),
+        lambda inputs: divergence.ks_distance(inputs.reference, inputs.known_weights),
         maximum=1,
         better="lower",
     ),
@@ -320,14 +304,14 @@ _REFERENCE_ROWS = (
         "KL, shared support",
         "KL(reference || model) over the answers that both have, renormalised. Contains no constant, and ignores "
         "missing answers, so read it beside the coverage.",
-        _of_answers(lambda inputs: divergence.kl_shared(inputs.reference, inputs.weights)),
+        lambda inputs: divergence.kl_shared(inputs.reference, inputs.weights),
         better="lower",
     ),
     MeasureDefinition(
         "kl_uniform",
         "KL from uniform",
         "KL(model || uniform over the known answers), of the model's known answers.",
-        _of_answers(lambda inputs: divergence.kl_uniform(inputs.known_weights, len(inputs.known))),
+        lambda inputs: divergence.kl_uniform(inputs.known_weights, len(inputs.known)),
         better="lower",
     ),
     MeasureDefinition(
@@ -335,7 +319,7 @@ _REFERENCE_ROWS = (
         "KL, smoothed by 1e-10",
         "KL(reference || model) with 1e-10 added on the union of the answers, as published (arXiv 2510.01171). If "
         "answers are missing, nearly all of it is due to the constant.",
-        _of_answers(lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.weights)),
+        lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.weights),
         kind="published",
         better="lower",
     ),
@@ -343,7 +327,7 @@ _REFERENCE_ROWS = (
         "kl_model",
         "KL from the model, smoothed",
         "KL(model || reference), the other direction, with 1e-10 added on the union of the answers.",
-        _of_answers(lambda inputs: divergence.kl_smoothed(inputs.weights, inputs.reference)),
+        lambda inputs: divergence.kl_smoothed(inputs.weights, inputs.reference),
         kind="published",
         better="lower",
     ),
@@ -351,7 +335,7 @@ _REFERENCE_ROWS = (
         "kl_uniform_published",
         "KL from uniform, as published",
         "KL(model || uniform over the answers that appeared): a model with one answer scores a perfect 0.",
-        _of_answers(lambda inputs: divergence.kl_uniform_published(inputs.known_weights)),
+        lambda inputs: divergence.kl_uniform_published(inputs.known_weights),
         kind="published",
         better="lower",
     ),
@@ -365,4 +349,7 @@ def compute(measure: MeasureDefinition, inputs: MeasureInput) -> SumAndWeight:
     """A measure's sum and weight for one prompt. Raises `UndefinedError` if it does not exist for it."""
     if not inputs.responses:
         raise UndefinedError("there is no response")
-    return measure.formula(inputs)
+    values = measure.formula(inputs)
+    if isinstance(values, (int, float)):
+        return float(values), 1.0
+    return float(np.sum(values)), float(len(values))

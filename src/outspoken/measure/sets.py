@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.values import Response
@@ -67,8 +68,7 @@ def vendi(embeddings: ArrayLike) -> float:
         raise UndefinedError("without responses there is no diversity")
     kernel = rows.T @ rows if count > width else rows @ rows.T
     values = np.linalg.eigvalsh(kernel) / count
-    values = values[values > 0]
-    return math.exp(-float(values @ np.log(values)))
+    return math.exp(float(special.entr(np.maximum(values, 0)).sum()))
 
 
 def partition(texts: Iterable[str], same: Callable[[str], Hashable] = text_key) -> tuple[int, ...]:
@@ -130,7 +130,7 @@ def first_of_class(classes: Sequence[Hashable], scores: Sequence[float]) -> tupl
 def utility_k(scores: Sequence[float], patience: float = 0.8) -> float:
     """(1-p) / (1-p^k) * sum over i from 0 of p^i s_i: NoveltyBench, arXiv 2504.05228.
 
-    `scores` are those of the k responses in their order, 0 for one whose class appeared before (`first_of_class`).
+    `scores` are those of the k responses in order, 0 if the response's class appeared before (`first_of_class`).
     p is the `patience`: the probability that a reader reads one more response. The unit is that of the scores.
 
     Raises `UndefinedError` for no scores, `UsageError` for one that is not finite or a patience outside 0 to 1.
@@ -150,9 +150,9 @@ def utility_k(scores: Sequence[float], patience: float = 0.8) -> float:
 def weights_of(responses: Sequence[Response]) -> Floats:
     """The weight of each response in the distribution that a user draws from; the weights sum to 1.
 
-    A call is a distribution over its responses: their normalised probabilities, if all of them have one and not
-    all are zero, else equal shares. The calls are averaged, because a user who draws calls the model again.
-    Responses without a call form one call together.
+    A call is a distribution over its responses: their normalised probabilities, or equal shares if one of them has
+    no probability or all are zero. The calls are averaged, because each draw of a user is a new call. Responses
+    without a call form one call together.
 
     Raises `UndefinedError` for no responses, `UsageError` for a probability that is negative or not finite.
     """
@@ -191,17 +191,14 @@ def entropy(weights: Iterable[float]) -> float:
     values = np.array(list(weights), dtype=np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
         raise UsageError("a weight must be a finite number of at least 0")
-    values = values[values > 0]
-    if not len(values):
+    if not values.any():
         raise UndefinedError("weights that sum to 0 have no entropy")
-    values = values / values.max()
-    shares = values / values.sum()
-    shares = shares[shares > 0]
-    return max(0.0, -float(shares @ np.log(shares)))
+    values = values / values.max()  # the sum of large weights may not be finite
+    return max(0.0, float(special.entr(values / values.sum()).sum()))
 
 
 def effective_size(weights: Iterable[float]) -> float:
-    """exp of the entropy of the weights: as many equally likely answers would have the same entropy.
+    """exp of the entropy of the weights: the number of equally likely answers with the same entropy.
 
     From 1 to the number of positive weights. Source: the Hill number of order 1, Hill 1973, Ecology 54.
     """
@@ -225,5 +222,4 @@ def _unit_rows(embeddings: ArrayLike) -> Floats:
         if what == "is zero" and row.any():
             what = "is too long or too short for a cosine"
         raise UsageError(f"embedding {index} {what}: embed that response again, or leave it out")
-    unit: Floats = rows / np.sqrt(squares)[:, None]
-    return unit
+    return np.asarray(rows / np.sqrt(squares)[:, None])

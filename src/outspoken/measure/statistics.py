@@ -1,7 +1,7 @@
 """The uncertainty of figures: intervals, comparisons of methods on the same prompts, and corrected p values.
 
 The prompt is the unit of resampling: responses to one prompt are alike, so thirty of them are not thirty
-independent observations. The argument `unit` names the unit in notes and errors if it is another.
+independent observations. For other units, the argument `unit` is their name in notes and errors.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _Counts = NDArray[np.int32]
 class Estimate:
     """A figure with its interval from `low` to `high`; both are None if there is no interval.
 
-    `units` is the number of units that were resampled, and `unit` what they are. `note` says how far the interval
-    can be trusted.
+    `units` is the number of resampled units, and `unit` the name of one. `note` says how far the interval can be
+    trusted.
     """
 
     value: float
@@ -75,8 +75,8 @@ class Comparison:
 
     `p` is two-sided, `p_holm` the same after Holm's correction for its family (equal to `p` until `corrected`).
     `effect` is Cohen's d_z with Hedges' correction. `needed` is the number of prompts that would show a difference
-    of this size with a power of 0.8 at 0.05: a plan for the next experiment, no verdict on this one. Figures that
-    do not exist are None.
+    of this size with a power of 0.8 at the level 0.05; it helps to plan the next experiment, and says nothing
+    about this one. Figures that do not exist are None.
     """
 
     difference: float
@@ -94,7 +94,7 @@ class Comparison:
         return _jsonable(asdict(self))
 
     def scaled(self, factor: float) -> Self:
-        """The difference and its interval times a factor; one below 0 exchanges the ends of the interval."""
+        """The difference and its interval times a factor."""
         return replace(self, **_scaled(self, factor, "difference"))
 
 
@@ -109,8 +109,8 @@ def mean_estimate(
 ) -> Estimate:
     """sum(values) / sum(weights) over units, with an interval from resampling units (cluster bootstrap).
 
-    Without weights this is the mean of one figure per prompt. With weights it is the figure pooled over prompts:
-    `values` holds each prompt's sum over its pairs, `weights` its number of pairs.
+    Without weights this is the mean of one figure per prompt. With weights it is a figure pooled over prompts:
+    `values` holds each prompt's sum over its pairs of responses, `weights` its number of pairs.
 
     The interval is the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap"
     (2015): each tail is Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) instead of alpha/2, which corrects most of the
@@ -118,10 +118,9 @@ def mean_estimate(
 
     Raises `UsageError` for weights that are not positive and infinite numbers, `UndefinedError` for no units.
     """
-    _check_arguments(level, resamples, seed)
     table = np.column_stack(_figures(values, weights, "values", "weights"))
     units = len(table)
-    _check_units(units, unit)
+    _check(units, unit, level, resamples, seed)
     table = table[np.lexsort(table.T)]
     value = float(_ratio(table.sum(axis=0)))
     ratios = _ratio(table)
@@ -147,7 +146,7 @@ def plugin_estimate(
     """A figure that is not a mean of units (a divergence, an entropy, a rank correlation), with its interval.
 
     `statistic` receives how often each unit was drawn, integers of shape (B, units), and returns B figures; for
-    counts of 1 it returns the figure itself. Multiply the counts by floats, not by integers, for speed.
+    counts of 1 it returns the figure itself. Multiplying the counts by floats is faster than by integers.
 
     The interval is the basic bootstrap interval, value minus the quantiles of (resampled - value), with the tails
     of `mean_estimate`. Divergences rise under resampling: this interval removes that bias, and percentiles double
@@ -158,11 +157,10 @@ def plugin_estimate(
     support in 3 to 47 %, the number of distinct answers in none, and a total variation of 0 in less than 5 %. The
     note says so if resampling moves the figure by more than its standard error.
 
-    Resamples without a finite figure are left out; with more than 5 % of them there is no interval. Raises
+    Resamples without a finite figure are left out; if these are more than 5 %, there is no interval. Raises
     `UndefinedError` if there are no units or the figure itself is not finite.
     """
-    _check_arguments(level, resamples, seed)
-    _check_units(units, unit)
+    _check(units, unit, level, resamples, seed)
     value = float(_evaluate(statistic, np.ones((1, units), dtype=np.int32))[0])
     if not math.isfinite(value):
         raise UndefinedError(f"the figure of these {units} {unit}s is {value:g}, which is not finite")
@@ -208,13 +206,12 @@ def compare(
     Raises `UsageError` for different numbers of units, weights that are not positive and numbers that are not
     finite, `UndefinedError` for no units.
     """
-    _check_arguments(level, resamples, seed)
     a = _figures(a_values, a_weights, "a_values", "a_weights")
     b = _figures(b_values, b_weights, "b_values", "b_weights")
     units = len(a[0])
     if units != len(b[0]):
         raise UsageError(f"a has {units} {unit}s and b {len(b[0])}: compare the {unit}s that both have")
-    _check_units(units, unit)
+    _check(units, unit, level, resamples, seed)
     table = np.column_stack([*a, *b])
     table = table[np.lexsort(table.T)]
     difference = float(_gap(table.sum(axis=0))) + 0.0
@@ -238,7 +235,7 @@ def compare(
 
 
 def corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Copies with `p_holm` corrected for all of these comparisons as one family."""
+    """Copies of the comparisons, with `p_holm` corrected for all of them as one family."""
     family = list(comparisons)
     adjusted = holm([comparison.p for comparison in family])
     return [replace(comparison, p_holm=p) for comparison, p in zip(family, adjusted, strict=True)]
@@ -341,7 +338,7 @@ def _figures(values: ArrayLike, weights: ArrayLike | None, name: str, of: str) -
     if len(numbers) != len(divisors):
         raise UsageError(f"{name} has {len(numbers)} entries and {of} {len(divisors)}: give one weight per value")
     if (bad := np.flatnonzero(divisors <= 0)).size:
-        raise UsageError(f"{of}[{bad[0]}] is {divisors[bad[0]]:g}: leave out units without a figure")
+        raise UsageError(f"{of}[{bad[0]}] is {divisors[bad[0]]:g}, not above 0: leave out units without a figure")
     return numbers, divisors
 
 
@@ -357,12 +354,9 @@ def _numbers(values: ArrayLike, name: str) -> _Floats:
     return numbers
 
 
-def _check_units(units: int, unit: str) -> None:
+def _check(units: int, unit: str, level: float, resamples: int, seed: int) -> None:
     if units < 1:
         raise UndefinedError(f"there is no {unit} to compute a figure from")
-
-
-def _check_arguments(level: float, resamples: int, seed: int) -> None:
     if not 0 < level < 1:
         raise UsageError(f"the level must be between 0 and 1, not {level:g}")
     if resamples < 1 or seed < 0:

@@ -18,7 +18,7 @@ from outspoken.experiment.report_text import conclude
 from outspoken.experiment.results import ExperimentResults
 from outspoken.experiment.results_view import ResultsView
 from outspoken.report.charts import DARK, LIGHT, OTHERS, SHAPES, LabelledPoint, label_places
-from outspoken.report.format import number
+from outspoken.report.format import dollars, duration, number, percent
 
 pytest.importorskip("altair", reason="altair is not installed")
 pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
@@ -198,6 +198,12 @@ def test_numbers(value: float, text: str) -> None:
 def test_an_interval_has_the_decimals_of_its_value() -> None:
     assert number(-0.02, like=31.0) == "0.0"
     assert number(9.87, like=31.0) == "9.9"
+
+
+def test_rounded_numbers_have_the_form_of_their_value() -> None:
+    assert (percent(-0.0004), percent(-0.02)) == ("0.0 %", "−2.0 %")
+    assert (dollars(0.0999), dollars(0.051)) == ("$0.10", "$0.051")
+    assert (duration(59.97), duration(59.9)) == ("1 min 00 s", "59.9 s")
 
 
 def test_recordings_of_several_models_are_seen_together() -> None:
@@ -464,7 +470,7 @@ def test_each_colour_stands_out_from_its_paper() -> None:
 def test_other_documents_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         render({**sample(), **change})
-    with pytest.raises(UsageError, match="lack groups"):
+    with pytest.raises(UsageError, match="has no groups"):
         render({key: value for key, value in sample().items() if key != "groups"})
 
 

@@ -179,7 +179,7 @@ def test_undefined_measures_are_listed(tmp_path: Path) -> None:
     (row,) = document.diversity.steps
     assert "distinct_2" in row.undefined
     assert "distinct_2" not in row.measures
-    assert "What is undefined here" in render_page(document)
+    assert "Undefined measures" in render_page(document)
 
 
 # The map.

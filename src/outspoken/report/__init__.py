@@ -1,5 +1,5 @@
-"""What all HTML reports share: page template, style sheet, charts, sortable tables, and the form of numbers.
+"""The parts that all HTML reports share: page template, style sheet, charts, sortable tables, and number formats.
 
 Imports `outspoken.measure` and the rooms below it; knows no particular report. The texts, tables and charts of one
-report belong to its own room (`experiment`, `theory`, `synth/report`, `training`), a number's form to `format.py`.
+report belong to its own room (`experiment`, `theory`, `synth/report`, `training`), number formats to `format.py`.
 """

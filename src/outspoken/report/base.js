@@ -8,7 +8,7 @@ async function draw(place) {
   const options = {
     actions: false,
     renderer: "svg",
-    ast: true, // charts are interpreted: the policy of the page allows no script made from text
+    ast: true, // interpret charts: the policy of the page forbids evaluating text as script
     config: dark.matches ? data.dark : data.light,
     tooltip: { theme: dark.matches ? "dark" : "light" },
   };
@@ -35,21 +35,21 @@ function key(row, at) {
 }
 
 // Missing values are last in both directions.
-function compare(a, b, at, words, way) {
+function compare(a, b, at, words, direction) {
   const [x, y] = [key(a, at), key(b, at)];
   if (x === "" || y === "") return (x === "") - (y === "");
-  return way * (words ? x.localeCompare(y, undefined, { numeric: true }) : Number(x) - Number(y));
+  return direction * (words ? x.localeCompare(y, undefined, { numeric: true }) : Number(x) - Number(y));
 }
 
 function sort(header) {
   const table = header.closest("table");
   const words = header.classList.contains("text");
   const before = header.getAttribute("aria-sort");
-  const way = before === null ? (words ? 1 : -1) : before === "ascending" ? -1 : 1;
+  const direction = before === null ? (words ? 1 : -1) : before === "ascending" ? -1 : 1;
   for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  header.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
+  header.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
   const body = table.tBodies[0];
-  const rows = [...body.rows].sort((a, b) => compare(a, b, header.cellIndex, words, way));
+  const rows = [...body.rows].sort((a, b) => compare(a, b, header.cellIndex, words, direction));
   body.append(...rows);
 }
 

@@ -1,4 +1,4 @@
-"""Numbers in one form everywhere: in tables in the terminal, pages, charts and sentences."""
+"""Numbers as text, in the same form in tables of the terminal, pages, charts and sentences."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float, *, like: float | None = None) -> str:
-    """A number with about three significant digits and a real minus sign.
+    """A number with about three significant digits and a typographic minus sign.
 
-    `like` is another number whose decimals are used, so that a column or an interval is written alike. From a
-    billion on, and below 0.001, a number is written as a power of ten.
+    With `like`, another number, it has the decimals of that one, so that a column or an interval is written alike.
+    Numbers from a billion on and below 0.001 are written with a power of ten.
     """
     if value == 0 and like is None:
         return "0"
@@ -41,9 +41,12 @@ def number(value: float, *, like: float | None = None) -> str:
         text = f"{value:.1e}"
     else:
         text = f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
-    if float(text.replace(",", "")) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", _MINUS)
+    return _with_minus(text)
+
+
+def _with_minus(text: str) -> str:
+    """The text of a number with a typographic minus sign, and without a sign if it is 0."""
+    return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", _MINUS)
 
 
 def signed(value: float, *, like: float | None = None) -> str:
@@ -60,7 +63,7 @@ def interval(low: float | None, high: float | None, *, like: float | None = None
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, *, plus: bool = False) -> str:
-    """`value [low, high]`, all with the same decimals; with `plus` as differences are written."""
+    """`value [low, high]`, all with the same decimals; with `plus`, positive numbers have a plus sign."""
     if value is None:
         return NONE
     if low is None or high is None:
@@ -72,20 +75,16 @@ def with_interval(value: float | None, low: float | None, high: float | None, *,
 def alike(value: float, *others: float, plus: bool = False) -> list[str]:
     """Numbers that are read together, such as a figure and the ends of its interval, with the same decimals.
 
-    They are those that suit the first number, or the largest if the first is less than a tenth of it.
+    The decimals suit the first number, or the largest if the first is less than a tenth of it.
     """
     largest = max(map(abs, others), default=0.0)
     like = value if abs(value) >= largest / 10 else largest
     small = 0.001 <= abs(like) < 0.01  # `number` would leave one significant digit
-    return [
-        _small(each, plus) if small else (signed if plus else number)(each, like=like) for each in (value, *others)
-    ]
-
-
-def _small(value: float, plus: bool) -> str:
-    text = f"{value:.4f}"
-    text = text.lstrip("-") if float(text) == 0 else text.replace("-", _MINUS)
-    return f"+{text}" if plus and value > 0 else text
+    texts = []
+    for each in (value, *others):
+        text = _with_minus(f"{each:.4f}") if small else number(each, like=like)
+        texts.append(f"+{text}" if plus and each > 0 else text)
+    return texts
 
 
 def p_value(p: float | None) -> str:
@@ -101,17 +100,17 @@ def p_equation(p: float | None) -> str:
 
 
 def times(ratio: float) -> str:
-    """How many times as much, with two significant digits or more: `0.51 times`, `5.4 times`, `120 times`."""
+    """A ratio with at least two significant digits: `0.51 times`, `5.4 times`, `120 times`."""
     return f"{ratio:,.{0 if ratio >= 100 else 1 if ratio >= 1 else 2}f} times"
 
 
 def percent(value: float | None, *, decimals: int = 1) -> str:
     """A share from 0 to 1 as a percentage."""
-    return NONE if value is None else f"{100 * value:.{decimals}f} %".replace("-", _MINUS)
+    return NONE if value is None else _with_minus(f"{100 * value:.{decimals}f}") + " %"
 
 
 def share(part: float, total: float | None) -> str:
-    """`part` of `total` as a percentage that is 0 % or 100 % only if it is exactly that."""
+    """`part` of `total` as a percentage, rounded to 0 % or 100 % only if it is exactly that."""
     if not total:
         return NONE
     value = 100 * part / total
@@ -131,7 +130,7 @@ def dollars(value: float | None) -> str:
     """US dollars: cents from 10 cents on, two significant digits below."""
     if value is None:
         return NONE
-    if value == 0 or value >= 0.1:
+    if value == 0 or round(value, 2) >= 0.1:
         return f"${value:,.2f}"
     return f"${value:.2g}" if value >= 1e-4 else f"${value:.1e}"
 
@@ -140,7 +139,7 @@ def duration(seconds: float | None) -> str:
     """A time span: `4.2 s`, `3 min 05 s`, `2 h 04 min`."""
     if seconds is None:
         return NONE
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{number(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

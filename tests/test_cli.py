@@ -121,8 +121,8 @@ BAD: list[tuple[list[str], int, str]] = [
     (["ask"], 2, "give one prompt"),
     (["ask", "x", "-k", "0"], 2, "k must be a whole number from 1"),
     (["ask", "x", "-k", "10000"], 2, "not 10000"),
-    (["ask", "x", "--tau", "1"], 2, "tau must lie between 0 and 1"),
-    (["ask", "x", "--tau", "0"], 2, "tau must lie between 0 and 1"),
+    (["ask", "x", "--tau", "1"], 2, "tau must be a number above 0 and below 1"),
+    (["ask", "x", "--tau", "0"], 2, "tau must be a number above 0 and below 1"),
     (["ask", "x", "--method", "vs-standrad"], 2, "did you mean 'vs-standard'"),
     (["ask", "x", "--template", "standart"], 2, "did you mean 'standard'"),
     (["ask", "x", "--template", "./none.toml"], 2, "cannot read the template"),
@@ -180,6 +180,14 @@ def test_parse_reads_a_file_or_a_pipe(tmp_path: Path) -> None:
     assert entry["candidates"][0]["repairs"]
     table = outspoken("parse", stdin=reply)
     assert "0.700" in table.stdout
+
+
+def test_control_characters_of_a_reply_are_escaped() -> None:
+    reply = json.dumps({"responses": [{"text": "\x1b[2Jred \x9b31m", "probability": 0.5}]})
+    shown = outspoken("parse", stdin=reply)
+    assert "\\x1b[2Jred \\x9b31m" in shown.stdout
+    refused = outspoken("parse", stdin="\x1b[2JNo.")
+    assert "\x1b" not in shown.stdout + refused.stderr
 
 
 @pytest.mark.parametrize("stdin", ["", "I'm sorry, I can't help with that.", b"\xff\xfe\x00", "[]"])
@@ -272,7 +280,7 @@ def test_ctrl_c_ends_at_once_with_130() -> None:
 def test_a_fault_of_our_own_is_shown_with_quiet_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    @command
+    @command()
     def broken() -> None:
         raise ZeroDivisionError("nothing")
 

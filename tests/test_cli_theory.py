@@ -253,3 +253,24 @@ def test_the_results_of_something_else_are_not_overwritten(tmp_path: Path) -> No
         assert "name another folder" in refused.output
     kept = json.loads((tmp_path / "made" / "results.json").read_text(encoding="utf-8"))
     assert kept["settings"]["source"] == str(first)
+
+
+def test_overwrite_replaces_results_of_outspoken_and_nothing_else(tmp_path: Path) -> None:
+    first, second = (
+        written(tmp_path / "first.json", {"tea": 3, "mint": 1}),
+        written(tmp_path / "second.json", {"maté": 3, "茶": 1}),
+    )
+    folder = tmp_path / "made"
+    assert run("sharpen", first, "--gamma", 2, "--out", folder).exit_code == 0
+    assert run("levels", second, "--gamma", 2, "-k", 1, "--out", folder, "--overwrite").exit_code == 0
+    assert json.loads((folder / "results.json").read_text(encoding="utf-8"))["kind"] == "levels"
+    written(folder / "results.json", {"kind": "mine", "settings": {"source": str(first)}})
+    refused = run("sharpen", first, "--gamma", 2, "--out", folder, "--overwrite")
+    assert (refused.exit_code, "something else" in refused.output) == (2, True)
+
+
+def test_score_does_not_write_over_a_file(tmp_path: Path) -> None:
+    kept = written(tmp_path / "kept.json", {"mine": 1})
+    refused = run("score", "The capital of France is", " Paris", "--out", kept)
+    assert (refused.exit_code, "--overwrite" in refused.output) == (2, True)
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"mine": 1}

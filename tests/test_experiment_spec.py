@@ -187,7 +187,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, replay: str) -> None
         ('tasks = ["jokes"]\narms = ["direct", "direct"]', "two arms are called 'direct'"),
         ('tasks = ["jokes"]\narms = ["direct"]\nbaseline = "sequence"', "unknown baseline"),
         ('tasks = ["jokes"]\narms = ["direct"]\nn = 0', "n must be"),
-        ('tasks = ["jokes"]\narms = ["direct"]\nn = "many"', "n has the wrong kind"),
+        ('tasks = ["jokes"]\narms = ["direct"]\nn = "many"', "n must be a whole number"),
         ('tasks = ["jokes"]\narms = ["direct"]\nprompts = "some"', 'or "all"'),
         ('tasks = ["jokes"]\narms = ["direct"]\naxis = "k"', "needs values"),
         ('tasks = ["jokes"]\narms = ["direct"]\nvalues = [1]', "no axis"),
@@ -204,29 +204,33 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, replay: str) -> None
         ('tasks = ["jokes"]\narms = ["direct"]\nname = ".."', "becomes the name of a folder"),
         ('tasks = [3]\narms = ["direct"]', "tasks must be texts, not 3"),
         ('tasks = ["jokes"]\narms = [{ name = "", method = "direct" }]', "an arm has an empty name"),
-        ('tasks = ["jokes"]\narms = [{ name = 3, method = "direct" }]', "name of an arm must be text"),
-        ('tasks = ["jokes"]\narms = [{ method = ["direct"] }]', "method of an arm must be text"),
+        ('tasks = ["jokes"]\narms = [{ name = 3, method = "direct" }]', "an arm of {path}: name must be text"),
+        ('tasks = ["jokes"]\narms = [{ method = ["direct"] }]', "an arm of {path}: method must be text"),
         (
             'tasks = ["jokes"]\narms = ["direct"]\n[settings]\ntemperature = "hot"',
-            "temperature must be a number, not 'hot'",
+            "temperature must be a number from 0 to 10, not 'hot'",
         ),
-        ('tasks = ["jokes"]\narms = ["direct"]\n[settings]\ntau = "low"', "tau must lie"),
+        (
+            'tasks = ["jokes"]\narms = ["direct"]\n[settings]\ntau = "low"',
+            "tau must be a number above 0 and below 1",
+        ),
         (
             'tasks = ["jokes"]\narms = ["direct"]\naxis = "temperature"\nvalues = ["hot"]',
             "values: temperature must be",
         ),
         ('tasks = ["jokes"]\narms = ["direct"]\naxis = "min_p"\nvalues = ["low"]', "values: min_p must be"),
-        ('tasks = ["jokes"]\narms = ["direct"]\n[quality]\nmodel = 3', "model in [quality]"),
-        ('tasks = ["jokes"]\narms = ["direct"]\n[full]\nsettings = 3', "settings in [full]"),
+        ('tasks = ["jokes"]\narms = ["direct"]\n[quality]\nmodel = 3', "[quality] of {path}: model must be text"),
+        ('tasks = ["jokes"]\narms = ["direct"]\n[full]\nsettings = 3', "[full]: settings must be a table"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[full]\nn = "many"', "n must be"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[capability]\nm = nan', "[capability]: the number of m"),
         ('tasks = ["jokes"]\narms = ["direct"]\n[capability]\nm = "high"', "[capability]: the number of m"),
     ],
 )
 def test_a_broken_spec_is_refused_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
     with pytest.raises(UsageError) as caught:
-        load(write(tmp_path, text))
-    assert message in str(caught.value)
+        load(path)
+    assert message.format(path=path) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""Plain values of a request to a model: messages, sampling settings, schema. No I/O, no provider's dialect."""
+"""The values of a request to a model: messages, sampling settings, schema. No I/O, nothing of one provider."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
+from typing import Any
 
 from outspoken.errors import UsageError
 from outspoken.reply_shape import ReplyShape
@@ -12,6 +13,12 @@ from outspoken.reply_shape import ReplyShape
 __all__ = ["ChatRequest", "Message", "Sampling", "as_messages"]
 
 _ROLES = ("system", "developer", "user", "assistant")
+_CHECKS: tuple[tuple[str, type, Callable[[Any], bool], str], ...] = (
+    ("temperature", Real, lambda value: 0 <= value <= 10, "a number from 0 to 10"),
+    ("top_p", Real, lambda value: 0 < value <= 1, "a number above 0 and at most 1"),
+    ("max_tokens", int, lambda value: value >= 1, "a whole number from 1 on"),
+    ("seed", int, lambda value: 0 <= value < 2**32, f"a whole number from 0 to {2**32 - 1:,}"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +48,20 @@ class Sampling:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "top_p"):
-            if (value := getattr(self, name)) is not None:
-                if isinstance(value, bool) or not isinstance(value, Real):
-                    raise UsageError(f"{name} must be a number, not {value!r}")
+        for name, kind, is_allowed, allowed in _CHECKS:
+            value: Any = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind) or not is_allowed(value):
+                raise UsageError(f"{name} must be {allowed}, not {value!r}")
+            if kind is Real:
                 object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting
-        for name in ("max_tokens", "seed"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-                raise UsageError(f"{name} must be a whole number, not {value!r}")
         stop: object = self.stop
         if not isinstance(stop, list | tuple) or not all(isinstance(text, str) for text in stop):
             raise UsageError(f"stop must be a list of texts, not {stop!r}")
         object.__setattr__(self, "stop", tuple(stop))
         if not isinstance(self.extra, Mapping) or not all(isinstance(name, str) for name in self.extra):
             raise UsageError(f"extra must map names of settings to values, not {self.extra!r}")
-        if self.temperature is not None and not 0 <= self.temperature <= 10:
-            raise UsageError(f"temperature must be between 0 and 10, not {self.temperature:g}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UsageError(f"top_p must be above 0 and at most 1, not {self.top_p:g}")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise UsageError(f"max_tokens must be at least 1, not {self.max_tokens}")
-        if self.seed is not None and not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed must be a whole number from 0 to 2^32 - 1, not {self.seed}")
 
     def to_dict(self) -> dict[str, object]:
         """The settings that are set, so that equal settings give equal dictionaries."""
@@ -76,9 +74,9 @@ class Sampling:
 class ChatRequest:
     """One request to a model.
 
-    `schema` is a JSON schema for the decoder to enforce. A model that cannot enforce one ignores it, because the
-    prompt asks for the same layout and the parser is tolerant; any other setting that a model does not support is
-    an error. `shape` is for the parser of the reply and is not sent.
+    `schema` is a JSON schema for the decoder to enforce. A model that cannot enforce one ignores it, as the prompt
+    asks for the same layout and the parser is tolerant; any other setting that a model does not support is an
+    error. `shape` is for the parser of the reply and is not sent.
     """
 
     messages: tuple[Message, ...]

@@ -7,27 +7,34 @@ command line, the fields of a server's request, and what `help()` says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
+from math import inf
 from numbers import Real
-from typing import Any, Literal
+from operator import ge, gt, le, lt
+from typing import Any, Literal, TypeVar
 
 from outspoken._options import Options
 from outspoken.chat import Sampling
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.methods.table import METHODS, find
 
-__all__ = ["MAX_K", "Options", "Settings", "option"]
+__all__ = ["MAX_K", "Options", "Settings", "check_values", "option", "read_options"]
 
 MAX_K = 1000
 MAX_TURNS = 1000
+
+_BOUNDS = {"above": ("above", gt), "low": ("of at least", ge), "below": ("below", lt), "high": ("at most", le)}
+
+T = TypeVar("T")
 
 
 def option(default: Any, about: str, **more: Any) -> Any:
     """A field of a settings class. `about` is its help on the command line and in `help()`.
 
     Further metadata: `flags` are the names on the command line, `cli=False` leaves the option out there; `low`
-    and `high` bound a number, `above` and `below` exclude the bound itself; `choices` lists the values of a text;
+    and `high` bound a number, `above` and `below` exclude the bound itself, `hint` says what to do about a value
+    outside; `choices` lists the values of a text;
     `typed` is the type of the keyword argument if it accepts more than the field holds; `request` is the place of
     the field in a request to the server: its "body", or the object "outspoken" in it.
     """
@@ -51,6 +58,7 @@ class Settings:
         flags=("-k",),
         low=1,
         high=MAX_K,
+        hint="for more responses ask several times, or use more turns of vs-multi",
         request="outspoken",
     )
     tau: float | None = option(
@@ -84,7 +92,7 @@ class Settings:
         request="body",
     )
     max_tokens: int | None = option(None, "Most tokens of one reply.", low=1, request="body")
-    seed: int | None = option(None, "Seed of the model's sampling and of the draw.")
+    seed: int | None = option(None, "Seed of the model's sampling and of the draw.", low=0, high=2**32 - 1)
     stop: tuple[str, ...] = option((), "Strings at which the model stops.", cli=False)
     extra: dict[str, Any] = field(
         default_factory=dict,
@@ -97,52 +105,73 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.method, str):
             object.__setattr__(self, "method", getattr(self.method, "name", self.method))
-        for name in ("method", "template", "on_short"):
+        for name in ("method", "template"):
             if not isinstance(value := getattr(self, name), str):
                 raise UsageError(f"{name} must be text, not {value!r}")
         if self.method not in METHODS:
             find(self.method)
-        for name, hint in _WHOLE.items():
-            _check_whole(name, getattr(self, name), hint)
-        if self.tau is not None:
-            if isinstance(self.tau, bool) or not isinstance(self.tau, Real) or not 0 < self.tau < 1:
-                raise UsageError(f"tau must lie between 0 and 1, both excluded, not {self.tau!r}")
-            if not METHODS[self.method].states_probabilities:
-                raise UsageError(
-                    f"tau needs stated probabilities, and {self.method} asks for none: use a vs- method"
-                )
-        if self.on_short not in ("return", "raise"):
-            raise UnknownNameError("on_short", self.on_short, ("return", "raise"))
+        check_values(self)
+        if self.tau is not None and not METHODS[self.method].states_probabilities:
+            raise UsageError(f"tau needs stated probabilities, and {self.method} asks for none: use a vs- method")
         self.sampling  # noqa: B018  (checks its own fields)
 
     @classmethod
     def read(cls, options: Options | Mapping[str, object]) -> Settings:
         """Settings from keyword arguments. Raises `UsageError` for unknown names and invalid values."""
-        for name in options:
-            if name not in cls.__dataclass_fields__:
-                raise UnknownNameError("option", name, cls.__dataclass_fields__)
-        return cls(**options)
+        return read_options(cls, options)
 
     @cached_property
     def sampling(self) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed, self.stop, self.extra)
 
 
-_WHOLE = {
-    "k": "for more responses ask several times, or use more turns of vs-multi",
-    "turns": "",
-    "retries": "",
-    "words": "",
-}
-"""Settings that are whole numbers, each with a hint for values out of range."""
+def read_options(kind: type[T], options: Mapping[str, object]) -> T:
+    """Settings of this kind from keyword arguments. Raises `UsageError` for unknown names and invalid values."""
+    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    for name in options:
+        if name not in known:
+            raise UnknownNameError("option", name, known)
+    return kind(**options)
 
 
-def _check_whole(name: str, value: object, hint: str) -> None:
-    metadata = Settings.__dataclass_fields__[name].metadata
-    low, high = metadata["low"], metadata["high"]
-    if value is None and name == "words":
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(
-            f"{name} must be a whole number from {low} to {high:,}, not {value!r}" + (f": {hint}" if hint else "")
-        )
+def check_values(settings: Any) -> None:
+    """Check each value against the type, the bounds and the choices of its field. Raises `UsageError`."""
+    for name, kind, declared in _checked_fields(type(settings)):
+        value = getattr(settings, name)
+        if value is None and "None" in kind:
+            continue
+        if "choices" in declared:
+            if value not in declared["choices"]:
+                raise UnknownNameError(name, str(value), declared["choices"])
+            continue
+        is_number = isinstance(value, int if kind.startswith("int") else Real) and not isinstance(value, bool)
+        if (
+            not is_number
+            or not -inf < value < inf
+            or not all(_BOUNDS[key][1](value, declared[key]) for key in _BOUNDS if key in declared)
+        ):
+            hint = f": {declared['hint']}" if "hint" in declared else ""
+            raise UsageError(f"{name} must be {_range(kind, declared)}, not {value!r}{hint}")
+
+
+@cache
+def _checked_fields(kind: type) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Name, type and metadata of the numbers and the choices among the fields."""
+    return [
+        (entry.name, str(entry.type), entry.metadata)
+        for entry in fields(kind)
+        if str(entry.type).startswith(("int", "float")) or "choices" in entry.metadata
+    ]
+
+
+def _range(kind: str, declared: Mapping[str, Any]) -> str:
+    """What a number may be, in words."""
+    if kind.startswith("int"):
+        low, high = declared.get("low"), declared.get("high")
+        upper = "on" if high is None else f"to {high:,}"
+        return "a whole number" + ("" if low is None else f" from {low} {upper}")
+    if "low" in declared and "high" in declared:
+        return f"a number from {declared['low']:g} to {declared['high']:g}"
+    return "a number " + " and ".join(
+        f"{word} {declared[at]:g}" for at, (word, _) in _BOUNDS.items() if at in declared
+    )

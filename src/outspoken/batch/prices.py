@@ -15,6 +15,7 @@ from typing import Any
 from outspoken._imports import need
 from outspoken.chat_reply import Usage
 from outspoken.errors import MissingExtraError, UsageError
+from outspoken.io.text import read_text
 
 __all__ = ["Price", "price_of"]
 
@@ -27,8 +28,8 @@ _FREE = ("local/", "replay/")
 class Price:
     """US dollars per million tokens.
 
-    `cached` is for the tokens of a prompt that were read from the provider's cache; None means that they cost as
-    much as the others. `source` says where the price comes from.
+    `cached` is the price of prompt tokens from the provider's cache; None: the same as of the others. `source`
+    says where the price comes from.
     """
 
     input: float
@@ -50,9 +51,9 @@ def price_of(model: str, file: str | Path | None = None) -> Price | None:
 
     `file` is TOML with a table for each model, `["openai/gpt-4.1"]`, with `input`, `output` and optionally
     `cached`, in dollars per million tokens. The name may be a shell pattern (`"openai/*"`); a name without
-    wildcards takes precedence over a pattern, and a pattern with more letters over one with fewer. For models that
-    are not in the file: local and replayed models cost nothing, a URL has no price, and all others are looked up
-    in `genai-prices`. If a price rises with the length of the prompt, the result is that of short prompts.
+    wildcards takes precedence over a pattern, and a pattern with more letters over one with fewer. Without an
+    entry, local and replayed models cost nothing, a URL has no price, and all others are looked up in
+    `genai-prices`. If a price rises with the length of the prompt, the result is the price of short prompts.
 
     Raises `UsageError` for a file that cannot be read, or an entry (of any model) that is not a price.
     """
@@ -75,13 +76,7 @@ def _matching(model: str, prices: Mapping[str, Price]) -> Price | None:
 
 def _prices_in(file: Path) -> dict[str, Price]:
     try:
-        entries = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UsageError(f"no such file of prices: {file}") from error
-    except OSError as error:
-        raise UsageError(f"the prices in {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the prices in {file} are not UTF-8: convert the file") from error
+        entries = tomllib.loads(read_text(file, "prices"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the prices in {file} are not TOML: {error}") from error
     return {name: _price(name, entry, file) for name, entry in entries.items()}

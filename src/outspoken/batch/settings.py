@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from outspoken._options import RunOptions
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.settings import Settings, option
+from outspoken.settings import Settings, check_values, option
 
 if TYPE_CHECKING:
     from outspoken.engine import Budget, ResponseGoal, RetryPolicy
@@ -25,39 +25,43 @@ class RunSettings:
     """How much a run asks for, how fast, and within what budget. Raises `UsageError` for invalid values."""
 
     n: int | None = option(
-        None, "Responses per prompt, in as many calls as needed. Default: those of one call.", flags=("--n", "-n")
+        None,
+        "Responses per prompt, in as many calls as needed. Default: those of one call.",
+        flags=("--n", "-n"),
+        low=1,
     )
     until_distinct: int | None = option(
-        None, "Continue until a prompt has this many different responses, or --max-calls is reached."
+        None, "Continue until a prompt has this many different responses, or --max-calls is reached.", low=1
     )
     max_calls: int | None = option(
-        None, "Most calls for one prompt. Default: twice what --n needs plus one; ten times for --until-distinct."
+        None,
+        "Most calls for one prompt. Default: twice what --n needs plus one; ten times for --until-distinct.",
+        low=1,
     )
     concurrency: int | None = option(
         None,
         f"Most requests at once; fewer while the server is overloaded. Default: {DEFAULT_CONCURRENCY}, or what a "
         "local model decodes in parallel.",
+        low=1,
     )
-    requests_per_minute: float | None = option(None, "Most requests in a minute.")
-    tokens_per_minute: float | None = option(None, "Most tokens in a minute.")
-    timeout: float = option(600.0, "Most seconds for one attempt at a request.")
-    total_timeout: float = option(1800.0, "Most seconds for one request, with all its attempts and waits.")
+    requests_per_minute: float | None = option(None, "Most requests in a minute.", above=0)
+    tokens_per_minute: float | None = option(None, "Most tokens in a minute.", above=0)
+    timeout: float = option(600.0, "Most seconds for one attempt at a request.", above=0)
+    total_timeout: float = option(
+        1800.0, "Most seconds for one request, with all its attempts and waits.", above=0
+    )
     attempts: int = option(
-        6, "Most attempts at one request, not counting those that an overloaded server refuses."
+        6, "Most attempts at one request, not counting those that an overloaded server refuses.", low=1
     )
-    budget_tokens: int | None = option(None, "Stop before more tokens than this are used.")
-    budget_usd: float | None = option(None, "Stop before more US dollars than this are spent.")
-    max_seconds: float | None = option(None, "Stop asking after this many seconds.")
+    budget_tokens: int | None = option(None, "Stop before more tokens than this are used.", low=1)
+    budget_usd: float | None = option(None, "Stop before more US dollars than this are spent.", above=0)
+    max_seconds: float | None = option(None, "Stop asking after this many seconds.", above=0)
     prices: str | Path | None = option(None, "A TOML file of prices; docs/runs.md shows one.")
 
     def __post_init__(self) -> None:
-        if self.concurrency is not None and self.concurrency < 1:
-            raise UsageError(f"concurrency must be at least 1, not {self.concurrency}")
-        for name in ("requests_per_minute", "tokens_per_minute"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"{name} must be above 0, not {value:g}")
-        self.limits  # noqa: B018  (checks the other fields)
+        check_values(self)
+        if self.n is not None and self.until_distinct is not None:
+            raise UsageError("n and until_distinct exclude each other: give one of them")
 
     @cached_property
     def limits(self) -> tuple[ResponseGoal, RetryPolicy, Budget]:

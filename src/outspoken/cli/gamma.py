@@ -1,4 +1,4 @@
-"""`outspoken gamma`: how much sharper a real model is than its base."""
+"""`outspoken gamma`: how much sharper an aligned model is than its base."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console
-from outspoken.cli.options import Debug, Json, Offline, Quiet, Seed
-from outspoken.cli.theory_output import Out, claim, deliver, right_aligned, run_scoring
+from outspoken.cli.common import command, console, make_table
+from outspoken.cli.interrupts import run_or_exit
+from outspoken.cli.options import Json, Overwrite, Seed
+from outspoken.cli.theory_output import Out, claim, deliver, read_answers
 from outspoken.errors import UsageError
 from outspoken.report.format import number, p_value, percent, with_interval
 
@@ -21,55 +22,45 @@ __all__ = ["gamma"]
 _TOP = 10
 
 
-@command
+@command(quiet=True, offline=True)
 def gamma(
     source: Annotated[
         Path,
         typer.Argument(
             help="With --reference: recorded answers of the aligned model, as `outspoken measure` reads them. "
-            "With --base and --aligned: answers that are equally right, as counts or as questions with answers. "
+            "With --base and --aligned: equally right answers, as counts or as questions with answers. "
             "Otherwise: rows of prompt, answer, base and aligned, the natural log-probabilities of both models."
         ),
     ],
-    reference: Annotated[
-        Path | None, typer.Option(help="The base distribution: a JSON file of counts, {answer: count}.")
-    ] = None,
+    reference: Annotated[Path | None, typer.Option(help="Base distribution: a JSON file {answer: count}.")] = None,
     method: Annotated[str | None, typer.Option(help="Use the responses of this method.")] = None,
     model: Annotated[str | None, typer.Option(help="Use the responses of this model.")] = None,
     base: Annotated[str | None, typer.Option(help="The base model, which scores the answers of SOURCE.")] = None,
-    aligned: Annotated[
-        str | None, typer.Option(help="The aligned model, which scores them too, with its chat template.")
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="The question that the answers of SOURCE belong to, if SOURCE has none.")
-    ] = None,
+    aligned: Annotated[str | None, typer.Option(help="The aligned model, with its chat template.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="The question, if SOURCE does not contain it.")] = None,
     prompt_format: Annotated[
         str, typer.Option(help="Text before an answer for the base model, with {prompt} in it.")
     ] = "{prompt}\nAnswer: ",
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Give the aligned model the same text, without its chat template.")
-    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Leave out the aligned model's chat template.")] = False,
     seed: Seed = 0,
     out: Out = None,
+    overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Measure the power that leads from a base to an aligned model, for answers that are all equally right.
+    """Measure gamma, the power to which alignment raised the base's distribution over equally right answers.
 
     Example: outspoken gamma responses.jsonl --reference counts.json
     """
     warnings: list[str] = []
     seed = seed or 0
-    claim(out, "gamma", str(source))
+    claim(out, "gamma", str(source), overwrite=overwrite)
     if (base is None) != (aligned is None) or (base is not None and reference is not None):
         raise UsageError("give --base and --aligned together, or --reference with recorded answers")
     if base is not None and aligned is not None:
         result = _from_models(source, prompt, base, aligned, prompt_format, plain)
     elif reference is None:
         if method is not None or model is not None:
-            raise UsageError("--method and --model choose among responses: give them with --reference COUNTS")
+            raise UsageError("--method and --model select responses: give them with --reference COUNTS")
         result = _from_points(source)
     else:
         result, warnings = _from_responses(source, reference, method, model, seed)
@@ -101,7 +92,7 @@ def _from_models(
     questions = read_questions(source, prompt)
     models = get_model(base), get_model(aligned)
     with step_progress() as progress:
-        points = run_scoring(
+        points = run_or_exit(
             lambda: score_points(
                 questions, *models, prompt_format=prompt_format, chat=not plain, progress=progress
             ),
@@ -125,19 +116,16 @@ def _from_responses(
     source: Path, reference: Path, method: str | None, model: str | None, seed: int
 ) -> tuple[Gamma, list[str]]:
     from outspoken.measure import response_files
-    from outspoken.measure.answer_sets import Answers, load
     from outspoken.theory.gamma_sources import count_draws, single_group
     from outspoken.theory.sharpening_exponent import gamma_from_counts
 
-    answers = load(reference)
-    if not isinstance(answers, Answers) or answers.reference is None:
-        raise UsageError(f"{reference} holds questions with their answers: give counts, {{answer: count}}")
+    answers = read_answers(reference)
     recorded = response_files.read(source)
     trials, unit = count_draws(single_group(recorded.groups, method, model), answers.label)
     warnings = list(recorded.problems)
     if unit == "prompt":
         warnings.append(f"{len(trials):,} prompts are treated as wordings of one question, with one reference")
-    return gamma_from_counts(trials, answers.reference, unit=unit, seed=seed), warnings
+    return gamma_from_counts(trials, answers.reference or {}, unit=unit, seed=seed), warnings
 
 
 def _show(document: dict[str, Any]) -> None:
@@ -162,11 +150,11 @@ def _show(document: dict[str, Any]) -> None:
     counted = document["how"] == "counts"
     write = percent if counted else number
     columns = ("answer", *(("reference", "observed") if counted else ("base", "aligned")), "fitted")
-    table = right_aligned(*columns)
+    table = make_table(*columns, right=True)
     points = sorted(document["points"], key=lambda point: -abs(point["aligned"] - point["fitted"]))
     for point in points[:_TOP]:
         table.add_row(Text(point["answer"]), *map(write, (point["base"], point["aligned"], point["fitted"])))
-    screen.print(f"The {min(_TOP, len(points))} answers that the power fits worst:", style="dim")
+    screen.print(f"The {min(_TOP, len(points))} answers with the worst fit:", style="dim")
     screen.print(table)
 
 

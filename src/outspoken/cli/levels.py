@@ -1,41 +1,30 @@
-"""`outspoken levels`: a collapsed model asked for one answer, for a list and for a distribution."""
+"""`outspoken levels`: a sharpened model asked for one answer, for a list and for a distribution."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console
-from outspoken.cli.options import Debug, Json, Quiet, Seed
-from outspoken.cli.theory_output import Out, claim, deliver, read_distribution, right_aligned
+from outspoken.cli.common import command, console, make_table
+from outspoken.cli.options import Json, Overwrite, Seed
+from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
 from outspoken.report.format import percent, with_interval
 
 __all__ = ["levels"]
 
 _TOP = 10
 _K = 5
+_LEVELS = ("instance", "list", "distribution")
 
 
-@command
+@command(quiet=True)
 def levels(
-    distribution: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIST.json",
-            help="The base model's distribution: counts {answer: count}, or what `outspoken ask --json` prints; - "
-            "is standard input.",
-        ),
-    ],
-    gamma: Annotated[
-        float, typer.Option(help="The power that alignment raised the distribution to; 1 is no change.")
-    ],
+    distribution: DistributionFile,
+    gamma: Annotated[float, typer.Option(help="The power that alignment raised the base to; 1 is no change.")],
     k: Annotated[
         int | None,
-        typer.Option(
-            "-k", "--k", help="Answers in a list or a distribution. Default: 5, or all if there are fewer."
-        ),
+        typer.Option("-k", "--k", help="Answers in a list or a distribution. Default: 5, or all if fewer."),
     ] = None,
     replies: Annotated[int, typer.Option(help="Simulated replies at each level.")] = 1000,
     error: Annotated[
@@ -43,9 +32,8 @@ def levels(
     ] = 0.0,
     seed: Seed = 0,
     out: Out = None,
+    overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Simulate asking a sharpened model for one answer, for a list, and for a distribution.
 
@@ -53,7 +41,7 @@ def levels(
     """
     from outspoken.theory.level_simulation import simulate_levels
 
-    claim(out, "levels", str(distribution))
+    claim(out, "levels", str(distribution), overwrite=overwrite)
     base = read_distribution(distribution)
     k, seed = min(_K, len(base)) if k is None else k, seed or 0
     result = simulate_levels(base, gamma=gamma, k=k, replies=replies, error=error, seed=seed)
@@ -68,14 +56,14 @@ def _show(document: dict[str, Any]) -> None:
 
     screen = console()
     k, draws = document["k"], document["draws"]
-    titles = {"instance": "one answer", "list": f"a list of {k}", "distribution": f"{k} and their shares"}
-    arms = right_aligned("asked for", "total variation", "KL, nats", f"different of {draws}")
+    titles = dict(zip(_LEVELS, ("one answer", f"a list of {k}", f"{k} and their shares"), strict=True))
+    arms = make_table("asked for", "total variation", "KL, nats", f"different of {draws}", right=True)
     for arm in document["arms"]:
         figures = (arm["tv"], arm["kl"], arm["distinct"])
         arms.add_row(titles[arm["level"]], *(with_interval(*ends(figure)) for figure in figures))
     screen.print(arms)
     screen.print()
-    table = right_aligned("answer", "base", "instance", "list", "distribution")
+    table = make_table("answer", "base", *_LEVELS, right=True)
     for entry in document["answers"][:_TOP]:
         table.add_row(Text(entry["text"]), *map(percent, _shares(entry)))
     if others := document["answers"][_TOP:]:
@@ -85,4 +73,4 @@ def _show(document: dict[str, Any]) -> None:
 
 
 def _shares(entry: dict[str, Any]) -> tuple[float, ...]:
-    return entry["base"], entry["instance"], entry["list"], entry["distribution"]
+    return tuple(entry[name] for name in ("base", *_LEVELS))

@@ -1,4 +1,4 @@
-"""`outspoken score`: how likely a model finds a given text."""
+"""`outspoken score`: how likely given texts are under a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import as_json, command, console, note, print_json
-from outspoken.cli.options import Debug, Json, Offline, Quiet
-from outspoken.cli.theory_output import right_aligned, run_scoring
+from outspoken.cli.common import as_json, command, console, make_table, note, print_json
+from outspoken.cli.interrupts import run_or_exit
+from outspoken.cli.options import Json, Overwrite
+from outspoken.cli.theory_output import read_answers
 from outspoken.errors import UsageError
 from outspoken.report.format import percent
 
@@ -18,31 +19,22 @@ __all__ = ["score"]
 _TOP = 20
 
 
-@command
+@command(quiet=True, offline=True)
 def score(
     prompt: Annotated[str, typer.Argument(help="The text before the scored text, unchanged.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to score after the prompt, unchanged.")
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to score after it, unchanged.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="local/FILE.gguf, transformers/NAME, or the URL of a vLLM server.")
+        str, typer.Option(help="local/FILE.gguf, transformers/NAME, or the URL of a vLLM server.")
     ] = "local/gemma3-270m",
-    answers: Annotated[
-        Path | None, typer.Option(help="Score the answers in this file: a JSON object {answer: count}.")
-    ] = None,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="Put the prompt into the model's chat template: for aligned models.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="A file for the distribution over the texts, {text: probability}."),
-    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="Score the answers in a file {answer: count}.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Use the chat template, for aligned models.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A file for the distribution {text: probability}.")] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Show the log-likelihood of given texts after a prompt, and the model's distribution over them.
+    """Compute the log-likelihood of texts after a prompt, and the model's distribution over these texts.
 
     Example: outspoken score "The capital of France is" " Paris" " Lyon" --model local/gemma3-270m
     """
@@ -53,9 +45,12 @@ def score(
 
     if bool(texts) == (answers is not None):
         raise UsageError("give either texts after the prompt or a file of answers with --answers")
-    scored = texts or [] if answers is None else _read_answers(answers)
+    if out is not None and out.exists() and not overwrite:
+        raise UsageError(f"{out} exists: name another file with --out, or replace it with --overwrite")
+    # Each answer of a file follows a space, like a word after a prompt.
+    scored = texts or [] if answers is None else [f" {answer}" for answer in read_answers(answers).reference or {}]
     with step_progress() as progress:
-        result = run_scoring(
+        result = run_or_exit(
             lambda: likelihoods(
                 get_model(model),
                 prompt,
@@ -75,21 +70,11 @@ def score(
         _show(document)
 
 
-def _read_answers(path: Path) -> list[str]:
-    """The answers of a file, each after a space, like a word that follows a prompt."""
-    from outspoken.measure.answer_sets import Answers, load
-
-    answers = load(path)
-    if not isinstance(answers, Answers) or answers.known is None:
-        raise UsageError(f"{path} holds questions with their answers: give one question's, {{answer: count}}")
-    return [f" {answer}" for answer in answers.known]
-
-
 def _show(document: dict[str, Any]) -> None:
     from rich.text import Text
 
     screen = console()
-    table = right_aligned("text", "log-likelihood", "tokens", "per token", "share")
+    table = make_table("text", "log-likelihood", "tokens", "per token", "share", right=True)
     entries = sorted(document["texts"], key=lambda entry: -entry["total"])
     for entry in entries[:_TOP]:
         table.add_row(

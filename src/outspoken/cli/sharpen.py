@@ -1,50 +1,47 @@
-"""`outspoken sharpen`: what alignment does to a distribution."""
+"""`outspoken sharpen`: the effect of alignment on a distribution."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console
-from outspoken.cli.options import Debug, Json, Quiet
-from outspoken.cli.theory_output import Out, claim, deliver, read_distribution, right_aligned
+from outspoken.cli.common import command, console, make_table
+from outspoken.cli.options import Json, Overwrite
+from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
 from outspoken.report.format import number, percent
 
 __all__ = ["sharpen"]
 
 _TOP, _BAR = 12, 18
+_FIGURES = {
+    "effective_size": "effective size, answers",
+    "entropy": "entropy, nats",
+    "draws_to_new": "more draws until another answer",
+    "distinct_10": "different answers in 10 draws",
+    "distinct_100": "different answers in 100 draws",
+}
 
 
-@command
+@command(quiet=True)
 def sharpen(
-    distribution: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIST.json",
-            help="Counts of answers {answer: count}, or what `outspoken ask --json` prints; - is standard input.",
-        ),
-    ],
+    distribution: DistributionFile,
     alpha: Annotated[
-        float | None, typer.Option(help="The typicality bias: how much raters favour what is familiar.")
+        float | None, typer.Option(help="Typicality bias: how much raters favour familiar answers.")
     ] = None,
-    beta: Annotated[
-        float | None, typer.Option(help="The KL coefficient: how close alignment stays to the base model.")
-    ] = None,
+    beta: Annotated[float | None, typer.Option(help="KL coefficient: keeps alignment close to the base.")] = None,
     gamma: Annotated[float | None, typer.Option(help="The power itself, instead of 1 + alpha / beta.")] = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
-    """Show what alignment with a typicality bias does to a distribution of answers.
+    """Show the effect of alignment with a typicality bias on a distribution of answers.
 
     Example: outspoken sharpen --alpha 0.57 --beta 0.2 counts.json
     """
     from outspoken.theory.sharpening import Sharpened
 
-    claim(out, "sharpen", str(distribution))
+    claim(out, "sharpen", str(distribution), overwrite=overwrite)
     result = Sharpened.of(read_distribution(distribution), alpha=alpha, beta=beta, gamma=gamma)
     settings = {"source": str(distribution), "alpha": alpha, "beta": beta, "gamma": gamma}
     deliver(result.to_dict(), settings, out=out, json=json, show=_show)
@@ -52,7 +49,6 @@ def sharpen(
 
 def _show(document: dict[str, Any]) -> None:
     from rich.progress_bar import ProgressBar
-    from rich.table import Table
     from rich.text import Text
 
     screen = console()
@@ -62,8 +58,7 @@ def _show(document: dict[str, Any]) -> None:
     def bar(share: float, style: str) -> ProgressBar:
         return ProgressBar(top, share, width=_BAR, complete_style=style, finished_style=style)
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("answer", overflow="fold")
+    table = make_table("answer")
     for side in ("before", "after"):
         table.add_column(side, justify="right", no_wrap=True)
         table.add_column("", width=_BAR)
@@ -75,19 +70,8 @@ def _show(document: dict[str, Any]) -> None:
         table.add_row(f"{len(others):,} others", percent(before), "", percent(after), "", style="dim")
     screen.print(table)
     screen.print()
-    figures = right_aligned("", "before", "after")
-    for row in zip(_figures(document["before"]), _figures(document["after"]), strict=True):
-        (title, before_text), (_, after_text) = row
-        figures.add_row(title, before_text, after_text)
+    figures = make_table("", "before", "after", right=True)
+    for name, title in _FIGURES.items():
+        values = (document[side][name] for side in ("before", "after"))
+        figures.add_row(title, *("never" if value is None else number(value) for value in values))
     screen.print(figures)
-
-
-def _figures(variety: dict[str, Any]) -> list[tuple[str, str]]:
-    figures = {
-        "effective size, answers": variety["effective_size"],
-        "entropy, nats": variety["entropy"],
-        "more draws until another answer": variety["draws_to_new"],
-        "different answers in 10 draws": variety["distinct_10"],
-        "different answers in 100 draws": variety["distinct_100"],
-    }
-    return [(title, "never" if value is None else number(value)) for title, value in figures.items()]

@@ -1,53 +1,55 @@
-"""What the commands of theory share: reading a distribution, scoring, and writing a document."""
+"""What the commands of the group Theory share: reading answers and distributions, and writing results."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import as_json, console, note, print_json, read_json
+from outspoken.cli.common import as_json, command_line, console, note, print_json, read_json
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from outspoken.distribution import Distribution
+    from outspoken.measure.answer_sets import Answers
 
-__all__ = ["Out", "claim", "deliver", "read_distribution", "right_aligned", "run_scoring"]
+__all__ = ["DistributionFile", "Out", "claim", "deliver", "read_answers", "read_distribution"]
 
+DistributionFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIST.json",
+        help="The base model's distribution: counts {answer: count}, or output of `outspoken ask --json`; - is "
+        "standard input.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="A folder for results.json, report.html and the charts.", file_okay=False),
 ]
 
-T = TypeVar("T")
+_KINDS = ("gamma", "levels", "sharpen", "typicality")
 
 
-def claim(out: Path | None, kind: str, source: str) -> None:
-    """Raise `UsageError` if the folder holds other results than those of this command for this source."""
+def claim(out: Path | None, kind: str, source: str, *, overwrite: bool) -> None:
+    """Raise `UsageError` if the folder holds other results than those of this command for this source.
+
+    `overwrite` allows replacing the results of another command or source, but not a foreign results.json.
+    """
     if out is None or not (out / "results.json").exists():
         return
     results = read_json(out / "results.json")
     settings = results.get("settings") if isinstance(results, dict) else None
-    owner = (results.get("kind"), settings.get("source")) if isinstance(settings, dict) else None
-    if owner != (kind, source):
-        what = f"the results of {owner[0]} for {owner[1]}" if owner and owner[1] is not None else "other results"
-        raise UsageError(f"{out} holds {what}, which would be lost: name another folder with --out")
-
-
-def run_scoring(work: Callable[[], Awaitable[T]], *, stopped: str) -> T:
-    """Run `work` in an event loop. Ctrl-C cancels it, shows the message `stopped` and exits with 130."""
-    from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
-
-    result, interrupted = run_interruptibly(work, lambda: False)
-    if interrupted or result is None:
-        note(stopped)
-        raise typer.Exit(INTERRUPTED)
-    return result
+    if not isinstance(settings, dict) or "source" not in settings or results.get("kind") not in _KINDS:
+        raise UsageError(f"{out} holds a results.json of something else: name another folder with --out")
+    if not overwrite and (results["kind"], settings["source"]) != (kind, source):
+        raise UsageError(
+            f"{out} holds the results of {results['kind']} for {settings['source']}: name another folder with "
+            "--out, or replace them with --overwrite"
+        )
 
 
 def deliver(
@@ -58,8 +60,7 @@ def deliver(
     json: bool,
     show: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Add to a result how it was made, write it into `out` with its report, and print or show it."""
-    import shlex
+    """Add version, command, time and settings to a result, write it into `out` with its report, and show it."""
     from datetime import UTC, datetime
 
     from outspoken._version import __version__
@@ -67,7 +68,7 @@ def deliver(
     document = {
         "kind": result["kind"],
         "version": __version__,
-        "command": shlex.join(["outspoken", *sys.argv[1:]]),
+        "command": command_line(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
         **result,
@@ -88,11 +89,20 @@ def deliver(
         note(f"the report: {write(document, out)}")
 
 
-def read_distribution(source: Path) -> Distribution:
-    """The distribution in a file: what `outspoken ask --json` prints, or counts of answers; - is standard
-    input."""
-    from outspoken.distribution import Candidate, Distribution
+def read_answers(path: Path) -> Answers:
+    """The answers in a file of counts. Raises `UsageError` for a file of questions."""
     from outspoken.measure.answer_sets import Answers, load
+
+    answers = load(path)
+    if not isinstance(answers, Answers) or answers.reference is None:
+        raise UsageError(f"{path} holds questions with their answers: give counts, {{answer: count}}")
+    return answers
+
+
+def read_distribution(source: Path) -> Distribution:
+    """The distribution in a file: output of `outspoken ask --json`, or counts of answers; - is standard input."""
+    from outspoken.distribution import Candidate, Distribution
+    from outspoken.measure.answer_sets import Answers
 
     piped = str(source) == "-"
     document = _read_standard_input() if piped else read_json(source)
@@ -102,33 +112,21 @@ def read_distribution(source: Path) -> Distribution:
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from error
     if not piped:
-        answers = load(source)
+        answers = read_answers(source)
     elif isinstance(document, dict) and document:
         answers = Answers.counts(document)
     else:
-        raise UsageError("standard input must hold counts ({answer: count}) or what `outspoken ask --json` prints")
-    if not isinstance(answers, Answers) or answers.reference is None:
-        raise UsageError(f"{source} holds questions with their answers: give counts, {{answer: count}}")
-    return Distribution(tuple(Candidate(answer, share) for answer, share in answers.reference.items()))
+        raise UsageError("standard input must hold counts ({answer: count}) or output of `outspoken ask --json`")
+    shares = answers.reference or {}
+    return Distribution(tuple(Candidate(answer, share) for answer, share in shares.items()))
 
 
 def _read_standard_input() -> object:
     import json
 
     if not (content := sys.stdin.buffer.read()):
-        raise UsageError("standard input is empty: pipe counts or what `outspoken ask --json` prints into it")
+        raise UsageError("standard input is empty: pipe counts or the output of `outspoken ask --json` into it")
     try:
         return json.loads(content)
     except ValueError as error:
         raise UsageError(f"standard input is not JSON: {error}") from error
-
-
-def right_aligned(first: str, *columns: str) -> Table:
-    """A table of numbers; the first column, left-aligned, names the rows."""
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(first, overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table

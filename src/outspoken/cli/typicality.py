@@ -1,4 +1,4 @@
-"""`outspoken typicality`: do preferences reward what a base model finds likely?"""
+"""`outspoken typicality`: do preferences favour responses that are likely under a base model?"""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, note
-from outspoken.cli.options import Debug, Json, Offline, Quiet, Seed, several
-from outspoken.cli.theory_output import Out, claim, deliver, right_aligned, run_scoring
+from outspoken.cli.common import command, console, make_table, note
+from outspoken.cli.interrupts import run_or_exit
+from outspoken.cli.options import Json, Overwrite, Seed, several
+from outspoken.cli.theory_output import Out, claim, deliver
 from outspoken.report.format import NONE, p_value, percent, with_interval
 
 if TYPE_CHECKING:
     from rich.console import Console
-
 
 __all__ = ["typicality"]
 
 _LEDGER = "ledger.sqlite"
 
 
-@command
+@command(quiet=True, offline=True)
 def typicality(
     preferences: Annotated[
         Path,
@@ -34,22 +34,18 @@ def typicality(
     base: Annotated[
         list[str],
         typer.Option(
-            "--base",
-            help="Base model: local/gemma3-270m, transformers/NAME or the URL of a vLLM server. For several, "
-            "repeat the option or separate them by commas.",
+            help="Base model: local/gemma3-270m, transformers/NAME or the URL of a vLLM server; repeat the "
+            "option for several, or use commas."
         ),
     ],
     limit: Annotated[int | None, typer.Option(help="Number of pairs, drawn at random. Default: all.")] = None,
     prompt_format: Annotated[
-        str | None,
-        typer.Option(help="Text before a response, with {prompt} in it. Default: as published."),
+        str | None, typer.Option(help="Text before a response, with {prompt} in it. Default: as published.")
     ] = None,
     seed: Seed = 0,
     out: Out = None,
+    overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Measure the typicality bias alpha of preference data, with its interval, its controls and a verdict.
 
@@ -68,7 +64,7 @@ def typicality(
     data = read_preferences(preferences, prompt_format=prompt_format or PUBLISHED, limit=limit, seed=seed)
     stem = "preferences" if str(preferences) == "-" else preferences.name.split(".")[0]
     folder = out or Path(f"{stem}-typicality")
-    claim(folder, "typicality", str(preferences))
+    claim(folder, "typicality", str(preferences), overwrite=overwrite)
     models = [get_model(name) for name in bases]
     with atomic.output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +73,7 @@ def typicality(
     if ledger.exists():
         note(f"continuing: the scores in {ledger} are used again", style="dim")
     with step_progress() as progress:
-        result = run_scoring(
+        result = run_or_exit(
             lambda: atypicality_bias(data, models, ledger=ledger, seed=seed, progress=progress),
             stopped=f"stopped: the scores are kept in {ledger}; the same command continues from there",
         )
@@ -106,7 +102,7 @@ def _show_model(screen: Console, model: dict[str, Any]) -> None:
     from outspoken.theory.report_text import ends, estimates
 
     screen.print(f"{model['base']}: {model['pairs']:,} pairs of {model['prompts']:,} prompts", style="bold")
-    table = right_aligned("", "alpha", "p", "odds ratio per SD")
+    table = make_table("", "alpha", "p", "odds ratio per SD", right=True)
     for estimate in estimates(model):
         odds = NONE if estimate.odds_ratio is None else with_interval(*ends(estimate.odds_ratio))
         table.add_row(estimate.title, with_interval(*ends(estimate.effect)), p_value(estimate.effect["p"]), odds)

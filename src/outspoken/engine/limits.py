@@ -1,48 +1,34 @@
-"""What bounds a run: how many responses it wants, how long it tries, what it may spend."""
+"""The limits of a run: the responses it needs, the time for a request, and the budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from outspoken.errors import UsageError
 
 __all__ = ["Budget", "ResponseGoal", "RetryPolicy"]
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseGoal:
-    """How many responses a prompt is to have: `n` in all, or `until_distinct` different ones.
+    """The responses that a prompt needs: `n` in all, or `until_distinct` different ones, or those of one call.
 
-    Without either it is what one call gives. `max_calls` bounds the calls for one prompt. Raises `UsageError` if
-    both are given, or a number is below 1.
+    `max_calls` limits the calls for one prompt.
     """
 
     n: int | None = None
     until_distinct: int | None = None
     max_calls: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.n is not None and self.until_distinct is not None:
-            raise UsageError("n and until_distinct exclude each other: give one of them")
-        for name, value in (("n", self.n), ("until_distinct", self.until_distinct), ("max_calls", self.max_calls)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be a whole number from 1, not {value!r}")
-
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to try, in seconds: `timeout` for one attempt, `total` for all attempts and waits of a request.
+    """The limits of a request, in seconds: `timeout` for one attempt, `total` for all attempts and waits.
 
-    After `attempts` that failed for other reasons than an overloaded server, the request has failed.
+    A request has failed after `attempts` that failed for other reasons than an overloaded server.
     """
 
     timeout: float = 600.0
     total: float = 1800.0
     attempts: int = 6
-
-    def __post_init__(self) -> None:
-        if not (self.timeout > 0 and self.total > 0 and self.attempts >= 1):
-            raise UsageError("timeouts must be above 0 seconds and attempts at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +39,8 @@ class Budget:
     usd: float | None = None
     seconds: float | None = None
 
-    def __post_init__(self) -> None:
-        for value in (self.tokens, self.usd, self.seconds):
-            if value is not None and not value > 0:
-                raise UsageError(f"a budget must be above 0, not {value:g}")
-
     def exceeded(self, tokens: float, usd: float) -> str:
-        """Which limit a total of so many tokens and dollars would exceed, as a sentence; "" if none."""
+        """The limit that a total of these tokens and dollars would exceed, as a sentence; "" if none."""
         if self.tokens is not None and tokens > self.tokens:
             return f"the budget of {self.tokens:,} tokens is used up"
         if self.usd is not None and usd > self.usd:

@@ -1,15 +1,14 @@
-"""The folder of an experiment: what it holds, who may write it, and whether an experiment can continue in it."""
+"""The folder of an experiment: its files, its lock, and whether an experiment can continue in it."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from outspoken.errors import UsageError
-from outspoken.io.atomic import write_bytes
+from outspoken.io.atomic import remove, write_bytes
 from outspoken.io.lock import FolderLock
 from outspoken.io.text import json_bytes, shorten
 
@@ -23,8 +22,8 @@ _OUTPUT = ("responses", "charts", "results.json", "report.html")
 class ExperimentFolder:
     """The folder at `path`, locked against other processes until `release`.
 
-    `content` is everything on which the responses depend, in JSON values. If the folder holds an experiment with
-    the same content, `continues` is True. With `overwrite` all output is removed, but not the ledger.
+    `content` is everything on which the responses depend, in JSON values. `continues` says whether the folder
+    holds an experiment with the same content. With `overwrite` all output is removed, but not the ledger.
 
     Raises `UsageError`, and changes nothing, for a folder with other files, for one with an experiment of other
     content unless `overwrite` is set, and if another process is writing the folder.
@@ -39,7 +38,7 @@ class ExperimentFolder:
             # Another process may have written the folder before it was locked.
             self.continues = self._check(content, overwrite) and not overwrite
             if overwrite:
-                self._remove_output()
+                remove(path, _OUTPUT)
             document = {"format": 1, "asked": content}
             write_bytes(path / _SPEC, json_bytes(document, indent=2) + b"\n")
         except BaseException:
@@ -86,17 +85,9 @@ class ExperimentFolder:
     def _is_empty(self) -> bool:
         return all(entry.name.startswith(".lock") for entry in self.path.iterdir())
 
-    def _remove_output(self) -> None:
-        for name in _OUTPUT:
-            entry = self.path / name
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-
 
 class FolderHolder:
-    """Has an experiment's `folder`, which is locked until `close`."""
+    """The owner of an experiment's `folder`, which is locked until `close`."""
 
     folder: ExperimentFolder
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,10 +14,10 @@ from outspoken.errors import OutputError, OutspokenError
 
 __all__ = [
     "check_room",
-    "free_bytes",
     "output_errors",
     "put_in_place",
     "reason_of",
+    "remove",
     "replacing",
     "temporary_name",
     "write_bytes",
@@ -29,14 +29,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace the content of a file, and create its folder if necessary. Raises `OutputError`."""
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, lambda file: file.write(content))
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_file(target: Path, write: Callable[[Any], object]) -> int:
-    """Replace a file by what `write` writes into the binary file it is given; returns the size in bytes.
-
-    See `replacing`.
-    """
+    """Replace a file as `replacing` does: `write` receives the binary file. Returns the size in bytes."""
     with replacing(target) as file:
         write(file)
         return file.tell()
@@ -61,7 +59,7 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def output_errors(target: Path) -> Iterator[None]:
-    """Turn errors of the system in the block into an `OutputError` that names `target`."""
+    """Turn system errors in the block into an `OutputError` that names `target`."""
     try:
         yield
     except OutspokenError:
@@ -81,38 +79,36 @@ def put_in_place(file: IO[Any], target: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary_name(target), target)
-    _flush_folder(target.parent)
+    if os.name == "posix":  # the new name must reach the disk, too; Windows cannot open folders
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Write the new name itself to the disk; on Windows folders cannot be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove these entries of a folder that exist; of a link, not what it points to."""
+    for path in (folder / name for name in names):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def reason_of(error: BaseException) -> str:
-    """The reason for an error of the system, without the names of files; for a full disk also the remedy."""
+    """The reason of a system error, without the names of files; for a full disk also the remedy."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full: make room, then give the same command again"
     return getattr(error, "strerror", None) or str(error)
 
 
-def free_bytes(folder: Path) -> int:
-    """The number of bytes that are free on the disk of a folder."""
-    return shutil.disk_usage(folder).free
-
-
 def check_room(folder: Path, needed: int, *, what: str = "", remedy: str = "") -> None:
     """Raise `OutputError` if the disk of `folder` has fewer than `needed` bytes free.
 
-    `what` is the work that needs them and `remedy` what else helps, both for the message.
+    In the message, `what` names the work that needs them, and `remedy` replaces the usual advice.
     """
-    free = free_bytes(folder)
+    free = shutil.disk_usage(folder).free
     if free < needed:
         size = f"{needed / 2**20:,.0f}"
         subject = f"{what} needs about {size}" if what else f"about {size} are needed"

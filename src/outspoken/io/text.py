@@ -1,11 +1,14 @@
-"""Texts cut to a length, the first line of an error, JSON as bytes."""
+"""Texts cut to a length, a user's text file, the first line of an error, JSON as bytes."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-__all__ = ["first_line", "json_bytes", "one_line", "shorten"]
+from outspoken.errors import UsageError
+
+__all__ = ["first_line", "json_bytes", "one_line", "read_text", "shorten"]
 
 
 def shorten(text: str, most: int) -> str:
@@ -29,3 +32,18 @@ def json_bytes(value: object, **options: Any) -> bytes:
     Half of a surrogate pair has no UTF-8 form: JSON's escape is written instead.
     """
     return json.dumps(value, ensure_ascii=False, **options).encode("utf-8", "backslashreplace")
+
+
+def read_text(file: Path, what: str) -> str:
+    """The text of a file, which errors call a file of `what` ("prices").
+
+    Raises `UsageError` if it does not exist, cannot be read or is not UTF-8.
+    """
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError(f"no such file of {what}: {file}") from error
+    except OSError as error:
+        raise UsageError(f"the {what} in {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the {what} in {file} are not UTF-8: convert the file") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
+from outspoken.io.text import read_text
 from outspoken.measure.divergence import is_weight, shares
 from outspoken.same_text import text_key
 
@@ -113,14 +114,9 @@ def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Ans
 
 
 def _entries(file: Path) -> dict[str, object]:
+    text = read_text(file, "answers")
     try:
-        entries = json.loads(file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unique_keys)
-    except FileNotFoundError as error:
-        raise UsageError(f"no such file of answers: {file}") from error
-    except OSError as error:
-        raise UsageError(f"the answers in {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the answers in {file} are not UTF-8: convert the file") from error
+        entries = json.loads(text, object_pairs_hook=_unique_keys)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
     except (ValueError, RecursionError) as error:

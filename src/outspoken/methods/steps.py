@@ -45,11 +45,11 @@ _FAILURES = (ProviderError, PromptTooLongError, StoppedError)
 
 @dataclass(frozen=True, slots=True)
 class MethodCall:
-    """Everything that one call of a method needs: the chat, the settings, and the model's abilities.
+    """The input of one call of a method: the chat, the settings, and the model's abilities.
 
-    `enforce` says that the model's decoder can enforce a JSON schema. `schema` is the caller's JSON schema for
-    structured candidates; `validate` turns a JSON value into the candidate's value or raises `ValueError`.
-    `prompt_id` is the caller's name for the prompt, recorded in the distribution's provenance.
+    `enforce`: the model's decoder can enforce a JSON schema. `schema` is the caller's JSON schema for structured
+    candidates; `validate` turns a JSON value into the candidate's value or raises `ValueError`. `prompt_id` is the
+    caller's name for the prompt, recorded in the distribution's provenance.
     """
 
     messages: tuple[Message, ...]
@@ -74,13 +74,13 @@ def start(call: MethodCall, history: tuple[Message, ...] = ()) -> Steps:
         return method.generator(call, history)
     if method.candidates_per_request == "one":
         return _one_per_request(call, history if method.conversation else (), conversation=method.conversation)
-    return _several_per_request(call, history, batch=k, goal=k * turns if method.turns else k)
+    return _several_per_request(call, history, batch=k, goal=method.candidates(k, turns))
 
 
 def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversation: bool) -> Steps:
     """k replies of one candidate each, in one conversation or each in its own.
 
-    Repeated answers count as frequency, which is what sampling measures, so they are not asked for again.
+    Repeated answers count, because sampling measures frequencies: they are not replaced by others.
     """
     run = MethodRun(call)
     messages = run.ask_for_more(history, 1) if history else run.opening(1)
@@ -104,7 +104,7 @@ def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversa
 def _several_per_request(call: MethodCall, history: tuple[Message, ...], batch: int, goal: int) -> Steps:
     """Requests in one conversation for `batch` candidates each, until there are `goal` different ones.
 
-    What a reply lacks (missing, unreadable, repeated or outside the tail) is asked for again in the conversation,
+    Candidates that are missing, unreadable, repeated or outside the tail are requested again in the conversation,
     at most `retries` times in all. A text that an earlier reply already had is set aside.
     """
     run = MethodRun(call, unique=True)
@@ -131,11 +131,11 @@ def _several_per_request(call: MethodCall, history: tuple[Message, ...], batch: 
 
 
 class MethodRun:
-    """One execution of a method: writes its messages, collects what its replies hold, builds its distribution.
+    """One execution of a method: writes its messages, collects the candidates, builds the distribution.
 
-    With `unique`, a text of an earlier reply is set aside if it comes again. `inside` are the candidates so far,
+    With `unique`, texts of earlier replies are set aside if they are repeated. `inside` are the candidates so far,
     `aside` those that were read and do not count, each with the reason; `distinct` is the number of different
-    texts. `hopeless` says that asking again cannot help, `stopped` is the error that ended the requests.
+    texts. `hopeless`: asking again cannot help. `stopped` is the error that ended the requests.
     """
 
     def __init__(self, call: MethodCall, *, unique: bool = False) -> None:
@@ -158,8 +158,6 @@ class MethodRun:
     @property
     def distinct(self) -> int:
         return len(self._keys)
-
-    # Requests.
 
     def shape(self, k: int) -> ReplyShape:
         """The form of a reply with `k` candidates."""
@@ -191,7 +189,7 @@ class MethodRun:
         system = self._fill(wording.system, k)
         if earlier and earlier[0].role in ("system", "developer"):
             first = earlier.pop(0)
-            # A system prompt with a placeholder instructs; any other only stands for the one of the caller.
+            # A system prompt with a placeholder instructs; any other is only the default of the caller's.
             joined = f"{first.content}\n\n{system}" if "{" in wording.system else first.content
             earlier.insert(0, Message(first.role, joined))
         elif system:
@@ -232,8 +230,6 @@ class MethodRun:
         if schema is not None:
             values["schema"] = json.dumps(schema, ensure_ascii=False)
         return self.call.template.fill(text, values)
-
-    # Replies.
 
     def read(self, reply: ChatReply, wanted: int) -> bool:
         """Collect the candidates of a reply to a request for `wanted`; returns whether it could be read."""
@@ -304,7 +300,7 @@ class MethodRun:
         self.aside.append(candidate._replace(repairs=(*candidate.repairs, reason)))
 
     def distribution(self, missing: int) -> Distribution:
-        """The distribution of all candidates that were read; `missing` is how many are lacking.
+        """The distribution of the candidates inside, of which `missing` are lacking.
 
         Raises `ReplyError`, or the error that ended the requests, if there is no candidate, and `ShortReplyError`
         if some are missing and the setting `on_short` is "raise".

@@ -20,18 +20,19 @@ from outspoken.io import atomic
 from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
 from outspoken.io.text import json_bytes
+from outspoken.settings import read_options
 from outspoken.training import base_models
 from outspoken.training.accuracy import Grade, Grades, compare_students, grade
 from outspoken.training.evaluation_result import KIND, Evaluation, StudentResult
 from outspoken.training.questions import GREEDY, AnswerFile, QuestionFile, read_questions
-from outspoken.training.settings import EvalSettings, read_options
+from outspoken.training.settings import EvalSettings
 from outspoken.training.students import AnswerRequest, Student, answer_path, find_student
 
 __all__ = ["Progress", "evaluate"]
 
 Source = str | os.PathLike[str]
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done ("asking a", "grading a"), how much of it is done, and of how much."""
+"""Called with the step ("asking a", "grading a"), the number of answers done in it, and their total."""
 
 _AnswerFiles = Mapping[bool, AnswerFile]  # the files of greedy (True) and of sampled answers
 _RESULTS, _ANSWERS, _LEDGER = "results.json", "answers", "ledger.sqlite"
@@ -53,17 +54,16 @@ def evaluate(
 
     `questions` are files in the shape of GSM8K ({"question", "answer": "... #### 18"}), of MATH ({"problem",
     "answer"}) or {"prompt", "answer"}. `students` are what `train` wrote, folders that transformers reads, names
-    of the hub, `local/smollm2`, or any model of this package that answers; a mapping gives them names. `arms` are
-    groups of students that differ by their seed only: names of students, or further students. `offline` forbids
-    downloads.
+    of the hub, `local/smollm2`, or any other model of this package; a mapping names them. `arms` are groups of
+    students that differ only by their seed: names of students, or further students. `offline` forbids downloads.
 
     The result has the accuracy of greedy answers with Wilson's interval; for sampled answers the mean, pass@n and
-    the majority vote, with intervals by question; the scores of arms; and the comparisons of every two arms and
-    students outside of arms, paired by question and corrected by Holm's method over all of one measure. The folder
-    `out` gets it as `results.json`, and the answers in `answers/` as they arrive: the same call continues where it
-    stopped, and asks nothing twice. `overwrite` removes earlier answers, except those in the ledger.
+    the majority vote, with intervals by question; the scores of arms; and the comparisons of each pair of arms and
+    of students in no arm, paired by question and corrected by Holm's method over all of one measure. The folder
+    `out` gets the result as `results.json`, and the answers in `answers/` as they arrive: the same call continues
+    where it stopped, and asks nothing twice. `overwrite` removes earlier answers, except those in the ledger.
 
-    Raises `UsageError` for invalid files, students or settings and for a folder of something else, `StoppedError`
+    Raises `UsageError` for invalid files, students or settings and for a folder with other results, `StoppedError`
     on Ctrl-C or if `stopped` returns True.
 
     Options:
@@ -99,11 +99,11 @@ def evaluate(
         examination = _Examination(folder, settings, files, progress or (lambda *_: None), should_stop)
         grades = {student.name: examination.grades(student) for student in selected}
         scores = {
-            name: {file.name: each.score(settings.samples) for file, each in zip(files, own, strict=True)}
+            name: {file.entry.name: each.score(settings.samples) for file, each in zip(files, own, strict=True)}
             for name, own in grades.items()
         }
         arm_results, comparisons = compare_students(
-            [file.name for file in files], grades, groups, sampled=settings.samples > 0
+            [file.entry.name for file in files], grades, groups, sampled=settings.samples > 0
         )
         result = Evaluation(
             version=__version__,
@@ -120,8 +120,7 @@ def evaluate(
             seconds=round(time.monotonic() - begun, 3),
             versions=base_models.versions(),
             warnings=tuple(
-                f"{name} lacks {count:,} answers, which are left out of its figures; the same command asks for "
-                "them"
+                f"{name} lacks {count:,} answers, which its figures leave out; the same command asks for them"
                 for name, count in examination.missing.items()
             ),
         )
@@ -131,8 +130,7 @@ def evaluate(
 
 @dataclass
 class _Examination:
-    """Asks the students for their missing answers and grades all of them. `missing` counts failed answers by
-    name."""
+    """Asks the students for missing answers, and grades all. `missing` counts failed answers by student."""
 
     folder: Path
     settings: EvalSettings
@@ -143,7 +141,7 @@ class _Examination:
     tokens: int = 0
 
     def grades(self, student: Student) -> list[Grades]:
-        """Its grades on each file of questions."""
+        """The student's grades on each file of questions."""
         samples = range(self.settings.samples)
         by_key = {question.key: question for file in self.files for question in file.questions}
         requests = [(question, sample) for sample in (GREEDY, *samples) for question in by_key.values()]
@@ -233,21 +231,22 @@ def _named(
         named = {str(name): os.fspath(source) for name, source in students.items()}
     else:
         named = _short_names([os.fspath(source) for source in students])
-    in_arms = [os.fspath(each) for group in arms.values() for each in group if os.fspath(each) not in named]
-    further = _short_names([source for source in in_arms if source not in named.values()])
-    for name, source in further.items():
+    members = {arm: [os.fspath(each) for each in group] for arm, group in arms.items()}
+    given = {*named, *named.values()}
+    further = [each for group in members.values() for each in group if each not in given]
+    for name, source in _short_names(further).items():
         if name in named:
             raise UsageError(f"two students are called {name!r} ({named[name]}, {source}): name them NAME=SOURCE")
         named[name] = source
     by_source = {source: name for name, source in named.items()}
-    groups: dict[str, list[str]] = {}
-    for arm, members in arms.items():
-        names = [name if (name := os.fspath(each)) in named else by_source[name] for each in members]
+    groups = {
+        arm: [each if each in named else by_source[each] for each in group] for arm, group in members.items()
+    }
+    for arm, names in groups.items():
         if not names:
             raise UsageError(f"the arm {arm!r} has no students: give at least one")
         if arm in named:
             raise UsageError(f"an arm and a student are called {arm!r}: give one of them another name")
-        groups[arm] = names
     every = [name for names in groups.values() for name in names]
     if repeated := sorted({name for name in every if every.count(name) > 1}):
         raise UsageError(f"{', '.join(repeated)} appears in the arms twice: each student is one seed of one arm")
@@ -257,7 +256,7 @@ def _named(
 
 
 def _short_names(sources: Sequence[str]) -> dict[str, str]:
-    """The sources by short names: of paths the last part, with as many parts before it as make it unique."""
+    """The sources by short names: the last part of a path, with as many parts before it as make it unique."""
     names: dict[str, str] = {}
     for source in sources:
         parts = Path(source).parts if Path(source).exists() else (source,)

@@ -1,4 +1,4 @@
-"""`train`: fit a student to data, continuing an earlier training that was stopped."""
+"""`train`: fit a student to data, or continue a training that was stopped."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ from outspoken.io import atomic
 from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
 from outspoken.models import DEFAULT
+from outspoken.settings import read_options
 from outspoken.training import base_models, training_data
 from outspoken.training.base_models import PromptTokenizer, silence_libraries, translate_errors
-from outspoken.training.record import LOCK, BaseEntry, TrainingFolder, TrainingRecord, check_room
-from outspoken.training.settings import TrainSettings, read_options
+from outspoken.training.record import LOCK, BaseEntry, Progress, TrainingFolder, TrainingRecord, check_room
+from outspoken.training.settings import TrainSettings
 
-__all__ = ["Progress", "TrainedStudent", "train"]
-
-Progress = Callable[[int, int, float | None], None]
-"""Called with the step, the number of steps, and the loss of the last step (None before the first)."""
+__all__ = ["TrainedStudent", "train"]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedStudent:
-    """A student: the folder of its `model`, and the `record` of its training, which `training.json` holds too.
+    """A student: the folder of its `model`, and the `record` of its training, as in `training.json`.
 
-    `trained_before`: the training had already finished, and nothing was done now.
+    `trained_before` is True if the training had already finished and nothing was done.
     """
 
     model: Path
@@ -74,7 +72,7 @@ def train(
     Ctrl-C, a checkpoint is written and `StoppedError` is raised.
 
     Raises `UsageError` for data or a model that cannot be used, for settings that differ from those of an
-    unfinished training in `out`, and for a folder of something else; `OutputError` if the disk is too small.
+    unfinished training in `out`, and for a folder with other files; `OutputError` if the disk is too small.
 
     Options:
         objective: sft: learn the answers; dpo: learn which of two answers is preferred. Default: 'sft'.
@@ -119,7 +117,7 @@ def train(
 
 
 class _Training:
-    """One training: what it starts from, and its `record`, which grows as it proceeds."""
+    """One training: its inputs, and its `record`, which is updated as it proceeds."""
 
     def __init__(
         self,

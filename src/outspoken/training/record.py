@@ -1,10 +1,10 @@
-"""The record of a training, `training.json`, with its settings, data and losses, and the folder that it is in."""
+"""The record of a training, `training.json`, with settings, data and losses; and the output folder."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from outspoken.io.text import json_bytes, shorten
 from outspoken.training.base_models import MODEL, TRAINING
 from outspoken.training.training_data import DataSummary
 
-__all__ = ["KIND", "LOCK", "BaseEntry", "StepLoss", "TrainingFolder", "TrainingRecord", "check_room"]
+__all__ = ["KIND", "LOCK", "BaseEntry", "Progress", "StepLoss", "TrainingFolder", "TrainingRecord", "check_room"]
+
+Progress = Callable[[int, int, float | None], None]
+"""Called with the step, the number of steps, and the loss of the last step (None before the first)."""
 
 KIND = "training"
 """The value of "kind" in `training.json`."""
@@ -57,8 +60,10 @@ class StepLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """A training as `training.json` has it. Until it has ended or was stopped, `steps`, `seconds` and `tokens` are
-    None; until it has ended, `finished` is."""
+    """A training as `training.json` stores it.
+
+    `steps`, `seconds` and `tokens` are None until it ends or is stopped, `finished` until it ends.
+    """
 
     version: str
     created: str
@@ -75,12 +80,9 @@ class TrainingRecord:
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
-        document: dict[str, object] = {"kind": KIND, **to_json(self)}
-        if self.steps is None:
-            return {
-                name: document[name] for name in document if name not in ("steps", "losses", "seconds", "tokens")
-            }
-        return {**document, "losses": [loss.to_dict() for loss in self.losses]}
+        unknown = ("steps", "losses", "seconds", "tokens") if self.steps is None else ()
+        document = {"kind": KIND, **to_json(self, methods=True)}
+        return {name: value for name, value in document.items() if name not in unknown}
 
     @classmethod
     def from_dict(cls, document: object) -> TrainingRecord:
@@ -127,9 +129,9 @@ class TrainingFolder:
         if not self.record.exists():
             others = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
             if others:
+                names = ", ".join(others[:3])
                 raise UsageError(
-                    f"{self.path} holds files of something else ({', '.join(others[:3])}): name a new folder with "
-                    "--out"
+                    f"{self.path} holds files of something else ({names}): name a new folder with --out"
                 )
             return None
         try:
@@ -141,19 +143,14 @@ class TrainingFolder:
 
     def clear(self) -> None:
         """Remove what training wrote there, and nothing else."""
-        for name in _OURS:
-            path = self.path / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        atomic.remove(self.path, _OURS)
 
     def last_checkpoint(self) -> Path | None:
         """The last complete checkpoint. Incomplete ones, which a killed process left, are removed."""
         complete: list[tuple[int, Path]] = []
         for path in self.checkpoints.glob("checkpoint-*"):
             try:
-                # The state is the last file of a checkpoint that is written.
+                # The state is written last.
                 complete.append((int(json.loads((path / _STATE).read_bytes())["global_step"]), path))
             except (OSError, ValueError, KeyError, TypeError):
                 shutil.rmtree(path, ignore_errors=True)

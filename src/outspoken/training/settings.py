@@ -6,23 +6,18 @@ from these fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from operator import ge, gt, le, lt
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Literal
 
-from outspoken.errors import UnknownNameError, UsageError
-from outspoken.settings import option
+from outspoken.errors import UsageError
+from outspoken.settings import check_values, option
 
-__all__ = ["EvalSettings", "Objective", "TrainSettings", "read_options"]
+__all__ = ["EvalSettings", "Objective", "TrainSettings"]
 
 Objective = Literal["sft", "dpo"]
 
 _RATES = {("sft", False): 2e-5, ("sft", True): 2e-4, ("dpo", False): 1e-6, ("dpo", True): 1e-5}
-_BOUNDS = {"above": ("above", gt), "low": ("at least", ge), "below": ("below", lt), "high": ("at most", le)}
 _DTYPES = ("auto", "bfloat16", "float32")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class TrainSettings:
     recompute: bool = option(False, "Compute activations twice, to need less memory.")
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_values(self)
         if self.packing and self.objective == "dpo":
             raise UsageError("packing is for sft: leave it out")
 
@@ -113,7 +108,7 @@ class EvalSettings:
     threads: int | None = option(None, "CPU threads. Default: one per core.", low=1)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_values(self)
         if self.plain and self.question_format is not None:
             raise UsageError(
                 "choose one of plain and question_format: both leave the chat template out, and a format says more"
@@ -126,35 +121,3 @@ class EvalSettings:
     def to_dict(self) -> dict[str, object]:
         """All settings, JSON-ready."""
         return {**asdict(self), "stop": list(self.stop)}
-
-
-def read_options(kind: type[T], options: Mapping[str, object]) -> T:
-    """Settings from keyword arguments. Raises `UsageError` for unknown names and invalid values."""
-    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    for name in options:
-        if name not in known:
-            raise UnknownNameError("option", name, known)
-    return kind(**options)
-
-
-def _check(settings: TrainSettings | EvalSettings) -> None:
-    """Check each value against the type and the bounds of its field."""
-    for entry in fields(settings):
-        value, kind, bounds = getattr(settings, entry.name), str(entry.type), entry.metadata
-        if value is None and "None" in kind:
-            continue
-        if "choices" in bounds and value not in bounds["choices"]:
-            raise UnknownNameError(entry.name, str(value), bounds["choices"])
-        if kind.startswith("int"):
-            if isinstance(value, bool) or not isinstance(value, int) or value < bounds["low"]:
-                raise UsageError(f"{entry.name} must be a whole number from {bounds['low']} on, not {value!r}")
-        elif kind.startswith("float"):
-            _check_number(entry.name, value, bounds)
-
-
-def _check_number(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
-    stated = {phrase: (holds, bounds[key]) for key, (phrase, holds) in _BOUNDS.items() if key in bounds}
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not all(holds(value, bound) for holds, bound in stated.values()):
-        allowed = " and ".join(f"{phrase} {bound:g}" for phrase, (_, bound) in stated.items())
-        raise UsageError(f"{name} must be a number {allowed}, not {value!r}")

@@ -63,18 +63,18 @@ TESTED = {
         "",
     ),
     "its own exception": ("def f(): return 1 / 0", "assert f() == 1", "raised ZeroDivisionError"),
-    "an exit before": ("import sys; sys.exit(0)", "assert False", "ended before its end"),
-    "an exit below": ("import os; os._exit(0)", "assert False", "ended before its end"),
-    "an exit within": ("import os\ndef f(): os._exit(0)", "assert f() == 1", "ended before its end"),
+    "an exit before": ("import sys; sys.exit(0)", "assert False", "ended too early"),
+    "an exit below": ("import os; os._exit(0)", "assert False", "ended too early"),
+    "an exit within": ("import os\ndef f(): os._exit(0)", "assert f() == 1", "ended too early"),
     "an exit in unittest": (
         "import sys\ndef f(): sys.exit(0)",
         "import unittest\nclass A(unittest.TestCase):\n    def test_a(self): f()",
-        "ended before its end",
+        "ended too early",
     ),
     "a liar": (
         'print(\'OK\\nright\\n1 passed\'); import os; os.write(3, b\'{"nonce": "", "reason": ""}\\n\'); os._exit(0)',
         "assert False",
-        "ended before its end",
+        "ended too early",
     ),
     "no tests": ("def f(): return 1", "# none", "there are no tests"),
     "blank tests": ("def f(): return 1", "  \n", "there are no tests"),
@@ -131,8 +131,8 @@ async def test_a_folder_is_gone_whatever_is_left_in_it(tmp_path: Path, monkeypat
     deep = "import os\nfor _ in range(900):\n    os.mkdir('x' * 200); os.chdir('x' * 200)"
     empty = "import os\nfor i in range(10**6): os.mkfifo(f'{i}')"
     async with Sandbox(seconds=30, workers=1) as sandbox:
-        assert (await sandbox.run(deep)).reason == "made too many files"
-        assert (await sandbox.run(empty)).reason == "made too many files"
+        assert (await sandbox.run(deep)).reason == "created too many files"
+        assert (await sandbox.run(empty)).reason == "created too many files"
         assert (
             await sandbox.run("import os\nos.umask(0o777)\nos.makedirs('a'); os.mkdir('b', 0); os.mkfifo('c')")
         ).ok

@@ -27,7 +27,7 @@ from outspoken.same_text import text_key
 __all__ = ["Checker", "answer_groups", "compare_quickly", "final_answer", "same_answer"]
 
 _WORKER = Path(__file__).with_name("_maths_worker.py")
-_START = 120.0
+_START_SECONDS = 120.0
 
 
 class Checker:
@@ -165,7 +165,7 @@ async def _start() -> Process:
         sys.executable, "-P", str(_WORKER), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment
     )
     try:
-        ready = await asyncio.wait_for(_line(worker), _START)
+        ready = await asyncio.wait_for(_line(worker), _START_SECONDS)
     except BaseException:
         await _end(worker)
         raise

@@ -27,10 +27,10 @@ __all__ = ["MIB", "ProgramResult", "Sandbox", "require_sandbox", "run_in_sandbox
 MIB = 2**20
 # This folder comes last on the path: a module in it may have the name of a standard module.
 _SERVER = "import sys; sys.path.append(sys.argv[2]); from _sandboxed.server import main; del sys.path[-1]; main()"
-_START = 60.0
-_SLACK = 30.0
-_GOODBYE = 10.0
-_LINE = 2**26
+_START_SECONDS = 60.0
+_SPARE_SECONDS = 30.0
+_END_SECONDS = 10.0
+_MAX_LINE_BYTES = 2**26
 _NO_SANDBOX = (
     "programs cannot be run in a sandbox here: {why}. Verify on Linux 5.13 or later with Landlock and seccomp "
     "(x86_64 or aarch64), for example in a virtual machine, or choose another way to verify"
@@ -123,7 +123,7 @@ class Sandbox:
     async def _ask(self, request: bytes) -> dict[str, Any]:
         server = self._idle.pop() if self._idle else await _start()
         try:
-            answer = await asyncio.wait_for(server.ask(request), self._bounds["seconds"] + _SLACK)
+            answer = await asyncio.wait_for(server.ask(request), self._bounds["seconds"] + _SPARE_SECONDS)
         except TimeoutError as error:
             await server.end()
             raise OutspokenError("the sandbox does not answer: is this machine overloaded?") from error
@@ -190,7 +190,7 @@ class _Server:
         self.process.stdin.close()
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), _GOODBYE)
+                await asyncio.wait_for(self.process.wait(), _END_SECONDS)
         finally:
             if self.process.returncode is None:
                 self.process.kill()
@@ -215,11 +215,11 @@ async def _start() -> _Server:
         env=environment,
         cwd="/",
         start_new_session=True,
-        limit=_LINE,
+        limit=_MAX_LINE_BYTES,
     )
     server = _Server(process, folder)
     try:
-        await asyncio.wait_for(server.ask(), _START)
+        await asyncio.wait_for(server.ask(), _START_SECONDS)
     except BaseException:
         await server.end()
         raise

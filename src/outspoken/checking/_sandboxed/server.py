@@ -24,10 +24,9 @@ import sys
 import tempfile
 import time
 from fcntl import ioctl
-from typing import Any
+from typing import Any, NoReturn
 
 from . import program, walls
-from .child import become_program
 
 __all__ = ["main"]
 
@@ -35,7 +34,7 @@ _TICK = 0.05
 _MOMENT = 0.001
 _THREADS = 64
 _FILES = 1000
-_MANY = "made too many files"
+_TOO_MANY_FILES = "created too many files"
 _KEPT = 16 * 1024
 _LONGEST = 64 * 1024
 _RECEIVE = 0xC0502100  # SECCOMP_IOCTL_NOTIF_RECV: id, pid, flags, then number, architecture, place, six arguments
@@ -106,7 +105,7 @@ def _run_child(request: dict[str, Any], folder: str, version: int, requests: int
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        become_program(request, folder, version, nonce, writer, child_end)
+        _become_program(request, folder, version, nonce, writer, child_end)
     os.close(writer)
     child_end.close()
     child = _Child(request, folder, pid, reader, parent_end)
@@ -126,6 +125,58 @@ def _run_child(request: dict[str, Any], folder: str, version: int, requests: int
     reason, details = child.verdict(nonce)
     output = child.output.decode("utf-8", "replace")
     return {"reason": reason, "details": details, "output": output, "seconds": seconds}
+
+
+def _become_program(
+    request: dict[str, Any], folder: str, version: int, nonce: str, output: int, channel: socket.socket
+) -> NoReturn:
+    """In the forked child: close it off, run the program, and report its end on `channel`, with the `nonce`."""
+    leave, write = os._exit, os.write
+    closed = False
+
+    def report(**fields: str) -> None:
+        write(3, json.dumps(fields).encode() + b"\n")
+
+    def attempted(reason: str) -> None:
+        report(attempt=reason)
+        leave(1)
+
+    try:
+        os.setsid()
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.dup2(channel.detach(), 3)
+        os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+        os.chdir(folder)
+        os.environ |= {"HOME": folder, "TMPDIR": folder, "PWD": folder}
+        tempfile.tempdir = None
+        sys.stdin, sys.stdout, sys.stderr = _stream(0, "r"), _stream(1, "w"), _stream(2, "w")
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+        socket_3 = socket.socket(fileno=3)
+        listener = walls.enclose(
+            folder, version, memory=request["memory"], seconds=request["seconds"], largest=request["disk"]
+        )
+        if listener is None:
+            socket_3.send(b"-")
+        else:
+            socket.send_fds(socket_3, [b"."], [listener])
+            os.close(listener)
+        socket_3.detach()
+        closed = True
+        program.watch(folder, attempted)
+        reason, details = program.run(request["code"], request["tests"], folder, request["limits"])
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        report(nonce=nonce, reason=reason, details=details)
+    except BaseException as error:
+        if not closed:
+            write(3, b"!" + str(error).encode("utf-8", "replace"))
+    finally:
+        leave(0)
+
+
+def _stream(handle: int, mode: str) -> Any:
+    return open(handle, mode, 1, "utf-8", "backslashreplace", closefd=False)
 
 
 class _Child:
@@ -270,7 +321,7 @@ class _Child:
             if size > self.request["disk"]:
                 self.reason = self.request["limits"]["disk"]
             elif files > _FILES:
-                self.reason = _MANY
+                self.reason = _TOO_MANY_FILES
 
 
 def _remove(folder: str) -> None:

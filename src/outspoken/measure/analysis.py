@@ -161,13 +161,11 @@ async def analyse(
     embeddings = await _embed(groups, embedder, progress)
     inputs = [_inputs(index, group, answers, embeddings, quality or {}) for index, group in enumerate(groups)]
     measured: list[MeasuredGroup] = []
-    total = sum(len(group.prompts) for group in groups)
-    done = 0
+    sizes = [len(group.prompts) for group in groups]
     for index, group in enumerate(groups):
         cost = costs[index] if costs else None
         measured.append(await _measure(group, inputs[index], cost, seed, resamples))
-        done += len(group.prompts)
-        progress("measuring", done, total)
+        progress("measuring", sum(sizes[: index + 1]), sum(sizes))
     wanted = tuple(combinations(range(len(groups)), 2)) if pairs is None else pairs
     comparisons = await _compare(measured, wanted, seed, resamples, progress)
     return Analysis(
@@ -194,17 +192,16 @@ def _inputs(
     embeddings: Mapping[str, Floats],
     quality: Mapping[tuple[int, str], Sequence[float]],
 ) -> dict[str, MeasureInput]:
-    return {
-        prompt.prompt_id: MeasureInput(
+    inputs = {}
+    for prompt in group.prompts:
+        vectors = [embeddings[response.text] for response in prompt.responses] if embeddings else []
+        inputs[prompt.prompt_id] = MeasureInput(
             prompt.responses,
             answers(prompt) if answers else Answers.free(),
-            np.stack([embeddings[response.text] for response in prompt.responses])
-            if embeddings and prompt.responses
-            else None,
+            np.stack(vectors) if vectors else None,
             tuple(quality.get((index, prompt.prompt_id), ())),
         )
-        for prompt in group.prompts
-    }
+    return inputs
 
 
 async def _measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -12,6 +12,7 @@ from typing import Any
 
 from outspoken._imports import need
 from outspoken.report.charts import DARK, LIGHT, Spec, theme, vega_script
+from outspoken.report.format import NONE, number
 
 __all__ = ["Column", "Table", "TableCell", "TableRow", "printable", "render"]
 
@@ -31,8 +32,8 @@ class Column:
 class TableCell:
     """A cell. The page sorts by `sort`, with None always last. `arm` is the index of an arm, for its colour.
 
-    `mark` is an arrow if the difference from the baseline is shown, and `verdict` says whether that is "good" or
-    "bad". `notes` are 1-based indices into `Table.notes`.
+    `mark` is an arrow if the difference from the baseline is significant, and `verdict` says whether it is "good"
+    or "bad". `notes` are 1-based indices into `Table.notes`.
     """
 
     text: str
@@ -42,6 +43,12 @@ class TableCell:
     verdict: str = ""
     notes: tuple[int, ...] = ()
     arm: int | None = None
+
+    @classmethod
+    def of(cls, value: float | str | None, write: Callable[[float], str] = number) -> TableCell:
+        """The cell of a text, or of a number as `write` writes it; a dash if it does not exist."""
+        text = NONE if value is None else value if isinstance(value, str) else write(value)
+        return cls(text, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +70,14 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-# Neither HTML nor SVG can hold these characters, but a model may write them.
+# Neither HTML nor SVG can contain these characters, but a model may write them.
 _UNPRINTABLE = dict.fromkeys(
     (*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}"
 )
 
 
 def printable(value: Any) -> Any:
-    """The same JSON value, with a replacement character for each character that a page cannot hold."""
+    """A JSON value, with a replacement character for each character that a page cannot contain."""
     if isinstance(value, str):
         return value.translate(_UNPRINTABLE)
     if isinstance(value, Mapping):
@@ -83,7 +90,7 @@ def render(folder: Traversable, name: str, specs: Mapping[str, Spec], **values: 
 
     The template extends `base.html` and may import `parts.html`. A style sheet and a script beside it, with the
     same stem, are appended to those of the base. All `values` are escaped, and the page's content security policy
-    allows no script but its own.
+    forbids other scripts.
     """
     jinja = need("jinja2", "an HTML page", "measure")
     base = resources.files("outspoken.report")

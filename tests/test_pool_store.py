@@ -196,7 +196,7 @@ async def test_a_damaged_file_is_renamed(tmp_path: Path, damage: str, caplog: py
 def test_a_file_of_another_kind_is_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="something else than pools"):
+    with pytest.raises(UsageError, match="something other than pools"):
         PoolStore(path)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
@@ -324,7 +324,7 @@ async def test_a_file_of_another_program_is_not_changed(tmp_path: Path) -> None:
     with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("CREATE TABLE reply (key TEXT)")
     content = other.read_bytes()
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="something other"):
         PoolStore(other)
     assert other.read_bytes() == content
     newer = tmp_path / "newer.sqlite"

@@ -202,8 +202,8 @@ async def test_a_client_that_leaves_cancels_its_own_call() -> None:
 
 async def test_offers_to_upgrade_are_ignored() -> None:
     async with scripted() as (server, _, _):
-        offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
-        for _ in range(2):
+        for name in ("Upgrade", "UPGRADE"):
+            offer = {"Connection": "Upgrade, HTTP2-Settings", name: "h2c", "HTTP2-Settings": "AAMAAABk"}
             assert (await server.post("/v1/chat/completions", ASK, **offer))[0] == 200
 
 

@@ -37,8 +37,8 @@ class ModelList(TypedDict):
 class Backend(ABC):
     """The models that clients can name.
 
-    `proxy` forwards requests that are not verbalized, if there is an upstream. `about` says what is served,
-    `example` is the name of a model that a client can use.
+    `proxy` forwards requests that are not verbalized, if there is an upstream. `about` describes the models,
+    `example` is the name of one.
     """
 
     proxy: Proxy | None = None
@@ -46,7 +46,7 @@ class Backend(ABC):
     example: str
 
     async def prepare(self) -> None:  # noqa: B027  (a server elsewhere needs no preparation)
-        """Load what the first request would wait for otherwise. Raises the error that prevents the service."""
+        """Load the model before the first request. Raises the error that prevents the service."""
 
     @abstractmethod
     def model(self, name: str) -> Model:
@@ -73,10 +73,7 @@ class Backend(ABC):
 
 
 class OneModel(Backend):
-    """A model that this process asks itself.
-
-    Its short name `smollm2` and its full name `local/smollm2` both work.
-    """
+    """A model that this process asks itself, under its short name `smollm2` or its full name `local/smollm2`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -85,7 +82,7 @@ class OneModel(Backend):
         self.about, self.example = model.name, self._short
 
     async def prepare(self) -> None:
-        # A server that was named without a model is asked which one it has.
+        # If only the URL of a server was given, ask it for the name of its model.
         self.example = self._short = _short(await self._model.identity())
         load = getattr(self._model, "load", None)
         if load is not None:
@@ -118,10 +115,9 @@ class Upstream(Backend):
 
     @classmethod
     def at(cls, place: str, *, idle_seconds: float) -> Upstream:
-        """The upstream at a base URL, or of a provider's name.
+        """The upstream at a base URL, or a provider by its name.
 
-        Raises `UsageError`, `MissingKeyError`, and `UnknownNameError` for a provider that does not speak OpenAI's
-        protocol.
+        Raises `UsageError`, `MissingKeyError`, and `UnknownNameError` for a provider with another protocol.
         """
         if place.startswith(("http://", "https://")):
             if "#" in place:

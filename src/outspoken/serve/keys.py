@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from outspoken.errors import UsageError
 from outspoken.serve.openai.errors import RequestError
+from outspoken.settings import check_values, option
 
 __all__ = ["Client", "ClientLimits", "Keys", "check_name", "hash_key", "new_key"]
 
@@ -31,22 +32,18 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """The limits of one client: `per_minute` requests on average, and `together` that run at the same time.
+    """The limits of one client. Raises `UsageError` for invalid values."""
 
-    `burst` is the depth of the token bucket that `per_minute` refills.
-    """
-
-    per_minute: float = 600.0
-    burst: int = 100
-    together: int = 64
+    per_minute: float = option(600.0, "Requests per minute, on average.", above=0)
+    burst: int = option(100, "The depth of the token bucket that `per_minute` refills.", low=1)
+    together: int = option(64, "Requests that run at the same time.", low=1)
 
     def __post_init__(self) -> None:
-        if not (0 < self.per_minute < float("inf") and self.burst >= 1 and self.together >= 1):
-            raise UsageError("the limits of a client must be numbers above 0: raise them, or omit them")
+        check_values(self)
 
     @classmethod
     def of(cls, per_minute: float, together: int) -> ClientLimits:
-        """Limits whose burst is the requests of ten seconds."""
+        """Limits with a burst of as many requests as ten seconds allow."""
         checked = cls(per_minute=per_minute, together=together)
         return replace(checked, burst=max(1, round(per_minute / 6)))
 
@@ -62,10 +59,10 @@ class Client:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count one request against the limits while it is answered.
+        """Count one request while it is answered.
 
-        Raises `RequestError` (429, with the seconds to wait) if the client exceeds its limits; a request that is
-        rejected is not counted.
+        Raises `RequestError` (429, with the seconds to wait) if the client exceeds its limits; rejected requests
+        do not count.
         """
         limits, now = self._limits, self._clock()
         if self._running >= limits.together:
@@ -101,14 +98,14 @@ class Keys:
         names, seen = set(), set()
         for name, hashed in hashes:
             if not _NAME.fullmatch(name) or not _HASH.fullmatch(hashed):
-                raise UsageError("a key is stated as name:sha256, with the sha256 as 64 digits of 0-9 and a-f")
+                raise UsageError("a key must be listed as name:sha256, with 64 digits of 0-9 and a-f")
             if name in names or hashed in seen:
                 raise UsageError(f"the client {name!r} or its key is listed twice: remove one")
             names.add(name)
             seen.add(hashed)
             self._clients.append((bytes.fromhex(hashed), Client(name, limits, clock)))
         if not self._clients:
-            raise UsageError("there is no client key: create one, and state it as name:sha256")
+            raise UsageError("there is no client key: create one, and list it as name:sha256")
         if len(self._clients) > MAX_KEYS:
             raise UsageError(f"{len(self._clients):,} client keys are too many: at most {MAX_KEYS:,}")
 
@@ -145,10 +142,10 @@ class Keys:
 
     @classmethod
     def read(cls, text: str, limits: ClientLimits = ClientLimits(), *, source: str = "") -> Keys:
-        """From the text of such a file, or of an environment variable: entries on lines or between commas.
+        """From the text of such a file or an environment variable: entries separated by line breaks or commas.
 
-        Empty lines and comments after `#` are ignored. Messages begin with `source` and repeat no entry, because
-        it may be a key.
+        Empty lines and comments after `#` are ignored. Error messages begin with `source`, and repeat no entry,
+        which may be a key.
         """
         pairs = []
         for number, line in enumerate(text.splitlines(), 1):
@@ -158,7 +155,7 @@ class Keys:
                 name, _, hashed = (part.strip() for part in entry.partition(":"))
                 hashed = hashed.lower()
                 if not (_NAME.fullmatch(name) and _HASH.fullmatch(hashed)):
-                    remedy = "state the hash of the key, 64 digits of 0-9 and a-f, and never the key itself"
+                    remedy = "list the hash of the key, 64 digits of 0-9 and a-f, and never the key itself"
                     raise UsageError(f"{source}line {number} of the client keys is not name:sha256: {remedy}")
                 pairs.append((name, hashed))
         try:
@@ -170,17 +167,14 @@ class Keys:
         return len(self._clients)
 
     def check(self, authorization: str | None) -> Client | None:
-        """The client whose key an Authorization header contains, or None.
-
-        The key's hash is compared with every client's, each time in constant time.
-        """
+        """The client whose key an Authorization header contains, or None. Takes the same time for every key."""
         scheme, _, key = (authorization or "").strip().partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key or len(key) > _LONGEST_HEADER:
             return None
         hashed = bytes.fromhex(hash_key(key))
         owners = [client for known, client in self._clients if hmac.compare_digest(known, hashed)]
-        return owners[0] if owners else None
+        return next(iter(owners), None)
 
 
 def check_name(name: str) -> None:
@@ -190,13 +184,10 @@ def check_name(name: str) -> None:
 
 
 def hash_key(key: str) -> str:
-    """The sha256 of a key, in hexadecimal, which is stored instead of the key.
-
-    A key of `new_key` has 256 random bits, so neither salt nor a slow hash would make it safer.
-    """
+    """The sha256 of a key, in hexadecimal. A key has 256 random bits, so salt or a slow hash would add nothing."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_key() -> str:
     """A new key of 256 random bits."""
-    return PREFIX + base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+    return PREFIX + secrets.token_urlsafe(32)

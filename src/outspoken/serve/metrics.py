@@ -20,10 +20,9 @@ _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
 
 
 class Metrics:
-    """The counters of one server. They contain nothing of prompts, responses or keys.
+    """The counters of one server, which contain no prompt, response or key.
 
-    `running` returns the number of requests that are being answered, `pools` the numbers of pools and of their
-    texts.
+    `running` returns the number of requests being answered, `pools` the numbers of pools and of their texts.
     """
 
     def __init__(self) -> None:
@@ -47,9 +46,8 @@ class Metrics:
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; the status is 499 if its client left before it was answered."""
-        counters = self._labelled.get((route, status))
-        if counters is None:
-            counters = (self._requests.labels(route, status), self._seconds.labels(route))
+        if (counters := self._labelled.get((route, status))) is None:
+            counters = self._requests.labels(route, status), self._seconds.labels(route)
             self._labelled[route, status] = counters
         counters[0].inc()
         counters[1].observe(seconds)

@@ -50,7 +50,7 @@ class Service:
     """The parts of one server, which belong to one event loop.
 
     The pools are restored from `store`, if there is one. `slots` limits the calls of the model that run at once.
-    `key_needed`: clients need a key. `log_prompts`: prompts may be logged.
+    `key_needed`: clients need a key. `log_prompts`: prompts are logged.
     """
 
     backend: Backend
@@ -92,7 +92,7 @@ class Service:
         return ReceivedChat(call, key, PoolRequest(call.messages, call.settings, call.model, call.structured))
 
     def recall(self, body: bytes) -> ReceivedChat | None:
-        """What `remember` stored for this body: equal bodies are read only once."""
+        """The call that `remember` stored for an equal body, so that it is read only once."""
         received = self._recent.get(body)
         if received is not None:
             self._recent.move_to_end(body)
@@ -100,14 +100,14 @@ class Service:
         return received
 
     def remember(self, body: bytes, received: ReceivedChat) -> None:
-        """Store how a body was read, among the latest."""
+        """Store the call that was read from a body, and drop the oldest one."""
         if len(body) <= _LARGEST_REMEMBERED:
             self._recent[body] = received
             if len(self._recent) > _MOST_REMEMBERED:
                 self._recent.popitem(last=False)
 
     def forward(self, request: Request, body: bytes) -> Response:
-        """The response that forwards a request to the upstream; only for a backend with one."""
+        """A response that forwards the request to the upstream, which the backend must have."""
         proxy = self.backend.proxy
         assert proxy is not None
         self.metrics.count_forwarded()
@@ -137,7 +137,7 @@ class TextMeasures(TypedDict):
 
 
 class TextMeasurer:
-    """Measures texts, and embeds them if an embedding model is installed; nothing is downloaded for that."""
+    """Measures texts, with embeddings if an embedding model is installed; downloads nothing."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout

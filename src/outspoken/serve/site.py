@@ -22,7 +22,7 @@ from outspoken.serve.openai.errors import RequestError, error_body
 
 __all__ = ["Site"]
 
-# The name of a report in the folder itself. Sub-folders have their own names, but never open this one's report.
+# The name of the folder's own report. A sub-folder with this name is not listed.
 _ITSELF = "-"
 _MOST_REPORTS = 1000
 _LARGEST_REPORT = 64 * 2**20
@@ -41,8 +41,8 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# A report contains text of models, and scripts: it runs in an origin of its own, without network access. It cannot
-# reach the client's key, which the page keeps.
+# A report contains scripts and text of models: it runs in a separate origin without network access, and cannot
+# reach the client's key in the page.
 _REPORT_POLICY = (
     "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline'; "
     "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -64,7 +64,7 @@ class Site:
     """The page, its files, and the reports in a folder.
 
     `reports` is the folder: its own report and those of its direct sub-folders are listed; None lists none. The
-    files of the page are read now and served from memory. The caller checks the client's key.
+    files of the page are served from memory. `Middleware` checks the client's key.
     """
 
     def __init__(self, reports: Path | None) -> None:
@@ -119,7 +119,7 @@ def _missing(message: str) -> Response:
 
 
 def _reports(root: Path | None) -> dict[str, Path]:
-    """The folders that contain a report, by name: no other name opens anything. Links are not followed."""
+    """The folders that contain a report, by name. Links are not followed."""
     if root is None:
         return {}
     try:
@@ -156,7 +156,7 @@ def _listed(root: Path | None) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=_MOST_REPORTS)
 def _title_and_kind(folder: Path, modified: float, changed: int) -> tuple[str, str]:
-    """The title and the kind of a report; the other arguments make sure that changed files are read again."""
+    """The title and the kind of a report, read again if one of the other arguments changes."""
     page = (_read(folder / "report.html", _LARGEST_REPORT) or b"")[:65536].decode("utf-8", "replace")
     match = _TITLE.search(page)
     title = html.unescape(match[1]).strip() if match else ""
@@ -171,7 +171,7 @@ def _title_and_kind(folder: Path, modified: float, changed: int) -> tuple[str, s
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """The status of a file; None if there is none, or something else, such as a link."""
+    """The status of a file; None if it does not exist, or is something else, such as a link."""
     try:
         status = path.lstat()
     except OSError:

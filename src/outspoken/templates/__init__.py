@@ -40,7 +40,7 @@ class Template:
     wordings: Mapping[str, Wording]
 
     def wording(self, method: str) -> Wording:
-        """The wording of a method: the template's, or the one that the method brings itself."""
+        """The wording of a method: the template's, or the method's own."""
         wording = self.wordings.get(method) or METHODS[method].wording
         if wording is None:
             raise UsageError(f"the template {self.name} has no wording for {method}")
@@ -49,8 +49,8 @@ class Template:
     def fill(self, text: str, values: Mapping[str, object]) -> str:
         """Replace the names in braces by clauses and values.
 
-        A clause without values is removed, with its line if the line holds nothing else. Inserted text is not
-        searched for names again, so braces in a user's prompt stay as they are.
+        A clause without values is removed, with its line if nothing else is in it. Inserted text is not searched
+        for names, so braces in a user's prompt stay as they are.
         """
         words, schema, tau = (values.get(name) is not None for name in ("words", "schema", "tau"))
         clauses = self.clauses
@@ -115,7 +115,7 @@ def _load_file(name: str) -> Template:
 
 
 def _resolve(name: str, above: tuple[str, ...]) -> _Table:
-    """The table of a template, completed by the table of its base."""
+    """The table of a template, completed with its base."""
     if name in above:
         raise UsageError(f"the template {name} is its own base")
     table = _LIBRARY.find(name).table()
@@ -131,7 +131,7 @@ def _overlay(under: _Table, over: _Table) -> _Table:
         if isinstance(below, dict) and isinstance(value, dict) and "like" not in value:
             value = _overlay(below, value)
         merged[key] = value
-    # A weight for all methods also replaces the weights that the base has for single methods.
+    # A weight for all methods also replaces the base's weights for single methods.
     if "weight" in over:
         for method in METHODS:
             if method in merged and "weight" not in over.get(method, {}):

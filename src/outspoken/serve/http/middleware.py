@@ -49,8 +49,8 @@ class OneLineFormatter(logging.Formatter):
 class Middleware:
     """An ASGI application in front of another.
 
-    Without `keys` only this machine may call it: a request must name this machine as the host (with another name,
-    a web page may be trying to reach it), and no page of another origin may call it unless it is one of `origins`.
+    Without `keys` only this machine may call it, with a loopback address as the host: a request with another host
+    may come from a web page (DNS rebinding). Pages of other origins than `origins` may not call it.
     """
 
     app: ASGIApp
@@ -97,7 +97,7 @@ class Middleware:
         except ClientLeftError:
             pass
         except asyncio.CancelledError:
-            # The server stops and does not wait for requests any longer.
+            # The server stops, and has waited long enough for this request.
             if status == _CLIENT_LEFT:
                 stopping = StoppedError("the server stops: ask again later")
                 await error_response(stopping)(scope, receive, send_counted)

@@ -1,7 +1,7 @@
-"""Requests that are not verbalized: forwarded to the upstream and back, byte for byte.
+"""Forwards requests that are not verbalized to the upstream, and its responses to the client, byte for byte.
 
-Headers pass in either direction by an allow-list. The client's key stays here, and the upstream's key goes to the
-upstream alone. A failure before the response begins reaches the client as an error in OpenAI's form.
+An allow-list for each direction decides which headers pass. The client's key stays here, and the upstream's key
+goes to the upstream alone. A failure before the response begins becomes an error in OpenAI's form.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Proxy:
     """Forwards requests to one upstream; belongs to one event loop.
 
     `base_url` replaces `/v1` of this server. `key_variable` is the environment variable that holds `api_key`.
-    `idle_seconds` limits each wait for the upstream's next bytes; a whole exchange may take an hour. Raises
+    `idle_seconds` limits each wait for the upstream's next bytes; a request may take an hour in all. Raises
     `UsageError` for an invalid base URL or key.
     """
 
@@ -92,14 +92,14 @@ class Proxy:
         self._closed = False
 
     def response(self, request: Request, body: bytes) -> Response:
-        """The response that forwards `request` with its whole `body`, at the time when it is sent.
+        """A response that forwards `request` with its whole `body` when it is sent.
 
-        Raises `RequestError` for an address that has no counterpart at the upstream.
+        Raises `RequestError` for an address outside `/v1/`.
         """
         return _ForwardingResponse(self, request.method, self._target(request), self._headers(request), body)
 
     async def aclose(self) -> None:
-        """Close the connections to the upstream: running exchanges break off, new ones are refused."""
+        """Close the connections to the upstream: running requests break off, new ones are refused."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
@@ -154,10 +154,10 @@ class Proxy:
             raise error_for(error, self._peer.url) from None
 
     async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:
-        """The body of an error that is returned unchanged; nothing of a successful response is read here.
+        """The body of an error that the client may see unchanged; b"" for a response that succeeded.
 
-        An upstream's own error is returned if it has OpenAI's form, does not blame the client for this server's
-        key, and contains no secret. Raises the error to respond with otherwise.
+        The client may see an error in OpenAI's form without a secret, unless it is about this server's key. Raises
+        the error to respond with instead.
         """
         status = response.status
         succeeded = 200 <= status < 300
@@ -208,7 +208,7 @@ class Proxy:
                     return
         except (aiohttp.ClientError, OSError) as error:
             if response.content_type != "text/event-stream" or not tail.endswith((b"\n\n", b"\r\n\r\n")):
-                return  # unfinished: the server closes the connection, so the client knows that a part is missing
+                return  # the server closes the connection, which tells the client that the response is incomplete
             chunk = error_event(error_for(error, self._peer.url))
         await send({"type": "http.response.body", "body": chunk})
 
@@ -225,9 +225,9 @@ class Proxy:
 
 
 class _ForwardingResponse(Response):
-    """The upstream's response, requested when this one is sent, for as long as the client waits.
+    """Sends the request to the upstream when it is sent itself, and cancels it when the client leaves.
 
-    `forwarded` are the headers, and `content` the body, that the upstream receives.
+    The upstream receives the headers `forwarded` and the body `content`.
     """
 
     def __init__(
@@ -267,12 +267,12 @@ async def _expire_on_disconnect(receive: Receive, timeout: asyncio.Timeout) -> N
 
 
 def _connection_headers(connection: Iterable[str]) -> frozenset[str]:
-    """The headers that a Connection header limits to this connection."""
+    """The headers that a Connection header names: they are not forwarded."""
     return frozenset(name.strip().lower() for value in connection for name in value.split(","))
 
 
 def _stays_below(path: str) -> bool:
-    """Whether a path does not leave the folder it begins in, however often servers decode it."""
+    """Whether a path stays in its folder, even if servers decode it several times."""
     for _ in range(4):
         if "\\" in path or any(part in (".", "..") for part in path.split("/")):
             return False

@@ -1,4 +1,4 @@
-"""Bodies in and responses out, over HTTP."""
+"""Reads the bodies of requests, and sends responses, over HTTP."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _STREAM = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class ClientLeftError(Exception):
-    """The client closed the connection, or stopped reading: nobody receives the response."""
+    """The client closed the connection: nobody receives the response."""
 
 
 async def read_body(request: Request, limits: ServerLimits) -> bytes:
-    """The whole body of a request.
+    """The whole body of a request. Raises `RequestError` if it is too large.
 
-    Raises `RequestError` if it is too large. Slow clients are cut off by `TimedProtocol`.
+    `TimedProtocol` cuts off clients that are too slow.
     """
     headers = request.scope["headers"]
     announced = next((int(value) for name, value in headers if name == b"content-length"), 0)
@@ -76,7 +76,7 @@ def error_response(error: Exception) -> Response:
 
 
 def raw_error(status: int, message: str) -> bytes:
-    """The bytes of a whole response, for input that could not be read as a request."""
+    """The bytes of a whole response, for input that is not a valid request."""
     _, payload = error_body(RequestError(message, status=status))
     response = json_response(payload, status, {"Connection": "close"})
     head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
@@ -96,10 +96,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """Await some work for as long as the client waits for it.
-
-    Raises `ClientLeftError` when the client has left; the work is cancelled then.
-    """
+    """Await `work`; if the client leaves meanwhile, cancel it and raise `ClientLeftError`."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.create_task(wait_for_disconnect(request.receive))
     try:
@@ -114,9 +111,9 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 
 
 class EventStream(Response):
-    """Server-sent events, sent as they are produced, for as long as the client reads them.
+    """Server-sent events, sent as they are produced, until the client leaves.
 
-    `first` was awaited before, so that an earlier failure still gets an HTTP status; a later one becomes the event
+    `first` exists already, so a failure before it still gets an HTTP status. A later failure becomes the event
     that `failed` returns.
     """
 

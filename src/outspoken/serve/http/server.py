@@ -22,7 +22,7 @@ __all__ = ["Server", "listen", "protocol"]
 _SECONDS_TO_STOP = 30
 _BACKLOG = 2048
 _LARGEST_HEAD = 65_536
-_UPGRADE = re.compile(rb"\r\n[Uu]pgrade:[^\r\n]*")
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -47,7 +47,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """One application on one socket. `stop` lets running requests finish; a second call does not wait for them."""
+    """One application. `stop` lets running requests finish; a second call does not wait for them."""
 
     def __init__(self, app: ASGIApp, limits: ServerLimits, ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(
@@ -71,26 +71,26 @@ class Server(uvicorn.Server):
             self._ready()
 
     def stop(self) -> None:
-        """Accept no more requests."""
+        """Accept no further requests."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the caller, who calls `stop`."""
+        """Leave signals to the command, which calls `stop`."""
         yield
 
 
 def protocol(seconds: float) -> type[asyncio.Protocol]:
-    """The HTTP protocol for uvicorn; clients may take `seconds` to send a request, or to read some response."""
+    """The HTTP protocol for uvicorn; a client may take `seconds` to send a request, or to read from a response."""
     return type("Protocol", (TimedProtocol,), {"seconds": seconds})
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with the limits that uvicorn has no setting for.
+    """uvicorn's protocol with limits for which uvicorn has no settings.
 
-    A client that takes longer than `seconds` to send a request, or to read some of what was written, is cut off.
-    The head of a request is bounded, input that is not HTTP gets an error in JSON, and offers to upgrade are
+    A client that takes longer than `seconds` to send a request, or that reads nothing for so long, is cut off. The
+    head of a request has a largest size, input that is not HTTP gets an error in JSON, and offers to upgrade are
     ignored.
     """
 
@@ -119,7 +119,7 @@ class TimedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_size is not None and b"pgrade" in data:
+        if self._head_size is not None and (b"pgrade" in data or b"PGRADE" in data):
             # httptools would stop at the head of a request that offers to upgrade, and lose its body.
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(b"", head) + end + rest
@@ -152,10 +152,7 @@ class TimedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _check(self) -> None:
-        """Cut off a client that is too slow.
-
-        Checking from time to time costs less than a timer for each request.
-        """
+        """Cut off a client that is too slow. One repeated check costs less than a timer for each request."""
         now = self.loop.time()
         if self._stalled is not None:
             since, backlog = self._stalled

@@ -1,7 +1,7 @@
 """Requests for chat completions, read into a `ChatCall`. No HTTP here.
 
-The settings of a verbalized call describe one distribution. `n`, `seed`, `stop` and the identity of the caller are
-not part of it: calls that differ only in these draw from the same pool.
+The settings of a verbalized call describe one distribution. Calls that differ only in `n`, `seed`, `stop` or the
+identity of the caller draw from the same pool.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from outspoken.serve.openai.fields import (
     declared_fields,
     quoted,
     read_flag,
-    read_integer,
     read_json,
     read_messages,
     read_text,
@@ -28,6 +27,7 @@ from outspoken.serve.openai.fields import (
 from outspoken.settings import MAX_K, Settings, option
 
 __all__ = [
+    "BODY_FIELDS",
     "LONGEST_STOP",
     "MAX_STOPS",
     "OWN_FIELDS",
@@ -43,16 +43,15 @@ MAX_STOPS = 16
 LONGEST_STOP = 1000
 _NO_TOOLS = "it responds with text and calls no tools"
 _PLAIN = "its responses are plain text"
-# Fields that this server reads, and those that identify the caller or what the provider's console shows of the
-# call (another client may get the response): none of them reaches the model.
+# Further fields that are not passed to the model: those that this server reads, and those about the caller or the
+# display of the call at the provider, because another client may get the response.
 _HANDLED = frozenset(
     {
-        *("model", "messages", "n", "seed", "stop", "stream", "stream_options", "outspoken"),
-        *("max_tokens", "max_completion_tokens", "user", "safety_identifier", "metadata", "store"),
-        *("prompt_cache_key", "prompt_cache_retention"),
+        *("model", "messages", "stop", "stream_options", "outspoken", "max_completion_tokens"),
+        *("user", "safety_identifier", "metadata", "store", "prompt_cache_key", "prompt_cache_retention"),
     }
 )
-# Why a draw does not support a field (None: the model gets it), and the values that ask for nothing beyond a draw.
+# Why a draw does not support a field (None: it is passed to the model), and the values that change nothing.
 _LIMITED: Mapping[str, tuple[str | None, tuple[object, ...]]] = {
     "logprobs": (
         "a draw has no log-probabilities of its tokens, its own probability is in choices[].outspoken",
@@ -82,10 +81,10 @@ _LONGEST_REPLY = 8192
 class ChatCall:
     """One call of a client.
 
-    `requested_model` is the model's name as the client wrote it, `model` the same without a suffix. `verbalized`:
-    the name has a suffix, or the request a field `outspoken`. `settings` describe the distribution; for a call
-    that is not verbalized their method is `direct` with k = 1, and they contain its `seed` and `stop`. The call
-    asks for `n` choices, each cut at the first of `stop`. `seed` is between 0 and 2^32 - 1.
+    `requested_model` is the model's name as the client wrote it, `model` the name without a suffix. `verbalized`:
+    the name has a suffix, or the request a field `outspoken`. `settings` describe the distribution; those of a
+    call that is not verbalized have the method `direct`, k = 1, and its `seed` and `stop`. Each of the `n` choices
+    is cut at the first of `stop`. `seed` is between 0 and 2^32 - 1.
     """
 
     requested_model: str
@@ -93,10 +92,10 @@ class ChatCall:
     messages: tuple[Message, ...]
     settings: Settings
     verbalized: bool = False
-    n: int = 1
-    seed: int | None = None
+    n: int = option(1, "Number of choices.", low=1, request="body")
+    seed: int | None = option(None, "Seed of the draw.", low=-(2**63), high=2**64 - 1, request="body")
     stop: tuple[str, ...] = ()
-    stream: bool = False
+    stream: bool = option(False, "Whether the response is a stream of events.", request="body")
     include_usage: bool = False
     fresh: bool = option(False, "Ask the model for this call alone, and pool nothing.", request="outspoken")
     structured: bool | None = option(
@@ -116,10 +115,14 @@ SETTINGS = {**_OWN_SETTINGS, **_SAMPLING}
 _FLAGS = declared_fields(ChatCall, "outspoken")
 OWN_FIELDS = {**_OWN_SETTINGS, **_FLAGS}
 """The fields of the object `outspoken` in a request."""
+_OWN_NAMES = ", ".join(OWN_FIELDS)
+_OF_CALL = declared_fields(ChatCall, "body")
+BODY_FIELDS = {**_OF_CALL, **_SAMPLING}
+"""The declared fields beside the object `outspoken`."""
 
 
 def may_verbalize(body: bytes) -> bool:
-    """Whether `verbalizes` may be true of a body. Bodies for which this is false need not be parsed."""
+    """Whether `verbalizes` may be true of a body. If not, the body need not be parsed."""
     suffixes = (method.server_suffix.encode() for method in METHODS.values() if method.server_suffix)
     return b"outspoken" in body or b"\\u" in body or any(suffix in body for suffix in suffixes)
 
@@ -161,8 +164,8 @@ def read_chat(
     values = _own_values(fields, max_k)
     model, method = _split(requested, values["method"])
     verbalized = always or verbalizes(fields)
-    stream = read_flag(fields, "stream") or False
-    seed = read_integer(fields, "seed", -(2**63), 2**64 - 1)
+    n = _OF_CALL["n"].read(fields, high=max_n, hint="make several calls") or 1
+    stream, seed = (_OF_CALL[name].read(fields) for name in ("stream", "seed"))
     seed = None if seed is None else seed % 2**32
     stop = _stops(fields)
     try:
@@ -178,10 +181,10 @@ def read_chat(
             messages=messages,
             settings=settings,
             verbalized=verbalized,
-            n=read_integer(fields, "n", 1, max_n, "make several calls") or 1,
+            n=n,
             seed=seed,
             stop=stop,
-            stream=stream,
+            stream=stream or False,
             include_usage=_include_usage(fields, stream),
             **{name: flag.default if values[name] is None else values[name] for name, flag in _FLAGS.items()},
         )
@@ -198,12 +201,10 @@ def _own_values(fields: Fields, max_k: int) -> dict[str, Any]:
     """The values in the object `outspoken`, None for omitted ones."""
     own = fields.get("outspoken", {})
     if not isinstance(own, Mapping):
-        names = ", ".join(OWN_FIELDS)
-        raise RequestError(f"outspoken must be an object with any of: {names}", param="outspoken")
+        raise RequestError(f"outspoken must be an object with any of: {_OWN_NAMES}", param="outspoken")
     for name in own:
         if name not in OWN_FIELDS:
-            names = ", ".join(OWN_FIELDS)
-            raise RequestError(f"outspoken has no field {quoted(name)}; known: {names}", param="outspoken")
+            raise RequestError(f"outspoken has no field {quoted(name)}; known: {_OWN_NAMES}", param="outspoken")
     bounds, hints = {"k": max_k, "turns": max_k}, {"k": "for more draws make more calls"}
     return {
         name: field.read(own, high=bounds.get(name), hint=hints.get(name, ""))
@@ -225,7 +226,7 @@ def _split(requested: str, method: str | None) -> tuple[str, str | None]:
 def _settings(
     fields: Fields, values: Mapping[str, Any], defaults: Settings, method_name: str | None, max_k: int
 ) -> Settings:
-    """The settings of a distribution. A client's limit of tokens is for one choice; a reply holds k candidates."""
+    """The settings of a distribution. A client limits the tokens of one choice; a reply contains k candidates."""
     method = METHODS[method_name or defaults.method]
     stated = {name: values[name] for name in _OWN_SETTINGS if values[name] is not None}
     k, turns = stated.get("k", min(defaults.k, max_k)), stated.get("turns", defaults.turns)
@@ -255,7 +256,7 @@ def _with_sampling(settings: Settings, fields: Fields, max_tokens: int | None) -
 def _is_extra(name: str, value: object) -> bool:
     """Whether a field is passed to the model."""
     reason, harmless = _LIMITED.get(name, (None, ()))
-    return reason is None and not (name in _HANDLED or name in _SAMPLING or value in harmless)
+    return reason is None and not (name in _HANDLED or name in BODY_FIELDS or value in harmless)
 
 
 def _max_tokens(fields: Fields) -> int | None:
@@ -268,7 +269,7 @@ def _max_tokens(fields: Fields) -> int | None:
 
 
 def _reply_tokens(max_tokens: int, settings: Settings) -> int:
-    """Tokens of a reply with the candidates of one request, of at most `max_tokens` each, and its reasoning."""
+    """The limit of tokens for a reply with its reasoning and candidates of at most `max_tokens` each."""
     several = METHODS[settings.method].candidates_per_request == "k"
     wording = templates.load(settings.template).wording(settings.method)
     reasoning = wording.reasoning or wording.reply == "answer"
@@ -290,7 +291,7 @@ def _stops(fields: Fields) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def _include_usage(fields: Fields, stream: bool) -> bool:
+def _include_usage(fields: Fields, stream: bool | None) -> bool:
     options = fields.get("stream_options", {})
     if not isinstance(options, Mapping):
         raise RequestError("stream_options must be an object", param="stream_options")

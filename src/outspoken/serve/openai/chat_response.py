@@ -1,4 +1,4 @@
-"""Responses of chat completions: a whole completion, or its events. No HTTP here.
+"""Responses of chat completions: whole completions and streamed events. No HTTP here.
 
 Each choice that was drawn has an extra object `outspoken`, which clients of the plain protocol ignore.
 """
@@ -29,7 +29,7 @@ _STRUCTURE = re.compile(r"[{}\[\]<>]|^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 class ChatResponse:
     """The content of one choice that was not drawn: a reply of the model, or its refusal.
 
-    `declined` says that candidates were asked for, and the model answered with this instead.
+    `declined`: the model was asked for candidates, and replied with this instead.
     """
 
     text: str
@@ -46,10 +46,7 @@ class ChatResponse:
 
 
 def declined(error: ReplyError) -> ChatResponse | None:
-    """The response if the model declined to give candidates: its refusal, or prose without any list.
-
-    None if there were candidates, but damaged or cut off.
-    """
+    """The response if the model refused, or wrote prose without a list; None if it wrote unreadable candidates."""
     reply = error.reply
     if reply is None:
         return None
@@ -60,7 +57,7 @@ def declined(error: ReplyError) -> ChatResponse | None:
 
 
 class DrawFields(TypedDict, total=False):
-    """The extra object of a choice: how its text was drawn, or that it was not."""
+    """The extra object of a choice, about how its text was drawn."""
 
     probability: float
     distribution: str
@@ -88,7 +85,7 @@ class CachedTokens(TypedDict):
 
 
 class UsageFields(TypedDict):
-    """The tokens of the requests to the model that this call caused."""
+    """The tokens of the requests to the model for this call."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -122,7 +119,7 @@ def completion(
 ) -> Completion:
     """The body of a completion, with a choice for each draw. `created` is in seconds since 1970.
 
-    `usage` counts the tokens that this call caused: none if every draw came from the pool.
+    `usage` counts the tokens of the requests for this call: none if every draw came from the pool.
     """
     choices: list[Choice] = []
     for index, draw in enumerate(draws):
@@ -153,7 +150,7 @@ def completion(
 class Chunks:
     """The events of one streamed completion, one choice after another.
 
-    The extra object is in the first chunk of a choice: clients that gather chunks keep the first one they see.
+    The first chunk of a choice has the extra object: clients that join chunks keep the first object.
     """
 
     def __init__(self, call: ChatCall, *, id: str, created: int) -> None:  # noqa: A002
@@ -214,7 +211,7 @@ def _content(call: ChatCall, draw: Draw | ChatResponse) -> tuple[ChatResponse, D
         fields = {"probability": candidate.probability, "distribution": draw.distribution, "draw": draw.number}
         if draw.again:
             fields["again"] = True
-    # The JSON of a reply can contain half of a surrogate pair: it becomes a question mark.
+    # A reply in JSON can contain half of a surrogate pair, which becomes a question mark.
     text = response.text.encode("utf-8", "replace").decode()
     ends = [at for stop in call.stop if (at := text.find(stop)) >= 0]
     if ends:

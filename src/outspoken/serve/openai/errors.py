@@ -1,6 +1,6 @@
 """Errors in OpenAI's form: the status, the body and the headers that a client receives. No HTTP here.
 
-No message contains an address, and failures that only the operator can fix are described in the log alone.
+No message contains an address, and the log alone describes failures that only the operator can fix.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _GATEWAY_CODES = {502: "upstream_error", 503: "upstream_overloaded", 504: "upstr
 
 
 class RequestError(UsageError):
-    """A request that cannot be answered, with the fields of OpenAI's error form.
+    """A request that cannot be answered.
 
-    `status` is the HTTP status, `param` the field at fault, `retry_after` the seconds after which the same request
-    may succeed.
+    `status` is the HTTP status, `code` and `param` (the field at fault) are fields of OpenAI's form, `retry_after`
+    is the number of seconds after which the same request may succeed.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ def error_body(error: Exception) -> tuple[int, ErrorDocument]:
 
 
 def without_addresses(message: str) -> str:
-    """A message as one line, with addresses replaced: clients do not learn where the upstream is."""
+    """A message as one line with addresses replaced, so that clients do not learn where the upstream is."""
     return one_line(_ADDRESS.sub("the upstream", message[: 4 * _LONGEST_MESSAGE]), longest=_LONGEST_MESSAGE)
 
 

@@ -1,6 +1,6 @@
 """JSON at the edge: bodies of requests, their fields read by type, and values written as JSON.
 
-Messages name the field at fault and never repeat a long value. None stands for a field that was not sent.
+Messages name the field at fault and never repeat a long value. An omitted field is None.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ __all__ = [
     "declared_fields",
     "quoted",
     "read_flag",
-    "read_integer",
     "read_json",
     "read_messages",
     "read_text",
 ]
 
 Fields = Mapping[str, object]
-"""A JSON object of a client: nothing is known of its values yet."""
+"""A JSON object of a client, with unchecked values."""
 
 _LONGEST_NAME = 500
 _LARGEST_INTEGER = 2**31
@@ -74,14 +73,6 @@ def read_flag(fields: Fields, name: str, param: str = "") -> bool | None:
     raise _wrong(param or name, "true or false")
 
 
-def read_integer(fields: Fields, name: str, low: int, high: int, hint: str = "", param: str = "") -> int | None:
-    """A field with a whole number from `low` to `high`."""
-    value = fields.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
-        return value
-    raise _wrong(param or name, f"a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else ""))
-
-
 def _wrong(param: str, expected: str) -> RequestError:
     return RequestError(f"{param} must be {expected}", param=param)
 
@@ -90,8 +81,8 @@ def _wrong(param: str, expected: str) -> RequestError:
 class DeclaredField:
     """A field of requests that a dataclass declares with `outspoken.settings.option`.
 
-    `kind` is str, bool, int or float, `param` the name in errors, `choices` returns the allowed texts. `default`
-    and `metadata`, with the help and the bounds, are the declaration's.
+    `kind` is str, bool, int or float, `param` the name in errors, `choices` returns the allowed texts. `metadata`
+    has the help and the bounds.
     """
 
     name: str
@@ -105,21 +96,27 @@ class DeclaredField:
         """The value in a request, or None. `high` lowers the bound of a whole number. Raises `RequestError`."""
         if self.kind is bool:
             return read_flag(values, self.name, self.param)
-        if self.kind is float:
-            number = values.get(self.name)
-            if number is None:
-                return None
-            if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= 1e6:
-                return float(number)
-            raise _wrong(self.param, "a number of at most a million")
-        if self.kind is int:
-            high = min(high or _LARGEST_INTEGER, self.metadata.get("high", _LARGEST_INTEGER))
-            return read_integer(values, self.name, self.metadata["low"], high, hint, self.param)
+        if self.kind in (int, float):
+            return self._read_number(values.get(self.name), high, hint)
         value = read_text(values, self.name, self.param) or None
         if value is not None and self.choices is not None and value not in (known := tuple(self.choices())):
             message = f"unknown {self.name} {quoted(value)}; known: {', '.join(known)}"
             raise RequestError(message, param=self.param)
         return value
+
+    def _read_number(self, value: Any, high: int | None, hint: str) -> int | float | None:
+        if value is None:
+            return None
+        is_number = isinstance(value, (int, self.kind)) and not isinstance(value, bool)
+        if self.kind is float:
+            if is_number and abs(value) <= 1e6:
+                return float(value)
+            raise _wrong(self.param, "a number of at most a million")
+        low, most = self.metadata["low"], self.metadata.get("high", _LARGEST_INTEGER)
+        high = most if high is None else min(high, most)
+        if is_number and low <= value <= high:
+            return int(value)
+        raise _wrong(self.param, f"a whole number from {low:,} to {high:,}" + (f": {hint}" if hint else ""))
 
 
 def declared_fields(
@@ -167,5 +164,5 @@ def _check_message(message: object, param: str) -> None:
 
 
 def quoted(value: object) -> str:
-    """The beginning of a name, for a message."""
+    """The beginning of a name, in quotes, for a message."""
     return repr(value[:80]) if isinstance(value, str) else "of this name"

@@ -98,22 +98,29 @@ class ShownDistributions:
     def candidates(self) -> Iterator[PooledCandidate]:
         """The candidates of all distributions that can be drawn, each text once."""
         seen: set[bytes] = set()
-        for fill, name, distribution in self._entries:
-            for index, candidate in enumerate(distribution):
-                digest = text_digest(candidate.text)
-                if candidate.probability > 0 and digest not in seen:
-                    seen.add(digest)
-                    yield PooledCandidate(candidate, name, fill, index)
+        for entry in self._entries:
+            yield from (candidate for candidate, _ in _new_candidates(*entry, seen))
+
+
+def _new_candidates(
+    fill: int, name: str, distribution: Distribution, known: set[bytes]
+) -> Iterator[tuple[PooledCandidate, bytes]]:
+    """The candidates that can be drawn and are not `known`, with their digests, which become known."""
+    for index, candidate in enumerate(distribution):
+        digest = text_digest(candidate.text)
+        if candidate.probability > 0 and digest not in known:
+            known.add(digest)
+            yield PooledCandidate(candidate, name, fill, index), digest
 
 
 @dataclass(eq=False)
 class Pool:
     """The candidates of one request, drawn without replacement by all clients.
 
-    The next fill begins when fewer than `ahead` times k candidates are left. `changed` is called after each fill
-    with the number of new texts and the change of `bytes`, the approximate memory of the pool. With `saved`, new
-    fills are kept for the next `record` until `recorded` is called. `waiting` are the candidates that were not
-    drawn yet, the next one last; `shown` are the distributions that clients can still see.
+    A fill begins when fewer than `ahead` times k candidates are left. `changed` is called after each fill with the
+    number of new texts and the change of `bytes`, the approximate memory of the pool. With `saved`, new fills are
+    kept for the next `record` until `recorded` is called. `waiting` are the candidates that were not drawn yet,
+    the next one last; `shown` are the distributions that clients can still see.
     """
 
     key: PoolKey
@@ -148,8 +155,6 @@ class Pool:
     def busy(self) -> bool:
         """Whether somebody draws from it now, or a fill is running."""
         return self.users > 0 or self._filling is not None
-
-    # Drawing.
 
     async def draw(self, request: PoolRequest, n: int, *, recycle: bool = False) -> list[Draw]:
         """Draw `n` candidates that were not drawn before; waits for fills if too few are left.
@@ -212,8 +217,6 @@ class Pool:
         await self._wait_until_filled(request, listener)
         return self.shown.mixture()
 
-    # Filling.
-
     async def _wait_until_filled(
         self, request: PoolRequest, listener: CandidateListener | None = None
     ) -> tuple[int, Usage]:
@@ -224,13 +227,13 @@ class Pool:
         return waits, usage
 
     async def _wait_for_fill(self, request: PoolRequest, listener: CandidateListener | None = None) -> Usage:
-        """Wait for the running fill, or for a new one, and return the usage of a new one."""
+        """Wait for the running fill, or start one; returns the usage of the fill that it started."""
         running = self._filling
         usage = await (running or self._start_fill(request, streamed=listener is not None)).wait(listener)
         return usage if running is None else _NO_USAGE
 
     def _fill_ahead(self, request: PoolRequest) -> None:
-        """Start a fill before it is needed; after a failure wait until it is."""
+        """Start a fill before it is needed, unless the last one failed."""
         few = len(self.waiting) < self.ahead * request.settings.k
         if few and self._stale < _STALE_FILLS and not (self._filling or self._failed or self._closed):
             self._start_fill(request)
@@ -245,7 +248,7 @@ class Pool:
 
     def _fill_ended(self, task: asyncio.Task[Usage]) -> None:
         self._filling = None
-        # Reading the exception here keeps asyncio from reporting it if nobody waited for the fill.
+        # Reading the exception keeps asyncio from reporting it if nobody waited for the fill.
         self._failed = task.cancelled() or task.exception() is not None
         if self._failed and not task.cancelled() and self.users == 0:
             _logger.warning("a fill ahead of need failed: %s", task.exception())
@@ -257,28 +260,20 @@ class Pool:
         return result.distribution.provenance.usage
 
     def _merge(self, result: FillResult) -> None:
-        """Add the new texts of a distribution, and put all waiting candidates into a new order.
-
-        Candidates with probability 0 are never drawn and not added.
-        """
-        distribution, new, digests = result.distribution, [], []
+        """Add the new texts of a distribution, and put all waiting candidates into a new order."""
+        distribution = result.distribution
         text = canonical_json(distribution)
         name, number = id_of_json(text), self._fills + 1
-        for index, candidate in enumerate(distribution):
-            digest = text_digest(candidate.text)
-            if candidate.probability > 0 and digest not in self._known:
-                self._known.add(digest)
-                digests.append(digest)
-                new.append(PooledCandidate(candidate, name, number, index))
-        # A conversation that only repeats itself is replaced by a new one.
+        new = list(_new_candidates(number, name, distribution, self._known))
+        # A conversation that only repeats itself is not continued.
         self._history = result.history if new else ()
         self._merged += 1
         self._stale = 0 if new else self._stale + 1
         if new:
             self._fills = number
-            self.waiting = self._in_order([*self.waiting, *new])
+            self.waiting = self._in_order([*self.waiting, *(candidate for candidate, _ in new)])
             if self.saved:
-                self._unsaved.append(FillRecord(number, b"".join(digests), text))
+                self._unsaved.append(FillRecord(number, b"".join(digest for _, digest in new), text))
             self.shown.add(number, name, distribution)
             self._json_size += len(text)
         before = self.bytes
@@ -289,12 +284,9 @@ class Pool:
         """The entries in a random order by weight, the first to be drawn last.
 
         Each entry gets an exponential waiting time with its weight as the rate. Sorting by these times is drawing
-        without replacement (Efraimidis and Spirakis, 2006). The times are memoryless, so drawing them again is
-        safe.
+        without replacement (Efraimidis and Spirakis, 2006). They are memoryless, so they may be drawn again.
         """
         return sorted(entries, key=lambda e: self._random.expovariate(e.candidate.probability), reverse=True)
-
-    # Saving and restoring.
 
     def record(self) -> PoolRecord:
         """The state to be saved now."""
@@ -319,7 +311,7 @@ class Pool:
         del self._unsaved[: len(record.fills)]
 
     def restore(self, record: PoolRecord) -> None:
-        """Take over a saved state; `parse_restored` parses its candidates and conversation later."""
+        """Restore a saved state; `parse_restored` parses its candidates and conversation later."""
         self.used, self._drawn, self._stale = record.used, record.drawn, record.stale
         self._merged = self._saved = record.merged
         self._restored = record
@@ -355,7 +347,7 @@ class Pool:
         self._restored = None
 
     async def close(self) -> None:
-        """Cancel the running fill; whoever waits for it gets a `StoppedError`."""
+        """Cancel the running fill; draws that wait for it raise `StoppedError`."""
         self._closed = True
         if self._filling is not None:
             await self._filling.cancel()

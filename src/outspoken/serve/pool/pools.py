@@ -29,10 +29,10 @@ class Pools:
     """One pool for each key, created on first use; all in one event loop.
 
     There are at most `max_pools` pools with `max_candidates` texts of about `max_bytes` in all, drawn or not.
-    Beyond that, and after `idle_seconds` without a draw, the least recently used pools are dropped (one that
-    exceeds a limit alone starts again). A pool in use is never dropped. A pool with fewer than `ahead` times k
-    waiting candidates is filled in the background. A fill that takes longer than `fill_seconds` is cancelled. With
-    a `store`, which it closes, the pools survive a restart.
+    Beyond that, and after `idle_seconds` without a draw, the least recently used pools are dropped, but never one
+    in use; a single pool that exceeds a limit starts again. A pool with fewer than `ahead` times k waiting
+    candidates is filled in the background. A fill that takes longer than `fill_seconds` is cancelled. With a
+    `store`, which it closes, the pools survive a restart.
 
     `texts` is the number of texts, `bytes` their approximate memory, `len` the number of pools.
     """
@@ -77,14 +77,14 @@ class Pools:
         fresh: bool = False,
         recycle: bool = False,
     ) -> list[Draw]:
-        """Draw `n` candidates by their probabilities that were not drawn from this pool before.
+        """Draw `n` candidates that were not drawn from this pool before, by their probabilities.
 
-        With `seed`, the draw is made from the pool's first distribution and removes nothing: the same request gets
-        the same candidates. With `fresh`, the model is asked for this call alone, and nothing is pooled. With
-        `recycle`, a pool that has nothing new is drawn from the start again, but one call gets no text twice.
+        With `seed`, they are drawn from the pool's first distribution and stay in it: the same request gets the
+        same candidates. With `fresh`, the model is asked for this call alone, and nothing is pooled. With
+        `recycle`, candidates are drawn again once the model has nothing new, but no text twice in one call.
 
-        Raises `ExhaustedError` if the model gives nothing new any more, `StoppedError` after `close`, and the
-        error of a fill that this draw waited for. A draw that fails takes nothing from the pool.
+        Raises `ExhaustedError` if the model has nothing new, `StoppedError` after `close`, and the error of a fill
+        that this draw waited for. A draw that fails takes nothing from the pool.
         """
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_DRAWS:
             raise UsageError(f"n must be a whole number from 1 to {MAX_DRAWS:,}, not {n!r}")
@@ -106,12 +106,12 @@ class Pools:
     ) -> Distribution:
         """The mixture of a pool's first distribution and its latest ones (about 1,000 candidates), drawn or not.
 
-        Asks the model if the pool has none; `listener` is called with each candidate then. Raises as `draw` does.
+        If the pool has none, the model is asked, and `listener` called with each candidate. Raises as `draw` does.
         """
         return await self._with_pool(key, lambda pool: pool.distribution(request, listener), fresh=fresh)
 
     def find(self, name: str) -> Distribution | None:
-        """The distribution with this id, if a pool that was used since the start still keeps it."""
+        """The distribution with this id, if a pool that was used since the start still has it."""
         pools = reversed(self._pools.values())
         return next((distribution for pool in pools if (distribution := pool.shown.find(name))), None)
 
@@ -127,10 +127,8 @@ class Pools:
         if self._saver is not None:
             await self._saver.close()
 
-    # Which pools exist.
-
     async def _with_pool(self, key: PoolKey, use: Callable[[Pool], Awaitable[T]], *, fresh: bool) -> T:
-        """Use the pool of this key, which is not dropped meanwhile; if `fresh`, one for this call alone."""
+        """Use the pool of this key, which is not dropped meanwhile, or with `fresh` one for this call alone."""
         if self._closed:
             raise StoppedError("the server stops: ask again later")
         if fresh:

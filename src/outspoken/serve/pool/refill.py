@@ -1,4 +1,4 @@
-"""Fills pools: asks a model by a method, in the conversation that the pool has had with it."""
+"""Fills pools: asks a model by a method, and continues the pool's earlier conversation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from outspoken.serve.pool.values import CandidateListener, FillResult, PoolReque
 __all__ = ["Conversation", "MeteredModel", "PoolFiller", "RunningFill"]
 
 MAX_BYTES = 24_000
-_BYTES_PER_TOKEN = 2  # of the context: English text uses half of it then, Chinese text all
+_BYTES_PER_TOKEN = 2  # English text then uses half of the context, Chinese text all of it
 
 
 @dataclass(frozen=True)
 class PoolFiller:
-    """Asks the models of `model_of` for distributions, at most as many at once as `slots` allows.
+    """Asks the models of `model_of` for distributions, as many at once as `slots` allows.
 
     A conversation keeps its opening and as many of its latest turns as fit into `MAX_BYTES` of text (less for a
     model with a small context). If the model still rejects it as too long, half of the turns are dropped.
@@ -113,7 +113,7 @@ class Conversation:
         return (*self._opening, *self._later) if self._later else ()
 
     def shorten(self) -> bool:
-        """Drop the older half of the turns, in the end all of them. False if there was none."""
+        """Drop the older half of the turns, finally all of them. False if there are none."""
         if not self._later:
             return False
         replies = (len(self._later) + 1) // 2
@@ -139,9 +139,9 @@ def _size(messages: Sequence[Message]) -> int:
 
 
 class RunningFill:
-    """A fill that is running, for all who wait for it. Those who stop waiting do not stop the fill.
+    """A running fill, which continues if those who wait for it stop waiting.
 
-    `ended` is called when it ends. With `streamed` all listeners hear all its candidates, late ones too.
+    `ended` is called when it ends. With `streamed` every listener gets all candidates, also one that joins late.
     """
 
     def __init__(

@@ -52,9 +52,9 @@ CREATE TABLE IF NOT EXISTS fill (
 class PoolStore:
     """A file with pools, created if needed, readable by its owner alone.
 
-    A damaged file is renamed to `aside` and logged; the pools start empty. Raises `UsageError` if the file belongs
-    to another program, was written by a newer version, is in use by another server, or cannot be written. A save
-    is one transaction: it survives a crash of this process.
+    A damaged file is renamed to `aside`, and the pools start empty. Raises `UsageError` if the file belongs to
+    another program, was written by a newer version, is in use by another server, or cannot be written. A save is
+    one transaction: it survives a crash of this process.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -97,10 +97,9 @@ class PoolStore:
         return records
 
     def save(self, records: Iterable[PoolRecord], deleted: Collection[PoolKey] = ()) -> None:
-        """Delete the pools of `deleted`, then write the records.
+        """Delete the pools of `deleted`, then write the records, in the thread of `writer` if an event loop runs.
 
-        While an event loop runs, this runs in the thread of `writer`. Raises `sqlite3.Error`; nothing is changed
-        then.
+        Raises `sqlite3.Error`, and then changes nothing.
         """
         with transaction(self._connection):
             for table in ("pool", "talk", "fill"):
@@ -114,9 +113,6 @@ class PoolStore:
             self._closed = True
             self.writer.submit(self._connection.close).result()
             self.writer.shutdown()
-
-
-# Rows.
 
 
 def _write(write: sqlite3.Connection, record: PoolRecord) -> None:
@@ -146,9 +142,6 @@ def _read(row: tuple[Any, ...], fills: Sequence[FillRecord]) -> PoolRecord:
     return PoolRecord(key, float(used), int(drawn), int(stale), int(merged), entries, history, tuple(fills))
 
 
-# The file.
-
-
 def _open(path: Path) -> sqlite3.Connection:
     try:
         # SQLite creates the files beside it with the same permissions.
@@ -176,7 +169,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _foreign(path: Path) -> UsageError:
-    return UsageError(f"{path} contains something else than pools and was not changed: name another file")
+    return UsageError(f"{path} contains something other than pools and was not changed: name another file")
 
 
 class _Damaged(sqlite3.DatabaseError):
@@ -198,8 +191,8 @@ def _rename_damaged(path: Path) -> Path:
 class PoolSaver:
     """Writes changed pools to a store, many at a time.
 
-    If the process is killed, the draws of the last quarter of a second may be repeated. A store that cannot be
-    written is logged once, and tried again after the next change.
+    If the process is killed, the draws of the last quarter of a second may be repeated. A failure to write is
+    logged once, and writing is tried again after the next change.
     """
 
     def __init__(self, store: PoolStore) -> None:
@@ -240,7 +233,7 @@ class PoolSaver:
             try:
                 self._task = asyncio.get_running_loop().create_task(self._save_soon(), name="save the pools")
             except RuntimeError:
-                return  # pools are being restored before the loop runs: the next change starts the task
+                return  # pools are restored before the loop runs: the next change starts the task
             self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -254,7 +247,7 @@ class PoolSaver:
             await asyncio.sleep(SECONDS_TO_GATHER if len(self._changed) < _POOLS_AT_ONCE else 0)
 
     async def _save_some(self) -> bool:
-        """Save the pools that have waited longest; returns whether that succeeded. Otherwise they keep waiting."""
+        """Save the pools that have waited longest; returns False if that failed, and they still wait."""
         changed = dict(islice(self._changed.items(), _POOLS_AT_ONCE))
         self._changed = dict(islice(self._changed.items(), _POOLS_AT_ONCE, None))
         deleted, self._deleted = self._deleted, set()

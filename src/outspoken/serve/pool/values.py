@@ -56,10 +56,7 @@ class ExhaustedError(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class PoolRequest:
-    """What a fill needs to ask the model.
-
-    `structured`: whether the decoder enforces the shape of a reply (None: if it can).
-    """
+    """The request that fills a pool. `structured`: the decoder enforces the shape of a reply (None: if it can)."""
 
     messages: tuple[Message, ...]
     settings: Settings
@@ -69,10 +66,7 @@ class PoolRequest:
 
 @dataclass(frozen=True, slots=True)
 class FillResult:
-    """The result of a fill: a distribution, and the conversation so far, which the pool's next fill continues.
-
-    The fill keeps the conversation as short as its model needs it.
-    """
+    """A distribution, and the conversation so far, which the pool's next fill continues."""
 
     distribution: Distribution
     history: tuple[Message, ...]
@@ -82,10 +76,7 @@ CandidateListener = Callable[[Verbalized], None]
 """Called with each candidate as it is verbalized."""
 
 Fill = Callable[[PoolRequest, tuple[Message, ...], CandidateListener | None], Awaitable[FillResult]]
-"""Asks the model for a distribution, in the conversation passed, where () begins one.
-
-With a listener, the reply is streamed.
-"""
+"""Asks the model for a distribution in the given conversation (() begins one), streamed if there is a listener."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +84,9 @@ class Draw:
     """One candidate that was drawn.
 
     `distribution` is the id of its distribution. `number` is the 1-based index of this draw in its pool (seeded
-    and fresh draws: in its request). `upstream` is the number of fills it waited for after the previous draw of
-    the same request: 0 is a hit. `usage` counts the tokens of the fills that it started itself. `again`: its text
-    had been drawn before.
+    and fresh draws: in its request). `upstream` is the number of fills it waited for, after the previous draw of
+    the same request. `usage` counts the tokens of the fills that it started itself. `again`: its text was drawn
+    before.
     """
 
     candidate: Candidate
@@ -108,10 +99,10 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class FillRecord:
-    """What one fill added to a pool, as it is saved.
+    """A fill of a pool as it is saved.
 
     `number` counts from 1. `digests` are those of its new texts, concatenated. `distribution` is JSON, or None
-    once it is not needed any more.
+    if it is not needed any more.
     """
 
     number: int
@@ -126,9 +117,8 @@ class PoolRecord:
     `waiting` has the fill and the index of each candidate in the order of drawing, the next one last. `used` is
     Unix time, `history` JSON.
 
-    A record to be saved contains only the `fills` that are not saved yet, and no `history` if the saved one is
-    still valid; `shown_from` is the oldest fill beside the first whose distribution is still needed. A record from
-    a store contains all fills.
+    A record from a store contains all `fills`; one to be saved contains only new fills, and no `history` if the
+    saved one is still valid. `shown_from` is the oldest fill after the first whose distribution is still needed.
     """
 
     key: PoolKey
@@ -147,9 +137,8 @@ def pool_key(
 ) -> PoolKey:
     """The key of the pool that a request draws from.
 
-    `model` is the model's identity. All settings count, the template by its content instead of its name. A seed in
-    the settings is the model's and counts; the seed of a draw does not belong there. Raises `UsageError` for
-    values that JSON cannot represent.
+    `model` is the model's identity. The key depends on all settings, and on the content of the template. A seed in
+    the settings is for the model, not for the draw. Raises `UsageError` for values that JSON cannot represent.
     """
     body = {
         **{name: getattr(settings, name) for name in _SETTINGS},
@@ -185,9 +174,9 @@ def id_of_json(text: str) -> str:
 
 
 def text_digest(text: str) -> bytes:
-    """A short digest that is equal for texts that count as the same response.
+    """A short digest, equal for texts that count as the same response.
 
-    Among 200,000 different texts, two have the same digest with a probability of one in a billion.
+    Two of 200,000 different texts have the same digest with a probability of one in a billion.
     """
     key = text_key(text).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(key, digest_size=DIGEST_BYTES).digest()
@@ -197,7 +186,7 @@ T = TypeVar("T")
 
 
 async def with_timeout(work: Awaitable[T], seconds: float, smaller: str) -> T:
-    """Await the model. Raises `ProviderError` after `seconds`; `smaller` names a request that takes less time."""
+    """Await the model. Raises `ProviderError` after `seconds`, which advises to ask for what is `smaller`."""
     try:
         async with asyncio.timeout(seconds):
             return await work

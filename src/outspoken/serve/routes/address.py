@@ -1,7 +1,4 @@
-"""An address of the server: its row in the table, the lookup of a path, and its part of the OpenAPI document.
-
-The document is derived from the addresses, their types and the declared settings.
-"""
+"""An address of the server: its row in the table, the lookup of a path, and its part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from outspoken._version import __version__
-from outspoken.serve.openai.chat_request import LONGEST_STOP, MAX_STOPS, OWN_FIELDS, SETTINGS
+from outspoken.serve.openai.chat_request import BODY_FIELDS, LONGEST_STOP, MAX_STOPS, OWN_FIELDS
 from outspoken.serve.openai.errors import ErrorDocument
 from outspoken.serve.openai.fields import DeclaredField
 from outspoken.serve.service import Service
@@ -49,13 +46,13 @@ _MESSAGES: Schema = {
 class Address:
     """An address of the server.
 
-    `path` is in starlette's form: `{name}` stands for a segment, `{name:path}` for the rest. `open`: anyone may
-    call it; otherwise a client key is needed if the server has keys, and the call counts against the limits of the
-    key. `needs_upstream`: it exists only with an upstream.
+    `path` is in starlette's form: `{name}` stands for a segment, `{name:path}` for the rest. `open`: it needs no
+    client key, and a call does not count against the limits of one. `needs_upstream`: it exists only with an
+    upstream.
 
-    `summary` and `details` document it. `listed`: it is in the list of docs/serve.md. `response`, and `request`
-    for a body, are its types in the OpenAPI document, which contains only addresses with a `response`; `events`:
-    the response can also be a stream of events.
+    `summary` and `details` document it. `listed`: docs/serve.md lists it. `response` is the type of the response
+    in the OpenAPI document, which contains only addresses that have one; `request` returns the schema of the body.
+    `events`: the response can also be a stream of events.
     """
 
     path: str
@@ -79,7 +76,7 @@ class Address:
 
 
 class AddressTable:
-    """The addresses, and the one of a path. `paths` are those of the API that have no variable part."""
+    """The addresses. `paths` are those of the API without a variable part."""
 
     def __init__(self, *addresses: Address) -> None:
         self.addresses = addresses
@@ -88,7 +85,7 @@ class AddressTable:
         self.paths = [path for path in self._fixed if path.startswith("/v1/")]
 
     def find(self, path: str) -> Address | None:
-        """The address that a path belongs to, whether or not starlette finds a route for it."""
+        """The address that a path belongs to, with any HTTP method."""
         if (fixed := self._fixed.get(path)) is not None:
             return fixed
         return next((address for prefix, address in self._variable.items() if path.startswith(prefix)), None)
@@ -172,18 +169,14 @@ def _schema_of(kind: Any) -> Schema:
 
 
 def chat_schema() -> Schema:
-    """The body of a chat completion, as far as its fields are known here."""
-    integer, flag = {"type": ["integer", "null"]}, {"type": ["boolean", "null"]}
-    settings = _declared(SETTINGS)
+    """The body of a chat completion; it may have further fields, for the model."""
+    declared = _declared(BODY_FIELDS)
     properties: dict[str, Schema] = {
         "model": {"type": "string", "examples": ["smollm2:vs"]},
         "messages": _MESSAGES,
-        "n": {**integer, "minimum": 1},
-        "seed": integer,
-        **{name: schema for name, schema in settings.items() if name not in OWN_FIELDS},
-        "max_completion_tokens": settings["max_tokens"],
+        **declared,
+        "max_completion_tokens": declared["max_tokens"],
         "stop": {"anyOf": [_STOP, {"type": "array", "maxItems": MAX_STOPS, "items": _STOP}, {"type": "null"}]},
-        "stream": flag,
         "stream_options": {"type": ["object", "null"]},
         "outspoken": {
             "type": ["object", "null"],

@@ -118,7 +118,7 @@ async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGene
 
 
 def _request(call: ChatCall, index: int) -> ChatRequest:
-    """The request for one of several choices: each choice needs another seed."""
+    """The request for one of several choices, each with another seed."""
     sampling = call.settings.sampling
     if sampling.seed is not None:
         sampling = replace(sampling, seed=(sampling.seed + index) % 2**32)
@@ -166,7 +166,7 @@ async def known_distribution(service: Service, request: Request) -> Response:
     """The distribution with the id of a choice. Raises `RequestError` (404) if it is not kept any more."""
     known = service.pools.find(request.path_params["name"])
     if known is None:
-        reasons = "its pool was dropped, it had none, or the server restarted"
+        reasons = "its pool was dropped, the draw was fresh, or the server restarted"
         message = f"there is no distribution with this id: {reasons}"
         raise RequestError(message, status=404, code="distribution_not_found")
     return json_response(_document(known, service.backend.public_name(known.provenance.model)))
@@ -212,7 +212,7 @@ async def _streamed_candidates(service: Service, received: ReceivedChat) -> Asyn
 
 
 def _candidate_event(candidates: Sequence[Verbalized]) -> bytes:
-    """The event for the last of the candidates that have arrived, with the weights of all."""
+    """The event for the latest candidate, with the weights of all candidates so far."""
     weights = {each.text: each.probability for each in Distribution.from_verbalized(candidates)}
     last = candidates[-1]
     payload = {

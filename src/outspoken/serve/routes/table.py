@@ -1,7 +1,7 @@
-"""The table of the server's addresses, from which everything else about addresses derives.
+"""The table of the server's addresses.
 
-Routing, the rules of `Middleware`, the labels of metrics, the OpenAPI document and the list in docs/serve.md come
-from these rows. To add an address: write its handler here or in a module of this package, and a row here.
+Routing, the rules of `Middleware`, the labels of metrics, the OpenAPI document and the list in docs/serve.md
+derive from it. To add an address: write its handler here or in a module of this package, and a row here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -27,7 +27,14 @@ _closing: set[asyncio.Future[None]] = set()  # the loop itself holds tasks weakl
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in the background loop and wait for it; Ctrl-C cancels it and is raised."""
     future = asyncio.run_coroutine_threadsafe(coroutine, _background())
-    return _wait(future)
+    try:
+        return future.result()
+    except BaseException:
+        if not future.done():
+            future.cancel()
+            with suppress(CancelledError, Exception):
+                future.result(timeout=5)
+        raise
 
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
@@ -44,8 +51,7 @@ def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
 
 
 def _close(items: AsyncGenerator[Any, None]) -> None:
-    """End an async generator. The garbage collector may do so on the loop's own thread, where waiting for the loop
-    would never end."""
+    """Close an async generator. The garbage collector may do so in the loop's thread, which cannot wait for it."""
     if threading.current_thread() is _thread:
         closing = asyncio.ensure_future(items.aclose())
         _closing.add(closing)
@@ -54,38 +60,22 @@ def _close(items: AsyncGenerator[Any, None]) -> None:
         run(items.aclose())
 
 
-def _wait(future: Future[T]) -> T:
-    try:
-        return future.result()
-    except BaseException:
-        if not future.done():
-            future.cancel()
-            with suppress(CancelledError, Exception):
-                future.result(timeout=5)
-        raise
-
-
 def _background() -> asyncio.AbstractEventLoop:
     global _loop, _thread, _pid
     with _lock:
-        # A forked child has the loop's object but not its thread.
+        # A forked child has the object of the loop, but not its thread.
         if _loop is None or _loop.is_closed() or _pid != os.getpid():
-            _loop = asyncio.new_event_loop()
-            _thread = threading.Thread(target=_serve, args=(_loop,), name="outspoken", daemon=True)
+            runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+            _loop = runner.get_loop()
+            _thread = threading.Thread(target=_serve, args=(runner,), name="outspoken", daemon=True)
             _pid = os.getpid()
             _thread.start()
         return _loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    loop.run_forever()
-    pending = asyncio.all_tasks(loop)
-    for task in pending:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
+def _serve(runner: asyncio.Runner) -> None:
+    with runner:  # cancels the remaining tasks in the end
+        runner.get_loop().run_forever()
 
 
 @atexit.register

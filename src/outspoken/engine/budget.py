@@ -19,7 +19,7 @@ _TOKENS_OF_A_REPLY = 300
 
 
 def expected_usage(request: ChatRequest, replies: int, usage: Usage) -> Usage:
-    """The expected usage of a request: the mean of the `replies` so far and their `usage`, before that a guess."""
+    """The expected usage of a request: the mean of the `replies` so far, a guess if there are none."""
     if replies:
         return Usage(usage.prompt_tokens // replies, usage.completion_tokens // replies)
     characters = sum(len(message.content) for message in request.messages)
@@ -29,8 +29,8 @@ def expected_usage(request: ChatRequest, replies: int, usage: Usage) -> Usage:
 class BudgetTracker:
     """Adds up what replies cost, and stops the run before a request that would exceed the budget.
 
-    While the cost of requests under way is unknown, a request that might exceed the budget waits for them.
-    `dollars` computes the price of a usage (None: unknown). `bounded` says whether there is a limit at all.
+    A request that might exceed the budget waits for those under way, whose cost is unknown. `dollars` computes the
+    price of a usage (None: unknown). `bounded`: there is a limit.
     """
 
     def __init__(
@@ -49,11 +49,10 @@ class BudgetTracker:
         self._changed = asyncio.Event()
 
     def expected(self, request: ChatRequest) -> Usage:
-        """The expected usage of a request, judging by earlier ones of this run."""
         return expected_usage(request, self._metrics.requests, self._metrics.usage)
 
     async def begin(self, request: ChatRequest) -> None:
-        """Wait until the budget has room for the request. Raises `StoppedError` if it never will."""
+        """Wait until the budget suffices for the request. Raises `StoppedError` if it never will."""
         while reason := self._exceeded(self.expected(request)):
             if not self._sent:
                 self._limiter.stop(reason)
@@ -64,7 +63,7 @@ class BudgetTracker:
         self._sent += 1
 
     def end(self) -> None:
-        """A request that had begun has ended."""
+        """Note that a request which began has ended."""
         self._sent -= 1
         self._changed.set()
 
@@ -81,7 +80,7 @@ class BudgetTracker:
         return usage
 
     def _exceeded(self, expected: Usage) -> str:
-        """Which limit one more such request would exceed, counting those under way."""
+        """The limit that one more such request would exceed, counting those under way."""
         metrics, count = self._metrics, self._sent + 1
         tokens = metrics.usage.total_tokens + expected.total_tokens * count
         usd = 0.0 if self._dollars is None else (metrics.usd or 0.0) + self._dollars(expected) * count

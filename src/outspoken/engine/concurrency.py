@@ -1,4 +1,4 @@
-"""Concurrent work whose results come in order, in bounded memory."""
+"""Concurrent work with its results in order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ async def ordered(
 ) -> AsyncGenerator[R]:
     """`work` on each item, at most `tasks` at a time; yields the results in the order of the items.
 
-    At most `window` items are taken ahead of the result that is awaited. An error of `items` is raised after the
-    results of the items before it. An iterator that is not asynchronous must not block.
+    At most `window` items are taken ahead of the awaited result. An error of `items` is raised after the results
+    of the items before it. An iterator that is not asynchronous must not block.
     """
     started: deque[asyncio.Future[R]] = deque()
     running = 0

@@ -1,4 +1,4 @@
-"""Drives the generator of a method with a model: to its end, or yielding candidates as they are written."""
+"""Runs the generator of a method with a model: to its end, or yielding candidates as they are written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
             except OutspokenError as error:
                 request = steps.throw(error)
                 continue
-            # Some are complete only at the end: the text of a direct answer, the last entry of a list.
+            # Some candidates are complete only at the end: the text of a direct answer, the last entry of a list.
             for candidate in new(_rest(reader)):
                 yield candidate
             request = steps.send(reply)

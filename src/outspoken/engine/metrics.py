@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from outspoken.chat_reply import Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, ReplyError
@@ -16,14 +16,14 @@ __all__ = ["RunMetrics", "RunSummary", "cause_of"]
 
 @dataclass(slots=True)
 class RunMetrics:
-    """What a run has done so far.
+    """The figures of a run so far.
 
-    `prompts` counts finished prompts, with or without responses; `responses` theirs, and `distinct` the different
-    ones within a prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None:
-    unknown); replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies came
-    without a usage, which is estimated. `attempts_failed` were retried or given up. `failures` counts prompts that
-    lack responses because of an error, by cause; `short` those with fewer responses than wanted without an error;
-    `bad_rows` are rows of the input without a valid prompt.
+    `prompts` counts finished prompts, `responses` their responses, and `distinct` those that differ within a
+    prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None: unknown);
+    replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies had no usage, which is
+    estimated. `attempts_failed` were retried or given up. `failures` counts prompts that lack responses because of
+    an error, by cause; `short` those that have fewer responses than wanted without an error; `bad_rows` are rows
+    of the input without a valid prompt.
     """
 
     prompts: int = 0
@@ -51,25 +51,18 @@ class RunMetrics:
 
     def summary(self, stopped: str = "") -> RunSummary:
         """The figures at this moment; `stopped` is why the run ended early."""
+        usage = self.usage
         return RunSummary(
-            prompts=self.prompts,
-            responses=self.responses,
-            distinct=self.distinct,
-            requests=self.requests,
-            from_ledger=self.from_ledger,
-            failures=self.failed,
-            tokens=self.usage.total_tokens,
-            seconds=round(self.seconds, 3),
-            prompt_tokens=self.usage.prompt_tokens,
-            completion_tokens=self.usage.completion_tokens,
-            cached_tokens=self.usage.cached_tokens,
-            tokens_from_ledger=self.usage_from_ledger.total_tokens,
+            **{entry.name: getattr(self, entry.name) for entry in fields(self) if entry.type == "int"},
             usd=self.usd,
-            unmetered=self.unmetered,
-            attempts_failed=self.attempts_failed,
-            short=self.short,
-            bad_rows=self.bad_rows,
+            failures=self.failed,
             causes=dict(self.failures.most_common()),
+            tokens=usage.total_tokens,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+            tokens_from_ledger=self.usage_from_ledger.total_tokens,
+            seconds=round(self.seconds, 3),
             stopped=stopped,
         )
 
@@ -78,9 +71,9 @@ class RunMetrics:
 class RunSummary:
     """The figures of a run at one moment; the names are those of `RunMetrics`.
 
-    `failures` is the number of prompts that failed, `causes` the same by cause, most frequent first. `tokens` and
-    `usd` were spent by this run, `tokens_from_ledger` by earlier ones. `seconds` is the duration, `stopped` the
-    reason why the run ended early ("" if it did not).
+    `failures` is the number of failed prompts, `causes` counts them by cause, the most frequent first. This run
+    used `tokens` for `usd`, and earlier runs `tokens_from_ledger`. `seconds` is the duration, `stopped` the reason
+    why the run ended early ("" if it did not).
     """
 
     prompts: int

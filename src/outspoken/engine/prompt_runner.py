@@ -1,4 +1,4 @@
-"""One prompt of a run: as many calls of its method as its goal needs."""
+"""Asks one prompt of a run, with as many calls of the method as the goal needs."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class CallResult:
 class PromptResult(Generic[P]):
     """The outcome for one prompt: the `calls` that gave candidates, and the `error` that kept it from its goal.
 
-    `short` says that there are fewer responses than wanted; `requests` is how many requests were made. `untouched`
-    means that the run was stopped before anything was asked or answered.
+    `short`: there are fewer responses than wanted. `requests` is the number of requests that were made.
+    `untouched`: the run was stopped before the first reply.
     """
 
     prompt: P
@@ -70,8 +70,8 @@ class PromptResult(Generic[P]):
 class PromptRunner:
     """Asks one prompt until its goal is reached.
 
-    If nothing has to be repeated that takes `calls`, each of `requests_per_call` requests with
-    `candidates_per_request` candidates.
+    Without repetitions this takes `calls` calls of `requests_per_call` requests for `candidates_per_request`
+    candidates each.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PromptRunner:
         method = METHODS[settings.method]
         one_per_request = method.candidates_per_request == "one"
         if goal.n is not None and one_per_request and not method.conversation:
-            # Independent answers are calls of their own: equal candidates of one call would become one.
+            # Each independent answer is a separate call: equal candidates of one call would become one.
             settings = replace(settings, k=1)
         elif wanted is not None and wanted < settings.k and one_per_request:
             settings = replace(settings, k=wanted)
@@ -131,7 +131,7 @@ class PromptRunner:
         return PromptResult(prompt, tuple(results), error, short, requests, untouched)
 
     def _missing(self, results: list[CallResult]) -> int:
-        """How many responses are still missing, as far as that is known."""
+        """The number of responses that are still missing, as far as it is known."""
         if self._wanted is None:
             return 0 if results else self._per_call
         if self._goal.until_distinct is None:
@@ -147,7 +147,7 @@ class PromptRunner:
         return [task.result() for task in tasks]
 
     async def _call(self, prompt: P, number: int) -> tuple[CallResult | OutspokenError, int]:
-        """The result of one call, and how many requests it made."""
+        """The result of one call, and the number of its requests."""
         method_call = self.method_call(prompt, number)
         call = self.caller.call((prompt.occurrence, number))
         try:
@@ -157,10 +157,10 @@ class PromptRunner:
         return CallResult(number, distribution, call), call.requests
 
     def method_call(self, prompt: P, number: int = 0) -> MethodCall:
-        """What the method is given for the call with this number."""
+        """The input of the method for the call with this number."""
         settings, model = self._settings, self.caller.model
         if settings.seed is not None and (prompt.occurrence or number):
-            # Another answer needs another seed; the first call has the user's own.
+            # Each call needs another seed; the first has the user's.
             text = f"{settings.seed}/{prompt.occurrence}/{number}"
             settings = replace(settings, seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]))
         return MethodCall(

@@ -1,7 +1,4 @@
-"""How many requests may be under way at once, and when the next one may be sent.
-
-A server's 429 and 503 reach `RateLimiter.overloaded`.
-"""
+"""Limits how many requests are under way at once, and when the next one may be sent."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _QUICK = 1.0
 
 @dataclass(slots=True)
 class EvenPace:
-    """An even pace of `per_minute` units, without bursts, so that no period of a minute has more than that."""
+    """An even pace of `per_minute` units without bursts, so that no period of a minute has more than that."""
 
     per_minute: float
     at: float = 0.0
@@ -45,11 +42,11 @@ class EvenPace:
 class RateLimiter:
     """Limits the requests of a whole run, so that one overloaded reply slows all of them down.
 
-    At most `limit` requests are under way. After each `limit` replies it doubles, as long as the server answers
-    faster for it or within a second; afterwards it grows by a sixteenth. It halves when the server is overloaded
-    (429, 503) or does not answer in time, then grows by half until it comes near that point again. It never
-    exceeds `most`; with `steady` it stays there. `requests_per_minute` and `tokens_per_minute` also pace the
-    requests. After `stop`, `closed` is set and `stopped` holds the reason.
+    At most `limit` requests are under way. After each `limit` replies it doubles, as long as throughput rises or
+    replies take less than a second; afterwards it grows by a sixteenth. It halves when the server is overloaded
+    (429, 503) or does not answer in time, then grows by half until it is near that point again. It never exceeds
+    `most`; with `steady` it equals `most`. `requests_per_minute` and `tokens_per_minute` also pace the requests.
+    After `stop`, `closed` is set and `stopped` is the reason.
     """
 
     def __init__(
@@ -102,7 +99,7 @@ class RateLimiter:
             raise
 
     def leave(self, *, more_tokens: float = 0.0) -> None:
-        """A request has ended; it used `more_tokens` than it entered with."""
+        """Note that a request has ended, which used `more_tokens` than expected."""
         if self._tokens is not None:
             self._tokens.correct(more_tokens)
         self._free()
@@ -126,10 +123,8 @@ class RateLimiter:
                     waiting.set_exception(StoppedError(reason))
             self._waiting.clear()
 
-    # What the replies say about the server's capacity.
-
     def answered(self) -> None:
-        """The server answered without an error."""
+        """Note that the server answered without an error."""
         self._answers += 1
         if self._answers < self.limit or self.limit >= self.most:
             return
@@ -147,9 +142,9 @@ class RateLimiter:
         self._begin_window(rate, now)
 
     def overloaded(self, begun: float, wait: float | None = None) -> None:
-        """The server is overloaded; it asks for a pause of `wait` seconds.
+        """Note that the server is overloaded, and asks for a pause of `wait` seconds.
 
-        A request that was `begun` before the limit was last lowered says nothing about the lower limit.
+        Requests that were `begun` before the limit was last lowered do not lower it again.
         """
         now = time.monotonic()
         if wait is not None:
@@ -161,8 +156,6 @@ class RateLimiter:
 
     def _begin_window(self, rate: float, now: float) -> None:
         self._rate, self._answers, self._since, self._full = rate, 0, now, False
-
-    # The queue.
 
     def _check(self) -> None:
         if self.stopped:

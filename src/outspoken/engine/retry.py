@@ -1,4 +1,4 @@
-"""Requests on behalf of a whole run: ledger, rate limit, timeouts, retries, budget, and when to give up."""
+"""Sends the requests of a run: ledger, rate limit, timeouts, retries, budget, and when to give up."""
 
 from __future__ import annotations
 
@@ -26,27 +26,34 @@ from outspoken.errors import (
 from outspoken.ledger import Draw, Ledger, LedgerEntry, entry_of
 from outspoken.models.base import Model
 
-__all__ = ["OVERLOADED", "Call", "ModelCaller"]
+__all__ = ["OVERLOADED", "Call", "ModelCaller", "seconds_to_wait"]
 
 OVERLOADED = frozenset({429, 503, 529})
 """The HTTP statuses of an overloaded server."""
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
-# After this many equal failures in a row a run ends: the caller's fault, nothing succeeded yet, otherwise.
+_random = random.Random()
+# A run ends after this many equal failures in a row: invalid requests, before the first reply, otherwise.
 _HOPELESS, _NEVER, _AFTER_SUCCESS = 3, 10, 20
+
+
+def seconds_to_wait(waits: int, retry_after: float | None) -> float:
+    """The time until the next attempt: full jitter below a doubling bound, never less than `retry_after`."""
+    jitter = _random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
+    return jitter if retry_after is None else retry_after + min(jitter, retry_after, 1.0)
 
 
 class ModelCaller:
     """Answers the requests of all prompts of a run; each execution of a method gets its own `Call`.
 
-    A reply in the ledger is not asked for again, and a new reply is stored before it is used. Transient errors
+    A reply in the ledger is not requested again, and a new reply is stored before it is used. Transient errors
     (429, 5xx, lost connections) are retried after a random wait whose bound doubles (full jitter), or after the
     wait that the server asks for; permanent ones (400, 401) are not. Nothing is sent after the run is stopped: by
-    the caller, by the budget, or because everything fails for one reason, which `broken` then holds.
+    the user, by the budget, or because everything fails for one reason, which `broken` then holds.
 
-    `unreadable` counts the last prompts in a row whose replies could not be read. `identity` is the model's name
-    in the ledger (see `Model.identity`); `dollars` computes the price of a usage (None: unknown).
+    `unreadable` counts the latest prompts in a row with unreadable replies. `identity` is the model's name in the
+    ledger (see `Model.identity`); `dollars` computes the price of a usage (None: unknown).
     """
 
     def __init__(
@@ -66,10 +73,9 @@ class ModelCaller:
         self.broken: OutspokenError | None = None
         self.identity = model.name
         self.ledger = ledger
-        # The requests of a run have keys of their own: a reply can only be in a ledger that held some before.
+        # All requests of a run have different keys: only a ledger with earlier replies can have one of theirs.
         self._earlier = None if ledger is None or ledger.empty else ledger
         self._retry_policy = retry_policy
-        self._jitter = random.Random()
         self._cause = ""
         self._in_a_row = 0
         self.unreadable = 0
@@ -78,9 +84,6 @@ class ModelCaller:
     def call(self, draw: Draw) -> Call:
         """One execution of a method; `draw` distinguishes it from others with the same requests."""
         return Call(self, draw)
-
-    def entry(self, request: ChatRequest, draw: Draw) -> LedgerEntry:
-        return entry_of(self.identity, request, draw)
 
     async def answer(self, request: ChatRequest, entry: LedgerEntry | None) -> ChatReply:
         """The reply to a request that the model has checked; `entry` is its place in the ledger.
@@ -102,7 +105,7 @@ class ModelCaller:
             except ProviderError as error:
                 busy = self._busy(error)
                 failures, waits = failures + (not busy), waits + 1
-                wait = self._wait(waits, error.retry_after)
+                wait = seconds_to_wait(waits, error.retry_after)
                 late = time.monotonic() + wait > deadline
                 final = late or not error.retryable or failures >= policy.attempts
                 self._count_failure(error, counts=final or not (busy or self.metrics.requests))
@@ -118,7 +121,7 @@ class ModelCaller:
                 return reply
 
     async def _store(self, ledger: Ledger, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
-        """Store a reply. If that fails the run ends: further replies could not be stored either."""
+        """Store a reply. A failure stops the run, because further replies could not be stored either."""
         try:
             ledger.put(entry, reply, seconds)
             if ledger.backlog:
@@ -163,17 +166,10 @@ class ModelCaller:
         finally:
             limiter.leave(more_tokens=used - expected)
 
-    # Failures.
-
     def _busy(self, error: ProviderError) -> bool:
         """Whether the server is overloaded, or is being restarted."""
         restarting = self.metrics.requests > 0 and isinstance(error.original, ConnectionRefusedError)
         return error.status in OVERLOADED or restarting
-
-    def _wait(self, waits: int, retry_after: float | None) -> float:
-        """Seconds until the next attempt: full jitter below a doubling bound, never less than `retry_after`."""
-        jitter = self._jitter.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
-        return jitter if retry_after is None else retry_after + min(jitter, retry_after, 1.0)
 
     def _count_failure(self, error: OutspokenError, *, counts: bool) -> None:
         self.metrics.attempts_failed += 1
@@ -189,7 +185,7 @@ class ModelCaller:
             self._break(error)
 
     def as_error(self, stopped: str) -> OutspokenError:
-        """The error for the reason why a distribution `stopped` early."""
+        """The error for a distribution that `stopped` early for this reason."""
         return StoppedError(stopped) if stopped == self.limiter.stopped else OutspokenError(stopped)
 
     def prompt_ended(self, error: OutspokenError | None) -> None:
@@ -233,5 +229,6 @@ class Call:
 
     def _entry(self, number: int) -> LedgerEntry:
         if number not in self._entries:
-            self._entries[number] = self._caller.entry(self._sent[number], (*self._draw, number))
+            draw = (*self._draw, number)
+            self._entries[number] = entry_of(self._caller.identity, self._sent[number], draw)
         return self._entries[number]

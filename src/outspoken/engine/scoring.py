@@ -6,11 +6,11 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.engine.rate_limiter import RateLimiter
-from outspoken.engine.retry import OVERLOADED
+from outspoken.engine.retry import OVERLOADED, seconds_to_wait
 from outspoken.errors import LedgerError, ProviderError, UsageError
 from outspoken.ledger import Ledger, score_entry
 from outspoken.models.base import Model, Score
@@ -24,7 +24,6 @@ _TEXTS_A_CALL = 16
 _CHARACTERS_A_CALL = 8_000
 _CONCURRENCY = 32
 _ATTEMPTS = 6
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 
 
 async def score_all(
@@ -37,8 +36,8 @@ async def score_all(
 ) -> list[Score | UsageError]:
     """`model.scores` of (prompt, continuation) pairs, in their order; equal pairs are scored once.
 
-    Scores in the ledger are not computed again, and new ones are stored as they come, so an interrupted call can
-    be repeated. `progress` is called with the number of texts done and of all texts. Transient errors are retried.
+    Scores in the ledger are not computed again, and new ones are stored at once, so an interrupted call can be
+    repeated. `progress` is called with the number of texts done and of all texts. Transient errors are retried.
     For a pair that cannot be scored the result is a `UsageError` with the reason. Raises `UsageError` for a model
     that cannot score, `ProviderError` and `LedgerError`.
     """
@@ -102,16 +101,15 @@ async def _score_with_retries(
                 raise
             if error.status in OVERLOADED:
                 limiter.overloaded(begun, error.retry_after)
-            wait = (error.retry_after or 0) + random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt))
+            wait = seconds_to_wait(attempt, error.retry_after)
         finally:
             limiter.leave()
         await limiter.pause(wait)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Pairs with the same prompt, or prompts of similar length, so that a batch has little padding; in random
-    order, so that progress is even."""
+def _chunks(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Pairs with prompts of similar length, so that a batch has little padding, in random order."""
     prompts: dict[str, list[Pair]] = {}
     for pair in pairs:
         prompts.setdefault(pair[0], []).append(pair)
@@ -119,14 +117,13 @@ def _chunks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
     size = 0
     for prompt, group in sorted(prompts.items(), key=lambda entry: len(entry[0])):
         length = len(prompt) + sum(len(text) for _, text in group)
-        full = not chunks or size + length > _CHARACTERS_A_CALL or len(chunks[-1]) + len(group) > _TEXTS_A_CALL
-        if full:
+        if not chunks or size + length > _CHARACTERS_A_CALL or len(chunks[-1]) + len(group) > _TEXTS_A_CALL:
             chunks.append([])
             size = 0
         chunks[-1] += group
         size += length
     random.Random(0).shuffle(chunks)
-    yield from chunks
+    return chunks
 
 
 def _reply(score: Score, model: str) -> ChatReply:

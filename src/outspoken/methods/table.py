@@ -1,7 +1,7 @@
-"""The table of methods: one row each, from which everything else about methods derives.
+"""The table of methods: everything else about methods derives from its rows.
 
-To add a method of the package: a row in `_ROWS`, its wording in each template of `outspoken/templates`, and, where
-its conversation is of a new kind, a generator in `outspoken.methods.steps`. To add one from outside: `register`.
+A new method of the package needs a row in `_ROWS`, its wording in each template of `outspoken/templates`, and a
+generator in `outspoken.methods.steps` if its conversation is of a new kind. `register` adds one from outside.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Method", "Wording", "find", "register"]
 
 ENTRY_POINTS = "outspoken.methods"
-"""Packages name their methods in this group of entry points; each is a `Method` or a function that returns one."""
+"""The group of entry points for methods of other packages: each is a `Method` or a function that returns one."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What one method writes to the model.
+    """The messages of one method.
 
-    `system` and `user` open the conversation, `more` asks for further responses. `reply` is the kind of reply that
-    is asked for, `reasoning` says that the model is to reason first. The candidates state their probability, or
-    whatever stands for it, under `weight_key` on `scale`; `definition` explains it to the model.
+    `system` and `user` open the conversation, `more` asks for further responses. `reply` is the requested kind of
+    reply; `reasoning`: the model is to reason first. Each candidate has its probability, or a number for it on
+    another `scale`, under `weight_key`; `definition` explains it to the model.
     """
 
     reply: Kind
@@ -55,11 +55,10 @@ class Method:
     `candidates_per_request` is "one" or "k" (the setting). `states_probabilities`: the model states a probability
     for each candidate. `conversation`: later requests continue the conversation of the first; otherwise each
     request starts a new one. `turns`: the setting `turns` applies, and each turn asks for k candidates.
-    `server_suffix` is what selects the method behind a model's name on the server, such as `:vs`.
+    `server_suffix`, such as `:vs`, selects the method after a model's name on the server.
 
-    `generator` makes the requests and reads the replies, see `outspoken.methods.steps`; None stands for the
-    generators of the package, which the other fields describe completely. `wording` is used with every template
-    that has none for this method.
+    `generator` makes the requests and reads the replies, see `outspoken.methods.steps`; None: a generator of the
+    package, which the other fields determine. `wording` is used with every template that has none for this method.
     """
 
     name: str
@@ -74,19 +73,19 @@ class Method:
 
     @property
     def independent(self) -> bool:
-        """Whether each candidate comes from a request that knows nothing of the others."""
+        """Whether each candidate comes from a separate conversation."""
         return self.candidates_per_request == "one" and not self.conversation
 
     def turn_count(self, turns: int) -> int:
-        """How many turns one call has where the setting is `turns`."""
+        """The number of turns of one call with the setting `turns`."""
         return turns if self.turns else 1
 
     def candidates(self, k: int, turns: int) -> int:
-        """How many candidates one call asks for."""
+        """The number of candidates that one call asks for."""
         return k * self.turn_count(turns)
 
     def requests(self, k: int, turns: int) -> int:
-        """How many requests one call makes if nothing has to be repeated."""
+        """The number of requests of one call without repetitions."""
         return k if self.candidates_per_request == "one" else self.turn_count(turns)
 
 
@@ -124,8 +123,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(_methods)
 def register(method: Method) -> Method:
     """Add a method, for this process; returns it.
 
-    It can then be used by name, or by the returned object, wherever a method is named. Registering the same method
-    again changes nothing. Raises `UsageError` for a name that is taken or malformed, or without a wording.
+    It can then be used by name, or as the returned object. Registering the same method again changes nothing.
+    Raises `UsageError` for a name that is taken or malformed, or without a wording.
     """
     if _methods.get(method.name) == method:
         return method
@@ -144,7 +143,7 @@ def register(method: Method) -> Method:
 
 
 def find(name: str | Method) -> Method:
-    """The method of that name, also one that an installed package brings (entry points `outspoken.methods`).
+    """The method of that name, also from an installed package (entry points `outspoken.methods`).
 
     Raises `UnknownNameError` with the closest match, and `UsageError` for a `Method` that was not registered.
     """
@@ -160,7 +159,7 @@ def find(name: str | Method) -> Method:
 
 
 def load_plugins() -> None:
-    """Register the methods that installed packages bring."""
+    """Register the methods of installed packages."""
     for entry in entry_points(group=ENTRY_POINTS):
         loaded = entry.load()
         register(loaded if isinstance(loaded, Method) else loaded())

@@ -1,7 +1,7 @@
-"""Candidates as read from a reply, and the stated probabilities that their weights mean.
+"""Candidates as read from a reply, and their stated probabilities.
 
-Readers fill a `CandidateList` with weights as written; `stated_probabilities` converts those of a whole reply. The
-weights for drawing, which sum to 1, are computed by `outspoken.distribution.weights_from_stated`.
+Readers fill a `CandidateList` with weights as written; `stated_probabilities` converts those of a whole reply.
+`outspoken.distribution.weights_from_stated` computes the weights for drawing, which sum to 1.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "wrong-key": "the candidate's text or probability was under another key than requested",
     }
 )
-"""Every repair that can be recorded, on a reply or on a candidate, and what it means."""
+"""Every repair that can be recorded for a reply or a candidate, and its meaning."""
 
 
 class ParsedReply(NamedTuple):
     """The candidates of one reply in their order, the reasoning before them, and the repairs of the reply.
 
-    Repairs of one candidate are recorded on that candidate. `REPAIRS` explains every name.
+    The repairs of one candidate are recorded with it. `REPAIRS` explains every name.
     """
 
     candidates: tuple[Verbalized, ...]
@@ -83,7 +83,7 @@ class ParsedReply(NamedTuple):
 
 @dataclass(slots=True)
 class RawCandidate:
-    """A candidate whose weight is as written: `weight` under the key `key` (None if it has no label)."""
+    """A candidate with its weight as written: `weight` under the key `key` (None if it has no label)."""
 
     text: str
     weight: object = None
@@ -140,7 +140,7 @@ _LONGEST = 200
 def stated_probabilities(items: Sequence[RawCandidate], shape: ReplyShape | None) -> tuple[Verbalized, ...]:
     """The candidates with their stated probabilities, read from the weights as written.
 
-    The meaning of a number without a scale is decided over the whole set, see `_decide_scale`.
+    The whole set decides the meaning of numbers without a scale, see `_decide_scale`.
     """
     numbers = [_read(item, shape) for item in items]
     _decide_scale([each for each in numbers if each.scale == "probability" and each.value is not None])
@@ -167,7 +167,7 @@ def number(raw: object) -> tuple[float | None, bool]:
 
 
 def number_or_text(written: str) -> float | str:
-    """A plain number as a float, so that only other ways of writing one count as a repair."""
+    """A plain number as a float; any other way of writing a number stays text, and reading it is a repair."""
     return float(written) if _PLAIN.fullmatch(written.strip()) else written
 
 
@@ -180,7 +180,7 @@ def _decimal(written: str) -> float:
 
 @dataclass(slots=True)
 class _Number:
-    """One number, the scale it is on ("none" without a number), and the repairs that reading it took."""
+    """One number, its scale ("none" without a number), and the repairs that were needed to read it."""
 
     value: float | None
     scale: str
@@ -202,7 +202,7 @@ def _read(item: RawCandidate, shape: ReplyShape | None) -> _Number:
 
 
 def _decide_scale(numbers: Sequence[_Number]) -> None:
-    """Decide what numbers above 1 mean in place of probabilities.
+    """Decide the meaning of numbers above 1.
 
     Among fractions below 1 they are mistakes: percents up to 100, unreadable above. If all numbers are 0 or at
     least 1 they share a unit: percents if the largest is above 10 and at most 100, otherwise weights to be divided
@@ -237,7 +237,7 @@ def _verbalized(item: RawCandidate, parsed: _Number) -> Verbalized:
 
 
 def _probability(parsed: _Number) -> tuple[float | None, float | None, tuple[str, ...]]:
-    """The probability that a number on its scale means, its logarithm, and the repairs."""
+    """The probability for a number on its scale, its logarithm, and the repairs."""
     value, scale = parsed.value, parsed.scale
     if value is None:
         return None, None, ()

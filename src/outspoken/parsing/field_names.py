@@ -1,4 +1,4 @@
-"""The names that models give to a list of candidates, a candidate's text and its weight, in many languages."""
+"""The names that models use for a list of candidates, a candidate's text and its weight, in many languages."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ REASONING = frozenset(
 )
 BOOKKEEPING = frozenset(_words("id index rank number no idx # type role"))
 QUESTIONS = frozenset(_words("question problem prompt input query instruction task 问题 問題 질문 вопрос frage"))
-"""Next to one of these keys, an answer is a field of a structured candidate and not its text."""
+"""Beside one of these keys, an answer is a field of a structured candidate and not its text."""
 
 WEIGHT_LABEL = "|".join(
     re.escape(name).replace("_", r"[\s_-]")

@@ -1,4 +1,4 @@
-"""JSON in the text of a reply: found among fences and prose, and repaired piece by piece if it is damaged."""
+"""JSON in the text of a reply, among fences and prose; damaged JSON is repaired piece by piece."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_DEPTH = 200
 
 
 def first_json(text: str) -> tuple[int, int]:
-    """The position of the first known key in a bracket, and that of the first opening of any JSON; -1 for none."""
+    """The positions of the first known key in a bracket, and of the first opening of any JSON; -1 for none."""
     names = TEXTS.keys() | WEIGHTS.keys() | LISTS | REASONING
     certain = next((match.start() for match in _KNOWN_KEY.finditer(text) if plain(match[1]) in names), -1)
     opening = _OPEN.search(text)
@@ -36,8 +36,7 @@ def first_json(text: str) -> tuple[int, int]:
 
 
 def read_json(text: str, into: CandidateList, *, last_only: bool = False) -> tuple[int, int] | None:
-    """Add the candidates of every JSON value in `text`; returns the span that they cover, or None if there are
-    none.
+    """Add the candidates of every JSON value in `text`; returns their span, or None if there are none.
 
     With `last_only` a later value replaces the earlier ones. Each region is scanned a fixed number of times.
     """
@@ -71,7 +70,7 @@ def read_valid_json(text: str, into: CandidateList) -> bool:
 
 
 def lone_value(text: str, shape: ReplyShape) -> tuple[str, Any, tuple[str, ...]]:
-    """The text and value of the one JSON value in a reply, and the repair if it was in a fence or among prose.
+    """The text and the value of the one JSON value in a reply, and the repair if it was in a fence or among prose.
 
     Without a JSON value, the text is the value.
     """
@@ -146,10 +145,10 @@ _FIELD_NAMES = TEXTS.keys() | WEIGHTS.keys()
 
 
 class RepairBudget:
-    """The work that `json_repair` may still cost for one reply.
+    """The work that `json_repair` may still do for one reply.
 
-    It takes quadratic time on nested openings, so its cost is estimated as the length times the number of
-    brackets, and limited for one piece and for all of them.
+    Its time is quadratic for nested openings: the length times the number of brackets is limited for one piece and
+    for the whole reply.
     """
 
     def __init__(self) -> None:
@@ -165,7 +164,7 @@ class RepairBudget:
 
         try:
             guessed = json.dumps(json_repair.loads(piece, skip_json_loads=True), ensure_ascii=False)
-        except Exception:  # no fault of the library on a broken reply may reach the caller
+        except Exception:  # a fault of the library must not reach the caller
             return None
         return decode(guessed.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
@@ -173,8 +172,8 @@ class RepairBudget:
 def repair_json(text: str, into: CandidateList) -> bool:
     """Add the candidates of a damaged region that begins with a bracket. False if there are none.
 
-    Each candidate carries its own repairs; a missing end is recorded on the last one. Linear in the length,
-    because guessing has a budget.
+    Repairs are recorded with the candidates, a missing end with the last one. Linear in the length, because
+    guessing has a budget.
     """
     starts = _openings(text)
     before = len(into.items)
@@ -188,7 +187,7 @@ def repair_json(text: str, into: CandidateList) -> bool:
 
 
 def _openings(text: str) -> list[int]:
-    """The positions at which the objects of candidates open: with the same first key each time, or a known one."""
+    """The positions at which the objects of candidates open: those with the first one's key, or a known key."""
     openings = []
     for match in _OPENING.finditer(text):
         name = plain(match[1])
@@ -240,7 +239,7 @@ def _read_piece(piece: str, last: bool, into: CandidateList, budget: RepairBudge
 
 
 def _add_piece(piece: LenientValue, into: CandidateList) -> None:
-    """Add the candidates of one piece, with the repairs of the piece recorded on them."""
+    """Add the candidates of one piece, and record its repairs with them."""
     before = len(into.items)
     value = piece.value
     as_is = isinstance(value, list) or any(plain(key) in REASONING for key in value)
@@ -251,7 +250,7 @@ def _add_piece(piece: LenientValue, into: CandidateList) -> None:
 
 
 def _record_cut(value: LenientValue, into: CandidateList) -> None:
-    """Record a missing end on the reply, and on the last candidate if it was the one cut off."""
+    """Record a missing end with the reply, and with the last candidate if that was cut off."""
     if value.cut:
         into.repairs.append("truncated")
     if value.cut in ("string", "object"):
@@ -320,7 +319,7 @@ def _field_value(raw: str, last: bool, repairs: list[str]) -> tuple[Any, bool]:
 
 
 def _read_whole(text: str, into: CandidateList, budget: RepairBudget) -> None:
-    """A region without objects of candidates: a list of strings, or an object of texts and weights."""
+    """Read a region without objects of candidates: a list of strings, or an object of texts and weights."""
     before = len(into.items)
     relaxed = relax(text, cut=True)
     if relaxed is not None:

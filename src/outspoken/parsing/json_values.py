@@ -1,15 +1,15 @@
-"""Candidates in a decoded JSON value, under whatever names the model used."""
+"""Candidates in a decoded JSON value, under any names that models use."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import jiter
 
+from outspoken.io.dataclass_json import finite
 from outspoken.parsing.candidates import CandidateList, RawCandidate, number
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.reply_shape import ReplyShape
@@ -21,7 +21,7 @@ _MAX_DEPTH = 4
 
 
 def decode(text: str) -> Any:
-    """The value of valid JSON, otherwise None: also for JSON that is too deep, too large or repeats a key."""
+    """The value of valid JSON; None for other text, and for JSON that is too deep, too large or repeats a key."""
     try:
         return jiter.from_json(text.encode(), catch_duplicate_keys=True)
     except (ValueError, RecursionError):
@@ -230,9 +230,7 @@ def _item(entry: dict[str, object], shape: ReplyShape | None) -> RawCandidate | 
     if is_other and (shape is not None or WEIGHTS.get(plain(weight or ""), "probability") == "probability"):
         repairs.append("wrong-key")
     content, value = content_of(raw, shape)
-    return RawCandidate(
-        content, entry.get(weight or ""), weight, weight is not None, value, repairs, _finite(rest)
-    )
+    return RawCandidate(content, entry.get(weight or ""), weight, weight is not None, value, repairs, finite(rest))
 
 
 def _weight_key(entry: dict[str, object], names: Mapping[str, str], shape: ReplyShape | None) -> str | None:
@@ -274,21 +272,10 @@ def content_of(raw: object, shape: ReplyShape | None) -> tuple[str, Any]:
         text = raw.strip()
         if schema is None:
             return text, None
-        value = None if _takes(schema, schema, "string") else _finite(decode(text))
+        value = None if _takes(schema, schema, "string") else finite(decode(text))
         return text, text if value is None else value
-    raw = _finite(raw)
+    raw = finite(raw)
     return ("" if raw is None else json.dumps(raw, ensure_ascii=False)), raw
-
-
-def _finite(value: Any) -> Any:
-    """The value without NaN and infinities, which JSON cannot express."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    return value
 
 
 def _schema(shape: ReplyShape | None) -> Mapping[str, object] | None:

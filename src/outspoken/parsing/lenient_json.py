@@ -1,6 +1,6 @@
 """One pass over almost-JSON: Python literals, missing and surplus commas, comments, odd quotes, a missing end.
 
-Text that needs a guess (such as unescaped quotes inside a string) is rejected here; `json_text` repairs it.
+Text that needs a guess (such as unescaped quotes inside a string) is rejected here, and repaired by `json_text`.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def unescape(body: str, repairs: list[str]) -> str:
 
 
 class _Builder:
-    """The state of one pass: `open` holds the containers around the position, `keys` the current key of each.
+    """The state of one pass: `open` are the containers around the position, `keys` the current key of each.
 
-    `last` is what was read last: "open", "key", "colon", "value" or "comma". `gap` is true after blanks.
+    `last` is the kind of the last token: "open", "key", "colon", "value" or "comma". `gap` is true after blanks.
     """
 
     def __init__(self, text: str, start: int, cut: bool) -> None:
@@ -299,7 +299,7 @@ class _Builder:
             token, self.at = comma[1], comma.end(1)
         self.before_value()
         if self.at == len(self.text):
-            # The digits or the word may be incomplete: the text was cut here.
+            # The text was cut here: the digits or the word may be incomplete.
             if self.open[-1][0] == "{":
                 self.last = "colon"
             return

@@ -1,4 +1,4 @@
-"""Tags in a reply: XML elements that hold candidates, and the block of reasoning before an answer."""
+"""Tags in a reply: XML elements with candidates, and the block of reasoning before an answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def first_tag(text: str) -> int:
 
 
 def read_xml(text: str, into: CandidateList) -> tuple[int, int] | None:
-    """Add the candidates of every element in `text`; returns the span that they cover, or None if there are none.
+    """Add the candidates of every element in `text`; returns their span, or None if there are none.
 
     Elements may come in any order, with attributes, entities, CDATA or missing end tags.
     """
@@ -36,7 +36,7 @@ def read_xml(text: str, into: CandidateList) -> tuple[int, int] | None:
 
 
 def _role(name: str) -> str:
-    """What an element with this name holds: "weight", "item", "text", "reasoning", "list", or "" if unknown."""
+    """The role of an element with this name: "weight", "item", "text", "reasoning", "list", or "" if unknown."""
     known = plain(name)
     if known in WEIGHTS:
         return "weight"
@@ -63,7 +63,7 @@ def _unescape(text: str) -> str:
 
 
 class _ElementReader:
-    """One pass over the tags with known names; everything else, including other tags, is text.
+    """One pass over the tags with known names; everything else, with other tags, is text.
 
     `item` is the name of the open element of a candidate, `field` that of the open field and `role` its role.
     """
@@ -198,9 +198,9 @@ _CANDIDATES_START = re.compile(
 def split_reasoning(text: str, *, anchored: bool = True) -> tuple[str, str, tuple[str, ...]]:
     """The reasoning, the rest of the reply, and the repairs.
 
-    With `anchored` a block counts only before the candidates, because the tags may also be part of a text. An end
-    tag without a start tag also ends the reasoning, because some chat templates open the block in the prompt. A
-    block that never ends may contain the whole answer: it stays in the rest, without its tag.
+    With `anchored` a block counts only before the candidates, because a text may also contain the tags. An end tag
+    without a start tag also ends the reasoning, because some chat templates open the block in the prompt. A block
+    that never ends may contain the whole answer: it stays in the rest, without its tag.
     """
     blocks: list[str] = []
     outside: list[str] = []

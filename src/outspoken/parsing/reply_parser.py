@@ -1,8 +1,8 @@
 """Reading a reply: `parse` reads it whole, `ReplyParser` while it streams, with the same result.
 
-`parse` first tries the requested JSON (`_parse_expected`). Anything else goes through `_parse_any`, which removes
-the reasoning and then tries each way of writing candidates, the most reliable first. A `ReplyParser` cuts the
-stream after each complete candidate and reads that piece with the same readers; `close` calls `parse`.
+`parse` first tries the requested JSON (`_parse_expected`). `_parse_any` reads anything else: it removes the
+reasoning and tries each way of writing candidates, the most reliable first. A `ReplyParser` cuts the stream after
+each complete candidate and reads that piece with the same readers; `close` calls `parse`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ def parse(text: str, shape: ReplyShape | None = None) -> ParsedReply:
 def _parse_expected(text: str, key: str, k: int) -> ParsedReply | None:
     """A reply in exactly the requested JSON; None for any other.
 
-    A repeated key in an object hides a candidate. Detecting that takes time and is needed only if there are fewer
-    than the `k` requested candidates.
+    A repeated key in an object hides a candidate: with `k` candidates there is none, so it is not searched for.
     """
     candidates = []
     try:
@@ -58,7 +57,7 @@ def _parse_expected(text: str, key: str, k: int) -> ParsedReply | None:
             content = content.strip()
             if not 0.0 < stated < 1.0 or len(item) != 2 or not content:
                 return None
-            # The constructor of Verbalized takes as long as the rest of this loop.
+            # The constructor of `Verbalized` would take as long as the rest of this loop.
             candidates.append(_new(Verbalized, (content, stated, log(stated), (), None, _NO_META)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -103,7 +102,7 @@ def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
 
 
 def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> None:
-    """Try each way of writing candidates until one gives some: the most reliable, then the first in the text."""
+    """Try each way of writing candidates until one gives some: by reliability, then by position in the text."""
     certain, possible = first_json(body)
     tag, marker = first_tag(body), first_marker(body)
     formats = [(2, 0, "lists")]
@@ -190,9 +189,9 @@ class ReplyParser:
     """Reads a reply piece by piece; `close` returns the same `ParsedReply` as `parse` on the whole text.
 
     Candidates in JSON (the entries of a list, or objects in a row) and in XML are returned as soon as they are
-    complete. What only the end can decide (lines of text, damaged parts, drafts that a later answer replaces)
-    waits for `close`. The `stated` of an early candidate is provisional in one case: whether numbers above 1 are
-    percents or weights is decided over the whole set.
+    complete. Others (lines of text, damaged parts, drafts that a later answer replaces) wait for `close`. The
+    `stated` of an early candidate is provisional if it is above 1: the whole set decides between percents and
+    weights.
     """
 
     def __init__(self, shape: ReplyShape | None = None) -> None:
@@ -314,7 +313,7 @@ class _JsonCutter:
         return items
 
     def begins_item(self, sign: str) -> bool:
-        """Whether a candidate begins with this sign; one inside another replaces it."""
+        """Whether a candidate begins with this sign. One inside another replaces it."""
         if self.in_string or (self.item is not None and self.level):
             return False
         if sign == "{":
@@ -331,7 +330,7 @@ class _JsonCutter:
         return sign == "[" and (len(self.stack) == 1 or key in names)
 
     def ends_item(self, sign: str) -> bool:
-        """Follow the sign; whether the item that `begins_item` began ends with it."""
+        """Follow the sign; returns whether it ends the current item."""
         if sign == '"':
             if not self.stack:
                 return False

@@ -496,7 +496,7 @@ async def test_what_cannot_be_is_refused(cluster: Any, tmp_path: Path):
     plan = RunPlan.make(model, None, {})
     refused: list[tuple[BatchJob, int | None, str]] = [
         (BatchJob(source, out, plan), 0, "at least 1"),
-        (BatchJob(source, out, plan, ledger=tmp_path / "a.sqlite"), None, "ledger of its own"),
+        (BatchJob(source, out, plan, ledger=tmp_path / "a.sqlite"), None, "its own ledger"),
         (BatchJob("-", out, plan), None, "standard input"),
         (BatchJob(source, out, RunPlan.make(Own(), None, {})), None, "by its name"),
         (BatchJob(tmp_path / "none.jsonl", out, plan), None, "no such file"),

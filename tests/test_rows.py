@@ -162,7 +162,7 @@ def test_bad_lines_of_json(tmp_path: Path) -> None:
     )
     path.write_bytes(path.read_bytes() + b'{"prompt": "\xff"}\n{"prompt": "\xed\xa0\xbd"}\n')
     found = reasons(path)
-    lone = "lone surrogate: half of a character that UTF-8 cannot hold"
+    lone = "lone surrogate: half of a character, which UTF-8 cannot encode"
     assert found[1].startswith("not JSON: ")
     assert "column" in found[1]
     assert "line 1" not in found[1]
@@ -302,11 +302,11 @@ def test_bad_lines_of_csv(tmp_path: Path) -> None:
         ("e.jsonl", b'broken\n{"a": 1}\n{"prompt": "p"}\n', "the columns are a;"),
         ("e.jsonl", '{"prompt": "p"}\n'.encode("utf-16"), "is UTF-16: convert it"),
         ("e.csv", "prompt\n中\n".encode("utf-16"), "is UTF-16: convert it"),
-        ("e.txt", "中\n".encode("utf-16-be"), "holds NUL bytes"),
-        ("e.jsonl", '{"prompt": "p"}\n'.encode("utf-16-le"), "holds NUL bytes"),
+        ("e.txt", "中\n".encode("utf-16-be"), "contains NUL bytes"),
+        ("e.jsonl", '{"prompt": "p"}\n'.encode("utf-16-le"), "contains NUL bytes"),
         ("e.json", '["p"]'.encode("utf-16"), "is UTF-16: convert it"),
-        ("e.json", b'{"prompt": "p"}', "must hold a JSON array"),
-        ("e.json", b'{"prompt": "p"}\n{"prompt": "q"}', "belongs into a .jsonl file"),
+        ("e.json", b'{"prompt": "p"}', "must contain a JSON array"),
+        ("e.json", b'{"prompt": "p"}\n{"prompt": "q"}', "belongs in a .jsonl file"),
         ("e.json", b'["\xff"]', "is not UTF-8"),
         ("e.jsonl.gz", b"{}", "cannot be read: Not a gzipped file"),
         ("e.json.gz", gzip.compress(b'["p"]', mtime=0)[:-4], "cannot be read"),

@@ -24,7 +24,7 @@ _SAMPLED_REPLIES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEstimate:
-    """What a job is expected to take, and the `assumptions` behind it as sentences.
+    """The expected requests, tokens and cost of a job, and the `assumptions` behind them as sentences.
 
     `from_ledger` requests have been answered and are not among `requests`. `usd` is None if the price is unknown.
     """
@@ -74,13 +74,13 @@ def estimate(job: BatchJob) -> JobEstimate:
     usage = Usage(round(characters * runner.requests_per_call / CHARACTERS_PER_TOKEN), round(completion))
     assumptions = [
         f"{CHARACTERS_PER_TOKEN} characters of a prompt are a token, a response has {words} words (--words)",
-        "every reply is readable and complete: repeated requests come on top",
+        "every reply is readable and complete: repeated requests cost more",
     ]
     if mean is not None:
         usage = Usage(requests * mean.prompt_tokens, requests * mean.completion_tokens)
         assumptions[0] = (
-            f"a request takes {mean.prompt_tokens:,} + {mean.completion_tokens:,} tokens, like the last ones in "
-            f"the ledger {path.name}"
+            f"a request takes {mean.prompt_tokens:,} + {mean.completion_tokens:,} tokens, as the last ones in the "
+            f"ledger {path.name} did"
         )
     price = plan.price
     if price is not None:

@@ -40,7 +40,7 @@ __all__ = [
 PROMPTS_PER_PART = 1000
 # The number under which the ledger records the finished output, whose parts are gone.
 _FINISHED = -1
-# To count what is done, so many prompts are read, and so many calls looked up.
+# To count what is done, at most this many prompts are read, and this many calls looked up in the ledger.
 _READ, _LOOKED_UP = 20_000, 5_000
 
 Note = Callable[[str], object]
@@ -51,7 +51,7 @@ log_note: Note = logging.getLogger(__name__).info
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """What to read, what to ask, where to write. The default `ledger` is beside the output.
+    """The input, the plan and the output of a run into files. The default `ledger` is beside the output.
 
     `overwrite` replaces an earlier output; "changed" only one of other settings. See `FileRun`, and for the
     columns `outspoken.batch.sources.read`.
@@ -75,11 +75,11 @@ class BatchJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRunSummary(RunSummary):
-    """The figures of a run into files, and where these are.
+    """The figures of a run into files, and the paths of these files.
 
-    `out` is None if nothing was written, `failures_file` without failures; `first_failures` are the first few of
-    them, and `transient_failures` counts those that may succeed another time. `workers` and `shards` are numbers
-    of a run over Ray, whose `ledger` is a folder of them.
+    `out` is None if nothing was written, `failures_file` if nothing failed. `first_failures` are the first few
+    failures, and `transient_failures` counts those that may succeed another time. `workers` and `shards` are the
+    numbers of them in a run over Ray, whose `ledger` is a folder of ledgers.
     """
 
     out: str | None
@@ -105,7 +105,7 @@ class FileRunSummary(RunSummary):
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The summary as a JSON object; `workers` and `shards` are there for a run over Ray."""
+        """The summary as a JSON object, with `workers` and `shards` for a run over Ray only."""
         left_out = ("workers", "shards") if self.shards is None else ()
         return {name: value for name, value in to_json(self).items() if name not in left_out}
 
@@ -114,13 +114,12 @@ class FileRun:
     """The execution of one `BatchJob` on this machine; `close` it in the end.
 
     If the output, or a part of it, was written by the same job (the same settings; the prompts may have grown), it
-    is continued: replies in the ledger are not asked again. `note` receives a line if so, and another one if
-    nothing is left to do. An output with other settings, or of another origin, is only replaced with `overwrite`.
+    is continued: replies in the ledger are not requested again. `note` receives a line about this, and another one
+    if nothing is left to do. Only `overwrite` replaces an output of other settings or of another origin.
 
-    Raises `UsageError` and `LedgerError` before anything is sent or changed: for such an output, for one that was
-    begun over Ray, for a ledger that cannot be used and prompts that cannot be read. `metrics` has the figures
-    during the run; `stop` ends it in good order; cancelling ends it at once. Either way, the replies are in the
-    ledger.
+    Raises `UsageError` and `LedgerError`, before anything is sent or changed, for such an output, for one that was
+    begun over Ray, for an unusable ledger and for unreadable prompts. `metrics` has the figures during the run.
+    `stop` ends it in good order, cancelling ends it at once. Either way, the replies are in the ledger.
     """
 
     def __init__(self, job: BatchJob, *, note: Note = log_note) -> None:
@@ -156,16 +155,15 @@ class FileRun:
         return self._engine.under_way
 
     def stop(self, reason: str) -> None:
-        """Ask nothing more; what is under way is awaited and kept."""
+        """Send no further requests; those under way are awaited and their replies kept."""
         self._engine.stop(reason)
 
     def close(self) -> None:
-        """Write what the ledger still has to write, and release the output. Raises `LedgerError`."""
+        """Write the ledger's last replies, and release the output. Raises `LedgerError`."""
         self._held.close()
 
     async def run(self) -> FileRunSummary:
-        """Do the job; returns its summary. Raises the error for which everything failed if there is no
-        response."""
+        """Do the job; returns its summary. Raises the error that made every prompt fail."""
         if self._continues:
             if await self._is_finished():
                 self._note(f"nothing is left to do: {self.output.path} is complete")
@@ -192,7 +190,7 @@ class FileRun:
     def _check_shards(self) -> None:
         """Raise `UsageError` if the replies are in the ledgers of a run over Ray, which this run does not read.
 
-        A ledger of one machine beside them means that the output was started again here.
+        If there is also a ledger of one machine, the output was started again here.
         """
         path = self.output.path
         if shards_beside(path).exists() and not self.job.overwrite and not ledger_beside(path).exists():
@@ -214,7 +212,7 @@ class FileRun:
 
     @property
     def _finished(self) -> PartRecord | None:
-        """The record of an output that an earlier run completed, if that is still complete on disk."""
+        """The record of an output that an earlier run completed, if it is still complete on disk."""
         record = self._ledger.parts(self._name).get(_FINISHED)
         return record if record is not None and file_size(self.output.path) == record.size else None
 
@@ -233,8 +231,8 @@ class FileRun:
     async def _prompts_done(self) -> int | None:
         """The number of prompts that have been answered, as far as it is known.
 
-        A killed run leaves replies without a recorded part. They are looked up for a limited number of prompts, so
-        that a large run starts at once.
+        Replies of a killed run that are in no recorded part are looked up for a limited number of prompts, so that
+        a large run starts at once.
         """
         plan, engine = self.job.plan, self._engine
         if (finished := self._finished) is not None:
@@ -264,7 +262,7 @@ class FileRun:
 
 
 def continuing(job: BatchJob, done: int | None) -> str:
-    """The line that says that an output is continued; `done` is the number of answered prompts, if it is known."""
+    """The note that an output is continued; `done` is the number of answered prompts, if it is known."""
     if done is None:
         return f"continuing {job.out}"
     total = rows_in(job.source)
@@ -273,7 +271,7 @@ def continuing(job: BatchJob, done: int | None) -> str:
 
 
 def rows_in(source: str | Path) -> int | None:
-    """The approximate number of rows of a source, found quickly; None for standard input and packed files."""
+    """The approximate number of rows of a source; None for standard input and packed files."""
     path = Path(source)
     if not path.is_file() or path.suffix in (".gz", ".json"):
         return None
@@ -291,5 +289,5 @@ def ledger_beside(out: Path) -> Path:
 
 
 def file_size(path: Path) -> int | None:
-    """The size of a file in bytes; None for a folder, whose parts are checked one by one."""
+    """The size of a file in bytes; None for a folder or nothing."""
     return path.stat().st_size if path.is_file() else None

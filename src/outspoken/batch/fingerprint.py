@@ -1,4 +1,4 @@
-"""Digests of prompts and settings: which parts of an output are up to date, and whose output it is."""
+"""Digests of prompts and settings: whether a part of an output is up to date, and which job wrote the output."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SHOWN = 3
 _LONGEST = 60
 _CHANGED = {
     "wording": "the wording of the template has changed",
-    "schema": "the JSON schema is another one",
+    "schema": "the JSON schema has changed",
     "first_prompt": "the prompts begin differently",
 }
 
 
 def fingerprint(plan: RunPlan) -> dict[str, object]:
-    """All settings that the output depends on; those that only affect the pace are not among them."""
+    """The settings that the output depends on, unlike those that only affect the pace."""
     return {
         "model": plan.model.name,
         "wording": plan.template.hash,
@@ -34,7 +34,7 @@ def fingerprint(plan: RunPlan) -> dict[str, object]:
 
 
 class PartDigest:
-    """The digest of a part: of the settings and of the rows that are added."""
+    """The digest of a part, which depends on the settings and on the rows that are added."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._hash = hashlib.sha256(_json(settings).encode())
@@ -48,7 +48,7 @@ class PartDigest:
 
 
 def digest_of(rows: Iterable[PromptRow | BadRow], plan: RunPlan, size: int) -> tuple[str, int]:
-    """The combined digest of the parts, `size` rows each, that these rows make; and the number of bad rows."""
+    """The combined digest of these rows in parts of `size`, and the number of bad rows."""
     settings, bad_rows = fingerprint(plan), 0
     digests: dict[int, PartDigest] = {}
     for row in rows:
@@ -63,7 +63,7 @@ def digest_of(rows: Iterable[PromptRow | BadRow], plan: RunPlan, size: int) -> t
 
 
 def combined(digests: Iterable[str]) -> str:
-    """One digest of those of several parts."""
+    """One digest for the digests of several parts."""
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -75,7 +75,7 @@ def prompt_digest(row: PromptRow | BadRow) -> str:
 
 
 def describe_difference(earlier: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """Which settings differ between two runs, with both values ("was written with ..."); "" if none does.
+    """The settings that differ between two runs, as a predicate ("was written with ..."); "" if none does.
 
     `earlier` was read from JSON. Settings that it does not have are not compared.
     """

@@ -1,4 +1,4 @@
-"""`run` and `arun`: many prompts in, their distributions out, one after the other."""
+"""`run` and `arun`: the distributions of many prompts, in the order of the prompts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Prompts = Iterable[Prompt | Mapping[str, Any]] | Path
 
 @dataclass(frozen=True, slots=True)
 class PromptFailure:
-    """A prompt that lacks responses: its id, its place in the input, the short cause, the whole message."""
+    """A prompt that lacks responses: its id, its place in the input, the short cause and the whole message."""
 
     id: str
     where: str
@@ -48,7 +48,7 @@ def run(
     ledger: str | os.PathLike[str] | None = None,
     **options: Unpack[RunOptions],
 ) -> Run:
-    """`arun` for synchronous code: iterate over what it returns.
+    """`arun` for synchronous code.
 
     `for distribution in outspoken.run(prompts, n=10, ledger="run.sqlite"): …`
 
@@ -98,8 +98,8 @@ def arun(
     """Ask many prompts at once; iterate over the result for their distributions, in the order of the prompts.
 
     `prompts` is an iterable, of any length, of prompts as `verbalize` takes them, or of mappings with `prompt` (or
-    `messages`) and perhaps an `id`; or the `Path` of a file of them (see `outspoken.batch.sources.read`). Memory
-    stays bounded. With a `ledger`, the path of a file, nothing that was answered is asked again. Raises
+    `messages`) and optionally an `id`; or the `Path` of a file of them (see `outspoken.batch.sources.read`).
+    Memory stays bounded. With a `ledger`, the path of a file, stored replies are not requested again. Raises
     `UsageError` or `LedgerError` before anything is sent. Failures of single prompts are returned in the run's
     `failures`, not raised.
 
@@ -153,7 +153,7 @@ class AsyncRun(AsyncIterator[Distribution]):
         rows = read(prompts) if isinstance(prompts, Path) else rows_of(prompts)
         closed = self._engine.closed
         self._rows: Iterator[PromptRow] | AsyncIterator[PromptRow]
-        if isinstance(prompts, list | tuple):  # which cannot block, unlike a file, a pipe or a generator
+        if isinstance(prompts, list | tuple):  # cannot block, unlike a file, a pipe or a generator
             self._rows = filter(self._is_sound, takewhile(lambda _: not closed.is_set(), rows))
         else:
             self._rows = (row async for row in in_background(rows, closed) if self._is_sound(row))
@@ -168,11 +168,11 @@ class AsyncRun(AsyncIterator[Distribution]):
         return await anext(self._items)
 
     def stop(self, reason: str = "stopped by the caller") -> None:
-        """Send nothing more; results of requests under way still come."""
+        """Send no further requests; the results of those under way are still returned."""
         self._engine.stop(reason)
 
     async def aclose(self) -> None:
-        """Stop at once. Replies that came are in the ledger."""
+        """Stop at once. Replies that have arrived are in the ledger."""
         await self._items.aclose()
         if self._ledger is not None:
             self._ledger.close()
@@ -198,7 +198,7 @@ class AsyncRun(AsyncIterator[Distribution]):
                 self._ledger.close()
 
     def _is_sound(self, row: PromptRow | BadRow) -> TypeGuard[PromptRow]:
-        """Whether the row can be asked; otherwise it is counted and recorded."""
+        """Whether the row is a prompt; if not, it is counted and recorded as a failure."""
         if isinstance(row, PromptRow):
             return True
         self._metrics.bad_rows += 1
@@ -236,5 +236,5 @@ class Run(Iterator[Distribution]):
         return self._run.summary
 
     def close(self) -> None:
-        """Stop at once. What came back is in the ledger."""
+        """Stop at once. Replies that have arrived are in the ledger."""
         self._items.close()

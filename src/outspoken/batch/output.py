@@ -1,7 +1,7 @@
-"""Writing responses: parts while the run is in progress, one file or one folder of them in the end.
+"""Writing responses: in parts while the run is in progress, finally as one file or a folder of parts.
 
-A part exists completely or not at all, so a killed run leaves nothing that looks like a result, and the next run
-continues with the parts that it finished.
+A part exists completely or not at all. A killed run leaves nothing that looks like a result, and the next run
+continues with its finished parts.
 """
 
 from __future__ import annotations
@@ -39,10 +39,6 @@ Overwrite = bool | Literal["changed"]
 """Whether an earlier output is replaced; "changed": only if it belongs to another command or to other settings."""
 
 
-def _unknown() -> str:
-    return "was not written by this command"
-
-
 class Output:
     """Responses on disk, written in parts.
 
@@ -67,14 +63,16 @@ class Output:
         self._lock: FolderLock | None = None
         self._lock_name = ".lock" if self._is_folder else "lock"
 
-    def claim(self, *, overwrite: Overwrite = False, conflict: Callable[[], str] = _unknown) -> bool:
+    def claim(
+        self, *, overwrite: Overwrite = False, conflict: Callable[[], str] = lambda: "is not known here"
+    ) -> bool:
         """Make sure that the output can be written, and keep other processes out until `release`.
 
         With `overwrite` an earlier output is removed. Otherwise `conflict`, called while the output is locked,
-        says why an earlier output does not belong to this command ("was ..."), "" if it does; then its parts stay.
-        Returns whether everything was removed. Raises `UsageError`, and changes nothing, for an output of another
-        command, for one that another process writes, for a folder with files of others, and if nothing can be
-        written.
+        returns why an earlier output does not belong to this command ("was ..."), or "" if it does: then its parts
+        stay. Returns whether an earlier output, if any, was removed. Raises `UsageError`, and changes nothing, if
+        the output belongs to another command, another process writes it, the folder has other files, or nothing
+        can be written.
         """
         if self.format == "parquet":
             need("pyarrow.parquet", "writing Parquet", "tables")
@@ -99,8 +97,8 @@ class Output:
         """Write or replace a part; returns its size in bytes.
 
         `columns` are those of `COLUMNS`, `carried` those of the input, all of the same length. A carried column
-        whose name is in `COLUMNS` gets the prefix `input_`. Values without a common Parquet type (numbers and
-        text, for example) become JSON text. Raises `OutputError`, and then leaves no incomplete part.
+        whose name is in `COLUMNS` gets the prefix `input_`. Values without a common Parquet type (such as numbers
+        and text) become JSON text. Raises `OutputError`, and then leaves no incomplete part.
         """
         if columns.keys() != COLUMNS.keys():
             raise ValueError(f"a part has the columns {', '.join(COLUMNS)}, not {', '.join(columns)}")
@@ -124,8 +122,8 @@ class Output:
         """Write one file from these parts, in this order; in a folder, give the parts the same schema.
 
         Integers and other numbers in one column become floats, missing values become null, and values without a
-        common type become JSON text. With `finished` the parts are removed and the output is released; in a
-        folder only those parts are removed that are not among `numbers`.
+        common type become JSON text. With `finished` the parts are removed and the output is released; a folder
+        keeps the parts of `numbers`.
         """
         numbers = list(numbers)
         paths = [self._part(number) for number in numbers]
@@ -144,8 +142,7 @@ class Output:
                 self.release()
 
     def release(self) -> None:
-        """Let other processes write the output, and remove an empty folder of parts; calling it twice is
-        harmless."""
+        """Let other processes write the output, and remove an empty folder of parts. May be called twice."""
         if self._lock is None:
             return
         self._lock.release()
@@ -187,9 +184,9 @@ class Output:
             raise UsageError(f"nothing can be written to {self.path}: {reason_of(error)}") from error
 
     def _existing(self) -> str:
-        """Whether there is an earlier output, and in which form; "" if not. Raises `UsageError` for other files.
+        """The form of an earlier output ("exists ..."), "" if there is none. Raises `UsageError` for other files.
 
-        Names that begin with a dot or an underscore do not matter: readers of a folder of Parquet ignore them.
+        Names that begin with a dot or an underscore may exist: readers of a folder of Parquet ignore them.
         """
         present = [path for path in self.parts.iterdir() if path.name != self._lock_name]
         foreign = [path.name for path in present if not self._is_part(path) and path.name[0] not in "._"]
@@ -201,7 +198,7 @@ class Output:
         return "exists in parts" if any(map(self._is_part, present)) else ""
 
     def _clear(self, *, everything: bool) -> None:
-        """Remove what killed runs left unfinished, or `everything` of an earlier output."""
+        """Remove the unfinished files of killed runs, or `everything` of an earlier output."""
         try:
             for path in self.parts.iterdir():
                 if self._is_unfinished(path) or (everything and self._is_part(path)):

@@ -17,6 +17,7 @@ from typing import Any
 from outspoken._imports import need
 from outspoken.errors import OutputError
 from outspoken.io.atomic import reason_of, write_file
+from outspoken.io.dataclass_json import finite
 
 __all__ = [
     "COLUMNS",
@@ -68,7 +69,7 @@ def rename_carried(carried: Columns) -> dict[str, list[Any]]:
 
 
 def json_lines(columns: Columns) -> Iterator[bytes]:
-    """One JSON object per row and line, joined column by column: several times as fast as a dict for each row."""
+    """One line of JSON per row, joined column by column, which is several times as fast as a dict per row."""
     pieces: list[Iterable[str]] = []
     for name, values in columns.items():
         pieces += [repeat(f"{', ' if pieces else '{'}{_json(name)}: "), _json_column(values)]
@@ -94,18 +95,7 @@ def _json(value: Any) -> str:
     try:
         return _ENCODER.encode(value)
     except ValueError:
-        return _ENCODER.encode(_finite(value))
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for NaN and infinity, which JSON does not have."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    return value
+        return _ENCODER.encode(finite(value))
 
 
 def _as_json(value: Any) -> str:
@@ -128,7 +118,6 @@ def join_lines(paths: list[Path], file: Any) -> None:
 
 
 def _arrow() -> tuple[Any, Any]:
-    """The modules `pyarrow` and `pyarrow.parquet`."""
     purpose = "writing Parquet"
     return need("pyarrow", purpose, "tables"), need("pyarrow.parquet", purpose, "tables")
 
@@ -157,12 +146,9 @@ def _table(columns: Columns) -> Any:
             arrays.append(arrow.array(values, schema.field(name).type))
             continue
         array = _inferred(values, arrow)
-        metadata = None
-        if array is None:
-            array = _json_text(values, arrow)
-            metadata = _JSON_TEXT
-        arrays.append(array)
-        schema = schema.append(arrow.field(name, array.type, metadata=metadata))
+        metadata = _JSON_TEXT if array is None else None
+        arrays.append(_json_text(values, arrow) if array is None else array)
+        schema = schema.append(arrow.field(name, arrays[-1].type, metadata=metadata))
     return arrow.Table.from_arrays(arrays, schema=schema)
 
 
@@ -186,7 +172,7 @@ def _inferred(values: list[Any], arrow: Any) -> Any:
 
 
 def _storable(kind: Any, arrow: Any) -> bool:
-    """Whether Parquet can store the type. A struct needs fields; one with very many is a mapping, not a record."""
+    """Whether Parquet can store the type: a struct needs fields, and should not have very many."""
     if arrow.types.is_struct(kind):
         return 0 < kind.num_fields <= _MAX_FIELDS and all(
             _storable(kind.field(at).type, arrow) for at in range(kind.num_fields)
@@ -199,10 +185,7 @@ def _json_text(values: Iterable[Any], arrow: Any) -> Any:
 
 
 def _unified(paths: list[Path], as_text: set[str]) -> Any:
-    """The common schema of all parts: `COLUMNS`, then carried columns in order of appearance.
-
-    The columns `as_text` are JSON text.
-    """
+    """The common schema of all parts, with the carried columns in order of appearance; `as_text` are JSON text."""
     arrow, parquet = _arrow()
     fields: dict[str, Any] = {field.name: field for field in _schema(arrow)}
     for path in paths:
@@ -269,7 +252,7 @@ def merge_parquet(paths: list[Path], file: Any) -> None:
         try:
             return _merge_as(_unified(paths, as_text), paths, file)
         except _ConversionError as error:
-            # For example an integer that no float represents: rare enough to start again.
+            # For example an integer that no float represents. This is rare enough to start again.
             as_text.add(str(error))
             file.seek(0)
             file.truncate()
@@ -289,7 +272,7 @@ def _row_groups(path: Path) -> Iterator[Any]:
 
 
 def _grouped(tables: Iterable[Any]) -> Iterator[list[Any]]:
-    """The tables in lists for one row group each: a file of very many small groups is slow to read."""
+    """The tables in lists for one row group each, because a file of many small groups is slow to read."""
     group: list[Any] = []
     rows = size = 0
     for table in tables:

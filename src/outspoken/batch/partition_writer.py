@@ -1,4 +1,4 @@
-"""Asking the rows of an input and writing their responses, part by part; complete parts are skipped."""
+"""Asks the rows of an input and writes their responses part by part, without the parts that are complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OBJECTS_PER_COLLECTION = 50_000
 
 @dataclass(slots=True)
 class _Part:
-    """A part in progress. `waiting` are the rows that are only asked if the recorded part is not up to date."""
+    """A part in progress. The rows `waiting` are asked only if the recorded part is not up to date."""
 
     number: int
     digest: PartDigest
@@ -53,11 +53,11 @@ class PartitionWriter:
     """Asks rows and writes their responses, `size` rows of the input to a part.
 
     A part is written when all its prompts have ended, and recorded in the ledger under the name of the output,
-    with a digest of its prompts and of all settings that matter. A part that is recorded with the same digest as
-    complete, and is on disk, is skipped; for all other parts the replies come from the ledger or are asked.
+    with a digest of its prompts and of all settings that matter. A part is skipped if it is on disk and was
+    recorded as complete with the same digest; the replies of others come from the ledger or the model.
 
-    After `run`, `written` are the parts on disk, `complete` says whether nothing in them is left to ask, and
-    `asked` is the number of rows outside of skipped parts.
+    After `run`, `written` are the parts on disk, `complete` says whether all of them are complete, and `asked` is
+    the number of rows outside of skipped parts.
     """
 
     def __init__(
@@ -81,8 +81,7 @@ class PartitionWriter:
     async def run(self, rows: Iterator[PromptRow | BadRow], *, slow: bool = False) -> None:
         """Ask all rows, until the end or a `stop`; `slow` if reading the rows may block.
 
-        Raises `OutputError` or `LedgerError` if something cannot be written, after the end of all requests under
-        way.
+        If something cannot be written, raises `OutputError` or `LedgerError` after the requests under way.
         """
         engine, error = self._engine, None
         closed, steps = engine.closed, chain(rows, [None])
@@ -114,10 +113,8 @@ class PartitionWriter:
                     self.written[number] = record
                     add_recorded(self._metrics, record.counts)
 
-    # Rows.
-
     def _add(self, row: PromptRow | BadRow | None) -> Sequence[PromptRow]:
-        """Add a row to its part, or end the last part (None); returns the rows that are to be asked now."""
+        """Add a row to its part, or end the last part (None); returns the rows to ask now."""
         if row is None:
             return self._end()
         number, part = row.number // self._size, self._last
@@ -132,13 +129,13 @@ class PartitionWriter:
         part.rows += 1
         part.digest.add(row)
         if number in self._records:
-            part.waiting.append(row)  # whether it has to be asked is known when the part has been read
+            part.waiting.append(row)  # only the whole part shows whether it has to be asked
             return ready
         self.asked += 1
         return (*ready, row)
 
     def _end(self) -> Sequence[PromptRow]:
-        """The last part has been read; returns those of its waiting rows that have to be asked."""
+        """End the last part, which has been read; returns its waiting rows if they have to be asked."""
         part = self._last
         if part is None:
             return ()
@@ -156,8 +153,6 @@ class PartitionWriter:
     def _is_up_to_date(self, record: PartRecord, part: _Part) -> bool:
         same = record.complete and record.digest == part.digest.hexdigest()
         return same and self._output.size(part.number) == record.size
-
-    # Results.
 
     async def _take(self, result: PromptResult[PromptRow]) -> None:
         """Add a result to its part, and write the parts before it."""
@@ -193,7 +188,7 @@ class PartitionWriter:
 
 
 def recorded_parts(plan: RunPlan, ledger: Ledger, output: Output) -> dict[int, PartRecord]:
-    """The parts of this output that were written with the same settings and are on disk, by number."""
+    """The parts of this output on disk that were written with the same settings, by number."""
     settings = PartDigest(fingerprint(plan)).hexdigest()
     return {
         number: record
@@ -203,7 +198,7 @@ def recorded_parts(plan: RunPlan, ledger: Ledger, output: Output) -> dict[int, P
 
 
 def add_recorded(metrics: RunMetrics, counts: PartCounts) -> None:
-    """Add the figures of a part that an earlier run wrote, and paid for."""
+    """Add the figures of a part that an earlier run wrote and paid for."""
     metrics.prompts += counts.prompts
     metrics.responses += counts.responses
     metrics.distinct += counts.distinct
@@ -213,7 +208,7 @@ def add_recorded(metrics: RunMetrics, counts: PartCounts) -> None:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Let Python look for reference cycles less often: a run makes many objects and hardly any cycle."""
+    """Let Python look for reference cycles less often: a run creates many objects and hardly any cycle."""
     earlier = gc.get_threshold()
     gc.set_threshold(max(earlier[0], _OBJECTS_PER_COLLECTION), *earlier[1:])
     try:

@@ -1,4 +1,4 @@
-"""What a run asks of which model, and the engine that runs in memory and over files share."""
+"""The plan of a run (model, settings, prices), and the engine that runs in memory and into files share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _WINDOW = 8
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What is asked of which model, apart from the prompts."""
+    """Everything that defines a run apart from its prompts."""
 
     model: Model
     settings: Settings
@@ -55,7 +55,7 @@ class RunPlan:
         schema: type[BaseModel] | Mapping[str, Any] | None,
         options: RunOptions | Mapping[str, object],
     ) -> RunPlan:
-        """Raises `UsageError` for invalid arguments, before anything is sent."""
+        """From the arguments of `run`. Raises `UsageError` for invalid ones."""
         settings, run = split(options)
         json_schema, validate = (None, None) if schema is None else validator(schema)
         resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
@@ -70,7 +70,7 @@ class RunPlan:
 
 
 class RunEngine:
-    """Answers the prompts of one run, counts what is done, and stops it in good order."""
+    """Answers the prompts of one run, counts the results, and stops it in good order."""
 
     def __init__(self, plan: RunPlan, metrics: RunMetrics, ledger: Ledger | None) -> None:
         parallel = plan.model.capabilities.parallel
@@ -104,25 +104,25 @@ class RunEngine:
 
     @property
     def stopped(self) -> str:
-        """Why nothing more is sent; "" while the run goes on."""
+        """Why no further requests are sent; "" while the run continues."""
         return self._limiter.stopped
 
     @property
     def under_way(self) -> int:
-        """How many requests are under way."""
+        """The number of requests that have been sent and not been answered."""
         return self._limiter.active
 
     @property
     def broken(self) -> OutspokenError | None:
-        """The error for which everything fails, if the run was stopped for that."""
+        """The error that made every prompt fail, if the run was stopped for it."""
         return self._caller.broken
 
     def stop(self, reason: str) -> None:
-        """Send nothing more. What is under way is awaited and kept."""
+        """Send no further requests; those under way are awaited and their replies kept."""
         self._limiter.stop(reason)
 
     def timed(self) -> AbstractContextManager[None]:
-        """Stop the run when its time is used up."""
+        """Stop the run within this block when its time is used up."""
         return stop_after(self.plan.run.max_seconds, self.stop)
 
     def results(
@@ -132,14 +132,14 @@ class RunEngine:
 
         Results of prompts that were not asked because the run was stopped are `untouched`.
         """
-        # A few more prompts than requests: the next one is ready when a request ends.
+        # There are a few more prompts than requests, so that the next one is ready when a request ends.
         tasks = self._limiter.most + 1 + self._limiter.most // 4
         return ordered(rows, self._answer, tasks=tasks, window=_WINDOW * tasks)
 
     def first_requests(self, row: PromptRow, identity: str) -> Iterator[tuple[ChatRequest, bool]]:
-        """The first request of each call that a prompt needs, and whether the ledger has its reply.
+        """The first request of each call that a prompt needs, and whether the ledger has its reply. Sends nothing.
 
-        `identity` is the name of the model in the ledger, see `Model.identity`. Nothing is asked.
+        `identity` is the name of the model in the ledger, see `Model.identity`.
         """
         for number in range(self.runner.calls):
             request = next(start(self.runner.method_call(row, number)))
@@ -168,7 +168,7 @@ class RunEngine:
 
 @contextmanager
 def stop_after(seconds: float | None, stop: Callable[[str], None]) -> Iterator[None]:
-    """Call `stop` with the reason when so many seconds have passed within the block; None: never."""
+    """Call `stop` with the reason if the block takes more than this many seconds (None: never)."""
     reason = f"the time of {seconds} s is used up"
     timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, stop, reason)
     try:
@@ -179,7 +179,7 @@ def stop_after(seconds: float | None, stop: Callable[[str], None]) -> Iterator[N
 
 
 async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGenerator[T]:
-    """The items of an iterator that may block, read by a thread, several at a time, until `closed` is set."""
+    """The items of an iterator that may block, read in batches by a thread until `closed` is set."""
     worker = ModelThreads(1)
     closing = asyncio.ensure_future(closed.wait())
     try:
@@ -188,7 +188,7 @@ async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGener
             both: list[asyncio.Future[Any]] = [taking, closing]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not taking.done():
-                return  # the thread still waits for its source, and ends with the process
+                return  # the thread still waits for the source, and ends with the process
             batch = taking.result()
             for item in batch:
                 yield item
@@ -200,7 +200,7 @@ async def in_background(items: Iterator[T], closed: asyncio.Event) -> AsyncGener
 
 
 def _take_batch(items: Iterator[T]) -> list[T]:
-    """As many items as come in a short time; none at the end."""
+    """The items that arrive within a short time; none at the end."""
     batch: list[T] = []
     begun = time.monotonic()
     for item in items:

@@ -19,7 +19,7 @@ class ResponseColumns:
     """The responses of several prompts, column by column, as `Output.write` expects them.
 
     `columns` are those of `COLUMNS`, `carried` those of the input. `count` is the number of responses, `distinct`
-    how many of them differ within their prompt.
+    the number of those that differ within their prompt.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class ResponseColumns:
         self.distinct = 0
 
     def add(self, result: PromptResult[PromptRow], goal: ResponseGoal) -> tuple[int, int]:
-        """Add the responses of one prompt; returns how many there are, and how many of them are distinct."""
+        """Add the responses of one prompt; returns the number of all and of distinct ones."""
         row = result.prompt
         selected = [(call.distribution[at], call, at) for call, at in select_responses(result.calls, goal)]
         count = len(selected)
@@ -67,8 +67,8 @@ class ResponseColumns:
 def select_responses(calls: tuple[CallResult, ...], goal: ResponseGoal) -> Iterator[tuple[CallResult, int]]:
     """The calls and 0-based positions of the candidates that are responses.
 
-    With `n` these are n candidates, those of the last call drawn by their probabilities if it gave too many; with
-    `until_distinct` the first ones that differ; else all.
+    With `n` these are n candidates, drawn by probability from the last call if it gave too many; with
+    `until_distinct` the first ones that differ; otherwise all.
     """
     if goal.until_distinct is not None:
         seen: set[str] = set()

@@ -1,6 +1,6 @@
 """The formats of files with prompts, read one record at a time.
 
-A record that cannot be read becomes an `Unreadable`. `CutOffError` is raised if nothing after it can be read.
+An unreadable record becomes an `Unreadable`. `CutOffError` is raised if no further record can be read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from jiter import from_json
 from outspoken._imports import need
 from outspoken.chat import Message
 from outspoken.errors import UsageError
+from outspoken.io.atomic import reason_of
 
 __all__ = [
     "LONE",
@@ -37,7 +38,7 @@ __all__ = [
     "why_not_json",
 ]
 
-LONE = "lone surrogate: half of a character that UTF-8 cannot hold"
+LONE = "lone surrogate: half of a character, which UTF-8 cannot encode"
 _MAX_JSON_ARRAY = 64 * 2**20
 _MAX_CSV_FIELD = 16 * 2**20
 _BATCH = 256
@@ -48,24 +49,26 @@ class CutOffError(Exception):
 
 
 class Unreadable(str):
-    """Stands for the value of a row that cannot be read: the reason."""
+    """The reason why a row cannot be read, instead of its value."""
 
     __slots__ = ()
 
 
 Records = Iterator[tuple[int, Any]]
-"""Positions (numbers of lines or rows, from 1), each with the value of its row: a dict, a str or an
-`Unreadable`."""
+"""1-based positions (lines or rows), each with the value of its row: a dict, a str or an `Unreadable`."""
 
 _Lines = Iterator[tuple[int, bytes]]
 _File = IO[bytes] | gzip.GzipFile
 
 
 class ColumnSource:
-    """A source whose records are read, and the names of its `columns`; the path "-" is standard input.
+    """A source of records, and the names of its `columns`; the path "-" is standard input.
 
-    Errors name a record by `name`, `between` and its position.
+    Errors name a record by `name`, `between` and its position. With `one_object`, a JSON file may hold one
+    object instead of an array.
     """
+
+    one_object = False
 
     def __init__(self, path: str | Path) -> None:
         self.name = "standard input" if str(path) == "-" else str(path)
@@ -82,7 +85,7 @@ class ColumnSource:
 
 
 def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Records:
-    """The records of a file, whose suffix tells the format, or of standard input ("-").
+    """The records of a file, whose suffix determines the format, or of standard input ("-").
 
     Opened files are closed with `stack`. Raises `UsageError` for a file that is missing or unreadable.
     """
@@ -92,20 +95,19 @@ def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Rec
         parse = _json_lines if head[1].lstrip().startswith(b"{") else _plain_lines
         return parse(chain([head], lines), source)
     path = Path(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+    name = path.name.lower()
+    packed, suffix = name.endswith(".gz"), Path(name.removesuffix(".gz")).suffix
     if os.path.isdir(path):
-        raise UsageError(f"{path} is a folder: name a file of prompts in it")
-    if suffixes[-1:] == [".parquet"]:
+        raise UsageError(f"{path} is a folder: name a file in it")
+    if suffix == ".parquet" and not packed:
         return _parquet(path, source, stack)
-    packed = suffixes[-1:] == [".gz"]
     try:
         raw = stack.enter_context(path.open("rb"))
     except FileNotFoundError as error:
         raise UsageError(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"{path} cannot be read: {reason_of(error)}") from error
     file: _File = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
-    suffix = next(iter(suffixes[-2 if packed else -1 :]), "")
     if suffix == ".json":
         return _json_array(file, source)
     return _BY_LINES.get(suffix, _plain_lines)(_lines(file, source.name), source)
@@ -113,19 +115,25 @@ def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Rec
 
 def _lines(file: _File, name: str) -> _Lines:
     """The lines with their numbers from 1, without a byte-order mark; only "\\n" ends a line."""
-    number = 0
-    try:
+    with _cut_off_at(OSError, EOFError, zlib.error):
         for number, line in enumerate(file, 1):
             yield number, _checked_start(line, name) if number == 1 else line
-    except (OSError, EOFError, zlib.error) as error:
-        raise CutOffError(getattr(error, "strerror", None) or str(error)) from error
+
+
+@contextmanager
+def _cut_off_at(*errors: type[Exception]) -> Iterator[None]:
+    """Turn these errors in the block into a `CutOffError`."""
+    try:
+        yield
+    except errors as error:
+        raise CutOffError(reason_of(error)) from error
 
 
 def _checked_start(data: bytes, name: str) -> bytes:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{name} is UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
     if b"\0" in data:
-        raise UsageError(f"{name} holds NUL bytes, so it is no UTF-8 text: convert it to UTF-8 JSON lines")
+        raise UsageError(f"{name} contains NUL bytes and is not UTF-8 text: convert it to UTF-8 JSON lines")
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -136,7 +144,7 @@ def _json_lines(lines: Iterable[tuple[int, bytes]], source: ColumnSource) -> Rec
         try:
             value = from_json(line.rstrip())
         except ValueError as error:
-            # The parser numbers lines, too, and sees only this one.
+            # The parser counts lines, and sees only this one.
             value = Unreadable(why_not_json(line, error).replace(" at line 1 column ", " at column "))
         yield number, value
 
@@ -155,10 +163,8 @@ def _plain_lines(lines: Iterable[tuple[int, bytes]], source: ColumnSource) -> Re
 def _json_array(file: _File, source: ColumnSource) -> Records:
     source.between = ": row "
     name = source.name
-    try:
+    with _cut_off_at(OSError, EOFError, zlib.error):
         data = _checked_start(file.read(_MAX_JSON_ARRAY + 1), name)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CutOffError(getattr(error, "strerror", None) or str(error)) from error
     if len(data) > _MAX_JSON_ARRAY:
         raise UsageError(
             f"{name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB, which cannot be streamed: "
@@ -170,16 +176,18 @@ def _json_array(file: _File, source: ColumnSource) -> Records:
         # A lone surrogate in one entry does not invalidate the others.
         reason = why_not_json(data, error)
         if reason != LONE:
-            raise UsageError(f"{name} is {reason}; one object per line belongs into a .jsonl file") from error
+            raise UsageError(f"{name} is {reason}; one object per line belongs in a .jsonl file") from error
         values = json.loads(data)
+    if source.one_object and isinstance(values, dict):
+        values = [values]
     if not isinstance(values, list):
-        raise UsageError(f"{name} must hold a JSON array of objects or strings, not a single value")
+        raise UsageError(f"{name} must contain a JSON array of objects or strings, not a single value")
     for position, value in enumerate(values, 1):
         yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
 
 
 def _csv(lines: _Lines, source: ColumnSource, delimiter: str = ",") -> Records:
-    # The csv module has one limit for the whole process, and its 128 KiB are too few for a long prompt.
+    # The csv module has one limit for the whole process, and 128 KiB are too few for a long prompt.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD))
     undecodable: list[int] = []
     table = csv.reader(_decoded(lines, undecodable), delimiter=delimiter, strict=True)
@@ -235,14 +243,9 @@ def _parquet(path: Path, source: ColumnSource, stack: ExitStack) -> Records:
         raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
     _refuse_repeated(file.schema_arrow.names, source)
     source.settle(file.schema_arrow.names, open_ended=False)
-    position = 0
-    try:
-        for batch in file.iter_batches(batch_size=_BATCH):
-            for value in _values(_in_microseconds(batch, arrow)):
-                position += 1
-                yield position, value
-    except (OSError, arrow.ArrowException) as error:
-        raise CutOffError(str(error)) from error
+    with _cut_off_at(OSError, arrow.ArrowException):
+        batches = (_in_microseconds(batch, arrow) for batch in file.iter_batches(batch_size=_BATCH))
+        yield from enumerate((value for batch in batches for value in _values(batch)), 1)
 
 
 def _values(batch: Any) -> Iterator[Any]:
@@ -255,12 +258,12 @@ def _values(batch: Any) -> Iterator[Any]:
             except UnicodeDecodeError:
                 value = Unreadable("not UTF-8")
             except (ValueError, OverflowError) as error:
-                value = Unreadable(f"a value that Python cannot hold: {error}")
+                value = Unreadable(f"a value that Python cannot represent: {error}")
             yield value
 
 
 def _in_microseconds(batch: Any, arrow: Any) -> Any:
-    """The batch with its times in microseconds: pandas writes nanoseconds, which Python's types cannot hold."""
+    """The batch with times in microseconds: pandas writes nanoseconds, which Python's types cannot represent."""
     for at, field in enumerate(batch.schema):
         if arrow.types.is_timestamp(field.type) and field.type.unit == "ns":
             kind = arrow.timestamp("us", field.type.tz)
@@ -289,7 +292,7 @@ def _refuse_repeated(names: list[str], source: ColumnSource) -> None:
 
 
 def why_not_json(data: bytes, error: ValueError) -> str:
-    """Why `data` is not JSON, where `error` is the parser's."""
+    """Why `data` is not JSON, if the parser raised `error`."""
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
 """Reading prompts one row at a time, from JSON lines, JSON, CSV, Parquet or plain text.
 
-A row that cannot be used is a value (`BadRow`), not an error: one broken line does not end a run over a million
-prompts. A file that cannot be used at all (missing, empty, no column of prompts) raises `UsageError` before the
-first row, and so before anything is paid for.
+An unusable row is a value (`BadRow`), not an error: one broken line does not end a run over a million prompts. An
+unusable file (missing, empty, no column of prompts) raises `UsageError` before the first row, so before anything
+is paid for.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class PromptRow:
     """One prompt.
 
     `number` is the 0-based index of the row in the input, bad rows included; `where` names the row in messages
-    ("prompts.jsonl:12"). `columns` are the other columns of the input, to be copied to the output. `occurrence` is
-    the number of earlier good rows with the same messages.
+    ("prompts.jsonl:12"). `columns` are the other columns, which are copied to the output. `occurrence` is the
+    number of earlier good rows with the same messages.
     """
 
     number: int
@@ -77,15 +77,15 @@ def read(
 ) -> Iterator[PromptRow | BadRow]:
     """The rows of `source` in order, read on demand in bounded memory.
 
-    The suffix tells the format: .jsonl or .ndjson (an object or a string per line), .json (an array of these),
-    .csv and .tsv (with a header), .parquet; any other file has one prompt per line. All but Parquet may be
-    followed by .gz. "-" is standard input: JSON lines if the first line opens an object, else plain lines.
+    The suffix determines the format: .jsonl or .ndjson (an object or a string per line), .json (an array of
+    these), .csv and .tsv (with a header), .parquet; any other file has one prompt per line. All but .parquet may
+    be followed by .gz. "-" is standard input: JSON lines if the first line opens an object, else plain lines.
 
-    The prompt is text, or a list of messages in OpenAI's form; it comes from `prompt_column`, else from the column
-    `prompt`, else from `messages` (there also as JSON text). The id comes from `id_column`, else from `id`, else
-    it is the 1-based number of the row. `draw_column` holds each row's `occurrence`, for prompts that were asked
-    in another file before and need another reply; by default equal prompts are counted. `remedy` ends the message
-    if the column of prompts is missing.
+    The prompt is text, or a list of messages in OpenAI's form, in `prompt_column`, else in the column `prompt`,
+    else in `messages` (there also as JSON text). The id is in `id_column`, else in `id`, else it is the 1-based
+    number of the row. `draw_column` has each row's `occurrence`, for prompts that were also in earlier files and
+    need another reply; by default equal prompts are counted. `remedy` ends the message if the column of prompts is
+    missing.
 
     Raises `UsageError` for a file that is missing, unreadable, empty or UTF-16, and for missing columns;
     `OutputError` if the temporary folder is full.
@@ -123,10 +123,7 @@ class _UnusableError(Exception):
 
 
 class SourceReader(ColumnSource):
-    """Turns the records of one source into rows; knows the meaning of its columns, and earlier ids and prompts.
-
-    `name`, `between` and a position name a record in messages; `remedy` is as in `read`.
-    """
+    """Turns the records of one source into rows. `remedy` is as in `read`."""
 
     def __init__(
         self, name: str, prompt_column: str | None, id_column: str | None, draw_column: str | None = None
@@ -140,7 +137,7 @@ class SourceReader(ColumnSource):
         self._settled = False
 
     def rows(self, records: Callable[[ExitStack], Records]) -> Iterator[PromptRow | BadRow]:
-        """The rows of the source, whose records `records` opens; see `read` for the errors."""
+        """The rows of the source, whose records `records` opens. Raises as `read` does."""
         number, position = -1, 0
         with ExitStack() as stack:
             seen = stack.enter_context(closing(_Seen()))
@@ -165,7 +162,7 @@ class SourceReader(ColumnSource):
                 ) from error
 
     def settle(self, names: Iterable[str], *, open_ended: bool) -> None:
-        """Decide which columns hold the prompt and the id; `open_ended` if later rows may have further columns.
+        """Decide which columns have the prompt and the id; `open_ended` if later rows may have further columns.
 
         Raises `UsageError` if a named column, or any column of prompts, is missing.
         """
@@ -227,10 +224,10 @@ class SourceReader(ColumnSource):
 
 
 class _Seen:
-    """Digests of earlier ids and prompts, in a temporary database that goes to disk when it outgrows its cache."""
+    """Digests of earlier ids and prompts, in a temporary database, which uses the disk when its cache is full."""
 
     def __init__(self) -> None:
-        # Rows may be read by different threads, but never by two at the same time.
+        # Different threads may read rows, but never two at the same time.
         self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for statement in (
             "PRAGMA journal_mode = OFF",
@@ -283,7 +280,7 @@ def _draw(value: Any, column: str) -> int:
 
 
 def _messages_in(text: str) -> Any:
-    """A list of messages in JSON text, the form it has in a column."""
+    """The list of messages in a column with JSON text."""
     if not text or text.isspace():
         return None
     data = text.encode()

@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, the user's or one that is started on this machine, and the messages on it."""
+"""Connects to a Ray cluster, or starts one on this machine; the messages between the driver and its workers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _logger = logging.getLogger(__name__)
 
 _SECONDS_TO_CONNECT = 20.0
 _SECONDS_TO_ANSWER = 20.0
-# Ray reads these when it is imported; what the user has set stays. The expression matches every line of Ray's
-# messages and keeps them off standard output, which may be JSON.
+# Ray reads these when it is imported; values that the user has set stay. The expression matches every line of
+# Ray's messages and keeps them off standard output, which may be JSON.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
@@ -41,7 +41,7 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY
 def connected(address: str | None) -> Iterator[Any]:
     """The module `ray`, connected to the cluster at `address`, at $RAY_ADDRESS, or to one started on this machine.
 
-    If Ray runs in this process already, that is used and not ended. Raises `UsageError` and `ProviderError`.
+    If Ray runs in this process already, it is used and left running. Raises `UsageError` and `ProviderError`.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -85,10 +85,7 @@ def _check_listening(address: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """The state of an attempt at a shard: its metrics, the number of requests under way, whether it has `ended`.
-
-    With a `request` it waits for a share of the budget.
-    """
+    """The state of an attempt at a shard. With a `request` it waits for a share of the budget."""
 
     shard: int
     metrics: RunMetrics
@@ -99,9 +96,9 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """The answer to a report: why to stop ("": go on), whether to stop `at_once`, and the share of the budget.
+    """The answer to a report: why to stop ("": continue), whether to stop `at_once`, and the share of the budget.
 
-    The share is None until the driver has determined it, and a reason if too little is left.
+    The share is None until the driver has determined it, and a reason to stop if too little is left.
     """
 
     stopped: str = ""
@@ -110,9 +107,9 @@ class Orders:
 
 
 class MessageBoard:
-    """The actor through which workers report, and learn their shares and when to stop.
+    """The actor through which workers report, and receive their shares and the order to stop.
 
-    Nothing depends on its memory: the driver repeats its orders with each `poll`, and a worker its report.
+    It may be restarted: the driver repeats its orders with each `poll`, and a worker its report.
     """
 
     def __init__(self) -> None:
@@ -138,9 +135,9 @@ class MessageBoard:
 class ShardResult:
     """The outcome of an attempt at a shard.
 
-    `written` are the parts on disk; `complete` says that nothing in them is left to ask. `stopped` is why the
-    attempt ended early ("" if it did not), `used_up` that its share of the budget was the only reason. `failure`
-    is an error of the worker; `broken`: it is only the one for which every prompt failed.
+    `written` are the parts on disk; `complete`: all of them are. `stopped` is why the attempt ended early ("" if
+    it did not); `used_up`: only because its share of the budget was used up. `failure` is an error of the worker;
+    `broken`: it is the error that made every prompt fail.
     """
 
     shard: int
@@ -155,7 +152,7 @@ class ShardResult:
 
 
 def start_board(ray: Any) -> Any:
-    """Start the actor on the machine of the driver, since it has to live as long as the driver."""
+    """Start the actor on the machine of the driver, because it has to live as long as the driver."""
     node = ray.get_runtime_context().get_node_id()
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
     return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(MessageBoard).remote()

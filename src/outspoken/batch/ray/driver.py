@@ -1,9 +1,8 @@
 """A job spread over the machines of a Ray cluster, which share the disk of the output and nothing else.
 
-The driver divides the prompts into shards (see `shards`), Ray Data hands them to workers, and each worker answers
+The driver divides the prompts into shards (see `shards`), and Ray Data passes them to workers. A worker answers
 one shard at a time, as `FileRun` answers a file: with the ledger of the shard, directly into parts of the one
-output. A shard whose worker or machine died is handed to another worker, which finds in the ledger what was paid
-for.
+output. If a worker or its machine dies, another worker gets the shard, and the replies in its ledger.
 """
 
 from __future__ import annotations
@@ -46,28 +45,28 @@ __all__ = ["RayRun"]
 _SECONDS_PER_POLL = 0.25
 _SECONDS_OF_SILENCE = 60.0
 _SECONDS_TO_END = 20.0
-# These names give a new model each time; all others give the same one again.
+# Models with these names are created each time; all others are created once.
 _NEW_EACH_TIME = ("local/", "replay/")
-# So many prompts that all fail for one reason end a run: if nothing has ever been answered, and otherwise.
+# A run ends after this many prompts that all failed for the same reason: without any reply, and otherwise.
 _NEVER, _AFTER_SUCCESS = 10, 20
 
 
 class RayRun:
     """The execution of one `BatchJob` on a Ray cluster; used as `FileRun` is, and continues as `FileRun` does.
 
-    `address` is that of the cluster (default: $RAY_ADDRESS, else a cluster on this machine; if Ray runs in this
-    process already, that one is used), `workers` their number (default: one for each machine). The model travels
-    by name, its key never: each machine has its own in the environment. A schema is validated as JSON.
+    `address` is the cluster's (default: Ray in this process, else $RAY_ADDRESS, else a cluster on this machine),
+    `workers` the number of workers (default: one for each machine). The workers get the model by its name, and its
+    key from the environment of their machine. A schema is validated as JSON.
 
-    Raises `UsageError` and `ProviderError` before anything is sent: as `FileRun` does, and for a model that its
-    name does not give, for prompts that changed since they were divided, for a cluster that cannot be reached.
+    Raises `UsageError` and `ProviderError` before anything is sent: as `FileRun` does, for a model that its name
+    does not define, for prompts that changed since they were divided, for an unreachable cluster.
     """
 
     def __init__(self, job: BatchJob, *, address: str | None, workers: int | None, note: Note = log_note) -> None:
         if workers is not None and workers < 1:
             raise UsageError(f"workers must be at least 1, not {workers}")
         if job.ledger is not None:
-            raise UsageError("over Ray every shard has a ledger of its own, beside the output: leave --ledger out")
+            raise UsageError("over Ray every shard has its own ledger beside the output: leave --ledger out")
         if str(job.source) == "-":
             raise UsageError("over Ray the prompts must be in a file: write standard input to one first")
         _check_name(job.plan.model)
@@ -107,12 +106,11 @@ class RayRun:
 
     @property
     def under_way(self) -> int:
-        """The number of requests that have been sent and not been answered, as far as the workers have
-        reported."""
+        """The number of requests that have been sent and not been answered, according to the workers' reports."""
         return sum(self._totals.under_way.values())
 
     def stop(self, reason: str) -> None:
-        """Ask nothing more; what is under way is awaited and kept."""
+        """Send no further requests; those under way are awaited and their replies kept."""
         if not self._stopped:
             self._stopped = reason
             self._heard = time.monotonic()
@@ -122,8 +120,7 @@ class RayRun:
         self._held.close()
 
     async def run(self) -> FileRunSummary:
-        """Do the job; returns its summary. Raises the error for which everything failed if there is no
-        response."""
+        """Do the job; returns its summary. Raises the error that made every prompt fail."""
         if self._finished:
             self._note(f"nothing is left to do: {self.output.path} is complete")
             return self.summary()
@@ -157,8 +154,6 @@ class RayRun:
         count = shards.manifest.shards
         summary = FileRunSummary.of(figures, self._failures, self.output.path, shards.folder, count)
         return replace(summary, workers=self.workers)
-
-    # Before anything is sent.
 
     def _check_ledger(self) -> None:
         """Raise `UsageError` if the output has a ledger of one machine, which no worker reads."""
@@ -197,13 +192,11 @@ class RayRun:
         layout = self._shards.manifest.layout or ShardLayout.of(self.job.rows(), self.workers)
         self._shards.divide(self._rows, layout, self._source, lambda: not (self._stopped or self._cancelled))
 
-    # While workers answer.
-
     async def _answer_all(self, shards: Iterable[int]) -> None:
         """Have all shards answered, or as many as end before a stop.
 
-        Shards that used up their shares are handed out once more while the others left enough of the budget.
-        Raises `ProviderError` if the cluster fails; an unexpected error of a worker is raised as it is.
+        Shards that used up their shares are answered again while the others have left enough of the budget. Raises
+        `ProviderError` if the cluster fails, and unexpected errors of workers.
         """
         self._board = start_board(self._ray)
         pending = list(shards)
@@ -282,7 +275,7 @@ class RayRun:
         self.metrics.started = started
 
     def _check_hope(self) -> None:
-        """Stop if every prompt so far has failed for one reason, in shards too small for a worker to notice."""
+        """Stop if every prompt so far failed for one reason, in shards too small for workers to notice."""
         metrics = self.metrics
         enough = _AFTER_SUCCESS if metrics.requests else _NEVER
         if metrics.failed == metrics.prompts >= enough and len(metrics.failures) == 1:
@@ -298,13 +291,11 @@ class RayRun:
             self.stop(result.stopped)
 
     def _is_silent(self) -> bool:
-        """Whether no worker is left that could follow an order to stop."""
+        """Whether no worker has reported for so long after a stop that none can be left."""
         return bool(self._stopped) and time.monotonic() - self._heard > _SECONDS_OF_SILENCE
 
-    # Afterwards.
-
     def _raise_errors(self) -> None:
-        """Raise the error of a worker, unless it only made all its prompts fail, and others were answered."""
+        """Raise the error of a worker, unless it only made the worker's prompts fail and others were answered."""
         for shard in sorted(self._results):
             result = self._results[shard]
             if result.failure is not None and not (result.broken and self.metrics.responses):

@@ -1,8 +1,8 @@
 """The prompts of a run, divided into shards on a disk that several machines share; each shard has its own ledger.
 
 `<output>.shards/` has for each shard its prompts (`shard-00000.jsonl`), its ledger (`.sqlite`), its failures and
-its lock, and `manifest.json`, which says how the prompts were divided. That never changes afterwards, so that a
-prompt stays with the ledger that has its reply.
+its lock, and `manifest.json`, which says how the prompts were divided. The division never changes afterwards, so
+that a prompt stays with the ledger that has its reply.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from outspoken.errors import OutputError, UsageError
 from outspoken.io.atomic import reason_of, replacing, write_file
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.lock import FolderInUseError, FolderLock
+from outspoken.io.text import json_bytes
 from outspoken.ledger import PartCounts
 
 __all__ = ["FinishedOutput", "ShardLayout", "ShardManifest", "ShardSource", "Shards", "shards_beside"]
@@ -46,10 +47,7 @@ class ShardLayout:
 
     @classmethod
     def of(cls, rows: Iterable[object], workers: int) -> ShardLayout:
-        """A few shards for each worker if there are few rows, shards of 10,000 rows if there are many.
-
-        Reads only as many rows as necessary.
-        """
+        """A few shards for each worker, or shards of 10,000 rows if there are many. Reads only those it needs."""
         wanted = SHARDS_PER_WORKER * workers
         count = sum(1 for _ in islice(rows, wanted * MOST_ROWS_PER_PART * MOST_PARTS_PER_SHARD))
         rows_per_part = min(max(-(-count // wanted), 1), MOST_ROWS_PER_PART)
@@ -88,7 +86,7 @@ class ShardSource:
 
 @dataclass(frozen=True, slots=True)
 class FinishedOutput:
-    """A complete output: a digest of its settings, its size in bytes, bad rows of the input, figures."""
+    """A complete output: the digest of its settings, its size in bytes, the bad rows of the input, the figures."""
 
     settings: str
     size: int
@@ -98,11 +96,11 @@ class FinishedOutput:
 
 @dataclass(frozen=True, slots=True)
 class ShardManifest:
-    """What is known of the shards of an output.
+    """The state of the shards of an output.
 
     `layout` and `source` are None if nothing has been divided, `source` also if dividing was interrupted. There
-    are `shards` with `rows` in all. `settings` are those of the last run (see `fingerprint`), `done` the number of
-    prompts that it had answered at its end, `finished` describes an output that is complete.
+    are `shards` with `rows` in all. `settings` are those of the last run (see `fingerprint`), `done` is the number
+    of prompts that were answered at its end, `finished` describes a complete output.
     """
 
     version: int = _VERSION
@@ -127,9 +125,9 @@ class Shards:
         return self.folder / f"shard-{shard:05d}{suffix}"
 
     def agrees(self, path: Path, source: ShardSource) -> bool:
-        """Whether `source`, read from `path`, was divided; False if it has grown since and is to be divided again.
+        """Whether `source`, read from `path`, is divided; False if it is not, or has grown since.
 
-        Raises `UsageError` if it is something else.
+        Raises `UsageError` if other prompts are divided.
         """
         old = self.manifest.source
         if old is None or old == source:
@@ -185,7 +183,7 @@ class Shards:
                 yield _row(line)
 
     def parts(self, shard: int) -> dict[int, int]:
-        """The numbers of the parts of a shard, and how many rows each has."""
+        """The parts of a shard by number, with the number of rows of each."""
         layout, total = self.manifest.layout, self.manifest.rows
         if layout is None:
             return {}
@@ -194,10 +192,10 @@ class Shards:
         return {number: rows for number, rows in sizes.items() if rows > 0}
 
     def lock(self, shard: int) -> FolderLock | None:
-        """A lock on the shard that ends with this process, None if another process holds it.
+        """A lock on the shard, held at most until this process ends; None if another process holds it.
 
-        A worker that was given up may live on for a while: its successor has to wait for it, so that they do not
-        ask for the same.
+        A worker that was given up may still run: its successor waits for it, so that they do not send the same
+        requests.
         """
         try:
             return FolderLock(self.folder, name=f"shard-{shard:05d}.lock", what=self.path(shard), keep=True)
@@ -209,11 +207,11 @@ class Shards:
     def write(self, manifest: ShardManifest) -> None:
         """Replace the manifest. Raises `OutputError`."""
         self.manifest = manifest
-        text = json.dumps(to_json(manifest), ensure_ascii=False, indent=1, default=str)
-        write_file(self._file, lambda file: file.write(text.encode("utf-8", "surrogatepass") + b"\n"))
+        content = json_bytes(to_json(manifest), indent=1, default=str) + b"\n"
+        write_file(self._file, lambda file: file.write(content))
 
     def _begins(self, path: Path, old: ShardSource) -> bool:
-        """Whether the file begins with all of its old content, and that ended with a line."""
+        """Whether the file begins with its old content, which ended with a line break."""
         with path.open("rb") as file:
             file.seek(max(old.bytes - 1, 0))
             ended = file.read(1) == b"\n"
@@ -239,7 +237,7 @@ def shards_beside(out: Path) -> Path:
     return out.with_name(out.name + ".shards")
 
 
-# A row as a line of JSON. A value that JSON has no type for is written as {"\0": [its type, its arguments]}.
+# A row as a line of JSON. A value without a JSON type is written as {"\0": [its type, its arguments]}.
 
 _TAG = "\0"
 
@@ -254,12 +252,11 @@ def _line(row: PromptRow | BadRow) -> bytes:
             value = [row.number, row.where, row.id, messages, columns, row.occurrence]
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{row.where}: a column cannot be carried to other machines: {error}") from error
-    # The name of a file, and so `where`, may have bytes that are not UTF-8.
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    return json_bytes(value) + b"\n"
 
 
 def _row(line: bytes) -> PromptRow | BadRow:
-    value = json.loads(line.decode("utf-8", "surrogatepass"))
+    value = json.loads(line)
     if len(value) == 3:
         return BadRow(*value)
     number, where, identifier, messages, columns, occurrence = value
@@ -277,7 +274,7 @@ def _packed(value: Any) -> Any:
         return {name: _packed(entry) for name, entry in value.items()}
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
     if isinstance(value, datetime.tzinfo):
-        # Arrow, the only source of time zones, has names for them.
+        # Time zones only come from Arrow, which has names for them.
         return {_TAG: ["zone", [_library("pyarrow").lib.tzinfo_to_string(value)]]}
     if name not in _CODECS:
         raise TypeError(f"it contains a {name}; write it as text, a number or a date")

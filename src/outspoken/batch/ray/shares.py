@@ -14,14 +14,14 @@ __all__ = ["BudgetShares", "ShareRequest", "WorkerTotals", "as_used_up"]
 
 _PAID = ("requests", "unmetered", "attempts_failed", "usage")
 _DONE = ("prompts", "responses", "distinct", "from_ledger", "short", "bad_rows", "usage_from_ledger", "failures")
-# Shards that used up their shares are asked once more if at least this part of the budget is left.
+# Shards that used up their shares are answered again if more than this part of the budget is left.
 _WORTH_A_ROUND = 0.05
 
 
 class WorkerTotals:
     """The sum of the metrics of all attempts at all shards.
 
-    A shard may take several attempts: what was paid counts for each of them, what was done for the last one.
+    A shard may take several attempts: the cost of each of them counts, and the results of the last one.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class WorkerTotals:
         self._newest: dict[int, str] = {}
 
     def usage(self, attempt: str) -> Usage:
-        """What an attempt has paid for so far."""
+        """The usage that an attempt has paid for so far."""
         return self._metrics[attempt][1].usage if attempt in self._metrics else Usage()
 
     def update(self, attempt: str, shard: int, metrics: RunMetrics, under_way: int) -> None:
@@ -52,8 +52,7 @@ class WorkerTotals:
 
 @dataclass(frozen=True, slots=True)
 class ShareRequest:
-    """What an attempt needs: how many rows of its shard are still to be asked, and the expected usage of a
-    request."""
+    """The needs of an attempt: the number of unanswered rows, and the expected usage of a request."""
 
     rows: int
     usage: Usage
@@ -62,9 +61,9 @@ class ShareRequest:
 class BudgetShares:
     """Divides a budget among attempts at shards, so that all of them together cannot exceed it.
 
-    An attempt gets a part of what is left when it begins, in proportion to the rows that are still to be asked:
-    its own, and those of shards that have not begun; but at least the expected cost of one request. What it does
-    not spend is left for attempts that begin after its end.
+    When an attempt begins, the remaining budget is divided in proportion to the unanswered rows of its shard and
+    of those that have not begun; its share is at least the expected cost of one request. After its end the rest of
+    its share is available to later attempts.
     """
 
     def __init__(self, budget: Budget, price: Price | None, usage_of: Callable[[str], Usage]) -> None:
@@ -76,11 +75,11 @@ class BudgetShares:
         self._limits = [each for each in ("tokens", "usd") if getattr(budget, each) is not None]
 
     def begin(self, rows: Mapping[int, int]) -> None:
-        """These shards, with their numbers of rows, are going to be asked."""
+        """Begin a round over these shards, with their numbers of rows."""
         self._waiting = dict(rows)
 
     def share(self, attempt: str, shard: int, request: ShareRequest, spent: Usage) -> Budget | str:
-        """The share of an attempt that begins; the reason to stop if too little is left for one request.
+        """The share of an attempt that begins, or the reason to stop if too little is left for one request.
 
         `spent` is the usage of all attempts.
         """
@@ -95,7 +94,7 @@ class BudgetShares:
             left, needed = self._left(limit, spent), self._cost(limit, request.usage)
             if request.rows and left < needed:
                 return self._budget.exceeded(**{"tokens": 0, "usd": 0, limit: math.inf})
-            # An attempt without rows needs nothing, and a budget above 0 has to be there.
+            # An attempt without rows needs nothing, but a budget must be above 0.
             amounts[limit] = max(part * left, needed) if request.rows else 1e-9
         share = Budget(math.ceil(amounts["tokens"]) if "tokens" in amounts else None, amounts.get("usd"))
         self._active[shard] = attempt, share
@@ -107,11 +106,11 @@ class BudgetShares:
             del self._active[shard]
 
     def worth_a_round(self, spent: Usage) -> bool:
-        """Whether enough is left to ask shards once more that used up their shares."""
+        """Whether enough is left to answer shards again that used up their shares."""
         return all(self._left(each, spent) > _WORTH_A_ROUND * getattr(self._budget, each) for each in self._limits)
 
     def _left(self, limit: str, spent: Usage) -> float:
-        """What has been neither spent nor promised to an attempt."""
+        """The part of a limit that has been neither spent nor promised to an attempt."""
         promised = sum(
             max(getattr(share, limit) - self._cost(limit, self._usage_of(attempt)), 0)
             for attempt, share in self._active.values()
@@ -125,8 +124,7 @@ class BudgetShares:
 
 
 def as_used_up(stopped: str, share: Budget, budget: Budget) -> str:
-    """The reason for which a run with this `budget` stops if a run with this `share` has `stopped`; "" if
-    another."""
+    """The reason to stop for the whole `budget`, if `stopped` is the reason for a `share` of it; otherwise ""."""
     for exceeded in ((math.inf, 0), (0, math.inf)):
         if stopped and stopped == share.exceeded(*exceeded):
             return budget.exceeded(*exceeded)

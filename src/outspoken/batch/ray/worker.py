@@ -45,18 +45,18 @@ from outspoken.templates import Template
 
 __all__ = ["ShardTask", "answer_shards"]
 
-# So little that the workers of a lost machine find room on any other: a worker mostly waits for replies.
+# A worker mostly waits for replies. With so few CPUs, the workers of a lost machine fit on any other.
 _CPUS_PER_WORKER = 0.1
 _SECONDS_PER_REPORT = 0.5
 _REPORTS_PER_SECOND = 500
 _SECONDS_FOR_A_LOCK = 300.0
-# The classes of errors that are sent to the driver; those of subclasses cannot all be pickled.
+# Errors are sent to the driver as one of these classes, because not all subclasses can be pickled.
 _KINDS = (UsageError, ReplyError, ProviderError, LedgerError, OutputError, OutspokenError)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """What a worker needs to know, apart from the shards. Of the `budget` of the run it asks for its share."""
+    """The input of a worker apart from its shards. It requests a share of the run's `budget`."""
 
     version: str
     model: str
@@ -71,7 +71,7 @@ class ShardTask:
 
     @classmethod
     def of(cls, plan: RunPlan, out: Path, workers: int) -> ShardTask:
-        """The task of one of `workers`: limits of the pace are divided by their number."""
+        """The task of each of `workers`: limits of the pace are divided by their number."""
         run = plan.run
         of_a_worker = replace(
             run,
@@ -97,10 +97,7 @@ class ShardTask:
 
 
 def answer_shards(task: ShardTask, shards: Sequence[int], board: Any, workers: int) -> Iterator[ShardResult]:
-    """Have the shards answered by so many workers; the results come in the order in which they end.
-
-    Raises Ray's errors.
-    """
+    """Have the shards answered by this many workers; yields the results as shards end. Raises Ray's errors."""
     data = need("ray.data", "running over Ray", "ray")
     numbers = data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
     numbers.context.enable_progress_bars = False
@@ -143,7 +140,7 @@ class _Attempt:
         self._work: asyncio.Task[None] | None = None
 
     async def result(self) -> ShardResult:
-        """The outcome. Our own errors are part of it, others are raised."""
+        """The outcome, which includes an `OutspokenError`; other errors are raised."""
         result = self._result
         await self._report()
         try:
@@ -202,7 +199,7 @@ class _Attempt:
     async def _lock(self) -> AsyncGenerator[None]:
         """Keep other workers from the shard.
 
-        Raises `StoppedError` if the run ends before the lock is free, `OutputError` if it does not become free.
+        Raises `StoppedError` if the run is stopped before the lock is free, `OutputError` if it is never free.
         """
         deadline = time.monotonic() + _SECONDS_FOR_A_LOCK
         while (lock := self._shards.lock(self._shard)) is None:
@@ -219,7 +216,7 @@ class _Attempt:
             yield
 
     async def _share(self, plan: RunPlan, ledger: Ledger, output: Output) -> Budget:
-        """The share of the budget; one without limits if the attempt is stopped before it asks anything."""
+        """The share of the budget; without limits if the attempt is stopped before it sends a request."""
         request = self._share_request(plan, ledger, output)
         while not self._result.stopped:
             orders = await self._report(request=request)
@@ -255,8 +252,7 @@ class _Attempt:
             raise StoppedError(self._result.stopped or "cancelled") from None
 
     async def _report(self, *, request: ShareRequest | None = None, ended: bool = False) -> Orders | None:
-        """Report to the driver, and follow its orders; None if the message board is lost: then the work
-        continues."""
+        """Report to the driver and follow its orders; None, and the work continues, if the board is lost."""
         under_way = self._engine.under_way if self._engine and not ended else 0
         report = WorkerReport(self._shard, self._result.metrics, under_way, request, ended)
         orders: Orders | None = await call_board(self._board.report, self._result.attempt, report)

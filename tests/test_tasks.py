@@ -155,7 +155,7 @@ def test_free_answers_are_compared_after_normalising(tmp_path: Path) -> None:
     [
         ("prompts = [", "not TOML"),
         ('promts = ["x"]', "did you mean 'prompts'"),
-        ('prompts = "x"', "must be a list"),
+        ('prompts = "x"', "prompts must be a list, not 'x'"),
         ('prompts = [" "]', "prompt 1"),
         ('prompts = [{ prompt = "x", id = "1" }, { prompt = "y", id = "1" }]', "two prompts have the id '1'"),
         ('prompts = [{ prompt = "x", ansers = [] }]', "did you mean 'answers'"),
@@ -170,7 +170,7 @@ def test_free_answers_are_compared_after_normalising(tmp_path: Path) -> None:
         ('prompts = ["x"]\n[normalise]\npatern = "x"', "did you mean 'pattern'"),
         ('prompts = ["x"]\n[normalise]\npattern = "(x"', "not a regular expression"),
         ('prompts = ["x"]\n[normalise]\npattern = "x"', "exactly one group"),
-        ('prompts = ["x"]\n[normalise]\nfirst_line = "yes"', "must be a bool"),
+        ('prompts = ["x"]\n[normalise]\nfirst_line = "yes"', "first_line must be true or false, not 'yes'"),
         ('prompts = ["x"]\n[reference]\ncount = { a = 1 }', "did you mean 'counts'"),
         ('prompts = ["x"]\n[reference]\ncounts = { a = -1 }', "'a'"),
         ('prompts = ["x"]\n[reference]\nfile = "none.json"', "none.json"),

@@ -8,7 +8,8 @@ Every message says what happened and what to do next, and none contains a key.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "UndefinedError",
     "UnknownNameError",
     "UsageError",
+    "errors_at",
 ]
 
 
@@ -136,3 +138,12 @@ class LedgerError(OutspokenError):
 
 class OutputError(OutspokenError):
     """The responses cannot be written to the output; every reply is still in the ledger."""
+
+
+@contextmanager
+def errors_at(where: str) -> Iterator[None]:
+    """Put the place of the fault in front of the message of a usage error in the block."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error

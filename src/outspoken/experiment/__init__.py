@@ -1,9 +1,9 @@
 """Experiments: a grid of tasks, methods, models and settings, run in one folder, measured, and reported.
 
 `spec` reads an experiment, `grid` expands it into cells, `runner` runs them, `analysis` measures the responses,
-`results` are the types of `results.json`, and `report` shows them. Imports `tasks`, `report`, `measure`, `batch`
-and the rooms below. A new experiment is a TOML file in `library`; a new part of the report a module `report_*`
-here.
+`results` holds the types of `results.json`, and `report` shows them. It may import `tasks`, `report`, `measure`,
+`batch` and the layers below them. A new experiment is a TOML file in `library`; a new part of the report is a
+module `report_*` here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measuring the responses of an experiment, task by task, into its results."""
+"""The measuring of an experiment: from responses to results, task by task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from outspoken._version import __version__
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.experiment.cells import CellResult
 from outspoken.experiment.folder import LEDGER
-from outspoken.experiment.results import DisplayedMeasure, ExperimentResults, PromptExamples
+from outspoken.experiment.results import ExperimentResults, PromptExamples
 from outspoken.experiment.spec import ExperimentSpec
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import shorten
@@ -41,7 +41,7 @@ _EXAMPLE_PROMPTS, _EXAMPLE_TEXTS, _EXAMPLE_LENGTH = 3, 5, 1200
 
 @dataclass(frozen=True, slots=True)
 class ArmResponses:
-    """The responses of one arm to one task, and what they cost."""
+    """The responses of one arm to one task, and their cost."""
 
     task: Task
     arm: str
@@ -62,7 +62,7 @@ def check_measuring(spec: ExperimentSpec, tasks: Iterable[Task]) -> None:
     if not [Judge(spec.judge, rubric) for task in tasks if (rubric := spec.rubric or task.rubric)]:
         raise UsageError(
             f"there is no rubric by which {spec.judge} could judge {', '.join(task.name for task in tasks)}: name "
-            "a rubric in [quality] of the experiment or in the task, or leave the judge out"
+            "a rubric in [quality] of the experiment, name one in the task, or leave the judge out"
         )
 
 
@@ -121,8 +121,8 @@ async def measure_groups(
 ) -> ExperimentResults:
     """Measure the groups, task by task.
 
-    The ledger in `folder` stores what a judge says. `command` repeats the experiment, and `problems` are sentences
-    for the warnings of the results. Raises `UsageError` if there are no groups.
+    The ledger in `folder` stores the replies of the judge. `command` repeats the experiment, and `problems` are
+    sentences for the warnings of the results. Raises `UsageError` if there are no groups.
     """
     if not groups:
         raise UsageError("there is nothing to measure: no responses were found")
@@ -136,12 +136,23 @@ async def measure_groups(
             if not any(prompt.responses for group in own for prompt in group.group.prompts):
                 parts["warnings"].append(f"{task.name}: there is no response to measure")
                 continue
-            quality, notes = await _judge(spec, task, own, folder, progress)
-            analysis = await _analyse(spec, task, own, embedding, quality, progress)
+            report = None if progress is None else partial(_report, progress, task)
+            quality, notes = await _judge(spec, task, own, folder, report)
+            analysis = await analyse(
+                [group.group for group in own],
+                embedder=embedding,
+                answers=task.answers_for,
+                quality=quality,
+                costs=[group.cost for group in own],
+                pairs=_pairs(spec, own),
+                seed=spec.seed or 0,
+                progress=report,
+            )
             _add(parts, task, own, analysis, notes)
             judged = judged or bool(quality)
     finally:
         if embedding is not None:
+            parts["warnings"] += embedding.warnings
             await embedding.aclose()
     document = {
         "name": spec.name,
@@ -153,16 +164,17 @@ async def measure_groups(
         "quality": "quality" if judged else None,
         "baseline": _baseline(spec, [group.arm for group in groups]),
         "axis": spec.axis or None,
-        "measures": [
-            {name: getattr(row, name) for name in DisplayedMeasure.__dataclass_fields__}
-            for row in MEASURES.values()
-        ],
+        "measures": [to_json(measure) for measure in MEASURES.values()],
         **parts,
         "settings": spec.to_dict() | {"embedder": "none" if embedding is None else embedding.name},
         "versions": {"outspoken": __version__, "python": platform.python_version(), "numpy": np.__version__},
         "command": command,
     }
     return from_json(ExperimentResults, document)
+
+
+def _report(progress: Progress, task: Task, step: str, done: int, total: int) -> None:
+    progress(f"{step} {task.name}", done, total)
 
 
 async def _judge(
@@ -174,42 +186,17 @@ async def _judge(
         return {}, ()
     if not rubric:
         return {}, (f"there is no rubric, so {spec.judge} judged none of the responses",)
-
-    report = None if progress is None else partial(progress, f"judging {task.name}")
     with Ledger(folder / LEDGER) as ledger:
         judge = Judge(spec.judge, rubric, ledger=ledger, seed=spec.seed or 0)
-        return await judge_quality([group.group for group in groups], judge, report)
-
-
-async def _analyse(
-    spec: ExperimentSpec,
-    task: Task,
-    groups: Sequence[ArmResponses],
-    embedding: Embedder | None,
-    quality: Quality,
-    progress: Progress | None,
-) -> Analysis:
-    def report(step: str, done: int, total: int) -> None:
-        if progress:
-            progress(f"{step} {task.name}", done, total)
-
-    return await analyse(
-        [group.group for group in groups],
-        embedder=embedding,
-        answers=task.answers_for,
-        quality=quality,
-        costs=[group.cost for group in groups],
-        pairs=_pairs(spec, groups),
-        seed=spec.seed or 0,
-        progress=report,
-    )
+        show = None if progress is None else partial(progress, "judging")
+        return await judge_quality([group.group for group in groups], judge, show)
 
 
 def _pairs(spec: ExperimentSpec, groups: Sequence[ArmResponses]) -> list[tuple[int, int]]:
-    """The pairs to compare, by index: each group with the baseline of the same model and value of the axis, as far
-    as that exists, and the other groups of that model and value with each other.
+    """The pairs to compare, by index.
 
-    If all groups are of the baseline arm (an axis or several models, but one arm): each with the first.
+    Each group is compared with the baseline, of the same model and value of the axis if there is one, and with the
+    other groups of this model and value. If all groups are of the baseline arm, each is compared with the first.
     """
     name = _baseline(spec, [group.arm for group in groups])
     bases = [index for index, group in enumerate(groups) if group.arm == name]

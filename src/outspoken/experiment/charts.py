@@ -12,7 +12,7 @@ from outspoken.report.charts import (
     Figure,
     LabelledPoint,
     Row,
-    altair,
+    alt,
     bars,
     chart_of,
     fold_others,
@@ -33,8 +33,8 @@ _Figures = tuple[DisplayedFigure, DisplayedFigure]
 def figures(view: ResultsView) -> list[Figure]:
     """The main chart of every task and model.
 
-    It is a line over the axis if a setting varies, else the plane of diversity and quality, else (without a judge)
-    the primary measure of each arm.
+    It shows measures over the axis if a setting varies, else the plane of diversity and quality, or without a
+    judge the primary measure of each arm.
     """
     charts = []
     for task, model in view.axis_panels() if view.axis else view.panels:
@@ -55,7 +55,6 @@ def figures(view: ResultsView) -> list[Figure]:
 
 def _plane(view: ResultsView, task: str, model: str, points: Mapping[str, _Figures]) -> Any:
     """A point for each arm, intervals as crosshairs, the Pareto front as steps."""
-    alt = altair()
     rows = [
         {"arm": view.by_id[key].arm, **span("x", x.value, x.low, x.high), **span("y", y.value, y.low, y.high)}
         for key, (x, y) in points.items()
@@ -89,7 +88,6 @@ def _plane(view: ResultsView, task: str, model: str, points: Mapping[str, _Figur
 
 
 def _dots(view: ResultsView, task: str, model: str) -> Any:
-    alt = altair()
     rows = [
         {"arm": group.arm, "label": view.label(group), **span("x", figure.value, figure.low, figure.high)}
         for group in view.panel(task, model)
@@ -111,24 +109,19 @@ def _dots(view: ResultsView, task: str, model: str) -> Any:
 def _over_axis(view: ResultsView, task: str, model: str, name: str) -> Any:
     """A measure over the setting that varies: a line and a band for each arm, a dashed line for arms without it.
 
-    If its values are not numbers (wordings): points with intervals beside each other, without lines.
+    If its values are not numbers (wordings), points with intervals stand beside each other, without lines.
     """
-    alt = altair()
-    rows: list[Row] = []
-    constant: list[Row] = []
-    values: list[float] = []
-    for group in view.panel(task, model):
-        if (figure := view.figure(group, name)) is not None:
-            value = view.axis_value(group)
-            row = {"arm": group.arm, "at": value, **span("y", figure.value, figure.low, figure.high)}
-            (constant if value is None else rows).append(row)
-            if isinstance(value, (int, float)):
-                values.append(value)
+    drawn: list[dict[str, Any]] = [
+        {"arm": group.arm, "at": view.axis_value(group), **span("y", figure.value, figure.low, figure.high)}
+        for group in view.panel(task, model)
+        if (figure := view.figure(group, name)) is not None
+    ]
+    rows, constant = ([row for row in drawn if (row["at"] is None) == without] for without in (False, True))
     y = alt.Y("y:Q", title=_axis_title(view, name), scale=alt.Scale(zero=False, padding=16))
     spans = [row for row in rows if row["y_low"] is not None]
     tooltip = [*_tooltip("y"), alt.Tooltip("at:N", title=view.axis)]
-    if len(values) == len(rows):
-        x = _number_axis(view, sorted(set(values)))
+    if all(isinstance(row["at"], (int, float)) for row in rows):
+        x = _number_axis(view, sorted({row["at"] for row in rows}))
         layers = [
             chart_of(spans).mark_area(opacity=0.16).encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view)),
             chart_of(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(view)),
@@ -180,7 +173,6 @@ def _reliability(view: ResultsView, entries: Sequence[ArmCalibration]) -> Any:
 
     Both axes end at the largest value.
     """
-    alt = altair()
     bins = [(view.by_id[entry.group].arm, part) for entry in entries for part in entry.bins]
     rows = [
         {"arm": arm, **part.to_dict(), "stated_text": f"{part.stated:.2%} ({part.low:.2%} to {part.high:.2%})"}
@@ -287,12 +279,10 @@ def _place(task: str, model: str) -> str:
 
 
 def _colour(view: ResultsView, **options: Any) -> Any:
-    alt = altair()
     return alt.Color("arm:N", scale=alt.Scale(domain=view.arms), **options)
 
 
 def _shape(view: ResultsView) -> Any:
-    alt = altair()
     return alt.Shape("arm:N", scale=alt.Scale(domain=view.arms))
 
 
@@ -302,7 +292,6 @@ def _dots_of(view: ResultsView, rows: Sequence[Row], size: int, **encodings: Any
 
 
 def _tooltip(*axes: str) -> list[Any]:
-    alt = altair()
     return [alt.Tooltip("arm:N"), *(alt.Tooltip(f"{axis}_text:N", title=f"{axis} (95 %)") for axis in axes)]
 
 
@@ -313,7 +302,6 @@ def _axis_title(view: ResultsView, name: str) -> str:
 
 def _number_axis(view: ResultsView, values: list[float]) -> Any:
     """An axis that is logarithmic if the values span more than a factor of thirty, as those of tau do."""
-    alt = altair()
     wide = bool(values) and values[0] > 0 and values[-1] / values[0] > 30
     scale = alt.Scale(**({"type": "log"} if wide else {"zero": False}), nice=False, padding=12)
     axis = alt.Axis(values=values, format="~g", grid=False, labelOverlap="greedy")

@@ -27,7 +27,7 @@ _NOT_DISPLAYED = ("method", "extra", "stop", "retries", "on_short")
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """One task, asked by one arm of one model, at one `value` of the axis (None if the axis does not apply).
+    """One task, one arm, one model, and one `value` of the axis (None if the axis does not apply).
 
     `wanted` is the number of responses per prompt, `options` are those of the run of the cell.
     """
@@ -46,29 +46,22 @@ class GridCell:
         return f"{self.task.name}, {self.arm.name}, {self.model.name}"
 
     def plan(self, wanted: int | None = None) -> RunPlan:
-        """The plan of the cell's run, with another number of `wanted` responses if given.
-
-        Raises `UsageError` for invalid settings.
-        """
-        options = self.options.copy()
-        if wanted is not None:
-            options["n"] = wanted
-        return RunPlan.make(self.model, None, options)
+        """The plan of the cell's run, for `wanted` responses instead if given. Raises `UsageError`."""
+        changed = {} if wanted is None else {"n": wanted}
+        return RunPlan.make(self.model, None, {**self.options, **changed})
 
     def settings(self, axis: str) -> dict[str, object]:
         """The settings of the cell, for the results; the value of the `axis` is always among them."""
-        plan = self.plan()
-        settings: dict[str, object] = {"n": self.wanted}
-        for name in type(plan.settings).__dataclass_fields__:
-            value = getattr(plan.settings, name)
-            used = name != "turns" or METHODS[self.arm.method].turns
-            if name not in _NOT_DISPLAYED and value is not None and used:
-                settings[name] = value
-        settings |= plan.settings.extra
-        if self.arm.weights != "stated":
-            settings["weights"] = self.arm.weights
-        if self.arm.token_match:
-            settings["token_match"] = self.arm.token_match
+        given = self.plan().settings
+        hidden = _NOT_DISPLAYED if METHODS[self.arm.method].turns else (*_NOT_DISPLAYED, "turns")
+        settings: dict[str, object] = {
+            "n": self.wanted,
+            **{name: getattr(given, name) for name in type(given).__dataclass_fields__ if name not in hidden},
+            **given.extra,
+            "weights": None if self.arm.weights == "stated" else self.arm.weights,
+            "token_match": self.arm.token_match or None,
+        }
+        settings = {name: value for name, value in settings.items() if value is not None}
         return settings | ({axis: self.value} if axis else {})
 
 
@@ -122,8 +115,8 @@ class Grid:
     async def probe(self) -> None:
         """Send one short request to each model that receives settings by its provider's own names.
 
-        A server only says when it is asked that it does not accept a setting such as `min_p`. Raises `UsageError`
-        then.
+        Only the reply of the server shows whether it accepts a setting such as `min_p`. Raises `UsageError` if it
+        does not.
         """
         for cell in {cell.model.name: cell for cell in self.cells if cell.options.get("extra")}.values():
             sampling = replace(cell.plan().settings.sampling, max_tokens=1, seed=None, stop=())
@@ -160,8 +153,8 @@ def tasks_of(spec: ExperimentSpec) -> tuple[Task, ...]:
             raise UsageError(f"{task.name} takes its prompts from a file: name it with --data FILE")
         if task.answers == "listed" and not (task.expected or any(prompt.expected for prompt in task.prompts)):
             raise UsageError(
-                f"{task.name} has no list of its answers: write known = [...], give its prompts answers, or name "
-                "counts with --reference FILE"
+                f"{task.name} has no list of its answers: write known = [...], add answers to its prompts, or "
+                "give counts with --reference FILE"
             )
     return tuple(replace(task, prompts=task.prompts[: spec.prompts]) for task in loaded)
 
@@ -202,8 +195,7 @@ def _options(spec: ExperimentSpec, task: Task, arm: Arm, value: object, wanted: 
     if spec.seed is not None:
         options["seed"] = spec.seed
     if method.conversation and method.candidates_per_request == "one":
-        # One conversation with a turn for each response: with a goal of n, repeated answers would begin another
-        # one.
+        # One conversation with a turn for each response. With n, repeated answers would begin another one.
         return cast(RunOptions, options | {"k": wanted})
     options |= {"n": wanted, "k": 1 if method.independent else k}
     if method.turns:
@@ -223,8 +215,8 @@ def _check(cell: GridCell) -> None:
         )
     if cell.arm.weights == "uniform" and cell.wanted % settings.k:
         raise UsageError(
-            f"n ({cell.wanted}) must be a multiple of k ({settings.k}) for the arm {cell.arm.name}: otherwise "
-            "numbers without a meaning would decide which responses of the last call count"
+            f"n ({cell.wanted}) must be a multiple of k ({settings.k}) for the arm {cell.arm.name}: otherwise its "
+            "stated numbers, which are to be ignored, would decide which responses of the last call are kept"
         )
 
 

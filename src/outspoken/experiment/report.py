@@ -14,7 +14,7 @@ from outspoken.experiment.results import ExperimentResults, TaskDistribution
 from outspoken.experiment.results_view import ResultsView
 from outspoken.io.atomic import write_bytes
 from outspoken.report import html
-from outspoken.report.charts import Spec, add_chart, altair, spec, write_pictures
+from outspoken.report.charts import Spec, add_chart, alt, spec, write_pictures
 
 __all__ = ["render", "write"]
 
@@ -98,4 +98,4 @@ def _side_by_side(view: ResultsView, entry: TaskDistribution) -> Any:
         )
         for group in groups
     ]
-    return altair().concat(*answers, columns=3)
+    return alt.concat(*answers, columns=3)

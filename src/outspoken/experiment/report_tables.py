@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from outspoken.experiment.report_text import SOURCES
 from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResults
@@ -17,18 +17,12 @@ __all__ = ["calibration", "comparisons", "costs", "figures"]
 _KINDS = {"headline": 0, "": 1, "published": 2}
 
 
-@dataclass(slots=True)
-class _Notes:
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, *texts: str) -> tuple[int, ...]:
-        """Add texts that are new and not empty; returns their numbers in the list of notes."""
-        indices = []
-        for text in filter(None, texts):
-            if text not in self.texts:
-                self.texts.append(text)
-            indices.append(self.texts.index(text) + 1)
-        return tuple(indices)
+class _Notes(list[str]):
+    def add(self, text: str) -> tuple[int, ...]:
+        """The number of the note, which is appended if it is new; no number for ""."""
+        if text and text not in self:
+            self.append(text)
+        return (self.index(text) + 1,) if text else ()
 
 
 def figures(view: ResultsView, task: str, model: str) -> Table:
@@ -42,17 +36,13 @@ def figures(view: ResultsView, task: str, model: str) -> Table:
         TableRow((_arm(view, group), *(_figure(view, group, name, notes, likes[name]) for name in names)))
         for group in groups
     ]
-    columns = [Column("arm", text=True), *(_column(view, name) for name in names)]
-    return Table(
-        " · ".join(filter(None, (task, model))),
-        tuple(columns),
-        tuple(rows),
-        tuple(notes.texts),
-        _undefined(view, groups),
-    )
+    columns = (Column("arm", text=True), *(_column(view, name) for name in names))
+    title = " · ".join(filter(None, (task, model)))
+    return Table(title, columns, tuple(rows), tuple(notes), _undefined(view, groups))
 
 
 def _undefined(view: ResultsView, groups: list[ArmResults]) -> tuple[str, ...]:
+    """The measures that no group has, with the reasons."""
     reasons: dict[str, list[str]] = {}
     for name, measure in view.measures.items():
         reason = next((group.undefined[name] for group in groups if name in group.undefined), None)
@@ -72,13 +62,12 @@ def _column(view: ResultsView, name: str) -> Column:
     return Column(measure.title, measure.about, better, badge)
 
 
-def _arm(view: ResultsView, group: ArmResults) -> TableCell:
-    label = view.label(group)
-    return TableCell(label, label, arm=view.arms.index(group.arm))
+def _arm(view: ResultsView, group: ArmResults, label: str = "") -> TableCell:
+    return replace(TableCell.of(label or view.label(group)), arm=view.arms.index(group.arm))
 
 
 def _like(figures: Iterable[DisplayedFigure | None]) -> float | None:
-    """The number whose decimals a column has: its smallest, with at most one decimal more than its largest."""
+    """The number that decides a column's decimals: its smallest, but at least a tenth of its largest."""
     sizes = [abs(figure.value) for figure in figures if figure and figure.value]
     return max(min(sizes), max(sizes) / 10) if sizes else None
 
@@ -86,9 +75,8 @@ def _like(figures: Iterable[DisplayedFigure | None]) -> float | None:
 def _figure_cell(
     figure: DisplayedFigure, notes: _Notes, like: float | None, mark: str = "", verdict: str = ""
 ) -> TableCell:
-    # A number that the column's decimals would turn into 0 keeps its own.
     if like is not None and 0 < abs(figure.value) < like / 100:
-        like = None
+        like = None  # the column's decimals would turn it into 0
     text = number(figure.value, like=like)
     return TableCell(text, figure.value, figure.interval(like), mark, verdict, notes.add(figure.note))
 
@@ -135,8 +123,7 @@ def calibration(view: ResultsView) -> Table:
             "higher is better",
         ),
         Column("answers", "All stated or observed answers, over all prompts."),
-        Column("task", text=True),
-        Column("model", text=True),
+        *(Column(title, text=True) for title in ("task", "model")),
     )
     entries = [entry for entries in view.calibrations().values() for entry in entries]
     figures = [
@@ -149,24 +136,22 @@ def calibration(view: ResultsView) -> Table:
         group = view.by_id[entry.group]
         cells = (
             _arm(view, group),
-            _text(SOURCES[entry.against]),
+            TableCell.of(SOURCES[entry.against]),
             *(
                 TableCell(NONE) if figure is None else _figure_cell(figure, notes, like)
                 for figure, like in zip(own, likes, strict=True)
             ),
             _compared_answers(entry, notes),
-            _text(group.task),
-            _text(group.model),
+            *map(TableCell.of, (group.task, group.model)),
         )
         rows.append(TableRow(cells))
-    return Table("Are the stated probabilities right?", columns, tuple(rows), tuple(notes.texts))
+    return Table("Are the stated probabilities right?", columns, tuple(rows), tuple(notes))
 
 
 def _compared_answers(entry: ArmCalibration, notes: _Notes) -> TableCell:
-    answers = sum(part.count for part in entry.bins)
     prompts = "1 prompt" if entry.undefined == 1 else f"{entry.undefined:,} prompts"
     reason = f"{prompts} left out: one answer in all, or no answer in common" if entry.undefined else ""
-    return TableCell(count(answers), answers, notes=notes.add(reason))
+    return replace(TableCell.of(sum(part.count for part in entry.bins), count), notes=notes.add(reason))
 
 
 def comparisons(view: ResultsView) -> Table:
@@ -193,12 +178,10 @@ def comparisons(view: ResultsView) -> Table:
         Column("effect", "The difference in units of its standard deviation between prompts."),
         Column("units", "Prompts, or calls if there is one prompt with known answers."),
         Column("needed", "About how many units a difference of this size needs, with a power of 80 %."),
-        Column("task", text=True),
-        Column("model", text=True),
-        Column("measure", text=True),
+        *(Column(title, text=True) for title in ("task", "model", "measure")),
     )
     rows = tuple(_comparison(view, entry, notes) for entry in entries)
-    return Table("Comparisons", columns, rows, tuple(notes.texts))
+    return Table("Comparisons", columns, rows, tuple(notes))
 
 
 def _comparison(view: ResultsView, entry: ArmComparison, notes: _Notes) -> TableRow:
@@ -207,43 +190,29 @@ def _comparison(view: ResultsView, entry: ArmComparison, notes: _Notes) -> Table
     pair = f"{view.label(a)} \N{MINUS SIGN} {view.label(b)}"
     answer = "yes" if against.significant else "no"
     cells = (
-        TableCell(pair, pair, arm=view.arms.index(a.arm)),
+        _arm(view, a, pair),
         TableCell(against.text, against.difference, against.interval, notes=notes.add(against.note)),
         TableCell(answer, answer, notes=notes.add(against.doubt and f"not significant: {against.doubt}")),
-        TableCell(p_value(against.p), against.p),
-        TableCell(p_value(against.p_holm), against.p_holm),
-        _number(against.effect),
-        TableCell(count(against.units), against.units),
-        TableCell(count(against.needed), against.needed),
-        _text(entry.task),
-        _text(entry.model),
-        _text(view.measures[entry.measure].title),
+        TableCell.of(against.p, p_value),
+        TableCell.of(against.p_holm, p_value),
+        TableCell.of(against.effect),
+        TableCell.of(against.units, count),
+        TableCell.of(against.needed, count),
+        *map(TableCell.of, (entry.task, entry.model, view.measures[entry.measure].title)),
     )
     pairs = "baseline" if view.baseline in (a.arm, b.arm) else "others"
     return TableRow(cells, {"measure": entry.measure, "pairs": pairs})
 
 
-def _text(text: str) -> TableCell:
-    return TableCell(text, text)
-
-
-def _number(value: float | None) -> TableCell:
-    return TableCell(NONE if value is None else number(value), value)
-
-
 def costs(view: ResultsView) -> Table:
     """A row for each group: prompts, responses, and what they cost."""
     columns = (
-        Column("arm", text=True),
-        Column("task", text=True),
-        Column("model", text=True),
+        *(Column(title, text=True) for title in ("arm", "task", "model")),
         Column("prompts"),
         Column("responses"),
         Column("failures", "Missing responses. They are not among the responses."),
         Column("empty", "Responses without text. They are not among the responses."),
-        Column("requests"),
-        Column("tokens"),
-        Column("dollars"),
+        *map(Column, ("requests", "tokens", "dollars")),
         Column("seconds", "The sum over all requests, however many ran at once."),
         Column("tokens per response"),
         Column("tokens per distinct response", "All tokens divided by the number of distinct responses."),
@@ -257,20 +226,15 @@ def costs(view: ResultsView) -> Table:
         if cost := group.cost:
             requests, tokens, usd, seconds = cost.requests, cost.tokens, cost.usd, cost.seconds
             each, distinct = cost.per_response, cost.per_distinct
-        counts = (group.prompts, group.responses, group.failures, group.empty)
+        counts = (group.prompts, group.responses, group.failures, group.empty, requests, tokens)
         cells = (
             _arm(view, group),
-            _text(group.task),
-            _text(group.model),
-            *(TableCell(count(value), value) for value in counts),
-            TableCell(count(requests), requests),
-            TableCell(count(tokens), tokens),
-            TableCell(dollars(usd), usd),
-            _number(seconds),
-            _number(each.tokens),
-            _number(distinct.tokens),
-            TableCell(dollars(distinct.usd), distinct.usd),
-            _number(distinct.seconds),
+            *map(TableCell.of, (group.task, group.model)),
+            *(TableCell.of(value, count) for value in counts),
+            TableCell.of(usd, dollars),
+            *map(TableCell.of, (seconds, each.tokens, distinct.tokens)),
+            TableCell.of(distinct.usd, dollars),
+            TableCell.of(distinct.seconds),
         )
         rows.append(TableRow(cells))
     return Table("What was asked and what it cost", columns, tuple(rows))

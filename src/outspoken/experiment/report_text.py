@@ -82,27 +82,24 @@ def _conclude_task(view: ResultsView, task: str, model: str) -> TaskConclusion:
     ]
     if not rivals:
         return TaskConclusion(task, model, False, None, None, (_nothing_to_compare(view, groups),))
-    better = [rival for rival in rivals if rival.against.significant and rival.against.difference * sign > 0]
+    significant = [rival for rival in rivals if rival.against.significant]
+    better, worse = ([one for one in significant if one.against.difference * sign * s > 0] for s in (1, -1))
     best = max(better or rivals, key=lambda rival: rival.figure.value * sign)
     sentences = _winner(view, best) if better else _no_winner(view, best)
-    worse = [
-        view.label(rival.group)
-        for rival in rivals
-        if rival.against.significant and rival.against.difference * sign < 0
-    ]
     if better:
         sentences.append(_price(view, best.group))
-        above = [
-            view.label(rival.group) for rival in rivals if rival.figure.value * sign > best.figure.value * sign
-        ]
+        above = [rival for rival in rivals if rival.figure.value * sign > best.figure.value * sign]
         if above:
-            sentences.append(f"With a better figure, but no significant difference: {', '.join(above)}.")
-        others = [rival.group for rival in better if rival is not best]
-        if others:
+            sentences.append(f"With a better figure, but no significant difference: {_labels(view, above)}.")
+        if others := [rival for rival in better if rival is not best]:
             sentences.append(_others(view, best.group, others))
     if worse:
-        sentences.append(f"Significantly worse than {view.baseline}: {', '.join(worse)}.")
+        sentences.append(f"Significantly worse than {view.baseline}: {_labels(view, worse)}.")
     return TaskConclusion(task, model, bool(better), best.group, best.against, tuple(sentences))
+
+
+def _labels(view: ResultsView, rivals: list[_Rival]) -> str:
+    return ", ".join(view.label(rival.group) for rival in rivals)
 
 
 def _nothing_to_compare(view: ResultsView, groups: list[ArmResults]) -> str:
@@ -162,15 +159,11 @@ def _difference(against: DisplayedDifference, ratio: str = "") -> str:
     return text + (f" (95 % interval of the difference {against.interval})" if against.interval else "")
 
 
-def _others(view: ResultsView, best: ArmResults, others: list[ArmResults]) -> str:
-    text = f"Also significantly better than {view.baseline}: {', '.join(map(view.label, others))}."
-    tied = [
-        view.label(other)
-        for other in others
-        if (between := view.against(best, other, view.primary)) is not None and not between.significant
-    ]
-    if tied:
-        text += f" Between {view.label(best)} and {', '.join(tied)} there is no significant difference."
+def _others(view: ResultsView, best: ArmResults, others: list[_Rival]) -> str:
+    text = f"Also significantly better than {view.baseline}: {_labels(view, others)}."
+    between = [(other, view.against(best, other.group, view.primary)) for other in others]
+    if tied := [other for other, difference in between if difference is not None and not difference.significant]:
+        text += f" Between {view.label(best)} and {_labels(view, tied)} there is no significant difference."
     return text
 
 

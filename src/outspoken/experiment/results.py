@@ -1,4 +1,4 @@
-"""The results of an experiment: what `results.json` holds, as types."""
+"""The results of an experiment: the types behind `results.json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from outspoken.errors import UsageError
-from outspoken.io.atomic import write_file
+from outspoken.io.atomic import write_bytes
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import json_bytes
 from outspoken.measure.calibration import Bin
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _FORMAT = 1
-_REQUIRED = ("name", "title", "primary", "baseline", "measures", "groups")
 FILE = "results.json"
 
 
@@ -68,7 +67,7 @@ class ArmResults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmComparison(Comparison):
-    """The comparison of two arms by one measure: the one with the id `a` minus the one with the id `b`."""
+    """The comparison of two arms by one measure: the arm with the id `a` minus the arm with the id `b`."""
 
     task: str
     model: str
@@ -121,8 +120,8 @@ class ExperimentResults:
     """All figures of an experiment, and everything else that its report shows.
 
     `primary` names the measure of interest, `quality` the measure of quality if a judge was asked, `baseline` the
-    arm that the others are compared with, and `axis` the setting that varies, if one does. `settings` is the spec
-    of the experiment, `versions` are those of the software, `command` repeats the experiment.
+    arm that the others are compared with, and `axis` the setting that varies, if any. `settings` is the spec of
+    the experiment, `versions` are those of the software, `command` repeats the experiment.
     """
 
     name: str
@@ -146,7 +145,7 @@ class ExperimentResults:
     command: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """The document that `results.json` holds."""
+        """The document in `results.json`."""
         return {"format": _FORMAT, **to_json(self, methods=True)}
 
     @classmethod
@@ -156,8 +155,6 @@ class ExperimentResults:
             raise UsageError(
                 f"this is not a results document of format {_FORMAT}: run the experiment again with this version"
             )
-        if missing := [name for name in _REQUIRED if name not in document]:
-            raise UsageError(f"the results lack {', '.join(missing)}: run the experiment again")
         try:
             return from_json(cls, document)
         except ValueError as error:
@@ -174,5 +171,4 @@ class ExperimentResults:
 
     def write(self, folder: Path) -> None:
         """Write `results.json` into the folder, completely or not at all. Raises `OutputError`."""
-        data = json_bytes(self.to_dict(), indent=1, allow_nan=False) + b"\n"
-        write_file(folder / FILE, lambda file: file.write(data))
+        write_bytes(folder / FILE, json_bytes(self.to_dict(), indent=1, allow_nan=False) + b"\n")

@@ -22,17 +22,18 @@ from outspoken.tasks import Task
 
 __all__ = ["GridEstimate", "GridRun", "estimate_grid"]
 
-# The number of rounds in which an arm is brought to the tokens of another, and how far each exceeds the estimate.
+# The most rounds of asking until an arm has used the tokens of another, and the factor by which each exceeds the
+# estimate.
 _ROUNDS, _MARGIN = 4, 1.15
 
 
 class GridRun(FolderHolder):
     """The run of a grid in a folder, which it locks until `close`.
 
-    `finished` cells are done; an earlier run of the same grid had finished `finished_before` (None in a new
-    folder). `cell` is the one under way, and `metrics` are those of its run. `requests` were sent, and replies
-    `from_ledger` were reused. `problems` are sentences about failures. After `stop`, which ends the run in good
-    order, the same grid in the same folder continues: every reply is in the ledger.
+    `finished` is the number of finished cells, `finished_before` that of an earlier run of the same grid (None in
+    a new folder). `cell` is the current one, and `metrics` are those of its run. `requests` were sent, and replies
+    `from_ledger` were reused. `problems` are sentences about failures. `stop` ends the run in good order; a new
+    run of the grid in the same folder continues, because every reply is in the ledger.
 
     Raises `UsageError` for a folder that holds something else or another experiment (unless `overwrite` is set),
     and if another process is writing it.
@@ -63,11 +64,11 @@ class GridRun(FolderHolder):
 
     @property
     def metrics(self) -> RunMetrics | None:
-        """The figures of the cell that is being asked."""
+        """The figures of the current cell's run."""
         return None if self._running is None else self._running.metrics
 
     def stop(self, reason: str) -> bool:
-        """Send nothing more; requests under way are awaited. Returns whether there is something to wait for."""
+        """Send nothing more. Returns whether there are requests to wait for."""
         self._stopped = reason
         if self._running is not None:
             self._running.stop(reason)
@@ -166,7 +167,7 @@ class GridRun(FolderHolder):
 
 @dataclass(frozen=True, slots=True)
 class GridEstimate:
-    """What a grid is expected to take, and the `assumptions` behind it as sentences.
+    """The expected size and price of a grid's run, and the `assumptions` behind it as sentences.
 
     `from_ledger` requests have been answered and are not among `requests`. `usd` is None if the price is unknown.
     """
@@ -200,15 +201,15 @@ def estimate_grid(grid: Grid, folder: Path) -> GridEstimate:
     spec = grid.spec
     judged = sum(cell.wanted * len(cell.task.prompts) for cell in grid.cells if spec.rubric or cell.task.rubric)
     if spec.judge and judged:
-        assumptions[f"{spec.judge} judges about {judged:,} responses, whose requests are not included"] = None
+        assumptions[f"{spec.judge} judges about {judged:,} responses; these requests are not included"] = None
     prices = [one.usd for one in estimates if one.usd is not None]
     return GridEstimate(
-        len(grid.cells),
-        sum(one.requests for one in estimates),
-        sum(one.from_ledger for one in estimates),
-        sum(one.tokens for one in estimates),
-        sum(prices) if len(prices) == len(estimates) else None,
-        tuple(assumptions),
+        cells=len(estimates),
+        requests=sum(one.requests for one in estimates),
+        from_ledger=sum(one.from_ledger for one in estimates),
+        tokens=sum(one.tokens for one in estimates),
+        usd=sum(prices) if len(prices) == len(estimates) else None,
+        assumptions=tuple(assumptions),
     )
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from outspoken.errors import UnknownNameError, UsageError
+from outspoken.errors import UnknownNameError, UsageError, errors_at
 from outspoken.io.dataclass_json import to_json
-from outspoken.io.toml_library import TomlFile, TomlLibrary
+from outspoken.io.toml_library import TomlFile, TomlLibrary, check_table
 from outspoken.methods.table import METHODS, Method, find
-from outspoken.settings import Settings
+from outspoken.settings import Settings, check_values, option
 
 __all__ = ["Arm", "ExperimentSpec", "load", "names", "varies"]
 
@@ -28,13 +28,14 @@ _AXES: Mapping[str, Callable[[Method], bool]] = {
 """The settings that may vary, and whether they apply to a method."""
 
 _WEIGHTS = ("stated", "uniform")
-_ARM_KEYS = ("name", "weights", "token_match")
-# The grid sets these itself.
-_NOT_SETTINGS = ("method", "k", "turns")
+# The grid sets the method, k and the turns itself.
+_SETTINGS = [name for name in Settings.__dataclass_fields__ if name not in ("method", "k", "turns")]
+_ARM_TEXTS = ("name", "method", "weights", "token_match")
+_ARM_KEYS: Mapping[str, type | None] = dict.fromkeys((*_SETTINGS, "k")) | dict.fromkeys(_ARM_TEXTS, str)
 
 
 def varies(axis: str, method: str) -> bool:
-    """Whether the setting that varies applies to a method; a method to which it does not is asked once."""
+    """Whether the setting that varies applies to a method. If it does not, the method is asked once."""
     return axis in _AXES and _AXES[axis](METHODS[method])
 
 
@@ -42,7 +43,7 @@ def varies(axis: str, method: str) -> bool:
 class Arm:
     """One way of asking: a method with its own settings.
 
-    With `weights` "uniform", the stated numbers are no probabilities, and all responses have equal weights. With
+    With `weights` "uniform", the stated numbers are ignored, and all responses have equal weights. With
     `token_match`, the arm is asked until it has used as many completion tokens for each prompt as the arm of that
     name; the responses beyond that are removed.
     """
@@ -60,47 +61,32 @@ class Arm:
             entry = {"method": entry}
         if not isinstance(entry, dict):
             raise UsageError(f"{where}: an arm must be a method's name or a table, not {entry!r}")
-        known = (*_ARM_KEYS, *(name for name in Settings.__dataclass_fields__ if name != "turns"))
-        for key in entry:
-            if key not in known:
-                raise UnknownNameError(f"key in an arm of {where}:", key, known)
-        for key in (*_ARM_KEYS, "method"):
-            if not isinstance(value := entry.get(key, ""), str):
-                raise UsageError(f"{where}: {key} of an arm must be text, not {value!r}")
-        if not entry.get("name", "-").strip():
-            raise UsageError(f"{where}: an arm has an empty name: write one, or leave name out")
-        settings = {key: value for key, value in entry.items() if key not in (*_ARM_KEYS, "method")}
-        method: str = entry.get("method", entry.get("name", "")) or ""
-        try:
+        check_table(entry, _ARM_KEYS, f"an arm of {where}")
+        method: str = entry.get("method") or entry.get("name") or ""
+        with errors_at(f"an arm of {where}"):
             find(method)
-        except UnknownNameError:
-            raise UnknownNameError(f"method in an arm of {where}:", method, METHODS) from None
         weights = entry.get("weights", "stated")
         if weights not in _WEIGHTS:
             raise UnknownNameError(f"weights in an arm of {where}:", weights, _WEIGHTS)
-        return cls(entry.get("name") or method, method, settings, weights, entry.get("token_match") or "")
+        settings = {key: value for key, value in entry.items() if key not in _ARM_TEXTS}
+        return cls(entry.get("name", method), method, settings, weights, entry.get("token_match", ""))
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
-        return {
-            "name": self.name,
-            "method": self.method,
-            **self.settings,
-            "weights": self.weights,
-            "token_match": self.token_match,
-        }
+        entry = to_json(self)
+        return {**entry.pop("settings"), **entry}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentSpec:
     """An experiment: a grid of tasks, arms, models and values of one setting.
 
-    Each prompt is asked for `n` responses in calls of `k` candidates (None: as the task says). `prompts` is the
-    number of prompts of each task (None: all), `settings` are those of every call. The setting `axis` varies over
-    `values`. `baseline` is the arm that the others are compared with, `primary` the measure of interest. The model
-    `judge` scores the quality by `rubric` ("": that of the task), `embedder` names the embedding model. `data` is
-    a file of prompts, `reference` a file of counts. `capability` is a number for each model. `full` holds the
-    sizes that `--full` uses.
+    Each prompt is asked for `n` responses in calls of `k` candidates (None: the numbers of the task). `prompts` is
+    the number of prompts of each task (None: all), `settings` are those of every call. The setting `axis` varies
+    over `values`. `baseline` is the arm that the others are compared with, `primary` the measure of interest. The
+    model `judge` scores the quality by `rubric` ("": that of the task), `embedder` names the embedding model.
+    `data` is a file of prompts, `reference` a file of counts. `capability` is a number for each model. `full`
+    holds the sizes that `--full` uses.
 
     Raises `UsageError` for an invalid experiment.
     """
@@ -111,9 +97,9 @@ class ExperimentSpec:
     tasks: tuple[str, ...] = ()
     arms: tuple[Arm, ...] = ()
     models: tuple[str, ...] = ()
-    n: int | None = None
-    k: int | None = None
-    prompts: int | None = None
+    n: int | None = option(None, "Responses to each prompt.", low=1)
+    k: int | None = option(None, "Candidates per call.", low=1)
+    prompts: int | None = option(None, "Prompts of each task.", low=1)
     settings: Mapping[str, object] = field(default_factory=dict)
     axis: str = ""
     values: tuple[object, ...] = ()
@@ -139,20 +125,13 @@ class ExperimentSpec:
             raise UsageError(f'{self.name} has no tasks: write tasks = ["jokes"], or give --tasks')
         if not arms:
             raise UsageError(f'{self.name} has no arms: write arms = ["direct", "vs-standard"], or give --methods')
-        if repeated := {name for name in arms if arms.count(name) > 1}:
-            raise UsageError(f"two arms are called {min(repeated)!r}: give them different names")
-        for name in ("n", "k", "prompts"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be a whole number from 1, not {value!r}")
+        check_values(self)
         self._check_axis()
         self._check_arms(arms)
         if self.baseline and self.baseline not in arms:
             raise UnknownNameError("baseline", self.baseline, arms)
-        for name in self.settings:
-            if name in _NOT_SETTINGS or name not in Settings.__dataclass_fields__:
-                known = [each for each in Settings.__dataclass_fields__ if each not in _NOT_SETTINGS]
-                raise UnknownNameError("setting", name, known)
+        if unknown := [name for name in self.settings if name not in _SETTINGS]:
+            raise UnknownNameError("setting", unknown[0], _SETTINGS)
         _check_settings("[settings]", "vs-standard", self.settings)
         for model, value in self.capability.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -163,8 +142,10 @@ class ExperimentSpec:
     def _check_arms(self, names: Sequence[str]) -> None:
         matched = {arm.name for arm in self.arms if arm.token_match}
         for arm in self.arms:
+            if names.count(arm.name) > 1:
+                raise UsageError(f"two arms are called {arm.name!r}: give them different names")
             if not arm.name.strip():
-                raise UsageError("an arm has an empty name: write one")
+                raise UsageError(f"{self.name}: an arm has an empty name: write one, or leave name out")
             if arm.token_match and arm.token_match not in names:
                 raise UnknownNameError(f"token_match of the arm {arm.name}:", arm.token_match, names)
             if arm.token_match == arm.name:
@@ -202,11 +183,10 @@ class ExperimentSpec:
         """The experiment with the sizes of `full`. Raises `UsageError` if there are none."""
         if not self.full:
             raise UsageError(f"{self.name} has no table [full]: give the sizes with -n, -k and --prompts")
-        sizes = _sizes(dict(self.full))
-        settings = sizes.pop("settings", {})
-        if not isinstance(settings, Mapping):
-            raise UsageError(f"settings in [full] must be a table, not {settings!r}")
-        return replace(self, full={}, settings={**self.settings, **settings}, **sizes)
+        sizes = _sizes(self.full)
+        check_table(sizes, _SIZES, "[full]")
+        settings = {**self.settings, **sizes.pop("settings", {})}
+        return replace(self, full={}, settings=settings, **sizes)
 
     def changed(self, *, methods: Sequence[str] = (), **fields_given: Any) -> ExperimentSpec:
         """The experiment with other values of its fields; None and () leave a field as it is.
@@ -214,13 +194,12 @@ class ExperimentSpec:
         `methods` selects the arms with these names; other names are those of methods, which become arms.
         """
         values = {name: value for name, value in fields_given.items() if value is not None and value != ()}
-        spec = self
         if methods:
             by_name = {arm.name: arm for arm in self.arms}
             arms = tuple(by_name.get(name) or Arm.read("--methods", name) for name in methods)
-            baseline = spec.baseline if spec.baseline in {arm.name for arm in arms} else ""
-            spec = replace(spec, arms=arms, baseline=baseline)
-        return replace(spec, **values) if values else spec
+            baseline = self.baseline if self.baseline in {arm.name for arm in arms} else ""
+            values = {"arms": arms, "baseline": baseline, **values}
+        return replace(self, **values)
 
     def to_dict(self) -> dict[str, object]:
         """All fields except `full`, in JSON values."""
@@ -242,72 +221,48 @@ def load(name: str) -> ExperimentSpec:
     return _read(_LIBRARY.find(name))
 
 
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
+_SIZES: Mapping[str, type | None] = {"n": int, "k": int, "prompts": None, "settings": dict}
+_KEYS: Mapping[str, type | None] = {
     **dict.fromkeys(("tasks", "arms", "models", "values"), list),
-    **dict.fromkeys(("n", "k", "seed"), int),
-    **dict.fromkeys(("settings", "capability", "quality", "full"), dict),
-    **dict.fromkeys(
-        ("name", "title", "about", "axis", "baseline", "primary", "embedder", "data", "reference"), str
-    ),
-    "prompts": (int, str),
+    **dict.fromkeys(("name", "title", "about", "axis", "baseline", "primary"), str),
+    **dict.fromkeys(("embedder", "data", "reference"), str),
+    **dict.fromkeys(("capability", "quality", "full"), dict),
+    "seed": int,
+    **_SIZES,
 }
 
 
 def _read(file: TomlFile) -> ExperimentSpec:
-    where, folder, table = file.where, file.folder, file.table()
-    for key, value in table.items():
-        if key not in _TYPES:
-            raise UnknownNameError(f"key in {where}:", key, _TYPES)
-        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            raise UsageError(f"{where}: {key} has the wrong kind of value: {value!r}")
-    table.setdefault("name", file.stem)
-    quality = table.pop("quality", {})
-    for key in quality:
-        if key not in ("model", "rubric"):
-            raise UnknownNameError(f"key in [quality] of {where}:", key, ("model", "rubric"))
-        if not isinstance(quality[key], str):
-            raise UsageError(f"{where}: {key} in [quality] must be text, not {quality[key]!r}")
+    where, folder, table = file.where, file.folder, _sizes(file.table())
+    check_table(table, _KEYS, where)
     for key in ("tasks", "models"):
         if wrong := [entry for entry in table.get(key, ()) if not isinstance(entry, str)]:
             raise UsageError(f"{where}: {key} must be texts, not {wrong[0]!r}")
     for key in ("data", "reference"):
         if key in table:
             table[key] = str(folder / table[key])
-    sizes = _sizes({key: table.pop(key) for key in ("n", "k", "prompts") if key in table})
-    full = table.pop("full", {})
-    for key in full:
-        if key not in ("n", "k", "prompts", "settings"):
-            raise UnknownNameError(f"key in [full] of {where}:", key, ("n", "k", "prompts", "settings"))
-    return ExperimentSpec(
-        tasks=tuple(_path(task, folder) for task in table.pop("tasks", ())),
-        arms=tuple(_with_paths(Arm.read(where, entry), folder) for entry in table.pop("arms", ())),
-        models=tuple(table.pop("models", ())),
-        values=tuple(table.pop("values", ())),
-        judge=quality.get("model", ""),
-        rubric=_path(quality.get("rubric", ""), folder),
-        full=full,
-        **sizes,
-        **table,
-    )
+    quality = table.pop("quality", {})
+    check_table(quality, {"model": str, "rubric": str}, f"[quality] of {where}")
+    table |= {key: tuple(table.get(key, ())) for key in ("models", "values")}
+    table["tasks"] = tuple(_path(task, folder) for task in table.get("tasks", ()))
+    table["arms"] = tuple(_with_paths(Arm.read(where, entry), folder) for entry in table.get("arms", ()))
+    table["judge"], table["rubric"] = quality.get("model", ""), _path(quality.get("rubric", ""), folder)
+    return ExperimentSpec(**{"name": file.stem} | table)
 
 
 def _check_settings(where: str, method: str, settings: Mapping[str, object]) -> None:
     """Raise `UsageError` for invalid settings. A tau of 1 stands for no threshold."""
-    try:
-        given = {name: value for name, value in settings.items() if (name, value) != ("tau", 1)}
+    given = {name: value for name, value in settings.items() if (name, value) != ("tau", 1)}
+    with errors_at(where):
         Settings.read({"method": method, **given})
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
 
 
-def _sizes(table: dict[str, Any]) -> dict[str, Any]:
-    """The sizes in a table, in which `prompts` may be "all"."""
+def _sizes(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table, with None instead of "all" `prompts`."""
     prompts = table.get("prompts")
-    if isinstance(prompts, str):
-        if prompts != "all":
-            raise UsageError(f'prompts must be a whole number or "all", not {prompts!r}')
-        table["prompts"] = None
-    return table
+    if isinstance(prompts, str) and prompts != "all":
+        raise UsageError(f'prompts must be a whole number or "all", not {prompts!r}')
+    return {**table, **({"prompts": None} if prompts == "all" else {})}
 
 
 def _path(name: str, folder: Path) -> str:

@@ -21,7 +21,7 @@ __all__ = [
     "Figure",
     "LabelledPoint",
     "add_chart",
-    "altair",
+    "alt",
     "bars",
     "chart_of",
     "fold_others",
@@ -35,8 +35,8 @@ __all__ = [
     "write_pictures",
 ]
 
-# The colours of Okabe & Ito, which colour-blind readers can distinguish, each adjusted to a contrast of at least
-# 3 to 1 with its background. The first, grey, is for the baseline.
+# The colours of Okabe & Ito, which colour-blind readers can distinguish, adjusted to a contrast of at least 3 to 1
+# with the background. The first, grey, is for the baseline.
 LIGHT = ("#6b7078", "#0072b2", "#d55e00", "#00875f", "#b85c93", "#a97400", "#2b8cc4", "#7a4fa3")
 DARK = ("#a3a9b3", "#4aa3df", "#f0803c", "#2fc096", "#e39bc6", "#e6b040", "#8fd0f5", "#b693dc")
 SHAPES = (
@@ -54,7 +54,7 @@ SHAPES = (
 def theme(dark: bool = False, *, legend: bool = True) -> dict[str, object]:
     """A Vega configuration with a colour and a shape for each arm, in the order of the arms, baseline first.
 
-    With a `legend`, for pictures on white; without one, for a page that has its own.
+    With a `legend` it is for pictures on white, without one for a page that has its own legend.
     """
     colours = DARK if dark else LIGHT
     ink, soft, line = ("#e8e6e1", "#a9adb5", "#2b2f36") if dark else ("#22252a", "#5c626b", "#dfe1e4")
@@ -110,14 +110,17 @@ class Figure:
     chart: Any
 
 
-def altair() -> Any:
-    """The charting library, imported when it is needed. Raises `MissingExtraError` if it is not installed."""
-    return need("altair", _WHAT, "measure")
+class _Altair:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(need("altair", _WHAT, "measure"), name)
+
+
+alt: Any = _Altair()
+"""Altair, imported by the first use of an attribute, which raises `MissingExtraError` if it is not installed."""
 
 
 def chart_of(rows: Sequence[Row]) -> Any:
-    """A chart of these rows, to which the caller adds a mark."""
-    alt = altair()
+    """A chart of these rows, still without a mark."""
     return alt.Chart(alt.InlineData(values=rows))
 
 
@@ -132,7 +135,7 @@ def span(
 def layer_charts(layers: Iterable[Any], description: str, height: int) -> Any:
     """One chart of the layers that have data."""
     shown = [layer for layer in layers if layer.data["values"]]
-    return altair().layer(*shown).properties(description=description, height=height)
+    return alt.layer(*shown).properties(description=description, height=height)
 
 
 def spec(chart: Any, width: int | str, height: int | None = None) -> Spec:
@@ -156,7 +159,7 @@ def add_chart(specs: dict[str, Spec], chart: Any, square: int | None = None) -> 
 
 
 def write_pictures(drawn: Iterable[tuple[str, str, Spec]], folder: Path) -> None:
-    """Write charts, each a name, a title and its `spec`, as SVG and PNG; the files are numbered in this order."""
+    """Write charts as numbered SVG and PNG files. `drawn` holds the name, the title and the `spec` of each."""
     convert = need("vl_convert", _WHAT, "measure")
     for index, (name, title, document) in enumerate(drawn, start=1):
         words = re.findall(r"[\w.]+", f"{name} {title}")
@@ -176,7 +179,7 @@ def vega_script() -> str:
 
 def _vega_lite() -> str:
     """The version of Vega-Lite that the charts use, in the form of `vl_convert`: `6.4`."""
-    version: str = altair().SCHEMA_VERSION
+    version: str = alt.SCHEMA_VERSION
     return ".".join(version.removeprefix("v").split(".")[:2])
 
 
@@ -184,7 +187,7 @@ OTHERS = "all others"
 
 
 def fold_others(shares: Mapping[str, float], top: Sequence[str]) -> dict[str, float]:
-    """The shares of the `top` answers, and the rest of 1 under `OTHERS`."""
+    """The shares of the `top` answers, and the remaining share under `OTHERS`."""
     kept = {key: shares.get(key, 0.0) for key in top}
     return {**kept, OTHERS: max(0.0, 1 - sum(kept.values()))}
 
@@ -192,10 +195,9 @@ def fold_others(shares: Mapping[str, float], top: Sequence[str]) -> dict[str, fl
 def bars(rows: Sequence[Row], behind: Mapping[str, float], most: float, description: str, **encodings: Any) -> Any:
     """A bar for each row, in the order of the rows, on a scale from 0 to `most`.
 
-    A row has `answer`, `share` and the columns that `encodings` use. `behind` holds the shares of the wide bars
-    behind them; it may be empty.
+    A row has `answer`, `share` and the columns that `encodings` use. `behind` holds the shares of wide bars behind
+    them, by answer; it may be empty.
     """
-    alt = altair()
     x = alt.X("share:Q", title=None, axis=alt.Axis(format="%", tickCount=4), scale=alt.Scale(domain=[0, most]))
     y = alt.Y(
         "answer:N",
@@ -239,7 +241,7 @@ _PLACES: tuple[Place, ...] = (
     (7, 25, "left"),
     (-7, 25, "right"),
 )
-# The size of the drawn chart is unknown here. Labels that do not overlap in a narrow chart do not in a wide one.
+# The size of the drawn chart is unknown here. Labels that fit a narrow chart also fit a wide one.
 _WIDTH, _HEIGHT = 280.0, 300.0
 _LETTER_WIDTH, _LINE_HEIGHT = 6.6, 13.0
 _MAX_OVERLAP = 0.2
@@ -248,7 +250,7 @@ _MAX_OVERLAP = 0.2
 def label_layers(points: Sequence[LabelledPoint], positions: Sequence[LabelledPoint] | None = None) -> list[Any]:
     """The labels of the points as layers of a chart; `label_places` decides which are left out.
 
-    `positions` are the same points in the spacing of the axes, where these are not linear.
+    `positions` are the same points on linear axes, if the axes of the chart are not.
     """
     layers = []
     for point, place in zip(points, label_places(positions or points), strict=True):
@@ -266,14 +268,16 @@ def label_places(points: Sequence[LabelledPoint]) -> list[Place | None]:
 
     A label is left out (None) if at least a fifth of it would cover points, intervals or earlier labels.
     """
-    centres = _to_pixels(points, [(point.x, point.y) for point in points])
-    starts = _to_pixels(points, [(point.x_low, point.y_low) for point in points])
-    ends = _to_pixels(points, [(point.x_high, point.y_high) for point in points])
+    columns = _to_pixels([(point.x_low, point.x, point.x_high) for point in points], _WIDTH)
+    rows = [
+        [_HEIGHT - y for y in ends]
+        for ends in _to_pixels([(point.y_low, point.y, point.y_high) for point in points], _HEIGHT)
+    ]
     taken: list[Box] = []
-    for (x, y), (left, bottom), (right, top) in zip(centres, starts, ends, strict=True):
+    for (left, x, right), (bottom, y, top) in zip(columns, rows, strict=True):
         taken += [(x - 6, y - 6, x + 6, y + 6), (left, y - 1, right, y + 1), (x - 1, top, x + 1, bottom)]
     places: list[Place | None] = []
-    for point, (x, y) in zip(points, centres, strict=True):
+    for point, (_, x, _), (_, y, _) in zip(points, columns, rows, strict=True):
         width = _LETTER_WIDTH * len(point.label)
         boxes = [_label_box(x, y, width, place) for place in _PLACES]
         overlaps = [_overlap(box, taken) for box in boxes]
@@ -291,22 +295,12 @@ def _label_box(x: float, y: float, width: float, place: Place) -> Box:
     return (left, y + place[1] - _LINE_HEIGHT / 2, left + width, y + place[1] + _LINE_HEIGHT / 2)
 
 
-def _to_pixels(
-    points: Sequence[LabelledPoint], values: Sequence[tuple[float | None, float | None]]
-) -> list[tuple[float, float]]:
-    """The `values` of x and y, one pair a point, as pixels; a missing one is replaced by the point's own."""
-    widths = _scaled([(p.x, p.x_low, p.x_high) for p in points], [value for value, _ in values], _WIDTH)
-    heights = _scaled([(p.y, p.y_low, p.y_high) for p in points], [value for _, value in values], _HEIGHT)
-    return [(x, _HEIGHT - y) for x, y in zip(widths, heights, strict=True)]
-
-
-def _scaled(
-    extents: Sequence[tuple[float, float | None, float | None]], values: Sequence[float | None], size: float
-) -> list[float]:
-    ends = [end for values_of_point in extents for end in values_of_point if end is not None]
-    low, extent = min(ends), (max(ends) - min(ends)) or 1
-    filled = [own[0] if value is None else value for own, value in zip(extents, values, strict=True)]
-    return [(value - low) / extent * size for value in filled]
+def _to_pixels(values: Sequence[tuple[float | None, float, float | None]], size: float) -> list[list[float]]:
+    """Values between the ends of their intervals, scaled to 0 to `size`; the value replaces a missing end."""
+    filled = [[value if end is None else end for end in (low, value, high)] for low, value, high in values]
+    least = min(map(min, filled))
+    extent = max(map(max, filled)) - least or 1
+    return [[(each - least) / extent * size for each in ends] for ends in filled]
 
 
 def _overlap(box: Box, taken: Sequence[Box]) -> float:

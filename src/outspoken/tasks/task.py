@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from outspoken.batch.sources import PromptRow, read
-from outspoken.errors import UnknownNameError, UsageError
-from outspoken.io.toml_library import TomlFile, TomlLibrary
+from outspoken.errors import UnknownNameError, UsageError, errors_at
+from outspoken.io.toml_library import TomlFile, TomlLibrary, check_table
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_sets import load as read_answers
 from outspoken.measure.measures import MEASURES
@@ -29,7 +28,7 @@ class Normalise:
 
     With `first_line` only the first line that is not blank is used. `pattern` is a regular expression with one
     group: the group of its first match is the answer. The characters in `strip` are removed from both ends. A text
-    without a match is not changed: it is an answer of its own, and none of the expected ones.
+    without a match stays as it is.
     """
 
     first_line: bool = False
@@ -38,21 +37,14 @@ class Normalise:
 
     @classmethod
     def read(cls, where: str, table: Mapping[str, object]) -> Normalise:
-        """Raises `UsageError` for an unknown key, a value of the wrong kind, and a pattern without one group."""
-        for key, value in table.items():
-            if key not in cls.__dataclass_fields__:
-                raise UnknownNameError(f"key in [normalise] of {where}:", key, cls.__dataclass_fields__)
-            kind = bool if key == "first_line" else str
-            if not isinstance(value, kind):
-                raise UsageError(f"{where}: {key} in [normalise] must be a {kind.__name__}, not {value!r}")
+        """Raises `UsageError` for an unknown key, a value of the wrong type, and a pattern without one group."""
+        check_table(table, {"first_line": bool, "pattern": str, "strip": str}, f"[normalise] of {where}")
         normalise = cls(**table)  # type: ignore[arg-type]  # the values are checked above
         if normalise.pattern:
             try:
                 groups = re.compile(normalise.pattern).groups
             except re.error as error:
-                raise UsageError(
-                    f"{where}: the pattern in [normalise] is not a regular expression: {error}"
-                ) from error
+                raise UsageError(f"{where}: the pattern is not a regular expression: {error}") from error
             if groups != 1:
                 raise UsageError(f"{where}: the pattern in [normalise] needs exactly one group, and has {groups}")
         return normalise
@@ -72,24 +64,13 @@ class Normalise:
 
 _LIBRARY = TomlLibrary("task", __package__)
 
-_KINDS: Mapping[str, type | tuple[type, ...]] = {
-    "name": str,
-    "title": str,
-    "about": str,
-    "prompts": list,
-    "prompts_file": str,
-    "words": int,
-    "answers": str,
-    "known": list,
-    "normalise": dict,
-    "reference": dict,
-    "primary": str,
-    "rubric": str,
-    "k": int,
-    "n": int,
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("name", "title", "about", "prompts_file", "answers", "primary", "rubric"), str),
+    **dict.fromkeys(("prompts", "known"), list),
+    **dict.fromkeys(("normalise", "reference"), dict),
+    **dict.fromkeys(("words", "k", "n"), int),
 }
-_ANSWERS = ("free", "listed")
-_OF_PROMPT = ("prompt", "id", "answers")
+_PROMPT_KEYS = dict.fromkeys(("prompt", "id", "answers"))
 
 Key = Callable[[str], str]
 
@@ -105,12 +86,12 @@ class TaskPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Prompts, and how their answers count.
+    """Prompts, and how their answers are compared.
 
     `answers` is "listed" if the right answers can be listed, else "free"; `expected` are these answers, with their
     expected frequencies if counts are given. `words` is the target length of a response. `primary` is the most
-    important measure, `rubric` the judge's rubric ("": none fits). `n` responses per prompt and `k` candidates per
-    call are the defaults of an experiment.
+    important measure, `rubric` the judge's rubric ("": none). `n` responses per prompt and `k` candidates per call
+    are the defaults of an experiment.
     """
 
     name: str
@@ -145,7 +126,7 @@ class Task:
     def with_prompts(self, file: str | Path) -> Task:
         """This task with the prompts of a file; see `load`."""
         prompts = tuple(_prompts_in(Path(file), self.normalise.key))
-        with _errors_at(str(file)):
+        with errors_at(str(file)):
             return replace(self, prompts=prompts)
 
     def with_reference(self, file: str | Path) -> Task:
@@ -170,7 +151,7 @@ def load(name: str | Path) -> Task:
 
     The prompts are in the file, or in `prompts_file` (relative to it): any file that `outspoken run` reads, with
     an optional column `answers` for each prompt's right answers; or JSON of the form `{question: {"answers":
-    [[answer, alias, ...], ...]}}`. A task without either takes its prompts from `--data`.
+    [[answer, alias, ...], ...]}}`. A task with neither takes its prompts from `--data`.
 
     Raises `UsageError` if a file does not exist or has an invalid key or value.
     """
@@ -180,11 +161,9 @@ def load(name: str | Path) -> Task:
 def _read(file: TomlFile) -> Task:
     where, folder, table = file.where, file.folder, file.table()
     _check(where, table)
-    if "prompts" in table and "prompts_file" in table:
-        raise UsageError(f"{where} has both prompts and prompts_file: keep one of them")
     normalise = Normalise.read(where, table.pop("normalise", {}))
-    with _errors_at(where):
-        prompts = tuple(_listed(where, table.pop("prompts", []), normalise.key))
+    with errors_at(where):
+        prompts = tuple(_listed(table.pop("prompts", []), normalise.key))
         known = table.pop("known", None)
         expected = None if known is None else Answers.listed(known, normalise=normalise.key)
     if prompts_file := table.pop("prompts_file", ""):
@@ -202,47 +181,35 @@ def _read(file: TomlFile) -> Task:
             f"{where}: the name {name!r} is used for files: use letters and digits, and dots and hyphens after "
             "them"
         )
-    with _errors_at(where):
-        return Task(
-            name=name,
-            title=table.pop("title", name),
-            prompts=prompts,
-            expected=expected,
-            normalise=normalise,
-            answers=table.pop("answers", "listed" if listed else "free"),
-            **table,
-        )
+    values = {"title": name, "answers": "listed" if listed else "free", **table}
+    with errors_at(where):
+        return Task(name=name, prompts=prompts, expected=expected, normalise=normalise, **values)
 
 
 def _check(where: str, table: Mapping[str, Any]) -> None:
-    for key, value in table.items():
-        if key not in _KINDS:
-            raise UnknownNameError(f"key in {where}:", key, _KINDS)
-        kind = _KINDS[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise UsageError(f"{where}: {key} must be a {getattr(kind, '__name__', kind)}, not {value!r}")
+    check_table(table, _KINDS, where)
     for key in ("words", "k", "n"):
         if table.get(key, 1) < 1:
             raise UsageError(f"{where}: {key} must be at least 1, not {table[key]}")
-    if table.get("answers", "free") not in _ANSWERS:
-        raise UnknownNameError(f"answers in {where}:", table["answers"], _ANSWERS)
-    if "primary" in table and table["primary"] not in MEASURES:
-        raise UnknownNameError(f"primary in {where}:", table["primary"], MEASURES)
+    for key, known in (("answers", ("free", "listed")), ("primary", MEASURES)):
+        if key in table and table[key] not in known:
+            raise UnknownNameError(f"{key} in {where}:", table[key], known)
+    if "prompts" in table and "prompts_file" in table:
+        raise UsageError(f"{where} has both prompts and prompts_file: keep one of them")
 
 
-def _listed(where: str, entries: list[object], key: Key) -> Iterator[TaskPrompt]:
+def _listed(entries: list[object], key: Key) -> Iterator[TaskPrompt]:
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
         table = {"prompt": entry} if isinstance(entry, str) else entry
         if not isinstance(table, dict) or not isinstance(table.get("prompt"), str) or not table["prompt"].strip():
-            raise UsageError(f"prompt {number} must be text, or a table with prompt and optionally id")
-        if unknown := table.keys() - _OF_PROMPT:
-            raise UnknownNameError(f"key in prompt {number} of {where}:", min(unknown), _OF_PROMPT)
+            raise UsageError(f"prompt {number} must be text, or a table with prompt and optionally id and answers")
+        check_table(table, _PROMPT_KEYS, f"prompt {number}")
         identifier = str(table.get("id", number))
         if identifier in seen:
             raise UsageError(f"two prompts have the id {identifier!r}")
         seen.add(identifier)
-        with _errors_at(f"prompt {number}"):
+        with errors_at(f"prompt {number}"):
             own = _own_answers(table.get("answers"), key)
         yield TaskPrompt(identifier, table["prompt"], own)
 
@@ -256,20 +223,15 @@ def _own_answers(answers: object, key: Key) -> Answers | None:
 
 
 def _reference(where: str, table: Mapping[str, object], folder: Path, key: Key) -> Answers:
-    for name in table:
-        if name not in ("counts", "file"):
-            raise UnknownNameError(f"key in [reference] of {where}:", name, ("counts", "file"))
+    check_table(table, {"counts": dict, "file": str}, f"[reference] of {where}")
     if not table:
         raise UsageError(f"{where}: [reference] is empty: write counts or file, or leave it out")
     if len(table) > 1:
         raise UsageError(f"{where}: [reference] has both counts and file: keep one of them")
     if "file" in table:
         return _counts_in(folder / str(table["file"]), key)
-    counts = table["counts"]
-    if not isinstance(counts, dict):
-        raise UsageError(f"{where}: counts in [reference] must map answers to counts")
-    with _errors_at(where):
-        return Answers.counts(counts, normalise=key)
+    with errors_at(where):
+        return Answers.counts(cast(Mapping[str, object], table["counts"]), normalise=key)
 
 
 def _counts_in(file: Path, key: Key) -> Answers:
@@ -292,7 +254,7 @@ def _prompts_in(file: Path, key: Key) -> Iterator[TaskPrompt]:
             raise UsageError(f"{row.where} cannot be asked: {row.reason}")
         if len(row.messages) != 1:
             raise UsageError(f"{row.where}: a task's prompt must be one text, not a conversation")
-        with _errors_at(row.where):
+        with errors_at(row.where):
             yield TaskPrompt(row.id, row.messages[0].content, _own_answers(row.columns.get("answers"), key))
 
 
@@ -302,14 +264,3 @@ def _is_list(file: Path) -> bool:
             return opened.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
-
-
-@contextmanager
-def _errors_at(where: str) -> Iterator[None]:
-    """Prefix the errors raised in the block with their place."""
-    try:
-        yield
-    except UnknownNameError:
-        raise
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error

@@ -2,8 +2,8 @@
 
 `typicality` estimates the typicality bias alpha, `sharpening` holds the closed form,
 `sharpening_exponent` measures gamma of a real model, `level_simulation` simulates the three levels of asking.
-`to_dict` of a result is its JSON document; `report`, `report_text`, `charts` and `page/` draw documents
-only. It may import `report`, `measure` and what lies below them; nothing here knows the command line. A new
+`to_dict` of a result is its JSON document, the only input of `report`, `report_text`, `charts` and `page/`. The
+package may import `report`, `measure` and the layers below them; nothing here knows the command line. A new
 analysis gets a module, and an entry for its kind in `charts`, `report` and `report_text`.
 """
 

@@ -1,4 +1,4 @@
-"""The distribution that a model has over given answers."""
+"""The distribution of a model over given answers."""
 
 from __future__ import annotations
 
@@ -36,21 +36,12 @@ class Likelihoods:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return {
-            "mass": self.mass,
-            "texts": [
-                {
-                    "text": text,
-                    "total": score.total,
-                    "mean": score.mean,
-                    "tokens": len(score),
-                    "share": share,
-                    "pieces": list(score.tokens),
-                    "logprobs": list(score.logprobs),
-                }
-                for text, score, share in zip(self.texts, self.scores, self.shares, strict=True)
-            ],
-        }
+        texts = [
+            {"text": text, "total": score.total, "mean": score.mean, "tokens": len(score), "share": share}
+            | {"pieces": list(score.tokens), "logprobs": list(score.logprobs)}
+            for text, score, share in zip(self.texts, self.scores, self.shares, strict=True)
+        ]
+        return {"mass": self.mass, "texts": texts}
 
 
 async def likelihoods(
@@ -65,7 +56,7 @@ async def likelihoods(
     """How likely each of the texts is after `prompt`, according to `model`.
 
     With `chat` the prompt is put into the model's chat template, as an aligned model expects it. If one text is
-    the beginning of another (York, York City), the probability of the longer is part of the shorter one's. With a
+    the beginning of another (York, York City), the probability of the shorter includes that of the longer. With a
     `ledger` no text is scored twice; `progress` is called with the number of scored texts and of all texts.
 
     Raises `UsageError` for no text, equal texts, and a text that cannot be scored.

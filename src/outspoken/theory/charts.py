@@ -11,7 +11,7 @@ from typing import Any
 from outspoken.report.charts import (
     Figure,
     LabelledPoint,
-    altair,
+    alt,
     bars,
     chart_of,
     fold_others,
@@ -47,8 +47,7 @@ def _typicality(document: dict[str, Any]) -> list[Figure]:
         "dashed line at 1 the response that the base model finds more typical is preferred, left of it the other "
         "one. All rows have the same scale: the factor by which the odds of being preferred change for one "
         "standard deviation. If the interval with length held equal does not include 1, length alone does not "
-        "explain the preference. The grey bar is the range that chance gives: an estimate inside it shows "
-        "nothing.",
+        "explain the preference. The grey bar is the range of chance: an estimate inside it shows nothing.",
         _forest(models),
     )
     caption = (
@@ -61,22 +60,21 @@ def _typicality(document: dict[str, Any]) -> list[Figure]:
 
 
 def _forest(models: Sequence[dict[str, Any]]) -> Any:
-    alt = altair()
     rows: list[dict[str, Any]] = []
     shown: list[str] = []
     for model in models:
         shown.append(_key(len(shown), "#", model["base"]))
         for estimate in estimates(model):
-            ratio: list[Any] = list(ends(estimate.odds_ratio)) if estimate.odds_ratio else [None]
+            ratio = estimate.odds_ratio or {}
             if estimate.name == "permutation_null":  # the alphas that chance gives, on the same scale
-                ratio = [
-                    None if alpha is None else math.exp(alpha * model["sd"]) for alpha in ends(estimate.effect)
-                ]
-            if not ratio[0]:  # 0: an underflow
+                alphas = {end: estimate.effect[end] for end in ("value", "low", "high")}
+                ratio = {end: math.exp(alpha * model["sd"]) for end, alpha in alphas.items() if alpha is not None}
+            if not ratio.get("value"):  # 0: an underflow
                 continue
             shown.append(_key(len(shown), " ", estimate.title))
+            own = span("x", ratio["value"], ratio.get("low"), ratio.get("high"))
             kind = {"main": "main", "permutation_null": "null"}.get(estimate.name, "control")
-            rows.append({"row": shown[-1], "kind": kind, "base": model["base"], **span("x", *ratio)})
+            rows.append({"row": shown[-1], "kind": kind, "base": model["base"], **own})
     spans = [row for row in rows if row["x_low"] and row["x_high"]]
     drawn = [row[end] for row in rows for end in ("x", "x_low", "x_high") if row[end]] or _RATIOS
     values = [value for value in _RATIOS if min(*drawn, 1) * 0.98 <= value <= max(*drawn, 1) * 1.02]
@@ -122,7 +120,6 @@ def _key(at: int, mark: str, label: str) -> str:
 
 
 def _curve(model: dict[str, Any]) -> Any:
-    alt = altair()
     bins = model["curve"]["bins"]
     rows = [{**span("y", *ends(entry), write=percent), "x": entry["x"], "pairs": entry["pairs"]} for entry in bins]
     x = alt.X("x:Q", title="difference, nats a token")
@@ -166,7 +163,6 @@ def _gamma(document: dict[str, Any]) -> list[Figure]:
 
 def _counts(document: dict[str, Any]) -> Any:
     """Shares on logarithmic axes; answers that never came are at the lower edge."""
-    alt = altair()
     points = sorted((p for p in document["points"] if p["base"] > 0), key=lambda p: p["base"])
     floor = min((p["aligned"] for p in points if p["aligned"] > 0), default=0.01) / 3
     rows = [{**p, "x": p["base"], "y": p["aligned"] or floor} for p in points]
@@ -210,7 +206,6 @@ def _labels(rows: Sequence[dict[str, Any]]) -> list[Any]:
 
 def _logs(document: dict[str, Any]) -> Any:
     """Log-probabilities; those of several prompts minus their means, so that one line fits all."""
-    alt = altair()
     names = ("base", "aligned", "fitted")
     rows: list[dict[str, Any]] = []
     points = sorted(document["points"], key=lambda point: point["prompt"])
@@ -249,14 +244,14 @@ def _levels(document: dict[str, Any]) -> list[Figure]:
     shares = {level_title(arm["level"]): {entry["text"]: entry[arm["level"]] for entry in answers} for arm in arms}
     top = sorted(base, key=lambda text: -base[text])[:_TOP]
     most = max(max(fold_others(each, top).values()) for each in (base, *shares.values())) or 1.0
-    colour = altair().Color("level:N", scale=altair().Scale(domain=["", *shares]), legend=None)
+    colour = alt.Color("level:N", scale=alt.Scale(domain=["", *shares]), legend=None)
     caption = (
         "0 is the base distribution itself, 1 has nothing in common with it. The line through a point is "
         "its 95 % interval. "
     )
     if document["floor"]:
-        caption += "The dashed line is the distance that as many draws from the base itself have by chance."
-    distance = _distance(document, list(shares), colour)
+        caption += "The dashed line is the mean distance of as many draws from the base itself."
+    distance = _distance(document, colour)
     figures = [Figure("distance", "Distance from the base distribution", caption, distance)]
     for name, own in shares.items():
         rows = [{"answer": key, "share": share, "level": name} for key, share in fold_others(own, top).items()]
@@ -265,13 +260,12 @@ def _levels(document: dict[str, Any]) -> list[Figure]:
     return figures
 
 
-def _distance(document: dict[str, Any], names: list[str], colour: Any) -> Any:
-    alt = altair()
+def _distance(document: dict[str, Any], colour: Any) -> Any:
     rows = [{"level": level_title(arm["level"]), **span("x", *ends(arm["tv"]))} for arm in document["arms"]]
     floor = document["floor"]
     scale, axis = alt.Scale(domainMin=0), alt.Axis(tickCount=5)
     x = alt.X("x:Q", title="total variation from the base", scale=scale, axis=axis)
-    y = alt.Y("level:N", title=None, sort=names)
+    y = alt.Y("level:N", title=None, sort=[row["level"] for row in rows])
     tooltip = [alt.Tooltip("level:N"), alt.Tooltip("x_text:N", title="total variation (95 %)")]
     layers = [
         chart_of([{"x": floor}] if floor else []).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),

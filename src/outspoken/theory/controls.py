@@ -1,4 +1,4 @@
-"""Typicality bias of one set of scored pairs: the estimate, and the control estimates that could contradict it."""
+"""The typicality bias of one set of scored pairs: the estimate, and controls that could contradict it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import norm
 
 from outspoken.errors import UndefinedError
 from outspoken.io.dataclass_json import to_json
+from outspoken.measure.statistics import wilson
 from outspoken.models.base import Score
 from outspoken.theory.logistic import Fit, fit, fit_many
 from outspoken.theory.preference_formats import PreferencePair
@@ -67,7 +67,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The estimate made in another way, to check that it holds. `about` says what it controls for."""
+    """An estimate made in another way, to check the main one. `about` says what it controls for."""
 
     title: str
     about: str
@@ -238,10 +238,10 @@ def estimate_controls(main: PairSample, everything: PairSample, seed: int) -> tu
 
 
 _ABOUT = {
-    "length": "The same estimate with the difference of length in tokens as a second regressor: what likelihood "
-    "adds among responses of equal length.",
-    "summed": "The same estimate with the log-likelihood of the whole response instead of its mean per token, so "
-    "in another unit: a sum falls with every token.",
+    "length": "The same estimate with the difference of length in tokens as a second regressor: the effect of "
+    "likelihood among responses of equal length.",
+    "summed": "The same estimate with the log-likelihood of the whole response instead of its mean per token. Its "
+    "unit is another one: a sum falls with every token.",
     "randomised_order": "The same estimate with the two responses of each pair in random order, which "
     "removes every effect of the order.",
     "permutation_null": "The estimates when preferences are reversed at random, prompt by prompt, 2,000 times: "
@@ -302,14 +302,5 @@ def preference_curve(sample: PairSample, alpha: float, seed: int) -> dict[str, A
 
 
 def _bin(x: _Floats, preferred: _Floats) -> dict[str, Any]:
-    n, share = len(x), float(preferred.mean())
-    z = float(norm.isf(0.025))
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    return {
-        "x": float(x.mean()),
-        "value": share,
-        "low": max(0.0, middle - reach),
-        "high": min(1.0, middle + reach),
-        "pairs": n,
-    }
+    low, high = wilson(int(preferred.sum()), len(x))
+    return {"x": float(x.mean()), "value": float(preferred.mean()), "low": low, "high": high, "pairs": len(x)}

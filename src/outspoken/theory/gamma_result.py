@@ -1,4 +1,4 @@
-"""A measured sharpening exponent: the figures, and what they mean in words."""
+"""A measured sharpening exponent: its figures, and their meaning in words."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ABOUT = {
     "df": "Degrees of freedom of the deviance: the answers of the reference less two.",
     "p": "How often independent draws from the fitted power deviate as much as these (parametric bootstrap of the "
     "deviance). Below 0.05, a pure power of the reference does not describe the answers.",
-    "tv": "Total variation between the fitted power and what was observed, among the answers given, the mean over "
-    "prompts: 0 is the same, 1 is nothing in common.",
+    "tv": "Total variation between the fitted power and the observed shares, among the answers given, the mean "
+    "over prompts: 0 is the same, 1 is nothing in common.",
     "tv_base": "The same for the unchanged base (gamma = 1).",
-    "kl": "KL divergence of what was observed from the fitted power, in nats.",
+    "kl": "KL divergence of the observed shares from the fitted power, in nats.",
     "kl_base": "The same from the unchanged base (gamma = 1).",
     "outside": "The share of the draws whose answer is not in the reference; they are left out.",
-    "r2": "The share of the variation of aligned log-probabilities within prompts that the base's explain.",
+    "r2": "The share of the variation of aligned log-probabilities within prompts that those of the base explain.",
     "residual_sd": "Distance of aligned log-probabilities from the line, in nats (standard deviation).",
 }
-_NEAR = 0.1  # total variation below which the fitted power is said to come close
+_NEAR = 0.1  # total variation below which the fitted power comes close to the answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Point:
 class Gamma:
     """gamma with its 95 % interval. `p` is two-sided and tests gamma = 1; `how` is "counts" or "logprobs".
 
-    `unit` is what the interval treats as independent, `units` their number. `answers` counts the answers of the
-    reference, or the rows of log-probabilities. `fit` describes how well a pure power fits; its names are
-    explained in `to_dict()["about"]`.
+    The interval treats `units` of the kind `unit` as independent. `answers` counts the answers of the reference,
+    or the rows of log-probabilities. `fit` describes how well a pure power fits; `to_dict()["about"]` explains its
+    names.
     """
 
     how: Literal["counts", "logprobs"]
@@ -66,18 +66,17 @@ class Gamma:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The result, for readers who do not know the paper."""
-        counted = self.how == "counts"
-        base = "the reference" if counted else "the base model"
-        basis = f"{self.answers:,} answers to {self.prompts:,} prompt{'s' * (self.prompts != 1)}"
-        if counted:
-            basis = f"{self.units:,} {self.unit}s"
+        base, basis = "the reference", f"{self.units:,} {self.unit}s"
+        if self.how == "logprobs":
+            base = "the base model"
+            basis = f"{self.answers:,} answers to {self.prompts:,} prompt{'s' * (self.prompts != 1)}"
         value, low, high = alike(self.value, self.low, self.high)
         finding = (
             f"The answers follow {base} to the power gamma = {value} (95 % interval {low} to {high}, from "
             f"{basis}); 1 would be {base} itself."
         )
         if self.p is None:
-            verdict = "There is no variation, so nothing is known about the precision: do not trust the interval."
+            verdict = "There is no variation, so the precision is unknown: do not trust the interval."
         elif self.low > 1:
             verdict = f"That is above 1, sharper: it favours likely answers more than {base} does."
         elif self.high < 0:
@@ -86,30 +85,27 @@ class Gamma:
             verdict = f"That is below 1, flatter: it favours likely answers less than {base} does."
         else:
             verdict = f"The interval includes 1: nothing here shows a distribution sharper or flatter than {base}."
-        return (finding, verdict, *(self._fit_of_counts() if counted else self._fit_of_logprobs()))
+        return (finding, verdict, *(self._fit_of_counts() if self.how == "counts" else self._fit_of_logprobs()))
 
     def _fit_of_counts(self) -> tuple[str, ...]:
         p, tv, before = self.fit["p"], self.fit["tv"], self.fit["tv_base"]
         if p >= 0.05:
             return (f"A pure power describes these answers as well as chance allows ({p_equation(p)}).",)
         distance = f"Total variation between the two is {number(tv)} (0 is the same, 1 nothing in common)"
+        text = (
+            f"But a pure power does not describe these answers ({p_equation(p)}). {distance}; for the unchanged "
+            f"reference, {number(before)}. Read gamma as a summary of how much they favour likely answers, not as "
+            "all that alignment did."
+        )
+        if tv < _NEAR:
+            close = f"A pure power comes close to these answers, though not within chance ({p_equation(p)})."
+            text = f"{close} {distance}."
         worst = max(self.points, key=lambda point: abs(point.aligned - (point.fitted or 0)))
         gap = (
             f"The largest gap is “{worst.answer}”: {percent(worst.aligned)} of the draws, while the power "
             f"predicts {percent(worst.fitted or 0)}."
         )
-        if tv < _NEAR:
-            return (
-                f"A pure power comes close to these answers, though not within chance ({p_equation(p)}). "
-                f"{distance}.",
-                gap,
-            )
-        return (
-            f"But a pure power does not describe these answers ({p_equation(p)}). {distance}; for the unchanged "
-            f"reference, {number(before)}. Read gamma as a summary of how much they favour likely answers, not as "
-            "all that alignment did.",
-            gap,
-        )
+        return text, gap
 
     def _fit_of_logprobs(self) -> tuple[str, ...]:
         share = percent(self.fit["r2"], decimals=0) if "r2" in self.fit else "None"

@@ -1,4 +1,4 @@
-"""The sources that gamma is measured from: recorded draws, and files of log-probabilities."""
+"""The sources of gamma: recorded draws, and log-probabilities from files or from models."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def single_group(groups: Sequence[Group], method: str | None = None, model: str 
 
 
 def count_draws(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, int]], str]:
-    """The counts of answers in each trial, and the name of a trial: "trial" for one call, or "prompt" if there are
+    """The counts of answers in each trial, and what a trial is: "trial" for a call, or "prompt" if there are
     several prompts, which are then treated as wordings of one question.
 
     `label` is as in `outspoken.measure.answer_sets.Answers`. Raises `UsageError` for responses with a probability
@@ -49,7 +49,7 @@ def count_draws(group: Group, label: Callable[[str], str]) -> tuple[list[dict[st
         for at, response in enumerate(prompt.responses):
             if response.probability not in (None, 1):
                 raise UsageError(
-                    "these responses carry probabilities, so they are no draws of the model: give single answers, "
+                    "these responses have probabilities, so they are no draws of the model: give single answers, "
                     "from the method direct"
                 )
             trial = prompt.prompt_id if several else (response.call, at if response.call is None else 0)
@@ -60,10 +60,10 @@ def count_draws(group: Group, label: Callable[[str], str]) -> tuple[list[dict[st
 
 
 def read_points(path: str | PathLike[str]) -> list[Point]:
-    """A file with `prompt`, `answer`, `base` and `aligned`, the natural log-probabilities of whole answers.
+    """The rows of a file with `prompt`, `answer`, and the natural log-probabilities `base` and `aligned`.
 
-    JSON lines, JSON, CSV or Parquet, as `outspoken.batch.sources.read` reads them. Raises `UsageError` with the
-    row for a row that cannot be used.
+    It is JSON lines, JSON, CSV or Parquet; see `outspoken.batch.sources.read`. Log-probabilities are of whole
+    answers. Raises `UsageError`, naming the row, for a row that cannot be used.
     """
     points = []
     for row in sources.read(str(path) if str(path) == "-" else Path(path), prompt_column="prompt"):

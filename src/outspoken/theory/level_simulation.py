@@ -19,7 +19,7 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import shares
 from outspoken.measure.statistics import Estimate, plugin_estimate
 from outspoken.report.format import number, percent
-from outspoken.theory.sharpening import log_weights
+from outspoken.theory.sharpening import log_weights, rewards_of
 
 __all__ = ["DRAWS", "LEVELS", "AskingLevel", "Levels", "simulate_levels"]
 
@@ -49,8 +49,8 @@ class AskingLevel:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The results of all levels. `floor` is the average total variation of as many single draws from the base
-    itself, which is due to chance."""
+    """The results of all levels. `floor` is the mean total variation of as many single draws from the base itself,
+    which is due to chance."""
 
     base: Mapping[str, float]
     gamma: float
@@ -149,7 +149,7 @@ def simulate_levels(
     base = dict(sorted(shares(p).items(), key=lambda item: -item[1]))
     row = np.array(list(base.values()))
     _check(row, k, replies, error)
-    rewards = None if reward is None else np.array([_reward(reward, answer) for answer in base])
+    rewards = None if reward is None else rewards_of(base, reward)
     logs = log_weights(row, gamma, rewards, beta)
     arms = []
     for at, level in enumerate(LEVELS):
@@ -201,9 +201,3 @@ def _check(row: Floats, k: int, replies: int, error: float) -> None:
         )
     if not 0 <= error <= _MOST_ERROR:
         raise UsageError(f"the error of stated probabilities must be from 0 to {_MOST_ERROR}, not {error:g}")
-
-
-def _reward(reward: Mapping[str, float], answer: str) -> float:
-    if answer not in reward:
-        raise UsageError(f"there is no reward for {answer!r}: give one for each answer")
-    return float(reward[answer])

@@ -31,7 +31,7 @@ class Fit:
     """Coefficients (p,), their covariance (p, p) and standard errors (p,), in the order and units of the columns.
 
     `clusters` counts the clusters. With a single one there is no clustered covariance and `cov` holds NaN.
-    `penalised`: the data are separable, and Firth's penalty keeps the figures finite.
+    `penalised` means that the data are separable, and that Firth's penalty keeps the figures finite.
     """
 
     coef: Floats
@@ -130,17 +130,14 @@ def _orthonormal(x: Floats, names: Sequence[str]) -> tuple[Floats, Floats]:
     n = len(x)
     norms = np.linalg.norm(x, axis=0)
     if not norms.all():
-        raise UndefinedError(
-            f"{names[int(np.argmin(norms))]} is 0 in all {n:,} rows: it carries no information, leave it out"
-        )
+        raise UndefinedError(f"{names[int(np.argmin(norms))]} is 0 in all {n:,} rows: leave it out")
     q, r = np.linalg.qr(x / norms)
     kept = np.abs(np.diag(r)) > _COLLINEAR
     if len(kept) < x.shape[1] or not kept.all():
         at = len(kept) if kept.all() else int(np.argmin(kept))
-        what = (
-            "is the same in" if n > 1 and np.ptp(x[:, at]) == 0 else "is a combination of the columns before it in"
-        )
-        raise UndefinedError(f"{names[at]} {what} all {n:,} rows: leave it out, or give rows that differ")
+        same = n > 1 and np.ptp(x[:, at]) == 0
+        what = "is the same" if same else "is a combination of the columns before it"
+        raise UndefinedError(f"{names[at]} {what} in all {n:,} rows: leave it out, or give rows that differ")
     return q * math.sqrt(n), math.sqrt(n) * np.linalg.inv(r) / norms[:, None]
 
 
@@ -148,24 +145,24 @@ def _newton(z: Floats, target: Floats, *, penalised: bool = False) -> tuple[Floa
     """The maximum for outcomes with z'y = `target`, and whether it is certain to be one."""
     n, p = z.shape
     coef = np.zeros(p)
-    at, gradient, curvature = _at(z, target, coef, penalised)
+    value, gradient, curvature = _likelihood(z, target, coef, penalised)
     for _ in range(_STEPS):
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
         if gradient @ step <= _CONVERGED * n:
             return coef + step, _curved(curvature, n)
         for _ in range(_HALVINGS):
-            there, *derivatives = _at(z, target, coef + step, penalised)
-            if there >= at - _ROUNDING * (1 + abs(at)):
+            reached, *derivatives = _likelihood(z, target, coef + step, penalised)
+            if reached >= value - _ROUNDING * (1 + abs(value)):
                 break
             step = step / 2
         else:
             # No step improves the likelihood by more than rounding.
             return coef, _curved(curvature, n)
-        coef, at, (gradient, curvature) = coef + step, there, derivatives
+        coef, value, (gradient, curvature) = coef + step, reached, derivatives
     return coef, False
 
 
-def _at(z: Floats, target: Floats, coef: Floats, penalised: bool) -> tuple[float, Floats, Floats]:
+def _likelihood(z: Floats, target: Floats, coef: Floats, penalised: bool) -> tuple[float, Floats, Floats]:
     """The log-likelihood, its gradient and its curvature; with `penalised`, with Firth's terms.
 
     The penalty is equivalent to two more rows for each row, one with each outcome, weighted by half its leverage.
@@ -194,8 +191,8 @@ def _curved(curvature: Floats, n: int) -> bool:
 def _separable(z: Floats, y: Floats) -> bool:
     """Whether some b has (2y - 1) z b >= 0 in every row and above 0 in one: Albert and Anderson (1984).
 
-    Decided by the linear programme of Konis (2007): the greatest sum of (2y - 1) z b under these constraints, b in
-    a box. It is at least sqrt(n) where the data are separable, as z'z = n, and 0 where they are not.
+    The linear programme of Konis (2007) decides: the greatest sum of (2y - 1) z b under these constraints, with b
+    in a box, is at least sqrt(n) if the data are separable, as z'z = n, and 0 if they are not.
     """
     signed = z * (2 * y - 1)[:, None]
     solved = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(len(z)), bounds=(-1, 1), method="highs")

@@ -1,4 +1,4 @@
-"""The layouts in which preference data are published: their columns, and what their rows mean."""
+"""The layouts in which preference data are published: their columns, and the meaning of their rows."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ PreferenceRow = Mapping[str, object]
 """A row of a preference file, by its columns."""
 
 Items = Iterator[PreferencePair | RatedResponse | PreferenceRowError]
-"""What a row holds; an error is a response that cannot be used, while the others of the row may still be."""
+"""The content of a row. An error stands for one response that cannot be used; the others of the row still can."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceFormat:
-    """A layout. `columns` describes the columns that it is recognised by, `ordered` whether the order within
-    its pairs carries information. `fits` recognises it by the columns and the first row, `items` reads a row."""
+    """A layout. `columns` describes its columns, `ordered` says whether the order within its pairs carries
+    information. `fits` recognises it by the columns and the first row of a file, `items` reads a row."""
 
     name: str
     columns: str
@@ -119,7 +119,7 @@ def _chats(row: PreferenceRow, position: int) -> Items:
     yield _pair(_prompt(row, before), chosen, rejected, True, position)
 
 
-def _rating_a_row(row: PreferenceRow, position: int) -> Items:
+def _response(row: PreferenceRow, position: int) -> Items:
     """prompt, response, helpfulness, and optionally correctness: one response per row."""
     yield _rated(_prompt(row), row, position)
 
@@ -166,12 +166,8 @@ def _summaries(row: PreferenceRow, position: int) -> Items:
     yield _pair(prompt, texts[0], texts[1], int(choice) == 0, position)
 
 
-def _has(*names: str) -> Callable[[Sequence[str], PreferenceRow], bool]:
-    return lambda columns, _: set(names) <= set(columns)
-
-
-def _has_prompt(*names: str) -> Callable[[Sequence[str], PreferenceRow], bool]:
-    return lambda columns, _: set(names) <= set(columns) and not set(_PROMPTS).isdisjoint(columns)
+def _has(*names: str, prompt: bool = False) -> Callable[[Sequence[str], PreferenceRow], bool]:
+    return lambda columns, _: set(names) <= {*columns} and not (prompt and {*_PROMPTS}.isdisjoint(columns))
 
 
 def _are_chats(columns: Sequence[str], first: PreferenceRow) -> bool:
@@ -183,18 +179,18 @@ LAYOUTS = (
         "ultrafeedback", "instruction, completions", True, _has("instruction", "completions"), _completions
     ),
     PreferenceFormat("tldr", "info, summaries, choice", True, _has("info", "summaries", "choice"), _summaries),
-    PreferenceFormat("responses", "prompt, responses", True, _has_prompt("responses"), _responses),
+    PreferenceFormat("responses", "prompt, responses", True, _has("responses", prompt=True), _responses),
     PreferenceFormat(
         "chats", "chosen and rejected as lists of messages, optionally prompt", False, _are_chats, _chats
     ),
     PreferenceFormat(
-        "pairs", "prompt, chosen, rejected", False, _has_prompt("chosen", "rejected"), _published_pair
+        "pairs", "prompt, chosen, rejected", False, _has("chosen", "rejected", prompt=True), _published_pair
     ),
     PreferenceFormat(
         "hh-rlhf", "chosen and rejected as whole dialogues", False, _has("chosen", "rejected"), _dialogues
     ),
     PreferenceFormat(
-        "helpsteer", "prompt, response, helpfulness", True, _has_prompt("response", "helpfulness"), _rating_a_row
+        "helpsteer", "prompt, response, helpfulness", True, _has("response", "helpfulness", prompt=True), _response
     ),
 )
 """The layouts, the more specific ones first. In pairs of chosen and rejected the order carries no information."""
@@ -215,13 +211,12 @@ def _rated(prompt: str, entry: object, position: int) -> RatedResponse | Prefere
     except PreferenceRowError as error:
         return error
     stated = next((entry[name] for name in _RATINGS if name in entry), None)
-    rating, correctness = _number(stated), entry.get("correctness")
+    rating, correctness = _number(stated), _number(entry.get("correctness"))
     if rating is None:
         return PreferenceRowError("rating that is not a number", _shown(stated))
-    known = None if correctness is None else _number(correctness)
-    if correctness is not None and known is None:
-        return PreferenceRowError("rating that is not a number", f"correctness {_shown(correctness)}")
-    return RatedResponse(prompt, text, rating, known, position)
+    if correctness is None and entry.get("correctness") is not None:
+        return PreferenceRowError("rating that is not a number", f"correctness {_shown(entry['correctness'])}")
+    return RatedResponse(prompt, text, rating, correctness, position)
 
 
 def _prompt(row: PreferenceRow, before: Sequence[tuple[str, str]] = ()) -> str:
@@ -250,6 +245,7 @@ def _chat(value: object) -> tuple[list[tuple[str, str]], str]:
 
 
 def _message(value: object) -> tuple[str, str]:
+    """The role and the text of a message."""
     if not isinstance(value, Mapping) or not isinstance(value.get("content"), str):
         raise PreferenceRowError("message that is not text", _shown(value))
     return str(value.get("role", "user")), value["content"]
@@ -262,12 +258,10 @@ def _list(value: object, what: str) -> Sequence[object]:
 
 
 def _text(value: object) -> str:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         raise PreferenceRowError("empty response")
     if not isinstance(value, str):
         raise PreferenceRowError("response that is not text", _shown(value))
-    if not value.strip():
-        raise PreferenceRowError("empty response")
     return value
 
 

@@ -1,7 +1,8 @@
-"""Preference data: which of two responses to a prompt was preferred, by people or by a model as a rater."""
+"""Preference data: the preferred one of two responses to a prompt, as rated by people or by a model."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ PUBLISHED = "{prompt}\n\n    Response: "
 """The text before a response, as published: Verbalized Sampling (arXiv 2510.01171) and its code."""
 
 CUES = ("Assistant:", "TL;DR:")
-"""A prompt that ends with one of these already asks for the response: nothing is inserted between them."""
+"""If a prompt ends with one of these, the response follows it directly."""
 
 _SHOWN = 10
 
@@ -35,11 +36,11 @@ _SHOWN = 10
 class Preferences:
     """The pairs of a file, in its order.
 
-    `layout` is the layout's name. `ordered`: whether the order of first and second carries information: in
-    rated data it does, in chosen and rejected it does not. `rows` counts the file's rows, `available` the pairs in
-    it before `limit`. `skipped` counts what could not be used, by reason: rows, responses of rated data, or pairs.
-    `ties` counts the pairs with equal ratings, which are dropped. `examples` describe some of the skipped ones
-    with their rows. `prompt_format` is the text before a response, with "{prompt}" in it.
+    `layout` is the layout's name. `ordered` says whether the order of first and second carries information: in
+    rated data it does, in chosen and rejected it does not. `rows` counts the rows of the file, `available` its
+    pairs before `limit`. `skipped` counts, by reason, the rows, responses and pairs that could not be used, and
+    `examples` describe some of them. `ties` counts the pairs with equal ratings, which are dropped.
+    `prompt_format` is the text before a response, with "{prompt}" in it.
     """
 
     pairs: tuple[PreferencePair, ...]
@@ -120,12 +121,12 @@ def read_preferences(
 
 
 class _CollectedPairs:
-    """The pairs of one file, stated or built from the ratings of each prompt's responses, and what was skipped."""
+    """The pairs of one file, stated or built from the ratings of each prompt's responses, and the skipped rows."""
 
     def __init__(self, path: str) -> None:
         self.source = ColumnSource(path)
         self.rows = self.ties = 0
-        self.skipped: dict[str, int] = {}
+        self.skipped: Counter[str] = Counter()
         self.examples: list[str] = []
         self.pairs: list[PreferencePair] = []
         self._rated: dict[str, list[RatedResponse]] = {}
@@ -178,11 +179,10 @@ class _CollectedPairs:
                     gap = None
                     if first.correctness is not None and second.correctness is not None:
                         gap = first.correctness - second.correctness
-                    yield PreferencePair(
-                        first.prompt, first.text, second.text, first.rating > second.rating, gap, first.row
-                    )
+                    preferred = first.rating > second.rating
+                    yield PreferencePair(first.prompt, first.text, second.text, preferred, gap, first.row)
 
     def _skip(self, reason: str, position: int, detail: str = "") -> None:
-        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        self.skipped[reason] += 1
         if len(self.examples) < _SHOWN:
             self.examples.append(f"{self.source.where(position)}: {reason}" + (f" ({detail})" if detail else ""))

@@ -1,10 +1,9 @@
-"""The page of a theory document: one HTML file that works offline, with every figure in tables, and its charts as
-pictures."""
+"""The page of a theory document: one HTML file that works offline, and its charts as pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,14 @@ MOST = 200
 """The most rows of a table of answers; the results document has all of them."""
 
 _PICTURE_WIDTH = 560
+_cell = TableCell.of
 
 
 def write(document: dict[str, Any], folder: Path, *, pictures: bool = True) -> Path:
     """Write `report.html` into `folder`, and with `pictures` each chart as `charts/*.svg` and `charts/*.png`.
 
-    `document` is what `to_dict` of a result returns; the command line adds how it was made. Returns the path of
-    the page. Each file is written whole or not at all, and no network is needed.
+    `document` is what `to_dict` of a result returns; the command line adds the command and its settings. Returns
+    the path of the page. Each file is written completely or not at all, and no network is needed.
 
     Raises `UsageError` if `document` is something else, `OutputError` if the folder cannot be written.
     """
@@ -82,10 +82,10 @@ def tables(document: dict[str, Any]) -> list[Table]:
 
 
 def skipped(document: dict[str, Any]) -> Table:
-    """What a typicality document left out and why: of the file, and for each base model."""
+    """The pairs that a typicality document leaves out, by reason: those of the file, and of each base model."""
     parts = {model["base"]: model["skipped"] for model in (document, *document["others"])}
     rows = (
-        (_text(reason), _text(where), TableCell(f"{count:,}", count))
+        (_cell(reason), _cell(where), _cell(count, "{:,}".format))
         for where, reasons in (("the file", document["data"]["skipped"]), *parts.items())
         for reason, count in reasons.items()
     )
@@ -95,9 +95,7 @@ def skipped(document: dict[str, Any]) -> Table:
 def _typicality(document: dict[str, Any]) -> list[Table]:
     columns = (
         _words("estimate"),
-        Column("alpha"),
-        Column("standard error"),
-        Column("p"),
+        *map(Column, ("alpha", "standard error", "p")),
         Column("p, corrected", "Holm's correction for the number of base models"),
         Column("odds ratio", under="per SD"),
         Column("change", "of the probability from -1 to +1 SD, in points"),
@@ -110,11 +108,11 @@ def _typicality(document: dict[str, Any]) -> list[Table]:
             main = estimate.name == "main"
             rows.append(
                 (
-                    _text(estimate.title),
+                    _cell(estimate.title),
                     _figure(estimate.effect),
-                    _number(estimate.effect["se"]),
-                    _p(estimate.effect["p"]),
-                    _p(model["alpha"]["p_holm"]) if main else TableCell(""),
+                    _cell(estimate.effect["se"]),
+                    _cell(estimate.effect["p"], p_value),
+                    _cell(model["alpha"]["p_holm"], p_value) if main else TableCell(""),
                     _figure(estimate.odds_ratio),
                     _figure(model["change"], 100) if main else TableCell(""),
                     _figure(model["rate"], 100, " %") if main else TableCell(""),
@@ -126,8 +124,6 @@ def _typicality(document: dict[str, Any]) -> list[Table]:
 
 
 def _sharpen(document: dict[str, Any]) -> list[Table]:
-    answers = document["answers"]
-    shares = ((_text(entry["text"]), _share(entry["before"]), _share(entry["after"])) for entry in answers[:MOST])
     titles = {
         "gamma": "gamma",
         "effective_size": "effective size",
@@ -136,23 +132,23 @@ def _sharpen(document: dict[str, Any]) -> list[Table]:
         "distinct_10": "different in 10 draws",
         "distinct_100": "different in 100 draws",
     }
-    curve = ([_number(entry[name]) for name in titles] for entry in document["curve"])
+    curve = ([_cell(entry[name]) for name in titles] for entry in document["curve"])
     return [
-        _table(_shortened("Answers", answers), (_words("answer"), Column("before"), Column("after")), shares),
+        _answers(document["answers"], {"before": "before", "after": "after"}),
         _table("Over gamma", map(Column, titles.values()), curve),
     ]
 
 
 def _gamma(document: dict[str, Any]) -> list[Table]:
     about = document["about"]
-    fit = ((_text(name), _number(value), _text(about.get(name, ""))) for name, value in document["fit"].items())
-    counts = document["how"] == "counts"
-    cell, what = (_share, "Share") if counts else (_number, "Log-probability")
+    fit = ((_cell(name), _cell(value), _cell(about.get(name, ""))) for name, value in document["fit"].items())
+    what = "Share" if document["how"] == "counts" else "Log-probability"
+    write: Callable[[float], str] = _share if what == "Share" else number
     texts = ["answer", "prompt"] if document["prompts"] > 1 else ["answer"]
     points = sorted(document["points"], key=lambda point: -point["base"])
     names = ("base", "aligned", "fitted")
     rows = (
-        (*(_text(point[name]) for name in texts), *(cell(point[name]) for name in names))
+        (*(_cell(point[name]) for name in texts), *(_cell(point[name], write) for name in names))
         for point in points[:MOST]
     )
     return [
@@ -165,19 +161,21 @@ def _levels(document: dict[str, Any]) -> list[Table]:
     arms = document["arms"]
     titles = ("total variation", "KL from the base, nats", f"different in {document['draws']} draws")
     figures = (
-        (_text(level_title(arm["level"])), *(_figure(arm[name]) for name in ("tv", "kl", "distinct")))
+        (_cell(level_title(arm["level"])), *(_figure(arm[name]) for name in ("tv", "kl", "distinct")))
         for arm in arms
     )
-    levels = [arm["level"] for arm in arms]
     answers = sorted(document["answers"], key=lambda answer: -answer["base"])
-    shares = (
-        (_text(entry["text"]), *(_share(entry[name]) for name in ("base", *levels))) for entry in answers[:MOST]
-    )
-    columns = (_words("answer"), Column("base"), *(Column(level_title(level)) for level in levels))
+    levels = {arm["level"]: level_title(arm["level"]) for arm in arms}
     return [
         _table("The levels", (_words("asked for"), *map(Column, titles)), figures),
-        _table(_shortened("Answers", answers), columns, shares),
+        _answers(answers, {"base": "base", **levels}),
     ]
+
+
+def _answers(answers: Sequence[dict[str, Any]], titles: dict[str, str]) -> Table:
+    """The shares of the first answers, by their names in an answer and with the `titles` of their columns."""
+    rows = ([_cell(entry["text"]), *(_cell(entry[name], _share) for name in titles)] for entry in answers[:MOST])
+    return _table(_shortened("Answers", answers), (_words("answer"), *map(Column, titles.values())), rows)
 
 
 def _table(caption: str, columns: Iterable[Column], rows: Iterable[Iterable[TableCell]]) -> Table:
@@ -192,20 +190,8 @@ def _shortened(caption: str, entries: Sequence[object]) -> str:
     return caption if len(entries) <= MOST else f"{caption}: the first {MOST} of {len(entries):,}"
 
 
-def _text(text: str) -> TableCell:
-    return TableCell(text, text)
-
-
-def _number(value: float | None) -> TableCell:
-    return TableCell(NONE) if value is None else TableCell(number(value), value)
-
-
-def _share(value: float) -> TableCell:
-    return TableCell("< 0.01 %" if 0 < value < 5e-5 else percent(value, decimals=2), value)
-
-
-def _p(p: float | None) -> TableCell:
-    return TableCell(p_value(p), p)
+def _share(value: float) -> str:
+    return "< 0.01 %" if 0 < value < 5e-5 else percent(value, decimals=2)
 
 
 def _figure(figure: dict[str, Any] | None, scale: float = 1, unit: str = "") -> TableCell:

@@ -1,4 +1,4 @@
-"""The text of a theory page: what it is about, its main figures, and what its terms mean."""
+"""The text of a theory page: its subject, its main figures, and the meaning of its terms."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TITLES = {
 }
 ABOUT = {
     "typicality": "A model is aligned with what people prefer. If people prefer familiar texts regardless of "
-    "their quality, alignment teaches the model to write the most familiar ones. A base model measures how "
-    "familiar a text is: by how likely it finds the text. This page shows whether the preferences in this file "
-    "lean that way.",
+    "their quality, alignment teaches the model to write the most familiar ones. How familiar a text is can be "
+    "measured by how likely a base model finds it. This page shows whether the preferences in this file favour "
+    "familiar texts.",
     "sharpen": "If people prefer what is familiar, alignment raises every probability to a power, gamma, and "
     "makes them sum to 1 again. A power above 1 moves probability from rare answers to likely ones, although none "
     "is better than another.",
@@ -30,48 +30,24 @@ ABOUT = {
     "for a list, or for a distribution: answers with their probabilities. This page shows how close each of them "
     "comes to the model before alignment.",
 }
-GLOSSARY = (
-    (
-        "log-likelihood",
-        "How likely a model finds a text, as a natural logarithm (in nats); here the mean over its tokens, so "
-        "that long and short texts can be compared, unless a row says otherwise.",
-    ),
-    (
-        "alpha, the typicality bias",
-        "How much the log-odds of being preferred grow when a response is one nat a token more likely under the "
-        "base model; 0 is no bias.",
-    ),
-    (
-        "beta",
-        "How strongly alignment keeps the model close to its base: the smaller it is, the more the reward can "
-        "change.",
-    ),
-    (
-        "gamma",
-        "1 + alpha / beta, the power that alignment raises probabilities to: 1 changes nothing, a larger one "
-        "makes likely answers even likelier.",
-    ),
-    (
-        "odds ratio",
-        "The factor by which the odds of being preferred change when a response is one standard deviation more "
-        "likely under the base model; 1 is no difference.",
-    ),
-    (
-        "effective size and entropy",
-        "The effective size is the number of equally likely answers that have the same entropy; entropy is its "
-        "natural logarithm.",
-    ),
-    (
-        "total variation",
-        "The share of answers that would have to change to make two distributions equal: 0 is the same, 1 is "
-        "nothing in common.",
-    ),
-    (
-        "95 % interval",
-        "The values that are compatible with the data; a method that gives such intervals misses the true value "
-        "in 1 case of 20.",
-    ),
-)
+GLOSSARY = {
+    "log-likelihood": "How likely a model finds a text, as a natural logarithm (in nats). Here it is the mean "
+    "over its tokens, so that long and short texts can be compared, unless a row says otherwise.",
+    "alpha, the typicality bias": "How much the log-odds of being preferred grow when a response is one nat a "
+    "token more likely under the base model; 0 is no bias.",
+    "beta": "How strongly alignment keeps the model close to its base: the smaller it is, the more the reward can "
+    "change.",
+    "gamma": "1 + alpha / beta, the power that alignment raises probabilities to: 1 changes nothing, a larger one "
+    "makes likely answers even likelier.",
+    "odds ratio": "The factor by which the odds of being preferred change when a response is one standard "
+    "deviation more likely under the base model; 1 is no difference.",
+    "effective size and entropy": "The effective size is the number of equally likely answers that have the same "
+    "entropy; entropy is its natural logarithm.",
+    "total variation": "The share of answers that would have to change to make two distributions equal: 0 is the "
+    "same, 1 is nothing in common.",
+    "95 % interval": "The values that are compatible with the data; a method that gives such intervals misses the "
+    "true value in 1 case of 20.",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What alignment does to a distribution: the power that it raises it to, and the variety that remains.
+"""The effect of alignment on a distribution: the power of the probabilities, and the variety that remains.
 
 A reward with typicality bias, r + alpha log pi_ref, and a KL penalty beta have the optimum
 pi* = pi_ref^gamma exp(r / beta) / Z with gamma = 1 + alpha / beta: Verbalized Sampling (arXiv 2510.01171),
@@ -34,6 +34,7 @@ __all__ = [
     "gamma_of",
     "log_weights",
     "objective",
+    "rewards_of",
     "sharpen",
     "variety_curve",
 ]
@@ -84,7 +85,7 @@ def aligned_optimum(p: Same, reward: Mapping[str, float] | ArrayLike | None, alp
 
     Source: arXiv 2510.01171, equation 3. `reward` as in `apply_reward`; None is a constant one.
     """
-    rewards = None if reward is None else _rewards(p, reward)
+    rewards = None if reward is None else rewards_of(p, reward)
     return _like(p, log_weights(_rows(p), gamma_of(alpha, beta), rewards, beta))
 
 
@@ -114,7 +115,7 @@ def objective(
             return -math.inf
         pi = np.array([pi.get(answer, 0.0) for answer in p])
     chosen, base = _row(pi), _row(p)
-    rewards = np.zeros_like(base) if reward is None else _rewards(p, reward)
+    rewards = np.zeros_like(base) if reward is None else rewards_of(p, reward)
     possible = chosen > 0
     if (base[possible] == 0).any():
         return -math.inf
@@ -204,17 +205,16 @@ def _row(p: Answers) -> Floats:
     return row
 
 
-def _rewards(p: Answers, reward: Mapping[str, float] | ArrayLike) -> Floats:
+def rewards_of(p: Answers, reward: Mapping[str, float] | ArrayLike) -> Floats:
+    """The rewards of the answers of `p`, in its order. Raises `UsageError` if one is missing or not finite."""
     if isinstance(reward, Mapping):
         names = list(p) if isinstance(p, Mapping) else list(p.texts) if isinstance(p, Distribution) else []
         if missing := [name for name in names if name not in reward]:
             raise UsageError(f"there is no reward for {missing[0]!r}: give one for each answer")
         reward = [reward[name] for name in names]
-    rewards = np.asarray(reward, dtype=np.float64)
-    if rewards.shape[-1:] != _rows(p).shape[-1:]:
-        raise UsageError(
-            f"{rewards.size} rewards for {_rows(p).shape[-1]} answers: give one for each, by its text"
-        )
+    rewards, answers = np.asarray(reward, dtype=np.float64), _rows(p).shape[-1:]
+    if rewards.shape[-1:] != answers:
+        raise UsageError(f"{rewards.size} rewards for {answers[0]} answers: give one for each, by its text")
     if not np.isfinite(rewards).all():
         raise UsageError("a reward must be a finite number")
     return rewards
@@ -276,13 +276,13 @@ class Sharpened:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What happens to the distribution, for readers who do not know the paper."""
+        """The effect on the distribution, for readers who do not know the paper."""
         first, last = SharpenedVariety.of(self.before), SharpenedVariety.of(self.before, self.gamma)
         top, share = self.before.argmax(), sharpen(np.array(self.before.probabilities), self.gamma)[0]
         source = "" if self.alpha is None else f" (1 + {self.alpha:g} / {self.beta:g})"
         later, before = (
-            "never comes" if math.isinf(more) else f"takes {number(more)} more draws on average"
-            for more in (last.draws_to_new, first.draws_to_new)
+            "never comes" if math.isinf(draws) else f"takes {number(draws)} more draws on average"
+            for draws in (last.draws_to_new, first.draws_to_new)
         )
         return (
             f"Alignment raises every probability to the power {self.gamma:.3g}{source}: “{top.text}” goes from "
@@ -294,7 +294,7 @@ class Sharpened:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader should know about an unusual gamma."""
+        """A note on a gamma below 1, which is unusual."""
         if self.gamma >= 1:
             return ()
         if self.gamma > 0:

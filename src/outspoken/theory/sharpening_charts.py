@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from outspoken.report.charts import Figure, altair, chart_of, layer_charts
+from outspoken.report.charts import Figure, alt, chart_of, layer_charts
 from outspoken.report.format import number
 
 __all__ = ["sharpening_figures"]
@@ -15,7 +15,7 @@ _BETA = 0.2
 _LINE = 18
 
 # The figures below the bars: a name, and Vega's expressions for it before and after sharpening. `gamma` is a
-# parameter of the chart; the others are sums over all answers, computed earlier in the chart.
+# parameter of the chart; the other names are aggregates over all answers, from `_figures`.
 _FIGURES = (
     ("gamma", "'1'", "format(gamma, '.2f')"),
     ("entropy, nats", "format(datum.entropy_before, '.2f')", "format(datum.entropy_after, '.2f')"),
@@ -28,7 +28,6 @@ _FIGURES = (
     ("most likely answer", "format(datum.most_before, '.1%')", "format(datum.most_after, '.1%')"),
 )
 
-
 # Figures over gamma: a name in the document's curve, a title and a caption.
 _CURVES = (
     (
@@ -37,11 +36,7 @@ _CURVES = (
         "The number of equally likely answers with the same entropy. It falls as gamma grows; the point is the "
         "gamma of this page.",
     ),
-    (
-        "entropy",
-        "Entropy, nats",
-        "The same on the scale of information: its exponential is the effective size.",
-    ),
+    ("entropy", "Entropy, nats", "The same on the scale of information: its exponential is the effective size."),
     (
         "draws_to_new",
         "Draws to a new answer",
@@ -59,20 +54,17 @@ def sharpening_figures(document: dict[str, Any]) -> list[Figure]:
         "alpha or the smaller beta, the more probability moves to the likely answers.",
         _sliders(document),
     )
-    curves = (_over_gamma(document, *curve) for curve in _CURVES)
-    return [sliders, *(curve for curve in curves if curve is not None)]
+    finite = (curve for curve in _CURVES if any(point[curve[0]] is not None for point in document["curve"]))
+    return [sliders, *(_over_gamma(document, *curve) for curve in finite)]
 
 
-def _over_gamma(document: dict[str, Any], name: str, title: str, caption: str) -> Figure | None:
-    """A figure as a function of gamma, None if it is infinite everywhere."""
-    alt = altair()
+def _over_gamma(document: dict[str, Any], name: str, title: str, caption: str) -> Figure:
+    """A figure as a function of gamma."""
     rows = [
         {"gamma": point["gamma"], "y": point[name], "text": number(point[name])}
         for point in document["curve"]
         if point[name] is not None
     ]
-    if not rows:
-        return None
     here = chart_of([min(rows, key=lambda row: abs(row["gamma"] - document["gamma"]))])
     log = name == "draws_to_new"
     x = alt.X("gamma:Q", title="gamma", scale=alt.Scale(zero=False, nice=False, padding=8))
@@ -95,7 +87,6 @@ def _sliders(document: dict[str, Any]) -> Any:
     Both follow the sliders, which start at the document's alpha and beta. Powers are computed from logarithms
     after subtracting the largest, so that no gamma overflows.
     """
-    alt = altair()
     answers = sorted((entry for entry in document["answers"] if entry["before"] > 0), key=lambda e: -e["before"])
     others = f"{len(answers) - _TOP} others"
     rows = [
@@ -116,7 +107,7 @@ def _sliders(document: dict[str, Any]) -> Any:
     layers = [
         bar.mark_bar(size=15, style="reference").encode(x=x["before"], y=y, tooltip=tooltip),
         bar.mark_bar(size=7, style="accent").encode(x=x["after"], y=y, tooltip=tooltip),
-        *_figures(alt),
+        *_figures(),
     ]
     chart = alt.layer(*layers, data=chart_of(rows).data)
     sharpened = (
@@ -126,15 +117,15 @@ def _sliders(document: dict[str, Any]) -> Any:
         .transform_joinaggregate(total="sum(weight)")
         .transform_calculate(after="datum.weight / datum.total")
     )
-    return sharpened.add_params(*_parameters(alt, document)).properties(
+    return sharpened.add_params(*_parameters(document)).properties(
         description="Shares of the answers before and after sharpening, with sliders for alpha and beta",
         height=19 * len(order),
         padding={"left": 5, "top": 5, "right": 5, "bottom": 5},
     )
 
 
-def _parameters(alt: Any, document: dict[str, Any]) -> list[Any]:
-    """Only alpha / beta matters: if only gamma is known, beta is set to 0.2."""
+def _parameters(document: dict[str, Any]) -> list[Any]:
+    """The sliders. Only alpha / beta matters: if only gamma is known, beta is set to 0.2."""
     beta = document["beta"] or _BETA
     alpha = (document["gamma"] - 1) * beta if document["alpha"] is None else document["alpha"]
 
@@ -149,8 +140,8 @@ def _parameters(alt: Any, document: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _figures(alt: Any) -> list[Any]:
-    """Three columns of text below the axis: the names of the figures, before, after."""
+def _figures() -> list[Any]:
+    """Three columns of text below the axis: the names of the figures, their values before, and after."""
     base = alt.Chart()
     for side in ("before", "after"):
         base = base.transform_calculate(

@@ -62,7 +62,10 @@ def gamma_from_counts(
     value = _solve(counts, logs, list(base))
     fitted, observed = sharpen(p, value), counts / total
     centred = logs - fitted @ logs
-    scores, weights, unit = _scores(table, centred, unit)
+    # Derivatives of the log-likelihood at its maximum, and the number of units that have each.
+    scores, weights = table @ centred, np.ones(len(table))
+    if len(table) < FEW or table.sum(axis=1).max() <= 1:
+        scores, weights, unit = centred, counts, "draw"
     units = int(weights.sum())
     information = total * float(fitted @ centred**2)
     se = math.sqrt(units / (units - 1) * float(weights @ scores**2)) / information
@@ -207,13 +210,6 @@ def _solve(counts: Floats, logs: Floats, names: Sequence[str]) -> float:
     return float(brentq(gap, -bound, bound, xtol=1e-13, rtol=1e-14))
 
 
-def _scores(table: Floats, centred: Floats, unit: str) -> tuple[Floats, Floats, str]:
-    """The derivative of the log-likelihood at its maximum for each unit, its frequency, and the unit's name."""
-    if len(table) >= FEW and table.sum(axis=1).max() > 1:
-        return table @ centred, np.ones(len(table)), unit
-    return centred, table.sum(axis=0), "draw"
-
-
 def _deviance(counts: Floats, logs: Floats, gammas: Floats) -> Floats:
     """2 sum n ln(n / fitted), for counts (..., answers) and one gamma for each row of them."""
     powers = gammas[:, None] * logs
@@ -225,8 +221,7 @@ def _deviance(counts: Floats, logs: Floats, gammas: Floats) -> Floats:
 def _bootstrap_p(
     counts: Floats, logs: Floats, value: float, information: float, resamples: int, seed: int
 ) -> float:
-    """The share of resamples of the fitted power, each fitted again, with as large a deviance: (b + 1) / (m +
-    1)."""
+    """The share of resamples of the fitted power, each fitted again, with as large a deviance."""
     total = int(counts.sum())
     drawn = np.random.default_rng(seed).multinomial(total, softmax(value * logs), resamples).astype(np.float64)
     means = drawn @ logs / total
@@ -277,11 +272,8 @@ def _usable(points: Sequence[Point]) -> tuple[list[Point], int]:
     for point in points:
         for name in ("base", "aligned"):
             value = getattr(point, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float, np.floating))
-                or not -math.inf < value <= 1e-6
-            ):
+            is_number = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+            if not is_number or not -math.inf < value <= 1e-6:
                 raise UsageError(
                     f"{point.answer!r} has {value!r} for its {name} log-probability: give a finite one, at most 0"
                 )

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import TypedDict, Unpack
 
@@ -21,7 +22,7 @@ from scipy.special import expit, ndtr
 from outspoken.engine import run, score_all
 from outspoken.errors import PromptTooLongError, UndefinedError, UsageError
 from outspoken.ledger import Ledger
-from outspoken.measure.statistics import Estimate, holm, mean_estimate
+from outspoken.measure.statistics import Estimate, holm, mean_estimate, wilson
 from outspoken.models import get_model
 from outspoken.models.base import Model, Score
 from outspoken.report.format import alike
@@ -78,7 +79,7 @@ def typicality_bias(
         limit: Number of pairs, drawn at random. Default: all pairs.
         ledger: Path of a ledger, so that no text is scored twice. Default: none.
         seed: Seed of the sample of pairs and of the controls. Default: 0.
-        progress: Called with what is being done, how much is done, and of how much. Default: none.
+        progress: Called with the name of a step, the number of parts done, and the number of all. Default: none.
 
     Raises `UsageError` for a file that cannot be read and for a model that cannot score or is named twice,
     `UndefinedError` if no pair is left, and `ProviderError` if a server fails.
@@ -125,28 +126,23 @@ async def _score_pairs(
         for pair in preferences.pairs
         for text in (pair.first, pair.second)
     ]
-
-    def show(done: int, total: int) -> None:
-        if progress is not None:
-            progress(f"scoring with {model.name}", done, total)
-
+    show = None if progress is None else partial(progress, f"scoring with {model.name}")
     results = await score_all(model, texts, ledger=ledger, progress=show)
     scored: list[ScoredPair] = []
     skipped: Counter[str] = Counter()
-    failure: UsageError | None = None
+    failure: Score | UsageError | None = None
     for pair, first, second in zip(preferences.pairs, results[::2], results[1::2], strict=True):
         if isinstance(first, Score) and isinstance(second, Score):
             scored.append(ScoredPair(pair, first, second))
             continue
-        failure = first if isinstance(first, UsageError) else second if isinstance(second, UsageError) else failure
+        failure = second if isinstance(first, Score) else first
         skipped["longer than the context" if isinstance(failure, PromptTooLongError) else str(failure)] += 1
-    if not scored and failure is not None:
+    if failure is not None and not scored:
         raise UndefinedError(f"{model.name} can score none of the {len(preferences.pairs):,} pairs: {failure}")
     return scored, dict(skipped)
 
 
 _FEW_PROMPTS = 10
-_QUANTILE = 1.96
 
 
 def estimate_typicality(
@@ -197,7 +193,11 @@ def estimate_alpha(
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, not {seed}")
     counts = dict(skipped or {})
-    finite = [item for item in items if _finite(item)]
+    finite = [
+        item
+        for item in items
+        if all(len(score) and math.isfinite(score.total) for score in (item.first, item.second))
+    ]
     if len(finite) < len(items):
         counts["log-likelihood that is not finite"] = len(items) - len(finite)
     if not finite:
@@ -243,10 +243,6 @@ def estimate_alpha(
     )
 
 
-def _finite(item: ScoredPair) -> bool:
-    return all(len(score) and math.isfinite(score.total) for score in (item.first, item.second))
-
-
 def _rate(sample: PairSample) -> Estimate:
     prefers_likelier = np.where(sample.mean == 0, 0.5, (sample.mean > 0) == (sample.preferred == 1))
     sums = np.bincount(sample.prompt, prefers_likelier)
@@ -254,8 +250,7 @@ def _rate(sample: PairSample) -> Estimate:
     rate = mean_estimate(sums[counts > 0], counts[counts > 0])
     if rate.low is not None and rate.low == rate.high and rate.value in (0, 1):
         # All pairs agree, and so does every resample of them: use Wilson's interval over prompts.
-        edge = _QUANTILE**2 / (rate.units + _QUANTILE**2)
-        low, high = (1 - edge, 1.0) if rate.value else (0.0, edge)
+        low, high = wilson(int(rate.value) * rate.units, rate.units)
         rate = replace(rate, low=low, high=high)
     return rate
 

@@ -1,4 +1,4 @@
-"""A measured typicality bias: the figures, and what they allow to conclude in words that need no paper."""
+"""A measured typicality bias: its figures, and the conclusions that they allow, in plain words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from outspoken.theory.preferences import Preferences
 
 __all__ = ["FEW", "BiasVerdict", "ModelBias", "Typicality"]
 
-_PART = 0.8  # share of alpha left with length held equal, below which length is said to account for a part of it
+_PART = 0.8  # length accounts for a part of alpha if less than this share of it is left with length held equal
 
 FEW = 30
 """With fewer pairs than this an estimate is only a trial."""
@@ -22,7 +22,8 @@ FEW = 30
 
 @dataclass(frozen=True, slots=True)
 class BiasVerdict:
-    """`lead` is the finding in a sentence or two; `may` and `may_not` list what it does and does not support."""
+    """`lead` is the finding in a sentence or two; `may` and `may_not` list the claims that it does and does not
+    support."""
 
     lead: str
     may: tuple[str, ...]
@@ -31,7 +32,7 @@ class BiasVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ModelBias:
-    """What the preferences say about one base model.
+    """The typicality bias of preferences under one base model.
 
     `alpha` is estimated from `pairs` pairs of `prompts` prompts: those of equal correctness if correctness was
     rated (`correctness`), else all `scored` ones. `p_holm` is alpha's p corrected for the base models of one call.
@@ -60,7 +61,7 @@ class ModelBias:
 
     @property
     def verdict(self) -> BiasVerdict:
-        """What the figures allow to conclude, in words."""
+        """The conclusions that the figures allow, in words."""
         raw = _direction(self.alpha)
         length = self.controls.get("length")
         held = raw if length is None else _direction(length.effect)
@@ -84,7 +85,7 @@ class ModelBias:
 
 @dataclass(frozen=True, slots=True)
 class Typicality:
-    """The typicality bias of a preference file under one or several base models, in the order given.
+    """The typicality bias of a preference file under one or several base models, in their order.
 
     `identities` maps a model's name to the exact weights that scored the texts.
     """

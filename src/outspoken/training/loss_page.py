@@ -50,7 +50,7 @@ def render(record: TrainingRecord) -> str:
 
 
 def _figure(record: TrainingRecord) -> charts.Figure:
-    alt = charts.altair()
+    alt = charts.alt
     losses = record.losses
     rows = [
         {"step": step.step, "loss": step.loss, "smooth": smooth}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from outspoken.io.text import shorten
-from outspoken.report.charts import Figure, altair, chart_of, layer_charts, span
+from outspoken.report.charts import Figure, alt, chart_of, layer_charts, span
 from outspoken.report.format import NONE, count, share
 from outspoken.synth.report.document import (
     CoverageMap,
@@ -38,7 +38,6 @@ def figures(report: PipelineReport) -> list[Figure]:
 
 def funnel(report: PipelineReport) -> Any:
     """A bar for each step, kept records followed by removed ones; the figures above it as text, to fit a phone."""
-    alt = altair()
     rows = []
     labels = []
     for entry in report.steps:
@@ -81,7 +80,6 @@ def _funnel_label(entry: StepEntry) -> str:
 
 def measure_chart(diversity: DiversityTable, measure: MeasureInfo) -> Any:
     """A measure of each step: a point, and a line over the range of random choices of as many records."""
-    alt = altair()
     rows: list[dict[str, float | str | None]] = []
     for row in diversity.steps:
         if spread := row.measures.get(measure.name):
@@ -106,7 +104,6 @@ def measure_chart(diversity: DiversityTable, measure: MeasureInfo) -> Any:
 
 def coverage(drawn: CoverageMap, clusters: tuple[RecordCluster, ...]) -> Any:
     """The records on the map, coloured by their fate, and the numbers of the clusters."""
-    alt = altair()
     points = [
         {**asdict(point), "became": point.fate if point.fate in (KEPT, LOST) else f"removed by {point.fate}"}
         for point in sorted(drawn.points, key=lambda point: point.fate == KEPT)

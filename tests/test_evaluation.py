@@ -306,7 +306,7 @@ def test_real_benchmarks_are_read(name: str, count: int) -> None:
         == questions.read_questions([DATA / name], limit=20, seed=1)[0]
         != questions.read_questions([DATA / name], limit=20)[0]
     )
-    assert (len(drawn.questions), drawn.total) == (20, count)
+    assert (len(drawn.questions), drawn.entry.of) == (20, count)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,11 @@ def test_an_arm_is_the_mean_of_its_table() -> None:
     found = accuracy.arm_score(table)
     assert found.value == pytest.approx(table.mean())
     assert found.seed_sd == pytest.approx(np.std([4 / 6, 3 / 6, 5 / 6], ddof=1))
-    assert (found.seeds, found.questions, found.note) == (3, 6, "3 seeds: how much they differ is known roughly")
+    assert (found.seeds, found.questions, found.note) == (
+        3,
+        6,
+        "3 seeds: how much they differ is known only roughly",
+    )
     one = accuracy.arm_score(table[:1])
     assert one.seed_sd is None
     assert "one seed" in one.note
@@ -160,7 +164,7 @@ def test_every_two_of_arms_and_lone_students_are_compared_and_corrected() -> Non
     arm = arms[0]
     assert arm.students == ("a1", "a2")
     assert arm.results["test"]["greedy"].value == pytest.approx(
-        np.mean([students[name][0].right() for name in ("a1", "a2")])
+        np.mean([students[name][0].figures("greedy") for name in ("a1", "a2")])
     )
 
 

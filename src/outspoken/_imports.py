@@ -1,4 +1,4 @@
-"""Imports that wait until they are needed: optional dependencies, and the public names of a package."""
+"""Imports on first use: optional dependencies, and the public names of a package."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from outspoken.errors import MissingExtraError
 
-__all__ = ["EXTRAS", "attach", "missing_extra", "need"]
+__all__ = ["EXTRAS", "attach", "installed_version", "missing_extra", "need"]
 
-# The extra that each of these packages needs: its modules import third-party libraries when they are imported.
+# The extra that each of these packages needs, as its modules import third-party libraries.
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         "outspoken.experiment": "measure",
@@ -35,10 +35,20 @@ def need(module: str, what: str, extra: str) -> Any:
         raise MissingExtraError(what, extra) from error
 
 
-def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """The error to raise when one of our modules imports a library that is not installed: it names the extra.
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, None if it is not installed."""
+    from importlib import metadata
 
-    None if the import was not ours, or if its package has no extra.
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The error that names the extra to install, if one of our modules imported a library that is not installed.
+
+    None if the import was not ours, or if our package has no extra.
     """
     if error.name is None or error.name.split(".")[0] == __package__:
         return None
@@ -58,8 +68,8 @@ def attach(
     """The `__getattr__`, `__dir__` and `__all__` of a package whose public names are imported on first use.
 
     `homes` maps each module of the package to the public names defined in it; `modules` are modules that are
-    public themselves. Type checkers read the package's `__init__.pyi`, which `tools/stubs.py` writes from the same
-    two declarations, so that a misspelt name is an error for them too.
+    public themselves. Type checkers read the package's `__init__.pyi`, which `tools/stubs.py` writes from these
+    two declarations, so a misspelt name is an error for them too.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
     public_modules = frozenset(modules)

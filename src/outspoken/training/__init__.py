@@ -1,9 +1,9 @@
 """Training a student on data (`train`) and measuring what it has learned (`evaluate`).
 
-`fitting` and `trainers` fit, `evaluation` and `accuracy` measure; `record` and `evaluation_result` are what both
-write into their folders, `settings` declares their options. It may import `checking`, `batch` and what lies below
-them; torch, transformers and TRL are imported when they are needed. A new shape of data belongs into
-`training_data` or `questions`, a new kind of student into `students`.
+`fitting` and `trainers` train, `evaluation` and `accuracy` measure; `record` and `evaluation_result` are the files
+that they write, `settings` declares their options. It may import `checking`, `batch` and the rooms below them;
+torch, transformers and TRL are imported when they are needed. A new shape of data belongs in `training_data` or
+`questions`, a new kind of student in `students`.
 """
 
 from __future__ import annotations

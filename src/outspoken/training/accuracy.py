@@ -1,11 +1,13 @@
-"""Grading of answers, and the precision of accuracies and differences: of students, and of arms whose students
-differ by their seed."""
+"""Grades of answers, and accuracies and differences with intervals, of students and of arms.
+
+The students of an arm differ only by their seed.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -60,31 +62,31 @@ class Grade:
 
 @dataclass(slots=True)
 class Grades:
-    """The grades of one student on one file: one per question in `greedy`, a list per question in `sampled`; None
-    for a question that is not answered yet."""
+    """The grades of one student on one file: for each question one in `greedy` and a list in `sampled`.
+
+    None stands for a question that is not answered yet.
+    """
 
     questions: Sequence[EvalQuestion]
     greedy: list[Grade | None]
     sampled: list[list[Grade] | None]
 
-    def right(self) -> Floats:
-        """1 or 0 for the greedy answer to each question, nan without one."""
-        return np.array([np.nan if each is None else each.right for each in self.greedy], dtype=np.float64)
-
-    def shares(self) -> Floats:
-        """The share of right sampled answers to each question, nan without any."""
+    def figures(self, measure: Measure) -> Floats:
+        """The share of right answers to each question, for a greedy answer 1 or 0; nan without an answer."""
+        if measure == "greedy":
+            return np.array([np.nan if each is None else each.right for each in self.greedy], dtype=np.float64)
         return self._of_sampled(lambda grades: float(np.mean([each.right for each in grades])))
 
     def score(self, samples: int) -> StudentScore:
         """The scores, with those of sampled answers if there are `samples` for each question."""
-        right = self.right()
+        right = self.figures("greedy")
         known = right[~np.isnan(right)]
         greedy = sampled = None
         if len(known):
             low, high = wilson(int(known.sum()), len(known))
             accuracy = Estimate(float(known.mean()), low, high, len(known), "question")
             greedy = GreedyScore(accuracy, _counts([each for each in self.greedy if each]))
-        if samples and not np.isnan(shares := self.shares()).all():
+        if samples and not np.isnan(shares := self.figures("sampled")).all():
             any_right = self._of_sampled(lambda grades: float(any(each.right for each in grades)))
             sampled = SampledScore(
                 samples,
@@ -117,8 +119,7 @@ def grade(question: EvalQuestion, answer: StudentAnswer) -> Grade:
 
 
 def _majority(grades: list[Grade]) -> float:
-    """Whether the most frequent final answer is right; if several are equally frequent, the share of right
-    ones."""
+    """Whether the most frequent final answer is right; the share of right ones if several are equally frequent."""
     with_final = [each for each in grades if each.final is not None]
     if not with_final:
         return 0.0
@@ -146,14 +147,17 @@ def _counts(grades: Sequence[Grade]) -> AnswerCounts:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The exact test of McNemar (1947): if a and b are equally good, each of them wins with probability 1/2 on a
-    question on which they differ. It equals the permutation test that swaps their answers within questions."""
+    """The p value of the exact test of McNemar (1947).
+
+    If a and b are equally good, each wins with probability 1/2 on a question on which they differ. It equals the
+    permutation test that swaps their answers within questions.
+    """
     discordant = only_a + only_b
     return float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
 
 
 def student_difference(a: Floats, b: Floats, *, greedy: bool) -> Difference:
-    """Two students; `a` and `b` are their figures for each question, nan for a question without one.
+    """The difference of two students; `a` and `b` are their figures for each question, nan if there is none.
 
     The interval resamples questions. Greedy answers are tested by McNemar's test, shares of sampled ones by
     swapping the students within questions (`outspoken.measure.statistics.compare`).
@@ -175,22 +179,21 @@ def student_difference(a: Floats, b: Floats, *, greedy: bool) -> Difference:
 def arm_score(table: Floats, level: float = 0.95) -> ArmScore:
     """The mean of a table (seeds, questions) with an interval for other seeds and other questions.
 
-    Both are samples, so both count: the variance is s²(seeds' means) / seeds + s²(questions' means) / questions,
-    with the degrees of freedom of Satterthwaite (1946). The residual variance is in both terms, which compensates
-    for the little information in a few seeds: simulated with 200 questions at 95 %, the interval covered the truth
-    in 92 to 98 % of samples (89 to 98 % with two seeds).
+    Both are samples: the variance is s²(seeds' means) / seeds + s²(questions' means) / questions, with the degrees
+    of freedom of Satterthwaite (1946). The residual variance is in both terms, which compensates for the little
+    information in a few seeds: simulated with 200 questions at 95 %, the interval covered the truth in 92 to 98 %
+    of samples (89 to 98 % with two seeds).
     """
     seeds, questions = table.shape
     half, note = _half([*_seed_term(table), _question_term(table.mean(axis=0), 0.0)], seeds, level)
     value = float(table.mean())
     sd = float(table.mean(axis=1).std(ddof=1)) if seeds > 1 else None
-    if half is None:
-        return ArmScore(value, None, None, seeds, questions, sd, note)
-    return ArmScore(value, max(0.0, value - half), min(1.0, value + half), seeds, questions, sd, note)
+    low, high = (None, None) if half is None else (max(0.0, value - half), min(1.0, value + half))
+    return ArmScore(value, low, high, seeds, questions, sd, note)
 
 
 def arm_difference(a: Floats, b: Floats, level: float = 0.95) -> Difference:
-    """Two tables (seeds, questions) of the same questions; each arm has its own seeds.
+    """The difference of two tables (seeds, questions) on the same questions; each arm has its own seeds.
 
     The test is Welch's over the seeds' means, with the variance s²(a) / seeds + s²(b) / seeds plus the variation
     of the difference from question to question beyond chance: s²(questions' paired differences) / questions minus
@@ -236,9 +239,9 @@ def _half(terms: Sequence[tuple[float, int]], seeds: int, level: float) -> tuple
     """Half the width of the interval, and a note on its reliability."""
     notes = []
     if seeds == 1:
-        notes.append("one seed: how much seeds differ is unknown, and not in the interval")
+        notes.append("one seed: how much seeds differ is unknown, and the interval does not include it")
     elif seeds < FEW:
-        notes.append(f"{seeds} seeds: how much they differ is known roughly")
+        notes.append(f"{seeds} seeds: how much they differ is known only roughly")
     variance, freedom = _joined(terms)
     if math.isnan(variance):
         return None, "; ".join([*notes, "one question: nothing to compare it with"])
@@ -261,10 +264,10 @@ def compare_students(
     *,
     sampled: bool,
 ) -> tuple[tuple[ArmResult, ...], tuple[StudentComparison, ...]]:
-    """The scores of the arms, and the comparisons of every two arms and students that belong to no arm.
+    """The scores of the arms, and the comparisons of each pair of arms and of students that belong to no arm.
 
-    `grades` holds each student's grades for each of the `files`, `arms` the names of each arm's students; with
-    `sampled` the sampled answers are compared too.
+    `grades` holds each student's grades for each of the `files`, `arms` the names of each arm's students. With
+    `sampled`, sampled answers are compared too.
     """
     in_arms = {name for names in arms.values() for name in names}
     sides = {**arms, **{name: [name] for name in grades if name not in in_arms}}
@@ -275,7 +278,7 @@ def compare_students(
         family: list[StudentComparison] = []
         for at, file in enumerate(files):
             tables: dict[str, Floats] = {
-                side: np.array([_figures(grades[name][at], measure) for name in names])
+                side: np.array([grades[name][at].figures(measure) for name in names])
                 for side, names in sides.items()
             }
             for arm in arms:
@@ -290,16 +293,12 @@ def compare_students(
                     result = arm_difference(one, other)
                 else:
                     result = student_difference(one[0], other[0], greedy=measure == "greedy")
-                figures = {name: getattr(result, name) for name in Difference.__dataclass_fields__}
-                family.append(StudentComparison(**figures, file=file, measure=measure, a=a, b=b, p_holm=None))
+                pair = StudentComparison(**asdict(result), file=file, measure=measure, a=a, b=b, p_holm=None)
+                family.append(pair)
         corrected = holm([comparison.p for comparison in family])
         comparisons += [replace(each, p_holm=p) for each, p in zip(family, corrected, strict=True)]
     scores = tuple(ArmResult(arm, tuple(names), results[arm]) for arm, names in arms.items())
     return scores, tuple(comparisons)
-
-
-def _figures(grades: Grades, measure: Measure) -> Floats:
-    return grades.right() if measure == "greedy" else grades.shares()
 
 
 def _known(table: Floats) -> NDArray[np.bool_]:

@@ -1,5 +1,4 @@
-"""The model that is trained or evaluated: its weights, its tokenizer, its prompts as tokens, the precision of the
-computation, and the libraries that compute it."""
+"""Models that are trained or evaluated: weights, tokenizer, prompts as tokens, precision, and the libraries."""
 
 from __future__ import annotations
 
@@ -9,11 +8,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from outspoken._imports import need
+from outspoken._imports import installed_version, need
 from outspoken.errors import OutputError, OutspokenError, UnknownNameError, UsageError
 from outspoken.io.text import first_line
 from outspoken.models import weight_files
@@ -49,8 +47,10 @@ _LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets")
 
 @dataclass(frozen=True, slots=True)
 class BaseWeights:
-    """A causal language model: its `name` as the user gave it, the `folder` that `transformers` loads (a name of
-    the hub if not `local`), and the `fingerprint` that identifies its weights."""
+    """A causal language model: its `name` as the user gave it, and the `fingerprint` that identifies its weights.
+
+    `folder` is what `transformers` loads: a folder if `local`, else a name of the hub.
+    """
 
     name: str
     folder: str
@@ -59,10 +59,10 @@ class BaseWeights:
 
 
 def find_weights(name: str | os.PathLike[str], *, offline: bool = False) -> BaseWeights:
-    """The model of this name: `local/smollm2`, a GGUF file, a folder that transformers reads or that `train`
-    wrote, or a name of the hub. It is fetched and unpacked if necessary.
+    """The model of this name, which is downloaded and unpacked if necessary.
 
-    Raises `UsageError` if it is not a language model, `ProviderError` if fetching fails.
+    It is `local/smollm2`, a GGUF file, a folder that transformers reads or that `train` wrote, or a name of the
+    hub. Raises `UsageError` if it is not a language model, `ProviderError` if fetching fails.
     """
     need_torch()
     from outspoken.models import _causal_lm
@@ -79,9 +79,7 @@ def find_weights(name: str | os.PathLike[str], *, offline: bool = False) -> Base
     folder = Path(source).expanduser()
     if (folder / TRAINING).is_file():
         if not (folder / MODEL).is_dir():
-            raise UsageError(
-                f"the training in {source} has not finished: give its `outspoken train` again, then this"
-            )
+            raise UsageError(f"the training in {source} has not finished: finish it with `outspoken train` first")
         source = str(folder / MODEL)
     elif folder.is_dir():
         source = str(folder)
@@ -92,7 +90,7 @@ def find_weights(name: str | os.PathLike[str], *, offline: bool = False) -> Base
 
 
 def load_tokenizer(base: BaseWeights, chat_template: str | None = None) -> Any:
-    """Its tokenizer, with a padding token and, if given, another chat template."""
+    """The tokenizer of a model, with a padding token and, if given, another chat template."""
     tokenizer = _loaded(base, "AutoTokenizer")
     if tokenizer.eos_token is None:
         raise UsageError(f"the tokenizer of {base.name} has no token that ends a text: choose another model")
@@ -104,16 +102,15 @@ def load_tokenizer(base: BaseWeights, chat_template: str | None = None) -> Any:
 
 
 def load_model(base: BaseWeights, dtype: str) -> Any:
-    """Its weights in this dtype, on the fastest device."""
+    """The weights of a model in this dtype, on the fastest device."""
     torch = need_torch()
     return _loaded(base, "AutoModelForCausalLM", dtype=getattr(torch, dtype)).to(device())
 
 
 def need_torch() -> Any:
-    """torch, imported so that its threads sleep while they wait.
+    """Import torch so that its threads sleep while they wait; it reads the variable at its first import.
 
-    Otherwise waiting threads occupy the processor, and a step takes ten times as long beside other work. torch
-    reads the variable when it is first imported.
+    Otherwise waiting threads occupy the processor, and a step takes ten times as long beside other work.
     """
     before = os.environ.get(_WAITING)
     os.environ.setdefault(_WAITING, "passive")
@@ -126,7 +123,7 @@ def need_torch() -> Any:
 
 @contextmanager
 def limit_threads(count: int | None) -> Iterator[None]:
-    """Use this number of CPU threads; None: as many as torch chooses."""
+    """Use this number of CPU threads in the block; None: as many as torch chooses."""
     torch = need_torch()
     from outspoken.models import _causal_lm
 
@@ -164,13 +161,7 @@ def versions() -> dict[str, str | None]:
     """The versions of Python and of the libraries that training uses; None for a library that is not installed."""
     import platform
 
-    installed: dict[str, str | None] = {"python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            installed[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            installed[library] = None
-    return installed
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in _LIBRARIES}}
 
 
 def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
@@ -190,7 +181,7 @@ def _loaded(base: BaseWeights, kind: str, **options: Any) -> Any:
 
 @contextmanager
 def hub_access(base: BaseWeights) -> Iterator[None]:
-    """Switch the hub library's telemetry off, and its network access too if the model is local."""
+    """Switch off the hub library's telemetry, and its network access too if the model is local."""
     constants = need("huggingface_hub.constants", "training and evaluating", "train")
     settings = {"HF_HUB_DISABLE_TELEMETRY": True, **({"HF_HUB_OFFLINE": True} if base.local else {})}
     before = {name: getattr(constants, name) for name in settings}
@@ -263,19 +254,14 @@ PromptText = str | Chat
 
 @dataclass(frozen=True, slots=True)
 class PromptTokenizer:
-    """Turns prompts and answers into tokens with a model's tokenizer. `name` is the model's, for errors.
+    """Turns prompts and answers into tokens; `name` is the model's, for errors.
 
-    Prompt and answer are tokenised separately, so that a student is trained on exactly the tokens that it gets in
-    an evaluation.
+    Prompt and answer are tokenised separately, so a student is trained on exactly the tokens that it gets in an
+    evaluation.
     """
 
     tokenizer: Any
     name: str
-
-    @property
-    def has_template(self) -> bool:
-        """Whether the model has a chat template."""
-        return bool(self.tokenizer.chat_template)
 
     def prompt(self, text: PromptText) -> list[int]:
         """The tokens before the answer. Raises `UsageError` for a chat if the model has no template."""
@@ -290,15 +276,15 @@ class PromptTokenizer:
         before = as_chat(prompt, "user")
         start = self._apply_template(before, answering=True)
         full = self._apply_template([*before, *as_chat(answer, "assistant")], answering=False)
-        if not full.startswith(start):  # this template writes a turn differently if another one follows
+        if not full.startswith(start):  # this template writes a turn differently before another turn
             start = start[: next(at for at, (a, b) in enumerate(zip(start, full + "\0", strict=False)) if a != b)]
         return self._ids(start, begin=False), self._ids(full[len(start) :].rstrip(), begin=False)
 
     def _apply_template(self, chat: Chat, *, answering: bool) -> str:
-        if not self.has_template:
+        if not self.tokenizer.chat_template:
             raise UsageError(
                 f"{self.name} has no chat template, which messages and questions need: give one with "
-                '--chat-template FILE, or plain text ({"prompt": …, "completion": …}; evaluate --plain)'
+                '--chat-template FILE, or use plain text ({"prompt": …, "completion": …}; evaluate --plain)'
             )
         try:
             return str(
@@ -310,7 +296,7 @@ class PromptTokenizer:
             raise UsageError(f"the chat template of {self.name} refuses this chat: {error}") from error
 
     def _ids(self, text: str, *, begin: bool) -> list[int]:
-        """`begin` adds the token that begins a text; templates write it themselves."""
+        """The tokens of a text; `begin` adds the token that begins a text, which templates write themselves."""
         return list(self.tokenizer(text, add_special_tokens=begin)["input_ids"])
 
 

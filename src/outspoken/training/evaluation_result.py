@@ -44,8 +44,10 @@ class EvalFileEntry:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """Numbers of answers: all, right ones, those without a final answer, those cut off at the longest length, and
-    those whose comparison took too long and counts as wrong."""
+    """Numbers of answers: all, right ones, those without a final answer, and those cut off at the longest length.
+
+    `too_slow_to_check` counts those whose comparison took too long; they count as wrong.
+    """
 
     answers: int
     right: int
@@ -64,8 +66,10 @@ class GreedyScore:
 
 @dataclass(frozen=True, slots=True)
 class SampledScore:
-    """Sampled answers: the mean `accuracy`, the share of questions with any right answer among `samples` (in JSON
-    "pass@n"), and the accuracy of the `majority` vote, with intervals by question."""
+    """Sampled answers: the mean `accuracy` and the accuracy of the `majority` vote, with intervals by question.
+
+    `pass_at_n` (in JSON "pass@n") is the share of questions with any right answer among `samples`.
+    """
 
     samples: int
     accuracy: Estimate
@@ -76,8 +80,10 @@ class SampledScore:
 
 @dataclass(frozen=True, slots=True)
 class StudentScore:
-    """A student on one file: the number of questions, and of those with a greedy answer. `greedy` and `sampled`
-    are None without such answers."""
+    """A student on one file: the numbers of questions and of `answered` ones, those with a greedy answer.
+
+    `greedy` and `sampled` are None without such answers.
+    """
 
     questions: int
     answered: int
@@ -112,8 +118,10 @@ class StudentResult:
 
 @dataclass(frozen=True, slots=True)
 class ArmScore:
-    """The mean accuracy of an arm over its seeds and the questions. `seed_sd` is the standard deviation between
-    the seeds' accuracies, None for one seed."""
+    """The mean accuracy of an arm over its seeds and the questions.
+
+    `seed_sd` is the standard deviation of the seeds' accuracies, None for one seed.
+    """
 
     value: float
     low: float | None
@@ -126,7 +134,7 @@ class ArmScore:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """Students that differ by their seed only, with their scores by the file's name and the measure."""
+    """Students that differ only by their seed, with their scores by the file's name and the measure."""
 
     name: str
     students: tuple[str, ...]
@@ -135,8 +143,10 @@ class ArmResult:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Accuracy of a minus accuracy of b on the same questions. `only_a` counts the questions that only a answered
-    right (for greedy answers of two students, else None). `p` is two-sided."""
+    """Accuracy of a minus accuracy of b on the same questions; `p` is two-sided.
+
+    `only_a` counts the questions that only a answered right (for greedy answers of two students, else None).
+    """
 
     difference: float
     low: float | None
@@ -151,8 +161,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentComparison(Difference):
-    """The difference between two students or arms on one file, named in JSON as "paper". `p_holm` is p corrected
-    for all comparisons of the measure."""
+    """The difference between two students or arms on one file, in JSON the "paper".
+
+    `p_holm` is p corrected for all comparisons of the measure.
+    """
 
     file: str = field(metadata={"key": "paper"})
     measure: Measure
@@ -163,8 +175,10 @@ class StudentComparison(Difference):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """An evaluation. `files` are "papers" in JSON; `unanswered` counts the answers that failed, `tokens` those of
-    all answers; `seconds` is the time of this call."""
+    """An evaluation. `files` are "papers" in JSON.
+
+    `unanswered` counts failed answers, `tokens` are those of all answers, `seconds` is the time of this call.
+    """
 
     version: str
     created: str
@@ -181,8 +195,4 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-ready dictionary."""
-        students = [
-            {**to_json(student), "results": {name: score.to_dict() for name, score in student.results.items()}}
-            for student in self.students
-        ]
-        return {"kind": KIND, **to_json(self), "students": students}
+        return {"kind": KIND, **to_json(self, methods=True)}

@@ -1,4 +1,4 @@
-"""Answers of a causal language model in batches, greedy or sampled; the batch does not change an answer."""
+"""Answers of a causal language model in batches, greedy or sampled; an answer does not depend on its batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ __all__ = ["Decoder", "GeneratedAnswer", "TokenPrompt"]
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
-    """A prompt as tokens. `draw` names the sample: the same name gets the same answer in every batch. None: always
-    the likeliest token."""
+    """A prompt as tokens. `draw` names the sample, and the same name gets the same answer in every batch.
+
+    None is a greedy answer: always the likeliest token.
+    """
 
     ids: tuple[int, ...]
     draw: str | None = None
@@ -49,10 +51,10 @@ class _Row:
 
 
 class Decoder:
-    """A model and its tokenizer, answering `batch_size` prompts at once, each with at most `max_tokens`.
+    """Answers `batch_size` prompts at once with a model and its tokenizer, each in at most `max_tokens`.
 
     Samples are drawn at this `temperature` from the smallest set of tokens that holds the share `top_p` of the
-    probability. An answer ends at one of the `stop` texts.
+    probability. An answer ends at any of the `stop` texts.
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""The questions of an evaluation, from files in the shapes of GSM8K and MATH and plain prompts with their answers;
-and the students' answers on disk, written as they arrive and read by the next run."""
+"""The questions of an evaluation, read from files, and the students' answers, kept in files as they arrive."""
 
 from __future__ import annotations
 
@@ -39,25 +38,17 @@ class EvalQuestion:
 
 @dataclass(frozen=True, slots=True)
 class QuestionFile:
-    """The questions to ask from a file. `name` is its short name; `total` counts the questions in the file."""
+    """The questions to ask from a file, and the file's `entry` in the result."""
 
-    name: str
-    path: Path
-    sha256: str
-    total: int
+    entry: EvalFileEntry
     questions: tuple[EvalQuestion, ...]
-
-    @property
-    def entry(self) -> EvalFileEntry:
-        """The file as the result has it."""
-        return EvalFileEntry(self.name, str(self.path), self.sha256, len(self.questions), self.total)
 
 
 def read_questions(paths: list[Path], *, limit: int | None = None, seed: int | None = None) -> list[QuestionFile]:
     """The questions of these files: with `limit` the first ones of each, with a `seed` random ones, in file order.
 
-    A row has a question ({"question"}, {"problem"} or {"prompt"}) and its "answer". If the answer works out the
-    result, as in GSM8K (`... #### 18`), the final answer counts. Raises `UsageError` for a file in another shape.
+    A row has a question ({"question"}, {"problem"} or {"prompt"}) and its "answer". If the answer shows its steps,
+    as in GSM8K (`... #### 18`), only the final answer counts. Raises `UsageError` for a file in another shape.
     """
     files = []
     for path, name in zip(paths, _names(paths), strict=True):
@@ -67,7 +58,8 @@ def read_questions(paths: list[Path], *, limit: int | None = None, seed: int | N
         chosen = questions[:limit]
         if seed is not None and limit is not None and limit < len(questions):
             chosen = [questions[at] for at in sorted(random.Random(seed).sample(range(len(questions)), limit))]
-        files.append(QuestionFile(name, path, digest([path]), len(questions), tuple(chosen)))
+        entry = EvalFileEntry(name, str(path), digest([path]), len(chosen), len(questions))
+        files.append(QuestionFile(entry, tuple(chosen)))
     return files
 
 
@@ -85,7 +77,7 @@ def _questions(path: Path) -> list[EvalQuestion]:
 
 
 def _read_row(where: str, value: object) -> tuple[str, str]:
-    if isinstance(value, Unreadable) or not isinstance(value, dict):
+    if not isinstance(value, dict):
         reason = value if isinstance(value, Unreadable) else "not a JSON object"
         raise UsageError(f"{where}: {reason}; correct that row")
     column = next((name for name in _COLUMNS if name in value), None)
@@ -136,8 +128,7 @@ class StudentAnswer:
 
 
 class AnswerFile:
-    """A growing file of JSON lines. An incomplete line, left by a killed process, is dropped and asked for
-    again."""
+    """A growing file of JSON lines. An incomplete line, which a killed process left, is asked for again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

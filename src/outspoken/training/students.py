@@ -1,4 +1,4 @@
-"""Students: what is evaluated, and how each of them answers."""
+"""Students: the models that are evaluated, and how they answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ class LocalStudent:
         self, requests: Sequence[AnswerRequest], settings: EvalSettings, ledger: Path
     ) -> Generator[list[StudentAnswer]]:
         """The answers in batches. A question gets the same answer in every run with the same settings."""
-        from outspoken.training.base_models import translate_errors
         from outspoken.training.generation import Decoder, TokenPrompt
 
         tokenizer = base_models.load_tokenizer(self.base)
@@ -63,7 +62,7 @@ class LocalStudent:
             )
             batches = decoder.answers(prompts)
             while True:
-                with translate_errors():
+                with base_models.translate_errors():
                     batch = next(batches, None)
                 if batch is None:
                     return
@@ -88,8 +87,7 @@ class RemoteStudent:
     def answers(
         self, requests: Sequence[AnswerRequest], settings: EvalSettings, ledger: Path
     ) -> Generator[list[StudentAnswer]]:
-        """The answers as they arrive. Single failures are left out; if all requests fail, `ProviderError` is
-        raised."""
+        """The answers as they arrive, without those that failed. Raises `ProviderError` if all requests fail."""
         from outspoken.batch.memory import run
         from outspoken.models import get_model
 
@@ -161,19 +159,17 @@ def question_prompt(question: EvalQuestion, settings: EvalSettings) -> PromptTex
     return text if settings.plain else as_chat(text, "user")
 
 
-def answer_key(student: Student, settings: EvalSettings, *, sampled: bool) -> str:
-    """A digest of everything that changes an answer: the student and the settings of the prompt and the
-    sampling."""
+def answer_path(folder: Path, student: Student, settings: EvalSettings, *, sampled: bool) -> Path:
+    """The file of a student's answers; a student that was renamed keeps its file.
+
+    Its name contains a digest of everything that changes an answer: the student, and the settings of prompt and
+    sampling.
+    """
     names = ["plain", "question_format", "instruction", "stop", "max_tokens"]
     if sampled:
         names += ["temperature", "top_p", "seed"]
     relevant = {"student": student.identity, **{name: getattr(settings, name) for name in names}}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:12]
-
-
-def answer_path(folder: Path, student: Student, settings: EvalSettings, *, sampled: bool) -> Path:
-    """The file of a student's answers; a student that was renamed keeps its file."""
-    kind, key = "sampled" if sampled else "greedy", answer_key(student, settings, sampled=sampled)
-    earlier = next(iter(folder.glob(f"*-{kind}-{key}.jsonl")), None)
+    digest = hashlib.sha256(json.dumps(relevant, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:12]
+    end = f"-{'sampled' if sampled else 'greedy'}-{digest}.jsonl"
     word = re.sub(r"[^\w.-]+", "-", student.name).strip("-.")[:40]
-    return earlier or folder / f"{word}-{kind}-{key}.jsonl"
+    return next(iter(folder.glob(f"*{end}")), folder / f"{word}{end}")

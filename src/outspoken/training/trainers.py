@@ -12,7 +12,7 @@ from typing import Any
 from outspoken._imports import need
 from outspoken.errors import UsageError
 from outspoken.training.base_models import device
-from outspoken.training.record import StepLoss
+from outspoken.training.record import Progress, StepLoss
 from outspoken.training.settings import TrainSettings
 from outspoken.training.training_data import TrainingData
 
@@ -22,19 +22,16 @@ trl = need("trl", "training", "train")
 peft = need("peft", "training", "train")
 datasets = need("datasets", "training", "train")
 
-__all__ = ["Report", "build_trainer", "step_losses"]
-
-Report = Callable[[int, int, float | None], None]
-"""Called with the step, the number of steps, and the loss of the last step (None before the first)."""
+__all__ = ["build_trainer", "step_losses"]
 
 _SAVE_SECONDS = 600.0
 _IGNORED = -100
 
 
 class _Watcher(hf.TrainerCallback):  # type: ignore[misc, name-defined]
-    """Reports progress after each step, saves from time to time, and stops the training when `stopped` says so."""
+    """Reports progress after each step, saves from time to time, and stops when `stopped` returns True."""
 
-    def __init__(self, report: Report, stopped: Callable[[], bool], every: int | None) -> None:
+    def __init__(self, report: Progress, stopped: Callable[[], bool], every: int | None) -> None:
         self._report, self._stopped, self._every = report, stopped, every
         self._saved = time.monotonic()
 
@@ -91,9 +88,9 @@ class _Counting:
 
 
 class _Sft(_Counting, trl.SFTTrainer):  # type: ignore[misc, name-defined]
-    """On a CPU, logits are computed only for the answers' tokens, which saves four fifths of a small model's work.
+    """On a CPU, compute logits only for the answers' tokens, which saves four fifths of a small model's work.
 
-    TRL's own loss computes every position, in several passes.
+    TRL's own loss computes all positions, in several passes.
     """
 
     def compute_loss(
@@ -125,7 +122,7 @@ def build_trainer(
     *,
     checkpoints: Path,
     dtype: str,
-    report: Report,
+    report: Progress,
     stopped: Callable[[], bool],
 ) -> Any:
     """The trainer for these settings, which writes its checkpoints into the folder `checkpoints`."""

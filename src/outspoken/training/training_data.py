@@ -50,8 +50,11 @@ class SkippedRow:
 
 @dataclass(frozen=True, slots=True)
 class DataSummary:
-    """The training data as the record has them. `sha256` is that of the files' contents; `skipped` counts rows by
-    reason; `tokens_learned` are the tokens of the answers."""
+    """The training data in the record of a training.
+
+    `sha256` is that of the files' contents, `skipped` counts unusable rows by reason, `tokens_learned` is the
+    number of tokens in the answers.
+    """
 
     source: str
     sha256: str
@@ -104,7 +107,7 @@ class _UnfitError(Exception):
 
 
 def data_files(data: Path, objective: Objective) -> list[Path]:
-    """The file, or the files of a folder: those that synth's export writes for this objective, else the only one.
+    """The file, or the files of a folder: those that synth's export writes for this objective, else its only one.
 
     Raises `UsageError` if there is none, or if several files are possible.
     """
@@ -135,7 +138,7 @@ def digest(files: Iterable[Path]) -> str:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, object]]:
-    """The place of each row ("train.jsonl:3") and its value; an `Unreadable` explains a row that cannot be read.
+    """The place of each row ("train.jsonl:3") and its value, an `Unreadable` with the reason if it cannot be read.
 
     Raises `UsageError` for a file that cannot be opened.
     """
@@ -153,8 +156,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, object]]:
 def read_examples(
     files: Iterable[Path], tokenizer: PromptTokenizer, objective: Objective, max_length: int
 ) -> TrainingData:
-    """All examples as tokens. Rows that cannot be used are counted, and the first ones are kept with their
-    reasons.
+    """All examples as tokens. Unusable rows are counted, and the first ones are kept with their reasons.
 
     The loss is on `answer_ids` (or `chosen_ids`, `rejected_ids`) only: in a chat the assistant's last messages,
     otherwise the completion or the answer, each with the token that ends it. Raises `UsageError` if no row can be

@@ -129,7 +129,7 @@ def test_an_interrupt_says_how_to_continue(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=60)
         assert process.returncode == 130, said
-        assert b"the same command goes on from there" in said
+        assert b"the same command continues from there" in said
         assert b"Traceback" not in said
         done = run(*arguments, "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -147,7 +147,7 @@ def test_an_interrupt_says_how_to_continue(tmp_path: Path) -> None:
         (["mine.toml", "--from", "1", "--only", "2"], "exclude each other"),
         (["mine.toml", "--from", "1", "--overwrite"], "exclude each other"),
         (["mine.toml", "--only", "answr", "--model", "replay/x"], "did you mean '03-answer'"),
-        (["mine.toml", "--count", "0"], "count must be at least 1"),
+        (["mine.toml", "--count", "0"], "count must be a whole number from 1 on"),
     ],
 )
 def test_invalid_arguments(arguments: list[str], said: str, tmp_path: Path) -> None:

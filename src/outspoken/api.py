@@ -1,4 +1,4 @@
-"""The calls that most users need: a prompt in, a distribution out."""
+"""The functions that most users need: a prompt in, a distribution out."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ def astream(
 
 
 class AsyncStream(AsyncIterator[Candidate]):
-    """Candidates as they are verbalized; then `distribution` is the whole.
+    """Candidates as the model writes them; afterwards `distribution` is the complete result.
 
-    While the reply runs, a candidate's `probability` is its weight among those that have come so far, and
-    `so_far` is the distribution of these. Only the final distribution is normalised over all, validated, and
-    cleared of candidates outside the tail.
+    During the reply, a candidate's `probability` is its weight among the candidates received so far, and `so_far`
+    is the distribution of these. Only the final distribution is normalised over all candidates, validated, and
+    without those outside the tail.
     """
 
     def __init__(self, steps: Steps, model: Model) -> None:
@@ -162,26 +162,23 @@ class AsyncStream(AsyncIterator[Candidate]):
                 self._final = item
                 continue
             self._read.append(item)
-            return self._latest(item)
+            return next(candidate for candidate in self.so_far if candidate.text == item.text)
         raise StopAsyncIteration
-
-    def _latest(self, item: Verbalized) -> Candidate:
-        return next(candidate for candidate in self.so_far if candidate.text == item.text)
 
     @property
     def so_far(self) -> Distribution:
-        """The distribution of the candidates that have come; the final one once the stream has ended."""
+        """The distribution of the candidates received so far; the final one once the stream has ended."""
         return self._final or Distribution.from_verbalized(self._read)
 
     @property
     def distribution(self) -> Distribution:
-        """The whole distribution. Raises `UsageError` before the stream has ended."""
+        """The final distribution. Raises `UsageError` before the stream has ended."""
         if self._final is None:
             raise UsageError("the stream has not ended: iterate it to the end first")
         return self._final
 
     async def aclose(self) -> None:
-        """Stop asking; what runs at the model is cancelled."""
+        """Stop, and cancel the running request."""
         await self._items.aclose()
 
 
@@ -211,7 +208,7 @@ class Stream(Iterator[Candidate]):
         return self._stream.distribution
 
     def close(self) -> None:
-        """Stop asking; what runs at the model is cancelled."""
+        """Stop, and cancel the running request."""
         self._items.close()
 
 
@@ -226,15 +223,8 @@ def _prepare(
     template = templates.load(settings.template)
     json_schema, validate = validator(schema)
     resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
-    call = MethodCall(
-        messages,
-        settings,
-        template,
-        resolved.name,
-        resolved.capabilities.schema,
-        json_schema,
-        validate,
-    )
+    enforces = resolved.capabilities.schema
+    call = MethodCall(messages, settings, template, resolved.name, enforces, json_schema, validate)
     return start(call), resolved
 
 

@@ -1,4 +1,4 @@
-"""Plain values of a reply: its text, why it ended, and the tokens used. Imports nothing from the package."""
+"""The values of a reply: its text, why it ended, and the tokens used. Imports nothing from the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ChatReply", "Usage"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or several requests. `cached_tokens` is the part of the prompt that was read from a cache."""
+    """Tokens of one or several requests; `cached_tokens` is the part of the prompt that came from a cache."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0

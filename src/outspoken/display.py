@@ -1,10 +1,11 @@
-"""Display of a distribution: a rich table in a terminal, HTML in a notebook. Text of a model is always escaped.
+"""Display of a distribution: a rich table in a terminal, HTML in a notebook. A model's text is always escaped.
 
-`outspoken.distribution` imports this module, so its classes are not named here.
+`outspoken.distribution` imports this module, so this module does not import its classes.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,19 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["html", "plain", "rows", "summary", "table"]
+__all__ = ["html", "plain", "rows", "summary", "table", "visible"]
 
 _BAR = 20
+_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]|\r(?!\n)")
+
+
+def visible(text: str) -> str:
+    """The text with lone surrogates and control characters, which could change the terminal, escaped."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def summary(distribution: Any) -> str:
-    """One line: model and method, the spread, the cost, and what deviates from the request."""
+    """One line: model and method, diversity, cost, and deviations from the request."""
     provenance = distribution.provenance
     parts = [part for part in (provenance.model, provenance.method) if part]
     parts.append(f"effective size {distribution.effective_size():.1f} of {len(distribution.candidates)}")
@@ -56,9 +63,9 @@ def rows(candidates: Any) -> Table:
     grid.add_column("stated", justify="right", no_wrap=True, style="dim")
     highest = max((candidate.probability for candidate in candidates), default=1.0) or 1.0
     for candidate in candidates:
-        response = Text(candidate.text)
+        response = Text(visible(candidate.text))
         if candidate.repairs:
-            response.append(f"  [{'; '.join(candidate.repairs)}]", style="dim italic")
+            response.append(f"  [{visible('; '.join(candidate.repairs))}]", style="dim italic")
         bar = ProgressBar(highest, candidate.probability, width=_BAR, complete_style="cyan", finished_style="cyan")
         grid.add_row(f"{candidate.probability:.3f}", bar, response, _stated(candidate))
     return grid

@@ -48,8 +48,7 @@ class Verbalized(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One response: `probability` is its weight for drawing, `stated` the probability stated by the model, or
-    None.
+    """One response: `probability` is its weight for drawing, `stated` the model's stated probability, if any.
 
     `repairs` names what was repaired while reading it; `value` is the validated value of a structured candidate.
     """
@@ -96,8 +95,8 @@ class Distribution(Sequence[Candidate]):
 
     `mass` is the sum of the stated probabilities before normalising (None if none was stated), `missing` the
     number of requested candidates that are missing. `set_aside` holds candidates that were read but are not part
-    of the distribution; the last of their `repairs` says why. `reasoning` is the model's reasoning, one entry a
-    reply. `stopped` is the message of the error, if any, that prevented further requests.
+    of the distribution; the last of their `repairs` is the reason. `reasoning` is the model's reasoning, one entry
+    per reply. `stopped` is the message of the error, if any, that prevented further requests.
     """
 
     candidates: tuple[Candidate, ...]
@@ -247,8 +246,8 @@ class Distribution(Sequence[Candidate]):
     def dedupe(self, key: Callable[[str], Hashable] | None = None) -> Distribution:
         """Merge candidates whose texts have the same `key` (default: `text_key`).
 
-        The most probable text represents the others; probabilities and stated values add up, and a repair says how
-        many were merged.
+        The most probable text represents the others; probabilities and stated values add up, and a repair names
+        the number merged.
         """
         groups: dict[Hashable, list[Candidate]] = {}
         for candidate in self.candidates:
@@ -320,7 +319,7 @@ class Distribution(Sequence[Candidate]):
         return cls.from_dict(entry)
 
     def to_polars(self) -> polars.DataFrame:
-        """A table with one row a candidate and its prompt, method and model. Needs the extra `tables`."""
+        """A table with a row for each candidate, with its prompt, method and model. Needs the extra `tables`."""
         frame = need("polars", "Distribution.to_polars()", "tables")
         source = self.provenance
         prompt = source.prompt if isinstance(source.prompt, str) else json.dumps(source.prompt, ensure_ascii=False)
@@ -358,10 +357,10 @@ class ShortReplyError(ReplyError):
 
 
 def weights_from_stated(verbalized: Sequence[Verbalized]) -> list[float]:
-    """The weights of a reply's candidates: this is where stated probabilities become weights that sum to 1.
+    """The weights of a reply's candidates: the one place where stated probabilities become weights that sum to 1.
 
-    Stated probabilities are divided by their sum. Candidates without one share the rest of 1 equally (nothing, if
-    the stated ones already sum to 1 or more). If none is stated, or all are zero, all weights are equal.
+    Stated probabilities are divided by their sum. Candidates without one share the rest of 1 equally (nothing if
+    the stated ones sum to 1 or more). If none is stated, or all are zero, all weights are equal.
     """
     logs = [entry.log_stated for entry in verbalized if entry.log_stated is not None]
     if not logs or max(logs) == -math.inf:

@@ -1,4 +1,4 @@
-"""The requested shape of a reply: what the prompt asks for and a decoder may enforce."""
+"""The shape of a reply, which the prompt asks for and a decoder may enforce."""
 
 from __future__ import annotations
 

@@ -37,6 +37,6 @@ def _key(text: str) -> str:
     return folded[start:end] or folded
 
 
-# The key of a candidate is computed several times in a row: when it is placed, merged with equal ones and drawn.
+# The key of a candidate is computed several times: when it is placed, merged with equal ones and drawn.
 _CACHED_LENGTH = 2_000
 _cached = lru_cache(maxsize=1024)(_key)

@@ -42,23 +42,19 @@ app = typer.Typer(
     help="Ask a language model for a distribution of answers, and draw from it.",
     epilog='Example: outspoken ask "Tell me a joke about coffee"',
 )
-ASK, SERVE, MEASURE = "Ask", "Serve", "Measure"
-DATA, THEORY, LOOK_UP = "Data and students", "Theory", "Look up"
 
 for group, commands in {
-    ASK: (ask, run, compare, parse),
-    SERVE: (serve, client_key),
-    MEASURE: (measure, experiment),
-    DATA: (synth, train, evaluate),
-    THEORY: (typicality, sharpen, gamma, levels, score),
+    "Ask": (ask, run, compare, parse),
+    "Serve": (serve, client_key),
+    "Measure": (measure, experiment),
+    "Data and students": (synth, train, evaluate),
+    "Theory": (typicality, sharpen, gamma, levels, score),
+    "Look up": (methods, templates, doctor),
 }.items():
     for command in commands:
         app.command(command.__name__.replace("_", "-"), rich_help_panel=group)(command)
-app.add_typer(models, name="models", rich_help_panel=LOOK_UP)
-app.command(rich_help_panel=LOOK_UP)(methods)
-app.command(rich_help_panel=LOOK_UP)(templates)
-app.add_typer(ledger, name="ledger", rich_help_panel=LOOK_UP)
-app.command(rich_help_panel=LOOK_UP)(doctor)
+app.add_typer(models, name="models", rich_help_panel="Look up")
+app.add_typer(ledger, name="ledger", rich_help_panel="Look up")
 
 
 def _version(value: bool) -> None:
@@ -87,8 +83,10 @@ def main() -> None:
 
 
 def _leave(code: object) -> None:
-    """End the process without the destructors of C++: now and then torch's meet one of its threads that is still
-    ending, and the process would abort after all its work was done."""
+    """End the process without C++ destructors.
+
+    Those of torch sometimes meet a thread that is still ending, and abort the process after all work is done.
+    """
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, note, note_default, print_json, read_json, with_settings
-from outspoken.cli.options import Debug, Json, ModelName, Offline, Quiet
+from outspoken.cli.common import command, console, note, note_default, print_json, read_json
+from outspoken.cli.options import Json, ModelName
+from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.settings import Settings
 
@@ -21,29 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["ask"]
 
 
-@command
-@with_settings(Settings)
+@command(Settings, quiet=True, offline=True)
 def ask(
     options: dict[str, Any],
     prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads it from standard input.")] = None,
-    messages: Annotated[
-        Path | None, typer.Option(help="A whole chat instead: a JSON file of messages with role and content.")
-    ] = None,
+    messages: Annotated[Path | None, typer.Option(help="A chat as JSON messages, instead of a prompt.")] = None,
     model: ModelName = None,
     draw: Annotated[int | None, typer.Option(help="Draw this many responses and print only them.")] = None,
     distinct: Annotated[bool, typer.Option("--distinct", help="Draw without replacement.")] = False,
-    schema: Annotated[
-        Path | None, typer.Option(help="A JSON schema that the value of each candidate must match.")
-    ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Append every reply to this file, for --model replay/FILE.")
-    ] = None,
+    schema: Annotated[Path | None, typer.Option(help="A JSON schema for the value of each candidate.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Append replies to FILE, for --model replay/FILE.")] = None,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Ask one prompt: candidates with their probabilities, shown while they are written.
+    """Ask one prompt, and show the candidates with their probabilities as the model writes them.
 
     Example: outspoken ask "Tell me a joke about coffee" -k 5 --draw 1
     """
@@ -53,23 +44,22 @@ def ask(
         raise UsageError("--distinct belongs to --draw N")
     from outspoken.api import stream
 
-    shape = None if schema is None else read_json(schema)
-    chat = _chat(prompt, messages)
-    running = stream(chat, model=_model(model, record), schema=shape, **options)
+    json_schema = None if schema is None else read_json(schema)
+    running = stream(_chat(prompt, messages), model=_model(model, record), schema=json_schema, **options)
     if model is None:
         note_default()
     distribution = _watch(running, live=not json and draw is None)
     if distribution.missing:
         why = f": {distribution.stopped}" if distribution.stopped else ""
         note(f"{distribution.missing} of the requested candidates are missing{why}")
-    seed = options.get("seed")
-    drawn = [] if draw is None else distribution.draw(draw, seed=seed, replace=not distinct)
+    drawn = [] if draw is None else distribution.draw(draw, seed=options.get("seed"), replace=not distinct)
     if json:
         extra = {} if draw is None else {"draws": [candidate.to_dict() for candidate in drawn]}
         print_json({**distribution.to_dict(), **extra})
     else:
+        screen = console()
         for candidate in drawn:
-            console().print(candidate.text, soft_wrap=True)
+            screen.print(visible(candidate.text) if screen.is_terminal else candidate.text, soft_wrap=True)
 
 
 def _chat(prompt: str | None, messages: Path | None) -> Any:

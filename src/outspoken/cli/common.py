@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, options made from settings, output."""
+"""What the commands share: the decorator that makes a function a command, and output."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import functools
 import inspect
 import json
 import os
+import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outspoken._imports import missing_extra
-from outspoken.cli.options import DEBUG, QUIET
+from outspoken.cli.options import COMMON, DEBUG, QUIET
+from outspoken.display import visible
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
 from outspoken.io.text import json_bytes, one_line
 from outspoken.methods.table import METHODS
@@ -23,123 +26,124 @@ from outspoken.templates import names
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+    from outspoken.batch.estimate import JobEstimate
+    from outspoken.experiment.runner import GridEstimate
 
 __all__ = [
+    "PARTLY",
     "as_json",
     "check_engine",
     "command",
+    "command_line",
     "console",
+    "make_table",
     "note",
     "note_default",
     "print_json",
     "read_json",
-    "with_settings",
+    "show_estimate",
+    "show_list",
 ]
 
-
-def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors of the package into one line on standard error and the documented exit code."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            try:
-                function(*args, **kwargs)
-            except ModuleNotFoundError as error:
-                raise missing_extra(error) or error from error
-        except OutspokenError as error:
-            if os.environ.get(DEBUG):
-                raise
-            note(f"error: {one_line(str(error), 1000)}", style="red", error=True)
-            if isinstance(error, ReplyError) and error.text.strip():
-                note(f"the model wrote: {one_line(error.text, 300)}", error=True)
-            raise typer.Exit(error.exit_code) from error
-        except (KeyboardInterrupt, typer.Abort):
-            note("interrupted")
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            # The reader has gone (| head): end quietly, and keep the interpreter from flushing into the pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except typer.Exit:
-            raise
-        except Exception as error:
-            if os.environ.get(DEBUG):
-                raise
-            cause = f"{type(error).__name__}: {one_line(str(error), 1000)}"
-            note(f"error: this is a fault in outspoken itself ({cause})", error=True)
-            note("please report it, with what --debug prints", error=True)
-            raise typer.Exit(1) from error
-
-    return guarded
+PARTLY = 3
+"""The exit code of a command that did a part of its work."""
 
 
-def with_settings(
-    *classes: type[Any], without: Collection[str] = ()
+def command(
+    *settings: type[Any], without: Collection[str] = (), quiet: bool = False, offline: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command one option for each field of these settings classes, `without` some.
+    """Make a function a command, whose errors are one line on standard error and the documented exit code.
 
-    The command receives the options that the user gave, and no others, as its argument `options`: the defaults
-    stay in the settings.
+    It gets an option for each field of the `settings` classes except those in `without`, the options --quiet and
+    --offline if they are True here, and --debug. The function receives the options of settings that the user gave,
+    and no others, as its argument `options`: the defaults stay in the settings.
     """
-    return functools.partial(_with_settings, classes, without)
 
-
-def _with_settings(
-    classes: Iterable[type[Any]], without: Collection[str], function: Callable[..., Any]
-) -> Callable[..., Any]:
-    signature = inspect.signature(function)
-    hints = get_type_hints(function, include_extras=True)
-    types = {name: kind for each in classes for name, kind in get_type_hints(each).items()}
-    own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
-    made = []
-    for entry in [entry for each in classes for entry in fields(each)]:
-        if entry.name in without or not entry.metadata.get("cli", True):
-            continue
-        flags = entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)
-        default = entry.default if entry.default is not MISSING else None
-        shown = "" if default is None or default is False else f" (default: {default})"
-        kind = {"int": int, "float": float, "bool": bool}.get(_plain(types[entry.name]), str)
-        option = typer.Option(
-            *flags,
-            help=entry.metadata["help"] + shown,
-            show_default=False,
-            autocompletion=_COMPLETIONS.get(entry.name),
-        )
-        hints[entry.name] = Annotated[kind | None, option]
-        made.append(inspect.Parameter(entry.name, inspect.Parameter.KEYWORD_ONLY, default=None))
-
-    @functools.wraps(function)
-    def wrapper(**kwargs: Any) -> Any:
-        given = {parameter.name: kwargs.pop(parameter.name) for parameter in made}
-        return function(**kwargs, options={name: value for name, value in given.items() if value is not None})
-
-    hints.pop("options")
-    wrapper.__annotations__ = hints
-    wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
-            for parameter in (*own, *made)
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+        declared = [
+            _parameter(entry)
+            for kind in settings
+            for entry in fields(kind)
+            if entry.name not in without and entry.metadata.get("cli", True)
         ]
+        added = {"quiet": quiet, "offline": offline, "debug": True}
+        common = [_keyword(name, COMMON[name], False) for name, wanted in added.items() if wanted]
+
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            for name in added:
+                kwargs.pop(name, None)  # their callbacks have set the environment
+            if settings:
+                given = {parameter.name: kwargs.pop(parameter.name, None) for parameter in declared}
+                kwargs["options"] = {name: value for name, value in given.items() if value is not None}
+            with _errors_in_one_line():
+                function(*args, **kwargs)
+
+        parameters = [*own, *declared, *common]
+        guarded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        guarded.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) or error from error
+    except OutspokenError as error:
+        if os.environ.get(DEBUG):
+            raise
+        note(f"error: {one_line(str(error), 1000)}", style="red", error=True)
+        if isinstance(error, ReplyError) and error.text.strip():
+            note(f"the model wrote: {one_line(error.text, 300)}", error=True)
+        raise typer.Exit(error.exit_code) from error
+    except (KeyboardInterrupt, typer.Abort):
+        note("interrupted")
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader has gone (| head): end quietly, and keep the interpreter from flushing into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        cause = f"{type(error).__name__}: {one_line(str(error), 1000)}"
+        note(f"error: this is a fault in outspoken itself ({cause})", error=True)
+        note("please report it, with the output of --debug", error=True)
+        raise typer.Exit(1) from error
+
+
+def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter(entry: Field[Any]) -> inspect.Parameter:
+    """The option for a field of a settings class; None if the user does not give it."""
+    unset = entry.default is MISSING or entry.default is None or entry.default is False
+    option = typer.Option(
+        *(entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)),
+        help=entry.metadata["help"] + ("" if unset else f" (default: {entry.default})"),
+        show_default=False,
+        autocompletion=_COMPLETIONS.get(entry.name),
     )
-    return wrapper
+    kind = {"int": int, "float": float, "bool": bool}.get(str(entry.type).split(" ")[0], str)
+    return _keyword(entry.name, Annotated[kind | None, option], None)
 
 
-def _methods(incomplete: str) -> list[str]:
-    return [name for name in METHODS if name.startswith(incomplete)]
-
-
-def _templates(incomplete: str) -> list[str]:
-    return [name for name in names() if name.startswith(incomplete)]
-
-
-_COMPLETIONS: dict[str, Callable[[str], list[str]]] = {"method": _methods, "template": _templates}
-
-
-def _plain(kind: Any) -> str:
-    """The name of the type inside an optional one."""
-    inner = [part for part in getattr(kind, "__args__", (kind,)) if part is not type(None)]
-    return getattr(inner[0], "__name__", "str")
+_COMPLETIONS: dict[str, Callable[[str], list[str]]] = {
+    "method": lambda incomplete: [name for name in METHODS if name.startswith(incomplete)],
+    "template": lambda incomplete: [name for name in names() if name.startswith(incomplete)],
+}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -149,10 +153,20 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
+def make_table(*columns: str, style: str = "bold", right: bool = False) -> Table:
+    """A table without lines. With `right`, all columns but the first are numbers, aligned on the right."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style=style, padding=(0, 2, 0, 0))
+    for at, column in enumerate(columns):
+        table.add_column(column, justify="right" if right and at else "left", overflow="fold")
+    return table
+
+
 def note(text: str, style: str | None = None, *, error: bool = False) -> None:
     """A line for the user on standard error; with --quiet only an `error` is shown."""
     if error or not os.environ.get(QUIET):
-        console(stderr=True).print(text, style=style, soft_wrap=True)
+        console(stderr=True).print(visible(text), style=style, soft_wrap=True)
 
 
 def note_default() -> None:
@@ -169,6 +183,38 @@ def check_engine(engine: str, address: str | None, workers: int | None) -> None:
         raise UnknownNameError("engine", engine, ("local", "ray"))
     if engine == "local" and (address or workers):
         raise UsageError("--address and --workers belong to --engine ray")
+
+
+def show_list(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
+    """Rows with a name and a text about it: a line for each, or all of their keys as JSON."""
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        text = f"{row['title']}: {row['about']}" if "title" in row else row["about"]
+        console().print(f"{row['name']:<12} {text}", soft_wrap=True)
+
+
+def show_estimate(estimate: JobEstimate | GridEstimate, units: str, unpriced: str, *, as_json: bool) -> None:
+    """The estimate for `units` ("20 prompts"); the text `unpriced` takes the place of an unknown price."""
+    from outspoken.report.format import dollars
+
+    if as_json:
+        print_json(estimate.to_dict())
+        return
+    cost = unpriced if estimate.usd is None else dollars(estimate.usd)
+    console().print(
+        f"{units} · about {estimate.requests:,} requests ({estimate.from_ledger:,} more are in the ledger) · "
+        f"about {estimate.tokens:,} tokens · {cost}",
+        soft_wrap=True,
+    )
+    for line in estimate.assumptions:
+        console().print(f"  {line}", style="dim", soft_wrap=True)
+
+
+def command_line() -> str:
+    """The command that the user gave, for a shell."""
+    return shlex.join(["outspoken", *sys.argv[1:]])
 
 
 def print_json(document: Any) -> None:

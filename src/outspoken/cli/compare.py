@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outspoken._options import CallOptions
-from outspoken.cli.common import command, console, note_default, print_json, with_settings
+from outspoken.cli.common import PARTLY, command, console, note_default, print_json
 from outspoken.cli.interrupts import run_or_exit
-from outspoken.cli.options import (
-    Debug,
-    Embedder,
-    Json,
-    LedgerFile,
-    Methods,
-    ModelName,
-    Offline,
-    Quiet,
-    Responses,
-    several,
-)
+from outspoken.cli.options import Embedder, Json, LedgerFile, Methods, ModelName, Responses, several
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,25 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_PARTLY = 3
 _DEFAULT_METHODS, _DEFAULT_RESPONSES = ("direct", "vs-standard"), 10
 _MAX_ANSWERS, _BAR_WIDTH, _TEXT_WIDTH = 8, 12, 48
 
 
-@command
-@with_settings(Settings, without=("method",))
+@command(Settings, without=("method",), quiet=True, offline=True)
 def compare(
     options: CallOptions,
-    prompts: Annotated[list[str], typer.Argument(help="Prompts; several are compared together.")],
+    prompts: Annotated[list[str], typer.Argument(help="Prompts; the methods are compared over all of them.")],
     methods: Methods = None,
     n: Responses = None,
     model: ModelName = None,
     ledger: LedgerFile = None,
     embedder: Embedder = "minilm",
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Ask the same prompts with several methods, and compare the diversity and the price of the responses.
 
@@ -84,7 +68,7 @@ def compare(
         show(analysis)
         _summarise(analysis)
     if any(prompt.failures for group in groups for prompt in group.prompts):
-        raise typer.Exit(_PARTLY)
+        raise typer.Exit(PARTLY)
 
 
 def _texts(groups: list[Group]) -> list[dict[str, object]]:
@@ -104,6 +88,7 @@ def _texts(groups: list[Group]) -> list[dict[str, object]]:
 def _show_answers(screen: Console, groups: list[Group], index: int) -> None:
     from rich.table import Table
 
+    from outspoken.display import visible
     from outspoken.io.text import one_line
     from outspoken.measure.sets import answer_weights
     from outspoken.report.format import share
@@ -120,7 +105,7 @@ def _show_answers(screen: Console, groups: list[Group], index: int) -> None:
         table = Table(group.method, "", "", box=None, header_style="dim", padding=(0, 1, 0, 2))
         for key, weight in weights[:_MAX_ANSWERS]:
             bar = "█" * max(1, round(weight * _BAR_WIDTH))
-            table.add_row(one_line(first[key], _TEXT_WIDTH), share(weight, 1), bar)
+            table.add_row(visible(one_line(first[key], _TEXT_WIDTH)), share(weight, 1), bar)
         if len(weights) > _MAX_ANSWERS:
             rest = sum(weight for _, weight in weights[_MAX_ANSWERS:])
             table.add_row(f"{len(weights) - _MAX_ANSWERS:,} more", share(rest, 1), style="dim")

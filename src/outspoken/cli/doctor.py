@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import time
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 
+from outspoken._imports import installed_version
 from outspoken._version import __version__
 from outspoken.cli.common import command, console, print_json
-from outspoken.cli.options import Debug, Json, ModelName, Offline, Quiet
+from outspoken.cli.options import Json, ModelName
+from outspoken.display import visible
 from outspoken.errors import OutspokenError
+from outspoken.io.text import one_line
 
 __all__ = ["doctor"]
 
@@ -26,14 +28,11 @@ _PACKAGES = {
 }
 
 
-@command
+@command(quiet=True, offline=True)
 def doctor(
     model: ModelName = None,
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Send the model one small request.")] = True,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Check the installation: packages, API keys (never their values), and whether the model answers.
 
@@ -48,7 +47,9 @@ def doctor(
         "outspoken": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {extra: {name: _version(name) for name in names} for extra, names in _PACKAGES.items()},
+        "packages": {
+            extra: {name: installed_version(name) for name in names} for extra, names in _PACKAGES.items()
+        },
         "keys": {name: bool(os.environ.get(name)) for name in sorted({*variables, URL_KEY_VARIABLE})},
         "cache": {"path": str(weight_files.folder()), "models": present},
         "model": _test_model(model or default_name(), named=model is not None) if ask else None,
@@ -61,15 +62,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _test_model(name: str, *, named: bool) -> dict[str, object]:
-    """Send one small request. The embedded model is not fetched for it unless the user named it."""
+    """Send one small request. The embedded model is fetched for this only if the user `named` it."""
     from outspoken.chat import ChatRequest, Message, Sampling
     from outspoken.engine import run
     from outspoken.models import DEFAULT, get_model, weight_files
@@ -81,7 +75,7 @@ def _test_model(name: str, *, named: bool) -> dict[str, object]:
         request = ChatRequest((Message("user", "Say hello."),), Sampling(max_tokens=16))
         reply = run(get_model(name).complete(request))
     except OutspokenError as error:
-        return {"name": name, "answers": False, "error": " ".join(str(error).split())}
+        return {"name": name, "answers": False, "error": one_line(str(error), 1000)}
     seconds = round(time.perf_counter() - started, 3)
     return {"name": name, "answers": True, "text": reply.text, "seconds": seconds}
 
@@ -101,7 +95,6 @@ def _show(report: dict[str, Any]) -> None:
     row("keys", ", ".join(name for name, is_set in report["keys"].items() if is_set) or "none set")
     row("cache", f"{report['cache']['path']}: {', '.join(report['cache']['models']) or 'no model'}")
     if test := report["model"]:
-        answer = (
-            f" answers in {duration(test['seconds'])}: {' '.join(test['text'].split())}" if test["answers"] else ""
-        )
-        row("model", test["name"] + (answer or f": {test['error']}"))
+        answers = f" answers in {duration(test['seconds'])}: " if test["answers"] else ": "
+        outcome = test["text"] if test["answers"] else test["error"]
+        row("model", test["name"] + answers + visible(one_line(outcome, 1000)))

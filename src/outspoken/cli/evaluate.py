@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, note, print_json, with_settings
+from outspoken.cli.common import PARTLY, command, console, make_table, note, print_json
 from outspoken.cli.interrupts import exit_when_stopped
-from outspoken.cli.options import Debug, Json, Offline, Overwrite, Quiet, several
-from outspoken.cli.theory_output import right_aligned
+from outspoken.cli.options import Json, Overwrite, several
 from outspoken.errors import UsageError
 from outspoken.report.format import NONE, p_value, percent, with_interval
 from outspoken.training.settings import EvalSettings
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-_PARTLY = 3
 
-
-@command
-@with_settings(EvalSettings)
+@command(EvalSettings, quiet=True, offline=True)
 def evaluate(
     options: dict[str, Any],
     questions: Annotated[
@@ -38,35 +34,30 @@ def evaluate(
             help='Files in the shape of GSM8K, of MATH, or {"prompt", "answer"}, as JSON lines or Parquet.',
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", help="A folder for results.json and the answers.", file_okay=False)
-    ],
+    out: Annotated[Path, typer.Option(help="A folder for results.json and the answers.", file_okay=False)],
     student: Annotated[
         list[str] | None,
         typer.Option(
             "--student",
-            help="Model to evaluate, or NAME=model: what `outspoken train` wrote, local/smollm2, a folder that "
-            "transformers reads, a name of the hub, or any model that answers. For several, repeat the option or "
+            help="Model to evaluate, or NAME=model: a folder of `outspoken train`, local/smollm2, a folder that "
+            "transformers reads, a name of the hub, or any other model. For several, repeat the option, or "
             "separate them by commas.",
         ),
     ] = None,
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="NAME=dir1,dir2,…: students that differ by their seed only, taken together."),
+        typer.Option(help="NAME=dir1,dir2,…: students that differ only by their seed, as one group."),
     ] = None,
     stop: Annotated[
         list[str] | None,
-        typer.Option("--stop", help=r"A text at which an answer ends; \n is a line break. Repeat it for several."),
+        typer.Option(help=r"A text at which an answer ends; \n is a line break. Repeat it for several."),
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Ask students the questions of files: how many each answers right, how sure that is, and who is better.
+    """Measure how many questions each student answers right, with intervals, and compare the students.
 
-    Answers are kept in --out as they arrive; the same command continues where it was stopped.
+    Answers are kept in --out as they arrive; the same command continues where it stopped.
 
     Example: outspoken evaluate test.jsonl --student local/smollm2 --student trained=student --out results
     """
@@ -84,7 +75,6 @@ def evaluate(
             arms=dict(map(_arm, arm or [])),
             out=out,
             overwrite=overwrite,
-            offline=offline,
             progress=_noting_earlier_answers(progress, out),
             **options,
         )
@@ -96,12 +86,10 @@ def evaluate(
     for warning in result.warnings:
         note(f"note: {warning}", style="yellow")
     if result.unanswered:
-        raise typer.Exit(_PARTLY)
+        raise typer.Exit(PARTLY)
 
 
-def _noting_earlier_answers(
-    progress: Callable[[str, int, int], None], out: Path
-) -> Callable[[str, int, int], None]:
+def _noting_earlier_answers(progress: Callable[..., None], out: Path) -> Callable[[str, int, int], None]:
     """`progress`, with a note when a student already has answers from an earlier call."""
     started: set[str] = set()
 
@@ -116,18 +104,18 @@ def _noting_earlier_answers(
 
 
 def _students(values: Sequence[str]) -> dict[str, str] | list[str]:
-    """The sources in a list, or by name if any has one."""
+    """The sources as a list, or by name if any has a name."""
     pairs = [_named(value) for value in values]
     if all(name is None for name, _ in pairs):
         return [source for _, source in pairs]
     named = {source if name is None else name: source for name, source in pairs}
     if len(named) < len(pairs):
-        raise UsageError("two students have one name: give one of them another NAME=SOURCE")
+        raise UsageError("two students have one name: rename one of them with NAME=SOURCE")
     return named
 
 
 def _named(value: str) -> tuple[str | None, str]:
-    """The name and source of NAME=SOURCE; a folder or an address may contain an equals sign too."""
+    """The name and source of NAME=SOURCE. A folder or a URL may contain an equals sign too."""
     name, equals, source = value.partition("=")
     if not equals or Path(value).exists() or "/" in name or ":" in name:
         return None, value
@@ -150,8 +138,8 @@ def _show(result: Evaluation) -> None:
         _show_differences(screen, [each for each in result.comparisons if each.file == file.name])
         screen.print()
     screen.print(
-        "In brackets, 95 % intervals: Wilson's for a student's greedy answers, otherwise from resampling "
-        "questions; for an arm, over other seeds and other questions. p is corrected by Holm's method.",
+        "In brackets, 95 % intervals: Wilson's for a student's greedy answers, otherwise by resampling questions; "
+        "for an arm, over other seeds and other questions. p is corrected by Holm's method.",
         style="dim",
     )
 
@@ -159,7 +147,7 @@ def _show(result: Evaluation) -> None:
 def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
     samples = result.settings["samples"]
     sampled_columns = ("sampled", f"pass@{samples}", "majority") if samples else ()
-    table = right_aligned("", "greedy", *sampled_columns, "no answer", "cut off")
+    table = make_table("", "greedy", *sampled_columns, "no answer", "cut off", right=True)
     for student in result.students:
         score = student.results[file]
         greedy, sampled = score.greedy, score.sampled
@@ -181,11 +169,9 @@ def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
 
 
 def _show_differences(screen: Console, comparisons: Sequence[StudentComparison]) -> None:
-    from rich.table import Table
-
     if not comparisons:
         return
-    table = Table("", "difference, points", "p (Holm)", "test", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table = make_table("", "difference, points", "p (Holm)", "test", style="dim")
     for each in comparisons:
         points = (None if value is None else 100 * value for value in (each.difference, each.low, each.high))
         table.add_row(

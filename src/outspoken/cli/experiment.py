@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outspoken.cli.common import command, console, note, note_default, print_json
+from outspoken.cli.common import (
+    PARTLY,
+    command,
+    command_line,
+    console,
+    make_table,
+    note,
+    note_default,
+    print_json,
+    show_estimate,
+    show_list,
+)
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly, run_or_exit
-from outspoken.cli.options import Debug, DryRun, Json, Offline, Overwrite, Quiet, Responses, Seed, several
+from outspoken.cli.options import DryRun, Json, Overwrite, Responses, Seed, several
 from outspoken.errors import UsageError
 
 if TYPE_CHECKING:
     from outspoken.experiment.grid import Grid
     from outspoken.experiment.results import ExperimentResults
-    from outspoken.experiment.runner import GridEstimate, GridRun
+    from outspoken.experiment.runner import GridRun
     from outspoken.experiment.spec import ExperimentSpec
 
 __all__ = ["experiment"]
 
-_PARTLY = 3
-
-# The table has the primary measure and the first of these that exist; the report has all.
+# The table has the primary measure and the first of these that exist; the report has all measures.
 _MEASURES = (
     "quality",
     "coverage",
@@ -37,48 +44,32 @@ _MEASURES = (
 _ARM_WIDTH, _FIGURE_WIDTH, _MAX_MEASURES = 34, 21, 4
 
 
-@command
+@command(quiet=True, offline=True)
 def experiment(
     name: Annotated[
         str | None,
         typer.Argument(help="An experiment by name, or a file: ./mine.toml. Without a name: list them."),
     ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--models", help="Models to evaluate: repeat the option, or separate them by commas."),
-    ] = None,
+    models: Annotated[list[str] | None, typer.Option(help="Models; repeat the option or use commas.")] = None,
     tasks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tasks", help="Tasks, by name or as ./mine.toml: repeat the option, or separate by commas."
-        ),
+        list[str] | None, typer.Option(help="Tasks, by name or as ./mine.toml; repeat the option or use commas.")
     ] = None,
     methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--methods", help="Methods, or arms of the experiment: repeat the option, or separate them by commas."
-        ),
+        list[str] | None, typer.Option(help="Methods, or arms of the experiment; repeat the option or use commas.")
     ] = None,
     n: Responses = None,
     k: Annotated[int | None, typer.Option("-k", help="Candidates per call.")] = None,
     prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Use the published sizes, if the experiment has them.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Use the published sizes, if any.")] = False,
     seed: Seed = None,
-    data: Annotated[
-        Path | None, typer.Option(help="A file of prompts, or of questions with their answers.")
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="The shares that the answers ought to have: a JSON file {answer: count}.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="A file of prompts, or of questions with answers.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Expected shares: a JSON file {answer: count}.")] = None,
     judge: Annotated[str | None, typer.Option(help="Model that judges the quality of the responses.")] = None,
     embedder: Annotated[str | None, typer.Option(help="Embedding model, or none. Default: minilm.")] = None,
     recorded: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measure these files of recorded responses to the task, and ask nothing: repeat the option, or "
-            "separate them by commas."
+            help="Files of recorded responses, measured instead of asking; repeat the option or use commas."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder. Default: ./NAME-experiment.")] = None,
@@ -86,9 +77,6 @@ def experiment(
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Ask, measure and compare, and write a report. The same command continues where it stopped.
 
@@ -97,11 +85,12 @@ def experiment(
     from outspoken.experiment.spec import load, names
 
     if name is None:
-        _show_list([load(each) for each in names()], as_json=json)
+        specs = [load(each) for each in names()]
+        show_list([{"name": each.name, "title": each.title, "about": each.about} for each in specs], as_json=json)
         return
     files = several(recorded, "--recorded")
     if files and dry_run:
-        raise UsageError("--recorded asks nothing, so there is nothing to estimate: leave --dry-run out")
+        raise UsageError("--recorded sends no requests, so there is nothing to estimate: leave --dry-run out")
     spec = load(name)
     spec = (spec.fullsize() if full else spec).changed(
         methods=several(methods, "--methods"),
@@ -129,7 +118,8 @@ def experiment(
     grid = Grid.make(spec, concurrency=concurrency)
     check_measuring(grid.spec, grid.tasks)
     if dry_run:
-        _show_estimate(estimate_grid(grid, folder), as_json=json)
+        estimate = estimate_grid(grid, folder)
+        show_estimate(estimate, f"{estimate.cells:,} cells", "price unknown", as_json=json)
         return
     if not spec.models:
         note_default()
@@ -155,18 +145,21 @@ def _run_grid(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool) -> No
                 return None
             groups = groups_of_grid(grid.spec, results)
             return await measure_and_report(
-                grid.spec, groups, folder, command=_command(), problems=running.problems, progress=progress.update
+                grid.spec,
+                groups,
+                folder,
+                command=command_line(),
+                problems=running.problems,
+                progress=progress.update,
             )
 
-        measured, interrupted = run_interruptibly(
-            work, lambda: running.stop("interrupted"), lambda: _show_progress(progress)
-        )
+        measured, interrupted = run_interruptibly(work, lambda: running.stop("interrupted"), progress.show)
     if measured is None or interrupted:
         note(f"stopped: all replies are kept in {folder}; the same command continues from there")
         raise typer.Exit(INTERRUPTED)
     _show_results(measured, folder, running.problems, as_json=as_json, running=running)
     if running.problems:
-        raise typer.Exit(_PARTLY)
+        raise typer.Exit(PARTLY)
 
 
 def _measure_recordings(
@@ -177,14 +170,9 @@ def _measure_recordings(
     with Recordings(spec, files, folder, overwrite=overwrite) as recordings:
         progress = _Progress()
         results = run_or_exit(
-            lambda: recordings.measure(command=_command(), progress=progress.update),
-            lambda: _show_progress(progress),
+            lambda: recordings.measure(command=command_line(), progress=progress.update), progress.show
         )
     _show_results(results, folder, recordings.problems, as_json=as_json)
-
-
-def _command() -> str:
-    return shlex.join(["outspoken", *sys.argv[1:]])
 
 
 class _Progress:
@@ -195,7 +183,15 @@ class _Progress:
     def update(self, step: str, done: int, total: int) -> None:
         self._step = f"{step} {done:,}/{total:,}" if total else step
 
-    def line(self) -> str:
+    async def show(self) -> None:
+        """Show the progress until this is cancelled."""
+        from outspoken.cli.progress import live
+
+        await live(self._line, self._bar)
+
+    def _line(self) -> str:
+        from outspoken.cli.progress import figures
+
         running = self._running
         if running is None or running.cell is None:
             return self._step
@@ -206,28 +202,16 @@ class _Progress:
             *([cell.model.name] if len(running.grid.spec.models) > 1 else []),
         ]
         if (metrics := running.metrics) is not None:
-            parts += [
-                f"{metrics.prompts:,}/{len(cell.task.prompts):,} prompts",
-                f"{metrics.requests:,} requests",
-                f"{metrics.usage.total_tokens:,} tokens",
-                *([f"{metrics.from_ledger:,} from the ledger"] if metrics.from_ledger else []),
-                *([f"{metrics.failed:,} failed"] if metrics.failed else []),
-            ]
+            parts += [f"{metrics.prompts:,}/{len(cell.task.prompts):,} prompts", *figures(metrics)]
         return " · ".join(parts)
 
-    def bar(self) -> str:
+    def _bar(self) -> str:
+        from outspoken.cli.progress import draw_bar
+
         running = self._running
         if running is None or running.cell is None:
             return ""
-        done = round(20 * running.finished / len(running.grid.cells))
-        return "━" * done + "─" * (20 - done) + "  "
-
-
-async def _show_progress(progress: _Progress) -> None:
-    """A live line in a terminal, elsewhere a line every few seconds; until it is cancelled."""
-    from outspoken.cli.progress import live
-
-    await live(progress.line, progress.bar)
+        return draw_bar(running.finished / len(running.grid.cells))
 
 
 def _show_results(
@@ -252,25 +236,23 @@ def _show_results(
         note(f"{running.requests:,} requests, {running.from_ledger:,} replies from the ledger", style="dim")
     console().print(f"report: {files['report']} · figures: {files['results']}", soft_wrap=True)
     if problems and running is not None:
-        note("all replies are kept; the same command asks again for missing ones")
+        note("all replies are kept; the same command asks for the missing ones")
 
 
 def _show_figures(results: ExperimentResults) -> None:
-    from rich.table import Table
-
     from outspoken.experiment.results_view import ResultsView
     from outspoken.report.format import NONE, count, with_interval
 
     view = ResultsView(results)
     most = max(1, min(_MAX_MEASURES, (console().width - _ARM_WIDTH) // _FIGURE_WIDTH))
-    several = len({group.model for group in view.groups}) > 1
+    many_models = len({group.model for group in view.groups}) > 1
     for task in dict.fromkeys(group.task for group in view.groups):
         groups = [group for group in view.groups if group.task == task]
         names = dict.fromkeys((results.primary, *_MEASURES))
         shown = [name for name in names if any(group.measures.get(name) for group in groups)][:most]
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        table = make_table()
         table.add_column(task, no_wrap=True)
-        if several:
+        if many_models:
             table.add_column("model", overflow="fold")
         for name in shown:
             arrow = {"higher": " ↑", "lower": " ↓"}.get(view.measures[name].better, "")
@@ -281,34 +263,9 @@ def _show_figures(results: ExperimentResults) -> None:
             figures = [view.figure(group, name) for name in shown]
             table.add_row(
                 group.arm + ("" if value is None else f" {results.axis} {value}"),
-                *([group.model] if several else []),
+                *([group.model] if many_models else []),
                 *(NONE if one is None else with_interval(one.value, one.low, one.high) for one in figures),
                 count(group.cost.per_response.tokens if group.cost else None),
             )
         console().print(table)
         console().print()
-
-
-def _show_estimate(estimate: GridEstimate, *, as_json: bool) -> None:
-    from outspoken.report.format import dollars
-
-    if as_json:
-        print_json(estimate.to_dict())
-        return
-    cost = "price unknown" if estimate.usd is None else dollars(estimate.usd)
-    screen = console()
-    screen.print(
-        f"{estimate.cells:,} cells · about {estimate.requests:,} requests "
-        f"({estimate.from_ledger:,} more are in the ledger) · about {estimate.tokens:,} tokens · {cost}",
-        soft_wrap=True,
-    )
-    for line in estimate.assumptions:
-        screen.print(f"  {line}", style="dim", soft_wrap=True)
-
-
-def _show_list(experiments: Sequence[ExperimentSpec], *, as_json: bool) -> None:
-    if as_json:
-        print_json([{"name": each.name, "title": each.title, "about": each.about} for each in experiments])
-        return
-    for each in experiments:
-        console().print(f"{each.name:<12} {each.title}: {each.about}", soft_wrap=True)

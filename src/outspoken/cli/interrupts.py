@@ -1,4 +1,4 @@
-"""Ctrl-C, in one way for every long command: the first press ends the work in good order, the second at once."""
+"""Ctrl-C, the same in every long command: the first press lets running work finish, the second stops at once."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def run_interruptibly(
     stop: Callable[[], bool],
     show: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> tuple[T | None, bool]:
-    """Run `work` in an event loop of its own; returns its result and whether it was interrupted.
+    """Run `work` in a new event loop; returns its result, and whether it was interrupted.
 
-    The first Ctrl-C calls `stop`, which asks the work to end after what is under way and returns whether there is
-    something to wait for. A second one, or the first where there is nothing to wait for, cancels the work, and the
-    result is None. `show` displays the progress meanwhile.
+    The first Ctrl-C calls `stop`, which asks the work to finish what is under way and returns whether there is
+    anything to wait for. A second one, or the first if there is nothing to wait for, cancels the work; the result
+    is then None. `show` displays the progress meanwhile.
     """
     import asyncio
 
@@ -60,7 +60,7 @@ def run_interruptibly(
         def press() -> None:
             nonlocal pressed
             if not pressed and stop():
-                note("finishing what is under way; Ctrl-C again stops at once (nothing that came back is lost)")
+                note("finishing what is under way; Ctrl-C again stops at once (replies that arrived are kept)")
             else:
                 task.cancel()
             pressed = True
@@ -80,11 +80,17 @@ def run_interruptibly(
 
 
 def run_or_exit(
-    work: Callable[[], Awaitable[T]], show: Callable[[], Coroutine[Any, Any, None]] | None = None
+    work: Callable[[], Awaitable[T]],
+    show: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    *,
+    stopped: str = "interrupted",
 ) -> T:
-    """The result of `work`; Ctrl-C cancels it, and ends the command. `show` displays the progress meanwhile."""
-    result, _ = run_interruptibly(work, lambda: False, show)
-    if result is None:
-        note("interrupted")
+    """The result of `work`. Ctrl-C cancels it, shows the message `stopped` and exits.
+
+    `show` displays the progress meanwhile.
+    """
+    result, interrupted = run_interruptibly(work, lambda: False, show)
+    if interrupted or result is None:
+        note(stopped)
         raise typer.Exit(INTERRUPTED)
     return result

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json as jsons
-import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,38 +11,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outspoken.cli.common import command, console, note, print_json
-from outspoken.cli.options import Debug, Json, Overwrite, Quiet
+from outspoken.cli.common import PARTLY, command, console, make_table, note, print_json
+from outspoken.cli.options import Json, Overwrite
+from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.report.format import NONE, count, file_size
 
 if TYPE_CHECKING:
     from outspoken.ledger.checks import JsonObject, LedgerOverview, LedgerRecord
-    from outspoken.ledger.reader import LedgerReader
 
 __all__ = ["ledger"]
 
-_FAILED, _PARTLY = 1, 3
-_LARGE = 8 * 2**20
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_FAILED = 1
 
 ledger = typer.Typer(help="Show a ledger, verify it, export its replies, delete old ones.", no_args_is_help=True)
 
-File = Annotated[Path, typer.Argument(help="The ledger: what --ledger named, or OUT.ledger.sqlite beside OUT.")]
+File = Annotated[
+    Path, typer.Argument(help="The ledger: the file given with --ledger, or OUT.ledger.sqlite beside OUT.")
+]
 AskedModel = Annotated[
     str | None, typer.Option("--model", help="Only replies of this model, as `ledger show` names it.")
 ]
 
 
 @ledger.command("show")
-@command
+@command()
 def show(
     file: File,
     key: Annotated[
-        str | None, typer.Argument(help="A key, or the beginning of one: show this request with its reply.")
+        str | None, typer.Argument(help="A key or its beginning: show this request and its reply.")
     ] = None,
     json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Show the contents of a ledger, or one request with its reply.
 
@@ -70,17 +66,19 @@ def show(
 
 
 @ledger.command("verify")
-@command
-def verify(file: File, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
-    """Check the file, every key and every hash of a schema. The exit code is 1 if something is damaged.
+@command(quiet=True)
+def verify(file: File, json: Json = False) -> None:
+    """Check the file, every key and every schema's hash. The exit code is 1 if something is damaged.
 
     Example: outspoken ledger verify responses.parquet.ledger.sqlite
     """
+    from outspoken.cli.progress import step_progress
     from outspoken.ledger import checks
     from outspoken.ledger.reader import LedgerReader
 
-    with LedgerReader(file) as reader, _bar(reader, quiet=quiet) as progress:
-        intact, problems = checks.verify(reader, progress)
+    with LedgerReader(file) as reader, step_progress() as progress:
+        progress("structure of the file", 0, 0)
+        intact, problems = checks.verify(reader, lambda done, total: progress("replies", done, total))
     if json:
         print_json(
             {"file": str(file), "sound": intact, "ok": not problems, "problems": list(map(asdict, problems))}
@@ -88,7 +86,7 @@ def verify(file: File, json: Json = False, quiet: Quiet = False, debug: Debug = 
     else:
         screen = console()
         for problem in problems:
-            screen.print(_visible(f"{problem.where}: {problem.reason}"), soft_wrap=True)
+            screen.print(visible(f"{problem.where}: {problem.reason}"), soft_wrap=True)
         state = f"{len(problems):,} problems" if problems else "no problems"
         screen.print(f"{intact:,} replies are intact; {state}", soft_wrap=True)
     if problems:
@@ -97,16 +95,14 @@ def verify(file: File, json: Json = False, quiet: Quiet = False, debug: Debug = 
 
 
 @ledger.command("export")
-@command
+@command(quiet=True)
 def export(
     file: File,
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
     model: AskedModel = None,
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
-    """Write the replies as JSON lines for --model replay/FILE. The exit code is 3 if some are damaged.
+    """Write the replies as JSON lines, for --model replay/FILE. The exit code is 3 if some are damaged.
 
     Example: outspoken ledger export run.sqlite --out replies.jsonl
     """
@@ -123,25 +119,23 @@ def export(
         else:
             note(f"{checks.save(lines, out, file, overwrite=overwrite):,} replies in {out}")
     for problem in problems:
-        note(_visible(f"damaged: {problem.where}: {problem.reason}"), error=True)
+        note(f"damaged: {problem.where}: {problem.reason}", error=True)
     if problems:
-        raise typer.Exit(_PARTLY)
+        raise typer.Exit(PARTLY)
 
 
 @ledger.command("prune")
-@command
+@command(quiet=True)
 def prune(
     file: File,
-    older_than: Annotated[float | None, typer.Option(metavar="DAYS", help="Replies older than this.")] = None,
+    older_than: Annotated[float | None, typer.Option(metavar="DAYS", help="Only replies older than this.")] = None,
     model: AskedModel = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
-    """Delete replies and free their room on the disk. They will be asked, and paid for, again when needed.
+    """Delete replies and free their room on the disk. When they are needed again, they are paid for again.
 
     Example: outspoken ledger prune run.sqlite --older-than 90 --dry-run
     """
@@ -166,40 +160,23 @@ def prune(
         typer.echo(f"{deleted:,} replies deleted; {file_size(before)} before, {file_size(reader.size)} now")
 
 
-@contextmanager
-def _bar(reader: LedgerReader, *, quiet: bool) -> Iterator[Callable[[int, int], object]]:
-    """A progress bar for large ledgers, in a terminal."""
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn
-
-    screen = console(stderr=True)
-    columns = (SpinnerColumn(), *Progress.get_default_columns(), MofNCompleteColumn())
-    hidden = quiet or not screen.is_terminal or reader.size < _LARGE
-    with Progress(*columns, console=screen, transient=True, disable=hidden) as view:
-        task = view.add_task("structure of the file", total=None)
-        yield lambda done, total: view.update(task, description="replies", completed=done, total=total)
-
-
 def _show_overview(overview: LedgerOverview) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     screen = console()
     figures = [f"{overview.replies:,} replies", file_size(overview.size), f"{overview.runs:,} runs"]
     figures += [f"{overview.schemas:,} schemas", f"format {overview.format}"]
-    screen.print(_visible(f"{overview.file}: " + " · ".join(figures)), soft_wrap=True)
+    screen.print(visible(f"{overview.file}: " + " · ".join(figures)), soft_wrap=True)
     if overview.models:
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-        table.add_column("model", overflow="fold")
-        for name in ("replies", "prompt tokens", "completion tokens"):
-            table.add_column(name, justify="right")
+        table = make_table("model", "replies", "prompt tokens", "completion tokens", right=True)
         table.add_column("last", no_wrap=True)
         for row in overview.models:
             counts = (row.replies, row.prompt_tokens, row.completion_tokens)
-            table.add_row(Text(_visible(row.model or "(unreadable)")), *map(count, counts), _time(row.last))
+            table.add_row(Text(visible(row.model or "(unreadable)")), *map(count, counts), _time(row.last))
         screen.print(table)
     for output in overview.outputs:
         line = f"output {output.output}: {output.parts:,} parts recorded, {output.complete:,} complete"
-        screen.print(_visible(line), soft_wrap=True)
+        screen.print(visible(line), soft_wrap=True)
 
 
 def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
@@ -209,40 +186,30 @@ def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
     sampling = jsons.dumps(request["sampling"], ensure_ascii=False)
 
     def write(text: str, style: str | None = None) -> None:
-        screen.print(_visible(text), style=style, soft_wrap=True)
+        screen.print(visible(text), style=style, soft_wrap=True)
 
-    for name, value in (
-        ("key", record.key),
-        ("model", request["model"]),
-        ("asked", f"{_time(record.created)}, answered in {record.seconds:.1f} s"),
-        ("sampling", sampling if request["sampling"] else "the model's defaults"),
-        ("draw", ", ".join(map(str, request["draw"]))),
-    ):
+    for name, value in {
+        "key": record.key,
+        "model": request["model"],
+        "asked": f"{_time(record.created)}, answered in {record.seconds:.1f} s",
+        "sampling": sampling if request["sampling"] else "the model's defaults",
+        "draw": ", ".join(map(str, request["draw"])),
+    }.items():
         write(f"{name:<9} {value}")
-    for role, content in request["messages"]:
-        write(f"\n── {role}", "bold")
-        write(content)
+    sections = list(request["messages"])
     if request["schema"] is not None:
-        write("\n── schema", "bold")
-        write("(damaged or lost)" if schema is None else jsons.dumps(schema, ensure_ascii=False, indent=2))
-    for name in ("reasoning", "refusal"):
-        if text := getattr(reply, name):
-            write(f"\n── {name}", "bold")
-            write(text)
-    model = f" · {reply.model}" if reply.model else ""
-    write(
-        f"\n── reply ({reply.finish} · {usage}{model}{' · schema enforced' if reply.structured else ''})", "bold"
-    )
-    write(reply.text)
-
-
-def _visible(text: str) -> str:
-    """The text with control characters, which could change the terminal, and lone surrogates escaped."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+        text = "(damaged or lost)" if schema is None else jsons.dumps(schema, ensure_ascii=False, indent=2)
+        sections.append(["schema", text])
+    sections += [[name, text] for name in ("reasoning", "refusal") if (text := getattr(reply, name))]
+    about = [reply.finish, usage, *([reply.model] if reply.model else [])]
+    about += ["schema enforced"] if reply.structured else []
+    for title, text in (*sections, (f"reply ({' · '.join(about)})", reply.text)):
+        write(f"\n── {title}", "bold")
+        write(text)
 
 
 def _time(seconds: object) -> str:
-    """A Unix time, or what a damaged ledger has in its place."""
+    """A Unix time as text; a damaged ledger may hold any value instead."""
     if not isinstance(seconds, int | float):
         return NONE if seconds is None else f"{seconds!r}?"
     try:

@@ -1,4 +1,4 @@
-"""`outspoken measure`: the figures of recorded responses, with intervals."""
+"""`outspoken measure`: the measures of recorded responses, with intervals."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import typer
 
 from outspoken.cli.common import command, note, print_json
 from outspoken.cli.interrupts import run_or_exit
-from outspoken.cli.options import Debug, Embedder, Json, Offline, Quiet, Seed, several
+from outspoken.cli.options import Embedder, Json, Seed, several
 from outspoken.errors import UsageError
 
 __all__ = ["measure"]
 
 
-@command
+@command(quiet=True, offline=True)
 def measure(
     responses: Annotated[
         list[Path],
@@ -27,31 +27,24 @@ def measure(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="The shares that the answers ought to have: a JSON file {answer: count}, or a file of questions "
-            "with their answers."
+            help="The shares that answers should have: a JSON file {answer: count}, or a file of questions with "
+            "their answers."
         ),
     ] = None,
     embedder: Embedder = "minilm",
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further columns to group by, besides method and model: repeat the option, or separate them by "
-            "commas."
+            help="Group by these columns too, besides method and model; repeat the option or use commas."
         ),
     ] = None,
-    per_prompt: Annotated[
-        int | None, typer.Option(help="Measure only this many responses of each prompt, the first ones.")
-    ] = None,
+    per_prompt: Annotated[int | None, typer.Option(help="Measure only this many responses per prompt.")] = None,
     ledger: Annotated[
         Path | None,
         typer.Option(help="Ledger of the run that wrote the responses: adds tokens, dollars and seconds."),
     ] = None,
-    judge: Annotated[
-        str | None, typer.Option(help="Model that judges the quality of each response; it is asked about each.")
-    ] = None,
-    rubric: Annotated[
-        str, typer.Option(help="Criteria of the judge: creative (stories and poems), joke, or a .toml file.")
-    ] = "creative",
+    judge: Annotated[str | None, typer.Option(help="Model that judges the quality of each response.")] = None,
+    rubric: Annotated[str, typer.Option(help="Judge's criteria: creative, joke, or a .toml file.")] = "creative",
     verdicts: Annotated[
         Path | None, typer.Option(help="Ledger of the judge. Default: RESPONSES.verdicts.sqlite.")
     ] = None,
@@ -59,9 +52,6 @@ def measure(
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap and of the test.")] = 10_000,
     every: Annotated[bool, typer.Option("--all", help="Show every comparison, and published figures.")] = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Measure diversity, coverage and divergence of recorded responses, and compare their methods.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from outspoken.cli.common import console, note
+from outspoken.cli.common import console, make_table, note
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,18 +37,13 @@ def show(analysis: Analysis, *, every: bool = False) -> None:
     _figures(screen, analysis.groups, every=every)
     _comparisons(screen, analysis, every=every)
     _calibration(screen, analysis)
-    notes = {
-        estimate.note: None
-        for measured in analysis.groups
-        for estimate in measured.figures.values()
-        if estimate.note
-    }
-    for text in (*analysis.warnings, *notes, *_undefined(analysis.groups)):
+    notes = dict.fromkeys(estimate.note for measured in analysis.groups for estimate in measured.figures.values())
+    for text in (*analysis.warnings, *filter(None, notes), *_undefined(analysis.groups)):
         note(f"note: {text}", style="yellow")
 
 
 def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
-    """Why a measure is undefined for a group or some of its prompts, unless its input was given for no group."""
+    """Why a measure is undefined for a group or some of its prompts; nothing if no group was given its input."""
     from outspoken.measure.measures import MEASURES
 
     for name, measure in MEASURES.items():
@@ -60,16 +55,12 @@ def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
 
 
 def _figures(screen: Console, groups: Sequence[MeasuredGroup], *, every: bool) -> None:
-    from rich.table import Table
-
     from outspoken.measure.measures import MEASURES
 
     at_once = max(1, (screen.width - _NAME_WIDTH) // _CELL_WIDTH)
     for start in range(0, len(groups), at_once):
         part = groups[start : start + at_once]
-        table = Table("", box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for measured in part:
-            table.add_column(label(measured, groups), justify="right", overflow="fold")
+        table = make_table("", *(label(measured, groups) for measured in part), right=True)
         table.add_row("prompts", *(f"{len(measured.group.prompts):,}" for measured in part), style="dim")
         table.add_row("responses", *(f"{measured.responses:,}" for measured in part), style="dim")
         for measure in MEASURES.values():
@@ -139,13 +130,10 @@ def _pair(analysis: Analysis, row: GroupComparison) -> str:
 
 
 def _show_comparisons(screen: Console, title: str, rows: Mapping[str, GroupComparison]) -> None:
-    from rich.table import Table
-
     from outspoken.measure.measures import MEASURES
     from outspoken.report.format import NONE, count, number, p_value, with_interval
 
-    columns = ("", "difference", "p (Holm)", "d_z", "prompts", "needed")
-    table = Table(*columns, box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table = make_table("", "difference", "p (Holm)", "d_z", "prompts", "needed", style="dim")
     screen.print(title, style="bold", soft_wrap=True)
     for name, compared in rows.items():
         comparison = compared.comparison.scaled(MEASURES[compared.measure].scale)
@@ -162,12 +150,9 @@ def _show_comparisons(screen: Console, title: str, rows: Mapping[str, GroupCompa
 
 
 def _calibration(screen: Console, analysis: Analysis) -> None:
-    from rich.table import Table
-
     if not analysis.calibration:
         return
-    columns = ("stated probabilities", "against", "total variation", "ECE", "rank correlation")
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = make_table("stated probabilities", "against", "total variation", "ECE", "rank correlation")
     for row in analysis.calibration:
         table.add_row(
             label(analysis.groups[row.group], analysis.groups),

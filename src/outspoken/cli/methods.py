@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from outspoken.cli.common import command, console, print_json
-from outspoken.cli.options import Debug, Json
+from outspoken.cli.common import command, show_list
+from outspoken.cli.options import Json
 
 __all__ = ["methods"]
 
 
-@command
-def methods(json: Json = False, debug: Debug = False) -> None:
+@command()
+def methods(json: Json = False) -> None:
     """List the methods.
 
     Example: outspoken methods
@@ -17,8 +17,4 @@ def methods(json: Json = False, debug: Debug = False) -> None:
     from outspoken.methods.table import METHODS, load_plugins
 
     load_plugins()
-    if json:
-        print_json([{"name": name, "about": method.about} for name, method in METHODS.items()])
-        return
-    for name, method in METHODS.items():
-        console().print(f"{name:<12} {method.about}", soft_wrap=True)
+    show_list([{"name": name, "about": method.about} for name, method in METHODS.items()], as_json=json)

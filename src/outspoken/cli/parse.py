@@ -1,4 +1,4 @@
-"""`outspoken parse`: from the text of a reply to candidates."""
+"""`outspoken parse`: the candidates in the text of a reply."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import Annotated
 import typer
 
 from outspoken.cli.common import command, console, note, print_json
-from outspoken.cli.options import Debug, Json, Quiet
+from outspoken.cli.options import Json
 from outspoken.errors import UsageError
 
 __all__ = ["parse"]
 
 
-@command
+@command(quiet=True)
 def parse(
     file: Annotated[str, typer.Argument(help="File with the text of a model's reply; - is standard input.")] = "-",
     json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Read the candidates from the text of a model's reply, even if it is damaged.
 

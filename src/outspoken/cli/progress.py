@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from outspoken.batch.file import FileRun
     from outspoken.batch.ray.driver import RayRun
+    from outspoken.engine.metrics import RunMetrics
 
-__all__ = ["live", "show", "step_progress"]
+__all__ = ["draw_bar", "figures", "live", "show", "step_progress"]
 
 _LIVE_SECONDS = 0.25
 _PLAIN_SECONDS = 5.0
@@ -29,8 +30,10 @@ _RATE_SECONDS = 30.0
 
 
 async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
-    """Show a bar and a live line in a terminal, a plain line every few seconds elsewhere; until it is
-    cancelled. With --quiet nothing is shown."""
+    """Show progress until this is cancelled: a bar and a line in a terminal, elsewhere a line every few seconds.
+
+    With --quiet nothing is shown.
+    """
     if os.environ.get(QUIET):
         return
     screen = console(stderr=True)
@@ -48,12 +51,28 @@ async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
             await asyncio.sleep(_LIVE_SECONDS)
 
 
+def draw_bar(share: float) -> str:
+    """A bar of text, filled to this share."""
+    filled = round(20 * min(1.0, share))
+    return "━" * filled + "─" * (20 - filled) + "  "
+
+
+def figures(metrics: RunMetrics) -> list[str]:
+    """The requests, tokens, replies from the ledger and failures of a run, for a line of progress."""
+    return [
+        f"{metrics.requests:,} requests",
+        f"{metrics.usage.total_tokens:,} tokens",
+        *([f"{metrics.from_ledger:,} from the ledger"] if metrics.from_ledger else []),
+        *([f"{metrics.failed:,} failed"] if metrics.failed else []),
+    ]
+
+
 async def show(running: FileRun | RayRun) -> None:
-    """Show the progress of a run, until it is cancelled."""
+    """Show the progress of a run until this is cancelled."""
     if os.environ.get(QUIET):
-        return  # and the rows need not be counted
+        return  # without counting the rows
     line = _ProgressLine(await asyncio.to_thread(rows_in, running.job.source))
-    await live(lambda: line.text(running), lambda: f"{line.bar(running)}  ")
+    await live(lambda: line.text(running), lambda: line.bar(running))
 
 
 class _ProgressLine:
@@ -88,31 +107,33 @@ class _ProgressLine:
         return " · ".join(parts)
 
     def bar(self, running: FileRun | RayRun) -> str:
-        if not self._total:
-            return ""
-        share = min(1.0, (running.metrics.prompts + running.metrics.bad_rows) / self._total)
-        return "━" * round(20 * share) + "─" * (20 - round(20 * share))
+        done = running.metrics.prompts + running.metrics.bad_rows
+        return draw_bar(done / self._total) if self._total else ""
 
 
 @contextmanager
-def step_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress callback (step, done, total): a bar in a terminal, elsewhere a line from time to time."""
+def step_progress() -> Iterator[Callable[..., None]]:
+    """A callback (step, done, total, detail=""): a bar in a terminal, elsewhere a line every few seconds.
+
+    A total of 0 is unknown.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    text, detail = TextColumn("{task.description}"), TextColumn("{task.fields[detail]}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), detail, TimeRemainingColumn())
     visible = screen.is_terminal and not os.environ.get(QUIET)
     with Progress(*columns, console=screen, transient=True, disable=not visible) as bars:
         tasks: dict[str, TaskID] = {}
         last = time.monotonic()
 
-        def update(step: str, done: int, total: int) -> None:
+        def update(step: str, done: int, total: int, detail: str = "") -> None:
             nonlocal last
             if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total)
-            bars.update(tasks[step], completed=done, total=total)
+                tasks[step] = bars.add_task(step, total=total or None, detail="")
+            bars.update(tasks[step], completed=done, total=total or None, detail=detail)
             if not visible and time.monotonic() - last > _PLAIN_SECONDS:
                 last = time.monotonic()
-                note(f"{step} {done:,}/{total:,}")
+                note(f"{step} {done:,}/{total:,} {detail}".rstrip())
 
         yield update

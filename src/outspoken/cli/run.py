@@ -10,74 +10,56 @@ import typer
 
 from outspoken.batch.settings import RunSettings
 from outspoken.cli.common import (
+    PARTLY,
     check_engine,
     command,
     console,
+    make_table,
     note,
     note_default,
     print_json,
     read_json,
-    with_settings,
+    show_estimate,
 )
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
-from outspoken.cli.options import (
-    Address,
-    Debug,
-    DryRun,
-    Engine,
-    Json,
-    ModelName,
-    Offline,
-    Overwrite,
-    Quiet,
-    Workers,
-)
+from outspoken.cli.options import Address, DryRun, Engine, Json, ModelName, Overwrite, Workers
 from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
-    from outspoken.batch.estimate import JobEstimate
     from outspoken.batch.file import FileRun, FileRunSummary
     from outspoken.batch.ray.driver import RayRun
 
 __all__ = ["run"]
 
-_PARTLY = 3
 
-
-@command
-@with_settings(RunSettings, Settings)
+@command(RunSettings, Settings, quiet=True, offline=True)
 def run(
     options: dict[str, Any],
     prompts: Annotated[
         str,
-        typer.Argument(help="A file of prompts: .jsonl, .csv, .tsv, .parquet, .json, or one a line; - is stdin."),
+        typer.Argument(
+            help="Prompts: a .jsonl, .csv, .tsv, .parquet or .json file, or text, one per line; - is stdin."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The output: .parquet, .jsonl, or a folder of Parquet files.")],
     model: ModelName = None,
     ledger: Annotated[
-        Path | None, typer.Option(help="The file that keeps every reply. Default: OUT.ledger.sqlite.")
+        Path | None, typer.Option(help="Keep every reply in this file. Default: OUT.ledger.sqlite.")
     ] = None,
     overwrite: Overwrite = False,
     prompt_column: Annotated[
-        str | None, typer.Option(help="The column of the prompts. Default: prompt, else messages.")
+        str | None, typer.Option(help="Column of prompts. Default: prompt, else messages.")
     ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="The column of the ids. Default: id, else the number of the row.")
-    ] = None,
-    schema: Annotated[
-        Path | None, typer.Option(help="A JSON schema that the value of each response must match.")
-    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of ids. Default: id, else the row number.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="A JSON schema for the value of each response.")] = None,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
     dry_run: DryRun = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Ask many prompts and keep every reply. The same command continues where it stopped.
+    """Ask many prompts, and keep every reply. The same command continues where it stopped.
 
     Example: outspoken run prompts.jsonl --out responses.parquet --n 10
     """
@@ -89,7 +71,10 @@ def run(
     if dry_run:
         from outspoken.batch.estimate import estimate
 
-        _show_estimate(estimate(job), as_json=json)
+        expected = estimate(job)
+        show_estimate(expected, f"{expected.prompts:,} prompts", "price unknown (--prices FILE)", as_json=json)
+        if expected.bad_rows:
+            note(f"{expected.bad_rows:,} rows cannot be used; the first: {expected.first_bad_row}")
         return
     if model is None:
         note_default()
@@ -102,7 +87,7 @@ def run(
     else:
         running = FileRun(job, note=note)
     try:
-        summary, interrupted = _run(running, quiet=quiet)
+        summary, interrupted = _run(running)
     finally:
         running.close()
     if json:
@@ -112,7 +97,7 @@ def run(
     raise typer.Exit(INTERRUPTED if interrupted else _exit_code(summary))
 
 
-def _run(running: FileRun | RayRun, *, quiet: bool) -> tuple[FileRunSummary, bool]:
+def _run(running: FileRun | RayRun) -> tuple[FileRunSummary, bool]:
     """The summary, and whether the run was interrupted."""
     from outspoken.cli.progress import show
 
@@ -120,20 +105,18 @@ def _run(running: FileRun | RayRun, *, quiet: bool) -> tuple[FileRunSummary, boo
         running.stop("interrupted")
         return True
 
-    summary, interrupted = run_interruptibly(running.run, stop, None if quiet else lambda: show(running))
+    summary, interrupted = run_interruptibly(running.run, stop, lambda: show(running))
     return summary or replace(running.summary(), stopped="interrupted", out=None), interrupted
 
 
 def _exit_code(summary: FileRunSummary) -> int:
     if not (summary.failures or summary.bad_rows or summary.stopped):
         return 0
-    return _PARTLY if summary.responses else 1
+    return PARTLY if summary.responses else 1
 
 
 def _show(summary: FileRunSummary) -> None:
     """The summary, the failures by cause, and what to do about them."""
-    from rich.table import Table
-
     screen = console()
     responses = f"{summary.responses:,} responses to {summary.prompts:,} prompts"
     where = summary.out or f"the ledger {summary.ledger}; no output has been written"
@@ -148,14 +131,14 @@ def _show(summary: FileRunSummary) -> None:
     screen.print(f"{responses} in {where}", soft_wrap=True)
     screen.print(" · ".join(figures), style="dim", soft_wrap=True)
     if summary.unmetered:
-        note(f"{summary.unmetered:,} replies came without a token count; their tokens are estimated")
+        note(f"{summary.unmetered:,} replies had no token count; their tokens are estimated")
     if summary.short:
         note(f"{summary.short:,} prompts have fewer responses than wanted: raise --max-calls")
     causes = dict(summary.causes)
     if summary.bad_rows:
         causes["bad row in the input"] = summary.bad_rows
     if causes:
-        table = Table("prompts", "failure", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        table = make_table("prompts", "failure")
         for cause, count in causes.items():
             table.add_row(f"{count:,}", cause)
         console(stderr=True).print(table)
@@ -166,21 +149,4 @@ def _show(summary: FileRunSummary) -> None:
     if summary.stopped:
         note(f"stopped: {summary.stopped}", error=True)
     if summary.stopped or summary.failures:
-        note("what is done is kept; the same command continues")
-
-
-def _show_estimate(estimate: JobEstimate, *, as_json: bool) -> None:
-    if as_json:
-        print_json(estimate.to_dict())
-        return
-    screen = console()
-    cost = "price unknown (--prices FILE)" if estimate.usd is None else dollars(estimate.usd)
-    screen.print(
-        f"{estimate.prompts:,} prompts · about {estimate.requests:,} requests "
-        f"({estimate.from_ledger:,} more are in the ledger) · about {estimate.tokens:,} tokens · {cost}",
-        soft_wrap=True,
-    )
-    for line in estimate.assumptions:
-        screen.print(f"  {line}", style="dim", soft_wrap=True)
-    if estimate.bad_rows:
-        note(f"{estimate.bad_rows:,} rows cannot be used; the first: {estimate.first_bad_row}")
+        note("finished work is kept; the same command continues")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken import templates
-from outspoken.cli.common import command, note, with_settings
+from outspoken.cli.common import command, note
 from outspoken.cli.interrupts import signals
-from outspoken.cli.options import Debug, ModelName, Offline, several
+from outspoken.cli.options import ModelName, several
 from outspoken.errors import UsageError
 from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Settings
@@ -29,8 +29,7 @@ _MAX_FILES = 65_536
 _STOPPING = "stopping: running requests finish first; Ctrl-C again stops at once"
 
 
-@command
-@with_settings(Settings, ServerLimits, without=("seed", "on_short"))
+@command(Settings, ServerLimits, without=("seed", "on_short"), offline=True)
 def serve(
     options: dict[str, Any],
     model: ModelName = None,
@@ -42,54 +41,43 @@ def serve(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; addresses that other machines can reach need client keys.")
+        str, typer.Option(help="Address to listen on; client keys are needed if other machines can reach it.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 selects a free one.", min=0, max=65535)] = 8000,
-    pool: Annotated[Path | None, typer.Option(help="Keep the pools in this SQLite file over restarts.")] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 selects a free one.", min=0, max=65535)] = 8000,
+    pool: Annotated[Path | None, typer.Option(help="Keep the pools in this SQLite file across restarts.")] = None,
     keys: Annotated[
         Path | None,
         typer.Option(
-            help=f"Client keys: a file that `outspoken client-key` writes (or its lines in ${KEYS_VARIABLE})."
+            help=f"A file of client keys, from `outspoken client-key` (or its lines in ${KEYS_VARIABLE})."
         ),
     ] = None,
-    per_minute: Annotated[float, typer.Option(help="Requests a minute of one client key.")] = 600.0,
-    together: Annotated[int, typer.Option(help="Requests at once of one client key.")] = 64,
-    reports: Annotated[
-        Path | None,
-        typer.Option(help="A folder of reports, of `experiment` and other commands, which the page lists."),
-    ] = None,
+    per_minute: Annotated[float, typer.Option(help="Most requests per minute for one client key.")] = 600.0,
+    together: Annotated[int, typer.Option(help="Most requests at once for one client key.")] = 64,
+    reports: Annotated[Path | None, typer.Option(help="A folder of reports, which the page lists.")] = None,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
-            help="Allow pages of this origin to call the server, such as https://example.com: repeat the option, "
-            "or separate several by commas."
+            help="Let pages of this origin (https://example.com) call the server; repeat the option or use commas."
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log a line for each request.")] = False,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log the prompts.")] = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Serve a model whose responses are drawn from the distributions that it verbalizes.
 
-    Clients of the OpenAI protocol change their base URL and add :vs to the model's name. There is a page at /.
+    OpenAI clients change their base URL and add :vs to the model's name. The server has a page at /.
 
     Example: outspoken serve --model local/smollm2
     """
     import asyncio
 
-    from outspoken._imports import need
-
-    for module in ("starlette", "uvicorn", "httptools", "orjson", "prometheus_client"):
-        need(module, "the server", "serve")
     from outspoken.serve.app import create_app
     from outspoken.serve.http.middleware import is_loopback
     from outspoken.serve.http.server import Server, listen
     from outspoken.serve.keys import ClientLimits, Keys
 
-    limits = ServerLimits(
-        **{name: options.pop(name) for name in list(options) if name in ServerLimits.__dataclass_fields__}
-    )
+    names = ServerLimits.__dataclass_fields__
+    limits = ServerLimits(**{name: options.pop(name) for name in names if name in options})
     defaults = Settings.read(options)
     templates.load(defaults.template)
     if defaults.k > limits.max_k:
@@ -125,7 +113,7 @@ def serve(
         )
         server = Server(app, limits, ready=lambda: _welcome(address, backend, clients))
         gc.collect()
-        gc.freeze()  # the loaded objects stay: collecting them again and again would delay all clients
+        gc.freeze()  # the loaded objects stay, and scanning them at each collection would delay all clients
 
         def stop() -> None:
             note("stopping now" if server.should_exit else _STOPPING)
@@ -143,7 +131,7 @@ def _store(path: Path) -> PoolStore:
 
     store = PoolStore(path)
     if store.aside is not None:
-        outcome = f"the file was renamed to {store.aside.name}, and new pools begin"
+        outcome = f"the file was renamed to {store.aside.name}, and the pools start empty"
         note(f"the pools in {path} were damaged: {outcome}", style="red")
     return store
 
@@ -189,11 +177,11 @@ def _log(*, verbose: bool) -> None:
     logger = logging.getLogger("outspoken")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # the server logs its faults itself
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # our own server logs its faults
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files as far as allowed: each client is one."""
+    """Raise the limit of open files as far as allowed: each connection is one."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -204,11 +192,10 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
-@command
+@command()
 def client_key(
-    name: Annotated[str, typer.Argument(help="Name of the client, which the log shows.")],
+    name: Annotated[str, typer.Argument(help="Name of the client, shown in the log.")],
     file: Annotated[Path | None, typer.Option(help="Add the key's hash to this file, for `serve --keys`.")] = None,
-    debug: Debug = False,
 ) -> None:
     """Create a key for a client of the server. The key is shown once; only its hash is stored.
 
@@ -222,5 +209,5 @@ def client_key(
         note(f"line for the file of --keys: {name}:{hash_key(key)}")
     else:
         Keys.add(file, name, hash_key(key))
-        note(f"its hash was added to {file}; send the key to {name}, it is not shown again")
+        note(f"its hash was added to {file}; send the key to {name}: it is not shown again")
     typer.echo(key)

@@ -1,27 +1,16 @@
-"""`outspoken synth`: execute a spec that generates, cleans, answers, verifies and exports records."""
+"""`outspoken synth`: carry out a spec that generates, cleans, answers, verifies and exports records."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import check_engine, command, console, note, note_default, print_json
+from outspoken.cli.common import PARTLY, check_engine, command, console, make_table, note, note_default, print_json
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
-from outspoken.cli.options import (
-    Address,
-    Debug,
-    Engine,
-    Json,
-    ModelName,
-    Offline,
-    Overwrite,
-    Quiet,
-    Seed,
-    Workers,
-)
+from outspoken.cli.options import Address, Engine, Json, ModelName, Overwrite, Seed, Workers
 from outspoken.errors import UsageError
 from outspoken.report.format import count as number_of
 from outspoken.report.format import duration
@@ -32,40 +21,23 @@ if TYPE_CHECKING:
 
 __all__ = ["synth"]
 
-_PARTLY = 3
 
-
-@command
+@command(quiet=True, offline=True)
 def synth(
-    spec: Annotated[
-        str | None, typer.Argument(help="A file: ./mine.toml, or the name of a shipped one. Without: list them.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder for all files of the pipeline. Default: ./NAME-synth.")
-    ] = None,
+    spec: Annotated[str | None, typer.Argument(help="A spec by name, or ./mine.toml. Without: list them.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for all files. Default: ./NAME-synth.")] = None,
     model: ModelName = None,
-    count: Annotated[
-        int | None, typer.Option(help="Number of records to generate, instead of the spec's.")
-    ] = None,
+    count: Annotated[int | None, typer.Option(help="Records to generate, instead of the spec's number.")] = None,
     seed: Seed = None,
-    first: Annotated[
-        str | None, typer.Option("--from", help="Do this step and all later ones again, by name or number.")
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Do this step alone, on the records of the step before it.")
-    ] = None,
+    first: Annotated[str | None, typer.Option("--from", help="Repeat from this step, by name or number.")] = None,
+    only: Annotated[str | None, typer.Option(help="Do only this step, on the records before it.")] = None,
     overwrite: Overwrite = False,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Print the spec, as a start for your own; do nothing.")
-    ] = False,
-    steps: Annotated[bool, typer.Option("--steps", help="List the options of each step; do nothing.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only print the spec, as a start for your own.")] = False,
+    steps: Annotated[bool, typer.Option("--steps", help="Only list the options of each step.")] = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
     """Generate diverse synthetic data in steps; the same command continues where it stopped.
 
@@ -102,18 +74,20 @@ def synth(
     finally:
         pipeline.close()
     if summary is None or interrupted:
-        note(f"stopped: finished work is kept in {folder}; the same command goes on from there")
+        note(f"stopped: finished work is kept in {folder}; the same command continues from there")
         raise typer.Exit(INTERRUPTED)
     if json:
         print_json(summary.to_dict())
     else:
         _show(summary)
-    raise typer.Exit(_PARTLY if summary.partly else 0)
+    raise typer.Exit(PARTLY if summary.partly else 0)
 
 
 def _run(pipeline: Pipeline, first: str | None, only: str | None) -> tuple[PipelineSummary | None, bool]:
-    """The summary, and whether the run was interrupted. The first Ctrl-C while a model is asked ends that in good
-    order, any other ends everything at once."""
+    """The summary, and whether the run was interrupted.
+
+    The first Ctrl-C while a model is asked lets running requests finish; any other stops everything at once.
+    """
     from outspoken.cli.progress import live
 
     if pipeline.continued and first is None:
@@ -127,24 +101,20 @@ def _run(pipeline: Pipeline, first: str | None, only: str | None) -> tuple[Pipel
 
 
 def _progress_line(pipeline: Pipeline) -> str:
+    from outspoken.cli.progress import figures
+
     progress, current = pipeline.progress, pipeline.current
     total = len(pipeline.spec.steps)
     step = "" if current is None else f"step {current.number}/{total} {current.name.partition('-')[2]}"
     done = number_of(progress.done) + (f"/{number_of(progress.total)}" if progress.total else "")
     parts = [step, f"{progress.stage} {done}" if progress.done or progress.total else progress.stage]
     if progress.running is not None:
-        metrics = progress.running.metrics
-        parts += [
-            f"{number_of(metrics.requests)} requests",
-            f"{number_of(metrics.usage.total_tokens)} tokens",
-            *([f"{number_of(metrics.from_ledger)} from the ledger"] if metrics.from_ledger else []),
-            *([f"{number_of(metrics.failed)} failed"] if metrics.failed else []),
-        ]
+        parts += figures(progress.running.metrics)
     return " · ".join(part for part in parts if part)
 
 
 def _note_step(done: StepManifest, just_now: bool) -> None:
-    """A line for each step when it is done."""
+    """A line for a step that is done."""
     removed = "; ".join(f"{number_of(lost)} {reason}" for reason, lost in done.removed.items())
     line = f"{done.step}: {number_of(done.kept)} records" + (f" (removed: {removed})" if removed else "")
     when = duration(done.seconds) if just_now else "done before"
@@ -164,34 +134,32 @@ def _show(summary: PipelineSummary) -> None:
     if summary.report:
         screen.print(f"report: {summary.report}", soft_wrap=True)
     if summary.partly:
-        note("finished work is kept; the same command asks again for what is missing")
+        note("finished work is kept; the same command asks for the missing replies")
 
 
 def _list_specs(*, as_json: bool) -> None:
-    from rich.table import Table
-
     from outspoken.synth.spec import load, names
 
-    specs = [load(name) for name in names()]
+    specs = map(load, names())
+    rows: list[dict[str, Any]] = [
+        {"name": each.name, "about": each.about, "steps": [step.do for step in each.steps]} for each in specs
+    ]
     if as_json:
-        rows = [
-            {"name": spec.name, "about": spec.about, "steps": [planned.do for planned in spec.steps]}
-            for spec in specs
-        ]
         print_json({"pipelines": rows})
         return
-    table = Table("pipeline", "steps", "about", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for spec in specs:
-        table.add_row(spec.name, ", ".join(planned.do for planned in spec.steps), spec.about)
+    table = make_table("pipeline", "steps", "about")
+    for row in rows:
+        table.add_row(row["name"], ", ".join(row["steps"]), row["about"])
     console().print(table)
-    note("outspoken synth NAME --show > mine.toml begins your own", style="dim")
+    note("start your own from one of these: outspoken synth NAME --show > mine.toml", style="dim")
 
 
 def _list_steps(*, as_json: bool) -> None:
     from outspoken.synth.spec import STEPS
 
-    options = {name: [*fields(kind.options)] for name, kind in STEPS.items()}
-    options = {name: [entry for entry in entries if entry.name != "asking"] for name, entries in options.items()}
+    options = {
+        name: [entry for entry in fields(kind.options) if entry.name != "asking"] for name, kind in STEPS.items()
+    }
     if as_json:
         steps = {name: {entry.name: entry.metadata["help"] for entry in own} for name, own in options.items()}
         print_json({"steps": steps, "asking": [name for name, kind in STEPS.items() if kind.options.ASKING]})
@@ -206,5 +174,5 @@ def _list_steps(*, as_json: bool) -> None:
             screen.print("  and the settings of a run: method, temperature, concurrency, … (outspoken run -h)")
     screen.print("mine.py:function", style="bold")
     screen.print(
-        "  a custom step: gets an iterator of records (dicts with id and text), returns records", soft_wrap=True
+        "  a custom step: takes an iterator of records (dicts with id and text), returns records", soft_wrap=True
     )

@@ -6,17 +6,16 @@ from typing import Annotated
 
 import typer
 
-from outspoken.cli.common import command, console, print_json
-from outspoken.cli.options import Debug, Json
+from outspoken.cli.common import command, print_json, show_list
+from outspoken.cli.options import Json
 
 __all__ = ["templates"]
 
 
-@command
+@command()
 def templates(
-    name: Annotated[str | None, typer.Argument(help="The template whose file to print.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Print the file of this template.")] = None,
     json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """List the templates, or print one as a starting point for your own (--template ./mine.toml).
 
@@ -32,9 +31,5 @@ def templates(
         else:
             typer.echo(text, nl=False)
         return
-    shipped = [load(each) for each in names()]
-    if json:
-        print_json([{"name": each.name, "about": each.about, "hash": each.hash} for each in shipped])
-        return
-    for each in shipped:
-        console().print(f"{each.name:<12} {each.about}", soft_wrap=True)
+    shipped = map(load, names())
+    show_list([{"name": each.name, "about": each.about, "hash": each.hash} for each in shipped], as_json=json)

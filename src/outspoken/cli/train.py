@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, note, print_json, with_settings
+from outspoken.cli.common import command, console, note, print_json
 from outspoken.cli.interrupts import exit_when_stopped
-from outspoken.cli.options import QUIET, Debug, Json, Offline, Overwrite, Quiet
+from outspoken.cli.options import Json, Overwrite
 from outspoken.errors import UsageError
 from outspoken.models import DEFAULT
 from outspoken.report.format import count, duration, number
 from outspoken.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from outspoken.training.fitting import Progress, TrainedStudent
+    from outspoken.training.fitting import TrainedStudent
     from outspoken.training.training_data import DataSummary
 
 __all__ = ["train"]
 
-_PLAIN_SECONDS = 10.0
 
-
-@command
-@with_settings(TrainSettings)
+@command(TrainSettings, quiet=True, offline=True)
 def train(
     options: dict[str, Any],
     data: Annotated[
@@ -41,15 +36,12 @@ def train(
         ),
     ],
     out: Annotated[
-        Path,
-        typer.Option("--out", help="A folder for the model, the loss curve and training.json.", file_okay=False),
+        Path, typer.Option(help="A folder for the model, the loss curve and training.json.", file_okay=False)
     ],
     model: Annotated[
         str,
         typer.Option(
-            "--model",
-            help="The model to start from: local/smollm2, a GGUF file, a folder that transformers reads, or a "
-            "name of the hub.",
+            help="Model to train: local/smollm2, a GGUF file, a folder that transformers reads, a name of the hub."
         ),
     ] = DEFAULT,
     chat_template: Annotated[
@@ -57,29 +49,32 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Quiet = False,
-    offline: Offline = False,
-    debug: Debug = False,
 ) -> None:
-    """Fine-tune a language model on data; the same command continues where it was stopped.
+    """Fine-tune a language model on data; the same command continues where it stopped.
 
-    The loss is on the answers only. --out gets model/ (weights and tokenizer, adapters merged), training.json,
-    loss.html and loss.png.
+    The loss is computed on the answers only. --out gets model/ (weights and tokenizer, adapters merged),
+    training.json, loss.html and loss.png.
 
     Example: outspoken train questions.jsonl --out student --epochs 3
     """
     from outspoken import training
+    from outspoken.cli.progress import step_progress
 
     # A library that prints must not spoil the JSON document.
-    with exit_when_stopped(), _progress_bar() as progress, redirect_stdout(sys.stderr):
+    with exit_when_stopped(), step_progress() as progress, redirect_stdout(sys.stderr):
+
+        def report(step: int, steps: int, loss: float | None) -> None:
+            if loss is None and step:
+                note(f"continuing from step {step:,} of {steps:,}")
+            progress("training", step, steps, "" if loss is None else f"loss {number(loss)}")
+
         trained = training.train(
             data,
             out=out,
             model=model,
             chat_template=None if chat_template is None else _read_text(chat_template),
             overwrite=overwrite,
-            offline=offline,
-            progress=progress,
+            progress=report,
             **options,
         )
     if json:
@@ -119,37 +114,3 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the chat template {path}: {error}") from error
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """Steps and loss: a bar in a terminal, otherwise a line every few seconds."""
-    import time
-
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    screen = console(stderr=True)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    hidden = not screen.is_terminal or bool(os.environ.get(QUIET))
-    with Bars(*columns, console=screen, transient=True, disable=hidden) as bars:
-        task = bars.add_task("", total=None, loss="")
-        shown = time.monotonic()
-
-        def update(step: int, steps: int, loss: float | None) -> None:
-            nonlocal shown
-            if loss is None and step:
-                note(f"continuing from step {step:,} of {steps:,}")
-            text = "" if loss is None else f"loss {number(loss)}"
-            bars.update(task, completed=step, total=steps, loss=text)
-            if not screen.is_terminal and time.monotonic() - shown > _PLAIN_SECONDS:
-                shown = time.monotonic()
-                note(f"step {step:,}/{steps:,} {text}")
-
-        yield update

@@ -197,6 +197,18 @@ def test_the_options_have_one_list_and_help_describes_each():
         api.compare(["p"], method="direct")
 
 
+async def test_nothing_is_asked_if_a_method_is_unknown(tmp_path: Path):
+    async def never(request: web.Request) -> web.Response:
+        raise web.HTTPInternalServerError
+
+    async with servers.serving(never) as server:
+        options: Any = {"model": f"{server.base_url}#m", "embedder": None, "ledger": tmp_path / "l.sqlite"}
+        with pytest.raises(UsageError, match="did you mean 'vs-cot'"):
+            await api.acompare(["p"], ("direct", "vs-cott"), **options)
+    assert server.bodies == []
+    assert not (tmp_path / "l.sqlite").exists()
+
+
 def test_the_recorded_states_come_out_exactly():
     analysis = measure(
         shared("states/direct_gpt-4.1_500.json"),

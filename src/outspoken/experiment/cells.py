@@ -13,7 +13,7 @@ from outspoken.engine import Call, ModelCaller, PromptRunner, RateLimiter, RunMe
 from outspoken.errors import StoppedError
 from outspoken.experiment.grid import GridCell
 from outspoken.ledger import Draw, Ledger, LedgerEntry, reply_of
-from outspoken.measure.comparing import responses_of
+from outspoken.measure.api import responses_of
 from outspoken.measure.cost import Cost
 from outspoken.measure.values import Group, PromptGroup
 

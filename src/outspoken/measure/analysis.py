@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.io.dataclass_json import to_json
+from outspoken.measure import sets
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.calibration import AnswerShares, GroupCalibration, answer_shares, calibrate
-from outspoken.measure.call_resampling import compare_calls, estimate_from_calls
 from outspoken.measure.cost import Cost, CostSummary
 from outspoken.measure.measures import (
     MEASURES,
@@ -26,8 +27,8 @@ from outspoken.measure.measures import (
     SumAndWeight,
     compute,
 )
-from outspoken.measure.statistics import Comparison, Estimate, compare, corrected, mean_estimate
-from outspoken.measure.values import Group, JsonResult, PromptGroup
+from outspoken.measure.statistics import Comparison, Estimate, compare, corrected, mean_estimate, plugin_estimate
+from outspoken.measure.values import Group, JsonResult, PromptGroup, Response
 
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder
@@ -39,6 +40,8 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of a step, the number of its finished parts, and the number of all."""
 
 _MIN_RESAMPLES = 100
+# Resamples of the calls of one prompt; each counts the answers again.
+_CALL_RESAMPLES = 2_000
 # Measures that depend on answers that never appeared. Resampled calls do not contain these, so intervals would
 # cover the truth in less than half of all samples (see `plugin_estimate`).
 _NO_INTERVAL = ("coverage", "kl_reference", "kl_reference_shared")
@@ -244,7 +247,7 @@ def _estimate(
         if measure.name in _NO_INTERVAL:
             return Estimate(float(values[0] / weights[0]), None, None, 1, note=_NO_INTERVAL_NOTE)
         (prompt_id,) = by_prompt
-        estimate = estimate_from_calls(measure, inputs[prompt_id], seed)
+        estimate = _estimate_from_calls(measure, inputs[prompt_id], seed)
         if estimate is not None:
             return estimate
     return mean_estimate(values, weights, resamples=resamples, seed=seed)
@@ -276,10 +279,64 @@ def _compare_pair(
     if not shared:
         return None
     if len(a) == len(b) == 1 and MEASURES[name].needs_reference:
-        return compare_calls(group.figures[name], other.figures[name])
+        return _compare_calls(group.figures[name], other.figures[name])
     a_values, a_weights = np.array([a[prompt] for prompt in shared]).T
     b_values, b_weights = np.array([b[prompt] for prompt in shared]).T
     return compare(a_values, b_values, a_weights, b_weights, resamples=resamples, seed=seed)
+
+
+def _estimate_from_calls(measure: MeasureDefinition, inputs: MeasureInput, seed: int) -> Estimate | None:
+    """The figure of one prompt, with an interval from resampling its calls; None for fewer than two calls."""
+    calls: dict[int | None, list[Response]] = {}
+    for response in inputs.responses:
+        calls.setdefault(response.call, []).append(response)
+    if len(calls) < 2 or None in calls:
+        return None
+    # For each call, the weights of its answers, and how often each answer appears in it.
+    weights = [sets.answer_weights(call, inputs.answers.label) for call in calls.values()]
+    counts = [MeasureInput(tuple(call), inputs.answers).counts for call in calls.values()]
+
+    def statistic(resampled: NDArray[np.integer]) -> NDArray[np.floating]:
+        figures = np.empty(len(resampled))
+        for row, times in enumerate(resampled):
+            resample = MeasureInput(inputs.responses, inputs.answers)
+            resample.weights, resample.counts = _total(weights, times), _total(counts, times)
+            try:
+                figures[row], _ = compute(measure, resample)
+            except UndefinedError:
+                figures[row] = math.nan
+        return figures
+
+    estimate = plugin_estimate(statistic, len(calls), resamples=_CALL_RESAMPLES, seed=seed, unit="call")
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    low, high = (min(max(end, 0.0), measure.maximum) for end in (estimate.low, estimate.high))
+    return replace(estimate, low=low, high=high)
+
+
+def _total(parts: Sequence[Mapping[str, float]], times: Iterable[int]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part, count in zip(parts, times, strict=True):
+        if count:
+            for name, value in part.items():
+                total[name] = total.get(name, 0.0) + int(count) * value
+    return total
+
+
+def _compare_calls(a: Estimate, b: Estimate) -> Comparison:
+    """Compare two figures of one prompt, each with an interval from its own calls.
+
+    The interval of the difference follows from the two intervals by Zou and Donner (2008, Statistics in Medicine
+    27). There is no test, because nothing is paired, and the calls of two methods are not exchangeable.
+    """
+    difference = a.value - b.value
+    low = high = None
+    if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
+        # An interval that is corrected for bias may not contain its figure.
+        low = difference - math.hypot(max(a.value - a.low, 0), max(b.high - b.value, 0))
+        high = difference + math.hypot(max(a.high - a.value, 0), max(b.value - b.low, 0))
+    note = "one prompt: the interval is from the calls of each group, and there is no test"
+    return Comparison(difference, low, high, None, None, None, min(a.units, b.units), None, note)
 
 
 def _warnings(groups: Sequence[MeasuredGroup]) -> Iterable[str]:

@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from outspoken._options import CallOptions
+from outspoken.batch.plan import RunEngine, RunPlan
 from outspoken.batch.prices import price_of
-from outspoken.engine import run
-from outspoken.errors import UsageError
+from outspoken.batch.response_columns import select_responses
+from outspoken.batch.sources import BadRow, PromptRow, rows_of
+from outspoken.engine import PromptResult, RunMetrics, run
+from outspoken.errors import OutspokenError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, Progress, analyse
 from outspoken.measure.answer_sets import Answers, load
-from outspoken.measure.comparing import ask
 from outspoken.measure.cost import Cost, cost_of
 from outspoken.measure.judge import Judge, Quality, judge_quality
 from outspoken.measure.rubrics import Rubric
-from outspoken.measure.values import Group, PromptGroup
-from outspoken.methods.table import Method
+from outspoken.measure.values import Group, PromptGroup, Response
+from outspoken.methods.table import METHODS, Method
 from outspoken.models.base import Model
 
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder
 
-__all__ = ["CompareOptions", "MeasureOptions", "acompare", "ameasure", "compare", "measure"]
+__all__ = ["CompareOptions", "MeasureOptions", "acompare", "ameasure", "compare", "measure", "responses_of"]
 
 Source = str | PathLike[str]
 Responses = Source | Sequence[Source] | Iterable[Mapping[str, object]]
@@ -223,19 +225,75 @@ async def acompare(
         raise UsageError("compare takes several methods: name them in methods")
     if len(set(methods)) < max(2, len(methods)):
         raise UsageError("a comparison needs at least two different methods: name them, separated by commas")
+    rows: list[PromptRow] = []
+    for row in rows_of(prompts):
+        if isinstance(row, BadRow):
+            raise UsageError(f"{row.where}: {row.reason}")
+        rows.append(row)
+    if not rows:
+        raise UsageError("there is no prompt to ask")
+    plans = [RunPlan.make(model, None, {**options, "method": method, "n": n}) for method in methods]
     async with _opened(embedder) as embedding:
-        groups, costs, problems = await ask(
-            prompts,
-            methods,
-            model=model,
-            n=n,
-            ledger=None if ledger is None else Path(ledger),
-            progress=progress,
-            options=options,
-        )
+        with nullcontext() if ledger is None else Ledger(Path(ledger)) as store:
+            asked = [await _ask(rows, plan, store, progress) for plan in plans]
+        groups = [group for group, _, _ in asked]
+        errors = {group.method: error for group, _, error in asked if error is not None}
+        if errors and not any(prompt.responses for group in groups for prompt in group.prompts):
+            raise next(iter(errors.values()))
+        costs = [cost for _, cost, _ in asked]
         analysis = await analyse(groups, embedder=embedding, costs=costs, progress=progress)
+        problems = (f"{name} failed for some prompts; the first error: {error}" for name, error in errors.items())
         warnings = (*problems, *analysis.warnings, *(embedding.warnings if embedding else ()))
     return groups, replace(analysis, warnings=warnings)
+
+
+async def _ask(
+    rows: Sequence[PromptRow], plan: RunPlan, ledger: Ledger | None, progress: Progress | None
+) -> tuple[Group, Cost, OutspokenError | None]:
+    metrics = RunMetrics()
+    engine = RunEngine(plan, metrics, ledger)
+    prompts: list[PromptGroup] = []
+    error: OutspokenError | None = None
+    method, wanted = plan.settings.method, plan.run.n or 0
+    with engine.timed():
+        async with aclosing(engine.results(iter(rows))) as results:
+            async for result in results:
+                if result.untouched:
+                    continue
+                responses = responses_of(result, plan)
+                texts = tuple(response for response in responses if response.text.strip())
+                error = error or result.error
+                missing = max(0, wanted - len(responses)) if result.error is not None else 0
+                row, empty = result.prompt, len(responses) - len(texts)
+                prompts.append(PromptGroup(row.id, row.messages[-1].content, texts, missing, empty))
+                if progress:
+                    progress(method, len(prompts), len(rows))
+    usage = metrics.usage + metrics.usage_from_ledger
+    usd = None if plan.price is None else plan.price.cost(usage)
+    cost = Cost(metrics.requests + metrics.from_ledger, usage.total_tokens, metrics.seconds, usd)
+    settings = {} if plan.template.name == "standard" else {"template": plan.template.name}
+    return Group(method, plan.model.name, tuple(prompts), settings), cost, engine.broken or error
+
+
+def responses_of(result: PromptResult[PromptRow], plan: RunPlan) -> tuple[Response, ...]:
+    """The responses to one prompt, as a run writes them.
+
+    A conversation with one response per turn merges equal responses into one candidate and adds up their weights.
+    Here each turn counts again.
+    """
+    method = METHODS[plan.settings.method]
+    merged = method.conversation and method.candidates_per_request != "k"
+    responses: list[Response] = []
+    for call, index in select_responses(result.calls, plan.run.goal):
+        candidate = call.distribution[index]
+        values = candidate.text, candidate.probability, candidate.stated
+        response = Response(*values, call.number, call.key_of(index))
+        if merged:
+            turns = call.distribution.provenance.k - call.distribution.missing
+            responses += [replace(response, probability=None)] * round((response.probability or 0) * turns)
+        else:
+            responses.append(response)
+    return tuple(responses)
 
 
 @asynccontextmanager

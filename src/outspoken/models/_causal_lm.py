@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,6 @@ torch = need("torch", "scoring a text in this process", "torch")
 hf = need("transformers", "scoring a text in this process", "torch")
 
 
-@dataclass(frozen=True, slots=True)
-class TokenizedPair:
-    """A prompt and its continuation, tokenised as one text. `tokens` are the texts of the continuation's tokens;
-    if `joined`, the first also contains characters of the prompt."""
-
-    sequence: TokenSequence
-    tokens: tuple[str, ...]
-    joined: bool
-
-
 class CausalLM:
     """A model with its tokenizer."""
 
@@ -44,9 +33,11 @@ class CausalLM:
         self._limit: int | None = getattr(model.config, "max_position_embeddings", None)
         self.scorer = BatchedScorer(model, lambda: hf.DynamicCache(config=model.config))
 
-    def tokenize(self, prompt: str, continuation: str, context: int | None) -> TokenizedPair | UsageError:
-        """Tokenise both as one text; a token with any character of the continuation belongs to it. Returns an
-        error if the pair cannot be scored."""
+    def tokenize(
+        self, prompt: str, continuation: str, context: int | None
+    ) -> tuple[TokenSequence, tuple[str, ...], bool] | UsageError:
+        """Both as one text, the texts of the continuation's tokens (all with any character of it), and whether the
+        first also contains characters of the prompt. Returns an error if the pair cannot be scored."""
         if not continuation:
             return UsageError("the continuation is empty: there is nothing to score")
         text = prompt + continuation
@@ -75,7 +66,7 @@ class CausalLM:
                 "the model's tokenizer ignores the continuation, so it has no probability: change the continuation"
             )
         tokens = tuple(text[slice(*span)] for span in spans[start:end])
-        return TokenizedPair(TokenSequence(tuple(ids[:end]), start), tokens, spans[start][0] < len(prompt))
+        return TokenSequence(tuple(ids[:end]), start), tokens, spans[start][0] < len(prompt)
 
     def chat_text(self, prompt: str, name: str) -> str:
         """The prompt in the model's chat template, up to where the answer begins."""

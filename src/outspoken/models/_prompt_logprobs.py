@@ -1,8 +1,8 @@
 """Log-probabilities of a given text, from a server that repeats a prompt with them.
 
 The protocol is OpenAI's original one: `echo` and `logprobs` on `/completions`, as in vLLM and SGLang. The position
-of each token is found by spelling the text with the tokens: some servers send no offsets, and the offsets of others
-include a beginning-of-text mark that the text does not contain.
+of each token is found by spelling the text with the tokens: some servers send no offsets, others count a
+beginning-of-text mark that the text does not contain.
 """
 
 from __future__ import annotations

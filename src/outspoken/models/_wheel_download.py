@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,26 +71,19 @@ def downloaded_bytes(into: Path) -> int:
 
 
 def _pip(by_hand: Path) -> list[str]:
-    for command, works in _candidates():
-        if works or subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
+    """A command that calls pip: this interpreter's, which environments created by uv lack, or another."""
+    # Without `-I`, `python -m pip` would import a `pip.py` of the working folder.
+    commands = [[sys.executable, "-I", "-m", "pip"]] if importlib.util.find_spec("pip") else []
+    for program, arguments in (("python3", ["-I", "-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
+        # On Windows `which` also searches the working folder; then it returns a relative path.
+        if (path := shutil.which(program)) is not None and os.path.isabs(path):
+            commands.append([path, *arguments])
+    for command in commands:
+        if subprocess.run([*command, "--version"], capture_output=True, env=_isolated()).returncode == 0:
             return command
     raise UsageError(
         f"no pip is installed to fetch it: run `{sys.executable} -m ensurepip`, or put the file at {by_hand}"
     )
-
-
-def _candidates() -> Iterator[tuple[list[str], bool]]:
-    """Commands that may call pip, and whether each is known to work: first that of this interpreter, which
-    environments created by uv lack. Without `-I`, `python -m pip` would import a `pip.py` of the working folder.
-    """
-    spec = importlib.util.find_spec("pip")
-    if spec is not None:
-        installed = spec.origin is not None and Path(spec.origin).is_relative_to(sys.prefix)
-        yield [sys.executable, "-I", "-m", "pip"], installed
-    for program, arguments in (("python3", ["-I", "-m", "pip"]), ("pip", []), ("uv", ["tool", "run", "pip"])):
-        # On Windows `which` also searches the working folder; then it returns a relative path.
-        if (path := shutil.which(program)) is not None and os.path.isabs(path):
-            yield [path, *arguments], False
 
 
 def _isolated() -> dict[str, str]:

@@ -98,11 +98,10 @@ class Transformers(InProcessModel):
     def _scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
         model = self._model()
         tokenized = [model.tokenize(*pair, self._settings.context) for pair in pairs]
-        sequences = [each.sequence for each in tokenized if not isinstance(each, UsageError)]
+        sequences = [each[0] for each in tokenized if not isinstance(each, UsageError)]
         logprobs = iter(model.scorer.logprobs(sequences, self._closed.is_set))
         return [
-            each if isinstance(each, UsageError) else Score(next(logprobs), each.tokens, each.joined)
-            for each in tokenized
+            each if isinstance(each, UsageError) else Score(next(logprobs), each[1], each[2]) for each in tokenized
         ]
 
     def _model(self) -> CausalLM:

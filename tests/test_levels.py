@@ -111,7 +111,8 @@ def test_no_sharpening_leaves_one_answer_with_the_base() -> None:
 def test_few_named_answers_are_explained() -> None:
     even = {f"a{at}": 100.0 - at for at in range(40)}
     levels = simulate_levels(even, gamma=1, k=3, replies=300)
-    assert "what chance gives with 300 replies" in levels.warnings[0]
+    assert "with 300 replies, the total variation of" in levels.warnings[0]
+    assert "about as large as by chance" in levels.warnings[0]
     skewed = {f"a{at}": 1 / (at + 1) for at in range(40)}
     assert "a larger k" in simulate_levels(skewed, gamma=4, k=4, replies=300).sentences[-1]
     many = simulate_levels(skewed, gamma=4, k=40, replies=300)

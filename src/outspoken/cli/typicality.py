@@ -104,8 +104,8 @@ def _show_model(screen: Console, model: dict[str, Any]) -> None:
     screen.print(f"{model['base']}: {model['pairs']:,} pairs of {model['prompts']:,} prompts", style="bold")
     table = make_table("", "alpha", "p", "odds ratio per SD", right=True)
     for estimate in estimates(model):
-        odds = NONE if estimate.odds_ratio is None else with_interval(*ends(estimate.odds_ratio))
-        table.add_row(estimate.title, with_interval(*ends(estimate.effect)), p_value(estimate.effect["p"]), odds)
+        odds = NONE if estimate["odds_ratio"] is None else with_interval(*ends(estimate["odds_ratio"]))
+        table.add_row(estimate["title"], with_interval(*ends(estimate)), p_value(estimate["p"]), odds)
     screen.print(table)
     value, low, high = map(percent, ends(model["rate"]))
     within = "" if model["rate"]["low"] is None else f" (95 % interval {low} to {high})"

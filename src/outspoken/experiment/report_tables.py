@@ -205,7 +205,7 @@ def _comparison(view: ResultsView, entry: ArmComparison, notes: _Notes) -> Table
 
 
 def costs(view: ResultsView) -> Table:
-    """A row for each group: prompts, responses, and what they cost."""
+    """A row for each group: its prompts, its responses, and their cost."""
     columns = (
         *(Column(title, text=True) for title in ("arm", "task", "model")),
         Column("prompts"),
@@ -237,4 +237,4 @@ def costs(view: ResultsView) -> Table:
             TableCell.of(distinct.seconds),
         )
         rows.append(TableRow(cells))
-    return Table("What was asked and what it cost", columns, tuple(rows))
+    return Table("Requests, responses and cost", columns, tuple(rows))

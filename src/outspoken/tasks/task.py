@@ -118,7 +118,7 @@ class Task:
         """A warning about the reference, "" if there is none."""
         if self.expected is not None and self.expected.known and self.expected.reference is None:
             return (
-                f"{self.name}: no reference counts were given, so its {len(self.expected.known)} known answers "
+                f"{self.name}: there are no reference counts, so its {len(self.expected.known)} known answers "
                 "count as equally likely; give counts with --reference FILE ({answer: count} in JSON)"
             )
         return ""

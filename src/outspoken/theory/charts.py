@@ -65,16 +65,17 @@ def _forest(models: Sequence[dict[str, Any]]) -> Any:
     for model in models:
         shown.append(_key(len(shown), "#", model["base"]))
         for estimate in estimates(model):
-            ratio = estimate.odds_ratio or {}
-            if estimate.name == "permutation_null":  # the alphas that chance gives, on the same scale
-                alphas = {end: estimate.effect[end] for end in ("value", "low", "high")}
-                ratio = {end: math.exp(alpha * model["sd"]) for end, alpha in alphas.items() if alpha is not None}
-            if not ratio.get("value"):  # 0: an underflow
+            ratio = estimate["odds_ratio"]
+            if estimate["name"] == "permutation_null":  # the alphas of chance, on the same scale
+                alphas = dict(zip(("value", "low", "high"), ends(estimate), strict=True))
+                ratio = {
+                    end: None if alpha is None else math.exp(alpha * model["sd"]) for end, alpha in alphas.items()
+                }
+            if not ratio or not ratio["value"]:  # 0: an underflow
                 continue
-            shown.append(_key(len(shown), " ", estimate.title))
-            own = span("x", ratio["value"], ratio.get("low"), ratio.get("high"))
-            kind = {"main": "main", "permutation_null": "null"}.get(estimate.name, "control")
-            rows.append({"row": shown[-1], "kind": kind, "base": model["base"], **own})
+            shown.append(_key(len(shown), " ", estimate["title"]))
+            kind = {"main": "main", "permutation_null": "null"}.get(estimate["name"], "control")
+            rows.append({"row": shown[-1], "kind": kind, "base": model["base"], **span("x", *ends(ratio))})
     spans = [row for row in rows if row["x_low"] and row["x_high"]]
     drawn = [row[end] for row in rows for end in ("x", "x_low", "x_high") if row[end]] or _RATIOS
     values = [value for value in _RATIOS if min(*drawn, 1) * 0.98 <= value <= max(*drawn, 1) * 1.02]

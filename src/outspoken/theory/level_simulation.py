@@ -96,8 +96,8 @@ class Levels:
     def warnings(self) -> tuple[str, ...]:
         """The levels whose distance cannot be distinguished from chance."""
         return tuple(
-            f"the total variation of {arm.level} is about what chance gives with {self.replies:,} replies: "
-            "simulate more of them to distinguish it from 0"
+            f"with {self.replies:,} replies, the total variation of {arm.level} is about as large as by chance: "
+            "simulate more replies to distinguish it from 0"
             for arm in self.arms
             if _ROUNDING < arm.tv.value < 1.5 * self.floor
         )

@@ -29,8 +29,8 @@ _cell = TableCell.of
 def write(document: dict[str, Any], folder: Path, *, pictures: bool = True) -> Path:
     """Write `report.html` into `folder`, and with `pictures` each chart as `charts/*.svg` and `charts/*.png`.
 
-    `document` is what `to_dict` of a result returns; the command line adds the command and its settings. Returns
-    the path of the page. Each file is written completely or not at all, and no network is needed.
+    `document` is `to_dict()` of a result; the command line adds the command and its settings. Returns the path of
+    the page. Each file is written completely or not at all, and no network is needed.
 
     Raises `UsageError` if `document` is something else, `OutputError` if the folder cannot be written.
     """
@@ -105,15 +105,15 @@ def _typicality(document: dict[str, Any]) -> list[Table]:
     for model in (document, *document["others"]):
         rows = []
         for estimate in estimates(model):
-            main = estimate.name == "main"
+            main = estimate["name"] == "main"
             rows.append(
                 (
-                    _cell(estimate.title),
-                    _figure(estimate.effect),
-                    _cell(estimate.effect["se"]),
-                    _cell(estimate.effect["p"], p_value),
-                    _cell(model["alpha"]["p_holm"], p_value) if main else TableCell(""),
-                    _figure(estimate.odds_ratio),
+                    _cell(estimate["title"]),
+                    _figure(estimate),
+                    _cell(estimate["se"]),
+                    _cell(estimate["p"], p_value),
+                    _cell(estimate["p_holm"], p_value) if main else TableCell(""),
+                    _figure(estimate["odds_ratio"]),
                     _figure(model["change"], 100) if main else TableCell(""),
                     _figure(model["rate"], 100, " %") if main else TableCell(""),
                 )

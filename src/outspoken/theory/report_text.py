@@ -50,25 +50,10 @@ GLOSSARY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TypicalityEstimate:
-    """One estimate of a base model: the main one (`name` "main") or a control, as the document has it."""
-
-    name: str
-    title: str
-    effect: dict[str, Any]
-    odds_ratio: dict[str, Any] | None
-
-
-def estimates(model: dict[str, Any]) -> list[TypicalityEstimate]:
-    """The estimates of one base model of a typicality document, the main one first."""
-    return [
-        TypicalityEstimate("main", "Main estimate", model["alpha"], model["odds_ratio"]),
-        *(
-            TypicalityEstimate(name, entry["title"], entry, entry["odds_ratio"])
-            for name, entry in model["controls"].items()
-        ),
-    ]
+def estimates(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """The estimates of one base model of a typicality document: `name` "main", and the controls by their names."""
+    main = {"title": "Main estimate", **model["alpha"], "odds_ratio": model["odds_ratio"]}
+    return [{"name": name, **entry} for name, entry in {"main": main, **model["controls"]}.items()]
 
 
 def ends(figure: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -94,7 +79,7 @@ def level_title(level: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A main figure, its interval (empty if there is none), and what it means."""
+    """A main figure, its interval (empty if there is none), and its meaning."""
 
     name: str
     value: str

@@ -81,7 +81,7 @@ def apply_reward(p: Same, reward: Mapping[str, float] | ArrayLike, beta: float) 
 
 
 def aligned_optimum(p: Same, reward: Mapping[str, float] | ArrayLike | None, alpha: float, beta: float) -> Same:
-    """pi* = p^gamma exp(reward / beta) / Z, gamma = 1 + alpha / beta: what maximises `objective`, in closed form.
+    """pi* = p^gamma exp(reward / beta) / Z, gamma = 1 + alpha / beta: the maximum of `objective`, in closed form.
 
     Source: arXiv 2510.01171, equation 3. `reward` as in `apply_reward`; None is a constant one.
     """
@@ -105,7 +105,7 @@ def log_weights(rows: Floats, gamma: float, reward: Floats | None = None, beta: 
 def objective(
     pi: Answers, p: Answers, reward: Mapping[str, float] | ArrayLike | None, alpha: float, beta: float
 ) -> float:
-    """E_pi[r + alpha ln p] - beta KL(pi || p), in the unit of the reward: what alignment maximises.
+    """E_pi[r + alpha ln p] - beta KL(pi || p), in the unit of the reward: the aim of alignment.
 
     Source: arXiv 2510.01171, equations 1 and 2. Both are mappings, or rows in the same order. The result is -inf
     if `pi` gives weight to an answer that has none in `p`.

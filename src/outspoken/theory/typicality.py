@@ -69,10 +69,11 @@ def typicality_bias(
     base: str | Model | Sequence[str | Model],
     **options: Unpack[TypicalityOptions],
 ) -> Typicality:
-    """Measure how much preferences reward what a base model finds likely: alpha, its controls and a verdict.
+    """Measure how much preferences favour the responses that a base model finds likely.
 
-    `preferences` is a file that `read_preferences` reads, or what it returns. Every response is scored by every
-    model of `base`. Pairs that a model cannot score are left out for this model and counted by reason.
+    The result holds alpha, its controls and a verdict for every model of `base`. `preferences` is a file for
+    `read_preferences`, or its result. Pairs that a model cannot score are left out for this model and counted by
+    reason.
 
     Options:
         prompt_format: Text before a response, with "{prompt}" in it. Default: as published.

@@ -237,7 +237,7 @@ def _unsupported(model: ModelBias, raw: int, held: int) -> list[str]:
     return points
 
 
-# Controls, and what their estimate does not support if it points in another direction than the main one.
+# The claims that a control's estimate does not support if it points in another direction than the main one.
 _DISAGREEMENTS = {
     "summed": "That it does not matter how likelihood is counted: with the log-likelihood of the whole response "
     "instead of its mean per token the estimate {}.",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
+
+from outspoken.cli import measure_tables
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 NAMES = (
@@ -91,6 +97,18 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path, text: str, message: str
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+def test_a_cost_has_the_name_of_its_column():
+    def measured(model: str) -> Any:
+        cost = SimpleNamespace(requests=4, tokens=90, per_distinct=SimpleNamespace(tokens=45, usd=None))
+        group = SimpleNamespace(method="direct", model=model, settings={}, prompts=[])
+        return SimpleNamespace(group=group, responses=2, figures={}, cost_summary=cost)
+
+    screen = Console(width=60, file=io.StringIO())  # one column at a time
+    measure_tables._figures(screen, [measured("small"), measured("large")], every=False)
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split(":")[0] for line in lines if "requests" in line] == ["small", "large"]
 
 
 def test_compare_asks_with_both_methods(tmp_path: Path, smollm2: str):

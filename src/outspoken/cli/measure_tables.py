@@ -73,7 +73,7 @@ def _figures(screen: Console, groups: Sequence[MeasuredGroup], *, every: bool) -
                 measure.title + arrow, *(_cell(estimate, measure.scale) for estimate in cells), style=style
             )
         screen.print(table)
-        _costs(screen, part)
+        _costs(screen, part, groups)
         screen.print()
 
 
@@ -86,10 +86,10 @@ def _cell(estimate: Estimate | None, scale: float = 1) -> str:
     return with_interval(scaled.value, scaled.low, scaled.high)
 
 
-def _costs(screen: Console, groups: Sequence[MeasuredGroup]) -> None:
+def _costs(screen: Console, part: Sequence[MeasuredGroup], groups: Sequence[MeasuredGroup]) -> None:
     from outspoken.report.format import count, dollars
 
-    for measured in groups:
+    for measured in part:
         cost = measured.cost_summary
         if cost is None:
             continue

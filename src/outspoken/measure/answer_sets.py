@@ -1,4 +1,4 @@
-"""Answers that can be listed: how two are distinguished, and which are correct."""
+"""Sets of answers: how two answers are distinguished, and which ones are correct."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Answers:
                 raise UsageError(f"answer {number} has no spelling: write it, or leave the entry out")
             keys = [normalise(text) for text in texts]
             same = {aliases[key] for key in keys if key in aliases}
-            name = next((known for known in aliases.values() if known in same), texts[0])
+            name = next(known for known in aliases.values() if known in same) if same else texts[0]
             if len(same) > 1:
                 aliases = {key: name if known in same else known for key, known in aliases.items()}
             aliases |= dict.fromkeys(keys, name)
@@ -87,11 +87,11 @@ class Answers:
 
     @classmethod
     def free(cls, *, normalise: Callable[[str], str] = text_key) -> Answers:
-        """Answers of which none is known: texts that differ after normalising are different answers."""
+        """Without known answers: texts that differ after normalising are different answers."""
         return cls(normalise=normalise)
 
     def label(self, text: str) -> str:
-        """The known answer of which the text is a spelling, else the normalised text."""
+        """The known answer with this spelling, else the normalised text."""
         key = self.normalise(text)
         return self.aliases.get(key, key)
 
@@ -103,27 +103,18 @@ def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Ans
     alias, ...], ...]}}`. Raises `UsageError`, naming the file and the entry, for anything else.
     """
     file = Path(path)
-    entries = _entries(file)
-    questions = [name for name, entry in entries.items() if isinstance(entry, dict) and "answers" in entry]
-    try:
-        if not questions:
-            return Answers.counts(entries, normalise=normalise)
-        return {name: _question(name, entry, normalise) for name, entry in entries.items()}
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from error
-
-
-def _entries(file: Path) -> dict[str, object]:
     text = read_text(file, "answers")
     try:
         entries = json.loads(text, object_pairs_hook=_unique_keys)
+        if not isinstance(entries, dict) or not entries:
+            raise UsageError(f"the file holds no answers: it must be {_FORMS}")
+        if any(isinstance(entry, dict) and "answers" in entry for entry in entries.values()):
+            return {name: _question(name, entry, normalise) for name, entry in entries.items()}
+        return Answers.counts(entries, normalise=normalise)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the answers in {file} are not JSON: {error}") from error
-    if not isinstance(entries, dict) or not entries:
-        raise UsageError(f"{file} holds no answers: it must be {_FORMS}")
-    return entries
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

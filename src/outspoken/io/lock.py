@@ -61,22 +61,15 @@ class FolderLock:
     def _take(self) -> sqlite3.Connection:
         reason = "other processes keep locking and releasing it"
         for _ in range(_ATTEMPTS):
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self.file.touch()
-                before = self.file.stat()
-                connection = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
-            except FileNotFoundError:
-                continue
-            except FileExistsError as error:
-                raise UsageError(f"{self.folder} is a file, and a folder is needed") from error
-            except OSError as error:
-                raise UsageError(f"{self.folder} cannot be written: {reason_of(error)}") from error
-            except sqlite3.Error as error:
-                raise UsageError(f"{self.file} cannot be locked: {error}") from error
             with contextlib.ExitStack() as undo:
-                undo.callback(connection.close)
                 try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self.file.touch()
+                    before = self.file.stat()
+                    connection = sqlite3.connect(
+                        self.file, timeout=0, isolation_level=None, check_same_thread=False
+                    )
+                    undo.callback(connection.close)
                     connection.execute("PRAGMA journal_mode = MEMORY")
                     # The system ends the transaction when the process ends.
                     connection.execute("BEGIN EXCLUSIVE")
@@ -86,6 +79,10 @@ class FolderLock:
                         return connection
                 except FileNotFoundError:
                     continue
+                except FileExistsError as error:
+                    raise UsageError(f"{self.folder} is a file, and a folder is needed") from error
+                except OSError as error:
+                    raise UsageError(f"{self.folder} cannot be written: {reason_of(error)}") from error
                 except sqlite3.Error as error:
                     reason, code = str(error), error.sqlite_errorcode & 0xFF
                     if code == sqlite3.SQLITE_BUSY:

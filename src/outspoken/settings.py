@@ -136,7 +136,7 @@ def read_options(kind: type[T], options: Mapping[str, object]) -> T:
 
 def check_values(settings: Any) -> None:
     """Check each value against the type, the bounds and the choices of its field. Raises `UsageError`."""
-    for name, kind, declared in _checked_fields(type(settings)):
+    for name, kind, declared in _checked_fields(settings.__class__):
         value = getattr(settings, name)
         if value is None and "None" in kind:
             continue

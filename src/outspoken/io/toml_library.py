@@ -5,11 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outspoken.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = ["TomlFile", "TomlLibrary", "TomlTable", "check_table", "parse"]
 
@@ -38,8 +41,13 @@ class TomlLibrary:
     """The TOML files in a folder of a package; errors call each a `kind` ("task")."""
 
     def __init__(self, kind: str, package: str, folder: str = "library") -> None:
-        self._kind = kind
-        self._folder = resources.files(package) / folder
+        self._kind, self._package, self._name = kind, package, folder
+
+    @cached_property
+    def _folder(self) -> Traversable:
+        from importlib import resources  # takes milliseconds, and most commands read no such file
+
+        return resources.files(self._package) / self._name
 
     def names(self) -> tuple[str, ...]:
         """The names of the shipped files."""

@@ -13,7 +13,7 @@ from outspoken.reply_shape import ReplyShape
 __all__ = ["ChatRequest", "Message", "Sampling", "as_messages"]
 
 _ROLES = ("system", "developer", "user", "assistant")
-_CHECKS: tuple[tuple[str, type, Callable[[Any], bool], str], ...] = (
+_CHECKS: tuple[tuple[str, type[Any], Callable[[Any], bool], str], ...] = (
     ("temperature", Real, lambda value: 0 <= value <= 10, "a number from 0 to 10"),
     ("top_p", Real, lambda value: 0 < value <= 1, "a number above 0 and at most 1"),
     ("max_tokens", int, lambda value: value >= 1, "a whole number from 1 on"),

@@ -30,7 +30,7 @@ def synth(
     count: Annotated[int | None, typer.Option(help="Records to generate, instead of the spec's number.")] = None,
     seed: Seed = None,
     first: Annotated[str | None, typer.Option("--from", help="Repeat from this step, by name or number.")] = None,
-    only: Annotated[str | None, typer.Option(help="Do only this step, on the records before it.")] = None,
+    only: Annotated[str | None, typer.Option(help="Do only this step, on the previous step's records.")] = None,
     overwrite: Overwrite = False,
     engine: Engine = "local",
     address: Address = None,

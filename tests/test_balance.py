@@ -163,7 +163,7 @@ async def test_no_records_one_record_and_equal_ones(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("planted")
 async def test_more_clusters_than_records(tmp_path: Path) -> None:
     step = step_of(tmp_path, ["tea 1", "茶 1", ""])
-    with pytest.raises(UsageError, match="3 clusters of 2 records"):
+    with pytest.raises(UsageError, match="2 records cannot form 3 clusters"):
         await run(BalanceOptions(most=1, clusters=3), step)
     assert not step.out.exists()
 
@@ -249,9 +249,9 @@ def test_spread_is_farthest_first(count: int, wanted: int, seed: int) -> None:
     ("settings", "message"),
     [
         ({"most": 1, "total": 2}, "exclude each other"),
-        ({"most": 0}, "most must be at least 1"),
-        ({"total": -1}, "total must be at least 1"),
-        ({"clusters": 0}, "clusters must be at least 1"),
+        ({"most": 0}, "most must be a whole number from 1 on"),
+        ({"total": -1}, "total must be a whole number from 1 on"),
+        ({"clusters": 0}, "clusters must be a whole number from 1 on"),
     ],
 )
 def test_invalid_settings(settings: dict[str, Any], message: str) -> None:

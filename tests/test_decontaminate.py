@@ -325,7 +325,7 @@ def test_files_of_the_same_name_are_distinguished(tmp_path: Path) -> None:
         ("b.jsonl", '{"question": "1?"}\n{"question": 7}', ["b.jsonl:2: no text", "correct"]),
         ("b.jsonl", '{"question": "1?"}\n{"quest', ["b.jsonl:2: not JSON", "remove it"]),
         ("b.jsonl", "", ["b.jsonl holds no rows"]),
-        ("b.json", '{"question": "1?"}', ["b.json must hold a JSON array"]),
+        ("b.json", '{"question": "1?"}', ["b.json must contain a JSON array"]),
         ("b.csv", "id,problems\n1,2\n", ["b.csv has no column", "id, problems"]),
         ("b.csv", "id,problem\n1\n", ["b.csv:2: 1 cells"]),
         ("b.parquet", "no parquet", ["b.parquet cannot be read as Parquet"]),
@@ -368,10 +368,10 @@ def test_a_missing_column(tmp_path: Path, bench: str) -> None:
     [
         ({}, "against is missing"),
         ({"against": "b.jsonl"}, "list of files"),
-        ({"against": ("b",), "ngram": 0}, "ngram must be from 1 to 100"),
-        ({"against": ("b",), "overlap": 1.5}, "overlap must be a share"),
-        ({"against": ("b",), "meaning": 0.0}, "meaning must be a cosine"),
-        ({"against": ("b",), "meaning": float("nan")}, "meaning must be a cosine"),
+        ({"against": ("b",), "ngram": 0}, "ngram must be a whole number from 1 to 100"),
+        ({"against": ("b",), "overlap": 1.5}, "overlap must be a number from 0 to 1"),
+        ({"against": ("b",), "meaning": 0.0}, "meaning must be a number above 0"),
+        ({"against": ("b",), "meaning": float("nan")}, "meaning must be a number above 0"),
     ],
 )
 def test_invalid_settings(settings: dict[str, Any], message: str) -> None:

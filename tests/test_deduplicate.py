@@ -232,7 +232,7 @@ def test_meanings_are_compared_with_all_kept_records(tmp_path: Path, table: Tabl
     [
         ({"near": 0.3}, r"from 0\.5 to 1"),
         ({"near": 90}, r"from 0\.5 to 1"),
-        ({"meaning": 1.5}, r"cosine from 0"),
+        ({"meaning": 1.5}, "a number from 0 to 1, not 1.5: a cosine"),
         ({"exact": False, "near": 0}, "all off"),
     ],
 )

@@ -58,6 +58,8 @@ def manifest(name: str, do: str, source: str | None, **more: Any) -> dict[str, A
         "figures": {},
         "warnings": [],
         "partly": "",
+        "seconds": 1.5,
+        "files": {},
         **more,
     }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,15 @@ from aiohttp import web
 pytest.importorskip("pyarrow")
 
 from outspoken import NothingLeftError, OutputError, OutspokenError, UsageError
+from outspoken.checking.maths import Checker
 from outspoken.synth import pipeline as pipelines
 from outspoken.synth.manifest import StepManifest
 from outspoken.synth.pipeline import Pipeline
 from outspoken.synth.records import count, fill, rows_in
 from outspoken.synth.spec import read
 from outspoken.synth.steps import generate
+from outspoken.synth.steps.answer import AnswerOptions
+from outspoken.synth.steps.answer import _is_wrong as is_wrong
 
 GENERATE = """
 [[step]]
@@ -143,6 +149,13 @@ async def test_wrong_answers_are_wrong(tmp_path: Path) -> None:
     assert summary["steps"][1]["figures"]["negatives"] >= 8
 
 
+@pytest.mark.parametrize(("answer", "wrong"), [("x = 5", False), ("5.0", False), ("x = 6", True), ("6", True)])
+async def test_the_right_answer_in_another_form_is_not_wrong(answer: str, wrong: bool) -> None:
+    options = AnswerOptions(final="maths", negatives=1)
+    async with Checker() as checker:
+        assert await is_wrong(options, f"So \\boxed{{{answer}}}", "5", checker) is wrong
+
+
 async def test_an_empty_result_names_the_step(tmp_path: Path) -> None:
     text = GENERATE.replace("40", "8") + ANSWER
     async with servers.serving(teacher.handler(lambda line: None, certain=-1)) as served:
@@ -194,6 +207,31 @@ async def test_starts_from_the_users_records(tmp_path: Path) -> None:
     assert "mine.jsonl:5" in summary["warnings"][0]
     (row, *_) = records(tmp_path / "out", "01-deduplicate")
     assert (row["id"], row["text"], json.loads(row["value"])) == ("1", "水", {"question": "水", "n": 1})
+
+
+async def test_cancelling_waits_for_the_thread_that_reads_the_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"text": "水"}')
+    began, ended = threading.Event(), threading.Event()
+
+    def reading(source: Path, text: str, out: Path, check: Callable[[], None]) -> None:
+        began.set()
+        try:
+            while True:
+                check()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(pipelines, "import_records", reading)
+    text = f'input = "mine.jsonl"\n{DEDUPLICATE}'
+    task = asyncio.create_task(run(tmp_path / "out", text, "http://127.0.0.1:1/v1"))
+    while not began.is_set():
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
 
 
 async def test_invalid_input(tmp_path: Path) -> None:
@@ -294,6 +332,7 @@ async def test_answers_belong_to_their_records_whatever_the_ids(tmp_path: Path) 
         ("for r in records: yield {**r, 'id': ''}", "an id is a text, and not empty"),
         ("return 5", "not a list or an iterator"),
         ("raise SystemExit(7)", "sys.exit(7)"),
+        ("return [next(iter(()))]", "next() without a record, line 2"),
         ("for r in records: yield {**r, 'text': '\\ud800'}", "values for text that cannot form a column"),
         ("yield {'id': 'x', 'text': 'a'}; yield {'id': 'x', 'text': 'b'}", "two records with the id 'x'"),
         ("yield {'id': 'x'}", "without text"),

@@ -50,13 +50,13 @@ def test_reads_a_spec() -> None:
         ),
         (GENERATE + "temprature = 1.0", "did you mean 'temperature'"),
         (GENERATE + "count = 1.5", "count must be a whole number, not 1.5"),
-        (GENERATE + "count = 0", "step 1 (generate) of mine.toml: count must be at least 1"),
+        (GENERATE + "count = 0", "step 1 (generate) of mine.toml: count must be a whole number from 1 on"),
         (GENERATE + "fields = 'question'", "fields must be a list of texts, not 'question'"),
-        (GENERATE + "least_new = 1", "least_new must be from 0 to below 1"),
+        (GENERATE + "least_new = 1", "least_new must be a number of at least 0 and below 1"),
         (GENERATE + GENERATE, "generate begins a pipeline"),
         ('[[step]]\ndo = "deduplicate"', 'input = "records.jsonl"'),
         ("[report]\nsmaple = 2\n" + GENERATE, "did you mean 'sample'"),
-        ("[report]\nsample = 1\n" + GENERATE, "sample in [report] must be at least 2"),
+        ("[report]\nsample = 1\n" + GENERATE, "[report] of mine.toml: sample must be a whole number from 2 on"),
         ('[[step]]\ndo = "generate"', "instruction is missing"),
         ('[[step]]\ndo = "generate"\ninstruction = "Ask {topic}."', "there are no topics"),
         ('[[step]]\ndo = "generate"\ninstruction = "Ask."\ntopics = ["x"]', "no {topic}"),
@@ -147,5 +147,5 @@ def test_valid_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", " ", "a\nb", "x" * 61])
 def test_invalid_names(name: str) -> None:
-    with pytest.raises(UsageError, match="becomes a folder's"):
+    with pytest.raises(UsageError, match="is also the folder's"):
         read(GENERATE, where="x", stem=name)

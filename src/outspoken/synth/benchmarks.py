@@ -1,4 +1,4 @@
-"""The questions of benchmarks, each with its place in its file, and the overlap of a text with many questions."""
+"""The questions of benchmarks, and the overlap of a text with them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ class BenchmarkQuestion:
 def read(paths: Sequence[str], column: str = "") -> tuple[BenchmarkQuestion, ...]:
     """The questions of these files, from `column` or the first of `COLUMNS` that a file has.
 
-    The suffix tells the format: .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet, else a question a line;
-    all but Parquet may be followed by .gz. A question is text, or a chat, of which the user's messages count.
+    The suffix tells the format: .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet, else one question per
+    line; all but Parquet may be followed by .gz. A question is text, or the user's messages of a chat.
 
-    Raises `UsageError` for a file that is missing, lacks such a column, or holds a row that is unreadable or
-    empty: a question that is not read cannot be searched for.
+    Raises `UsageError` for a file that is missing, lacks such a column, or holds an unreadable or empty row.
     """
     paths = list(dict.fromkeys(paths))
     questions: list[BenchmarkQuestion] = []
@@ -125,11 +124,11 @@ class OverlapMatch:
 class NgramIndex:
     """Finds among many questions the one that shares most n-grams of `size` words with a text.
 
-    Words are those of `outspoken.measure.tokenization` (folded, no punctuation, a character of Chinese is one);
+    Words are those of `outspoken.measure.tokenization` (folded, without punctuation; a Chinese character is one);
     without `numbers` all numbers in digits are the same word. The share is the number of different common n-grams
-    divided by that of the text or of the question, whichever has fewer: so a question inside a longer text has a
-    share of 1, and so has a part of a question. N-grams in more than `COMMON` different questions do not count. A
-    text with the same words as a question in the same order has a share of 1, however few they are.
+    divided by that of the text or of the question, whichever has fewer. So it is 1 for a question inside a longer
+    text and for a part of a question, and for a text with the same few words. N-grams in more than `COMMON`
+    different questions do not count.
     """
 
     def __init__(self, questions: Sequence[str], size: int, *, numbers: bool = True) -> None:
@@ -173,7 +172,7 @@ class NgramIndex:
         return set(zip(*(terms[start:] for start in range(self.size)), strict=False))
 
     def _passage(self, terms: Sequence[str], number: int) -> str:
-        """The longest passage of a text all of whose n-grams are in that question."""
+        """The longest passage of the text whose n-grams are all in that question."""
         best, start = (0, 0), 0
         for at in range(len(terms) - self.size + 1):
             if number not in self._questions_with.get(tuple(terms[at : at + self.size]), ()):
@@ -188,5 +187,5 @@ def _without_numbers(text: str) -> list[str]:
 
 
 def _joined(terms: Sequence[str]) -> str:
-    """The words as text, without blanks between characters of scripts that have none."""
+    """The words as text, without blanks in scripts that have none."""
     return _UNSPACED.sub("", " ".join(terms))

@@ -1,7 +1,8 @@
-"""The manifest of a step, a JSON file that alone decides whether it is done again; and manifests as a spec."""
+"""The manifest of a step, a JSON file that alone decides whether the step is done again; manifests as a spec."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,12 +22,12 @@ _REQUIRED = {"step", "key", "files", "kept", "records", "removed", "figures", "w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepManifest:
-    """What is recorded about a step.
+    """The settings, the inputs and the results of a step.
 
     `do` is its name, or FILE.py:FUNCTION; `settings` are its options, `seed` and `model` those that it used (None:
     no model), `source` the file that it read. `key` is the digest of everything its records depend on, see
-    `step_key`. Of `records` it `kept` some and `removed` others, by reason. `figures` are its own. `partly` says
-    why it is not finished ("" if it is). `files` are the sizes of its files by name; times are in ISO 8601.
+    `step_key`. Of `records` it `kept` some and `removed` others, by reason; `figures` are further results.
+    `partly` says why it is not finished ("" if it is). `files` are the sizes of its files; times are in ISO 8601.
     """
 
     step: str
@@ -79,7 +80,7 @@ class StepManifest:
         return StepManifest.from_dict(json.loads(data))
 
     def is_current(self, key: str, folder: Path) -> bool:
-        """Whether the step was finished completely with this `key`, and its files have not changed since."""
+        """Whether the step was finished with this `key`, and its files have not changed since."""
         sizes = {name: path.stat().st_size for name in self.files if (path := folder / name).is_file()}
         return self.key == key and not self.partly and sizes == self.files
 
@@ -94,23 +95,19 @@ def spec_text(name: str, source: str | None, steps: Sequence[StepManifest], text
     step are the pipeline's. Paths are reduced to the names of the files.
     """
     last = steps[-1]
-    lines = [f"name = {_value(name)}"]
-    if last.model:
-        lines.append(f"model = {_value(last.model)}")
-    lines.append(f"seed = {last.seed or 0}")
-    if source:
-        lines += [f"input = {_value(source)}", f"text = {_value(text)}"]
+    of_input = {"input": source, "text": text} if source else {}
+    lines = _entries({"name": name, "model": last.model or None, "seed": last.seed or 0, **of_input})
     for manifest in steps:
-        lines += ["", "[[step]]", f"do = {_value(without_folders(manifest.do))}"]
         settings = dict(manifest.settings)
         asking = settings.pop("asking", None)
         settings |= asking if isinstance(asking, Mapping) else {}
-        lines += [
-            f"{_key(key)} = {_value(without_folders(value))}"
-            for key, value in settings.items()
-            if value is not None and value != {}
-        ]
+        lines += ["", "[[step]]", *_entries({"do": manifest.do, **settings})]
     return "\n".join(lines) + "\n"
+
+
+def _entries(table: Mapping[str, object]) -> list[str]:
+    values = {key: value for key, value in table.items() if value is not None and value != {}}
+    return [f"{_key(key)} = {_value(without_folders(value))}" for key, value in values.items()]
 
 
 def without_folders(value: object) -> object:
@@ -118,13 +115,10 @@ def without_folders(value: object) -> object:
     if isinstance(value, list | tuple):
         return [without_folders(entry) for entry in value]
     if isinstance(value, str) and os.path.isabs(value):
-        file, colon, function = value.rpartition(".py:")
-        try:
-            exists = Path(f"{file}.py" if colon else value).exists()
-        except (OSError, ValueError):
-            exists = False
-        if exists:
-            return Path(file).name + colon + function if colon else Path(value).name
+        file, colon, function = value.partition(".py:")
+        with contextlib.suppress(OSError, ValueError):
+            if Path(f"{file}.py" if colon else value).exists():
+                return Path(file).name + colon + function
     return value
 
 

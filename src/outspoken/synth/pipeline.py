@@ -1,15 +1,15 @@
-"""The execution of a pipeline: its steps one after the other in one folder, continuing where it stopped."""
+"""The execution of a pipeline: its steps one after the other in a folder, continued where it stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from outspoken._version import __version__
@@ -22,28 +22,28 @@ from outspoken.io.text import json_bytes
 from outspoken.models import default_name, get_model
 from outspoken.synth.manifest import StepManifest
 from outspoken.synth.records import count, import_records
-from outspoken.synth.spec import STEPS, PipelineSpec, PlannedStep, load, step_key
+from outspoken.synth.spec import STEPS, PipelineSpec, PlannedStep, digest, load, step_key
 from outspoken.synth.steps import custom_step
-from outspoken.synth.steps.base import ExecutionEngine, Step, StepFiles, StepProgress
+from outspoken.synth.steps.base import ExecutionEngine, Step, StepFiles, StepProgress, in_thread
 
 __all__ = ["Pipeline", "PipelineSummary", "synthesize"]
 
 _MARK = "synth.json"
-# A new pipeline accepts a folder with these files: what a failed start left, and a ledger to be used again.
+# A new pipeline accepts a folder with these files: those of a failed start, and a ledger to use again.
 _ALLOWED = (".lock", "ledger.sqlite", "ledger.sqlite-shm", "ledger.sqlite-wal")
 _INPUT = "00-input.parquet"
 _ROOM = 64 * 2**20
 
 OnStep = Callable[[StepManifest, bool], None]
-"""Called for each step with its manifest, and whether it was done just now."""
+"""Called for each step with its manifest, and whether it was done now and not earlier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSummary:
     """The result of an execution: the number of `records` that the last step kept, in the file `out`.
 
-    `steps` are the manifests of the steps that were done, now or earlier. `stopped` is why it was stopped early,
-    and `partly` lists unfinished steps with the reason. `report` is the path of the page, None if it was stopped.
+    `steps` are the manifests of the steps that were done, now or earlier. `stopped` says why it was stopped early,
+    `partly` lists unfinished steps with the reason. `report` is the path of the page, None if it was stopped.
     """
 
     name: str
@@ -74,10 +74,10 @@ class PipelineSummary:
 class Pipeline:
     """The execution of a spec in a folder, which it locks until `close`.
 
-    A step that was finished with the same settings and the same input is not done again. A step whose settings
-    changed is done again, with all later ones, and asks for no reply that is in the ledger. `continued` is True if
-    the folder was this pipeline's already. Raises `UsageError` if the folder contains something else, a pipeline
-    of another name, or is in use by another process.
+    A step that was finished with the same settings and input is not done again. A step whose settings changed is
+    done again, with all later ones, and asks for no reply that is in the ledger. `continued` is True if the folder
+    was this pipeline's already. Raises `UsageError` if it contains something else or a pipeline of another name,
+    or is in use by another process.
     """
 
     def __init__(self, spec: PipelineSpec, folder: Path, *, engine: ExecutionEngine | None = None) -> None:
@@ -100,31 +100,31 @@ class Pipeline:
         self._lock.release()
 
     def stop(self, reason: str) -> bool:
-        """Ask nothing more. Returns whether requests are under way: then `run` ends after their replies."""
+        """Send no more requests. Returns whether some are under way: then `run` ends after their replies."""
         return self.progress.stop(reason)
 
     def finished_steps(self) -> int:
-        """The number of steps, from the first on, that `run` will not do again."""
+        """The number of leading steps that `run` will not do again."""
         before: StepManifest | None = None
         for number, planned in enumerate(self.spec.steps):
             key = step_key(planned, self.spec, before)
-            before = StepManifest.load(self._step(planned, before))
+            before = StepManifest.load(StepFiles(planned.name, self.folder))
             if before is None or not before.is_current(key, self.folder):
                 return number
         return len(self.spec.steps)
 
     async def run(
-        self, *, first: str | None = None, only: str | None = None, on_step: OnStep | None = None
+        self, *, first: str | None = None, only: str | None = None, on_step: OnStep = lambda manifest, now: None
     ) -> PipelineSummary:
         """Do the steps that are not finished, and write the report.
 
         With `first` that step and all later ones are done again, with `only` that step alone, on the records of
-        the step before it. Raises `NothingLeftError` after a step that keeps no records, and what a step raises.
+        the step before it. Raises `NothingLeftError` after a step that keeps no records, and the errors of steps.
         """
         with connected(self._engine.address) if self._engine.kind == "ray" else contextlib.nullcontext():
             return await self._run(first, only, on_step)
 
-    async def _run(self, first: str | None, only: str | None, on_step: OnStep | None) -> PipelineSummary:
+    async def _run(self, first: str | None, only: str | None, on_step: OnStep) -> PipelineSummary:
         started = time.monotonic()
         redo_from = None if first is None else self.spec.step(first).number
         alone = None if only is None else self.spec.step(only)
@@ -138,14 +138,13 @@ class Pipeline:
             step = self._step(planned, before)
             key = step_key(planned, self.spec, before)
             manifest = StepManifest.load(step)
-            is_current = manifest is not None and manifest.is_current(key, self.folder)
             forced = planned == alone or (alone is None and redo_from is not None and planned.number >= redo_from)
             if alone is not None and planned != alone:
                 if manifest is None:
                     if planned.number < alone.number:
                         raise UsageError(f"{planned.name} has not been done yet: do it before {alone.name}")
                     break
-            elif manifest is None or not is_current or forced:
+            elif manifest is None or forced or not manifest.is_current(key, self.folder):
                 for later in self.spec.steps[planned.number :]:  # their manifests describe other records
                     StepFiles(later.name, self.folder).manifest.unlink(missing_ok=True)
                 if forced:
@@ -153,9 +152,8 @@ class Pipeline:
                     for path in (self.folder / step.name).glob("*.parquet"):
                         path.unlink()
                 manifest, worked = await self._do(planned, step, key), True
-                if on_step:
-                    on_step(manifest, True)
-            elif on_step:
+                on_step(manifest, True)
+            else:
                 on_step(manifest, False)
             done.append(manifest)
             if self.progress.stopped:
@@ -190,7 +188,8 @@ class Pipeline:
         if step.source is not None and step.source.name == _INPUT:
             assert self.spec.input is not None
             self.progress.update("reading the input", 0)
-            problems = await import_records(self.spec.input, self.spec.text, step.source)
+            work = partial(import_records, self.spec.input, self.spec.text, step.source)
+            problems = await in_thread(work)
         size = step.source.stat().st_size if step.source is not None and step.source.is_file() else 0
         check_room(self.folder, 2 * size + _ROOM)
         records = 0 if step.source is None else count(step.source)
@@ -202,14 +201,14 @@ class Pipeline:
         else:
             outcome = await STEPS[planned.do].run(planned.options, step)
             model = planned.options.model_name(self.spec.model)
+        settings = planned.settings()
+        if "model" in settings:
+            settings["model"] = _public(str(settings["model"]))
         responses = outcome.figures.get("responses")
         manifest = StepManifest(
             step=step.name,
             do=planned.do,
-            settings={
-                name: _public(str(value)) if name == "model" else value
-                for name, value in planned.settings().items()
-            },
+            settings=settings,
             seed=self.spec.seed,
             model=_public(model),
             source=None if step.source is None else step.source.name,
@@ -225,7 +224,7 @@ class Pipeline:
         return manifest.save(step)
 
     def _check(self) -> None:
-        """Raise `UsageError` for problems in any step, before an earlier one costs anything."""
+        """Raise `UsageError` for problems of any step, before an earlier one costs anything."""
         known: set[str] | None = None
         for planned in self.spec.steps:
             try:
@@ -246,15 +245,14 @@ class Pipeline:
                 path.unlink()
 
     async def _report(self, done: list[StepManifest], worked: bool) -> str:
-        """Write the report unless it is there; returns the path of its page."""
+        """Write the report unless it is current; returns the path of its page."""
         from outspoken.synth.report import builder, html_page
 
         options = self.spec.report
-        content = json.dumps([[manifest.key for manifest in done], str(options)])
-        key = hashlib.sha256(content.encode()).hexdigest()[:32]
+        key = digest([[manifest.key for manifest in done], str(options)])
         page, document = self.folder / "report.html", self.folder / "report.json"
         if not worked and page.is_file() and document.is_file():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, AttributeError):
                 if json.loads(document.read_bytes()).get("key") == key:
                     return str(page)
         self.progress.update("measuring for the report", 0)
@@ -281,7 +279,7 @@ def synthesize(
     """Execute a spec: a shipped one by its name, your own by its path, or a `PipelineSpec`.
 
     `out` is the folder (default: ./NAME-synth); `model`, `count` and `seed` replace those of the spec. The same
-    call continues where an earlier one stopped. Raises what `Pipeline` and its `run` raise.
+    call continues where an earlier one stopped. Raises the errors of `Pipeline` and its `run`.
     """
     changed = (load(spec) if isinstance(spec, str) else spec).changed(model=model, count=count, seed=seed)
     changed = changed.changed(model=changed.model or default_name())
@@ -327,9 +325,8 @@ def _sizes(step: Step, folder: object) -> dict[str, int]:
 def _nothing_left(done: list[StepManifest]) -> str:
     parts = []
     for manifest in done:
-        reasons = [f"{number:,} {reason}" for reason, number in manifest.removed.items()]
-        reasons += [manifest.partly] if manifest.partly else []
-        why = f" ({'; '.join(reasons)})" if reasons else ""
+        reasons = [*(f"{number:,} {reason}" for reason, number in manifest.removed.items()), manifest.partly]
+        why = f" ({'; '.join(filter(None, reasons))})" if any(reasons) else ""
         parts.append(f"{manifest.step} kept {manifest.kept:,} of {manifest.records:,}{why}")
     last = done[-1].step
     return f"no record is left after {last}: {', '.join(parts)}; change that step, the earlier ones stay done"

@@ -1,12 +1,11 @@
-"""Records: in Parquet files that are written completely or not at all, their fields, and templates for these."""
+"""Records in Parquet files, their fields, and templates for these."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -40,10 +39,12 @@ Record = dict[str, object]
 _BATCH_ROWS = 8192
 
 
-def batches(path: Path, columns: Sequence[str] | None = None, rows: int = _BATCH_ROWS) -> Iterator[Any]:
+def batches(
+    path: Path, columns: Sequence[str] | None = None, rows: int = _BATCH_ROWS, groups: Sequence[int] | None = None
+) -> Iterator[Any]:
     """The records of a Parquet file in order, as Arrow tables of at most `rows`; at least one, perhaps empty.
 
-    Raises `UsageError` if the file is not Parquet or lacks one of the `columns`.
+    With `groups` only those of these row groups. Raises `UsageError` if the file is not Parquet or lacks a column.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -52,9 +53,8 @@ def batches(path: Path, columns: Sequence[str] | None = None, rows: int = _BATCH
                     raise UnknownNameError(f"column in {path.name}:", name, file.schema_arrow.names)
             selected = None if columns is None else list(columns)
             if not file.metadata.num_rows:
-                empty = file.schema_arrow.empty_table()
-                yield empty if selected is None else empty.select(selected)
-            for batch in file.iter_batches(batch_size=rows, columns=selected):
+                yield file.schema_arrow.empty_table().select(selected or file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=selected):
                 yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
@@ -89,9 +89,9 @@ def with_columns(table: Any, columns: Mapping[str, Any]) -> Any:
 
 
 class PendingFile:
-    """A file that is opened by the first `write`, and appears only when the block ends without an error.
+    """A file that appears only if rows were written and the block ends without an error.
 
-    `rows` is the number of rows written. Raises `OutputError` if the file cannot be written.
+    `rows` is their number. Raises `OutputError` if the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,14 +126,11 @@ class PendingFile:
             self._file = temporary_name(self.path).open("wb")
 
     def _finish(self) -> None:
-        """Write what stands at the end of the file."""
+        """Write the end of the file."""
 
 
 class RecordWriter(PendingFile):
-    """Writes tables into one Parquet file.
-
-    If no table is written, a file appears only if a `schema` was given.
-    """
+    """Writes tables into one Parquet file; with a `schema` the file appears even without a table."""
 
     def __init__(self, path: Path, schema: Any = None) -> None:
         super().__init__(path)
@@ -141,7 +138,6 @@ class RecordWriter(PendingFile):
         self._writer: Any = None
 
     def write(self, rows: Any) -> None:
-        """Add a table."""
         if self._writer is None:
             self._open_writer(self._schema or rows.schema)
         with output_errors(self.path):
@@ -171,8 +167,7 @@ class RecordWriter(PendingFile):
 
 def _unreadable(path: Path, error: Exception) -> UsageError:
     """The error for a damaged file, naming the step that writes it."""
-    is_part = path.name.startswith(("round-", "answers", "negatives", "chosen"))
-    name = path.parent.name if is_part else path.name
+    name = path.parent.name if path.name.startswith(("round-", "answers", "negatives", "chosen")) else path.name
     step = name.partition(".")[0].partition("-")[2] or "generate"
     return UsageError(f"{path} cannot be read as Parquet ({reason_of(error)}): make it again with --from {step}")
 
@@ -187,19 +182,17 @@ def fields_of(row: Mapping[str, object]) -> dict[str, object]:
     """The fields of a record by name: its columns, and the fields of its `value` if that is a JSON object."""
     value = row.get("value")
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = json.loads(value)
-        except ValueError:
-            value = None
     columns = {name: entry for name, entry in row.items() if name != "value"}
     return {**value, **columns} if isinstance(value, dict) else columns
 
 
 def fill(template: str, fields: Mapping[str, object]) -> str:
-    """The template with `{name}` replaced by that field. As in Python's formats `{{name}}` gives `{name}` itself,
-    and `{{{name}}}` the field in braces. Other braces stay as they are.
+    """The template with each `{name}` replaced by that field.
 
-    Raises `UnknownNameError` for a name that is not a field.
+    As in Python's formats `{{name}}` gives `{name}` itself, and `{{{name}}}` the field in braces. Other braces
+    stay as they are. Raises `UnknownNameError` for a name that is not a field.
     """
 
     def replacement(match: re.Match[str]) -> str:
@@ -217,36 +210,36 @@ def fill(template: str, fields: Mapping[str, object]) -> str:
 
 def names_in(template: str) -> set[str]:
     """The names of the fields in a template."""
-    names = (match["name"] or match["braced"] for match in _FIELD.finditer(template))
-    return {name for name in names if name}
+    return {match["name"] or match["braced"] for match in _FIELD.finditer(template)} - {None}
 
 
 _ROWS, _SHOWN = 20_000, 3
 _SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("value", pa.string())])
 
 
-async def import_records(source: Path, text: str, out: Path) -> tuple[str, ...]:
+def import_records(source: Path, text: str, out: Path, check: Callable[[], None]) -> tuple[str, ...]:
     """Write the records of `source` to `out`; returns a warning if rows were unusable, with the first of them.
 
     The column `text` is the record's text, `id` its id; without ids the rows are numbered. A Parquet file keeps
-    its columns. The other columns of .jsonl, .json and .csv become the record's `value`. Raises `UsageError` for a
-    file that cannot be read, lacks the column, or has an id twice.
+    its columns. The other columns of .jsonl, .json and .csv become the record's `value`. `check` is called before
+    each batch and may end the work by raising.
+
+    Raises `UsageError` for a file that cannot be read, lacks the column, or has an id twice.
     """
     if not source.is_file():
         raise UsageError(f"there is no {source}: the spec names it as its input")
-    left_out = await asyncio.to_thread(_parquet if source.suffix == ".parquet" else _rows, source, text, out)
+    left_out = (_parquet if source.suffix == ".parquet" else _rows)(source, text, out, check)
     first = "; ".join(left_out[:_SHOWN])
     if not count(out):
         raise UsageError(f"{source} holds no usable record: {first}")
     return (f"{len(left_out):,} rows of {source.name} were left out; the first: {first}",) if left_out else ()
 
 
-def _parquet(source: Path, text: str, out: Path) -> list[str]:
-    ids: set[str] = set()
-    start = 0
-    left_out: list[str] = []
+def _parquet(source: Path, text: str, out: Path, check: Callable[[], None]) -> list[str]:
+    ids, left_out, start = set[str](), list[str](), 0
     with RecordWriter(out) as writer:
         for table in batches(source):
+            check()
             table = _with_id_and_text(table, source, text, start)
             pairs = zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True)
             usable = [bool(name and value and value.strip()) for name, value in pairs]
@@ -278,11 +271,12 @@ def _with_id_and_text(table: Any, source: Path, text: str, start: int) -> Any:
         raise UsageError(f"{source}: {text} and id must be text, each one column ({error})") from error
 
 
-def _rows(source: Path, text: str, out: Path) -> list[str]:
+def _rows(source: Path, text: str, out: Path, check: Callable[[], None]) -> list[str]:
     rows = read(source, prompt_column=text, remedy='say which one holds the text with text = "COLUMN"')
     left_out: list[str] = []
     with RecordWriter(out, _SCHEMA) as writer:
         while some := list(islice(rows, _ROWS)):
+            check()
             records = []
             for row in some:
                 if isinstance(row, BadRow):

@@ -1,4 +1,4 @@
-"""The spec of a pipeline: a TOML file, checked completely before anything is done; and the table of steps."""
+"""The spec of a pipeline, a TOML file that is checked completely before any step is done; the table of steps."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.io.toml_library import TomlLibrary, parse
 from outspoken.measure.embedding import embedder
+from outspoken.settings import check_values, option
 from outspoken.synth.manifest import StepManifest
 from outspoken.synth.steps import answer, balance, decontaminate, deduplicate, export, generate, verify
 from outspoken.synth.steps.base import Step, StepOptions, StepOutcome
 from outspoken.synth.steps.generate import GenerateOptions
 
-__all__ = ["STEPS", "PipelineSpec", "PlannedStep", "ReportOptions", "load", "names", "read", "step_key"]
+__all__ = ["STEPS", "PipelineSpec", "PlannedStep", "ReportOptions", "digest", "load", "names", "read", "step_key"]
 
 _LIBRARY = TomlLibrary("pipeline", __package__)
 _KEYS = ("name", "about", "model", "seed", "input", "text", "report", "step")
-_TYPE_NAMES = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    tuple: "a list of texts",
-}
+_TYPES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of texts"}
 
 OptionsT = TypeVar("OptionsT")
 
@@ -42,33 +37,32 @@ class StepKind:
     run: Callable[[Any, Step], Awaitable[StepOutcome]]
 
 
-_ROWS = (
-    StepKind("generate", generate.GenerateOptions, generate.run),
-    StepKind("deduplicate", deduplicate.DeduplicateOptions, deduplicate.run),
-    StepKind("decontaminate", decontaminate.DecontaminateOptions, decontaminate.run),
-    StepKind("answer", answer.AnswerOptions, answer.run),
-    StepKind("verify", verify.VerifyOptions, verify.run),
-    StepKind("balance", balance.BalanceOptions, balance.run),
-    StepKind("export", export.ExportOptions, export.run),
-)
-
-STEPS: Mapping[str, StepKind] = {row.name: row for row in _ROWS}
-"""All steps by their names in specs, in the usual order. A row here makes a step available in specs, to the
-pipeline and in `outspoken synth --steps`."""
+STEPS: Mapping[str, StepKind] = {
+    row.name: row
+    for row in (
+        StepKind("generate", generate.GenerateOptions, generate.run),
+        StepKind("deduplicate", deduplicate.DeduplicateOptions, deduplicate.run),
+        StepKind("decontaminate", decontaminate.DecontaminateOptions, decontaminate.run),
+        StepKind("answer", answer.AnswerOptions, answer.run),
+        StepKind("verify", verify.VerifyOptions, verify.run),
+        StepKind("balance", balance.BalanceOptions, balance.run),
+        StepKind("export", export.ExportOptions, export.run),
+    )
+}
+"""All steps by name, in the usual order. A row makes a step known to specs, pipelines and `synth --steps`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """The embedding model of the report (`none`: no embeddings), and its sample of each step's records."""
+    """The embedding model of the report (`none`: no embeddings), and the size of its sample of each step."""
 
     embedder: str = "minilm"
-    sample: int = 2000
+    sample: int = option(2000, "Records of each step that are measured, at most.", low=2)
 
     def __post_init__(self) -> None:
+        check_values(self)
         if self.embedder != "none":
             embedder(self.embedder)
-        if self.sample < 2:
-            raise UsageError(f"sample in [report] must be at least 2, not {self.sample}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +75,7 @@ class PlannedStep:
 
     @property
     def name(self) -> str:
-        """Its number and name, with which the names of its files begin: 02-deduplicate."""
+        """Its number and name, with which its file names begin: 02-deduplicate."""
         return f"{self.number:02}-{self.do.rpartition(':')[2]}"
 
     @property
@@ -96,10 +90,10 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSpec:
-    """A pipeline: its steps in order.
+    """A pipeline and its steps in order.
 
-    `input` is a file of records for a pipeline that does not generate any, `text` the column of their text.
-    `folder` is the folder of the spec, `source` its TOML.
+    `input` is a file of records instead of generated ones, `text` the column of their text. `folder` is the folder
+    of the spec, `source` its TOML.
     """
 
     name: str
@@ -141,15 +135,15 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> PipelineSpec:
     """A shipped spec by its name, or a user's by its path, which ends in .toml.
 
-    Paths in the file are relative to it. Raises `UsageError` for a file that cannot be read, and for every mistake
-    in it; unknown keys are reported with the closest match.
+    Paths in the file are relative to it. Raises `UsageError` for a file that cannot be read and for any mistake in
+    it; unknown keys are reported with the closest match.
     """
     file = _LIBRARY.find(name)
     return read(file.text, where=file.where, stem=file.stem, folder=file.folder)
 
 
 def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()) -> PipelineSpec:
-    """The spec in a text. `where` names it in errors; `stem` is its name unless it gives one itself."""
+    """The spec in a text. `where` names it in errors; `stem` is its name unless the text gives one."""
     table = parse(text, where)
     _check_keys(table, _KEYS, f"key in {where}:")
     step_tables = table.pop("step", None)
@@ -165,7 +159,7 @@ def read(text: str, *, where: str, stem: str = "pipeline", folder: Path = Path()
         values["input"] = folder / str(source)
     name = values.setdefault("name", stem)
     if not name.strip() or name[0] == "." or not name.isprintable() or set("/\\") & {*name} or len(name) > 60:
-        raise UsageError(f"{where}: the name {name[:100]!r} becomes a folder's: write a short one without slashes")
+        raise UsageError(f"{where}: the name {name[:100]!r} is also the folder's: use a short one without slashes")
     steps = [_planned(number, entry, where, folder) for number, entry in enumerate(step_tables, 1)]
     _check_order(steps, where, has_input="input" in values)
     report_options = _options(ReportOptions, report, f"[report] of {where}", folder)
@@ -207,7 +201,7 @@ def _planned(number: int, table: object, where: str, folder: Path) -> PlannedSte
 
 
 def _options(kind: type[OptionsT], table: Mapping[str, object], place: str, folder: Path) -> OptionsT:
-    """Options of this class from a table. Settings of a batch run become its field `asking`, if it has one."""
+    """Options of this class from a table. Settings of a batch run are put into its field `asking`."""
     hints = get_type_hints(kind)
     entries = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
     run_settings = kind.ASKING if issubclass(kind, StepOptions) else ()
@@ -229,7 +223,7 @@ def _options(kind: type[OptionsT], table: Mapping[str, object], place: str, fold
 
 
 def _path(entry: Field[Any], value: Any, folder: Path) -> Any:
-    """Paths in a spec, also that in FILE.py:FUNCTION, are relative to its folder."""
+    """The value of an option with its paths, also that of FILE.py:FUNCTION, relative to the spec's folder."""
     if not entry.metadata.get("path"):
         return value
     if isinstance(value, tuple):
@@ -251,7 +245,7 @@ def _convert(value: Any, kind: Any, place: str) -> Any:
             return float(value)
         if origin in (str, int, bool) and type(value) is origin:
             return value
-    expected = [_TYPE_NAMES.get(get_origin(each) or each, "a table") for each in kinds if each is not NoneType]
+    expected = [_TYPES.get(get_origin(each) or each, "a table") for each in kinds if each is not NoneType]
     raise UsageError(f"{place} must be {' or '.join(dict.fromkeys(expected))}, not {value!r}")
 
 
@@ -264,22 +258,28 @@ def _check_keys(table: Mapping[str, object], known: Collection[str], kind: str) 
 _FORMAT = 1
 
 
+def digest(value: object) -> str:
+    """32 hexadecimal digits that stand for a value of JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
 def step_key(planned: PlannedStep, spec: PipelineSpec, before: StepManifest | None) -> str:
     """The digest of the step's settings, the files that they name, and the step `before` it.
 
     Raises `UsageError` if one of the files cannot be read.
     """
-    hashed = {
-        "format": _FORMAT,
-        "do": planned.do.rpartition(":")[2],
-        "settings": planned.settings(),
-        "files": [_digest(path) for path in _files(planned, spec)],
-        "seed": spec.seed,
-        "model": spec.model,
-        "text": spec.text if before is None else "",
-        "source": None if before is None else [before.key, before.files],
-    }
-    return hashlib.sha256(json.dumps(hashed, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return digest(
+        {
+            "format": _FORMAT,
+            "do": planned.do.rpartition(":")[2],
+            "settings": planned.settings(),
+            "files": [_file_digest(path) for path in _files(planned, spec)],
+            "seed": spec.seed,
+            "model": spec.model,
+            "text": spec.text if before is None else "",
+            "source": None if before is None else [before.key, before.files],
+        }
+    )
 
 
 def _files(planned: PlannedStep, spec: PipelineSpec) -> list[str]:
@@ -295,10 +295,10 @@ def _files(planned: PlannedStep, spec: PipelineSpec) -> list[str]:
     return [name for name in names if isinstance(name, str) and name]
 
 
-def _digest(path: str) -> str:
+def _file_digest(path: str) -> str:
     file = Path(path.rpartition(":")[0] if ".py:" in path else path)
     if not file.is_file():
-        return ""  # the step reports what is missing; a rubric may be one that ships with the package
+        return ""  # the step reports a missing file; a rubric may be one that ships with the package
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Which of some texts stand for the others: each in turn is compared with earlier ones that were kept."""
+"""Keeping some texts that stand for the others: each text is compared with earlier ones that were kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from outspoken.synth.dedup.minhash import (
 __all__ = ["MAX_COMPARED", "Decisions", "decide"]
 
 Progress = Callable[[int], None]
-"""Called with the number of texts that are done; it ends the work by raising."""
+"""Called with the number of texts that are done; it may end the work by raising."""
 
 MAX_COMPARED = 32
 """A text is compared with at most this many kept texts: those whose signatures agree best."""
@@ -37,7 +37,7 @@ _SLICE, _REPORT_EVERY = 4096, 256
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """For each text: the position of the text that stands for it (its own if it is kept), and their similarity.
+    """For each text the position of the text that stands for it (its own if it is kept), and their similarity.
 
     `crowded` is the number of texts with more similar candidates than they were compared with.
     """
@@ -50,10 +50,10 @@ class Decisions:
 def decide(keys: Sequence[str], similarity: float, progress: Progress) -> Decisions:
     """In order, keep each key unless an earlier *kept* one is at least that similar.
 
-    If there are several such, the earliest stands for it. So the two really are as similar as `similarity` says,
-    whatever chain of similar keys lies between them. Candidates are found by the bands of their signatures and
-    compared exactly (Jaccard). If many kept keys share a band, further rows of the signature select among them,
-    and none is compared with more than `MAX_COMPARED`: the work grows with the number of the keys, not its square.
+    The earliest such one stands for it, so that the two really are that similar. Candidates are found by the bands
+    of their signatures and compared exactly (Jaccard). If many kept keys share a band, further rows of the
+    signature select among them, and no key is compared with more than `MAX_COMPARED`: the work grows with the
+    number of keys, not its square.
     """
     index = _KeptIndex(keys, bands_for(similarity), similarity, progress)
     stands_for = np.arange(len(keys), dtype=np.int64)
@@ -73,8 +73,7 @@ class _KeptIndex:
     """The kept texts by the bands of their signatures.
 
     A bucket holds the texts that share one band. Its first 64 are candidates for every text of the bucket. Later
-    ones are stored at deeper levels; a text searches a level only if two further rows of its signature agree for
-    each.
+    ones are stored at deeper levels, each of which requires that two further rows of the signatures agree.
     """
 
     def __init__(self, keys: Sequence[str], bands: Bands, similarity: float, progress: Progress) -> None:
@@ -186,8 +185,7 @@ class _KeptIndex:
 
 def _number_buckets(band_keys: BandKeys) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
     """The bucket of each text in each band, of shape (texts, bands), -1 if no other text is in it; the size that
-    each bucket needs; and for each text the earliest one that shares a bucket with it.
-    """
+    each bucket needs; and for each text the earliest one that shares a bucket with it."""
     count, texts = band_keys.shape
     buckets = np.full((texts, count), -1, dtype=np.int32)
     sizes: list[NDArray[np.int64]] = []

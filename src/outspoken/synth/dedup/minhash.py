@@ -1,7 +1,7 @@
-"""Texts as sets of shingles: how similar two are, and MinHash signatures that estimate it without a comparison.
+"""The similarity of texts by their shingles, and MinHash signatures that estimate it without a comparison.
 
-The shingles of a key are all its three consecutive characters (a key of one or two is its own shingle), so short
-texts have some too, and texts without blanks between their words. The similarity of two keys is the Jaccard
+The shingles of a key are all sequences of three characters in it (a key of one or two is its own shingle). So
+short texts have some too, and texts without blanks between words. The similarity of two keys is the Jaccard
 similarity of their sets: |A and B| / |A or B|.
 """
 
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _SHINGLE = 3
-# This many at a time stay in the processor's cache; texts as long as books are processed alone.
+# This many texts fit in the processor's cache; texts as long as books are processed alone.
 _SLICE = 512
 _SLICE_CHARACTERS = 1 << 18
 _PAIR_BITS = _SLICE.bit_length()
@@ -88,7 +88,7 @@ def signatures(keys: Sequence[str], permutations: int) -> NDArray[np.uint32]:
 def jaccards(ones: Sequence[str], others: Sequence[str]) -> NDArray[np.float64]:
     """|A and B| / |A or B| of the shingles of each pair of keys, from 0 to 1.
 
-    Shingles are compared by 50 bits: of 10^9 pairs of a thousand shingles at most about one is counted wrong.
+    Shingles are compared by 50 bits: of 10^9 pairs of a thousand shingles about one is counted wrong.
     """
     lengths = [len(one) + len(other) for one, other in zip(ones, others, strict=True)]
     parts = [_jaccards(ones[start:end], others[start:end]) for start, end in _slices(lengths)]
@@ -106,7 +106,7 @@ def _jaccards(ones: Sequence[str], others: Sequence[str]) -> NDArray[np.float64]
     both = np.sort(np.concatenate(sides))
     both = both[np.append(True, both[1:] != both[:-1])]
     pairs = (both >> np.uint64(64 - _PAIR_BITS)).view(np.int64)
-    # A shingle on both sides stands twice, and the two differ only in the last bit.
+    # A shingle on both sides occurs twice, and the two differ only in the last bit.
     shared = np.bincount(pairs[1:][both[1:] ^ both[:-1] == 1], minlength=len(ones))
     return shared / (np.bincount(pairs, minlength=len(ones)) - shared)
 
@@ -149,20 +149,20 @@ def _mix(values: NDArray[np.uint64]) -> None:
 
 
 MIN_SIMILARITY = 0.5
-"""The lowest similarity for which bands are of use: below it nearly all texts share one."""
+"""The lowest similarity for which bands are useful: below it nearly all texts share one."""
 
 BandKeys = NDArray[np.uint32]
 """32 bits for each text in each band, of shape (bands, texts). Keys that are equal by chance cost a comparison."""
 
 _RECALL = 0.995
-# Few permutations are quick; more of them exclude more pairs that lie closely below a low threshold.
+# Few permutations are fast; more of them exclude more pairs just below a low threshold.
 _PERMUTATIONS, _MANY_PERMUTATIONS, _HIGH_SIMILARITY = 64, 128, 0.9
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
 class Bands:
-    """How a signature of `permutations` values is divided: into `count` bands of `rows` values each.
+    """The division of a signature of `permutations` values into `count` bands of `rows` values each.
 
     Texts that agree in all values of a band are compared.
     """
@@ -209,7 +209,7 @@ SignedTexts = tuple[NDArray[np.uint64], BandKeys, NDArray[np.int32]]
 
 
 def sign(texts: Sequence[str], exact: bool, bands: Bands | None) -> SignedTexts:
-    """What equal and similar texts are found by: digests if `exact`, band keys if `bands` are given."""
+    """The values that find equal and similar texts: digests if `exact`, band keys if `bands` are given."""
     keys = [text_key(text) for text in texts]
     lengths = np.array([len(key) for key in keys], dtype=np.int32)
     band_keys = np.zeros((0, len(keys)), dtype=np.uint32)

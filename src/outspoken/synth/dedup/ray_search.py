@@ -30,7 +30,7 @@ __all__ = ["RaySearch", "ray_search_at"]
 
 _SLICE = 4096
 _SECONDS_A_POLL, _SECONDS_TO_END = 0.5, 3.0
-# Several for each worker, so that all end at about the same time, and none so large that it fills a machine.
+# Several tasks per worker, so that all workers end at about the same time; none so large that it fills a machine.
 _TASKS_A_WORKER = 4
 _ROWS_A_TASK = 1_000_000
 
@@ -108,14 +108,14 @@ class RaySearch:
                     self._ray.get(ref)
                     del running[ref]
         except BaseException:
-            # Not cancelled: if a task ends meanwhile, cancelling it ends the whole process (Ray 2.60). They are
+            # Not cancelled: cancelling a task that has just ended kills the whole process (Ray 2.60). Tasks are
             # short, and leaving the cluster ends them.
             ended: list[Any] = []
             if running:
                 ended, _ = self._ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_END)
             for ref in (ref for first in ended for ref in running[first]):
                 with suppress(self._ray.exceptions.RayError):
-                    self._ray.get(ref)  # Ray prints an error that is never fetched
+                    self._ray.get(ref)  # Ray prints errors that are never fetched
             raise
         return started
 
@@ -130,8 +130,8 @@ def _sign(
     if version != __version__:
         raise UsageError(f"outspoken is {__version__} here and {version} where the step was started")
     if not path.is_file():
-        raise UsageError(f"{path} is not there: it must be on a disk that all machines share")
-    parts = [sign(some, exact, bands) for some in TextFile(path).slices_of_groups(groups, _SLICE)]
+        raise UsageError(f"{path} does not exist here: it must be on a disk that all machines share")
+    parts = [sign(some, exact, bands) for some in TextFile(path).slices(_SLICE, groups)]
     digests, band_keys, lengths = zip(*parts, strict=True)
     return np.concatenate(digests), np.concatenate(lengths), *np.concatenate(band_keys, axis=1)
 

@@ -52,27 +52,19 @@ class TextFile:
     def __len__(self) -> int:
         return self._rows
 
-    def slices(self, rows: int) -> Iterator[Sequence[str]]:
-        start = 0
-        for table in batches(self.path, ["text"], rows):
+    def slices(self, rows: int, groups: Sequence[int] | None = None) -> Iterator[Sequence[str]]:
+        """All texts, or those of these consecutive row groups, at most `rows` at a time."""
+        start = sum(self.group_sizes()[: groups[0]]) if groups else 0
+        for table in batches(self.path, ["text"], rows, groups):
             yield self._texts(table, start)
             start += table.num_rows
-
-    def slices_of_groups(self, numbers: Sequence[int], rows: int) -> Iterator[Sequence[str]]:
-        """The texts of these row groups, at most `rows` at a time."""
-        start = sum(self.group_sizes()[: numbers[0]])
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(batch_size=rows, row_groups=list(numbers), columns=["text"]):
-                yield self._texts(pa.Table.from_batches([batch]), start)
-                start += batch.num_rows
 
     def at(self, places: Ints) -> Sequence[str]:
         return self.column_at("text", places)
 
     def column_at(self, name: str, places: Ints) -> list[Any]:
-        """The values of a column at these positions, in ascending order; row groups without any are not read."""
-        values: list[Any] = []
-        start = 0
+        """The values of a column at these positions, in ascending order; only row groups with some are read."""
+        values, start = list[Any](), 0
         with pq.ParquetFile(self.path) as file:
             for group, size in enumerate(self.group_sizes()):
                 end = start + size
@@ -101,14 +93,14 @@ class TextFile:
 
 Texts = TextList | TextFile
 
-# Why a record is removed.
+# The reasons for removing a record.
 KEPT, SAME, NEAR, MEANING = range(4)
 
 MAX_PIECE = 1 << 26
-"""The characters of texts that are compared at once."""
+"""The number of characters of the texts that are compared at once."""
 
 Report = Callable[[str, int, int], None]
-"""Called with a stage, and how many of how many records are done; it ends the work by raising."""
+"""Called with a stage, the number of records done and of all; it may end the work by raising."""
 
 Edges = tuple[Ints, Ints]
 """Pairs of records, as two arrays of equal length."""
@@ -120,8 +112,8 @@ _SLICE = 4096
 class NearDuplicates:
     """For each record the record that stands for it (itself if it is kept), their similarity, and the reason.
 
-    `first` is the first record with the same text. Until `resolve_equal_texts` only those first ones are decided.
-    `crowded` is the number of texts with more similar candidates than they were compared with.
+    `first` is the first record with the same text; until `resolve_equal_texts` only these are decided. `crowded`
+    is the number of texts with more similar candidates than they were compared with.
     """
 
     first: Ints
@@ -154,9 +146,9 @@ class NearDuplicates:
 def near_duplicates(texts: Sequence[str], similarity: float = 0.9) -> Ints:
     """For each text the position of the text that stands for it: its own if it is kept.
 
-    The similarity of two texts is the Jaccard similarity of the sets of all three consecutive characters of their
-    `text_key`. In order, a text is kept unless an earlier kept one is at least that similar; the earliest such one
-    stands for it. 0.9 finds texts that differ in a few of a hundred characters, also in a number.
+    In order, a text is kept unless an earlier kept one is at least that similar; the earliest such one stands for
+    it. The similarity is the Jaccard similarity of the sets of all sequences of three characters in the `text_key`
+    of each. 0.9 finds texts that differ in a few of a hundred characters, also in a number.
 
     Pairs are found by MinHash (0.995 or more of those at the threshold, nearly all above it) and compared exactly,
     so every removed text really is that similar. Raises `UsageError` for a similarity outside 0.5 to 1.
@@ -168,7 +160,7 @@ def near_duplicates(texts: Sequence[str], similarity: float = 0.9) -> Ints:
 
 
 def find(texts: Texts, exact: bool, similarity: float | None, report: Report) -> NearDuplicates:
-    """Find duplicates: of the same text if `exact`, and of texts of this similarity (None: not searched for)."""
+    """Find records with the same text if `exact`, and those of this similarity (None: not searched for)."""
     count = len(texts)
     bands = None if similarity is None else bands_for(similarity)
     digests = np.zeros((count if exact else 0, 2), dtype=np.uint64)
@@ -222,7 +214,7 @@ def neighbours(band: NDArray[np.uint32], candidates: Ints) -> Edges:
 
 
 def connected_pieces(edges: Iterable[Edges], lengths: NDArray[np.int32], most: int) -> Iterator[Ints]:
-    """The connected records in ascending order, in pieces whose lengths sum to `most` or little more.
+    """The connected records in pieces of about `most` characters, each in ascending order.
 
     Connected records are in the same piece, which may have to be larger. The order of the pieces has no meaning.
     """

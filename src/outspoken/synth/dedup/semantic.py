@@ -1,4 +1,4 @@
-"""Records that mean the same as an earlier kept one, as far as an embedder can tell."""
+"""Records that mean the same as an earlier kept one, judged by embeddings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def by_meaning(
     """Remove kept records whose cosine with an earlier kept one is at least `cosine`.
 
     The earliest such one stands for it. A record that is removed here may have stood for near-duplicates: each of
-    these is compared again, and kept if no kept record is like it. Blank texts have no meaning and stay. All
+    these is compared again, and kept if it is like no kept record. Blank texts have no meaning and stay. All
     vectors are in memory: 4 bytes for each dimension of each record.
     """
     search = _MeaningSearch(texts, duplicates, embedder, cosine, near, report)
@@ -39,7 +39,7 @@ async def by_meaning(
 
 
 class _MeaningSearch:
-    """The unit vectors of the records that were embedded, and the last pass over the records with these."""
+    """The unit vectors of the embedded records, and the result of the last pass over all records."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class _MeaningSearch:
         self._vectors = np.concatenate([self._vectors, vectors]) if len(self._vectors) else vectors
 
     async def run(self) -> Ints:
-        """Pass over the records in order; returns those that must be embedded before the result is certain."""
+        """Pass over the records in order; returns those that must still be embedded for a certain result."""
         by, missing = self._duplicates.by, list[int]()
         self._kept, self._orphans, self._removed = np.array([], dtype=np.int64), {}, {}
         places = np.flatnonzero((by == KEPT) | (by == NEAR))
@@ -85,12 +85,10 @@ class _MeaningSearch:
 
     def apply(self) -> None:
         """Write the result into the `NearDuplicates`."""
-        duplicates = self._duplicates
-        for place in self._orphans:
-            self._removed[place] = place, 1.0, KEPT
-        for place, (other, similarity, by) in self._removed.items():
-            duplicates.stands_for[place] = other
-            duplicates.similarity[place], duplicates.by[place] = similarity, by
+        to = self._duplicates
+        kept = {place: (place, 1.0, KEPT) for place in self._orphans}
+        for place, decision in (self._removed | kept).items():
+            to.stands_for[place], to.similarity[place], to.by[place] = decision
 
     def _block(self, places: Ints) -> list[int]:
         missing = []
@@ -121,7 +119,7 @@ class _MeaningSearch:
     def _remove_by_meaning(
         self, place: int, with_kept: Sequence[float], with_own: NDArray[np.float32], row_of: dict[int, int]
     ) -> bool:
-        """Remove a record if an earlier kept one means the same; whether it was removed."""
+        """Remove a record if an earlier kept one means the same; returns whether it was removed."""
         cosines = np.concatenate([with_kept, with_own[[row_of[new] for new in self._new]]])
         similar = np.flatnonzero(cosines >= self._cosine)
         if not len(similar):
@@ -132,7 +130,7 @@ class _MeaningSearch:
         return True
 
     def _remove_by_orphan(self, place: int) -> bool:
-        """Remove an orphan if it is a near-duplicate of an earlier one, else keep it; whether it was removed."""
+        """Remove an orphan if it is a near-duplicate of an earlier one; returns whether it was removed."""
         own = text_key(self._texts.at(np.array([place]))[0])
         if self._near is not None and self._orphans:
             similarities = jaccards([own] * len(self._orphans), list(self._orphans.values()))

@@ -1,4 +1,4 @@
-"""The step `answer`: a teacher answers each record, several times if its answers are to be compared."""
+"""The step `answer`: a teacher model answers each record, several times if its answers are compared."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Any
 
 from outspoken.batch.plan import RunPlan
 from outspoken.checking.maths import Checker, final_answer
-from outspoken.errors import UnknownNameError, UsageError
+from outspoken.errors import UsageError
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
-from outspoken.settings import option
+from outspoken.settings import check_values, option
 from outspoken.synth.records import RecordWriter, batches, count, fields_of, fill, pa, rows_in, with_columns
 from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 from outspoken.synth.steps.batch_requests import ASKING, BatchRequests, PromptLine
 
 __all__ = ["AnswerOptions", "run"]
 
-_FINAL = ("none", "maths", "text")
 _DISAGREES = "the teacher disagrees with itself"
 _NO_ANSWER = "the teacher gave no answer"
 _NOT_YET = "not answered yet"
@@ -33,18 +32,22 @@ _ADDED = {"answer": pa.string(), "final": pa.string(), "agreement": pa.float64()
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions(StepOptions):
-    """Have a teacher answer each record. Of several `samples` the answer with the most agreement is taken."""
+    """Have a teacher answer each record. Of several `samples` the most frequent answer is taken."""
 
     ASKING = ASKING
 
-    prompt: str = option("{text}", "What the teacher is asked; {fields} of the record are filled in.")
+    prompt: str = option("{text}", "The prompt for the teacher; {fields} of the record are filled in.")
     system: str = option("", "A system message before it.")
-    samples: int = option(1, "Answers to each record, each from a call of its own.")
+    samples: int = option(1, "Answers to each record, each from a separate call.", low=1)
     final: str = option(
-        "none", "How the final answer is read and compared: maths, text (the whole answer), or none."
+        "none",
+        "How the final answer is read and compared: maths, text (the whole answer), or none.",
+        choices=("maths", "none", "text"),
     )
-    agreement: float = option(0.5, "Remove records on whose final answer fewer than this share of samples agree.")
-    negatives: int = option(0, "Wrong answers to generate for each record, by verbalized sampling.")
+    agreement: float = option(
+        0.5, "Remove records on whose final answer fewer than this share of samples agree.", low=0, high=1
+    )
+    negatives: int = option(0, "Wrong answers to generate for each record, by verbalized sampling.", low=0)
     negatives_prompt: str = option(
         "Give plausible but wrong answers to this problem, of the kind that a student who makes a mistake would "
         "write: a short solution each, with its wrong final answer at the end.\n\nProblem: {text}\n\n"
@@ -55,12 +58,7 @@ class AnswerOptions(StepOptions):
     asking: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.final not in _FINAL:
-            raise UnknownNameError("way to read the final answer", self.final, _FINAL)
-        if self.samples < 1 or self.negatives < 0:
-            raise UsageError("samples must be at least 1, and negatives at least 0")
-        if not 0 <= self.agreement <= 1:
-            raise UsageError(f"agreement must be from 0 to 1, not {self.agreement:g}")
+        check_values(self)
         if self.samples > 1 and self.final == "none":
             raise UsageError('several samples must be compared: say how with final = "maths" or "text"')
         if self.negatives and self.final == "none":
@@ -100,14 +98,11 @@ async def run(options: AnswerOptions, step: Step) -> StepOutcome:
     chosen = step.folder / step.name / "chosen.parquet" if options.negatives else step.out
     async with Checker() as checker:
 
-        async def decide(table: Any) -> BatchDecision:
+        async def decide(table: Any, _: int) -> BatchDecision:
             choices = []
-            for _ in range(table.num_rows):
-                prompt_id, texts = next(answers)
-                choice = await _choose(options, texts, checker)
-                if not texts and (requests.stopped or prompt_id in requests.failed):
-                    choice = _Choice(_NOT_YET)
-                choices.append(choice)
+            for prompt_id, texts in itertools.islice(answers, table.num_rows):
+                pending = not texts and (requests.stopped or prompt_id in requests.failed)
+                choices.append(_Choice(_NOT_YET) if pending else await _choose(options, texts, checker))
             columns = {
                 name: pa.array([getattr(choice, name) for choice in choices], kind)
                 for name, kind in _ADDED.items()
@@ -117,15 +112,13 @@ async def run(options: AnswerOptions, step: Step) -> StepOutcome:
         outcome = await filter_records(step, "comparing answers", decide, rows=_ROWS, out=chosen)
         negatives = await _negatives(options, step, requests, chosen, plan, checker) if options.negatives else 0
     figures: dict[str, object] = asdict(requests.spent)
-    if options.negatives:
-        figures["negatives"] = negatives
-    if checker.timeouts:
-        figures["comparisons that took too long"] = checker.timeouts
+    figures |= {"negatives": negatives} if options.negatives else {}
+    figures |= {"comparisons that took too long": checker.timeouts} if checker.timeouts else {}
     return replace(outcome, figures=figures, warnings=requests.problems, partly=requests.partly)
 
 
 def _prompts(source: Path, template: str, system: str = "") -> Iterator[PromptLine]:
-    """The records as prompts, with their position from 1 as id; `draw` distinguishes prompts of the same text."""
+    """The records as prompts, each with its 1-based position as id."""
     draws: dict[bytes, int] = {}
     for number, row in enumerate(rows_in(source), 1):
         text = fill(template, fields_of(row))
@@ -175,17 +168,16 @@ async def _negatives(
         step.progress.update("asking for wrong answers", 0)
         prompts = _prompts(chosen, options.negatives_prompt)
         path = await requests.ask("negatives", prompts, RunPlan.make(plan.model, None, settings))
-    answers, total, done = _by_prompt(path), 0, 0
+    answers, total = _by_prompt(path), 0
     with RecordWriter(step.out) as writer:
         for table in batches(chosen, rows=_ROWS):
-            step.progress.update("comparing wrong answers", done, count(chosen))
+            step.progress.update("comparing wrong answers", writer.rows, count(chosen))
             column = [
                 [text for text in next(answers)[1] if await _is_wrong(options, text, right, checker)]
                 for right in table["final"].to_pylist()
             ]
             writer.write(with_columns(table, {"negatives": pa.array(column, _TEXTS)}))
             total += sum(map(len, column))
-            done += table.num_rows
     return total
 
 
@@ -198,11 +190,11 @@ async def _is_wrong(options: AnswerOptions, text: str, right: str, checker: Chec
     final = _final(options, text)
     if not final or options.final == "text":
         return bool(final) and text_key(str(final)) != text_key(right)
-    return await checker.same(final, right) is False
+    return await checker.same(right, final) is False
 
 
 def _by_prompt(path: Path | None) -> Iterator[tuple[str, list[str]]]:
-    """The id of each prompt, counted from 1, and the texts of its responses; without end."""
+    """The id of each prompt, counted from 1 without end, and the texts of its responses."""
     rows = rows_in(path, ("prompt_id", "text")) if path is not None and path.is_file() else iter(())
     numbers = map(str, itertools.count(1))
     for prompt_id, responses in itertools.groupby(rows, lambda row: str(row["prompt_id"])):

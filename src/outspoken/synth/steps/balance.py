@@ -1,10 +1,10 @@
-"""The step `balance`: limits the records of each cluster of embeddings, so that every kind gets its share."""
+"""The step `balance`: limits the number of records in each cluster of embeddings."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken.errors import UsageError
+from outspoken.io.text import one_line
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.measure.sets import effective_size
-from outspoken.settings import option
+from outspoken.settings import check_values, option
+from outspoken.synth.dedup.search import TextFile
 from outspoken.synth.kmeans import Clustering, shares, spread, unit_vectors
 from outspoken.synth.records import batches, count, pa, with_columns
 from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
@@ -32,32 +34,30 @@ _ROWS = 2048
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceOptions(StepOptions):
-    """Limit the records of each cluster, so that the model's favourite kinds do not crowd out the rest.
+    """Limit the records of each cluster, so that the model's favourite kinds do not crowd out the others.
 
-    The clusters come from k-means on embeddings of unit length, with the pipeline's seed. The records kept of a
-    cluster are spread over it: first the one nearest to the centre, then repeatedly the one farthest from all that
+    The clusters come from k-means on embeddings of unit length, with the pipeline's seed. The kept records are
+    spread over their cluster: first the one nearest to the centre, then repeatedly the one farthest from all that
     were taken (Gonzalez 1985). So near-duplicates are removed first.
     """
 
     most: int | None = option(
-        None, "At most this many records of each cluster. Default: twice the average size of a cluster."
+        None, "At most this many records of each cluster. Default: twice the average size of a cluster.", low=1
     )
     total: int | None = option(
-        None, "Instead of most: this many records, spread as evenly over the clusters as they allow."
+        None, "Instead of most: this many records, spread over the clusters as evenly as their sizes allow.", low=1
     )
     clusters: int | None = option(
         None,
         f"Number of clusters. Default: the square root of half the number of records, at most {_MAX_CLUSTERS:,}.",
+        low=1,
     )
     embedder: str = option(DEFAULT, "Embedding model; `wordllama` is for hundreds of thousands of records.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         if self.most is not None and self.total is not None:
             raise UsageError("most (of each cluster) and total exclude each other: give one of them")
-        for name in ("most", "total", "clusters"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, not {value}")
         embedder(self.embedder, cache=None)
 
     def added_fields(self) -> tuple[str, ...]:
@@ -65,16 +65,17 @@ class BalanceOptions(StepOptions):
 
 
 async def run(options: BalanceOptions, step: Step) -> StepOutcome:
-    """Embed, cluster, choose. All vectors are in memory: 4 bytes for each dimension of each record (1.5 GB for a
-    million records with minilm)."""
+    """Embed, cluster and choose the records.
+
+    All vectors are in memory: 4 bytes for each dimension of each record (minilm: 1.5 GB for a million records).
+    """
     source = step.needed_source()
     model = embedder(options.embedder)
     selection = await _embed(source, model, step)
     available = len(selection.vectors)
     if options.clusters is not None and options.clusters > available:
         raise UsageError(
-            f"there cannot be {options.clusters:,} clusters of {available:,} records: lower clusters, or leave it "
-            "out"
+            f"{available:,} records cannot form {options.clusters:,} clusters: lower clusters, or leave it out"
         )
     usual = max(1, min(_MAX_CLUSTERS, round(math.sqrt(available / 2))))
     labels, centres = await _cluster(selection.vectors, options.clusters or usual, step)
@@ -91,7 +92,7 @@ async def run(options: BalanceOptions, step: Step) -> StepOutcome:
         "clusters": len(centres),
         **{f"sizes_{when}": each.tolist() for when, each in sizes.items()},
         **{f"effective_{when}": effective_size(each) if available else 0.0 for when, each in sizes.items()},
-        "examples": await asyncio.to_thread(_excerpts, source, selection.central),
+        "examples": await asyncio.to_thread(_excerpts, source, np.array(selection.central, np.int64)),
     }
     warnings = [*model.warnings, *_warnings(options, available, len(centres))]
     return replace(outcome, figures=figures, warnings=tuple(warnings))
@@ -113,7 +114,7 @@ class _Selection:
     """The `ids` of all records, the unit `vectors` of those with a text, and the `rows` of these in the file.
 
     For each row of the file: its `cluster`, the kept row that `stands_for` it (itself if it is kept), and the
-    cosine of the two; -1 for none. `central` holds the row nearest to each centre.
+    cosine of the two; -1 if there is none. `central` holds the row nearest to each centre.
     """
 
     def __init__(self, vectors: NDArray[np.float32], rows: NDArray[np.int64], ids: Any) -> None:
@@ -125,11 +126,9 @@ class _Selection:
 
 
 async def _embed(source: Path, model: Embedder, step: Step) -> _Selection:
-    total = count(source)
+    total, start = count(source), 0
     vectors = np.empty((0, 0), np.float32)
-    ids: list[Any] = []
-    rows: list[int] = []
-    start = 0
+    ids, rows = list[Any](), list[int]()
     for table in batches(source, ("id", "text"), rows=_ROWS):
         step.progress.update("embedding", start, total)
         texts = table.column("text").to_pylist()
@@ -172,19 +171,13 @@ async def _select(selection: _Selection, centres: Any, quota: Any, step: Step) -
 
 
 async def _write(step: Step, selection: _Selection) -> StepOutcome:
-    start = 0
-
-    async def decide(table: Any) -> BatchDecision:
-        nonlocal start
+    async def decide(table: Any, start: int) -> BatchDecision:
         rows = np.arange(start, start + table.num_rows)
-        start += table.num_rows
         clusters = selection.cluster[rows]
         table = with_columns(table, {"cluster": pa.array(clusters, pa.int64(), mask=clusters < 0)})
         removed = selection.stands_for[rows] != rows
-        reasons = [
-            (NO_TEXT if cluster < 0 else FULL) if gone else None
-            for cluster, gone in zip(clusters, removed, strict=True)
-        ]
+        pairs = zip(removed, clusters, strict=True)
+        reasons = [(NO_TEXT if cluster < 0 else FULL) if gone else None for gone, cluster in pairs]
         stands_for = selection.stands_for[rows[removed]]
         nobody = stands_for < 0
         details = {
@@ -196,11 +189,6 @@ async def _write(step: Step, selection: _Selection) -> StepOutcome:
     return await filter_records(step, "writing", decide)
 
 
-def _excerpts(source: Path, rows: Sequence[int]) -> list[str]:
-    excerpts: dict[int, str] = {}
-    wanted, start = set(rows), 0
-    for table in batches(source, ("text",)):
-        for row in wanted.intersection(range(start, start + table.num_rows)):
-            excerpts[row] = " ".join(table.column("text")[row - start].as_py().split())[:_EXCERPT]
-        start += table.num_rows
-    return [excerpts[row] for row in rows]
+def _excerpts(source: Path, rows: NDArray[np.int64]) -> list[str]:
+    texts = TextFile(source).column_at("text", np.sort(rows))
+    return [one_line(texts[at], _EXCERPT) for at in np.argsort(np.argsort(rows))]

@@ -1,16 +1,18 @@
-"""What steps share: what each is given and returns, its options, and the loop of those that remove records."""
+"""What steps share: their input and outcome, their options, and the loop of those that remove records."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from outspoken.errors import UnknownNameError, UsageError
+from outspoken.errors import StoppedError, UnknownNameError, UsageError
 from outspoken.synth.records import RecordWriter, batches, count, names_in, pa, with_columns
 
 if TYPE_CHECKING:
@@ -45,9 +47,8 @@ class ExecutionEngine:
 class StepProgress:
     """The progress of a step, and the way to stop it.
 
-    `done` of `total` records (None: unknown) are through the `stage`, such as "embedding". A step that asks a
-    model sets `running` to its batch run, which `stop` ends in good order: nothing that came back is lost. Other
-    steps are cancelled instead.
+    `done` of `total` records (None: unknown) have passed the `stage`, such as "embedding". A step that asks a
+    model sets `running` to its batch run, which `stop` ends without losing a reply. Other steps are cancelled.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class StepProgress:
         self.stage, self.done, self.total = stage, done, total
 
     def stop(self, reason: str) -> bool:
-        """Ask nothing more. Returns whether a batch run is under way, which then ends by itself."""
+        """Send no more requests. Returns whether a batch run is under way, which then ends by itself."""
         self.stopped = reason
         if self.running is None:
             return False
@@ -71,19 +72,19 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class StepFiles:
-    """The files of the step `name`, its number and name such as "02-deduplicate", in the pipeline's `folder`."""
+    """The files of the step `name`, such as "02-deduplicate", in the pipeline's `folder`."""
 
     name: str
     folder: Path
 
     @property
     def out(self) -> Path:
-        """The records that the step keeps."""
+        """The kept records."""
         return self.folder / f"{self.name}.parquet"
 
     @property
     def removed(self) -> Path:
-        """The records that it removes, with `reason` and perhaps `because_of` and `similarity`."""
+        """The removed records, with `reason` and perhaps `because_of` and `similarity`."""
         return self.folder / f"{self.name}.removed.parquet"
 
     @property
@@ -93,10 +94,9 @@ class StepFiles:
 
 @dataclass(frozen=True, slots=True)
 class Step(StepFiles):
-    """One execution of a step: its files, its input, and what all steps of the pipeline share.
+    """One execution of a step: its files, its input, and the settings of the pipeline.
 
-    `source` is the Parquet file that the previous step wrote, None for a step that starts from nothing. `seed` and
-    `model` are the pipeline's.
+    `source` is the Parquet file that the previous step wrote, None for a step without input.
     """
 
     source: Path | None = None
@@ -114,33 +114,30 @@ class Step(StepFiles):
         """The source. Raises `UsageError` if there is none."""
         if self.source is None:
             raise UsageError(
-                f"the step {self.name} works on records and none came before it: put a step generate before it, "
-                'or name a file of records with input = "FILE"'
+                f"the step {self.name} needs records, and none came before it: put a step generate before it, or "
+                'name a file of records with input = "FILE"'
             )
         return self.source
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """Base class of the options of a step: a frozen dataclass with a field for each key of its table in the spec.
+    """Base class of a step's options: a frozen dataclass with a field for each key of its table in the spec.
 
-    `ASKING` names the settings of a batch run that the step accepts too; they are collected in its field `asking`.
+    `ASKING` names the settings of a batch run that the step accepts too; its field `asking` holds them.
     """
 
     ASKING: ClassVar[tuple[str, ...]] = ()
 
     def check(self, model: str | None = None) -> None:
-        """Raise `UsageError` for problems that would end the step later, such as a missing file.
-
-        `model` is the pipeline's.
-        """
+        """Raise `UsageError` for problems that would end the step later, such as a missing file."""
 
     def model_name(self, default: str | None) -> str | None:
         """The model that the step asks, None if it asks none; `default` is the pipeline's."""
         return None
 
     def templates(self) -> dict[str, str]:
-        """The templates by the name of their option; their fields must exist in the records."""
+        """The templates by the names of their options; their fields must exist in the records."""
         return {}
 
     def added_fields(self) -> tuple[str, ...]:
@@ -148,7 +145,7 @@ class StepOptions:
         return ()
 
     def fields_after(self, before: Collection[str] | None) -> set[str] | None:
-        """The fields of the records after the step; `before` are those of its input, None if they are unknown.
+        """The fields of the records after the step; `before` are those of its input. None: unknown.
 
         Raises `UsageError` for a template with a field that no record has.
         """
@@ -163,7 +160,7 @@ class StepOptions:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What the replies of a step cost, whenever they were paid for.
+    """The cost of all replies of a step, also of those from earlier executions.
 
     `from_ledger` of the `requests` were in the ledger already. `usd` is None if the price is unknown.
     """
@@ -182,9 +179,10 @@ class StepCost:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """The result of a step: the number of records it `kept` and, by reason, `removed`; further `figures` of its
-    own, which JSON can hold; `warnings` for the user. `partly` says why it is not finished ("" if it is): its
-    records are kept, and it runs again.
+    """The result of a step: the numbers of records it `kept` and, by reason, `removed`.
+
+    `figures` are further results, as JSON values; `warnings` are for the user. `partly` says why the step is not
+    finished ("" if it is): the next run does it again.
     """
 
     kept: int
@@ -198,9 +196,8 @@ class StepOutcome:
 class BatchDecision:
     """Which records of a batch are removed.
 
-    `table` is the batch, perhaps with further columns. `reasons` has an entry for each record: why it is removed,
-    None if it is kept. `details` are further columns of the removed records, an Arrow array each with one value
-    for each removed record.
+    `table` is the batch, perhaps with further columns. `reasons` says for each record why it is removed, None if
+    it is kept. `details` are further columns (Arrow arrays) of the removed records.
     """
 
     table: Any
@@ -211,7 +208,7 @@ class BatchDecision:
 async def filter_records(
     step: Step,
     stage: str,
-    decide: Callable[[Any], Awaitable[BatchDecision]],
+    decide: Callable[[Any, int], Awaitable[BatchDecision]],
     *,
     rows: int = 8192,
     tables: Iterable[Any] | None = None,
@@ -221,30 +218,28 @@ async def filter_records(
 ) -> StepOutcome:
     """Write the records that `decide` keeps to `out` (default: `step.out`), and the others to `step.removed`.
 
-    `decide` gets the records in batches of at most `rows`. They come from `tables`, of which `total` is the number
-    of records, by default from the source of the step. `schema` is needed if there may be no batch at all.
-    Progress is reported as `stage`. The outcome has the numbers alone, the most frequent reason first. No file
-    appears unless all records were processed: cancelling leaves nothing behind.
+    `decide` gets the records in batches of at most `rows`, each with the position of its first record. They come
+    from `tables` with `total` records (default: the source of the step). `schema` is needed if there may be no
+    batch at all. The outcome has the numbers alone, the most frequent reason first. Files appear only after all
+    records were processed: cancelling leaves nothing behind.
     """
     if tables is None:
         source = step.needed_source()
         tables, total = batches(source, rows=rows), count(source)
     remaining = iter(tables)
-    removed: Counter[str] = Counter()
-    done = 0
-
+    removed, done = Counter[str](), 0
     step.removed.unlink(missing_ok=True)
     with RecordWriter(out or step.out, schema) as kept_file, RecordWriter(step.removed) as removed_file:
-        while (table := await in_thread(lambda: next(remaining, None))) is not None:
+        while (table := await in_thread(lambda _: next(remaining, None))) is not None:
             step.progress.update(stage, done, total)
-            decision = await decide(table)
+            decision = await decide(table, done)
             await in_thread(partial(_write, decision, kept_file, removed_file))
             removed.update(reason for reason in decision.reasons if reason is not None)
             done += table.num_rows
     return StepOutcome(kept_file.rows, dict(removed.most_common()))
 
 
-def _write(decision: BatchDecision, kept_file: RecordWriter, removed_file: RecordWriter) -> None:
+def _write(decision: BatchDecision, kept_file: RecordWriter, removed_file: RecordWriter, _: object) -> None:
     keep = pa.array([reason is None for reason in decision.reasons], pa.bool_())
     kept_file.write(decision.table.filter(keep))
     reasons = [reason for reason in decision.reasons if reason is not None]
@@ -253,15 +248,33 @@ def _write(decision: BatchDecision, kept_file: RecordWriter, removed_file: Recor
         removed_file.write(with_columns(table, {"reason": pa.array(reasons, pa.string()), **decision.details}))
 
 
-async def in_thread(work: Callable[[], T], on_cancel: Callable[[], object] = lambda: None) -> T:
-    """The result of `work`, which runs in a thread.
+async def in_thread(work: Callable[[Callable[[], None]], T], *, wait: bool = True) -> T:
+    """The result of `work` in a thread; it gets a function that raises `StoppedError` after a cancellation.
 
-    If this is cancelled, it calls `on_cancel` and waits for the thread to end, so that nothing writes any longer.
+    A cancellation waits for the thread, so that nothing writes any longer. Without `wait` it does not, and the
+    process can end before the thread does.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    future: Future[T] = Future()
+    cancelled = threading.Event()
+
+    def check() -> None:
+        if cancelled.is_set():
+            raise StoppedError("the step was stopped")
+
+    def target() -> None:
+        try:
+            future.set_result(work(check))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=target, name="outspoken-step", daemon=True).start()
+    ended = asyncio.wrap_future(future)
     try:
-        return await asyncio.shield(task)
+        await asyncio.wait([ended])
     except asyncio.CancelledError:
-        on_cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        cancelled.set()
+        ended.add_done_callback(asyncio.Future.exception)  # fetched, so that it is not reported as lost
+        if wait:
+            await asyncio.wait([ended])
         raise
+    return ended.result()

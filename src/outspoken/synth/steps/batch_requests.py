@@ -1,14 +1,13 @@
-"""Requests of steps that ask a model: batch runs from files into files, with all replies in the ledger."""
+"""Requests of steps that ask a model: batch runs on files, with all replies in the ledger."""
 
 from __future__ import annotations
 
-import asyncio
 import filecmp
 import json
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -19,12 +18,11 @@ from outspoken.batch.plan import RunPlan
 from outspoken.batch.settings import RunSettings
 from outspoken.chat_reply import Usage
 from outspoken.engine import RunMetrics
-from outspoken.errors import StoppedError
 from outspoken.io.atomic import output_errors, write_bytes, write_file
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import json_bytes
 from outspoken.settings import Settings
-from outspoken.synth.steps.base import Step, StepCost
+from outspoken.synth.steps.base import Step, StepCost, in_thread
 
 if TYPE_CHECKING:
     from outspoken.batch.ray.driver import RayRun
@@ -54,9 +52,9 @@ class PromptLine(TypedDict):
 class BatchRequests:
     """All requests of one step, in one or several batch runs under one budget.
 
-    `spent` is the cost of its replies, those of earlier executions included. `stopped` is why not everything was
-    asked ("" if it was). `failed` holds the ids of prompts whose request had a transient failure, `problems` the
-    first failures for the user.
+    `spent` is the cost of its replies, also of those from earlier executions. `stopped` says why some prompts were
+    not asked ("" if all were). `failed` holds the ids of prompts with a transient failure, `problems` the first
+    failures for the user.
     """
 
     def __init__(self, step: Step) -> None:
@@ -81,22 +79,21 @@ class BatchRequests:
     async def ask(self, name: str, prompts: Iterable[PromptLine], plan: RunPlan) -> Path:
         """Ask `prompts` and write the responses to the file `name` in the step's folder; returns its path.
 
-        Replies in the ledger are not asked for again, and a finished file is not even read. The file may be
-        missing if nothing came back before the run was stopped. Raises what the run raises if nothing at all comes
-        back.
+        Replies in the ledger are not asked for again, and a finished file stays as it is. There is no file if the
+        run was stopped before the first response. Raises the error of the run if no prompt gets a response.
         """
         step = self._step
         folder = step.folder / step.name
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         source, out, costs = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
-        changed = await _write_prompts(source, prompts)
+        changed = await in_thread(partial(_write_prompts, source, prompts))
         earlier = _RecordedCost() if changed else _RecordedCost.read(costs)
         remaining, self.stopped = _within_budget(plan, self.spent + earlier, time.monotonic() - self._started)
         if self.stopped:
             self.spent += earlier
             return out
-        # Responses to other prompts are of no use; those of other settings are replaced, too.
+        # Responses to other prompts or with other settings are replaced.
         run = self._run_of(source, out, remaining, True if changed else "changed")
         step.progress.running = run
         if step.progress.stopped:
@@ -120,41 +117,31 @@ class BatchRequests:
 
     def _run_of(self, source: Path, out: Path, plan: RunPlan, overwrite: Overwrite) -> FileRun | RayRun:
         engine = self._step.engine
-        ledger = None if engine.kind == "ray" else self._step.ledger
-        job = BatchJob(source, out, plan, ledger, overwrite, draw_column="draw")
         if engine.kind == "local":
-            return FileRun(job)
+            return FileRun(BatchJob(source, out, plan, self._step.ledger, overwrite, draw_column="draw"))
         from outspoken.batch.ray.driver import RayRun
 
+        job = BatchJob(source, out, plan, None, overwrite, draw_column="draw")
         return RayRun(job, address=engine.address, workers=engine.workers)
 
 
-async def _write_prompts(path: Path, prompts: Iterable[PromptLine]) -> bool:
-    """Write the prompts in a thread, which a cancellation ends at the next one; whether the file changed."""
-    cancelled = threading.Event()
+def _write_prompts(path: Path, prompts: Iterable[PromptLine], check: Callable[[], None]) -> bool:
+    """Write the prompts, with a `check` before each; whether the file changed."""
 
-    def until_cancelled() -> Iterator[PromptLine]:
+    def lines() -> Iterator[bytes]:
         for prompt in prompts:
-            if cancelled.is_set():
-                raise StoppedError("stopped while the prompts were written")
-            yield prompt
+            check()
+            yield json_bytes(prompt) + b"\n"
 
-    def write() -> bool:
-        encoded = (json_bytes(line) + b"\n" for line in until_cancelled())
-        fresh = path.with_name(path.name + ".new")
-        write_file(fresh, lambda file: file.writelines(encoded))
-        changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)
-        fresh.replace(path)
-        return changed
-
-    try:
-        return await asyncio.to_thread(write)
-    finally:
-        cancelled.set()
+    fresh = path.with_name(path.name + ".new")
+    write_file(fresh, lambda file: file.writelines(lines()))
+    changed = path.is_file() and not filecmp.cmp(path, fresh, shallow=False)
+    fresh.replace(path)
+    return changed
 
 
 def _within_budget(plan: RunPlan, spent: StepCost, seconds: float) -> tuple[RunPlan, str]:
-    """The plan with what is left of its budget, and which budget is used up ("" if none is)."""
+    """The plan with the rest of its budget, and a sentence about a budget that is used up ("" if none is)."""
     remaining: dict[str, Any] = {}
     for (name, unit), used in zip(_BUDGETS.items(), (spent.tokens, spent.usd or 0.0, seconds), strict=True):
         budget = getattr(plan.run, name)
@@ -166,7 +153,7 @@ def _within_budget(plan: RunPlan, spent: StepCost, seconds: float) -> tuple[RunP
 
 
 def _name_budget_of(plan: RunPlan, stopped: str) -> str:
-    """Why the run stopped, with the budget of the spec: the run itself had only what was left of it."""
+    """Why the run stopped, with the budget of the spec instead of the rest that the run had."""
     if stopped.startswith("the time of"):
         return f"the time of {plan.run.max_seconds:g} s is used up"
     for name, unit in _BUDGETS.items():
@@ -179,7 +166,7 @@ def _name_budget_of(plan: RunPlan, stopped: str) -> str:
 class _RecordedCost(StepCost):
     """The cost of a file of responses, in a small file beside it.
 
-    It is not `complete` while a run is under way, and after a run that was killed: some of its cost is missing.
+    During a run, and after one that was killed, it is not `complete`: some of the cost is missing.
     """
 
     complete: bool = field(default=False, metadata={"key": "whole"})
@@ -198,7 +185,7 @@ class _RecordedCost(StepCost):
 def _total_cost(earlier: _RecordedCost, metrics: RunMetrics, plan: RunPlan) -> StepCost:
     """The cost of a file of responses: that of this execution and of `earlier` ones.
 
-    If theirs is incomplete, the replies from the ledger count instead if they are more.
+    If the earlier cost is incomplete, the replies from the ledger count instead if they are more.
     """
 
     def cost(requests: int, from_ledger: int, usage: Usage) -> StepCost:

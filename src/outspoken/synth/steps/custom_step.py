@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import itertools
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from outspoken.batch.output_formats import arrow_array
 from outspoken.errors import StoppedError, UsageError
 from outspoken.synth.records import Record, RecordWriter, pa, rows_in
-from outspoken.synth.steps.base import Step, StepOutcome
+from outspoken.synth.steps.base import Step, StepOutcome, in_thread
 
 __all__ = ["load_function", "run"]
 
@@ -27,7 +24,7 @@ _LEFT_OUT = "left out by the function"
 def load_function(name: str) -> Callable[..., object]:
     """The function that FILE.py:FUNCTION names; the file can import modules beside it.
 
-    Raises `UsageError` if there is no such function, or its file fails.
+    Raises `UsageError` if there is no such function, or its file cannot be imported.
     """
     file, _, function_name = name.rpartition(":")
     path = Path(file).resolve()
@@ -37,7 +34,7 @@ def load_function(name: str) -> Callable[..., object]:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     module = importlib.util.module_from_spec(module_spec)
-    # Dataclasses look their module up.
+    # Dataclasses look up their module.
     sys.modules.setdefault(module_spec.name, module)
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -54,72 +51,52 @@ def load_function(name: str) -> Callable[..., object]:
 async def run(name: str, step: Step) -> StepOutcome:
     """Call the function with an iterator of the records (dicts), and write those that it returns.
 
-    A record keeps its `id`; one without gets a new one. Records whose id is not returned are removed. The output
-    of the function goes to standard error.
+    A record keeps its `id`; one without an id gets a new one. Records whose id is not returned are removed. What
+    the function prints goes to standard error.
     """
     function = load_function(name)
     source = step.needed_source()
     stage = f"running {name.rpartition(':')[2]}"
     step.progress.update(stage, 0)
-    cancelled = threading.Event()
 
-    def records() -> Iterator[Record]:
+    def records(check: Callable[[], None]) -> Iterator[Record]:
         for number, row in enumerate(rows_in(source)):
-            if cancelled.is_set():
-                raise StoppedError("the step was stopped")
+            check()
             step.progress.update(stage, number)
             yield row
 
-    def work() -> list[Record]:
-        with contextlib.redirect_stdout(sys.stderr):
-            returned = function(records())
-            if not isinstance(returned, Iterable):
-                getattr(returned, "close", int)()  # a coroutine that is never awaited prints a warning
-                raise TypeError(f"it returned {type(returned).__name__}, not a list or an iterator of records")
-            return [dict(row) for row in returned]
+    def work(check: Callable[[], None]) -> list[Record]:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                returned = function(records(check))
+                if not isinstance(returned, Iterable):
+                    getattr(returned, "close", int)()  # a coroutine that is never awaited prints a warning
+                    raise TypeError(f"it returned {type(returned).__name__}, not a list or an iterator of records")
+                return [dict(row) for row in returned]
+        except (SystemExit, StopIteration) as error:  # asyncio cannot carry these
+            reason = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else "next() without a record"
+            raise RuntimeError(f"it called {reason}").with_traceback(error.__traceback__) from error
 
     try:
-        rows = await _in_daemon_thread(work)
+        rows = await in_thread(work, wait=False)
     except StoppedError:
         raise
-    except (Exception, SystemExit) as error:
-        file = Path(name.rpartition(":")[0]).resolve()
-        raise UsageError(
-            f"{name} failed ({_describe(error, file)}): correct it and give the same command"
-        ) from error
-    finally:
-        cancelled.set()
+    except Exception as error:
+        problem = _describe(error, Path(name.rpartition(":")[0]).resolve())
+        raise UsageError(f"{name} failed ({problem}): correct it and give the same command") from error
     table = _table(rows, name, step.name)
     with RecordWriter(step.out, table.schema) as writer:
         writer.write(table)
     kept_ids = {row["id"] for row in rows}
-    removed = [row for row in rows_in(source) if row["id"] not in kept_ids]
+    removed = [{**row, "reason": _LEFT_OUT} for row in rows_in(source) if row["id"] not in kept_ids]
     if removed:
-        removed_table = pa.Table.from_pylist(removed)
         with RecordWriter(step.removed) as writer:
-            writer.write(removed_table.append_column("reason", pa.array([_LEFT_OUT] * len(removed))))
+            writer.write(pa.Table.from_pylist(removed))
     return StepOutcome(table.num_rows, {_LEFT_OUT: len(removed)} if removed else {})
 
 
-async def _in_daemon_thread(work: Callable[[], list[Record]]) -> list[Record]:
-    """The result of `work`. After a cancellation the process can end before the thread does."""
-    future: Future[list[Record]] = Future()
-    future.set_running_or_notify_cancel()
-
-    def target() -> None:
-        try:
-            future.set_result(work())
-        except SystemExit as exit_:
-            future.set_exception(RuntimeError(f"it called sys.exit({exit_.code!r})"))
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=target, name="outspoken-custom-step", daemon=True).start()
-    return await asyncio.wrap_future(future)
-
-
 def _describe(error: BaseException, file: Path) -> str:
-    """The error, and the line of the user's file where it was raised."""
+    """The error with the line of the user's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
     where = f", line {lines[-1]}" if lines else ""
     return f"{type(error).__name__}: {error}{where}"
@@ -132,20 +109,17 @@ def _table(rows: list[Record], name: str, step: str) -> Any:
     for row in rows:
         if not isinstance(row.get("text"), str):
             raise UsageError(f"{name} returned a record without text: each needs at least a `text`")
-        record_id = row.get("id")
-        if record_id is None:
-            record_id = f"{step}-{next(new)}"
-        if not isinstance(record_id, str | int) or isinstance(record_id, bool) or record_id == "":
-            raise UsageError(f"{name} returned a record with the id {record_id!r}: an id is a text, and not empty")
-        row["id"] = str(record_id)
-        if row["id"] in ids:
+        given = row.get("id")
+        if given == "" or isinstance(given, bool) or not isinstance(given, str | int | None):
+            raise UsageError(f"{name} returned a record with the id {given!r}: an id is a text, and not empty")
+        row["id"] = record_id = f"{step}-{next(new)}" if given is None else str(given)
+        if record_id in ids:
             raise UsageError(
-                f"{name} returned two records with the id {row['id']!r}: leave out the id of a new one"
+                f"{name} returned two records with the id {record_id!r}: leave out the id of new ones"
             )
-        ids.add(str(record_id))
-    names = dict.fromkeys(["id", "text", *(column for row in rows for column in row)])
+        ids.add(record_id)
     columns = {}
-    for column in names:
+    for column in dict.fromkeys(["id", "text", *(column for row in rows for column in row)]):
         values = [row.get(column) for row in rows]
         try:
             columns[column] = pa.array(values, pa.string()) if column in ("id", "text") else arrow_array(values)

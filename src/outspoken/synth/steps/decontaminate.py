@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
-from outspoken.settings import option
+from outspoken.settings import check_values, option
 from outspoken.synth.benchmarks import NgramIndex, OverlapMatch, read
 from outspoken.synth.kmeans import unit_vectors
 from outspoken.synth.records import batches, pa
@@ -24,10 +24,12 @@ BY_MEANING = "means the same as a benchmark question"
 
 _TEXTS_A_SLICE = 1024
 
+_Matches = list[OverlapMatch | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecontaminateOptions(StepOptions):
-    """Remove records that repeat a benchmark's question: it can then evaluate a model trained on the rest.
+    """Remove records that repeat a benchmark's question, so that it can evaluate a model trained on the others.
 
     docs/synth.md says what the defaults find. Paraphrases need `meaning`.
     """
@@ -43,21 +45,27 @@ class DecontaminateOptions(StepOptions):
         8,
         "Consecutive words that count as shared (a character of Chinese or Japanese is a word). A text with fewer "
         "words counts only if it is the whole question.",
+        low=1,
+        high=100,
     )
     overlap: float = option(
         0.3,
-        "Remove a record that has at least this share of such runs in common with a question, relative to the "
-        "shorter of the two; 0: any.",
+        "Remove a record if it and a question share at least this part of such runs, relative to the shorter of "
+        "the two; 0: any run.",
+        low=0,
+        high=1,
     )
     numbers: bool = option(
         True,
         "Whether numbers in digits count as words: then a question with other numbers is a different one, unless "
-        "enough words stand between them. With false it is the same.",
+        "enough words stand between them. With false it is the same question.",
     )
     meaning: float | None = option(
         None,
         "Remove a record whose cosine with a question is at least this. Default: do not compare meanings. With "
         "minilm 0.85 finds nearly all questions with other numbers, and most with other names.",
+        above=0,
+        high=1,
     )
     embedder: str = option(DEFAULT, "Embedding model for `meaning`.")
 
@@ -66,13 +74,8 @@ class DecontaminateOptions(StepOptions):
             raise UsageError('against is missing: name benchmark files, against = ["gsm8k-test.jsonl"]')
         if isinstance(self.against, str):
             raise UsageError(f'against must be a list of files: against = ["{self.against}"]')
-        if not 1 <= self.ngram <= 100:
-            raise UsageError(f"ngram must be from 1 to 100 words, not {self.ngram}")
-        if not 0 <= self.overlap <= 1:
-            raise UsageError(f"overlap must be a share from 0 to 1, not {self.overlap:g}")
+        check_values(self)
         if self.meaning is not None:
-            if not 0 < self.meaning <= 1:
-                raise UsageError(f"meaning must be a cosine above 0 and up to 1, not {self.meaning:g}")
             embedder(self.embedder, cache=None)
 
     def check(self, model: str | None = None) -> None:
@@ -86,15 +89,15 @@ async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
     questions = await asyncio.to_thread(read, options.against, options.column)
     texts = [question.text for question in questions]
     index = await asyncio.to_thread(NgramIndex, texts, options.ngram, numbers=options.numbers)
-    meanings = None
+    model = nearest = None
     if options.meaning is not None:
         model = embedder(options.embedder)
         vectors = await model.embed(texts, partial(step.progress.update, "embedding benchmarks"))
-        meanings = _MeaningIndex(model, unit_vectors(vectors), options.meaning)
+        nearest = partial(_nearest, model, unit_vectors(vectors), options.meaning)
     removed_by_file, matched = Counter[str](), set[int]()
 
-    async def decide(table: Any) -> BatchDecision:
-        hits = await _hits(table.column("text").to_pylist(), index, options.overlap, meanings)
+    async def decide(table: Any, _: int) -> BatchDecision:
+        hits = await _hits(table.column("text").to_pylist(), index, options.overlap, nearest)
         removing = [hit for hit in hits if hit is not None]
         removed_by_file.update(questions[hit.question].file for hit in removing)
         matched.update(hit.question for hit in removing)
@@ -116,7 +119,7 @@ async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
             for name, asked in per_file.items()
         ],
     }
-    warnings = list(meanings.embedder.warnings) if meanings else []
+    warnings = list(model.warnings) if model else []
     if index.short:
         warnings.append(
             f"{index.short:,} of {len(questions):,} questions have fewer than {options.ngram} words: of these "
@@ -125,38 +128,33 @@ async def run(options: DecontaminateOptions, step: Step) -> StepOutcome:
     return replace(outcome, figures=figures, warnings=tuple(warnings))
 
 
-@dataclass(frozen=True, slots=True)
-class _MeaningIndex:
-    """The unit vectors of the questions, searched for the one nearest to a text."""
+async def _nearest(model: Embedder, questions: Any, least: float, texts: Sequence[str]) -> _Matches:
+    """For each text the question nearest in meaning, if their cosine is at least `least`."""
 
-    embedder: Embedder
-    questions: Any
-    least: float
-
-    async def find(self, texts: Sequence[str]) -> list[OverlapMatch | None]:
-        vectors = unit_vectors(await self.embedder.embed(texts))
-        return await asyncio.to_thread(self._nearest, vectors)
-
-    def _nearest(self, vectors: Any) -> list[OverlapMatch | None]:
-        cosines = vectors @ self.questions.T
+    def compare(vectors: Any) -> _Matches:
+        cosines = vectors @ questions.T
         return [
-            OverlapMatch(int(at), min(1.0, float(row[at]))) if row[at] >= self.least else None
+            OverlapMatch(int(at), min(1.0, float(row[at]))) if row[at] >= least else None
             for at, row in zip(cosines.argmax(1), cosines, strict=True)
         ]
 
+    return await asyncio.to_thread(compare, unit_vectors(await model.embed(texts)))
+
 
 async def _hits(
-    texts: Sequence[str | None], index: NgramIndex, least: float, meanings: _MeaningIndex | None
-) -> list[OverlapMatch | None]:
+    texts: Sequence[str | None],
+    index: NgramIndex,
+    least: float,
+    nearest: Callable[[Sequence[str]], Awaitable[_Matches]] | None,
+) -> _Matches:
     """For each text the question that it repeats. Meanings are compared only if the words do not match."""
-    hits: list[OverlapMatch | None] = []
+    hits: _Matches = []
     for start in range(0, len(texts), _TEXTS_A_SLICE):
         part = texts[start : start + _TEXTS_A_SLICE]
-        found = await asyncio.to_thread(list, (index.find(text or "", least) for text in part))
-        if meanings is not None:
-            undecided = {at: text for at, text in enumerate(part) if found[at] is None and text and text.strip()}
-            near = await meanings.find([*undecided.values()]) if undecided else []
-            for at, hit in zip(undecided, near, strict=True):
-                found[at] = hit
-        hits += found
+        matches = await asyncio.to_thread(list, (index.find(text or "", least) for text in part))
+        undecided = {at: text for at, text in enumerate(part) if matches[at] is None and text and text.strip()}
+        if nearest is not None and undecided:
+            for at, match in zip(undecided, await nearest([*undecided.values()]), strict=True):
+                matches[at] = match
+        hits += matches
     return hits

@@ -1,32 +1,23 @@
-"""The step `deduplicate`: of records that say the same, or nearly the same, the first is kept."""
+"""The step `deduplicate`: of equal, nearly equal or synonymous records it keeps the first."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from outspoken.errors import StoppedError, UsageError
+from outspoken.errors import UsageError
 from outspoken.measure import embedding
-from outspoken.settings import option
+from outspoken.settings import check_values, option
 from outspoken.synth.dedup.greedy import MAX_COMPARED
 from outspoken.synth.dedup.minhash import bands_for, check_similarity
 from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, NearDuplicates, Report, TextFile, find
 from outspoken.synth.dedup.semantic import by_meaning
 from outspoken.synth.records import batches, pa
-from outspoken.synth.steps.base import (
-    BatchDecision,
-    Step,
-    StepOptions,
-    StepOutcome,
-    StepProgress,
-    filter_records,
-    in_thread,
-)
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records, in_thread
 
 __all__ = ["REASONS", "DeduplicateOptions", "run"]
 
@@ -37,22 +28,23 @@ REASONS = {SAME: "the same text", NEAR: "nearly the same text", MEANING: "the sa
 class DeduplicateOptions(StepOptions):
     """What counts as a duplicate. Raises `UsageError` for invalid options."""
 
-    exact: bool = option(
-        True, "Remove texts that differ only in case, blanks, marks at the ends and Unicode forms."
-    )
+    exact: bool = option(True, "Remove texts that differ only in case, blanks, outer marks and Unicode forms.")
     near: float | None = option(
         0.9, "Remove texts with this Jaccard similarity of their three-character pieces (0.5 to 1; 0: off)."
     )
     meaning: float | None = option(
-        None, "Remove texts with this cosine of their embeddings; slow, and blind to a `not` or a number (0: off)."
+        None,
+        "Remove texts with this cosine of their embeddings; slow, and blind to a `not` or a number (0: off).",
+        low=0,
+        high=1,
+        hint="a cosine; 0 is off, 0.95 is strict",
     )
     embedder: str = option("minilm", "Embedding model for `meaning`, as for `outspoken measure --embedder`.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         if self.near:
             check_similarity(self.near)
-        if self.meaning is not None and not 0 <= self.meaning <= 1:
-            raise UsageError(f"meaning must be a cosine from 0 (off) to 1, not {self.meaning:g}: 0.95 is strict")
         if not (self.exact or self.near or self.meaning):
             raise UsageError("exact, near and meaning are all off: switch one on, or leave the step out")
 
@@ -70,13 +62,21 @@ async def run(options: DeduplicateOptions, step: Step) -> StepOutcome:
     texts = TextFile(step.needed_source())
     next(batches(texts.path, ["id", "text"], 1), None)
     near = options.near or None
-    if step.engine.kind == "ray":
-        from outspoken.synth.dedup.ray_search import ray_search_at
+    with ExitStack() as stack:
+        search: Callable[[TextFile, bool, float | None, Report], NearDuplicates] = find
+        if step.engine.kind == "ray":
+            from outspoken.synth.dedup.ray_search import ray_search_at
 
-        with ray_search_at(step.engine.address, step.engine.workers) as search:
-            duplicates = await _stoppable(step.progress, partial(search.find, texts, options.exact, near))
-    else:
-        duplicates = await _stoppable(step.progress, partial(find, texts, options.exact, near))
+            search = stack.enter_context(ray_search_at(step.engine.address, step.engine.workers)).find
+
+        def work(check: Callable[[], None]) -> NearDuplicates:
+            def report(stage: str, done: int, total: int) -> None:
+                check()
+                step.progress.update(stage, done, total)
+
+            return search(texts, options.exact, near, report)
+
+        duplicates = await in_thread(work)
     warnings: list[str] = []
     if options.meaning:
         model = embedding.embedder(options.embedder)
@@ -89,40 +89,25 @@ async def run(options: DeduplicateOptions, step: Step) -> StepOutcome:
     outcome = await _write(texts, duplicates, step)
     if duplicates.crowded:
         warnings.append(
-            f"{duplicates.crowded:,} records have more than {MAX_COMPARED} similar candidates, and were compared "
+            f"{duplicates.crowded:,} records have more than {MAX_COMPARED} similar candidates and were compared "
             f"with only {MAX_COMPARED} of them: a few near-duplicates may remain"
         )
     if options.meaning:
         removed = outcome.removed.get(REASONS[MEANING], 0)
         warnings.append(
             f"by {options.embedder} a cosine of {options.meaning:g} or more removed {removed:,}: it hardly sees a "
-            "negation or another number, so read some of the removed ones"
+            "negation or another number, so read some of the removed records"
         )
     return replace(outcome, figures=_figures(options, duplicates), warnings=tuple(warnings))
-
-
-async def _stoppable(progress: StepProgress, search: Callable[[Report], NearDuplicates]) -> NearDuplicates:
-    """Search in a thread. A cancellation ends it the next time it reports its progress."""
-    cancelled = threading.Event()
-
-    def report(stage: str, done: int, total: int) -> None:
-        if cancelled.is_set():
-            raise StoppedError("the search was cancelled")
-        progress.update(stage, done, total)
-
-    return await in_thread(partial(search, report), on_cancel=cancelled.set)
 
 
 async def _write(texts: TextFile, duplicates: NearDuplicates, step: Step) -> StepOutcome:
     removed = duplicates.by != KEPT
     standing = np.unique(duplicates.stands_for[removed])
     ids = pa.array([str(name) for name in texts.column_at("id", standing)], pa.string())
-    start = 0
 
-    async def decide(table: Any) -> BatchDecision:
-        nonlocal start
+    async def decide(table: Any, start: int) -> BatchDecision:
         here = slice(start, start + table.num_rows)
-        start += table.num_rows
         where = removed[here]
         details = {
             "because_of": ids.take(pa.array(np.searchsorted(standing, duplicates.stands_for[here][where]))),

@@ -1,4 +1,4 @@
-"""The step `export`: writes records for other programs as chats, preference pairs, tables, and a data set."""
+"""The step `export`: writes records as chats, preference pairs, tables, and a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.io.atomic import check_room, write_bytes
 from outspoken.same_text import text_key
-from outspoken.settings import option
+from outspoken.settings import check_values, option
 from outspoken.synth.records import Record, fields_of, fill, names_in, pa, pq, rows_in
 from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records, in_thread
 from outspoken.synth.steps.export_files import FORMATS, Example, ExportContents, ExportFiles, card, steps_before
@@ -38,16 +38,17 @@ class ExportOptions(StepOptions):
     Records whose texts differ only in case and punctuation are on the same side of the split.
     """
 
-    formats: tuple[str, ...] = option(("chat", "parquet", "datasets"), f"What to write: {', '.join(FORMATS)}.")
+    formats: tuple[str, ...] = option(("chat", "parquet", "datasets"), f"Some of {', '.join(FORMATS)}.")
     prompt: str = option("{text}", "The user's message in a chat; {fields} of the record are filled in.")
     completion: str = option("{answer}", "The assistant's message; {answer} comes from the step answer.")
     system: str = option("", "A system message before each chat.")
     test_share: float = option(
-        0.0, "Share of the records to hold out, chosen by a hash of their text and the seed."
+        0.0, "Share of the records to hold out, chosen by a hash of their text and the seed.", low=0, below=1
     )
     licence: str = option("", "The licence of the data, such as cc-by-4.0. Default: the card says unknown.")
 
     def __post_init__(self) -> None:
+        check_values(self)
         if not self.formats or isinstance(self.formats, str):
             raise UsageError(f"formats must be a list of some of {', '.join(FORMATS)}")
         for name in self.formats:
@@ -56,8 +57,6 @@ class ExportOptions(StepOptions):
         for name, template in self.templates().items():
             if not template.strip():
                 raise UsageError(f'{name} is empty: give a template, {name} = "{{text}}"')
-        if not 0 <= self.test_share < 1:
-            raise UsageError(f"test_share must be a share from 0 to below 1, not {self.test_share:g}")
         if "preferences" in self.formats:
             used = names_in(self.completion)
             if "answer" not in used or "final" in used:
@@ -91,16 +90,16 @@ async def run(options: ExportOptions, step: Step) -> StepOutcome:
         def export(table: Any) -> list[str | None]:
             rows = table.to_pylist()
             results = [_example(options, step.seed, row) for row in rows]
-            kept = [isinstance(result, Example) for result in results]
+            reasons = [result if isinstance(result, str) else None for result in results]
+            kept = [reason is None for reason in reasons]
             examples = [result for result in results if isinstance(result, Example)]
             files.write(examples, table.filter(pa.array(kept, pa.bool_())))
-            origins.update(
-                (str(row.get("method") or ""), str(row.get("model") or "")) for row in compress(rows, kept)
-            )
-            return [None if isinstance(result, Example) else result for result in results]
+            pairs = ((row.get("method"), row.get("model")) for row in compress(rows, kept))
+            origins.update((str(method or ""), str(model or "")) for method, model in pairs)
+            return reasons
 
-        async def decide(table: Any) -> BatchDecision:
-            return BatchDecision(table, await in_thread(lambda: export(table)))
+        async def decide(table: Any, _: int) -> BatchDecision:
+            return BatchDecision(table, await in_thread(lambda _: export(table)))
 
         outcome = await filter_records(step, "exporting", decide, rows=_ROWS)
     contents = files.contents

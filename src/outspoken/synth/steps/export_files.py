@@ -1,4 +1,4 @@
-"""The files of an export: JSON lines and Parquet, of which all appear or none, and the card of the data set."""
+"""The files of an export: JSON lines and Parquet, and the card of the data set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from outspoken.io.atomic import output_errors
 from outspoken.models import weight_files
 from outspoken.synth.manifest import StepManifest, spec_text, without_folders
 from outspoken.synth.records import PendingFile, RecordWriter, pa, table_of, with_columns
-from outspoken.synth.steps.base import Step, StepCost
+from outspoken.synth.steps.base import Step, StepCost, StepFiles
 
 __all__ = ["FORMATS", "PAIRS", "Example", "ExportContents", "ExportFiles", "card", "steps_before"]
 
@@ -30,13 +30,13 @@ FORMATS: Mapping[str, tuple[str, str]] = {
     "parquet": ("train.parquet", "test.parquet"),
     "datasets": ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
 }
-"""The formats, and the files of each: of the records to train on, and of those held out."""
+"""The formats, each with its files: of the records to train on, and of those held out."""
 
 PAIRS = ("preferences/train-00000-of-00001.parquet", "preferences/test-00000-of-00001.parquet")
-"""The files of pairs for `datasets`, which reads one kind of file from a folder."""
+"""The files of preference pairs for `datasets`, which reads one kind of file from a folder."""
 
 _RESERVED = ("messages", "prompt", "completion", "chosen", "rejected")
-"""Columns by which TRL recognises the kind of a data set: a record's own columns of these names are renamed."""
+"""Columns by which TRL recognises the kind of a data set: columns of records with these names are renamed."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _PAIR = pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)])
@@ -75,7 +75,7 @@ class Example:
 @dataclass(slots=True)
 class ExportContents:
     """The numbers of records to `train` on, held out for a `test`, and of preference `pairs`; the `rows` of each
-    file, the `columns` of the tables, new names of `renamed` ones, and a `digest` of the content."""
+    file, the `columns` of the tables, the new names of `renamed` columns, and a `digest` of the content."""
 
     train: int = 0
     test: int = 0
@@ -87,7 +87,7 @@ class ExportContents:
 
 
 class ExportFiles(ExitStack):
-    """Writes examples in several formats at once; a file without content is not created.
+    """Writes examples in several formats at once. All files appear at the end, those without content never.
 
     Raises `OutputError` if it cannot write.
     """
@@ -101,7 +101,7 @@ class ExportFiles(ExitStack):
         self._hash = hashlib.blake2b(digest_size=12)
 
     def write(self, examples: Sequence[Example], records: Any) -> None:
-        """Add examples, and the table of the records that they come from."""
+        """Add examples, and the table of their records."""
         for split in (0, 1):
             selected = [example.held_out == bool(split) for example in examples]
             chosen = list(itertools.compress(examples, selected))
@@ -184,7 +184,7 @@ _LICENCES = frozenset(
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _SPLITS = ("train", "test")
 _JSON_PAIRS = FORMATS["preferences"]
-# The files of the configs default and preferences: `datasets` wants all of one kind.
+# The files of the configs default and preferences, all of one kind.
 _CONFIGS = (
     (FORMATS["datasets"], PAIRS),
     (FORMATS["parquet"], ()),
@@ -199,12 +199,10 @@ def steps_before(step: Step) -> list[StepManifest]:
     manifests: dict[str, StepManifest] = {}
     source = step.source.name if step.source is not None else None
     while source and source not in manifests:
-        try:
-            document = json.loads((step.folder / source).with_suffix(".json").read_bytes())
-            manifests[source] = StepManifest.from_dict(document)
-        except (OSError, ValueError):
+        if (done := StepManifest.load(StepFiles(Path(source).stem, step.folder))) is None:
             break
-        source = manifests[source].source
+        manifests[source] = done
+        source = done.source
     return list(manifests.values())[::-1]
 
 
@@ -215,20 +213,15 @@ def card(
     contents: ExportContents,
     origins: Mapping[tuple[str, str], int],
 ) -> str:
-    """README.md of a data set: YAML that the Hugging Face hub reads, and Markdown for people.
+    """README.md of a data set: YAML for the Hugging Face hub, and Markdown for people.
 
-    `settings` are those of the step export itself, which has no manifest yet. `origins` are the numbers of records
-    from each method and model.
+    `settings` are those of the step export, which has no manifest yet. `origins` are the numbers of records from
+    each method and model.
     """
     jinja = need("jinja2", "the card of a data set", "synth")
     environment = jinja.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {
-        "block": _block,
-        "grouped": "{:,}".format,
-        "inline": _inline,
-        "quoted": _quoted,
-        "without_folders": without_folders,
-    }
+    environment.filters |= {"block": _block, "grouped": "{:,}".format, "inline": _inline, "quoted": _quoted}
+    environment.filters["without_folders"] = without_folders
     name, source, text = _pipeline(step.folder)
     own = StepManifest(
         step=step.name, do="export", settings=settings, seed=step.seed, model=step.model, kept=contents.train
@@ -266,7 +259,7 @@ def card(
 
 
 def _pipeline(folder: Path) -> tuple[str, str | None, str]:
-    """The pipeline's name, its input file and the column of the text, from the file that marks its folder."""
+    """The pipeline's name, its input file and the column of the text, from the folder's synth.json."""
     try:
         mark = json.loads((folder / "synth.json").read_bytes())
         spec = tomllib.loads(mark["spec"])
@@ -277,7 +270,7 @@ def _pipeline(folder: Path) -> tuple[str, str | None, str]:
 
 
 def _configs(contents: ExportContents) -> dict[str, dict[str, str]]:
-    """The parts of the data set, each with its files by split; all of one kind, as `datasets` wants."""
+    """The parts of the data set, each with its files by split; all of one kind, as `datasets` requires."""
     for default, pairs in _CONFIGS:
         configs = {}
         for name, files in (("default", default), ("preferences", pairs)):
@@ -313,7 +306,7 @@ def _block(text: str, kind: str = "text") -> str:
 
 
 def _inline(text: str) -> str:
-    """A text on one line, in which nothing opens HTML."""
+    """A text on one line without HTML."""
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())
 
 

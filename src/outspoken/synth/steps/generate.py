@@ -1,4 +1,4 @@
-"""The step `generate`: asks a model in rounds until there are as many different records as wanted."""
+"""The step `generate`: asks a model in rounds until it has written enough different records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import math
 import random
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,71 +21,12 @@ from outspoken.batch.sources import read as read_prompts
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
-from outspoken.settings import option
+from outspoken.settings import check_values, option
 from outspoken.synth.records import batches, fill, names_in, pa, with_columns
 from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 from outspoken.synth.steps.batch_requests import ASKING, BatchRequests, PromptLine
 
 __all__ = ["GenerateOptions", "GenerationPrompts", "run"]
-
-_Schema = dict[str, Any]
-
-
-def _schema_of(
-    schema: str | Mapping[str, object], names: tuple[str, ...], options: Collection[str]
-) -> _Schema | None:
-    """The JSON schema of a record from a file, a mapping, or `names` of text fields; None for records of text.
-
-    `options` are the names of the step's options: one that is found in the schema was written below it in the TOML
-    file by mistake. Raises `UsageError` for an invalid schema.
-    """
-    if names:
-        if schema:
-            raise UsageError("schema and fields exclude each other: give one of them")
-        if not all(name.isidentifier() for name in names):
-            raise UsageError(f"fields must be names of letters, digits and _, not {list(names)!r}")
-        return {
-            "type": "object",
-            "properties": {name: {"type": "string", "minLength": 1} for name in names},
-            "required": list(names),
-            "additionalProperties": False,
-        }
-    if not schema:
-        return None
-    loaded: object = schema
-    if isinstance(schema, str):
-        try:
-            loaded = json.loads(Path(schema).read_bytes())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"the schema {schema} cannot be read: {error}") from error
-    if not isinstance(loaded, dict) or not isinstance(loaded.get("properties"), dict):
-        raise UsageError("the schema of a record must be an object with properties")
-    validator(loaded)
-    for name in loaded:
-        if name in options and name != "examples":  # also a keyword of JSON Schema
-            raise UsageError(f"{name} stands below the schema and became part of it: write it above [step.schema]")
-    return loaded
-
-
-def _text_field_of(schema: _Schema | None, wanted: str) -> str:
-    """The field that is the record's text: `wanted`, or the first that is text; "" for records that are text."""
-    if schema is None:
-        if wanted:
-            raise UsageError("text names a field of a record: give its schema or fields too")
-        return ""
-    properties = schema["properties"]
-    if wanted and wanted not in properties:
-        raise UnknownNameError("field for text", wanted, properties)
-    types = {name: kind.get("type") for name, kind in properties.items() if isinstance(kind, dict)}
-    name = wanted or next((name for name, kind in types.items() if kind == "string"), "")
-    if not name:
-        raise UsageError('no field of the schema has the type string: name the right field with text = "FIELD"')
-    if name not in schema.get("required", ()):
-        raise UsageError(
-            f'the schema must require the field {name!r}, which is the record\'s text: required = ["{name}"]'
-        )
-    return name
-
 
 _REPEATED = "made before"
 _MARGIN, _MIN_PROMPTS, _FIRST_PROMPTS, _MAX_PROMPTS, _GROWTH = 1.1, 4, 50, 50_000, 4
@@ -106,27 +47,23 @@ class GenerateOptions(StepOptions):
     personas_file: str = option("", "Personas from a file, as topics_file.", path=True)
     seeds: str = option("", "A file of records; each prompt quotes some of them as {examples}.", path=True)
     seeds_column: str = option("", "The column of `seeds` that is quoted. Default: prompt, else messages.")
-    examples: int = option(3, "The number of seeds that a prompt quotes.")
-    avoid: int = option(0, "Quote this many of the records so far, and ask not to repeat them.")
+    examples: int = option(3, "The number of seeds that a prompt quotes.", low=1)
+    avoid: int = option(0, "Quote this many of the records so far, and ask not to repeat them.", low=0)
     schema: str | dict[str, Any] = option("", "A JSON schema of a record: a table or a file.", path=True)
     fields: tuple[str, ...] = option((), "Names of a record's fields, all text: the short form of a schema.")
     text: str = option("", "The field that is the record's text. Default: the first text of the schema.")
-    count: int | None = option(None, "Number of records. Default: those of one call for each topic.")
+    count: int | None = option(None, "Number of records. Default: those of one call for each topic.", low=1)
     distinct: bool = option(True, "Count only different records (compared as deduplicate compares them).")
-    least_new: float = option(0.02, "Stop when less than this share of two consecutive rounds is new.")
+    least_new: float = option(
+        0.02, "Stop if less than this share of two successive rounds is new.", low=0, below=1
+    )
     model: str = option("", "The model. Default: the spec's.")
     asking: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.instruction.strip():
             raise UsageError('instruction is missing: instruction = "Write a word problem about {topic}."')
-        for name, value, least in (("examples", self.examples, 1), ("avoid", self.avoid, 0)):
-            if value < least:
-                raise UsageError(f"{name} must be at least {least}, not {value}")
-        if self.count is not None and self.count < 1:
-            raise UsageError(f"count must be at least 1, not {self.count}")
-        if not 0 <= self.least_new < 1:
-            raise UsageError(f"least_new must be from 0 to below 1, not {self.least_new:g}")
+        check_values(self)
         for name in ("topics", "personas"):
             if not all(each.strip() for each in getattr(self, name)):
                 raise UsageError(f"{name} contains an empty one: remove it")
@@ -144,25 +81,65 @@ class GenerateOptions(StepOptions):
             many, file = f"{name}s", f"{name}s_file"
             if getattr(self, many) and getattr(self, file):
                 raise UsageError(f"{many} and {file} exclude each other: give one of them")
-            given = bool(getattr(self, many) or getattr(self, file))
-            if given != (name in used):
+            given = getattr(self, many) or getattr(self, file)
+            if given and name not in used:
+                raise UsageError(f"{many} are given and the instruction has no {{{name}}}: add it there")
+            if name in used and not given:
                 raise UsageError(
-                    f"{many} are given and the instruction has no {{{name}}}: add it to the instruction"
-                    if given
-                    else f"the instruction has {{{name}}} and there are no {many}: give {many} = [...] or {file}"
+                    f"the instruction has {{{name}}} and there are no {many}: give {many} = [...] or {file}"
                 )
         if "examples" in used and not self.seeds:
             raise UsageError('the instruction has {examples} and there are no seeds: give seeds = "FILE"')
 
     @cached_property
-    def record(self) -> _Schema | None:
-        """The JSON schema of a record, None for records that are text."""
-        return _schema_of(self.schema, self.fields, (*self.__dataclass_fields__, *ASKING))
+    def record(self) -> dict[str, Any] | None:
+        """The JSON schema of a record, None for records that are text. Raises `UsageError` if it is invalid."""
+        if self.fields:
+            if self.schema:
+                raise UsageError("schema and fields exclude each other: give one of them")
+            if not all(name.isidentifier() for name in self.fields):
+                raise UsageError(f"fields must be names of letters, digits and _, not {list(self.fields)!r}")
+            return {
+                "type": "object",
+                "properties": {name: {"type": "string", "minLength": 1} for name in self.fields},
+                "required": list(self.fields),
+                "additionalProperties": False,
+            }
+        if not self.schema:
+            return None
+        schema: object = self.schema
+        if isinstance(schema, str):
+            try:
+                schema = json.loads(Path(schema).read_bytes())
+            except (OSError, ValueError) as error:
+                raise UsageError(f"the schema {schema} cannot be read: {error}") from error
+        if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+            raise UsageError("the schema of a record must be an object with properties")
+        validator(schema)
+        misplaced = schema.keys() & {*self.__dataclass_fields__, *ASKING}
+        for name in misplaced - {"examples"}:  # a keyword of JSON Schema
+            raise UsageError(f"{name} stands below the schema and became part of it: write it above [step.schema]")
+        return schema
 
     @cached_property
     def text_field(self) -> str:
         """The field that is the record's text, "" for records that are text."""
-        return _text_field_of(self.record, self.text)
+        if self.record is None:
+            if self.text:
+                raise UsageError("text names a field of a record: give its schema or fields too")
+            return ""
+        properties = self.record["properties"]
+        if self.text and self.text not in properties:
+            raise UnknownNameError("field for text", self.text, properties)
+        types = {name: kind.get("type") for name, kind in properties.items() if isinstance(kind, dict)}
+        name: str = self.text or next((name for name, kind in types.items() if kind == "string"), "")
+        if not name:
+            raise UsageError(
+                'no field of the schema has the type string: name the right field with text = "FIELD"'
+            )
+        if name not in self.record.get("required", ()):
+            raise UsageError(f'the schema must require {name!r}, the record\'s text: required = ["{name}"]')
+        return name
 
     def check(self, model: str | None = None) -> None:
         GenerationPrompts(self, 0)
@@ -176,7 +153,7 @@ class GenerateOptions(StepOptions):
 
     def plan(self, model: str | None) -> RunPlan:
         """The plan of each round: one call for each prompt, k calls if the method's calls are independent."""
-        # The next round makes up for the candidates that a call does not bring.
+        # The next round makes up for missing candidates of a call.
         plan = RunPlan.make(self.model or model, self.record, {**self.asking, "max_calls": 1})
         if find_method(plan.settings.method).independent:
             k = plan.settings.k
@@ -185,7 +162,7 @@ class GenerateOptions(StepOptions):
 
 
 async def run(options: GenerateOptions, step: Step) -> StepOutcome:
-    """Ask in rounds; every round is a batch run of its own, whose files stay in the step's folder."""
+    """Ask in rounds; each is a separate batch run, whose files stay in the step's folder."""
     plan = options.plan(step.model)
     responses = _Responses(options.count, options.distinct)
     prompts = GenerationPrompts(options, step.seed)
@@ -235,7 +212,7 @@ async def run(options: GenerateOptions, step: Step) -> StepOutcome:
 
 
 class _Responses:
-    """The responses so far, numbered from 1 and compared by the digest of their text; `first_with_text` is for
+    """The responses so far, numbered from 1 and compared by the digest of their text; `first_with_text` has for
     each the number of the first one with the same text."""
 
     def __init__(self, count: int | None, distinct: bool) -> None:
@@ -256,7 +233,7 @@ class _Responses:
 
     @property
     def used(self) -> int:
-        """The number of responses up to the one that completes `count`; all if there are fewer."""
+        """The number of responses up to the one that completes `count`; of all if there are fewer."""
         return self._enough or self.seen
 
     def add(self, texts: list[str]) -> None:
@@ -285,7 +262,7 @@ _SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in [*_NAMES.
 async def _write(options: GenerateOptions, step: Step, rounds: list[Path], responses: _Responses) -> StepOutcome:
     """Write the responses as records in the order of their prompts, up to the one that completes `count`.
 
-    If different ones are wanted, those with the text of an earlier one are removed.
+    With `distinct` those with the text of an earlier one are removed.
     """
 
     def tables() -> Iterator[Any]:
@@ -296,7 +273,7 @@ async def _write(options: GenerateOptions, step: Step, rounds: list[Path], respo
                 yield _as_records(table, options.text_field, start, number)
                 start += table.num_rows
 
-    async def decide(table: Any) -> BatchDecision:
+    async def decide(table: Any, _: int) -> BatchDecision:
         ids = table["id"].to_pylist()
         firsts = [str(responses.first_with_text[int(own) - 1]) for own in ids]
         repeated = [options.distinct and first != own for first, own in zip(firsts, ids, strict=True)]
@@ -329,7 +306,7 @@ def _texts(table: Any, text_field: str) -> list[str]:
 
 
 class GenerationPrompts:
-    """The prompts in order; `taken` of them were asked. The `combinations` of topics and personas take turns."""
+    """The prompts in order, of which `taken` were asked. The `combinations` of topics and personas take turns."""
 
     def __init__(self, options: GenerateOptions, seed: int) -> None:
         self._options = options
@@ -369,7 +346,7 @@ def _bullets(texts: list[str]) -> str:
 
 
 def _lines(name: str, path: str, column: str = "") -> list[str]:
-    """The texts of the file that the option `name` names, read as a file of prompts."""
+    """The texts of the file given as the option `name`, read as a file of prompts."""
     if not path:
         return []
     remedy = f"name the right one with {name}_column" if name == "seeds" else "rename the right one to prompt"
@@ -379,5 +356,5 @@ def _lines(name: str, path: str, column: str = "") -> list[str]:
         raise UsageError(f"{name}: {error}") from error
     texts = [row.messages[-1].content for row in rows if isinstance(row, PromptRow)]
     if not texts:
-        raise UsageError(f"{name}: {path} holds no text: write one text a line")
+        raise UsageError(f"{name}: {path} holds no text: write one text per line")
     return texts

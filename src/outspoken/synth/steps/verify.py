@@ -21,17 +21,18 @@ from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
 from outspoken.measure.judge import Judge
 from outspoken.measure.verdicts import JudgedItem, JudgeScore
-from outspoken.settings import option
+from outspoken.settings import check_values, option
 from outspoken.synth.records import Record, count, fields_of, fill, names_in, pa, with_columns
 from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, StepProgress, filter_records
 from outspoken.synth.steps.custom_step import load_function
 
-__all__ = ["TEMPLATES", "VERIFIERS", "Finding", "Verifier", "VerifyOptions", "run"]
+__all__ = ["VERIFIERS", "Finding", "VerifyOptions", "run"]
 
-_KEEP = ("right", "all")
 _ROWS = 256
 _EXCERPT = 100
 _SHORT_ANSWER = 200
+
+_Figures = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,31 +43,28 @@ class VerifyOptions(StepOptions):
     given: str = option("{final}", "maths: the answer to check, a template of the record's fields.")
     expected: str = option("{expected}", "maths: the right answer.")
     solution: str = option("{answer}", "tests: the program, alone or in fenced blocks.")
-    tests: str = option("{tests}", "tests: its tests: asserts, functions test_*, classes of unittest.")
-    seconds: float = option(10.0, "tests and maths: time limit for each record.")
-    memory: int = option(512, "tests: memory limit of each program in MiB.")
+    tests: str = option("{tests}", "tests: asserts, functions test_*, or classes of unittest.")
+    seconds: float = option(10.0, "tests and maths: time limit for each record.", above=0)
+    memory: int = option(512, "tests: memory limit of each program in MiB.", low=16)
     question: str = option("{text}", "judge: the question that the response answers.")
     response: str = option("{answer}", "judge: the response that it scores.")
     rubric: str = option("", "judge: a rubric of `outspoken measure`, or a .toml file.", path=True)
     model: str = option("", "judge: the model. Default: the spec's model.")
-    at_least: float = option(60.0, "judge: the lowest score of a right record, from 0 to 100.")
+    at_least: float = option(60.0, "judge: the lowest score of a right record, from 0 to 100.", low=0, high=100)
     function: str = option(
         "",
         "function: FILE.py:FUNCTION; it gets the record's fields, and returns True, False or why not.",
         path=True,
     )
-    keep: str = option("right", "right removes wrong records; all keeps them, marked in the column verified.")
+    keep: str = option(
+        "right", "right removes wrong records; all marks them in the column verified.", choices=("right", "all")
+    )
 
     def __post_init__(self) -> None:
         if self.by not in VERIFIERS:
             hint = f'by = "function", function = "{self.by}"' if ":" in self.by else ""
             raise UnknownNameError("way to verify", self.by, VERIFIERS, see=hint)
-        if self.keep not in _KEEP:
-            raise UnknownNameError("value of keep", self.keep, _KEEP)
-        if self.seconds <= 0 or self.memory < 16:
-            raise UsageError("seconds must be above 0, and memory at least 16 MiB")
-        if not 0 <= self.at_least <= 100:
-            raise UsageError(f"at_least must be from 0 to 100, not {self.at_least:g}")
+        check_values(self)
         if self.by == "function" and not self.function.rpartition(":")[0]:
             raise UsageError('name the function that verifies: function = "mine.py:is_right"')
         if self.by == "judge" and not self.rubric:
@@ -74,7 +72,7 @@ class VerifyOptions(StepOptions):
 
     @property
     def rubric_name(self) -> str:
-        """A path, or the name of a shipped rubric without the spec's folder, which was added as to any path."""
+        """A path, or the name of a shipped rubric without the folder of the spec that was put before it."""
         return self.rubric if self.rubric.endswith(".toml") else Path(self.rubric).name
 
     def check(self, model: str | None = None) -> None:
@@ -94,76 +92,64 @@ class VerifyOptions(StepOptions):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The `reason` why a record is wrong ("" if not), in the same words for one cause, and the `verdict` on it
+    """Why a record is wrong ("" if it is not), in the same words for the same cause, and the `verdict` on it
     (default: the reason)."""
 
     reason: str
     verdict: str = ""
 
 
-@dataclass
-class Verifier:
-    """A way to verify: `check` several records at once; `figures` and `warnings` for the step's outcome.
-
-    `check` gets the records, and for each the filled templates of `TEMPLATES`.
-    """
-
-    check: Callable[[Sequence[Record], Sequence[list[str]]], Awaitable[list[Finding]]]
-    figures: Callable[[], Mapping[str, object]] = dict
-    warnings: Callable[[], tuple[str, ...]] = tuple
+_Check = Callable[[Sequence[Record], Sequence[list[str]]], Awaitable[list[Finding]]]
+"""Checks several records, each with its filled templates."""
 
 
 async def run(options: VerifyOptions, step: Step) -> StepOutcome:
     """Check the records in batches; adds the columns `verified` and `verdict`."""
     wrong, missing = Counter[str](), Counter[str]()
-    checked, total = 0, count(step.needed_source())
-    templates = [getattr(options, name) for name in TEMPLATES[options.by]]
+    total = count(step.needed_source())
+    verifier, template_names = VERIFIERS[options.by]
+    templates = [getattr(options, name) for name in template_names]
     needed = [name for template in templates for name in sorted(names_in(template))]
-    async with VERIFIERS[options.by](options, step) as verifier:
+    figures, warnings = _Figures(), list[str]()
+    async with verifier(options, step, figures, warnings) as check:
 
-        async def decide(table: Any) -> BatchDecision:
-            nonlocal checked
+        async def decide(table: Any, start: int) -> BatchDecision:
             rows = [fields_of(row) for row in table.to_pylist()]
             lacking = [next((name for name in needed if row.get(name) is None), "") for row in rows]
             complete = [row for row, name in zip(rows, lacking, strict=True) if not name]
             step.progress.done += len(rows) - len(complete)
             texts = [[fill(template, row) for template in templates] for row in complete]
-            verified = iter(await verifier.check(complete, texts))
+            verified = iter(await check(complete, texts))
             findings = [Finding(f"has no {name}") if name else next(verified) for name in lacking]
             wrong.update(finding.reason for finding in findings if finding.reason)
             missing.update(filter(None, lacking))
-            checked += len(rows)
-            if rows and missing.total() == checked == total:  # a mistake in the spec
-                (name, *_) = missing
-                kind = "field of the records, in a template of verify:"
+            if rows and missing.total() == start + len(rows) == total:  # a mistake in the spec
+                kind, name = "field of the records, in a template of verify:", next(iter(missing))
                 raise UnknownNameError(kind, name, rows[-1].keys() - {name})
             columns = {
                 "verified": pa.array([not finding.reason for finding in findings], pa.bool_()),
                 "verdict": pa.array([finding.verdict or finding.reason for finding in findings], pa.string()),
             }
-            removes = options.keep == "right"
-            reasons = [finding.reason or None if removes else None for finding in findings]
+            reasons = [finding.reason or None if options.keep == "right" else None for finding in findings]
             return BatchDecision(with_columns(table, columns), reasons)
 
         stage = "asking the judge" if options.by == "judge" else "verifying"
         outcome = await filter_records(step, stage, decide, rows=_ROWS)
-        figures = {"right": checked - wrong.total(), "wrong": dict(wrong.most_common()), **verifier.figures()}
-        return replace(outcome, figures=figures, warnings=verifier.warnings())
+    counts = {"right": total - wrong.total(), "wrong": dict(wrong.most_common())}
+    return replace(outcome, figures=counts | figures, warnings=tuple(warnings))
 
 
 _RIGHT = Finding("", "right")
 
 
 @asynccontextmanager
-async def _maths(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
+async def _maths(options: VerifyOptions, step: Step, figures: _Figures, _: list[str]) -> AsyncIterator[_Check]:
     async with Checker(seconds=options.seconds) as checker:
 
         async def check(filled: Sequence[str]) -> Finding:
             given, expected = map(_answer_in, filled)
-            if not given:
-                return Finding("no answer was given")
-            if not expected:
-                return Finding("no right answer is known")
+            if not given or not expected:
+                return Finding("no right answer is known" if given else "no answer was given")
             same = await checker.same(expected, given)
             one, other = one_line(given, _EXCERPT), one_line(expected, _EXCERPT)
             if same is None:
@@ -171,59 +157,54 @@ async def _maths(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
                 return Finding(late, f"{late}: {one} with {other}")
             return _RIGHT if same else Finding("the answer is wrong", f"{one} is not {other}")
 
-        def figures() -> dict[str, object]:
-            return {"comparisons that took too long": checker.timeouts} if checker.timeouts else {}
-
-        yield Verifier(_concurrently(check, step.progress), figures)
+        yield _concurrently(check, step.progress)
+        if checker.timeouts:
+            figures["comparisons that took too long"] = checker.timeouts
 
 
 @asynccontextmanager
-async def _tests(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
+async def _tests(options: VerifyOptions, step: Step, *_: object) -> AsyncIterator[_Check]:
     async with Sandbox(seconds=options.seconds, memory=options.memory * MIB) as sandbox:
 
         async def check(filled: Sequence[str]) -> Finding:
             verdict = await check_program(sandbox, *filled)
             return Finding(verdict.reason, str(verdict))
 
-        yield Verifier(_concurrently(check, step.progress))
+        yield _concurrently(check, step.progress)
 
 
 @asynccontextmanager
-async def _judge(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
+async def _judge(options: VerifyOptions, step: Step, figures: _Figures, _: list[str]) -> AsyncIterator[_Check]:
     with Ledger(step.ledger) as ledger:
         model = options.model or step.model or models.default_name()
         judge = Judge(model, options.rubric_name, ledger=ledger, seed=step.seed)
         failed: list[JudgeScore] = []
 
-        async def check(rows: Sequence[Record], texts: Sequence[list[str]]) -> list[Finding]:
-            findings: dict[int, Finding] = {}
-            items = [JudgedItem(prompt, text, str(at)) for at, (prompt, text) in enumerate(texts)]
+        def finding_of(score: JudgeScore) -> Finding:
+            if score.value is None:
+                failed.append(score)
+                reason = "the judge cannot be read" if score.unreadable else f"no verdict: {score.cause}"
+                return Finding(reason, score.error)
+            reason = "" if score.value >= options.at_least else f"the judge gave less than {options.at_least:g}"
+            return Finding(reason, f"{score.value:.1f} of 100")
+
+        async def check(_: object, texts: Sequence[list[str]]) -> list[Finding]:
+            items = [JudgedItem(prompt, text) for prompt, text in texts]
             before = step.progress.done
 
             def progress(done: int, _total: int) -> None:
                 step.progress.done = before + done
 
-            for score in await judge.score(items, progress):
-                if score.value is None:
-                    failed.append(score)
-                    reason = "the judge cannot be read" if score.unreadable else f"no verdict: {score.cause}"
-                    findings[int(score.id)] = Finding(reason, score.error)
-                else:
-                    enough = score.value >= options.at_least
-                    reason = "" if enough else f"the judge gave less than {options.at_least:g}"
-                    findings[int(score.id)] = Finding(reason, f"{score.value:.1f} of 100")
-            return [findings[at] for at in range(len(rows))]
+            return [finding_of(score) for score in await judge.score(items, progress)]
 
-        def figures() -> dict[str, object]:
-            summary = judge.summary(failed).to_dict()
-            spent = {name: summary[name] for name in ("requests", "from_ledger", "tokens", "usd")}
-            return {**spent, "failures": len(failed)}
-
-        yield Verifier(check, figures)
+        yield check
+        summary = judge.summary(failed).to_dict()
+        figures |= {name: summary[name] for name in ("requests", "from_ledger", "tokens", "usd")}
+        figures["failures"] = len(failed)
 
 
 @asynccontextmanager
-async def _function(options: VerifyOptions, step: Step) -> AsyncIterator[Verifier]:
+async def _function(options: VerifyOptions, step: Step, _: object, warnings: list[str]) -> AsyncIterator[_Check]:
     function = load_function(options.function)
     errors: list[str] = []
     calls = 0
@@ -238,8 +219,7 @@ async def _function(options: VerifyOptions, step: Step) -> AsyncIterator[Verifie
             return Finding(one_line(returned, _EXCERPT), returned.strip())
         if returned is True or returned is False or type(returned).__name__ == "bool_":
             return _RIGHT if returned else Finding("the function says no")
-        verdict = f"it returned {returned!r:.100} and not True, False or why not"
-        return Finding("the function gave no answer", verdict)
+        return Finding("the function gave no answer", f"it returned {returned!r:.100}, not True, False or why")
 
     async def check(rows: Sequence[Record], _: object) -> list[Finding]:
         nonlocal calls
@@ -250,34 +230,26 @@ async def _function(options: VerifyOptions, step: Step) -> AsyncIterator[Verifie
             step.progress.done += 1
         return findings
 
-    def warnings() -> tuple[str, ...]:
-        always = errors and len(errors) == calls
-        return (f"{options.function} raised on every record: {one_line(errors[0], _EXCERPT)}",) if always else ()
-
-    yield Verifier(check, warnings=warnings)
+    yield check
+    if errors and len(errors) == calls:
+        warnings.append(f"{options.function} raised on every record: {one_line(errors[0], _EXCERPT)}")
 
 
-VERIFIERS: Mapping[str, Callable[[VerifyOptions, Step], AbstractAsyncContextManager[Verifier]]] = {
-    "maths": _maths,
-    "tests": _tests,
-    "judge": _judge,
-    "function": _function,
+_Verifier = Callable[[VerifyOptions, Step, _Figures, list[str]], AbstractAsyncContextManager[_Check]]
+
+VERIFIERS: Mapping[str, tuple[_Verifier, tuple[str, ...]]] = {
+    "maths": (_maths, ("given", "expected")),
+    "tests": (_tests, ("solution", "tests")),
+    "judge": (_judge, ("question", "response")),
+    "function": (_function, ()),
 }
+"""The ways to verify, each with its options that are templates. A record without a field in them is wrong.
+
+At its end a verifier adds to the figures and the warnings of the step.
+"""
 
 
-TEMPLATES: Mapping[str, tuple[str, ...]] = {
-    "maths": ("given", "expected"),
-    "tests": ("solution", "tests"),
-    "judge": ("question", "response"),
-    "function": (),
-}
-"""The options of each way that are templates, filled for each record; a record without such a field is wrong."""
-
-
-def _concurrently(
-    check: Callable[[Sequence[str]], Awaitable[Finding]], progress: StepProgress
-) -> Callable[[Sequence[Record], Sequence[list[str]]], Awaitable[list[Finding]]]:
-
+def _concurrently(check: Callable[[Sequence[str]], Awaitable[Finding]], progress: StepProgress) -> _Check:
     async def check_one(filled: Sequence[str]) -> Finding:
         finding = await check(filled)
         progress.done += 1

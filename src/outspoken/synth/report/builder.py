@@ -24,13 +24,7 @@ from outspoken.measure.embedding import embedder as embedder_named
 from outspoken.synth.manifest import StepManifest
 from outspoken.synth.report import coverage_map
 from outspoken.synth.report.diversity import measure_diversity, size_of
-from outspoken.synth.report.document import (
-    CoverageMap,
-    PipelineCost,
-    PipelineReport,
-    RecordCluster,
-    StepEntry,
-)
+from outspoken.synth.report.document import CoverageMap, PipelineCost, PipelineReport, RecordCluster, StepEntry
 from outspoken.synth.report.samples import KEPT, LOST, FolderScan
 from outspoken.synth.steps.base import StepCost, StepProgress
 
@@ -53,9 +47,9 @@ async def build_report(
     """Measure the records of the steps in `folder`, and write `report.json` there.
 
     Diversity and the map use at most `sample` records of each step, chosen by `seed` and the records' ids.
-    `embedder` is a name for `outspoken.measure.embedding.embedder`, or "none": then there are only measures of
-    words, and no map. `name` is the pipeline's; `planned` are the names of all its steps ("01-generate"), so that
-    the report can name missing ones; `key` is kept in the document.
+    `embedder` is a name for `outspoken.measure.embedding.embedder`, or "none" for measures of words alone and no
+    map. `name` is the pipeline's; `planned` are the names of all its steps ("01-generate"), so that the report can
+    name missing ones; `key` is stored in the document.
 
     Raises `UsageError` if there is no finished step or a manifest cannot be read, and for an unknown embedder.
     Missing files of records and an embedder that fails are warnings in the report.
@@ -109,11 +103,8 @@ async def _embed(scan: FolderScan, model: Embedder | None, progress: StepProgres
     """The embeddings of the sampled texts, by text; or None and the reason."""
     if model is None:
         return None, "embedder: none"
-    texts = list(
-        dict.fromkeys(
-            [*(str(row["text"]) for row in scan.rows), *(text for pool in scan.pools for text in pool.texts)]
-        )
-    )
+    pooled = (text for pool in scan.pools for text in pool.texts)
+    texts = list(dict.fromkeys([*(str(row["text"]) for row in scan.rows), *pooled]))
     try:
         embedded = await model.embed(texts, lambda done, total: progress.update("embedding", done, total))
     except (MissingExtraError, ProviderError, ReplyError) as error:
@@ -130,11 +121,7 @@ async def _embed(scan: FolderScan, model: Embedder | None, progress: StepProgres
 
 
 async def _map(
-    scan: FolderScan,
-    entries: Sequence[StepEntry],
-    vectors: _Vectors | None,
-    seed: int,
-    progress: StepProgress,
+    scan: FolderScan, entries: Sequence[StepEntry], vectors: _Vectors | None, seed: int, progress: StepProgress
 ) -> tuple[CoverageMap | None, tuple[RecordCluster, ...]]:
     """The map of the first step's records and its clusters; None if there are too few records or no embeddings."""
     if vectors is None or len(scan.rows) < coverage_map.MIN_RECORDS:
@@ -155,7 +142,7 @@ _NAME = re.compile(r"(\d+)-(.+)")
 def _read_manifests(folder: Path, planned: Sequence[str] = ()) -> tuple[list[StepManifest], list[str]]:
     """The manifests in a folder in the order of their steps, and the names of steps without one.
 
-    `planned` are the names of all steps. Steps after a missing one are from an earlier run, and count as missing
+    `planned` are the names of all steps. Steps after a missing one are from an earlier run, so they are missing
     too. Without `planned` every manifest counts, and a file of records without a manifest is a missing step.
 
     Raises `UsageError` if there is no manifest, or one cannot be read.

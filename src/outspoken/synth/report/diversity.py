@@ -22,7 +22,7 @@ CHOICES = 19
 """The number of random choices of n records on which a step with more than n records is measured."""
 
 FEW = 10
-"""Steps with fewer records do not limit the number of records on which all others are measured."""
+"""Steps with fewer records do not limit the number of records on which the others are measured."""
 
 Vectors = NDArray[np.floating]
 Embed = Callable[[Sequence[str]], Vectors]
@@ -52,8 +52,8 @@ _OF_VECTORS: _Measures = {
         "vendi",
         "Vendi score",
         "higher",
-        "The number of completely different records that would be as diverse: exp of the entropy of the "
-        "eigenvalues of the cosines of all pairs over n (Friedman and Dieng 2023). From 1 to n.",
+        "As diverse as this many completely different records, from 1 to n: exp of the entropy of the eigenvalues "
+        "of the cosines of all pairs over n (Friedman and Dieng 2023).",
     ): sets.vendi,
 }
 """Measures of the embeddings of texts."""
@@ -63,16 +63,15 @@ _OF_TEXTS: _Measures = {
         "distinct",
         "Distinct texts",
         "higher",
-        "Different texts over all, times 100; case, blanks and closing punctuation make no difference. Falls "
-        "as n grows.",
+        "Different texts over all, times 100, compared without case, blanks and closing marks. Falls as n grows.",
         100,
     ): lambda texts: len(set(map(text_key, texts))) / len(texts),
     MeasureInfo(
         "distinct_2",
         "Distinct pairs of words",
         "higher",
-        "distinct-2: different pairs of neighbouring words over all of them, times 100 (Li et al. 2016). "
-        "Falls as n and the texts grow.",
+        "distinct-2: different pairs of neighbouring words over all pairs, times 100 (Li et al. 2016). Falls as n "
+        "and the texts grow.",
         100,
     ): lambda texts: lexical.distinct_n(texts, 2),
     MeasureInfo(
@@ -95,8 +94,7 @@ _OF_TEXTS: _Measures = {
 def size_of(pools: Sequence[TextPool], sample: int) -> int:
     """The number of records on which each step is measured: that of the smallest step, at most `sample`.
 
-    It is 0 if no step has two. A step with fewer than ten would leave the others too few; it is ignored unless all
-    steps are so small.
+    It is 0 if no step has two. Steps with fewer than ten are ignored unless all are so small.
     """
     sizes = [len(pool.texts) for pool in pools]
     counted = [size for size in sizes if size >= FEW] or [size for size in sizes if size > 1]
@@ -115,8 +113,8 @@ async def measure_diversity(
 ) -> DiversityTable:
     """The measures of each step on n of its records: the mean over `CHOICES` random choices if it has more than n.
 
-    The choices describe these records: `low` to `high` is how far a figure depends on which of them were chosen,
-    not what the model would generate another time. `sample` and `no_embeddings` are noted in the table.
+    `low` to `high` is the range over these choices; it does not say what the model would generate another time.
+    `sample` and `no_embeddings` are noted in the table.
     """
     measured: dict[tuple[str, ...], DiversityRow] = {}
     rows = []

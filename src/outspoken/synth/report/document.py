@@ -1,4 +1,4 @@
-"""The report of a pipeline as data: what report.json contains and the page shows."""
+"""The report of a pipeline as data: the content of report.json, which the page shows."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _KIND, _FORMAT = "synth", 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEntry(StepManifest):
-    """A step: its manifest, a short `label`, its `cost` (None if it asked no model), and which share of its input
-    (`kept_share`) and of the first step's input (`cumulative`) it kept."""
+    """A step: its manifest, a short `label`, its `cost` (None if it asked no model), and the shares of its input
+    (`kept_share`) and of the first step's input (`cumulative`) that it kept."""
 
     label: str
     kept_share: float | None = field(metadata={"key": "yield"})
@@ -78,10 +78,10 @@ class MeasureSpread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiversityRow:
-    """The diversity of a step's records, or of the pipeline's input (`step` is ""), of which there are `kept`.
+    """The diversity of the `kept` records of a step, or of the pipeline's input (`step` is "").
 
-    Each measure is the mean over `choices` random choices of `n` of `of` sampled records; `undefined` gives the
-    reason for each measure that is missing. `n` is None if there were too few records.
+    Each measure is the mean over `choices` random choices of `n` of `of` sampled records; `undefined` has the
+    reasons for missing measures. `n` is None if there were too few records.
     """
 
     step: str
@@ -96,7 +96,7 @@ class DiversityRow:
 
 @dataclass(frozen=True, slots=True)
 class DiversityTable:
-    """The diversity of all steps. `no_embeddings` is the reason if there are no measures of meaning."""
+    """The diversity of all steps. `no_embeddings` is the reason if measures of meaning are missing."""
 
     n: int
     sample: int
@@ -128,7 +128,7 @@ class CoverageMap:
 
 @dataclass(frozen=True, slots=True)
 class RecordCluster:
-    """A cluster on the map: its position, distinctive words and typical texts, and how many records were kept."""
+    """A cluster on the map: its records, position, distinctive words and typical texts."""
 
     number: int
     generated: int
@@ -168,7 +168,7 @@ class RecordExample:
 
 @dataclass(frozen=True, slots=True)
 class RemovedExample(RecordExample):
-    """A removed record, and the record or benchmark question that it was removed for."""
+    """A removed record, and the record or benchmark question because of which it was removed."""
 
     because_of: str | None = None
     because_text: str | None = None
@@ -223,10 +223,10 @@ class PipelineReport:
     @classmethod
     def from_dict(cls, document: Mapping[str, object]) -> PipelineReport:
         """What `to_dict` returned. Raises `UsageError` for anything else, and for another version's report."""
-        remedy = "run `outspoken synth` again to write one"
-        if document.get("kind") != _KIND or document.get("format") != _FORMAT:
-            raise UsageError(f"this is no report of a pipeline by this version: {remedy}")
+        problem = "not of this version"
         try:
-            return from_json(cls, document)
+            if (document.get("kind"), document.get("format")) == (_KIND, _FORMAT):
+                return from_json(cls, document)
         except ValueError as error:
-            raise UsageError(f"this is no report of a pipeline ({error}): {remedy}") from error
+            problem = str(error)
+        raise UsageError(f"this is no report of a pipeline ({problem}): run `outspoken synth` again to write one")

@@ -13,15 +13,11 @@ from outspoken.report.charts import Spec, add_chart
 from outspoken.report.format import NONE, alike, count, dollars, duration, number, share
 from outspoken.report.html import Column, Table, TableCell, TableRow
 from outspoken.synth.report import charts, text
-from outspoken.synth.report.document import (
-    CoveredField,
-    DiversityRow,
-    DiversityTable,
-    MeasureInfo,
-    PipelineReport,
-)
+from outspoken.synth.report.document import CoveredField, DiversityRow, DiversityTable, MeasureInfo, PipelineReport
 
 __all__ = ["render_page", "write_page"]
+
+_cell = TableCell.of
 
 
 def _steps(report: PipelineReport) -> Table:
@@ -33,7 +29,7 @@ def _steps(report: PipelineReport) -> Table:
         Column("cumulative", "kept over the first step's records in"),
         Column("time", "of the last execution of the step"),
         Column("requests"),
-        Column("of these from the ledger", "replies that were there before"),
+        Column("of these from the ledger", "replies that were already in the ledger"),
         Column("failures"),
         Column("tokens"),
         Column("dollars"),
@@ -41,19 +37,19 @@ def _steps(report: PipelineReport) -> Table:
     )
     rows = []
     for entry in report.steps:
-        costs = [TableCell(NONE)] * 5
+        costs = [_cell(None)] * 5
         if cost := entry.cost:
             counts = (cost.requests, cost.from_ledger, cost.failures, cost.tokens)
-            costs = [*map(_count, counts), TableCell(dollars(cost.usd), cost.usd)]
+            costs = [*(_cell(each, count) for each in counts), _cell(cost.usd, dollars)]
         cells = (
             TableCell(entry.step, entry.step, "not finished" if entry.partly else ""),
-            _count(entry.records),
-            _count(entry.kept),
+            _cell(entry.records, count),
+            _cell(entry.kept, count),
             TableCell(share(entry.kept, entry.records), entry.kept_share),
             TableCell(share(entry.kept, report.generated), entry.cumulative),
-            TableCell(duration(entry.seconds), entry.seconds),
+            _cell(entry.seconds, duration),
             *costs,
-            _text(entry.model if entry.cost and entry.model else NONE),
+            _cell(entry.model if entry.cost and entry.model else NONE),
         )
         rows.append(TableRow(cells))
     return Table("The steps", columns, tuple(rows))
@@ -61,7 +57,9 @@ def _steps(report: PipelineReport) -> Table:
 
 def _reasons(report: PipelineReport) -> Table:
     rows = [
-        TableRow((_text(entry.step), _text(reason), _count(lost), TableCell(share(lost, entry.records), lost)))
+        TableRow(
+            (_cell(entry.step), _cell(reason), _cell(lost, count), TableCell(share(lost, entry.records), lost))
+        )
         for entry in report.steps
         for reason, lost in entry.removed.items()
     ]
@@ -76,7 +74,7 @@ def _diversity(table: DiversityTable) -> Table:
     for row in table.steps:
         n = TableCell(f"{count(row.n)} of {count(row.of)}" if row.n else NONE, row.n)
         measures = (_measure(row, measure) for measure in table.measures)
-        rows.append(TableRow((_text(row.label), _count(row.kept), n, *measures)))
+        rows.append(TableRow((_cell(row.label), _cell(row.kept, count), n, *measures)))
     absent = tuple(f"{row.label}, {name}: {why}" for row in table.steps for name, why in row.undefined.items())
     return Table("Diversity of each step", tuple(columns), tuple(rows), absent=absent)
 
@@ -85,8 +83,8 @@ def _covered(name: str, field: CoveredField) -> Table:
     rows = []
     for entry in field.values:
         part = entry.kept / entry.generated if entry.generated else None
-        cells = (_count(entry.generated), _count(entry.kept), TableCell(share(entry.kept, entry.generated), part))
-        rows.append(TableRow((_text(entry.value), *cells)))
+        counts = (_cell(each, count) for each in (entry.generated, entry.kept))
+        rows.append(TableRow((_cell(entry.value), *counts, TableCell(share(entry.kept, entry.generated), part))))
     title = f"{count(field.kept)} of {count(field.of)} {name}s have a record that was kept"
     if field.of > len(rows):
         title += f"; these are the {count(len(rows))} with most records"
@@ -102,27 +100,7 @@ def _measure(row: DiversityRow, measure: MeasureInfo) -> TableCell:
     return TableCell(value, numbers[0], " to ".join(limits))
 
 
-def _text(text: str) -> TableCell:
-    return TableCell(text, text)
-
-
-def _count(value: int) -> TableCell:
-    return TableCell(count(value), value)
-
-
-_ORIGIN = [
-    "do",
-    "model",
-    "seed",
-    "source",
-    "version",
-    "begun",
-    "finished",
-    "key",
-    "settings",
-    "figures",
-    "files",
-]
+_ORIGIN = ("do", "model", "seed", "source", "version", "begun", "finished", "key", "settings", "figures", "files")
 
 
 def write_page(report: PipelineReport, folder: Path) -> Path:
@@ -133,7 +111,7 @@ def write_page(report: PipelineReport, folder: Path) -> Path:
 
 
 def render_page(report: PipelineReport) -> str:
-    """The page. Texts that models wrote appear as text and nothing else."""
+    """The page. Texts by models are escaped."""
     report = PipelineReport.from_dict(html.printable(report.to_dict()))
     specs: dict[str, Spec] = {}
     figures = [(add_chart(specs, figure.chart), figure) for figure in charts.figures(report)]

@@ -1,4 +1,4 @@
-"""What the report reads from the files of records: seeded samples, examples, and counts of topics."""
+"""Reading the files of records for the report: seeded samples, examples, and counts of topics."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _Visit = Callable[[Record], None]
 
 
 class RecordSample:
-    """The `size` records that come first in an order that depends only on the seed and the ids.
+    """The first `size` records in a random order that depends only on the seed and the ids.
 
-    So it is a random sample that is the same in every run, and samples of files with common records have as many
-    in common as possible: few texts must be embedded.
+    So it is the same in every run, and samples of files with common records have as many in common as possible:
+    few texts must be embedded.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -56,24 +56,21 @@ class RecordSample:
 
     def offer(self, row: Record) -> None:
         digest = hashlib.blake2b(str(row["id"]).encode(), digest_size=8, key=self._key).digest()
-        place = -int.from_bytes(digest, "big")
         self._count += 1
-        if len(self._heap) < self.size:
-            heapq.heappush(self._heap, (place, self._count, row))
-        elif self._heap and place > self._heap[0][0]:
-            heapq.heapreplace(self._heap, (place, self._count, row))
+        entry = (-int.from_bytes(digest, "big"), -self._count, row)
+        (heapq.heappush if len(self._heap) < self.size else heapq.heappushpop)(self._heap, entry)
 
     @property
     def rows(self) -> list[Record]:
-        return [row for *_, row in sorted(self._heap, key=lambda entry: (-entry[0], entry[1]))]
+        return [row for *_, row in sorted(self._heap, reverse=True)]
 
 
 class FolderScan:
-    """What is read from the files of all steps.
+    """The content of the files of all steps, as far as the report needs it; `read` fills it in.
 
-    After `read`: `pools` are the texts of each step, preceded by those of the input if there was one. `rows` is a
-    sample of the first step's records, before it removed any, and `fates` says for each by id what became of it.
-    `warnings` are about missing and damaged files.
+    `pools` are the texts of each step, preceded by those of the input if there was one. `rows` is a sample of the
+    first step's records before it removed any, and `fates` has for each id the step that removed it, `KEPT` or
+    `LOST`. `warnings` are about missing and damaged files.
     """
 
     def __init__(self, folder: Path, entries: Sequence[StepEntry], sample: int, seed: int) -> None:
@@ -90,7 +87,6 @@ class FolderScan:
         self._removed_examples: list[dict[str, RecordSample]] = [{} for _ in entries]
 
     async def read(self, progress: StepProgress) -> None:
-        """Read all files."""
         base = RecordSample(self._sample, self._seed)
         of_first = [_with_text(base.offer), _counting(self._generated)]
         await self._walk(self._files[0].removed, ("text", *_COVERED), *of_first)
@@ -119,13 +115,12 @@ class FolderScan:
         ]
 
     def covered(self) -> dict[str, CoveredField]:
-        """For each topic and persona, the numbers of records that were generated and kept."""
+        """For each topic and persona the numbers of generated and kept records."""
         fields = {}
-        for name in _COVERED:
+        for name, kept in self._kept.items():
             given = self._entries[0].settings.get(f"{name}s")
             generated = Counter(dict.fromkeys(map(str, given), 0) if isinstance(given, list) else {})
             generated.update(self._generated[name])
-            kept = self._kept[name]
             if generated:
                 values = [CoveredValue(value, n, kept[value]) for value, n in generated.most_common(_MAX_VALUES)]
                 with_kept = sum(kept[value] > 0 for value in generated)
@@ -161,7 +156,7 @@ class FolderScan:
         return see
 
     async def _walk(self, path: Path, wanted: Sequence[str], *visits: _Visit, needed: bool = False) -> None:
-        """Show the records of a file to all of `visits`, with their id and the `wanted` fields that they have.
+        """Call all of `visits` for each record of a file, with its id and the `wanted` fields that it has.
 
         A field that is not a column is read from the record's `value`. Memory is bounded, and the work is done in
         threads. A file that is damaged, or missing although `needed`, is a warning.
@@ -189,7 +184,7 @@ class FolderScan:
                 self.warnings.append(str(error))
 
     async def _texts_of(self, ids: Collection[str], files: StepFiles) -> dict[str, str]:
-        """The texts of these records, as far as the step kept or removed them."""
+        """The texts of these records that the step kept or removed."""
         texts: dict[str, str] = {}
 
         def see(row: Record) -> None:
@@ -216,8 +211,8 @@ def cut(text: str, most: int) -> str:
 def _removed_example(row: Record, texts: Mapping[str, str]) -> RemovedExample:
     because = row.get("because_of")
     name = None if because is None else str(because)
-    text = None if name is None else texts.get(name)
-    return RemovedExample(str(row["id"]), text_of(row), _shown(row), name, text, _finite(row.get("similarity")))
+    similarity = _finite(row.get("similarity"))
+    return RemovedExample(str(row["id"]), text_of(row), _shown(row), name, texts.get(name or ""), similarity)
 
 
 def _shown(row: Record) -> dict[str, object]:

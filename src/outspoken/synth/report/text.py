@@ -12,7 +12,7 @@ from outspoken.synth.report.document import DiversityTable, PipelineReport, Reco
 __all__ = ["diversity_method", "excerpt", "extreme_clusters", "facts", "lead", "sentences", "unmeasured_steps"]
 
 Fact = tuple[str, str, str]
-"""A figure of the first screen: its name, the figure, and what it means."""
+"""A figure of the first screen: its name, its value, and a remark."""
 
 _EXCERPT = 260
 
@@ -31,7 +31,7 @@ def lead(report: PipelineReport) -> str:
 
 
 def sentences(report: PipelineReport) -> list[str]:
-    """The next most important findings: what removed most, and how diversity changed."""
+    """The next most important findings: the largest removal, and the change of diversity."""
     result = []
     losses = [(lost, entry, reason) for entry in report.steps for reason, lost in entry.removed.items() if lost]
     if losses and report.kept:
@@ -62,7 +62,7 @@ def facts(report: PipelineReport) -> list[Fact]:
 
 
 def diversity_method(table: DiversityTable) -> list[str]:
-    """How the diversity of the steps was measured, and what the lines of its charts mean; empty if it was not."""
+    """How diversity was measured, and what the lines of the charts mean; empty if it was not measured."""
     n, choices, rows = table.n, table.choices, table.steps
     if not n:
         return []
@@ -73,14 +73,14 @@ def diversity_method(table: DiversityTable) -> list[str]:
         result += [
             f"If a step has more, its figure is the mean of {choices} random choices of {count(n)} of them, and "
             "the line reaches from the lowest of these to the highest.",
-            "So a line shows how far the figure depends on which records are chosen. One more random choice would "
+            "So a line shows how much the figure depends on the choice of records. One more random choice would "
             f"lie outside it in 1 case of {(choices + 1) // 2}: if the figure of a later step lies outside, its "
             "selection is unlikely to be chance. The line does not show what the model would write another time.",
         ]
     if any(row.kept > table.sample for row in rows):
         result.append(
             f"Of a step with more than {count(table.sample)} records, that many were sampled at random; the lines "
-            "do not show how far another sample would differ."
+            "do not show how much another sample would differ."
         )
     if table.no_embeddings:
         result.append(f"Only words were measured: there are no embeddings ({table.no_embeddings}).")
@@ -88,7 +88,7 @@ def diversity_method(table: DiversityTable) -> list[str]:
 
 
 def unmeasured_steps(table: DiversityTable) -> str:
-    """Which steps were not measured."""
+    """A sentence about the steps that were not measured."""
     steps = [f"{row.label} ({count(row.of)})" for row in table.steps if not row.n]
     return f"Too few records to be measured: {', '.join(steps)}." if steps else ""
 
@@ -140,7 +140,7 @@ def _removals(report: PipelineReport) -> str:
 
 
 def _diversity_change(table: DiversityTable) -> str:
-    """How the first measure changed from the first step that has it to the last."""
+    """The change of the first measure from the first step that has it to the last."""
     for measure in table.measures:
         rows = [row for row in table.steps if measure.name in row.measures]
         if len(rows) > 1:

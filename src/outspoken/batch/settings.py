@@ -65,13 +65,13 @@ class RunSettings:
 
     @cached_property
     def limits(self) -> tuple[ResponseGoal, RetryPolicy, Budget]:
-        """What these settings mean for the engine."""
+        """These settings as the engine takes them."""
         from outspoken.engine import Budget, ResponseGoal, RetryPolicy
 
         return (
             ResponseGoal(self.n, self.until_distinct, self.max_calls),
             RetryPolicy(self.timeout, self.total_timeout, self.attempts),
-            Budget(self.budget_tokens, self.budget_usd, self.max_seconds),
+            Budget(self.budget_tokens, self.budget_usd),
         )
 
     @property

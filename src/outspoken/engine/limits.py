@@ -33,11 +33,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may spend: tokens, US dollars, seconds. None sets no limit."""
+    """The tokens and US dollars that a run may spend; None sets no limit."""
 
     tokens: int | None = None
     usd: float | None = None
-    seconds: float | None = None
 
     def exceeded(self, tokens: float, usd: float) -> str:
         """The limit that a total of these tokens and dollars would exceed, as a sentence; "" if none."""

@@ -53,7 +53,7 @@ class RunMetrics:
         """The figures at this moment; `stopped` is why the run ended early."""
         usage = self.usage
         return RunSummary(
-            **{entry.name: getattr(self, entry.name) for entry in fields(self) if entry.type == "int"},
+            **{name: getattr(self, name) for name in _COUNTS},
             usd=self.usd,
             failures=self.failed,
             causes=dict(self.failures.most_common()),
@@ -65,6 +65,9 @@ class RunMetrics:
             seconds=round(self.seconds, 3),
             stopped=stopped,
         )
+
+
+_COUNTS = tuple(entry.name for entry in fields(RunMetrics) if entry.type == "int")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ def _unescape(text: str) -> str:
 
 
 class _ElementReader:
-    """One pass over the tags with known names; everything else, with other tags, is text.
+    """One pass over the tags with known names; everything else, including other tags, is text.
 
     `item` is the name of the open element of a candidate, `field` that of the open field and `role` its role.
     """

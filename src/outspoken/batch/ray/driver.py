@@ -291,7 +291,7 @@ class RayRun:
             self.stop(result.stopped)
 
     def _is_silent(self) -> bool:
-        """Whether no worker has reported for so long after a stop that none can be left."""
+        """Whether the run is stopped, and no worker has reported for a minute: none can be left."""
         return bool(self._stopped) and time.monotonic() - self._heard > _SECONDS_OF_SILENCE
 
     def _raise_errors(self) -> None:

@@ -89,9 +89,8 @@ def protocol(seconds: float) -> type[asyncio.Protocol]:
 class TimedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits for which uvicorn has no settings.
 
-    A client that takes longer than `seconds` to send a request, or that reads nothing for so long, is cut off. The
-    head of a request has a largest size, input that is not HTTP gets an error in JSON, and offers to upgrade are
-    ignored.
+    A client that takes longer than `seconds` to send a request, or that reads nothing for this time, is cut off.
+    Heads that are too large are rejected, input that is not HTTP gets an error in JSON, upgrades are ignored.
     """
 
     seconds: float

@@ -173,8 +173,8 @@ def read_chat(
         if verbalized:
             settings = _settings(fields, values, defaults, method, max_k)
         else:
-            direct = replace(defaults, method="direct", k=1, tau=None, seed=seed, stop=stop)
-            settings = _with_sampling(direct, fields, _max_tokens(fields))
+            sampling = _sampling(fields, defaults, _max_tokens(fields))
+            settings = replace(defaults, method="direct", k=1, tau=None, seed=seed, stop=stop, **sampling)
         return ChatCall(
             requested_model=requested,
             model=model,
@@ -236,21 +236,19 @@ def _settings(
         turns = max_k // k
     if "tau" not in stated and not method.states_probabilities:
         stated["tau"] = None
-    settings = replace(
-        defaults, **{**stated, "method": method.name, "k": k, "turns": turns, "seed": None, "stop": ()}
-    )
-    max_tokens = _max_tokens(fields)
-    return _with_sampling(settings, fields, max_tokens and _reply_tokens(max_tokens, settings))
+    stated |= {"method": method.name, "k": k, "turns": turns, "seed": None, "stop": ()}
+    if max_tokens := _max_tokens(fields):
+        wording = templates.load(stated.get("template", defaults.template)).wording(method.name)
+        max_tokens = _reply_tokens(max_tokens, method, k, wording)
+    return replace(defaults, **stated, **_sampling(fields, defaults, max_tokens))
 
 
-def _with_sampling(settings: Settings, fields: Fields, max_tokens: int | None) -> Settings:
+def _sampling(fields: Fields, defaults: Settings, max_tokens: int | None) -> dict[str, Any]:
+    """The settings of the model's sampling, as far as the request has them."""
     stated = {name: field.read(fields) for name, field in _SAMPLING.items()} | {"max_tokens": max_tokens}
     extra = {name: value for name, value in fields.items() if _is_extra(name, value)}
-    return replace(
-        settings,
-        extra={**settings.extra, **extra},
-        **{name: value for name, value in stated.items() if value is not None},
-    )
+    stated = {name: value for name, value in stated.items() if value is not None}
+    return {**stated, "extra": {**defaults.extra, **extra}}
 
 
 def _is_extra(name: str, value: object) -> bool:
@@ -268,14 +266,13 @@ def _max_tokens(fields: Fields) -> int | None:
     return stated.pop() if stated else None
 
 
-def _reply_tokens(max_tokens: int, settings: Settings) -> int:
+def _reply_tokens(max_tokens: int, method: Method, k: int, wording: templates.Wording) -> int:
     """The limit of tokens for a reply with its reasoning and candidates of at most `max_tokens` each."""
-    several = METHODS[settings.method].candidates_per_request == "k"
-    wording = templates.load(settings.template).wording(settings.method)
+    several = method.candidates_per_request == "k"
     reasoning = wording.reasoning or wording.reply == "answer"
     if not several and not reasoning:
         return max_tokens
-    candidates = (settings.k if several else 1) * (max_tokens + _TOKENS_AROUND_A_CANDIDATE)
+    candidates = (k if several else 1) * (max_tokens + _TOKENS_AROUND_A_CANDIDATE)
     return min(candidates + _TOKENS_OF_REASONING * reasoning, max(max_tokens, _LONGEST_REPLY))
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ APPLICATION_ID = 0x4F75706C  # "Oupl"
 VERSION = 1
 _SECONDS_TO_WAIT = 5.0
 SECONDS_TO_GATHER = 0.25
-_POOLS_AT_ONCE = 200  # their records are collected in the event loop, where others wait
+_POOLS_AT_ONCE = 200  # their records are collected in the event loop, which others wait for
 _logger = logging.getLogger(__name__)
 
 _TABLES = """
@@ -178,9 +178,8 @@ class _Damaged(sqlite3.DatabaseError):
 
 def _rename_damaged(path: Path) -> Path:
     """Rename a file and its log to a name that is not in use."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    aside = next(name for name in names if not name.exists())
     path.rename(aside)
     for end in ("-wal", "-shm"):
         with suppress(FileNotFoundError):

@@ -186,7 +186,7 @@ T = TypeVar("T")
 
 
 async def with_timeout(work: Awaitable[T], seconds: float, smaller: str) -> T:
-    """Await the model. Raises `ProviderError` after `seconds`, which advises to ask for what is `smaller`."""
+    """Await the model. Raises `ProviderError` after `seconds`, with the advice to ask for `smaller`."""
     try:
         async with asyncio.timeout(seconds):
             return await work

@@ -82,7 +82,7 @@ async def _metrics(service: Service, _: Request) -> Response:
 
 
 async def _about(service: Service, _: Request) -> Response:
-    """What the page needs to know before the first request."""
+    """The values that the page needs before its first request."""
     content = {
         "version": __version__,
         "key_needed": service.key_needed,

@@ -15,6 +15,7 @@ from outspoken.batch.settings import RunOptions
 from outspoken.chat import ChatRequest, Message
 from outspoken.errors import ProviderError, UsageError
 from outspoken.experiment.spec import Arm, ExperimentSpec, varies
+from outspoken.io.text import json_bytes
 from outspoken.methods.table import METHODS
 from outspoken.models.base import Model
 from outspoken.tasks import Task
@@ -110,7 +111,7 @@ class Grid:
             **{name: spec[name] for name in names},
             "templates": {name: templates.load(name).hash for name in sorted(used)},
         }
-        return dict(json.loads(json.dumps(content, ensure_ascii=False)))
+        return dict(json.loads(json.dumps(content)))
 
     async def probe(self) -> None:
         """Send one short request to each model that receives settings by its provider's own names.
@@ -221,8 +222,8 @@ def _check(cell: GridCell) -> None:
 
 
 def _digest(task: Task) -> str:
-    prompts = json.dumps([[prompt.id, prompt.prompt] for prompt in task.prompts], ensure_ascii=False)
-    return f"{len(task.prompts)} prompts, {hashlib.sha256(prompts.encode()).hexdigest()[:16]}"
+    prompts = json_bytes([[prompt.id, prompt.prompt] for prompt in task.prompts])
+    return f"{len(task.prompts)} prompts, {hashlib.sha256(prompts).hexdigest()[:16]}"
 
 
 def _slug(text: str) -> str:

@@ -53,11 +53,11 @@ class Effect:
     p: float | None
 
     @classmethod
-    def of(cls, fit: Fit, column: int = 0) -> Effect:
-        """The effect of one column of a fit."""
-        low, high = fit.interval(column) or (None, None)
-        se = float(fit.se[column])
-        return cls(float(fit.coef[column]), low, high, se if math.isfinite(se) else None, fit.p(column))
+    def of(cls, fit: Fit) -> Effect:
+        """The effect of the first column of a fit."""
+        low, high = fit.interval(0) or (None, None)
+        se = float(fit.se[0])
+        return cls(float(fit.coef[0]), low, high, se if math.isfinite(se) else None, fit.p(0))
 
     @property
     def clear(self) -> bool:

@@ -24,10 +24,16 @@ from outspoken.measure.embedding import Embedder  # noqa: E402
 from outspoken.measure.tokenization import words  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
-from outspoken.synth.benchmarks import NgramIndex, read  # noqa: E402
 from outspoken.synth.steps import decontaminate  # noqa: E402
 from outspoken.synth.steps.base import Step  # noqa: E402
-from outspoken.synth.steps.decontaminate import BY_MEANING, BY_WORDS, DecontaminateOptions, run  # noqa: E402
+from outspoken.synth.steps.decontaminate import (  # noqa: E402
+    BY_MEANING,
+    BY_WORDS,
+    DecontaminateOptions,
+    NgramIndex,
+    read_questions,
+    run,
+)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DUCKS = "Janet’s ducks lay 16 eggs a day. She eats three for breakfast and sells the rest. How many does she sell?"
@@ -188,7 +194,7 @@ EDITS: dict[str, tuple[Callable[[str, random.Random], str], float]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_edited_questions_are_recognised(edit: str) -> None:
-    questions = [each.text for each in read([shared("gsm8k/test.jsonl"), shared("math/math.jsonl")])]
+    questions = [each.text for each in read_questions([shared("gsm8k/test.jsonl"), shared("math/math.jsonl")])]
     index, rng = NgramIndex(questions, 8), random.Random(1)
     change, least = EDITS[edit]
     found = [index.find(change(text, rng), 0.3) for text in questions]
@@ -198,7 +204,7 @@ def test_edited_questions_are_recognised(edit: str) -> None:
 
 def test_different_questions_are_not_confused() -> None:
     gsm8k, math = (
-        [each.text for each in read([shared(name)])] for name in ("gsm8k/test.jsonl", "math/math.jsonl")
+        [each.text for each in read_questions([shared(name)])] for name in ("gsm8k/test.jsonl", "math/math.jsonl")
     )
     whole, half = NgramIndex(gsm8k, 8), NgramIndex(gsm8k[::2], 8)
     assert [text for text in math if whole.find(text, 0.3)] == []
@@ -207,7 +213,7 @@ def test_different_questions_are_not_confused() -> None:
 
 async def test_questions_planted_in_many_records(tmp_path: Path) -> None:
     against = (shared("gsm8k/test.jsonl"), shared("math/math.jsonl"))
-    questions = read(against)
+    questions = read_questions(against)
     rng = random.Random(2)
     texts = [" ".join(rng.choices(questions[number % 1319].text.split(), k=50)) for number in range(20_000)]
     planted = {3: 0, 8191: 700, 8192: 1318, 19_999: 1500}
@@ -269,7 +275,7 @@ async def test_paraphrases_by_the_default_embedder(
     await minilm.load()
     (tmp_path / "models").symlink_to(minilm._file().parent)
     monkeypatch.setenv("OUTSPOKEN_CACHE", str(tmp_path))
-    questions = [each.text for each in read([shared("gsm8k/test.jsonl")])][:12]
+    questions = [each.text for each in read_questions([shared("gsm8k/test.jsonl")])][:12]
     bench = lines(tmp_path / "b.jsonl", [{"question": text} for text in questions])
     texts = [
         "Every day Janet collects 16 eggs from her ducks. Three go into her breakfast and four into muffins that she "
@@ -296,13 +302,13 @@ def test_all_file_formats(tmp_path: Path) -> None:
     with sheet.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("id", "frage"), ("1", "4\nا?"), ("2", "5?")])
     plain.write_text("6?\n\n7?\n", encoding="utf-8")
-    found = [(each.text, each.where) for each in read([str(array), str(table)])]
+    found = [(each.text, each.where) for each in read_questions([str(array), str(table)])]
     assert found == [("1 茶?", "a.json: row 1"), ("2?", "a.json: row 2"), ("3?", "b.parquet: row 1")]
-    assert [(each.text, each.where) for each in read([str(sheet)], "frage")] == [
+    assert [(each.text, each.where) for each in read_questions([str(sheet)], "frage")] == [
         ("4\nا?", "c.csv:2"),
         ("5?", "c.csv:4"),
     ]
-    assert [each.where for each in read([str(plain)])] == ["d.txt:1", "d.txt:3"]
+    assert [each.where for each in read_questions([str(plain)])] == ["d.txt:1", "d.txt:3"]
 
 
 def test_files_of_the_same_name_are_distinguished(tmp_path: Path) -> None:
@@ -310,7 +316,11 @@ def test_files_of_the_same_name_are_distinguished(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         lines(tmp_path / folder / "test.jsonl", ["1?"])
     paths = [str(tmp_path / folder / "test.jsonl") for folder in ("x/gsm8k", "x/math", "y/math", "x/math")]
-    assert [each.file for each in read(paths)] == ["gsm8k/test.jsonl", "x/math/test.jsonl", "y/math/test.jsonl"]
+    assert [each.file for each in read_questions(paths)] == [
+        "gsm8k/test.jsonl",
+        "x/math/test.jsonl",
+        "y/math/test.jsonl",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -359,8 +369,8 @@ async def test_records_without_a_text(tmp_path: Path, bench: str) -> None:
 
 def test_a_missing_column(tmp_path: Path, bench: str) -> None:
     with pytest.raises(UsageError, match=r"no column 'Question': the columns are question, answer; say which"):
-        read([bench], "Question")
-    assert read([bench], "answer")[0].text == "#### 9"
+        read_questions([bench], "Question")
+    assert read_questions([bench], "answer")[0].text == "#### 9"
 
 
 @pytest.mark.parametrize(

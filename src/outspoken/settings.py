@@ -6,7 +6,7 @@ command line, the fields of a server's request, and what `help()` says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from math import inf
@@ -136,32 +136,53 @@ def read_options(kind: type[T], options: Mapping[str, object]) -> T:
 
 def check_values(settings: Any) -> None:
     """Check each value against the type, the bounds and the choices of its field. Raises `UsageError`."""
-    for name, kind, declared in _checked_fields(settings.__class__):
-        value = getattr(settings, name)
-        if value is None and "None" in kind:
+    for entry in _checked_fields(settings.__class__):
+        value = getattr(settings, entry.name)
+        if value is None and entry.optional:
             continue
-        if "choices" in declared:
-            if value not in declared["choices"]:
-                raise UnknownNameError(name, str(value), declared["choices"])
-            continue
-        is_number = isinstance(value, int if kind.startswith("int") else Real) and not isinstance(value, bool)
-        if (
-            not is_number
-            or not -inf < value < inf
-            or not all(_BOUNDS[key][1](value, declared[key]) for key in _BOUNDS if key in declared)
-        ):
-            hint = f": {declared['hint']}" if "hint" in declared else ""
-            raise UsageError(f"{name} must be {_range(kind, declared)}, not {value!r}{hint}")
+        if entry.choices is not None:
+            if value not in entry.choices:
+                raise UnknownNameError(entry.name, str(value), entry.choices)
+        elif not _is_within(value, entry):
+            raise UsageError(f"{entry.name} must be {entry.range}, not {value!r}{entry.hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedField:
+    name: str
+    optional: bool
+    number: Any
+    choices: tuple[str, ...] | None
+    bounds: tuple[tuple[Callable[[Any, Any], bool], float], ...]
+    range: str
+    hint: str
+
+
+def _is_within(value: Any, entry: _CheckedField) -> bool:
+    if isinstance(value, bool) or not isinstance(value, entry.number) or not -inf < value < inf:
+        return False
+    return all(holds(value, bound) for holds, bound in entry.bounds)
 
 
 @cache
-def _checked_fields(kind: type) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Name, type and metadata of the numbers and the choices among the fields."""
-    return [
-        (entry.name, str(entry.type), entry.metadata)
-        for entry in fields(kind)
-        if str(entry.type).startswith(("int", "float")) or "choices" in entry.metadata
-    ]
+def _checked_fields(kind: Any) -> tuple[_CheckedField, ...]:
+    """The numbers and the choices among the fields."""
+    checked = []
+    for entry in fields(kind):
+        type_name, declared = str(entry.type), entry.metadata
+        if type_name.startswith(("int", "float")) or "choices" in declared:
+            checked.append(
+                _CheckedField(
+                    entry.name,
+                    "None" in type_name,
+                    int if type_name.startswith("int") else Real,
+                    declared.get("choices"),
+                    tuple((holds, declared[key]) for key, (_, holds) in _BOUNDS.items() if key in declared),
+                    _range(type_name, declared),
+                    f": {declared['hint']}" if "hint" in declared else "",
+                )
+            )
+    return tuple(checked)
 
 
 def _range(kind: str, declared: Mapping[str, Any]) -> str:

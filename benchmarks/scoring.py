@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from outspoken.models._causal_lm import CausalLM, TokenizedPair, load
+from outspoken.models._batched_scoring import TokenSequence
+from outspoken.models._causal_lm import CausalLM, load
 
 SHORTEST, LONGEST = 0.5, 2.0
 TURNS = 3
@@ -39,13 +40,13 @@ def pairs(count: int) -> list[tuple[str, str]]:
     return chosen
 
 
-def plain_loop(model: CausalLM, tokenized: list[TokenizedPair]) -> list[float]:
+def plain_loop(model: CausalLM, sequences: list[TokenSequence]) -> list[float]:
     means = []
     with torch.inference_mode():
-        for each in tokenized:
-            ids = torch.tensor([each.sequence.ids])
+        for sequence in sequences:
+            ids = torch.tensor([sequence.ids])
             table = model.scorer._model(ids).logits[0].float().log_softmax(-1)
-            logprobs = table[:-1].gather(1, ids[0, 1:, None])[each.sequence.start - 1 :, 0]
+            logprobs = table[:-1].gather(1, ids[0, 1:, None])[sequence.start - 1 :, 0]
             means.append(float(logprobs.mean()))
     return means
 
@@ -55,17 +56,18 @@ def main() -> None:
     source = sys.argv[2] if len(sys.argv) > 2 else "smollm2"
     model = load(source, "bfloat16", offline=False)
     results = [model.tokenize(*pair, None) for pair in pairs(count)]
-    tokenized = [each for each in results if isinstance(each, TokenizedPair)]
-    tokens = sum(len(each.tokens) for each in tokenized)
-    shared = sum(each.sequence.start for each in tokenized[::2])
+    tokenized = [each for each in results if isinstance(each, tuple)]
+    sequences = [sequence for sequence, _, _ in tokenized]
+    tokens = sum(len(texts) for _, texts, _ in tokenized)
+    shared = sum(sequence.start for sequence in sequences[::2])
     threads = torch.get_num_threads()
     print(f"{source}: {count} pairs, {shared} tokens of prompts, {tokens} of responses, {threads} threads")
     ours = theirs = float("inf")
     for _ in range(TURNS):
         started = time.perf_counter()
-        means = plain_loop(model, tokenized)
+        means = plain_loop(model, sequences)
         middle = time.perf_counter()
-        logprobs = model.scorer.logprobs([each.sequence for each in tokenized])
+        logprobs = model.scorer.logprobs(sequences)
         theirs, ours = min(theirs, middle - started), min(ours, time.perf_counter() - middle)
     difference = max(abs(a - sum(b) / len(b)) for a, b in zip(means, logprobs, strict=True))
     print(f"plain loop    {tokens / theirs:7.0f} tokens/s")

@@ -86,3 +86,31 @@ def test_help_names_every_option_with_its_default(name: str) -> None:
         line = next((line for line in text.splitlines() if line.strip().startswith(f"{entry.name}: ")), None)
         assert line is not None, f"{name} does not describe {entry.name}"
     assert text.count("Default") >= sum(len(fields(each)) for each in settings)
+
+
+def defined(module: str) -> set[str]:
+    """The names at the top level of a module and its submodules, read without importing it."""
+    place = PACKAGE.parent.joinpath(*module.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    names = {path.stem for path in place.glob("*")} if place.is_dir() else set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names | exported(module) if place.is_dir() else names
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "experiments", "tools"])
+def test_programs_beside_the_package_import_what_exists(folder: str) -> None:
+    missing = [
+        f"{file.relative_to(ROOT)}: {node.module}.{alias.name}"
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "outspoken"
+        for alias in node.names
+        if alias.name not in defined(node.module)
+    ]
+    assert not missing

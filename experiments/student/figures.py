@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from outspoken.report.charts import altair, span, spec, write_pictures
+from outspoken.report.charts import alt, span, spec, write_pictures
 
 __all__ = ["AccuracyBin", "Figure", "by_records", "draw", "figure"]
 
@@ -95,7 +95,6 @@ def by_records(records: Sequence[int], right: Sequence[float]) -> list[AccuracyB
 
 def draw(results: Mapping[str, Any], folder: Path) -> None:
     """Both charts as PNG and SVG: accuracy by arm, and by the number of training records of a kind."""
-    alt = altair()
     arms = [arm["title"] for arm in results["arms"]]
     rows = [
         {"arm": arm["title"], "asked": name, **span("x", **{k: arm[key][k] for k in ("value", "low", "high")})}

@@ -376,3 +376,12 @@ async def test_the_embedded_model_as_a_judge(smollm2: Local) -> None:
     assert [(verdict.value, verdict.unreadable, verdict.attempts) for verdict in wild] == [(None, True, 2)]
     assert free.summary(wild).unreadable == 1
     assert sum(free.summary(wild).failures.values()) == 1
+
+
+async def test_limits_that_permit_nothing_are_refused() -> None:
+    for invalid in ({"timeout": 0}, {"total": float("nan")}, {"attempts": 0}):
+        with pytest.raises(UsageError, match="timeouts must be above 0 seconds and attempts at least 1"):
+            RetryPolicy(**invalid)
+    judge = Judge("http://localhost:1/v1#m", JOKE, budget=Budget(tokens=0))
+    with pytest.raises(UsageError, match="a budget must be above 0, not 0"):
+        await judge.score([JudgedItem("1", "a joke", "a text")])

@@ -137,7 +137,7 @@ OUTSIDE = {
     "our server's environment": ("import os; print(open(f'/proc/{os.getppid()}/environ').read())", READ),
     "our memory": ("open('/proc/[us]/mem', 'rb')", READ),
     "the machine's processes": ("import os; os.listdir('/proc')", READ),
-    "our files": ("import os; open(f'/proc/{os.getppid()}/root/etc/passwd')", READ),
+    "our files": ("import os; open(f'/proc/{os.getppid()}/root' + '/etc/passwd')", READ),
     "the device of memory": ("open('/dev/shm/x', 'w')", WRITE),
 }
 # The same through the C library, which no audit hook sees: the call fails, and the program continues.

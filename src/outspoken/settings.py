@@ -34,9 +34,9 @@ def option(default: Any, about: str, **more: Any) -> Any:
 
     Further metadata: `flags` are the names on the command line, `cli=False` leaves the option out there; `low`
     and `high` bound a number, `above` and `below` exclude the bound itself, `hint` says what to do about a value
-    outside; `choices` lists the values of a text;
-    `typed` is the type of the keyword argument if it accepts more than the field holds; `request` is the place of
-    the field in a request to the server: its "body", or the object "outspoken" in it.
+    outside; `choices` lists the values of a text; `typed` is the type of the keyword argument if it accepts more
+    than the field holds; `request` is the place of the field in a request to the server: its "body", or the object
+    "outspoken" in it.
     """
     return field(default=default, metadata={"help": about, **more})
 

@@ -16,7 +16,17 @@ from outspoken.batch.prices import Price, price_of
 from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
 from outspoken.batch.sources import PromptRow
 from outspoken.chat import ChatRequest
-from outspoken.engine import ModelCaller, PromptResult, PromptRunner, RateLimiter, RunMetrics, cause_of, ordered
+from outspoken.engine import (
+    Budget,
+    ModelCaller,
+    PromptResult,
+    PromptRunner,
+    RateLimiter,
+    RetryPolicy,
+    RunMetrics,
+    cause_of,
+    ordered,
+)
 from outspoken.errors import OutspokenError, StoppedError, UsageError
 from outspoken.ledger import Ledger, entry_of
 from outspoken.methods.steps import start
@@ -74,16 +84,16 @@ class RunEngine:
 
     def __init__(self, plan: RunPlan, metrics: RunMetrics, ledger: Ledger | None) -> None:
         parallel = plan.model.capabilities.parallel
-        most = plan.run.concurrency or parallel or DEFAULT_CONCURRENCY
-        goal, retry_policy, budget = plan.run.limits
+        run = plan.run
+        most = run.concurrency or parallel or DEFAULT_CONCURRENCY
         self.plan = plan
         self.metrics = metrics
         self._ledger = ledger
         self._limiter = RateLimiter(
             most if parallel is None else min(most, parallel),
             steady=parallel is not None,
-            requests_per_minute=plan.run.requests_per_minute,
-            tokens_per_minute=plan.run.tokens_per_minute,
+            requests_per_minute=run.requests_per_minute,
+            tokens_per_minute=run.tokens_per_minute,
         )
         self.closed = self._limiter.closed
         """Set when the run is stopped."""
@@ -92,14 +102,14 @@ class RunEngine:
             self._limiter,
             metrics,
             ledger=ledger,
-            retry_policy=retry_policy,
-            budget=budget,
+            retry_policy=RetryPolicy(run.timeout, run.total_timeout, run.attempts),
+            budget=Budget(run.budget_tokens, run.budget_usd),
             dollars=None if plan.price is None else plan.price.cost,
         )
         self._identified = False
         self._identifying = asyncio.Lock()
         self.runner = PromptRunner(
-            self._caller, plan.settings, plan.template, goal, schema=plan.schema, validate=plan.validate
+            self._caller, plan.settings, plan.template, run.goal, schema=plan.schema, validate=plan.validate
         )
 
     @property

@@ -13,7 +13,7 @@ from outspoken.errors import UnknownNameError, UsageError
 from outspoken.settings import Settings, check_values, option
 
 if TYPE_CHECKING:
-    from outspoken.engine import Budget, ResponseGoal, RetryPolicy
+    from outspoken.engine import ResponseGoal
 
 __all__ = ["DEFAULT_CONCURRENCY", "RunOptions", "RunSettings", "split"]
 
@@ -64,19 +64,10 @@ class RunSettings:
             raise UsageError("n and until_distinct exclude each other: give one of them")
 
     @cached_property
-    def limits(self) -> tuple[ResponseGoal, RetryPolicy, Budget]:
-        """These settings as the engine takes them."""
-        from outspoken.engine import Budget, ResponseGoal, RetryPolicy
-
-        return (
-            ResponseGoal(self.n, self.until_distinct, self.max_calls),
-            RetryPolicy(self.timeout, self.total_timeout, self.attempts),
-            Budget(self.budget_tokens, self.budget_usd),
-        )
-
-    @property
     def goal(self) -> ResponseGoal:
-        return self.limits[0]
+        from outspoken.engine import ResponseGoal
+
+        return ResponseGoal(self.n, self.until_distinct, self.max_calls)
 
 
 def split(options: RunOptions | Mapping[str, object]) -> tuple[Settings, RunSettings]:

@@ -5,14 +5,13 @@ in order. It may import methods, models, the ledger and plain values. Anything t
 """
 
 from outspoken.engine.background_loop import iterate, run
-from outspoken.engine.budget import CHARACTERS_PER_TOKEN, expected_usage
+from outspoken.engine.budget import CHARACTERS_PER_TOKEN, Budget, expected_usage
 from outspoken.engine.concurrency import ordered
-from outspoken.engine.limits import Budget, ResponseGoal, RetryPolicy
 from outspoken.engine.method_driver import drive, drive_stream
 from outspoken.engine.metrics import RunMetrics, RunSummary, cause_of
-from outspoken.engine.prompt_runner import CallResult, PromptResult, PromptRunner, PromptTask
+from outspoken.engine.prompt_runner import CallResult, PromptResult, PromptRunner, PromptTask, ResponseGoal
 from outspoken.engine.rate_limiter import RateLimiter
-from outspoken.engine.retry import Call, ModelCaller
+from outspoken.engine.retry import Call, ModelCaller, RetryPolicy
 from outspoken.engine.scoring import score_all
 
 __all__ = [

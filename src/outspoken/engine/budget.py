@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.engine.limits import Budget
 from outspoken.engine.metrics import RunMetrics
 from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.errors import StoppedError, UsageError
 
-__all__ = ["CHARACTERS_PER_TOKEN", "BudgetTracker", "expected_usage"]
+__all__ = ["CHARACTERS_PER_TOKEN", "Budget", "BudgetTracker", "expected_usage"]
 
 CHARACTERS_PER_TOKEN = 3
 _TOKENS_OF_A_REPLY = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The tokens and US dollars that a run may spend; None sets no limit."""
+
+    tokens: int | None = None
+    usd: float | None = None
+
+    def exceeded(self, tokens: float, usd: float) -> str:
+        """The limit that a total of these tokens and dollars would exceed, as a sentence; "" if none."""
+        if self.tokens is not None and tokens > self.tokens:
+            return f"the budget of {self.tokens:,} tokens is used up"
+        if self.usd is not None and usd > self.usd:
+            return f"the budget of {self.usd:g} US dollars is used up"
+        return ""
 
 
 def expected_usage(request: ChatRequest, replies: int, usage: Usage) -> Usage:
@@ -36,6 +52,9 @@ class BudgetTracker:
     def __init__(
         self, budget: Budget, metrics: RunMetrics, limiter: RateLimiter, dollars: Callable[[Usage], float] | None
     ) -> None:
+        for value in (budget.tokens, budget.usd):
+            if value is not None and not value > 0:
+                raise UsageError(f"a budget must be above 0, not {value:g}")
         if budget.usd is not None and dollars is None:
             raise UsageError("a budget in dollars needs the model's price: add it to a file of prices")
         if dollars is None:

@@ -10,7 +10,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from outspoken.chat import Message
 from outspoken.distribution import Distribution
-from outspoken.engine.limits import ResponseGoal
 from outspoken.engine.method_driver import drive
 from outspoken.engine.retry import Call, ModelCaller
 from outspoken.errors import OutspokenError, ReplyError, StoppedError
@@ -20,7 +19,19 @@ from outspoken.same_text import text_key
 from outspoken.settings import Settings
 from outspoken.templates import Template
 
-__all__ = ["CallResult", "PromptResult", "PromptRunner", "PromptTask"]
+__all__ = ["CallResult", "PromptResult", "PromptRunner", "PromptTask", "ResponseGoal"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseGoal:
+    """The responses that a prompt needs: `n` in all, or `until_distinct` different ones, or those of one call.
+
+    `max_calls` limits the calls for one prompt.
+    """
+
+    n: int | None = None
+    until_distinct: int | None = None
+    max_calls: int | None = None
 
 
 class PromptTask(Protocol):

@@ -6,11 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.engine.budget import BudgetTracker
-from outspoken.engine.limits import Budget, RetryPolicy
+from outspoken.engine.budget import Budget, BudgetTracker
 from outspoken.engine.metrics import RunMetrics, cause_of
 from outspoken.engine.rate_limiter import RateLimiter
 from outspoken.errors import (
@@ -26,7 +26,7 @@ from outspoken.errors import (
 from outspoken.ledger import Draw, Ledger, LedgerEntry, entry_of
 from outspoken.models.base import Model
 
-__all__ = ["OVERLOADED", "Call", "ModelCaller", "seconds_to_wait"]
+__all__ = ["OVERLOADED", "Call", "ModelCaller", "RetryPolicy", "seconds_to_wait"]
 
 OVERLOADED = frozenset({429, 503, 529})
 """The HTTP statuses of an overloaded server."""
@@ -42,6 +42,23 @@ def seconds_to_wait(waits: int, retry_after: float | None) -> float:
     """The time until the next attempt: full jitter below a doubling bound, never less than `retry_after`."""
     jitter = _random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
     return jitter if retry_after is None else retry_after + min(jitter, retry_after, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The limits of a request, in seconds: `timeout` for one attempt, `total` for all attempts and waits.
+
+    A request has failed after `attempts` that failed for other reasons than an overloaded server. Raises
+    `UsageError` for values that permit no attempt.
+    """
+
+    timeout: float = 600.0
+    total: float = 1800.0
+    attempts: int = 6
+
+    def __post_init__(self) -> None:
+        if not (self.timeout > 0 and self.total > 0 and self.attempts >= 1):
+            raise UsageError("timeouts must be above 0 seconds and attempts at least 1")
 
 
 class ModelCaller:

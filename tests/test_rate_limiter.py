@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 
 import pytest
 
 from outspoken.engine import rate_limiter as gates
 from outspoken.engine.rate_limiter import START, EvenPace, RateLimiter
+from outspoken.engine.retry import seconds_to_wait
 from outspoken.errors import StoppedError, UsageError
 
 pytestmark = pytest.mark.core
@@ -217,3 +219,9 @@ def test_tokens_that_came_on_top_are_waited_for() -> None:
 def test_bad_limits(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         RateLimiter(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_server_that_asks_for_no_wait_is_not_asked_again_at_once() -> None:
+    waits = [seconds_to_wait(6, retry_after) for retry_after in (0.0, None) for _ in range(50)]
+    assert statistics.mean(waits) > 1
+    assert all(3 <= seconds_to_wait(1, 3.0) <= 4 for _ in range(50))

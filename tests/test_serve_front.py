@@ -202,7 +202,7 @@ async def test_a_client_that_leaves_cancels_its_own_call() -> None:
 
 async def test_offers_to_upgrade_are_ignored() -> None:
     async with scripted() as (server, _, _):
-        for name in ("Upgrade", "UPGRADE"):
+        for name in ("Upgrade", "UPGRADE", "uPgRaDe"):
             offer = {"Connection": "Upgrade, HTTP2-Settings", name: "h2c", "HTTP2-Settings": "AAMAAABk"}
             assert (await server.post("/v1/chat/completions", ASK, **offer))[0] == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -239,3 +240,8 @@ def test_entropy_at_its_ends() -> None:
     for weights in ([0.5, -0.1], [math.nan], [math.inf]):
         with pytest.raises(UsageError):
             sets.entropy(weights)
+
+
+def test_distinct_answers_and_their_entropy_need_no_scipy() -> None:
+    code = "import sys, outspoken.measure.sets as sets; sets.entropy([1, 2]); print('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"False"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import typing
 from dataclasses import fields
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from outspoken import RunOptions, RunSettings, Settings, UsageError
 from outspoken._options import MethodName
 from outspoken.methods.table import METHODS, Method
+from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Options
 
 pytestmark = pytest.mark.core
@@ -67,3 +69,12 @@ def test_equal_settings_are_equal_however_they_are_written() -> None:
 
 def test_the_names_of_methods_are_those_of_the_table() -> None:
     assert typing.get_args(MethodName) == tuple(METHODS)
+
+
+def test_no_limit_may_be_stated_as_infinity_but_not_to_a_server() -> None:
+    assert RunSettings(timeout=math.inf, max_seconds=math.inf).max_seconds == math.inf
+    for invalid in (math.nan, 0, -1, True, "1"):
+        with pytest.raises(UsageError, match="timeout must be a number above 0, not"):
+            RunSettings(timeout=invalid)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="timeout must be a number above 0 and below inf, not inf"):
+        ServerLimits(timeout=math.inf)

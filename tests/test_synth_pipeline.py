@@ -26,6 +26,7 @@ from outspoken.synth.spec import read
 from outspoken.synth.steps import generate
 from outspoken.synth.steps.answer import AnswerOptions
 from outspoken.synth.steps.answer import _is_wrong as is_wrong
+from outspoken.synth.steps.base import in_thread
 
 GENERATE = """
 [[step]]
@@ -450,3 +451,9 @@ async def test_without_a_count_there_is_one_prompt_for_each_topic(
     assert summary["steps"][0]["figures"]["rounds"] == 2
     assert [row["topic"] for row in records(tmp_path / "out", "01-generate")].count("trains") == 4
     assert summary["records"] == 12
+
+
+async def test_work_that_calls_next_in_vain_ends() -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(RuntimeError, match="next"):
+            await in_thread(lambda _: next(iter(())))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
-from math import inf
 from numbers import Real
 from operator import ge, gt, le, lt
 from typing import Any, Literal, TypeVar
@@ -159,7 +158,7 @@ class _CheckedField:
 
 
 def _is_within(value: Any, entry: _CheckedField) -> bool:
-    if isinstance(value, bool) or not isinstance(value, entry.number) or not -inf < value < inf:
+    if isinstance(value, bool) or not isinstance(value, entry.number):
         return False
     return all(holds(value, bound) for holds, bound in entry.bounds)
 
@@ -193,6 +192,5 @@ def _range(kind: str, declared: Mapping[str, Any]) -> str:
         return "a whole number" + ("" if low is None else f" from {low} {upper}")
     if "low" in declared and "high" in declared:
         return f"a number from {declared['low']:g} to {declared['high']:g}"
-    return "a number " + " and ".join(
-        f"{word} {declared[at]:g}" for at, (word, _) in _BOUNDS.items() if at in declared
-    )
+    bounds = [f"{word} {declared[at]:g}" for at, (word, _) in _BOUNDS.items() if at in declared]
+    return " ".join(["a number", " and ".join(bounds)]).rstrip()

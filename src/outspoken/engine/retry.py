@@ -39,9 +39,12 @@ _HOPELESS, _NEVER, _AFTER_SUCCESS = 3, 10, 20
 
 
 def seconds_to_wait(waits: int, retry_after: float | None) -> float:
-    """The time until the next attempt: full jitter below a doubling bound, never less than `retry_after`."""
+    """The time until the next attempt: full jitter below a doubling bound, never less than `retry_after`.
+
+    A server that asks for 0 seconds, or for a time that has passed, states no wait.
+    """
     jitter = _random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
-    return jitter if retry_after is None else retry_after + min(jitter, retry_after, 1.0)
+    return retry_after + min(jitter, retry_after, 1.0) if retry_after else jitter
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from outspoken.errors import UsageError
+from outspoken.errors import UsageError, errors_at
 from outspoken.io.text import read_text
 from outspoken.measure.divergence import is_weight, shares
 from outspoken.same_text import text_key
@@ -130,10 +130,8 @@ def _question(name: str, entry: object, normalise: Callable[[str], str]) -> Answ
     answers = entry.get("answers") if isinstance(entry, dict) else None
     if not isinstance(answers, list):
         raise UsageError(f"{name!r} must hold a list of answers, as the other questions do")
-    try:
+    with errors_at(repr(name)):
         return Answers.listed(answers, normalise=normalise)
-    except UsageError as error:
-        raise UsageError(f"{name!r}: {error}") from error
 
 
 def _count(answer: str, entry: object) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.values import Response
@@ -68,7 +67,7 @@ def vendi(embeddings: ArrayLike) -> float:
         raise UndefinedError("without responses there is no diversity")
     kernel = rows.T @ rows if count > width else rows @ rows.T
     values = np.linalg.eigvalsh(kernel) / count
-    return math.exp(float(special.entr(np.maximum(values, 0)).sum()))
+    return math.exp(_entropy(values))
 
 
 def partition(texts: Iterable[str], same: Callable[[str], Hashable] = text_key) -> tuple[int, ...]:
@@ -194,7 +193,12 @@ def entropy(weights: Iterable[float]) -> float:
     if not values.any():
         raise UndefinedError("weights that sum to 0 have no entropy")
     values = values / values.max()  # the sum of large weights may not be finite
-    return max(0.0, float(special.entr(values / values.sum()).sum()))
+    return max(0.0, _entropy(values / values.sum()))
+
+
+def _entropy(shares: Floats) -> float:
+    positive = shares[shares > 0]
+    return -float(positive @ np.log(positive))
 
 
 def effective_size(weights: Iterable[float]) -> float:

@@ -19,6 +19,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.io.dataclass_json import finite
 from outspoken.measure.power import prompts_needed
 
 __all__ = [
@@ -61,7 +62,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary: None for numbers that are not finite, and `note` only if there is one."""
-        entry = _jsonable(asdict(self))
+        entry: dict[str, Any] = finite(asdict(self))
         return entry if self.note else {key: entry[key] for key in entry if key != "note"}
 
     def scaled(self, factor: float) -> Self:
@@ -91,7 +92,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary: None for numbers that are not finite."""
-        return _jsonable(asdict(self))
+        return dict(finite(asdict(self)))
 
     def scaled(self, factor: float) -> Self:
         """The difference and its interval times a factor."""
@@ -366,13 +367,6 @@ def _check(units: int, unit: str, level: float, resamples: int, seed: int) -> No
 def _scaled(figure: object, factor: float, name: str) -> dict[str, Any]:
     ends = {each: getattr(figure, each) for each in (name, "low", "high")}
     return {each: None if end is None else end * factor for each, end in ends.items()}
-
-
-def _jsonable(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in entry.items()
-    }
 
 
 def wilson(right: int, total: int, level: float = 0.95) -> tuple[float, float]:

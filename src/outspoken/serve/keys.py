@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from outspoken.errors import UsageError
@@ -34,7 +35,7 @@ Clock = Callable[[], float]
 class ClientLimits:
     """The limits of one client. Raises `UsageError` for invalid values."""
 
-    per_minute: float = option(600.0, "Requests per minute, on average.", above=0)
+    per_minute: float = option(600.0, "Requests per minute, on average.", above=0, below=inf)
     burst: int = option(100, "The depth of the token bucket that `per_minute` refills.", low=1)
     together: int = option(64, "Requests that run at the same time.", low=1)
 

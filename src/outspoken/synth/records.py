@@ -53,7 +53,8 @@ def batches(
                     raise UnknownNameError(f"column in {path.name}:", name, file.schema_arrow.names)
             selected = None if columns is None else list(columns)
             if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().select(selected or file.schema_arrow.names)
+                empty = file.schema_arrow.empty_table()
+                yield empty if selected is None else empty.select(selected)
             for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=selected):
                 yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException) as error:

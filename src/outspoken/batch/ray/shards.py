@@ -23,7 +23,7 @@ from typing import Any
 from outspoken.batch.sources import BadRow, PromptRow
 from outspoken.chat import Message
 from outspoken.errors import OutputError, UsageError
-from outspoken.io.atomic import reason_of, replacing, write_file
+from outspoken.io.atomic import reason_of, replacing, write_bytes
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.lock import FolderInUseError, FolderLock
 from outspoken.io.text import json_bytes
@@ -207,8 +207,7 @@ class Shards:
     def write(self, manifest: ShardManifest) -> None:
         """Replace the manifest. Raises `OutputError`."""
         self.manifest = manifest
-        content = json_bytes(to_json(manifest), indent=1, default=str) + b"\n"
-        write_file(self._file, lambda file: file.write(content))
+        write_bytes(self._file, json_bytes(to_json(manifest), indent=1, default=str) + b"\n")
 
     def _begins(self, path: Path, old: ShardSource) -> bool:
         """Whether the file begins with its old content, which ended with a line break."""

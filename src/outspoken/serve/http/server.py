@@ -118,7 +118,7 @@ class TimedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_size is not None and (b"pgrade" in data or b"PGRADE" in data):
+        if self._head_size is not None and _UPGRADE.search(data):
             # httptools would stop at the head of a request that offers to upgrade, and lose its body.
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(b"", head) + end + rest

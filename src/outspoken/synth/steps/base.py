@@ -264,6 +264,10 @@ async def in_thread(work: Callable[[Callable[[], None]], T], *, wait: bool = Tru
     def target() -> None:
         try:
             future.set_result(work(check))
+        except StopIteration as error:  # a future cannot carry it
+            future.set_exception(
+                RuntimeError("it called next() without a record").with_traceback(error.__traceback__)
+            )
         except BaseException as error:
             future.set_exception(error)
 

@@ -73,9 +73,10 @@ async def run(name: str, step: Step) -> StepOutcome:
                     getattr(returned, "close", int)()  # a coroutine that is never awaited prints a warning
                     raise TypeError(f"it returned {type(returned).__name__}, not a list or an iterator of records")
                 return [dict(row) for row in returned]
-        except (SystemExit, StopIteration) as error:  # asyncio cannot carry these
-            reason = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else "next() without a record"
-            raise RuntimeError(f"it called {reason}").with_traceback(error.__traceback__) from error
+        except SystemExit as error:  # it would end this process
+            raise RuntimeError(f"it called sys.exit({error.code!r})").with_traceback(
+                error.__traceback__
+            ) from error
 
     try:
         rows = await in_thread(work, wait=False)

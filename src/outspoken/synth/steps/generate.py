@@ -116,9 +116,11 @@ class GenerateOptions(StepOptions):
         if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
             raise UsageError("the schema of a record must be an object with properties")
         validator(schema)
-        misplaced = schema.keys() & {*self.__dataclass_fields__, *ASKING}
-        for name in misplaced - {"examples"}:  # a keyword of JSON Schema
-            raise UsageError(f"{name} stands below the schema and became part of it: write it above [step.schema]")
+        options = {*self.__dataclass_fields__, *ASKING} - {"examples"}  # a keyword of JSON Schema
+        if misplaced := [name for name in schema if name in options]:
+            raise UsageError(
+                f"{misplaced[0]} stands below the schema and became part of it: write it above [step.schema]"
+            )
         return schema
 
     @cached_property

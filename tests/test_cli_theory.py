@@ -274,3 +274,15 @@ def test_score_does_not_write_over_a_file(tmp_path: Path) -> None:
     refused = run("score", "The capital of France is", " Paris", "--out", kept)
     assert (refused.exit_code, "--overwrite" in refused.output) == (2, True)
     assert json.loads(kept.read_text(encoding="utf-8")) == {"mine": 1}
+
+
+def test_answers_cannot_control_the_terminal(tmp_path: Path) -> None:
+    counts = written(tmp_path / "counts.json", {"\x1b[31mred": 3, "tea": 1})
+    for arguments in (
+        ["sharpen", counts, "--gamma", 2],
+        ["levels", counts, "--gamma", 2, "-k", 2, "--replies", 50],
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+        assert "\x1b[31m" not in done.output
+        assert "x1b[31mred" in done.output

@@ -132,7 +132,7 @@ def _parameter(entry: Field[Any]) -> inspect.Parameter:
     unset = entry.default is MISSING or entry.default is None or entry.default is False
     option = typer.Option(
         *(entry.metadata.get("flags") or ("--" + entry.name.replace("_", "-"),)),
-        help=entry.metadata["help"] + ("" if unset else f" \\[default: {entry.default}]"),
+        help=entry.metadata["help"] + ("" if unset else f" (default: {entry.default})"),
         show_default=False,
         autocompletion=_COMPLETIONS.get(entry.name),
     )

@@ -11,6 +11,7 @@ from outspoken.cli.common import command, console, make_table
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite, Seed
 from outspoken.cli.theory_output import Out, claim, deliver, read_answers
+from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.report.format import number, p_value, percent, with_interval
 
@@ -153,7 +154,9 @@ def _show(document: dict[str, Any]) -> None:
     table = make_table(*columns, right=True)
     points = sorted(document["points"], key=lambda point: -abs(point["aligned"] - point["fitted"]))
     for point in points[:_TOP]:
-        table.add_row(Text(point["answer"]), *map(write, (point["base"], point["aligned"], point["fitted"])))
+        table.add_row(
+            Text(visible(point["answer"])), *map(write, (point["base"], point["aligned"], point["fitted"]))
+        )
     screen.print(f"The {min(_TOP, len(points))} answers with the worst fit:", style="dim")
     screen.print(table)
 

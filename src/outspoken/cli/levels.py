@@ -9,6 +9,7 @@ import typer
 from outspoken.cli.common import command, console, make_table
 from outspoken.cli.options import Json, Overwrite, Seed
 from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
+from outspoken.display import visible
 from outspoken.report.format import percent, with_interval
 
 __all__ = ["levels"]
@@ -65,7 +66,7 @@ def _show(document: dict[str, Any]) -> None:
     screen.print()
     table = make_table("answer", "base", *_LEVELS, right=True)
     for entry in document["answers"][:_TOP]:
-        table.add_row(Text(entry["text"]), *map(percent, _shares(entry)))
+        table.add_row(Text(visible(entry["text"])), *map(percent, _shares(entry)))
     if others := document["answers"][_TOP:]:
         sums = map(sum, zip(*map(_shares, others), strict=True))
         table.add_row(f"{len(others):,} others", *map(percent, sums), style="dim")

@@ -23,6 +23,7 @@ from outspoken.cli.common import (
 )
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
 from outspoken.cli.options import Address, DryRun, Engine, Json, ModelName, Overwrite, Workers
+from outspoken.display import visible
 from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings
 
@@ -140,7 +141,7 @@ def _show(summary: FileRunSummary) -> None:
     if causes:
         table = make_table("prompts", "failure")
         for cause, count in causes.items():
-            table.add_row(f"{count:,}", cause)
+            table.add_row(f"{count:,}", visible(cause))
         console(stderr=True).print(table)
     for failure in summary.first_failures:
         note(f"  {failure.where}: {failure.message}", error=True)

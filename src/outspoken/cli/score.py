@@ -11,6 +11,7 @@ from outspoken.cli.common import as_json, command, console, make_table, note, pr
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite
 from outspoken.cli.theory_output import read_answers
+from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.report.format import percent
 
@@ -78,7 +79,7 @@ def _show(document: dict[str, Any]) -> None:
     entries = sorted(document["texts"], key=lambda entry: -entry["total"])
     for entry in entries[:_TOP]:
         table.add_row(
-            Text(entry["text"]),
+            Text(visible(entry["text"])),
             f"{entry['total']:.3f}",
             f"{entry['tokens']:,}",
             f"{entry['mean']:.3f}",

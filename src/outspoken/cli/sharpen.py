@@ -9,6 +9,7 @@ import typer
 from outspoken.cli.common import command, console, make_table
 from outspoken.cli.options import Json, Overwrite
 from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
+from outspoken.display import visible
 from outspoken.report.format import number, percent
 
 __all__ = ["sharpen"]
@@ -64,7 +65,9 @@ def _show(document: dict[str, Any]) -> None:
         table.add_column("", width=_BAR)
     for entry in answers[:_TOP]:
         before, after = entry["before"], entry["after"]
-        table.add_row(Text(entry["text"]), percent(before), bar(before, "dim"), percent(after), bar(after, "cyan"))
+        table.add_row(
+            Text(visible(entry["text"])), percent(before), bar(before, "dim"), percent(after), bar(after, "cyan")
+        )
     if others := answers[_TOP:]:
         before, after = sum(entry["before"] for entry in others), sum(entry["after"] for entry in others)
         table.add_row(f"{len(others):,} others", percent(before), "", percent(after), "", style="dim")

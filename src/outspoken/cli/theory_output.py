@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken.cli.common import as_json, command_line, console, note, print_json, read_json
-from outspoken.errors import UsageError
+from outspoken.display import visible
+from outspoken.errors import UsageError, errors_at
 
 if TYPE_CHECKING:
     from outspoken.distribution import Distribution
@@ -78,7 +79,7 @@ def deliver(
     else:
         show(document)
         if sentences := document.get("sentences"):
-            console().print("", *sentences, sep="\n")
+            console().print("", *map(visible, sentences), sep="\n")
     for warning in document["warnings"]:
         note(f"note: {warning}", style="yellow")
     if out is not None:
@@ -107,10 +108,8 @@ def read_distribution(source: Path) -> Distribution:
     piped = str(source) == "-"
     document = _read_standard_input() if piped else read_json(source)
     if isinstance(document, dict) and isinstance(document.get("candidates"), list):
-        try:
+        with errors_at(str(source)):
             return Distribution.from_dict(document)
-        except UsageError as error:
-            raise UsageError(f"{source}: {error}") from error
     if not piped:
         answers = read_answers(source)
     elif isinstance(document, dict) and document:

@@ -68,7 +68,7 @@ def find_weights(name: str | os.PathLike[str], *, offline: bool = False) -> Base
     from outspoken.models import _causal_lm
 
     name = os.fspath(name)
-    offline = offline or os.environ.get("OUTSPOKEN_OFFLINE", "0") not in ("", "0")
+    offline = offline or weight_files.is_offline()
     source = name.removeprefix("transformers/")
     if name.startswith("local/"):
         source = name.removeprefix("local/")

@@ -18,7 +18,7 @@ from outspoken.api import validator
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.sources import PromptRow
 from outspoken.batch.sources import read as read_prompts
-from outspoken.errors import UnknownNameError, UsageError
+from outspoken.errors import UnknownNameError, UsageError, errors_at
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
 from outspoken.settings import check_values, option
@@ -352,10 +352,8 @@ def _lines(name: str, path: str, column: str = "") -> list[str]:
     if not path:
         return []
     remedy = f"name the right one with {name}_column" if name == "seeds" else "rename the right one to prompt"
-    try:
+    with errors_at(name):
         rows = [*read_prompts(path, prompt_column=column or None, remedy=remedy)]
-    except UsageError as error:
-        raise UsageError(f"{name}: {error}") from error
     texts = [row.messages[-1].content for row in rows if isinstance(row, PromptRow)]
     if not texts:
         raise UsageError(f"{name}: {path} holds no text: write one text per line")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from outspoken import models, templates
@@ -10,6 +10,7 @@ from outspoken.chat import Message, as_messages
 from outspoken.distribution import Candidate, Distribution, Verbalized
 from outspoken.engine import drive, drive_stream, iterate, run
 from outspoken.errors import UsageError
+from outspoken.json_schema import validator
 from outspoken.methods.steps import MethodCall, Steps, start
 from outspoken.models.base import Model
 from outspoken.settings import Options, Settings
@@ -17,7 +18,7 @@ from outspoken.settings import Options, Settings
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["AsyncStream", "Stream", "astream", "averbalize", "stream", "validator", "verbalize"]
+__all__ = ["AsyncStream", "Stream", "astream", "averbalize", "stream", "verbalize"]
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
@@ -226,31 +227,3 @@ def _prepare(
     enforces = resolved.capabilities.schema
     call = MethodCall(messages, settings, template, resolved.name, enforces, json_schema, validate)
     return start(call), resolved
-
-
-def validator(
-    schema: type[BaseModel] | Mapping[str, Any] | None,
-) -> tuple[Mapping[str, Any] | None, Callable[[Any], Any] | None]:
-    """The JSON schema of a candidate's value, and the function that validates a value or raises `ValueError`."""
-    if schema is None:
-        return None, None
-    if isinstance(schema, type) and hasattr(schema, "model_json_schema"):
-        return schema.model_json_schema(), schema.model_validate
-    if not isinstance(schema, Mapping):
-        raise UsageError("schema must be a pydantic model class or a JSON schema (a mapping)")
-    from jsonschema import Draft202012Validator, SchemaError, ValidationError
-
-    try:
-        Draft202012Validator.check_schema(dict(schema))
-    except SchemaError as error:
-        raise UsageError(f"this is not a JSON schema: {error.message}") from error
-    checker = Draft202012Validator(dict(schema))
-
-    def validate(value: Any) -> Any:
-        try:
-            checker.validate(value)
-        except ValidationError as error:
-            raise ValueError(error.message) from error
-        return value
-
-    return schema, validate

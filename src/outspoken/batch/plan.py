@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from outspoken import models, templates
-from outspoken.api import validator
 from outspoken.batch.prices import Price, price_of
 from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
 from outspoken.batch.sources import PromptRow
@@ -28,6 +27,7 @@ from outspoken.engine import (
     ordered,
 )
 from outspoken.errors import OutspokenError, StoppedError, UsageError
+from outspoken.json_schema import validator
 from outspoken.ledger import Ledger, entry_of
 from outspoken.methods.steps import start
 from outspoken.models._threads import ModelThreads

@@ -16,7 +16,6 @@ from typing import Any
 from outspoken import models
 from outspoken._imports import need
 from outspoken._version import __version__
-from outspoken.api import validator
 from outspoken.batch.failures import FailureFile
 from outspoken.batch.fingerprint import fingerprint
 from outspoken.batch.output import Output
@@ -39,6 +38,7 @@ from outspoken.errors import (
     StoppedError,
     UsageError,
 )
+from outspoken.json_schema import validator
 from outspoken.ledger import Ledger
 from outspoken.settings import Settings
 from outspoken.templates import Template

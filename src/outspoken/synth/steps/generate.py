@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from outspoken.api import validator
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.sources import PromptRow
 from outspoken.batch.sources import read as read_prompts
 from outspoken.errors import UnknownNameError, UsageError, errors_at
+from outspoken.json_schema import validator
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
 from outspoken.settings import check_values, option

@@ -56,7 +56,7 @@ async def through_averbalize(model: Local, count: int) -> Recorder:
     """`count` calls; a reply that the tiny model cut short counts by its tokens as well."""
     recorder = Recorder(model)
     calls = [
-        averbalize(f"Tell me a joke about {topic}", model=recorder, k=K, retries=0, seed=seed, **SETTINGS)
+        averbalize(f"Tell me a joke about {topic}", model=recorder, k=K, top_up=0, seed=seed, **SETTINGS)
         for seed, topic in enumerate(itertools.islice(itertools.cycle(TOPICS), count))
     ]
     for outcome in await asyncio.gather(*calls, return_exceptions=True):

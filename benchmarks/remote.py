@@ -51,7 +51,7 @@ class Catching(Model):
 @asynccontextmanager
 async def arms(base_url: str) -> AsyncGenerator[dict[str, Call]]:
     catching = Catching()
-    await outspoken.averbalize(PROMPT, model=catching, k=5, retries=0)
+    await outspoken.averbalize(PROMPT, model=catching, k=5, top_up=0)
     request = catching.caught
     body = chat_body(request, "m") | optional_fields(request)
     url = f"{base_url}/chat/completions"

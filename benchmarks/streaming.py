@@ -20,7 +20,7 @@ def main() -> None:
     first, ended = [], []
     for seed in range(1, ROUNDS + 1):
         started = time.perf_counter()
-        running = outspoken.stream(PROMPT, model=model, k=5, retries=0, seed=seed)
+        running = outspoken.stream(PROMPT, model=model, k=5, top_up=0, seed=seed)
         next(running)
         first.append(time.perf_counter() - started)
         for _ in running:

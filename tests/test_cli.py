@@ -161,7 +161,7 @@ def test_debug_shows_the_traceback() -> None:
 def test_an_unreadable_reply_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     path.write_text(json.dumps({"text": "I'm sorry, I can't."}) + "\n")
-    done = outspoken("ask", "x", "--retries", "0", "--model", f"replay/{path}")
+    done = outspoken("ask", "x", "--top-up", "0", "--model", f"replay/{path}")
     assert done.returncode == 1
     assert "the model wrote: I'm sorry, I can't." in done.stderr
 

@@ -246,7 +246,7 @@ async def test_a_text_that_did_not_arrive_comes_again():
 async def test_every_method_finds_its_candidates(method: str, template: str):
     async with faulty(NEVER) as server, model_at(server) as model:
         tau = 0.1 if method.startswith("vs-") else None
-        found = await averbalize(PROMPT, model=model, k=3, method=method, template=template, tau=tau, retries=0)
+        found = await averbalize(PROMPT, model=model, k=3, method=method, template=template, tau=tau, top_up=0)
     assert len(found) == (6 if method == "vs-multi" else 3)
     assert (found.missing, found.set_aside) == (0, ())
 
@@ -259,7 +259,7 @@ async def test_a_schema_of_the_callers():
         "$defs": {"age": {"type": "integer", "minimum": 7, "maximum": 9}},
     }
     async with faulty(NEVER) as server, model_at(server) as model:
-        found = await averbalize(PROMPT, model=model, k=3, schema=schema, retries=0)
+        found = await averbalize(PROMPT, model=model, k=3, schema=schema, top_up=0)
     assert [sorted(candidate.value) for candidate in found] == [["age", "name", "sort"]] * 3
 
 
@@ -445,7 +445,7 @@ async def test_usable_faults_are_answers(fault: Fault):
 async def test_content_faults_are_reply_errors(fault: Fault, method: str):
     async with faulty(always(fault)) as server, model_at(server) as model:
         with pytest.raises(ReplyError, match="refused" if fault is Fault.REFUSAL else "prose|empty") as caught:
-            await averbalize(PROMPT, model=model, k=3, method=method, retries=0)
+            await averbalize(PROMPT, model=model, k=3, method=method, top_up=0)
     assert caught.value.reply is not None
     assert caught.value.reply.usage.prompt_tokens > 0
     assert bool(caught.value.reply.refusal) == (fault is Fault.REFUSAL)

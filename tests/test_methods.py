@@ -79,10 +79,10 @@ def test_a_short_reply_is_topped_up_with_what_is_missing() -> None:
 
 def test_what_does_not_come_is_counted_or_raised() -> None:
     replies = [vs(("apple", 0.5)), vs(("apple", 0.5))]
-    distribution, _ = walk(replies, k=3, retries=1)
+    distribution, _ = walk(replies, k=3, top_up=1)
     assert (distribution.texts, distribution.missing) == (("apple",), 2)
     with pytest.raises(ShortReplyError, match="2 of 3") as caught:
-        walk(replies, k=3, retries=1, on_short="raise")
+        walk(replies, k=3, top_up=1, on_short="raise")
     assert caught.value.distribution.texts == ("apple",)
 
 
@@ -134,7 +134,7 @@ def test_a_direct_answer_that_was_cut_off_is_kept_and_marked() -> None:
 
 def test_the_tail_keeps_what_is_below_tau() -> None:
     first = vs(("apple", 0.5), ("pear", 0.1), ("durian", 0.05), ("salak", 0.02))
-    distribution, requests = walk([first, vs(("quince", 0.01), ("sloe", 0.03))], k=4, tau=0.1, retries=1)
+    distribution, requests = walk([first, vs(("quince", 0.01), ("sloe", 0.03))], k=4, tau=0.1, top_up=1)
     assert distribution.texts == ("durian", "sloe", "salak", "quince")
     assert [c.text for c in distribution.set_aside] == ["apple", "pear"]
     assert "outside the tail" in distribution.set_aside[0].repairs[-1]
@@ -193,7 +193,7 @@ def test_multi_turn_keeps_all_turns_in_one_conversation_and_counts() -> None:
 
 def test_an_answer_repeated_in_a_later_reply_is_set_aside() -> None:
     turns = [vs(("a", 0.2), ("A.", 0.1), ("b", 0.1)), vs(("a", 0.9), ("c", 0.1))]
-    distribution, _ = walk(turns, k=3, retries=1)
+    distribution, _ = walk(turns, k=3, top_up=1)
     assert [(c.text, c.stated) for c in distribution] == [("a", pytest.approx(0.3)), ("b", 0.1), ("c", 0.1)]
     assert [(c.text, c.repairs[-1]) for c in distribution.set_aside] == [
         ("a", "repeated: an earlier reply said it")
@@ -245,7 +245,7 @@ def test_a_chat_keeps_its_history_and_its_system_prompt(method: str) -> None:
     ]
     reply = {"direct": "Fig", "multi-turn": "Fig", "direct-cot": '{"reasoning": "x", "response": "Fig"}'}
     distribution, (request,) = walk(
-        [reply.get(method, vs(("Fig", 0.5)))], prompt=chat, method=method, k=1, turns=1, retries=0
+        [reply.get(method, vs(("Fig", 0.5)))], prompt=chat, method=method, k=1, turns=1, top_up=0
     )
     assert request.messages[0] == Message("system", "You are a pirate.")
     assert request.messages[1:3] == (Message("user", "Hi"), Message("assistant", "Arr"))

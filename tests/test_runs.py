@@ -173,10 +173,10 @@ async def test_until_there_are_enough_different_ones() -> None:
 
     same_twice.calls = 0  # type: ignore[attr-defined]
     async with serving(same_twice) as server:
-        run = outspoken.arun(["a"], model=model_at(server), k=1, until_distinct=4, retries=0)
+        run = outspoken.arun(["a"], model=model_at(server), k=1, until_distinct=4, top_up=0)
         (found,) = await collected(run)
         assert sorted(found.texts) == [f"text {n}" for n in range(4)]
-        limited = outspoken.arun(["b"], model=model_at(server), k=1, until_distinct=40, max_calls=6, retries=0)
+        limited = outspoken.arun(["b"], model=model_at(server), k=1, until_distinct=40, max_calls=6, top_up=0)
         (few,) = await collected(limited)
     assert len(few) < 40
     assert limited.summary.short == 1

@@ -108,10 +108,10 @@ def test_the_object_outspoken() -> None:
 
 
 def test_the_operators_defaults_apply_to_omitted_fields() -> None:
-    defaults = Settings(k=20, tau=0.2, temperature=0.7, template="paper", extra={"min_p": 0.1}, retries=0)
+    defaults = Settings(k=20, tau=0.2, temperature=0.7, template="paper", extra={"min_p": 0.1}, top_up=0)
     settings = read_chat({**HELLO, "temperature": 1, "top_k": 3}, defaults=defaults).settings
     assert (settings.k, settings.tau, settings.temperature, settings.template) == (20, 0.2, 1.0, "paper")
-    assert (settings.extra, settings.retries) == ({"min_p": 0.1, "top_k": 3}, 0)
+    assert (settings.extra, settings.top_up) == ({"min_p": 0.1, "top_k": 3}, 0)
     direct = read_chat({**HELLO, "outspoken": {"method": "direct"}, "model": "m"}, defaults=defaults)
     assert direct.settings.tau is None
 

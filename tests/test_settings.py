@@ -38,7 +38,7 @@ def test_options_and_settings_name_the_same_things() -> None:
         ({"method": "vs-standrad"}, "did you mean 'vs-standard'"),
         ({"on_short": "rise"}, "did you mean 'raise'"),
         ({"turns": 0}, "turns"),
-        ({"retries": -1}, "retries"),
+        ({"top_up": -1}, "top_up"),
         ({"words": 0}, "words"),
         ({"temperature": -1}, "temperature"),
         ({"top_p": 0}, "top_p"),

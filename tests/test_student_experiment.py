@@ -168,7 +168,7 @@ def test_over_http_by_the_wording_of_the_library(tasks: Any, url: str) -> None:
         assert all(candidate.stated is not None and candidate.stated > 0 for candidate in found)
     assert len(verbalize(ONE, model=f"{url}#strict-3", method="vs-standard", k=5, seed=1)) == 5
     with pytest.raises(ProviderError, match="aligned-SEED"):
-        verbalize(ONE, model=f"{url}#wise-1", retries=0)
+        verbalize(ONE, model=f"{url}#wise-1", top_up=0)
 
 
 @pytest.mark.proof

@@ -20,7 +20,7 @@ class CallOptions(TypedDict, total=False):
     template: str
     words: int | None
     turns: int
-    retries: int
+    top_up: int
     on_short: Literal["return", "raise"]
     temperature: float | None
     top_p: float | None

@@ -74,7 +74,7 @@ class Settings:
         None, "Target length of a response, in words.", low=1, high=100_000, request="outspoken"
     )
     turns: int = option(2, "Turns of vs-multi, each of k candidates.", low=1, high=MAX_TURNS, request="outspoken")
-    retries: int = option(
+    top_up: int = option(
         2, "How often to ask again for candidates that are missing or unreadable.", low=0, high=100
     )
     on_short: Literal["return", "raise"] = option(

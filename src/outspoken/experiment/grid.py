@@ -23,7 +23,7 @@ from outspoken.tasks import Task
 __all__ = ["Grid", "GridCell", "tasks_of"]
 
 # Settings that do not describe how a cell was asked, or that the results hold under another name.
-_NOT_DISPLAYED = ("method", "extra", "stop", "retries", "on_short")
+_NOT_DISPLAYED = ("method", "extra", "stop", "top_up", "on_short")
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ def compare(
         template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
         words: Target length of a response, in words. Default: None.
         turns: Turns of vs-multi, each of k candidates. Default: 2.
-        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        top_up: How often to ask again for candidates that are missing or unreadable. Default: 2.
         on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
         temperature: Sampling temperature of the model. Default: None.
         top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.
@@ -212,7 +212,7 @@ async def acompare(
         template: The wording: a name from `outspoken templates`, or a .toml file. Default: 'standard'.
         words: Target length of a response, in words. Default: None.
         turns: Turns of vs-multi, each of k candidates. Default: 2.
-        retries: How often to ask again for candidates that are missing or unreadable. Default: 2.
+        top_up: How often to ask again for candidates that are missing or unreadable. Default: 2.
         on_short: If candidates are still missing then: return the others (and say so) or raise. Default: 'return'.
         temperature: Sampling temperature of the model. Default: None.
         top_p: Nucleus sampling of the model: the share of probability to sample from. Default: None.

@@ -84,7 +84,7 @@ def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversa
     """
     run = MethodRun(call)
     messages = run.ask_for_more(history, 1) if history else run.opening(1)
-    retries = call.settings.retries
+    top_up = call.settings.top_up
     while (wanted := call.settings.k - len(run.inside)) > 0:
         try:
             reply = yield run.request(messages, 1)
@@ -93,9 +93,9 @@ def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversa
             break
         readable = run.read(reply, 1)
         if call.settings.k - len(run.inside) == wanted:
-            if retries == 0 or run.hopeless:
+            if top_up == 0 or run.hopeless:
                 break
-            retries -= 1
+            top_up -= 1
         if conversation:
             messages = run.follow_up(messages, reply, 1, readable=readable)
     return run.distribution(missing=wanted)
@@ -105,11 +105,11 @@ def _several_per_request(call: MethodCall, history: tuple[Message, ...], batch: 
     """Requests in one conversation for `batch` candidates each, until there are `goal` different ones.
 
     Candidates that are missing, unreadable, repeated or outside the tail are requested again in the conversation,
-    at most `retries` times in all. A text that an earlier reply already had is set aside.
+    at most `top_up` times in all. A text that an earlier reply already had is set aside.
     """
     run = MethodRun(call, unique=True)
     messages = run.ask_for_more(history, batch) if history else run.opening(batch)
-    retries, target, wanted = call.settings.retries, batch, batch
+    top_up, target, wanted = call.settings.top_up, batch, batch
     while True:
         try:
             reply = yield run.request(messages, wanted)
@@ -119,8 +119,8 @@ def _several_per_request(call: MethodCall, history: tuple[Message, ...], batch: 
         readable = run.read(reply, wanted)
         if run.hopeless:
             break
-        if run.distinct < target and retries:
-            retries -= 1
+        if run.distinct < target and top_up:
+            top_up -= 1
         elif target < goal:
             target = min(target + batch, goal)
         else:
@@ -336,7 +336,7 @@ class MethodRun:
         if missing and settings.on_short == "raise":
             raise ShortReplyError(
                 f"{missing} of {missing + self.distinct} candidates are missing after {self._requests} requests: "
-                'raise retries, lower k, or use on_short="return"',
+                'raise top_up, lower k, or use on_short="return"',
                 distribution=distribution,
                 reply=self._error.reply if self._error else None,
             ) from self.stopped

@@ -113,7 +113,7 @@ class RemoteStudent:
                 ledger=ledger,
                 method="direct",
                 k=1,
-                retries=0,
+                top_up=0,
                 temperature=0.0 if greedy else settings.temperature,
                 top_p=None if greedy or settings.top_p == 1 else settings.top_p,
                 max_tokens=settings.max_tokens,

@@ -1,17 +1,29 @@
-"""Fuzzing the parser: no input may raise anything but `ReplyError`, and feeding it in pieces must close alike.
+"""Fuzzing the reader, in three ways.
 
-With atheris: `python tests/fuzz_parsing.py --atheris [libFuzzer options]`. Without: `python tests/fuzz_parsing.py
---seconds 20 [--seed 1]` mutates the sample replies at random.
+`python tests/fuzz_parsing.py --seconds 20 [--seed 1]` mutates the sample replies at random: no input may raise anything
+but `ReplyError`, and feeding it in pieces must close alike.
+
+`python tests/fuzz_parsing.py --atheris [libFuzzer options]` asks the same of inputs that coverage guides.
+
+`python tests/fuzz_parsing.py --oracle [--count 100000 | --seconds 60] [--jobs 2] [--seed 1] [--report FILE]` builds
+replies from known candidates in many layouts, damages them, and asks whether what is read is right or named
+(`reply_oracle`). `--replay SEED:INDEX` shows one of them. It exits with 1 if anything is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import multiprocessing
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from reply_generator import Case, case
+from reply_oracle import Violation, readings, violations
 
 from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, ParsedReply, ReplyParser, parse
@@ -84,11 +96,111 @@ def mutated(generator: random.Random, seeds: list[str]) -> str:
     return text[:20_000]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+# --- the oracle -----------------------------------------------------------------------------------------------------
+
+CHUNK = 1000
+Found = tuple[str, str, str, str, int]  # layout, damage, kind of violation, name of the case, length of the reply
+
+
+def family(found: Case) -> str:
+    """The layout without what stands around it; lists are one layout."""
+    name = found.layout.split("+")[0]
+    return name.split("/")[0] + "/*" if name.startswith(("list/", "before/", "label/")) else name
+
+
+def examine(chunk: tuple[int, int]) -> tuple[int, list[Found]]:
+    """The violations of one chunk of replies; where the sound reply is read wrongly too, the damage is "layout"."""
+    seed, start = chunk
+    found: list[Found] = []
+    for index in range(start, start + CHUNK):
+        made = case(seed, index)
+        wrong = violations(made)
+        if not wrong:
+            continue
+        damage, layout = made.damage, family(made)
+        if damage == "none":
+            layout = made.layout
+        else:
+            twin = case(seed, index, damaged=False)
+            if violations(twin):
+                layout, damage = "all", "layout"
+        kinds = {violation.kind for violation in wrong}
+        found += [(layout, damage, kind, made.name, len(made.reply)) for kind in sorted(kinds)]
+    return CHUNK, found
+
+
+def chunks(seed: int, count: int | None, seconds: float) -> Iterator[tuple[int, int]]:
+    end = time.monotonic() + seconds
+    start = 0
+    while start < count if count else time.monotonic() < end:
+        yield seed, start
+        start += CHUNK
+
+
+def shown(made: Case, wrong: list[Violation]) -> str:
+    """One reply, what it was built from, and what was read."""
+    reading, _ = readings(made)
+    lines = [
+        f"{made.name} layout={made.layout} damage={made.damage} shape={made.shape and made.shape.kind}",
+        *(f"  violation: {each.kind}: {each.detail}" for each in wrong),
+        f"  reply: {made.reply!r}",
+        *(f"  expected: {known.stated} {known.text!r}" for known in made.known),
+        *(
+            f"  got: {entry.stated} {entry.text!r} {entry.repairs}"
+            for entry in (reading.candidates if reading else ())
+        ),
+        f"  repairs: {reading.repairs}" if reading else "  got: ReplyError",
+    ]
+    return "\n".join(lines)
+
+
+def show(name: str) -> bool:
+    """Print one reply again; whether it is read well."""
+    seed, index = map(int, name.split(":"))
+    made = case(seed, index)
+    wrong = violations(made)
+    print(shown(made, wrong))
+    return not wrong
+
+
+def summary(groups: dict[tuple[str, str, str], list[Found]], count: int, seed: int, limit: int) -> str:
+    """The groups of violations, largest first, with the two shortest replies of each."""
+    wrong = {found[3] for group in groups.values() for found in group}
+    lines = [f"{count} replies, seed {seed}: {len(wrong)} with a violation"]
+    for (layout, damage, kind), group in sorted(groups.items(), key=lambda item: -len(item[1]))[:limit]:
+        lines.append(f"\n## {layout}, damage {damage}: {kind}, {len(group)} replies")
+        for found in sorted(group, key=lambda each: each[4])[:2]:
+            made = case(*map(int, found[3].split(":")))
+            lines.append(shown(made, violations(made)))
+    return "\n".join(lines)
+
+
+def ask_oracle(options: argparse.Namespace) -> bool:
+    """Read many generated replies; whether all are read well."""
+    groups: dict[tuple[str, str, str], list[Found]] = {}
+    count = 0
+    started = time.monotonic()
+    work = chunks(options.seed, options.count, options.seconds)
+    with multiprocessing.Pool(options.jobs) as pool:
+        # A pool takes all it is given at once: hand it only as much as it can do soon.
+        while batch := list(itertools.islice(work, 4 * options.jobs)):
+            for done, found in pool.imap_unordered(examine, batch):
+                count += done
+                for each in found:
+                    groups.setdefault(each[:3], []).append(each)
+    text = summary(groups, count, options.seed, options.groups)
+    if options.report:
+        options.report.write_text(text + "\n", encoding="utf-8")
+        text = text.split("\n")[0]
+    print(text)
+    print(f"{count / (time.monotonic() - started):.0f} replies a second")
+    return not groups
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def mutate(options: argparse.Namespace) -> None:
     generator = random.Random(options.seed)
     seeds = [path.read_text(encoding="utf-8") for path in sorted(SAMPLES.glob("*.txt"))]
     end = time.monotonic() + options.seconds
@@ -102,6 +214,24 @@ def main() -> None:
             raise
         count += 1
     print(f"{count} replies read, seed {options.seed}: nothing but ReplyError escaped")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--oracle", action="store_true", help="build replies whose candidates are known")
+    parser.add_argument("--count", type=int, help="with --oracle: how many replies, instead of --seconds")
+    parser.add_argument("--jobs", type=int, default=1, help="with --oracle: how many processes")
+    parser.add_argument("--report", type=Path, help="with --oracle: a file for what is wrong, in groups")
+    parser.add_argument("--groups", type=int, default=200, help="with --oracle: how many groups to show")
+    parser.add_argument("--replay", metavar="SEED:INDEX", help="show one reply of the oracle")
+    options = parser.parse_args()
+    if options.replay:
+        sys.exit(not show(options.replay))
+    if options.oracle or options.count:
+        sys.exit(not ask_oracle(options))
+    mutate(options)
 
 
 def main_atheris() -> None:

@@ -12,8 +12,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from outspoken import __version__
+from outspoken.candidate import Candidate
 from outspoken.cli.app import app
-from outspoken.distribution import Candidate, Distribution
+from outspoken.distribution import Distribution
 from outspoken.provenance import Provenance
 
 STATES = Path(__file__).parents[2] / "shared/data/states"

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import math
+import pickle
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import outspoken
 from outspoken import Candidate, Distribution, Provenance, Usage, UsageError
-from outspoken.distribution import Verbalized
+from outspoken.candidate import Verbalized
 from outspoken.same_text import text_key
 
 pytestmark = pytest.mark.core
@@ -152,6 +158,9 @@ def test_json_round_trip_keeps_everything() -> None:
         set_aside=(Candidate("三", 0.0, 0.9, ("outside the tail",)),),
         reasoning=("hm",),
         provenance=made,
+        refused=2,
+        cut_off=3,
+        warnings=("so and so",),
     )
     text = distribution.to_json()
     assert "咖啡" in text
@@ -173,6 +182,123 @@ def test_to_polars_gives_a_row_a_candidate() -> None:
     frame = read(("a", 0.7), ("b", None)).to_polars()
     assert frame["text"].to_list() == ["a", "b"]
     assert frame["stated"].to_list() == [0.7, None]
+
+
+def test_to_pandas_gives_the_same_table() -> None:
+    pytest.importorskip("pandas", reason="extra `pandas` is not installed")
+    frame = read(("a", 0.7), ("b", None)).to_pandas()
+    assert list(frame["text"]) == ["a", "b"]
+    assert frame["stated"].isna().tolist() == [False, True]
+    assert read(("a", None)).to_pandas()["stated"].dtype == "float64"
+
+
+class Box:
+    """A value of the user's: comparable, not hashable."""
+
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Box) and other.content == self.content
+
+
+def full() -> Distribution:
+    entries = [
+        Verbalized("a", 0.9, math.log(0.9)),
+        Verbalized("b", 0.9, math.log(0.9), ("percent",), Box([1]), {"request": 1, "list": [1]}),
+    ]
+    made = Provenance(prompt=({"role": "user", "content": "x"},), sampling={"extra": {"a": [1]}})
+    aside = [Verbalized("c", None, None, ("surplus",))]
+    return Distribution.from_verbalized(entries, set_aside=aside, provenance=made, refused=1)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_results_can_be_copied_sent_and_hashed(copied: Callable[[Any], Any]) -> None:
+    parsed = outspoken.parse('{"responses": [{"text": "a", "probability": 0.5}]}')
+    for value in (full(), *full(), full().provenance, parsed, *parsed.candidates):
+        assert copied(value) == value
+    assert hash(copied(full())) == hash(full())
+    assert len({full(), full(), read(("a", 1.0))}) == 2
+    assert dataclasses.asdict(full())["refused"] == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        outspoken.UsageError("x"),
+        outspoken.UnknownNameError("method", "vs", ["vs-cot"]),
+        outspoken.MissingExtraError("x", "serve"),
+        outspoken.MissingKeyError("x", "X"),
+        outspoken.ReplyError("x", reply=outspoken.ChatReply("text")),
+        outspoken.ShortReplyError("x", distribution=full()),
+        outspoken.ProviderError("x", status=429, retry_after=1.0, original=OSError(lambda: None)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_can_be_sent(error: outspoken.OutspokenError) -> None:
+    sent = pickle.loads(pickle.dumps(error))
+    assert (type(sent), str(sent), sent.args) == (type(error), str(error), error.args)
+    assert sent.__dict__ == error.__dict__ | ({"original": None} if "original" in error.__dict__ else {})
+
+
+@pytest.mark.parametrize(
+    ("stated", "warning"),
+    [
+        ([0.9] * 5, "(5 times 0.9): weights are nearly uniform"),
+        ([0.33] * 5, "(5 times 0.33): weights are nearly uniform"),
+        ([0.05] * 3, "(3 times 0.05): weights are nearly uniform"),
+        ([0.0, 0.0], "(all probabilities are 0): weights are nearly uniform"),
+        ([0.9, 0.8, 0.1], "(the sum is 1.8): weights are shares of the sum"),
+        ([0.2] * 5, ""),
+        ([0.5, 0.5], ""),
+        ([0.1, 0.1], ""),
+        ([0.1, 0.05, 0.02], ""),
+        ([0.4, 0.3, 0.3, 0.2, 0.1], ""),
+        ([0.0], ""),
+        ([None, None], ""),
+        ([0.9, None, 0.9, 0.9], "(3 times 0.9): weights are nearly uniform"),
+    ],
+)
+def test_stated_numbers_that_are_no_distribution_are_named(stated: list[float | None], warning: str) -> None:
+    distribution = read(*((f"t{at}", value) for at, value in enumerate(stated)))
+    lines = (f"the model did not state a distribution {warning}",) if warning else ()
+    assert distribution.warnings == lines
+    for shown in (str(distribution), distribution._repr_html_()):
+        assert ("did not state a distribution" in shown) == bool(warning)
+
+
+def test_each_reply_states_a_distribution_of_its_own() -> None:
+    def replies(*numbers: float) -> Distribution:
+        return Distribution.from_verbalized(
+            Verbalized(f"{at}-{part}", value, math.log(value), meta={"request": at} if at else {})
+            for at, value in enumerate(numbers)
+            for part in "ab"
+        )
+
+    assert replies(0.5, 0.5, 0.5).warnings == ()
+    assert "the sum is 1.8" in replies(0.5, 0.9).warnings[0]
+    merged = replies(0.5).merge(replies(0.9), replies(0.9))
+    assert (len(merged.warnings), merged.tempered(2).warnings) == (1, merged.warnings)
+
+
+def test_the_cost_is_known_where_the_price_is() -> None:
+    def cost(model: str, usage: Usage) -> float | None:
+        return dataclasses.replace(full(), provenance=Provenance(model=model, usage=usage, requests=1)).cost
+
+    assert cost("local/smollm2", Usage()) == 0.0
+    assert cost("http://localhost:8000/v1#m", Usage(10, 10)) is None
+    assert cost("nobody/nothing", Usage(10, 10)) is None
+    pytest.importorskip("genai_prices", reason="extra `prices` is not installed")
+    assert cost("openai/gpt-4.1", Usage()) is None
+    assert cost("openai/gpt-4.1", Usage(1_000_000, 1_000_000)) == pytest.approx(10.0)
+    both = read(("a", 1.0)).merge(full())
+    assert both.cost is None
+
+
+def test_ipython_shows_the_table() -> None:
+    pretty = pytest.importorskip("IPython.lib.pretty", reason="IPython is not installed")
+    shown = pretty.pretty(full())
+    assert (shown, "effective size 2.0 of 2" in shown, "1 refused" in shown) == (str(full()), True, True)
 
 
 def test_html_escapes_text_of_the_model() -> None:

@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from outspoken._imports import missing_extra
+from outspoken._install import install_command
 from outspoken.cli.app import app
 from outspoken.errors import MissingExtraError
 
@@ -82,7 +83,7 @@ def test_a_command_says_which_extra_it_needs(module: str, extra: str, words: lis
     assert done.returncode == 2
     assert error.startswith("error: ")
     # `synth` and `score` need what `measure` brings before anything of their own.
-    assert f"pip install 'outspoken[{extra}]'" in error or "pip install 'outspoken[measure]'" in error
+    assert install_command(extra) in error or install_command("measure") in error
 
 
 def test_an_import_that_fails_names_the_extra_of_its_package() -> None:
@@ -95,6 +96,6 @@ def test_an_import_that_fails_names_the_extra_of_its_package() -> None:
 
     found = lacking("serve.app", "no_such_module_anywhere")
     assert found is not None
-    assert (found.extra, str(found)) == ("serve", "outspoken.serve needs an extra: pip install 'outspoken[serve]'")
+    assert (found.extra, str(found)) == ("serve", f"outspoken.serve needs an extra: {install_command('serve')}")
     assert lacking("parsing.lists", "no_such_module_anywhere") is None  # the core has no extra
     assert lacking("serve.app", "outspoken.no_such_module") is None  # our own fault

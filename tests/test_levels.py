@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from outspoken.distribution import Candidate, Distribution
+from outspoken.candidate import Candidate
+from outspoken.distribution import Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import kl_smoothed, tv
 from outspoken.theory.level_simulation import DRAWS, LEVELS, AskingLevel, Levels, simulate_levels

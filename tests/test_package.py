@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,9 @@ def test_every_error_is_in_the_tree_and_has_an_exit_code() -> None:
 
 def test_a_missing_extra_is_named() -> None:
     from outspoken._imports import need
+    from outspoken._install import install_command
 
-    with pytest.raises(errors.MissingExtraError, match=r"pip install 'outspoken\[local\]'"):
+    with pytest.raises(errors.MissingExtraError, match=re.escape(install_command("local"))):
         need("no_such_module_anywhere", "local models", "local")
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outspoken.distribution import Verbalized
+from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, ParsedReply, ReplyParser, parse
 from outspoken.reply_shape import ReplyShape

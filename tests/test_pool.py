@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from outspoken.candidate import Candidate, Verbalized
 from outspoken.chat import Message
 from outspoken.chat_reply import ChatReply
-from outspoken.distribution import Candidate, Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.errors import ProviderError, ReplyError, StoppedError, UsageError
 from outspoken.serve.pool.pools import Pools
 from outspoken.serve.pool.values import (

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from outspoken.candidate import Candidate
 from outspoken.chat import Message
-from outspoken.distribution import Candidate, Distribution
+from outspoken.distribution import Distribution
 from outspoken.errors import UsageError
 from outspoken.serve.pool.pool import Pool
 from outspoken.serve.pool.pools import Pools

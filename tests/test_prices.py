@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from outspoken import UsageError
-from outspoken.batch.prices import Price, price_of
 from outspoken.chat_reply import Usage
+from outspoken.prices import Price, price_of
 
 
 def put(folder: Path, text: str | bytes) -> Path:
@@ -122,7 +122,7 @@ def test_published_prices() -> None:
 
 def test_prices_that_rise_with_the_prompt_start_at_the_lowest() -> None:
     types = pytest.importorskip("genai_prices.types")
-    from outspoken.batch.prices import _dollars
+    from outspoken.prices import _dollars
 
     tiered = types.TieredPrices(
         base=types.Decimal("3"), tiers=[types.Tier(start=200_000, price=types.Decimal("6"))]

@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("prometheus_client")
 
 from outspoken import templates
+from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest, Message
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.distribution import Verbalized
 from outspoken.errors import PromptTooLongError, ProviderError
 from outspoken.methods.steps import MethodCall
 from outspoken.models.base import Capabilities, Model

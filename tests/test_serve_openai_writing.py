@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outspoken.candidate import Candidate
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.distribution import Candidate
 from outspoken.errors import (
     LedgerError,
     MissingKeyError,

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken.batch.prices import Price
 from outspoken.batch.ray.cluster import MessageBoard, Orders, WorkerReport
 from outspoken.batch.ray.shards import ShardLayout, Shards, ShardSource
 from outspoken.batch.ray.shares import BudgetShares, ShareRequest, WorkerTotals, as_used_up
@@ -21,6 +20,7 @@ from outspoken.chat import Message
 from outspoken.chat_reply import Usage
 from outspoken.engine import Budget, RunMetrics
 from outspoken.errors import OutputError, UsageError
+from outspoken.prices import Price
 
 # Shards
 

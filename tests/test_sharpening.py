@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from outspoken.distribution import Candidate, Distribution
+from outspoken.candidate import Candidate
+from outspoken.distribution import Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.provenance import Provenance
 from outspoken.theory.sharpening import (

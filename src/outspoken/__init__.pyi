@@ -18,14 +18,13 @@ from outspoken.batch.memory import arun as arun
 from outspoken.batch.memory import run as run
 from outspoken.batch.settings import RunOptions as RunOptions
 from outspoken.batch.settings import RunSettings as RunSettings
+from outspoken.candidate import Candidate as Candidate
 from outspoken.chat import ChatRequest as ChatRequest
 from outspoken.chat import Message as Message
 from outspoken.chat import Sampling as Sampling
 from outspoken.chat_reply import ChatReply as ChatReply
 from outspoken.chat_reply import Usage as Usage
-from outspoken.distribution import Candidate as Candidate
 from outspoken.distribution import Distribution as Distribution
-from outspoken.distribution import ShortReplyError as ShortReplyError
 from outspoken.errors import LedgerError as LedgerError
 from outspoken.errors import MissingExtraError as MissingExtraError
 from outspoken.errors import MissingKeyError as MissingKeyError
@@ -35,6 +34,7 @@ from outspoken.errors import OutspokenError as OutspokenError
 from outspoken.errors import PromptTooLongError as PromptTooLongError
 from outspoken.errors import ProviderError as ProviderError
 from outspoken.errors import ReplyError as ReplyError
+from outspoken.errors import ShortReplyError as ShortReplyError
 from outspoken.errors import StoppedError as StoppedError
 from outspoken.errors import TailError as TailError
 from outspoken.errors import UndefinedError as UndefinedError

@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from typing import TYPE_CHECKING, Any, Unpack
 
 from outspoken import models, templates
+from outspoken.candidate import Candidate, Verbalized
 from outspoken.chat import Message, as_messages
-from outspoken.distribution import Candidate, Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.engine import drive, drive_stream, iterate, run
 from outspoken.errors import UsageError
 from outspoken.json_schema import validator

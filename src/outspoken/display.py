@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["html", "plain", "rows", "summary", "table", "visible"]
+__all__ = ["columns", "html", "plain", "rows", "summary", "table", "visible"]
 
 _BAR = 20
 _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]|\r(?!\n)")
@@ -35,19 +37,42 @@ def summary(distribution: Any) -> str:
     if provenance.requests:
         parts.append(f"{provenance.requests} request{'s' * (provenance.requests != 1)}")
         parts.append(f"{provenance.usage.total_tokens:,} tokens")
-    if distribution.missing:
-        parts.append(f"{distribution.missing} missing")
-    if distribution.set_aside:
-        parts.append(f"{len(distribution.set_aside)} set aside")
+    if cost := distribution.cost:
+        parts.append(f"${cost:.2g}")
+    counts = {
+        "missing": distribution.missing,
+        "refused": distribution.refused,
+        "cut off": distribution.cut_off,
+        "set aside": len(distribution.set_aside),
+    }
+    parts += [f"{count:,} {what}" for what, count in counts.items() if count]
     return " · ".join(parts)
 
 
+def columns(distribution: Any) -> dict[str, Sequence[object]]:
+    """The columns of a table with a row for each candidate."""
+    source, count = distribution.provenance, len(distribution.candidates)
+    prompt = source.prompt if isinstance(source.prompt, str) else json.dumps(source.prompt, ensure_ascii=False)
+    return {
+        "prompt": [prompt] * count,
+        "method": [source.method] * count,
+        "model": [source.model] * count,
+        "rank": range(1, count + 1),
+        "text": distribution.texts,
+        "probability": distribution.probabilities,
+        "stated": [candidate.stated for candidate in distribution.candidates],
+        "repairs": [list(candidate.repairs) for candidate in distribution.candidates],
+    }
+
+
 def table(distribution: Any) -> Group:
-    """A renderable for rich: one row with a bar for each candidate, and the summary below."""
+    """A renderable for rich: one row with a bar for each candidate; warnings and the summary below."""
     from rich.console import Group
     from rich.text import Text
 
-    return Group(rows(distribution.candidates), Text(summary(distribution), style="dim", overflow="fold"))
+    below = [Text(line, style="yellow", overflow="fold") for line in distribution.warnings]
+    below.append(Text(summary(distribution), style="dim", overflow="fold"))
+    return Group(rows(distribution.candidates), *below)
 
 
 def rows(candidates: Any) -> Table:
@@ -86,11 +111,11 @@ def html(distribution: Any) -> str:
     """A self-contained table for a notebook, readable on light and dark pages."""
     highest = max(candidate.probability for candidate in distribution.candidates) or 1.0
     body = "".join(_html_row(candidate, highest) for candidate in distribution.candidates)
+    below = "<br>".join(map(escape, (*distribution.warnings, summary(distribution))))
     return (
         '<table class="outspoken"><thead><tr><th>p</th><th></th><th style="text-align:left">response</th>'
         f"<th>stated</th></tr></thead><tbody>{body}</tbody>"
-        f'<caption style="caption-side:bottom;text-align:left;opacity:.7">{escape(summary(distribution))}'
-        "</caption></table>"
+        f'<caption style="caption-side:bottom;text-align:left;opacity:.7">{below}</caption></table>'
     )
 
 

@@ -10,83 +10,25 @@ import json
 import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
 from outspoken import display
 from outspoken._imports import need
-from outspoken.chat_reply import ChatReply, Usage
-from outspoken.errors import ReplyError, UsageError
+from outspoken.candidate import NO_META, Candidate, Verbalized
+from outspoken.chat_reply import Usage
+from outspoken.errors import UsageError
 from outspoken.provenance import Provenance
 from outspoken.same_text import text_key
 
 if TYPE_CHECKING:
+    import pandas
     import polars
     from rich.console import Group
 
-__all__ = ["Candidate", "Distribution", "ShortReplyError", "Verbalized", "weights_from_stated"]
+__all__ = ["Distribution", "warnings_about", "weights_from_stated"]
 
-_NO_META: Mapping[str, object] = MappingProxyType({})
-
-
-class Verbalized(NamedTuple):
-    """A candidate as read from a reply, before it has a weight among the others.
-
-    `log_stated` is the natural logarithm of `stated`, kept because the negative log-likelihood of a long text
-    underflows as a probability. Both are None if nothing readable was stated. `value` is the JSON value of a
-    structured candidate.
-    """
-
-    text: str
-    stated: float | None = None
-    log_stated: float | None = None
-    repairs: tuple[str, ...] = ()
-    value: Any = None
-    meta: Mapping[str, object] = _NO_META
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One response: `probability` is its weight for drawing, `stated` the model's stated probability, if any.
-
-    `repairs` names what was repaired while reading it; `value` is the validated value of a structured candidate.
-    """
-
-    text: str
-    probability: float
-    stated: float | None = None
-    repairs: tuple[str, ...] = ()
-    meta: Mapping[str, object] = field(default_factory=dict)
-    value: Any = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    def to_dict(self) -> dict[str, Any]:
-        entry: dict[str, Any] = {
-            "text": self.text,
-            "probability": self.probability,
-            "stated": self.stated,
-            "repairs": list(self.repairs),
-        }
-        if self.meta:
-            entry["meta"] = dict(self.meta)
-        if self.value is not None:
-            dump = getattr(self.value, "model_dump", None)
-            entry["value"] = dump(mode="json") if dump is not None else self.value
-        return entry
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> Candidate:
-        return cls(
-            entry["text"],
-            entry["probability"],
-            entry.get("stated"),
-            tuple(entry.get("repairs", ())),
-            dict(entry.get("meta", {})),
-            entry.get("value"),
-        )
+_NO_DISTRIBUTION = "the model did not state a distribution"
 
 
 @dataclass(frozen=True)
@@ -94,9 +36,11 @@ class Distribution(Sequence[Candidate]):
     """The candidates of one prompt, most probable first, with probabilities that sum to 1.
 
     `mass` is the sum of the stated probabilities before normalising (None if none was stated), `missing` the
-    number of requested candidates that are missing. `set_aside` holds candidates that were read but are not part
-    of the distribution; the last of their `repairs` is the reason. `reasoning` is the model's reasoning, one entry
-    per reply. `stopped` is the message of the error, if any, that prevented further requests.
+    number of requested candidates that are missing. `refused` and `cut_off` count the replies that the model, or a
+    filter of the provider, refused, and those that ended at the limit of tokens. `set_aside` holds candidates that
+    were read but are not part of the distribution; the last of their `repairs` is the reason. `reasoning` is the
+    model's reasoning, one entry per reply. `stopped` is the message of the error, if any, that prevented further
+    requests. `warnings` has a line if the model stated no distribution, see `warnings_about`.
     """
 
     candidates: tuple[Candidate, ...]
@@ -106,6 +50,9 @@ class Distribution(Sequence[Candidate]):
     reasoning: tuple[str, ...] = ()
     stopped: str = ""
     provenance: Provenance = Provenance()
+    refused: int = 0
+    cut_off: int = 0
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.candidates:
@@ -126,8 +73,10 @@ class Distribution(Sequence[Candidate]):
         reasoning: Iterable[str] = (),
         stopped: str = "",
         provenance: Provenance | None = None,
+        refused: int = 0,
+        cut_off: int = 0,
     ) -> Distribution:
-        """Weigh the candidates of a reply, see `weights_from_stated`.
+        """Weigh the candidates of replies, see `weights_from_stated`.
 
         Equal texts (see `text_key`) become one candidate whose weights add up.
         """
@@ -141,6 +90,9 @@ class Distribution(Sequence[Candidate]):
             tuple(reasoning),
             stopped,
             provenance or Provenance(),
+            refused,
+            cut_off,
+            warnings_about(entries) if stated else (),
         ).dedupe()
 
     def __len__(self) -> int:
@@ -233,6 +185,7 @@ class Distribution(Sequence[Candidate]):
         masses = [part.mass for part in parts if part.mass is not None]
         usage = sum((part.provenance.usage for part in parts), Usage())
         requests = sum(part.provenance.requests for part in parts)
+        model = "; ".join(dict.fromkeys(part.provenance.model for part in parts))
         return Distribution(
             tuple(weighted),
             math.fsum(masses) / len(masses) if masses else None,
@@ -240,7 +193,10 @@ class Distribution(Sequence[Candidate]):
             tuple(candidate for part in parts for candidate in part.set_aside),
             tuple(thought for part in parts for thought in part.reasoning),
             "; ".join(part.stopped for part in parts if part.stopped),
-            replace(self.provenance, usage=usage, requests=requests),
+            replace(self.provenance, usage=usage, requests=requests, model=model),
+            sum(part.refused for part in parts),
+            sum(part.cut_off for part in parts),
+            tuple(dict.fromkeys(warning for part in parts for warning in part.warnings)),
         ).dedupe()
 
     def dedupe(self, key: Callable[[str], Hashable] | None = None) -> Distribution:
@@ -282,9 +238,12 @@ class Distribution(Sequence[Candidate]):
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "mass": self.mass,
             "missing": self.missing,
+            "refused": self.refused,
+            "cut_off": self.cut_off,
             "set_aside": [candidate.to_dict() for candidate in self.set_aside],
             "reasoning": list(self.reasoning),
             "stopped": self.stopped,
+            "warnings": list(self.warnings),
             "entropy": self.entropy(),
             "effective_size": self.effective_size(),
         }
@@ -301,6 +260,9 @@ class Distribution(Sequence[Candidate]):
                 tuple(entry.get("reasoning", ())),
                 entry.get("stopped", ""),
                 Provenance.from_dict(entry),
+                entry.get("refused", 0),
+                entry.get("cut_off", 0),
+                tuple(entry.get("warnings", ())),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"not a distribution ({error!r}): pass what `to_dict` returned") from error
@@ -321,22 +283,30 @@ class Distribution(Sequence[Candidate]):
     def to_polars(self) -> polars.DataFrame:
         """A table with a row for each candidate, with its prompt, method and model. Needs the extra `tables`."""
         frame = need("polars", "Distribution.to_polars()", "tables")
-        source = self.provenance
-        prompt = source.prompt if isinstance(source.prompt, str) else json.dumps(source.prompt, ensure_ascii=False)
-        table: polars.DataFrame = frame.DataFrame(
-            {
-                "prompt": [prompt] * len(self),
-                "method": [source.method] * len(self),
-                "model": [source.model] * len(self),
-                "rank": range(1, len(self) + 1),
-                "text": self.texts,
-                "probability": self.probabilities,
-                "stated": [candidate.stated for candidate in self],
-                "repairs": [list(candidate.repairs) for candidate in self],
-            },
-            schema_overrides={"stated": frame.Float64, "repairs": frame.List(frame.String), "rank": frame.Int64},
-        )
+        types = {"stated": frame.Float64, "repairs": frame.List(frame.String), "rank": frame.Int64}
+        table: polars.DataFrame = frame.DataFrame(display.columns(self), schema_overrides=types)
         return table
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table of `to_polars` for pandas. Needs the extra `pandas`."""
+        frame = need("pandas", "Distribution.to_pandas()", "pandas")
+        table: pandas.DataFrame = frame.DataFrame(display.columns(self)).astype({"stated": "float64"})
+        return table
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars for the replies, None if the price or the number of tokens is unknown.
+
+        Prices are those of `outspoken.prices.price_of`. A reply from a cache or a ledger counts with what it cost.
+        """
+        from outspoken.prices import price_of
+
+        price, usage = price_of(self.provenance.model), self.provenance.usage
+        if price is None or (
+            self.provenance.requests and not usage.total_tokens and (price.input or price.output)
+        ):
+            return None
+        return price.cost(usage)
 
     def __str__(self) -> str:
         return display.plain(self)
@@ -347,13 +317,9 @@ class Distribution(Sequence[Candidate]):
     def _repr_html_(self) -> str:
         return display.html(self)
 
-
-class ShortReplyError(ReplyError):
-    """Fewer candidates than requested, with `on_short="raise"`. `distribution` holds the candidates received."""
-
-    def __init__(self, message: str, *, distribution: Distribution, reply: ChatReply | None = None) -> None:
-        super().__init__(message, reply=reply)
-        self.distribution = distribution
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The form in IPython's terminal."""
+        printer.text("Distribution(...)" if cycle else display.plain(self))
 
 
 def weights_from_stated(verbalized: Sequence[Verbalized]) -> list[float]:
@@ -372,8 +338,33 @@ def weights_from_stated(verbalized: Sequence[Verbalized]) -> list[float]:
     return [rest / unstated if entry.log_stated is None else (1 - rest) * next(shares) for entry in verbalized]
 
 
+def warnings_about(verbalized: Sequence[Verbalized]) -> tuple[str, ...]:
+    """A line if the probabilities that a reply states are no distribution, so that the weights say little.
+
+    That is: two or more that are all 0; two or more with a sum above 1.5; three or more that are all equal and do
+    not sum to 1 (0.95 to 1.05). A smaller sum alone is sound: the rest of 1 belongs to other responses. Each reply
+    counts by itself; the line is about the first such reply.
+    """
+    replies: dict[object, list[float]] = {}
+    for entry in verbalized:
+        if entry.stated is not None:
+            # Only later replies have a number.
+            number = 0 if entry.meta is NO_META else entry.meta.get("request", 0)
+            replies.setdefault(number, []).append(entry.stated)
+    for stated in replies.values():
+        total, count = sum(stated), len(stated)
+        if count >= 2 and not total:
+            return (f"{_NO_DISTRIBUTION} (all probabilities are 0): weights are nearly uniform",)
+        if count >= 3 and min(stated) == max(stated) and abs(total - 1) > 0.05:
+            return (f"{_NO_DISTRIBUTION} ({count} times {stated[0]:g}): weights are nearly uniform",)
+        if count >= 2 and total > 1.5:
+            return (f"{_NO_DISTRIBUTION} (the sum is {total:g}): weights are shares of the sum",)
+    return ()
+
+
 def _candidate(entry: Verbalized, probability: float) -> Candidate:
-    return Candidate(entry.text, probability, entry.stated, entry.repairs, entry.meta, entry.value)
+    meta = {} if entry.meta is NO_META else dict(entry.meta)
+    return Candidate(entry.text, probability, entry.stated, entry.repairs, meta, entry.value)
 
 
 def _softmax(logs: Sequence[float]) -> list[float]:

@@ -1,19 +1,22 @@
 """The tree of errors: one branch for each party that can be at fault.
 
-`UsageError`: the caller. `ReplyError`: the model (`ShortReplyError`, in `outspoken.distribution`, is one of them).
-`ProviderError`: the server or the network. `LedgerError` and `OutputError`: the disk. `StoppedError`: nobody.
-Every message says what happened and what to do next, and none contains a key.
+`UsageError`: the caller. `ReplyError`: the model. `ProviderError`: the server or the network. `LedgerError` and
+`OutputError`: the disk. `StoppedError`: nobody. Every message says what happened and what to do next, and none
+contains a key.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from outspoken._install import install_command
 
 if TYPE_CHECKING:
     from outspoken.chat_reply import ChatReply
+    from outspoken.distribution import Distribution
 
 __all__ = [
     "LedgerError",
@@ -25,6 +28,7 @@ __all__ = [
     "PromptTooLongError",
     "ProviderError",
     "ReplyError",
+    "ShortReplyError",
     "StoppedError",
     "TailError",
     "UndefinedError",
@@ -42,6 +46,17 @@ class OutspokenError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For other processes: the class need not take a message, and `original` can often not be sent.
+        state = {name: None if name == "original" else value for name, value in self.__dict__.items()}
+        return _restored, (type(self), self.args, state)
+
+
+def _restored(kind: type[OutspokenError], args: tuple[object, ...], state: dict[str, object]) -> OutspokenError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class UsageError(OutspokenError, ValueError):
     """The request is invalid. Nothing was sent and nothing was paid for."""
@@ -53,9 +68,10 @@ class UnknownNameError(UsageError):
     """An unknown name, reported with the closest match among the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str = "") -> None:
-        names = sorted(known)
-        matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(names)}"
+        names = sorted(known) if isinstance(known, Set) else list(known)  # a set has no order of its own
+        matches = [each for each in names if name and each.startswith(name)]
+        matches = matches or difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.5)
+        hint = f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(sorted(names))}"
         super().__init__(f"unknown {kind} {name!r}: {hint}" + (f" ({see})" if see else ""))
 
 
@@ -68,7 +84,7 @@ class MissingExtraError(UsageError):
 
     def __init__(self, what: str, extra: str) -> None:
         self.extra = extra
-        super().__init__(f"{what} needs an extra: pip install 'outspoken[{extra}]'")
+        super().__init__(f"{what} needs an extra: {install_command(extra)}")
 
 
 class MissingKeyError(UsageError):
@@ -92,6 +108,14 @@ class ReplyError(OutspokenError):
         super().__init__(message)
         self.reply = reply
         self.text = text or (reply.text if reply is not None else "")
+
+
+class ShortReplyError(ReplyError):
+    """Fewer candidates than requested, with `on_short="raise"`. `distribution` holds the candidates received."""
+
+    def __init__(self, message: str, *, distribution: Distribution, reply: ChatReply | None = None) -> None:
+        super().__init__(message, reply=reply)
+        self.distribution = distribution
 
 
 class TailError(ReplyError):

@@ -20,7 +20,7 @@ class Provenance:
     decoder enforced the shape of every reply.
     """
 
-    prompt: str | tuple[Mapping[str, str], ...] = ""
+    prompt: str | tuple[Mapping[str, str], ...] = field(default="", hash=False)
     prompt_id: str = ""
     model: str = ""
     method: str = ""
@@ -30,7 +30,7 @@ class Provenance:
     turns: int = 1
     tau: float | None = None
     words: int | None = None
-    sampling: Mapping[str, object] = field(default_factory=dict)
+    sampling: Mapping[str, object] = field(default_factory=dict, hash=False)
     structured: bool = False
     usage: Usage = Usage()
     requests: int = 0

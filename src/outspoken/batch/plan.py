@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from outspoken import models, templates
-from outspoken.batch.prices import Price, price_of
+from outspoken._install import install_command
 from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
 from outspoken.batch.sources import PromptRow
 from outspoken.chat import ChatRequest
@@ -32,6 +32,7 @@ from outspoken.ledger import Ledger, entry_of
 from outspoken.methods.steps import start
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
+from outspoken.prices import Price, price_of
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class RunPlan:
         price = price_of(resolved.name, run.prices)
         if run.budget_usd is not None and price is None:
             raise UsageError(
-                f"no price is known for {resolved.name}: name it in a file of prices (--prices), or install "
-                "'outspoken[prices]' for those of the large providers"
+                f"no price is known for {resolved.name}: name it in a file of prices (--prices), or install those "
+                f"of the large providers: {install_command('prices')}"
             )
         template = templates.load(settings.template)
         return cls(resolved, settings, run, template, json_schema, validate, price)

@@ -8,7 +8,7 @@ from typing import Any
 
 from outspoken.batch.output_formats import COLUMNS
 from outspoken.batch.sources import PromptRow
-from outspoken.distribution import Candidate
+from outspoken.candidate import Candidate
 from outspoken.engine import CallResult, PromptResult, ResponseGoal
 from outspoken.same_text import text_key
 

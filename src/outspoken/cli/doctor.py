@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from outspoken._imports import installed_version
+from outspoken._install import install_command
 from outspoken._version import __version__
 from outspoken.cli.common import command, console, print_json
 from outspoken.cli.options import Json, ModelName
@@ -91,7 +92,7 @@ def _show(report: dict[str, Any]) -> None:
     screen.print("outspoken {outspoken}, Python {python}, {platform}".format(**report), soft_wrap=True)
     for extra, packages in report["packages"].items():
         versions = ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
-        row(extra, versions + ("" if all(packages.values()) else f"   pip install 'outspoken[{extra}]'"))
+        row(extra, versions + ("" if all(packages.values()) else f"   {install_command(extra)}"))
     row("keys", ", ".join(name for name, is_set in report["keys"].items() if is_set) or "none set")
     row("cache", f"{report['cache']['path']}: {', '.join(report['cache']['models']) or 'no model'}")
     if test := report["model"]:

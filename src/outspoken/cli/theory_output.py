@@ -102,7 +102,8 @@ def read_answers(path: Path) -> Answers:
 
 def read_distribution(source: Path) -> Distribution:
     """The distribution in a file: output of `outspoken ask --json`, or counts of answers; - is standard input."""
-    from outspoken.distribution import Candidate, Distribution
+    from outspoken.candidate import Candidate
+    from outspoken.distribution import Distribution
     from outspoken.measure.answer_sets import Answers
 
     piped = str(source) == "-"

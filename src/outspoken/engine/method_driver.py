@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
+from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
-from outspoken.distribution import Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.methods.steps import Steps
 from outspoken.models.base import Model

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from outspoken._options import CallOptions
 from outspoken.batch.plan import RunEngine, RunPlan
-from outspoken.batch.prices import price_of
 from outspoken.batch.response_columns import select_responses
 from outspoken.batch.sources import BadRow, PromptRow, rows_of
 from outspoken.engine import PromptResult, RunMetrics, run
@@ -27,6 +26,7 @@ from outspoken.measure.rubrics import Rubric
 from outspoken.measure.values import Group, PromptGroup, Response
 from outspoken.methods.table import METHODS, Method
 from outspoken.models.base import Model
+from outspoken.prices import price_of
 
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder

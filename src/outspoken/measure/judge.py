@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from outspoken import models
-from outspoken.batch.prices import price_of
 from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply
 from outspoken.engine import Budget, ModelCaller, RateLimiter, RetryPolicy, RunMetrics, cause_of, ordered
@@ -32,6 +31,7 @@ from outspoken.measure.rubrics import (
 from outspoken.measure.values import Group
 from outspoken.measure.verdicts import JudgedItem, JudgeScore, JudgeSummary, Preference, ResponsePair, Verdict
 from outspoken.models.base import Model
+from outspoken.prices import price_of
 
 __all__ = ["Judge", "Quality", "judge_quality"]
 

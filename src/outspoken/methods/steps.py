@@ -22,10 +22,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from outspoken._version import __version__
+from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest, Message
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.distribution import Distribution, ShortReplyError, Verbalized
-from outspoken.errors import PromptTooLongError, ProviderError, ReplyError, StoppedError, TailError
+from outspoken.distribution import Distribution
+from outspoken.errors import (
+    PromptTooLongError,
+    ProviderError,
+    ReplyError,
+    ShortReplyError,
+    StoppedError,
+    TailError,
+)
 from outspoken.io.text import one_line
 from outspoken.methods.table import METHODS, Wording
 from outspoken.parsing import parse

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from outspoken.distribution import Verbalized
+from outspoken.candidate import Verbalized
 from outspoken.parsing.field_names import WEIGHTS, plain
 from outspoken.reply_shape import ReplyShape
 

@@ -12,7 +12,7 @@ from math import log
 
 from jiter import from_json
 
-from outspoken.distribution import Verbalized
+from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
 from outspoken.parsing.field_names import LISTS, plain

@@ -16,7 +16,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from outspoken.distribution import Candidate, Distribution
+from outspoken.candidate import Candidate
+from outspoken.distribution import Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure import sets
 from outspoken.measure.divergence import shares

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from outspoken.batch.prices import Price
 from outspoken.chat_reply import Usage
 from outspoken.engine import Budget, RunMetrics
+from outspoken.prices import Price
 
 __all__ = ["BudgetShares", "ShareRequest", "WorkerTotals", "as_used_up"]
 

@@ -21,7 +21,6 @@ from outspoken.batch.fingerprint import fingerprint
 from outspoken.batch.output import Output
 from outspoken.batch.partition_writer import PartitionWriter, recorded_parts
 from outspoken.batch.plan import RunEngine, RunPlan
-from outspoken.batch.prices import Price
 from outspoken.batch.ray.cluster import Orders, ShardResult, WorkerReport, call_board
 from outspoken.batch.ray.shards import Shards
 from outspoken.batch.ray.shares import ShareRequest, as_used_up
@@ -40,6 +39,7 @@ from outspoken.errors import (
 )
 from outspoken.json_schema import validator
 from outspoken.ledger import Ledger
+from outspoken.prices import Price
 from outspoken.settings import Settings
 from outspoken.templates import Template
 

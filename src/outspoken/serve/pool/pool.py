@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
+from outspoken.candidate import Candidate
 from outspoken.chat import Message
 from outspoken.chat_reply import Usage
-from outspoken.distribution import Candidate, Distribution
+from outspoken.distribution import Distribution
 from outspoken.errors import StoppedError
 from outspoken.serve.pool.refill import RunningFill
 from outspoken.serve.pool.values import (

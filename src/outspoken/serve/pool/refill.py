@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from outspoken import templates
+from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest, Message
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.distribution import Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.engine import drive, drive_stream
 from outspoken.errors import PromptTooLongError, StoppedError
 from outspoken.methods import steps

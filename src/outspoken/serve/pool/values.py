@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from outspoken import templates
+from outspoken.candidate import Candidate, Verbalized
 from outspoken.chat import Message, Sampling
 from outspoken.chat_reply import Usage
-from outspoken.distribution import Candidate, Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.errors import ProviderError, UsageError
 from outspoken.methods.table import METHODS
 from outspoken.same_text import text_key

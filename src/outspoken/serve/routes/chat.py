@@ -13,9 +13,10 @@ from typing import Annotated, Literal, TypedDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.distribution import Distribution, Verbalized
+from outspoken.distribution import Distribution
 from outspoken.errors import ReplyError
 from outspoken.models import Model
 from outspoken.serve.http.responses import EventStream, event, json_response, read_body, while_connected

@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reply_layouts import LAYOUTS, NUMBER, REASONING, STRUCTURE, TEXT, Layout, Page, Piece, escaped, plain_json
-from reply_texts import DRAFTS, INTROS, OUTROS, REFUSALS, TEXTS, THOUGHTS, units
+from reply_texts import (
+    CHOICES,
+    DRAFTS,
+    HEADINGS,
+    INTROS,
+    OUTROS,
+    REFUSALS,
+    TEXTS,
+    THOUGHTS,
+    TOTALS,
+    UNSIGNED,
+    units,
+)
 
 from outspoken.reply_shape import ReplyShape
 
@@ -119,15 +131,20 @@ def body(page: Page, layout: Layout) -> None:
         fenced = False
     bare = layout.family in ("csv", "yaml") and not fenced
     if not bare and generator.random() < 0.4:
-        page.put(generator.choice(INTROS).format(k=len(page)) + "\n\n")
+        headed = layout.family in ("section", "list", "table") and generator.random() < 0.3
+        page.put(generator.choice(HEADINGS if headed else INTROS).format(k=len(page)) + "\n\n")
     start = len(page.pieces)
     layout.write(page)
     data = page.pieces[start:]
     if fenced:
         fence = generator.choice(FENCES[layout.family])
         page.pieces[start:] = [(fence, STRUCTURE, -1), *data, ("\n" + fence[:3], STRUCTURE, -1)]
-    if not bare and layout.family != "section" and generator.random() < 0.25:
-        page.put("\n\n" + generator.choice(OUTROS))
+    if not bare and generator.random() < 0.25:
+        endings: Sequence[str] = OUTROS
+        if layout.family in ("section", "list"):
+            # After a body of several lines a remark would be the body's last line.
+            endings = CHOICES if layout.family == "section" else OUTROS + CHOICES + TOTALS
+        page.put("\n\n" + generator.choice(endings))
 
 
 def as_reasoning(pieces: Sequence[Piece]) -> list[Piece]:
@@ -175,12 +192,14 @@ def sound(generator: random.Random, layout: Layout) -> tuple[Page, list[Known], 
     k = generator.choice((low, 2, 2, 3, 3, 4, 5, 6))
     texts = generator.sample(suitable(layout.excluded), k)
     form = generator.choice(layout.forms)
-    numbers, of = units(generator, k, generator.choice(form.units))
+    numbers, of = units(generator, k, generator.choice(form.units), full=form is UNSIGNED)
     written: list[str | None] = [form.write(n, of) for n in numbers]
     stated: list[float | None] = [n / of for n in numbers]
     if layout.missing and generator.random() < 0.1:
         at = generator.randrange(k)
         written[at] = stated[at] = None
+    if not layout.numbers:
+        written, stated = [None] * k, [None] * k
     page = Page(generator, texts, written)
     around = ""
     drafts: tuple[str, ...] = ()
@@ -501,4 +520,4 @@ def refusal(generator: random.Random, name: str) -> Case:
     return Case(name, "refusal", "none", None, [], text, text, pieces, refusal=True)
 
 
-__all__ = ["LAYOUTS", "Case", "Edit", "Known", "case", "escaped", "plain_json"]
+__all__ = ["LAYOUTS", "REASONING", "Case", "Edit", "Known", "case", "escaped", "plain_json"]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from reply_texts import BODIES, FORM_OF, FORMS, NUMBERS, TITLES, Form
+from reply_texts import BODIES, FORM_OF, FORMS, NUMBERS, ODDS, TITLES, UNSIGNED, Form
 
 # The role of a piece of a reply: structure, a candidate's text, a candidate's number, reasoning or a draft.
 Piece = tuple[str, str, int]
@@ -47,10 +47,12 @@ class Layout(NamedTuple):
     forms: Sequence[Form]
     header: bool = False
     missing: bool = False  # whether a candidate may have no number
+    numbers: bool = True  # whether it has numbers at all
 
 
 LAYOUTS: list[Layout] = []
 WORDED = [form for form in FORMS if form.name not in ("padded", "exponent")]
+BARE_PERCENT = (UNSIGNED,)
 SIMPLE = [
     form
     for form in FORMS
@@ -70,9 +72,10 @@ def layout(
     forms: Sequence[Form] = NUMBERS,
     header: bool = False,
     missing: bool = False,
+    numbers: bool = True,
 ) -> Callable[[Writer], Writer]:
     def register(write: Writer) -> Writer:
-        LAYOUTS.append(Layout(name, family, write, excluded, forms, header, missing))
+        LAYOUTS.append(Layout(name, family, write, excluded, forms, header, missing, numbers))
         return write
 
     return register
@@ -362,7 +365,7 @@ def _(page: Page) -> None:
     page.put("］｝")
 
 
-@layout("json/percent-key", "json", forms=(Form("whole-percent", lambda n, of: f"{n * 100 / of:g}", (100,)),))
+@layout("json/percent-key", "json", forms=BARE_PERCENT)
 def _(page: Page) -> None:
     key = page.choice(("percent", "percentage", "probability_percent"))
     page.put('{"responses": [')
@@ -419,6 +422,24 @@ def _(page: Page) -> None:
     plain_json(page)
 
 
+@layout("json/strings", "json", excluded="0", numbers=False)
+def _(page: Page) -> None:
+    opening, closing = page.choice((("[", "]"), ('{"responses": [', "]}"), ('{"answers": [', "]}")))
+    page.put(opening)
+    for at in range(len(page)):
+        page.put(', "' if at else '"')
+        page.text(at, escaped(page.texts[at]))
+        page.put('"')
+    page.put(closing)
+
+
+@layout("json/tool-call-tags", "json")
+def _(page: Page) -> None:
+    page.put('<tool_call>\n{"name": "give_responses", "arguments": ')
+    plain_json(page)
+    page.put("}\n</tool_call>")
+
+
 # --- Python ---------------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +485,18 @@ def _(page: Page) -> None:
         page.number(at)
         page.put(")")
     page.put("]")
+
+
+@layout("python/call", "python")
+def _(page: Page) -> None:
+    page.put("give_responses(responses=[")
+    for at in range(len(page)):
+        page.put(', {"text": "' if at else '{"text": "')
+        page.text(at, escaped(page.texts[at]))
+        page.put('", "probability": ')
+        page.number(at)
+        page.put("}")
+    page.put("])")
 
 
 # --- XML ------------------------------------------------------------------------------------------------------------
@@ -551,7 +584,17 @@ def _(page: Page) -> None:
         page.put("</probability>\n</response>")
 
 
-@layout("html/list", "xml", excluded="nx", forms=SIMPLE)
+@layout("xml/wide", "xml", excluded="x")
+def _(page: Page) -> None:
+    for at in range(len(page)):
+        page.put(("\n" if at else "") + "＜response＞＜text＞")
+        page.text(at)
+        page.put("＜/text＞＜probability＞")
+        page.number(at)
+        page.put("＜/probability＞＜/response＞")
+
+
+@layout("html/list", "xml", excluded="nx0", forms=SIMPLE)
 def _(page: Page) -> None:
     page.put("<ol>\n")
     for at in range(len(page)):
@@ -619,6 +662,7 @@ AFTER: dict[str, tuple[str, str, Sequence[Form]]] = {
     "japanese": ("（確率：", "）", [*DECIMAL, *PERCENT, FORM_OF["wide-percent"]]),
     "korean": (" (확률: ", ")", DECIMAL + PERCENT),
     "arabic": (" (الاحتمال: ", ")", [*DECIMAL, FORM_OF["arabic"]]),
+    "odds": (" (odds: ", ")", [ODDS]),
     "dash": (" — ", "", DECIMAL + PERCENT),
     "hyphen": (" - ", "", PERCENT),
     "dash-p": (" — p = ", "", DECIMAL),
@@ -654,7 +698,7 @@ LABELS: dict[str, tuple[Callable[[int], str], str, Sequence[Form]]] = {
     "option-square": (lambda at: f"Option {'ABCDEFGHIJ'[at]} [", "]: ", DECIMAL + PERCENT),
 }
 # Texts of one line; a heading's marks, a fence or a table's bars begin other blocks there.
-LINE = "np"
+LINE = "np0"
 
 
 def register_after(marker: str, value: str) -> None:
@@ -707,7 +751,8 @@ def register_label(value: str) -> None:
 
 for _marker in MARKERS:
     for _value in ("brackets", "probability", "dash", "next-line"):
-        register_after(_marker, _value)
+        if (_marker, _value) != ("quoted-dot", "next-line"):
+            register_after(_marker, _value)
 for _value in AFTER:
     for _marker in ("dot", "hyphen", "response"):
         if f"list/{_marker}/{_value}" not in {each.name for each in LAYOUTS}:
@@ -773,7 +818,36 @@ def _(page: Page) -> None:
     fields(page, lambda at: f"**{name.format(at + 1)}:** ", lambda at: "\n**Probability:** ", "\n\n")
 
 
-@layout("fields/bold-rule", "section", excluded="ph", forms=SIMPLE)
+@layout("fields/numbered-text", "list", excluded=LINE, forms=SIMPLE)
+def _(page: Page) -> None:
+    name = page.choice(("Text", "Response", "Answer"))
+    fields(page, lambda at: f"{at + 1}. {name}: ", lambda at: "\n   Probability: ", page.choice(("\n", "\n\n")))
+
+
+@layout("fields/with-reasoning", "list", excluded=LINE, forms=SIMPLE)
+def _(page: Page) -> None:
+    name = page.choice(("Text", "Response", "Answer"))
+    why = page.choice(("Reasoning: It is short.", "Rationale: It surprises.", "Explanation: Many would say so."))
+    fields(page, lambda at: f"{name}: ", lambda at: f"\n{why}\nProbability: ", "\n\n")
+
+
+@layout("fields/unsigned-percents", "list", excluded=LINE + "d", forms=BARE_PERCENT)
+def _(page: Page) -> None:
+    fields(page, lambda at: f"Response {at + 1}: ", lambda at: "\nProbability: ", page.choice(("\n", "\n\n")))
+
+
+@layout("fields/chosen", "list", excluded=LINE, forms=DECIMAL + PERCENT)
+def _(page: Page) -> None:
+    chosen = page.generator.randrange(len(page))
+    for at in range(len(page)):
+        page.put(("\n" if at else "") + f"{at + 1}. ")
+        page.text(at)
+        page.put(" (Probability: ")
+        page.number(at)
+        page.put(", **chosen**)" if at == chosen else ")")
+
+
+@layout("fields/bold-rule", "section", excluded="ph0", forms=SIMPLE)
 def _(page: Page) -> None:
     for at in range(len(page)):
         page.put(("\n\n---\n\n" if at else "") + f"**Response {at + 1}** (")
@@ -836,7 +910,7 @@ def _(page: Page) -> None:
         titled(page, at, title, "** (Probability: ", ")", [line for line in body if line], "   ")
 
 
-@layout("headings/label-only", "section", excluded="pmh", forms=SIMPLE)
+@layout("headings/label-only", "section", excluded="pmh0", forms=SIMPLE)
 def _(page: Page) -> None:
     name = page.choice(("### Response {}", "## Option {}", "## 回答{}"))
     where = page.choice((" (Probability: ", " (", " — "))
@@ -847,7 +921,7 @@ def _(page: Page) -> None:
         page.text(at)
 
 
-@layout("headings/number-below", "section", excluded="pmh", forms=SIMPLE)
+@layout("headings/number-below", "section", excluded="pmh0", forms=SIMPLE)
 def _(page: Page) -> None:
     for at in range(len(page)):
         page.put(("\n\n" if at else "") + f"### Response {at + 1}\n\n")
@@ -862,6 +936,15 @@ def _(page: Page) -> None:
         page.put(("\n\n" if at else "") + f"## Response {at + 1}\n- **Text:** ")
         page.text(at)
         page.put("\n- **Probability:** ")
+        page.number(at)
+
+
+@layout("headings/bullet-rationale", "section", excluded=LINE, forms=SIMPLE)
+def _(page: Page) -> None:
+    for at in range(len(page)):
+        page.put(("\n\n" if at else "") + f"### Response {at + 1}\n- **Response:** ")
+        page.text(at)
+        page.put("\n- **Rationale:** a plain mood\n- **Probability:** ")
         page.number(at)
 
 
@@ -924,19 +1007,28 @@ def separated(page: Page, separator: str, quote: bool, header: str) -> None:
         page.number(at)
 
 
-@layout("csv/comma", "csv", excluded="n", forms=DECIMAL + PERCENT, header=True)
+@layout("csv/comma", "csv", excluded="n0", forms=DECIMAL + PERCENT, header=True)
 def _(page: Page) -> None:
     separated(page, ",", page.generator.random() < 0.5, page.choice(("text,probability", "response,probability")))
 
 
-@layout("csv/semicolon", "csv", excluded="n", forms=COMMA + DECIMAL, header=True)
+@layout("csv/headless", "csv", excluded="n0", forms=DECIMAL + PERCENT)
+def _(page: Page) -> None:
+    for at in range(len(page)):
+        page.put(("\n" if at else "") + '"')
+        page.text(at, page.texts[at].replace('"', '""'))
+        page.put('",')
+        page.number(at)
+
+
+@layout("csv/semicolon", "csv", excluded="n0", forms=COMMA + DECIMAL, header=True)
 def _(page: Page) -> None:
     separated(
         page, ";", page.generator.random() < 0.5, page.choice(("text;probability", "Antwort;Wahrscheinlichkeit"))
     )
 
 
-@layout("csv/tab", "csv", excluded="n", forms=DECIMAL + PERCENT, header=True)
+@layout("csv/tab", "csv", excluded="n0", forms=DECIMAL + PERCENT, header=True)
 def _(page: Page) -> None:
     separated(page, "\t", False, "text\tprobability")
 
@@ -944,7 +1036,7 @@ def _(page: Page) -> None:
 # --- YAML, TOML -----------------------------------------------------------------------------------------------------
 
 
-@layout("yaml/plain", "yaml", excluded="nqboxk~'mf%-", forms=DECIMAL)
+@layout("yaml/plain", "yaml", excluded="nqboxk~'mf%-0", forms=DECIMAL)
 def _(page: Page) -> None:
     root, indent = page.choice((("", ""), ("responses:\n", "  ")))
     page.put(root)

@@ -117,6 +117,8 @@ def _same(case: Case, reading: ParsedReply) -> list[Violation]:
         not close(entry.stated, known.stated) for entry, known in zip(reading.candidates, case.known, strict=True)
     ):
         found.append(Violation("stated", str([entry.stated for entry in reading.candidates])))
+    elif "+reasoning" in case.layout and not reading.reasoning:
+        found.append(Violation("reasoning", "the reasoning is nowhere"))
     elif {"truncated", "unclosed", "guessed"} & names(reading):
         found.append(Violation("repair", f"a sound reply was repaired: {sorted(names(reading))}"))
     return found

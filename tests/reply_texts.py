@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 # What a text holds that not every layout can carry without being ambiguous to a person.
 # n line break, q double quotes, b braces or square brackets, x angle marks or ampersands, p pipe, s semicolon,
-# h heading, . full stop or its kin at the end, c comma, d digits, o colon, k backslash, f code fence, m Markdown emphasis, r round brackets, - dash, ~ tildes, / address, ' single quote
+# h heading, 0 nothing but a number, . full stop or its kin at the end, c comma, d digits, o colon, k backslash, f code fence, m Markdown emphasis, r round brackets, - dash, ~ tildes, / address, ' single quote
 TEXTS: tuple[tuple[str, str], ...] = (
     ("", "Paris"),
     ("", "Canberra"),
@@ -107,6 +107,12 @@ TEXTS: tuple[tuple[str, str], ...] = (
     ("", "🌊 Waves everywhere"),
     ("", "Party 🎉 tonight 👨‍👩‍👧 bring cake"),
     ("c", "Wait, what"),
+    ("dr", "Half (0.5) of them left"),
+    ("d", "7 swans on a frozen lake"),
+    ("d", "Apollo 11"),
+    ("d0", "4217"),
+    ("d0", "-38.5"),
+    ("d0%", "61%"),
     ("", "yes"),
     ("", "kw"),
     ("c", "blue, green and a little grey"),
@@ -182,6 +188,9 @@ INTROS = (
     "Aquí tienes:",
     "**Responses**",
 )
+HEADINGS = ("# Ideas", "## Choices", "## 三種構想", "# Antworten")
+CHOICES = ("## Selected: Response 1\n\nIt fits best.", "**Chosen:** Response 2", "---\n\nSelected: Response 1")
+TOTALS = ("Total: 1.0", "Total probability: 1.00", "**Total: 100%**", "Sum: 1.0")
 OUTROS = (
     "Let me know if you would like more!",
     "I hope this helps.",
@@ -253,13 +262,17 @@ FORMS = (
     Form("wide-percent", lambda n, of: (_percent(n, of) + "%").translate(_WIDE), (100,)),
     Form("arabic", lambda n, of: _fixed(n, of).translate(_ARABIC), (100,)),
     Form("fraction", lambda n, of: f"{n}/{of}", (10, 20, 100)),
+    Form("in", lambda n, of: f"{n} in {of}", (20, 50)),
+    Form("out-of", lambda n, of: f"{n} out of {of}", (20, 100)),
     Form("superscript", _superscript, (100, 1000)),
     Form("caret", _caret, (100, 1000)),
 )
+ODDS = Form("odds", lambda n, of: f"{n}:{of - n}", (10, 20))
+UNSIGNED = Form("unsigned", lambda n, of: f"{n * 100 / of:g}", (100,))
 FORM_OF = {form.name: form for form in FORMS}
 
 
-def units(generator: random.Random, k: int, of: int) -> tuple[list[int], int]:
+def units(generator: random.Random, k: int, of: int, full: bool = False) -> tuple[list[int], int]:
     """`k` different whole numbers from 1 whose sum is at most `of`, half the time exactly; `of` grows if it must."""
     while of // k < k:
         of *= 10
@@ -267,4 +280,6 @@ def units(generator: random.Random, k: int, of: int) -> tuple[list[int], int]:
     rest = of - sum(numbers[1:])
     if generator.random() < 0.5 and rest not in numbers and rest < of:
         numbers[0] = rest
+    if full and sum(numbers) != of:
+        return units(generator, k, of, full)
     return numbers, of

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from reply_generator import LAYOUTS, Case, case
+from reply_generator import LAYOUTS, REASONING, Case, case
 from reply_oracle import Violation, violations
 
 from outspoken.distribution import Verbalized
@@ -24,7 +24,8 @@ def right(made: Case) -> ParsedReply:
     """What the reply was built from."""
     if made.refusal:
         raise ReplyError("a refusal", text=made.reply)
-    return ParsedReply(tuple(Verbalized(known.text, known.stated) for known in made.known))
+    reasoning = "".join(string for string, role, _ in made.pieces if role == REASONING)
+    return ParsedReply(tuple(Verbalized(known.text, known.stated) for known in made.known), reasoning)
 
 
 def with_texts(reading: ParsedReply, change: Callable[[str], str | None]) -> ParsedReply:

@@ -42,8 +42,8 @@ for name, value in (
 ):
     os.environ.setdefault(name, value)
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'outspoken[ray]'")
-pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install 'outspoken[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+pytest.importorskip("ray.data", reason="Ray Data is not installed: pip install '.[ray]'")
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 

@@ -416,7 +416,7 @@ def test_parquet_without_prompts_or_rows(tmp_path: Path) -> None:
 def test_parquet_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = table(tmp_path / "p.parquet", {"prompt": ["a"]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"outspoken\[tables\]"):
+    with pytest.raises(MissingExtraError, match=r"install .*\[tables\]"):
         read(path)
 
 

@@ -26,7 +26,7 @@ from outspoken.errors import (
 from outspoken.ledger import Draw, Ledger, LedgerEntry, entry_of
 from outspoken.models.base import Model
 
-__all__ = ["OVERLOADED", "Call", "ModelCaller", "RetryPolicy", "seconds_to_wait"]
+__all__ = ["OVERLOADED", "Call", "FailedAttempts", "ModelCaller", "RetryPolicy", "seconds_to_wait"]
 
 OVERLOADED = frozenset({429, 503, 529})
 """The HTTP statuses of an overloaded server."""
@@ -62,6 +62,27 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if not (self.timeout > 0 and self.total > 0 and self.attempts >= 1):
             raise UsageError("timeouts must be above 0 seconds and attempts at least 1")
+
+
+class FailedAttempts:
+    """The failed attempts at one request, which `begun` at this time of the monotonic clock."""
+
+    def __init__(self, policy: RetryPolicy, begun: float) -> None:
+        self._policy = policy
+        self._deadline = begun + policy.total
+        self._counted = self._all = 0
+
+    def wait_after(self, error: ProviderError, *, counts: bool = True) -> float | None:
+        """The seconds to wait for the next attempt; None if there is none: the error is final.
+
+        An error that does not count is not one of the `attempts` of the policy.
+        """
+        self._all += 1
+        self._counted += counts
+        wait = seconds_to_wait(self._all, error.retry_after)
+        late = time.monotonic() + wait > self._deadline
+        final = late or not error.retryable or self._counted >= self._policy.attempts
+        return None if final else wait
 
 
 class ModelCaller:
@@ -116,20 +137,17 @@ class ModelCaller:
                 self.metrics.from_ledger += 1
                 self.metrics.usage_from_ledger += known.usage
                 return known
-        policy = self._retry_policy
-        deadline, failures, waits = time.monotonic() + policy.total, 0, 0
+        failed, started = None, time.monotonic()
         while True:
             begun = time.monotonic()
             try:
                 reply = await self._attempt(request)
             except ProviderError as error:
                 busy = self._busy(error)
-                failures, waits = failures + (not busy), waits + 1
-                wait = seconds_to_wait(waits, error.retry_after)
-                late = time.monotonic() + wait > deadline
-                final = late or not error.retryable or failures >= policy.attempts
-                self._count_failure(error, counts=final or not (busy or self.metrics.requests))
-                if final:
+                failed = failed or FailedAttempts(self._retry_policy, started)
+                wait = failed.wait_after(error, counts=not busy)
+                self._count_failure(error, counts=wait is None or not (busy or self.metrics.requests))
+                if wait is None:
                     raise
                 await self.limiter.pause(wait)
             except UsageError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken._imports import need
-from outspoken.engine import RetryPolicy, ordered
+from outspoken.engine import FailedAttempts, RetryPolicy, ordered
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector
 from outspoken.models import get_model, weight_files
@@ -109,8 +108,6 @@ def _weights_digest(model: Any) -> str:
 DEFAULT = "minilm"
 
 _RETRY_POLICY = RetryPolicy()
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 60.0
 _EXCERPT = 40
 _LIBRARIES = {"wordllama": wordllama, "sentence-transformers": sentence_transformers}
 
@@ -172,7 +169,6 @@ class Embedder:
         self._source = source
         self._cache = cache
         self._retry_policy = retry_policy
-        self._jitter = random.Random()
         self._cut: set[str] = set()
 
     @property
@@ -246,16 +242,13 @@ class Embedder:
         return by_text
 
     async def _request(self, batch: list[str]) -> Embeddings:
-        until, failed = time.monotonic() + self._retry_policy.total, 0
+        failed = FailedAttempts(self._retry_policy, time.monotonic())
         while True:
             try:
                 return await self._source.embed(batch)
             except ProviderError as error:
-                failed += 1
-                longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2**failed)
-                wait = max(error.retry_after or 0.0, self._jitter.uniform(0, longest))
-                late = time.monotonic() + wait > until
-                if late or not error.retryable or failed >= self._retry_policy.attempts:
+                wait = failed.wait_after(error)
+                if wait is None:
                     raise
             await asyncio.sleep(wait)
 

@@ -51,7 +51,8 @@ class Case:
 
     `pieces` are its pieces after the damage, `touched` the candidates that the damage may have changed: those whose
     text or number it met, or stood between. `exact` says that a person reads the damaged reply as the sound one.
-    `mended` are a candidate's texts with the damage in them, where the damage is only to the letters of the text.
+    `touched_labels` are those beside whose text or number a piece of structure was met, `sound_pieces` the pieces before
+    the damage. `mended` are a candidate's texts with the damage in them, where the damage is only to the letters of the text.
     """
 
     name: str
@@ -64,10 +65,12 @@ class Case:
     pieces: list[Piece]
     touched: set[int] = field(default_factory=set)
     touched_numbers: set[int] = field(default_factory=set)
+    touched_labels: set[int] = field(default_factory=set)
     header_touched: bool = False
     reasoning_touched: bool = False
     exact: bool = False
     withdrawn: bool = False  # cut off after a draft: whether the draft counts is a matter of taste
+    sound_pieces: list[Piece] = field(default_factory=list)
     mended: dict[int, str] = field(default_factory=dict)
     edits: tuple[Edit, ...] = ()
     drafts: tuple[str, ...] = ()
@@ -204,7 +207,7 @@ def sound(generator: random.Random, layout: Layout) -> tuple[Page, list[Known], 
     around = ""
     drafts: tuple[str, ...] = ()
     roll = generator.random()
-    if roll < 0.04 and layout.family in ("json", "list") and layout.name != "json/schema-first":
+    if roll < 0.04 and layout.family in ("json", "list") and layout.name not in WITHOUT_DRAFT:
         layout.write(page)
         around, drafts = "+draft", correct(page, layout)
     else:
@@ -375,7 +378,10 @@ MENDABLE: dict[str, Damage] = {
     "missing-commas": missing_commas,
     "trailing-comma": trailing_commas,
 }
-NOT_MENDABLE = ("json/escaped-whole", "json/in-a-string", "json/entities", "json/tool-arguments", "json/columns")
+WRAPPED = ("json/escaped-whole", "json/in-a-string", "json/entities", "json/tool-arguments")
+# Layouts that nobody writes a draft in.
+WITHOUT_DRAFT = (*WRAPPED, "json/tool-calls", "json/tool-call-tags", "json/schema-first")
+NOT_MENDABLE = (*WRAPPED, "json/columns")
 
 
 def apply(case: Case, edits: Sequence[Edit]) -> None:
@@ -420,6 +426,7 @@ def _touch(case: Case, edit: Edit, starts: Sequence[int]) -> None:
             before = next((p for p in reversed(pieces[:number]) if p[1] in (TEXT, NUMBER)), None)
             after = next((p for p in pieces[number + 1 :] if p[1] in (TEXT, NUMBER)), None)
             case.touched.update(p[2] for p in (before, after) if p)
+            case.touched_labels.update(p[2] for p in (before, after) if p)
             case.touched_numbers.update(p[2] for p in (before, after) if p and p[1] == NUMBER)
             case.header_touched |= before is None or (
                 after is not None and before[1] == TEXT and after[1] == NUMBER and before[2] != after[2]
@@ -454,11 +461,11 @@ def _share(edit: Edit, pieces: Sequence[Piece], starts: Sequence[int], changed: 
         changed[owner][-1] = changed[owner][-1]._replace(new=edit.new)
 
 
-def _mend(case: Case, before: Sequence[Piece]) -> None:
+def _mend(case: Case) -> None:
     """Where letters of a text changed and nothing else, what is left is its text."""
     whole: dict[int, list[str]] = {}
     plain = True
-    for (old, role, at), (new, _, _) in zip(before, case.pieces, strict=True):
+    for (old, role, at), (new, _, _) in zip(case.sound_pieces, case.pieces, strict=True):
         if old != new and role != TEXT:
             plain = False
         if role == TEXT:
@@ -502,7 +509,7 @@ def case(seed: int, index: int, *, damaged: bool = True) -> Case:
     edits = (ANY.get(kind) or MENDABLE[kind])(generator, reply, page.pieces)
     if edits:
         made.damage = kind
-        before = made.pieces
+        made.sound_pieces = made.pieces
         apply(made, edits)
         made.exact = kind in MENDABLE
         made.withdrawn = kind == "cut" and "+draft" in around
@@ -510,7 +517,7 @@ def case(seed: int, index: int, *, damaged: bool = True) -> Case:
             made.touched.update(range(len(known)))
             made.touched_numbers.update(range(len(known)))
         if kind in ("drop", "double", "insert", "several"):
-            _mend(made, before)
+            _mend(made)
     return made
 
 

@@ -872,6 +872,9 @@ def _(page: Page) -> None:
 
 def titled(page: Page, at: int, title: str, opening: str, closing: str, body: Sequence[str], indent: str) -> None:
     """A title, its number and its body; all of it is the candidate's text."""
+    if at == len(page) - 1:
+        # A last paragraph of the reply might be a remark about all of it.
+        body = [line for line in body if line]
     page.texts[at] = "\n".join((title, *(line.strip() for line in body)))
     page.text(at, title)
     page.put(opening)

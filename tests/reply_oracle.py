@@ -11,7 +11,7 @@ from typing import NamedTuple
 from reply_generator import Case
 from reply_layouts import NUMBER, TEXT
 
-from outspoken.distribution import Verbalized
+from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing import ParsedReply, ReplyParser, parse
 from outspoken.reply_shape import ReplyShape
@@ -23,22 +23,28 @@ HARMLESS = frozenset(
         "as-mapping",
         "as-pairs",
         "as-columns",
+        "as-records",
         "as-table",
         "as-xml",
         "bad-escape",
         "decoded",
+        "draft",
+        "end-token",
         "fenced",
         "inner-quotes",
         "missing-comma",
+        "odd-tags",
         "percent",
         "prefixed",
         "python-literal",
         "raw-newline",
+        "section",
         "several",
         "smart-quotes",
         "suffixed",
         "text-probability",
         "think-block",
+        "total",
         "trailing-comma",
         "unquoted",
         "weights",
@@ -128,10 +134,12 @@ def names(reading: ParsedReply) -> set[str]:
     return set(reading.repairs).union(*(entry.repairs for entry in reading.candidates))
 
 
-_NUMBER = re.compile(r"[-+]?(\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE]([-+]?\d{1,3}))?\s*(%|percent)?")
-_FRACTION = re.compile(r"(\d+(?:[.,]\d+)?)\s*/\s*(\d+)")
+_NUMBER = re.compile(r"[-+]?(\d+(?:[.,]\d+)?|[.,]\d+)(?:[eE]([-+]?\d{1,3}))?\s*(%|percent)?")
+_FRACTION = re.compile(r"(\d+)\s*(?:/|in|out of)\s*(\d+)")
+_ODDS = re.compile(r"(\d+)\s*:\s*(\d+)")
+_POWER = re.compile(r"([\d.,]+)\s*[x×]\s*10\s*\^?\s*(-?\d+)")
 _ABOUT = re.compile(r"(?:~|≈|about|approximately|etwa|environ|约|около)\s*")
-_SMALL = str.maketrans("٫٪％．，", ".%%.,")
+_SMALL = str.maketrans("٫٪％．，⁻⁰¹²³⁴⁵⁶⁷⁸⁹", ".%%.,-0123456789")
 
 
 def value_of(written: str) -> float | None:
@@ -142,7 +150,13 @@ def value_of(written: str) -> float | None:
     plain = _ABOUT.sub("", plain, count=1)
     fraction = _FRACTION.fullmatch(plain)
     if fraction and int(fraction[2]):
-        return float(fraction[1].replace(",", ".")) / int(fraction[2])
+        return int(fraction[1]) / int(fraction[2])
+    odds = _ODDS.fullmatch(plain)
+    if odds and int(odds[1]) + int(odds[2]):
+        return int(odds[1]) / (int(odds[1]) + int(odds[2]))
+    power = _POWER.fullmatch(plain)
+    if power:
+        return value_of(f"{power[1]}e{power[2]}")
     found = _NUMBER.fullmatch(plain)
     if not found:
         return None
@@ -186,12 +200,11 @@ class Damaged:
 
     def judge(self) -> list[Violation]:
         last = -1
-        covered: set[int] = set()
         for entry in self.reading.candidates:
             text = collapsed(entry.text)
             at = self.by_text.get(text)
             if at is None:
-                covered |= self.unknown(entry, text)
+                self.unknown(entry, text)
                 continue
             if at in self.matched:
                 self.add("twice", f"{text!r} twice")
@@ -204,7 +217,7 @@ class Damaged:
         self.scale()
         for at in range(len(self.case.known)):
             if at not in self.matched:
-                self.missing(at, covered)
+                self.missing(at)
             elif (
                 self.matched[at].stated is None
                 and self.case.known[at].stated is not None
@@ -224,14 +237,11 @@ class Damaged:
         return values | ({own} if own is not None else set())
 
     def terminated(self, at: int) -> bool:
-        """Whether the number was followed by a sign that is missing since the reply was cut."""
-        pieces = self.case.pieces
+        """Whether the sound reply has a sign after the number, which says where it ends."""
+        pieces = self.case.sound_pieces
         for number, (_, role, owner) in enumerate(pieces[:-1]):
             if role == NUMBER and owner == at:
-                end = sum(len(string) for string, _, _ in pieces[: number + 1])
-                sound = self.case.sound[self.case.edits[0].start :]
-                rest = pieces[number + 1][0]
-                return not rest and end == len(self.case.reply) and bool(sound.strip())
+                return not pieces[number + 1][0][0].isspace()
         return False
 
     def weight(self, entry: Verbalized, owners: set[int]) -> None:
@@ -258,13 +268,13 @@ class Damaged:
         if len(factors - {1.0, 0.01}) > 1:
             self.add("scale", f"factors {sorted(factors)}")
 
-    def unknown(self, entry: Verbalized, text: str) -> set[int]:
+    def unknown(self, entry: Verbalized, text: str) -> None:
         """A text that no candidate has: a damaged one, several run together, or something invented."""
         case = self.case
-        if any(_overlap(text, draft, draft) for draft in case.drafts):
+        if any(key(draft)[:8] in key(text) or (len(text) > 7 and text in draft) for draft in case.drafts):
             if not case.reasoning_touched and not case.withdrawn:
                 self.add("draft", f"{text[:80]!r}")
-            return set()
+            return
         named = self.named or bool(set(entry.repairs) - HARMLESS)
         owners = {at for at, written in self.contents.items() if _overlap(text, written, case.known[at].text)}
         if not self.stands(text):
@@ -272,11 +282,18 @@ class Damaged:
         elif not owners:
             if not named and not self.left_over(entry, text):
                 self.add("structure", f"{text[:80]!r} is no text of a candidate")
+        elif len(owners) == 1 and self.labelled(text, min(owners)):
+            self.matched[min(owners)] = entry
         elif not owners & case.touched and not named:
             self.add("altered", f"{text[:80]!r} for {case.known[min(owners)].text[:80]!r}, which was not damaged")
         if owners:
             self.weight(entry, owners)
-        return owners
+
+    def labelled(self, text: str, at: int) -> bool:
+        """Whether a text still has its label, where damage left no second label of its kind to tell it by."""
+        case = self.case
+        whole = len(case.known) - len(case.touched_labels)
+        return whole < 2 and at not in self.matched and text.endswith(case.known[at].text)
 
     def left_over(self, entry: Verbalized, text: str) -> bool:
         """Whether a text is what the damage put in, or the label of a candidate that was cut off."""
@@ -285,12 +302,15 @@ class Damaged:
         return any(key(text) in key(edit.new) for edit in self.case.edits)
 
     def stands(self, text: str) -> bool:
-        reply = self.case.reply
+        """Whether all letters and digits of a text stand in the reply, as written or decoded."""
+        forms = [key(form) for form in _decoded(self.case.reply)]
         whole = key(text)
-        forms = (key(form) for form in _decoded(reply))
-        return any(whole in form or all(word in form for word in re.findall(r"[^\W_]+", text)) for form in forms)
+        if any(whole in form for form in forms):
+            return True
+        parts = re.findall(r"[a-zA-Z]+|\d+|[^\W\da-zA-Z_]+", text)
+        return all(any(part in form for form in forms) for part in parts)
 
-    def missing(self, at: int, covered: set[int]) -> None:
+    def missing(self, at: int) -> None:
         """A candidate whose text was not read as it is."""
         case = self.case
         if self.lost or not self.contents.get(at, "").strip():
@@ -301,7 +321,7 @@ class Damaged:
         before = all(at < other for other in self.matched)
         after = all(at > other for other in self.matched)
         repairs = names(self.reading)
-        if ("prefixed" in repairs and before) or ("suffixed" in repairs and after):
+        if ("prefixed" in repairs and before) or ("suffixed" in repairs and after) or "section" in repairs:
             return
         out = " ".join(
             (

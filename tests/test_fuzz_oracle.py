@@ -9,7 +9,7 @@ import pytest
 from reply_generator import LAYOUTS, REASONING, Case, case
 from reply_oracle import Violation, violations
 
-from outspoken.distribution import Verbalized
+from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing import ParsedReply
 from outspoken.reply_shape import ReplyShape

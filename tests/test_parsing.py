@@ -431,7 +431,10 @@ NUMBERS = {
     "true": ("true", None, "unreadable-probability"),
     "null": ("null", None, "unreadable-probability"),
     "word": ('"high"', None, "unreadable-probability"),
-    "list": ("[0.1]", None, "unreadable-probability"),
+    "list": ("[0.1]", 0.1, None),
+    "object": ('{"value": 0.1}', 0.1, None),
+    "range": ('"0.05-0.10"', None, "unreadable-probability"),
+    "product": ('"0.1*2"', None, "unreadable-probability"),
     "above-100": ("250", None, "unreadable-probability"),
     "percent-among": ("12", 0.12, "percent"),
 }

@@ -7,26 +7,21 @@ Readers fill a `CandidateList` with weights as written; `stated_probabilities` c
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
 from outspoken.candidate import Verbalized
 from outspoken.parsing.field_names import WEIGHTS, plain
+from outspoken.parsing.numbers import number, number_or_text
 from outspoken.reply_shape import ReplyShape
 
 __all__ = [
-    "NUMBER",
     "REPAIRS",
     "CandidateList",
     "ParsedReply",
     "RawCandidate",
-    "number",
-    "number_or_text",
     "stated_probabilities",
 ]
 
@@ -41,6 +36,7 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "bad-escape": "a backslash that begins no valid escape",
         "comment": "comments inside JSON",
         "decoded": "JSON inside a string",
+        "draft": "a draft before the answer that replaces it was left out",
         "empty": "a candidate without text was left out",
         "fenced": "a Markdown code fence around the candidates",
         "guessed": "broken JSON was repaired by guessing",
@@ -51,12 +47,14 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "prefixed": "text before the candidates",
         "python-literal": "Python's quotes, constants or tuples instead of JSON",
         "raw-newline": "a line break or other control character inside a string",
+        "section": "a title or a part between the candidates was left out",
         "several": "the candidates came in several parts",
         "smart-quotes": "typographic quotes as delimiters",
         "suffixed": "text after the candidates",
         "surrogate": "half a surrogate pair, replaced by U+FFFD",
         "text-probability": "the probability was written as text",
         "think-block": "a block of reasoning was removed",
+        "total": "a line with the total of the probabilities was left out",
         "trailing-comma": "a comma too many",
         "truncated": "the reply was cut off; on a candidate: its text was cut off",
         "unclosed-think": "a block of reasoning that never ends",
@@ -124,19 +122,6 @@ class CandidateList:
         self.list_seen |= other.list_seen
 
 
-_FLOAT = r"(?:\d+(?:[.,٫]\d+)?|[.,]\d+)(?:[eE][-+]?\d+)?"
-NUMBER = rf"[-+−]?{_FLOAT}(?:\s?[%٪％]|\s?(?:/|in|out of)\s?\d+(?:[.,]\d+)?)?"
-"""A pattern for a weight in running text: 0.07, .07, 0,07, 7%, 7 %, 1/14, 1 in 14, 7e-2."""
-
-_WRITTEN = re.compile(
-    rf"(?P<sign>[-+−]?)(?P<value>{_FLOAT})"
-    rf"(?:(?P<percent>\s{{0,3}}(?:%|percent|per cent|pct|prozent))|\s?(?:/|in|out of)\s?(?P<of>\d+(?:[.,]\d+)?))?",
-    re.IGNORECASE,
-)
-_PLAIN = re.compile(r"-?[0-9]{0,300}\.?[0-9]{1,300}(?:[eE]-?[0-9]{1,3})?")
-_LONGEST = 200
-
-
 def stated_probabilities(items: Sequence[RawCandidate], shape: ReplyShape | None) -> tuple[Verbalized, ...]:
     """The candidates with their stated probabilities, read from the weights as written.
 
@@ -145,37 +130,6 @@ def stated_probabilities(items: Sequence[RawCandidate], shape: ReplyShape | None
     numbers = [_read(item, shape) for item in items]
     _decide_scale([each for each in numbers if each.scale == "probability" and each.value is not None])
     return tuple(_verbalized(item, each) for item, each in zip(items, numbers, strict=True))
-
-
-def number(raw: object) -> tuple[float | None, bool]:
-    """The finite number that `raw` states, and whether it has a percent sign; (None, False) if there is none."""
-    value, percent = math.nan, False
-    if isinstance(raw, str):
-        written = unicodedata.normalize("NFKC", raw[:_LONGEST])
-        written = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in written)
-        if (match := _WRITTEN.search(written.replace("٫", ".").replace("٪", "%"))) is not None:
-            value, percent = _decimal(match["value"]), bool(match["percent"])
-            if match["of"]:
-                denominator = _decimal(match["of"])
-                value = value / denominator if denominator else math.nan
-            if match["sign"] in ("-", "−") and value:
-                value = -value
-    elif isinstance(raw, (int, float)) and not isinstance(raw, bool):
-        with suppress(OverflowError):
-            value = float(raw)
-    return (value, percent) if math.isfinite(value) else (None, False)
-
-
-def number_or_text(written: str) -> float | str:
-    """A plain number as a float; any other way of writing a number stays text, and reading it is a repair."""
-    return float(written) if _PLAIN.fullmatch(written.strip()) else written
-
-
-def _decimal(written: str) -> float:
-    head, comma, tail = written.partition(",")
-    if comma and len(tail) == 3 and head.strip("0"):
-        return float(head + tail)
-    return float(written.replace(",", "."))
 
 
 @dataclass(slots=True)

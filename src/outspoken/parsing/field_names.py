@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["BOOKKEEPING", "LISTS", "QUESTIONS", "REASONING", "TEXTS", "WEIGHTS", "WEIGHT_LABEL", "plain"]
+__all__ = ["ANY_WEIGHT_LABEL", "BOOKKEEPING", "LISTS", "QUESTIONS", "REASONING", "TEXTS", "WEIGHTS", "WEIGHT_LABEL", "plain"]
 
 
 def plain(key: str) -> str:
@@ -28,10 +28,16 @@ _PROBABILITY = _words(
     "wahrscheinlichkeit probabilité probabilite probabilidad probabilidade probabilità probabilita "
     "вероятность شанс احتمال الاحتمال احتمالية הסתברות סבירות olasılık waarschijnlijkheid kans "
     "prawdopodobieństwo pravděpodobnost sannolikhet sandsynlighed todennäköisyys πιθανότητα valószínűség "
-    "probabilitate xác_suất संभावना प्रायिकता ความน่าจะเป็น probabilitas kemungkinan ймовірність"
+    "probabilitate xác_suất khả_năng độ_tin_cậy संभावना प्रायिकता ความน่าจะเป็น probabilitas kemungkinan "
+    "ймовірність probabilty probablity probabilitiy propability confidance plausibility plausibilität "
+    "konfidenz sicherheit vraisemblance confiance confianza confiança fiducia probabilité_estimée verosimilitud "
+    "уверенность правдоподобие ثقة الثقة نسبة_الاحتمال ביטחון güven ihtimal pewność szansa zekerheid "
+    "可信度 信賴度 信心度 確信度 確度 自信度 発生確率 確らしさ 확신도 신뢰수준 उम्मीद ความมั่นใจ "
+    "est._prob est._probability prob._est. subjective_probability"
 )
 _PERCENT = _words(
-    "percent percentage pct percents percentages 百分比 百分率 prozent pourcentage porcentaje процент"
+    "percent percentage pct percents percentages 百分比 百分率 prozent pourcentage porcentaje процент % "
+    "porcentagem percentuale yüzde odsetek パーセント 퍼센트"
 )
 _NLL = _words("nll negative_log_likelihood neg_log_likelihood surprisal")
 _LOGPROB = _words("logprob log_prob log_probability log_likelihood loglikelihood logp")
@@ -77,9 +83,19 @@ BOOKKEEPING = frozenset(_words("id index rank number no idx # type role"))
 QUESTIONS = frozenset(_words("question problem prompt input query instruction task 问题 問題 질문 вопрос frage"))
 """Beside one of these keys, an answer is a field of a structured candidate and not its text."""
 
-WEIGHT_LABEL = "|".join(
-    re.escape(name).replace("_", r"[\s_-]")
-    for name in sorted(WEIGHTS, key=len, reverse=True)
-    if name not in ("p", "odds", "chance", "chances", "kans", "信心", "score", "scores", "機會")
+_AMBIGUOUS = frozenset(
+    ("p", "odds", "chance", "chances", "kans", "信心", "score", "scores", "機會", "weight", "weights", "frequency", "%")
+    + ("sicherheit", "güven", "ثقة", "الثقة", "szansa", "ביטחון", "confiance", "fiducia", "उम्मीद", "ihtimal", "khả_năng")
 )
+
+
+def _pattern(names: list[str]) -> str:
+    parts = (re.escape(name).replace("_", r"[\s_-]?") for name in sorted(names, key=len, reverse=True))
+    return "|".join(parts)
+
+
+WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name not in _AMBIGUOUS])
 """A pattern for the labels of a weight in running text."""
+
+ANY_WEIGHT_LABEL = _pattern(list(WEIGHTS))
+"""A pattern for the labels of a weight at the beginning of a field: it has words that mean other things in a text."""

@@ -7,10 +7,11 @@ import re
 from itertools import islice
 from typing import Any
 
-from outspoken.parsing.candidates import CandidateList, number_or_text
+from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import LenientValue, relax, unescape
+from outspoken.parsing.numbers import number_or_text
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["balanced", "first_json", "lone_value", "read_json", "read_valid_json"]

@@ -10,8 +10,9 @@ from typing import Any
 import jiter
 
 from outspoken.io.dataclass_json import finite
-from outspoken.parsing.candidates import CandidateList, RawCandidate, number
+from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.numbers import number
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["candidate_of", "content_of", "decode", "read_value"]

@@ -1,270 +1,433 @@
-"""Candidates in running text: numbered, bulleted and labelled lists, lines with a probability, tables."""
+"""Candidates in running text: entries under labels, numbers, headings or bullets, and texts above their probabilities.
+
+Each way in which the entries may begin is tried on the lines, and the one that leaves the most entries with exactly
+one probability is taken (`_best_layout`). `entries.entry_of` then divides each entry into text and weight.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from outspoken.parsing.candidates import NUMBER, CandidateList
-from outspoken.parsing.field_names import LISTS, TEXTS, WEIGHT_LABEL, WEIGHTS, plain
-from outspoken.parsing.json_values import candidate_of
+from outspoken.parsing.candidates import CandidateList
+from outspoken.parsing.entries import Entry, add_entries, entry_of
+from outspoken.parsing.field_names import WEIGHT_LABEL
+from outspoken.parsing.line_weights import LineWeight, find_weight, weights_in_row
+from outspoken.parsing.markers import KINDS, Marker, heading_level, is_rule, marker_of, strip_ornaments, without_quote
+from outspoken.parsing.prose import answer_lines, is_refusal
+from outspoken.parsing.tables import read_table
 
 __all__ = ["first_marker", "read_lists"]
 
-_NAME = (
-    r"(?:response|candidate|option|answer|version|variant|reply|output|completion|text|joke|story|poem|sentence"
-    r"|antwort|réponse|reponse|respuesta|risposta|resposta|ответ|вариант|回答|回應|回应|回复|候選|候选|選項|选项"
-    r"|答案|応答|候補|응답|답변|إجابة|תשובה)"
-)
-_STARS = r"[*_]{0,3}"
-_MARKERS = {
-    "label": re.compile(
-        rf"[ \t]{{0,8}}(?:[-*+•]\s)?[#*_>\s]{{0,6}}{_NAME}\s{{0,2}}"
-        rf"#?(?:\d{{1,4}}(?!\w)|(?<=\s)[A-Z](?=\s?[:：.)(*])){_STARS}",
-        re.IGNORECASE,
-    ),
-    "number": re.compile(
-        r"[ \t]{0,8}[#*_>]{0,4}\s?(?:[(（]?\d{1,4}(?:[.)）:：、．](?!\d)|\s?[-–—]\s)"
-        rf"|[①-⑳]|(?:[A-Za-z]|[IVX]{{2,5}})[.)]\s){_STARS}"
-    ),
-    "field": re.compile(
-        rf"[ \t]{{0,8}}(?:[-*+•]\s)?[*_\"]{{0,3}}{_NAME}[*_\"]{{0,3}}\s{{0,2}}[:：]{_STARS}", re.IGNORECASE
-    ),
-    "bullet": re.compile(r"[ \t]{0,8}[-*+•‣·–—◦▪]\s"),
-}
-_FIELD = re.compile(rf"\s{{0,4}}[*_\"]{{0,3}}{_NAME}[*_\"]{{0,3}}\s{{0,2}}[:：]{_STARS}\s{{0,4}}", re.IGNORECASE)
-_SEPARATOR = (
-    r"[*_\"'`]{0,3}\s{0,3}(?:[:：=≈~～]|is|of|ist|est|es|は|为|為|是)?\s{0,3}[*_\"'`]{0,3}\s{0,2}"
-    r"[~≈<≤]?\s{0,2}(?:about |approx\.? |ca\.? |約|约)?"
-)
-_LABELLED = re.compile(
-    rf"(?<!\w)(?P<key>{WEIGHT_LABEL}|p(?=\s{{0,2}}[=:≈]))\.?{_SEPARATOR}"
-    rf"(?P<weight>{NUMBER}|nan|n/a|unknown|high|medium|low)(?!\w)",
-    re.IGNORECASE,
-)
-_SURE = (
-    r"(?:[01]?[.,٫]\d{1,30}(?:[eE]-?\d{1,3})?|[01]|\d{1,3}(?:[.,]\d{1,20})?\s?[%٪％]"
-    r"|\d(?:[.,]\d{1,20})?[eE]-\d{1,3})"
-)
-_TRAILING = re.compile(
-    rf"\s{{0,3}}(?:[(\[（【{{]\s{{0,3}}(?P<a>{_SURE})\s{{0,3}}[)\]）】}}]"
-    rf"|(?:\s[-–—]|[:：|=→]|->|\t)\s{{0,3}}(?P<b>{_SURE}))[\s.。]{{0,4}}\Z"
-)
-_LEADING = re.compile(
-    rf"\s{{0,3}}(?:[(\[（【]\s{{0,3}}(?P<a>{_SURE})\s{{0,3}}[)\]）】]\s{{0,3}}[:：\-–—]?"
-    rf"|(?P<b>{_SURE})\s{{0,3}}[:：\-–—|])\s"
-)
+_SAMPLE = 1_200
+_SURE = r"(?:[01]?[.,٫]\d{1,30}|[01]|\d{1,3}(?:[.,]\d{1,20})?\s?[%٪％])"
 # A weight in brackets in the middle of a line, and the beginning of the next candidate on that line.
 _INLINE = re.compile(
-    rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p){_SEPARATOR})?{_SURE}\s{{0,3}}[)\]）】]"
-    r"(?:\s{0,3}[,，;；、|]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
+    rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p)[*_\"'`]{{0,3}}\s{{0,3}}[:：=≈~～]?\s{{0,3}})?{_SURE}\s{{0,3}}[)\]）】]"
+    r"(?:\s{0,3}[,，;；、|·]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
     re.IGNORECASE,
 )
-_RULE = re.compile(r"[\s|:\-]{3,400}")
-_OPENERS = " \t([（【{—–-,，;；:：|*_\"'~"
-_CLOSERS = " \t)]）】}.。,，;；*_\"'|:："
-_AFTER = " \t)]）】}*_:："
-_LONGEST = 300
+_RELIABILITY = {kind: 0.5 - 0.04 * at for at, kind in enumerate(KINDS)}
+_CLOSING = re.compile(
+    r"\W*(?:let me know|i hope|hope (?:this|that|these)|these (?:are|responses|probabilities|values|estimates|options|candidates)"
+    r"|note(?: that)?\b|please|feel free|would you like|is there|do you want|if you|the (?:probabilities|above|sum|total|responses)"
+    r"|all (?:probabilities|responses)|each (?:response|of)|as you can see|in (?:summary|total|conclusion)|overall|together|sum(?: of)?\b|total\b"
+    r"|ich hoffe|sag|hinweis|die wahrscheinlichkeiten|lass|gerne|j'espère|n'hésite|les probabilités|remarque|espero|avísame|nota\b|las probabilidades"
+    r"|spero|fammi|le probabilità|надеюсь|дайте|примечание|вероятности|希望|以上|请|請|如果|如需|这些|這些|注[：:意]|備註|备注|総|合計|ご|これらの|他に|필요|이상|참고"
+    r"|أتمنى|ملاحظة|آمل|أخبرني|אשמח|הערה|आशा|हमें|หวัง|หาก|umarım|mam nadzieję|daj|hy vọng|nếu)",
+    re.IGNORECASE,
+)
 
-_Row = tuple[str, tuple[str | None, str] | None, str]
-"""The text of an entry, its weight with the label (None for none), and a note after both."""
+
+@dataclass(slots=True)
+class _Layout:
+    """One way of dividing the lines: where entries begin, and how well their weights fit."""
+
+    kind: str
+    starts: list[tuple[int, Marker]]
+    level: int = 0
+    score: float = 0.0
+    ends: list[int] = field(default_factory=list)
 
 
 def first_marker(text: str) -> int:
     """The position at which a numbered or labelled list begins, or -1."""
     position = 0
     for line in text.splitlines(keepends=True):
-        if any(_MARKERS[name].match(line) for name in ("label", "number")) and len(line.strip()) > 3:
+        if len(line.strip()) > 3 and any(marker_of(kind, line) for kind in ("label", "ordinal", "number", "circled", "cjk")):
             return position
         position += len(line)
     return -1
 
 
 def read_lists(text: str, into: CandidateList) -> bool:
-    """Add the candidates of a list or a table. False if there is none."""
-    lines = [part for line in text.replace("\r\n", "\n").split("\n") for part in _parts(line)]
-    if _read_table(lines, into):
+    """Add the candidates of a list. False if there is none."""
+    lines = [part for line in re.split(r"\r\n?|\n", text) for part in _parts(line)]
+    lines, repairs = answer_lines(lines)
+    if read_table(text, lines, into):
+        into.repairs += repairs
         return True
-    blocks, before = _blocks(lines)
-    rows = [_row(block) for block in blocks]
-    if not rows or (len(rows) == 1 and rows[0][1] is None and _marker_kind(lines) == "bullet"):
-        rows, before = _unmarked(lines), []
-    if not rows:
+    lines, by_index, row = _weights_apart(lines)
+    weights = [find_weight(line) for line in lines]
+    any_weight = any(weights) or bool(by_index or row)
+    if not any_weight and is_refusal(lines):
         return False
-    if before:
+    layout = _best_layout(lines, weights, bool(by_index or row))
+    entries: list[Entry] = []
+    before: list[str] = []
+    if layout is not None:
+        before = lines[: layout.starts[0][0]]
+        entries = _entries(lines, layout, into)
+    if not entries:
+        entries, before = _unmarked(lines, weights), []
+    entries = _with_weights_apart(entries, by_index, row)
+    if not entries:
+        return False
+    if any(line.strip() for line in before):
         into.repairs.append("prefixed")
         into.reasoning.append("\n".join(before).strip())
-    for content, weight, note in rows:
-        item = candidate_of(content, into.shape)
-        if weight is not None:
-            item.state(weight[1], weight[0])
-        if note:
-            item.meta["note"] = note
-        into.add(item)
-    into.repairs.append("as-list")
-    return True
+    into.repairs += repairs
+    return add_entries(entries, into)
 
 
 def _parts(line: str) -> list[str]:
     """The candidates of a line with several, each of which ends with its weight in brackets."""
+    if len(line) < 8 or ("(" not in line and "（" not in line and "[" not in line and "【" not in line):
+        return [line]
     cuts = [0, *(match.end() for match in _INLINE.finditer(line)), len(line)]
-    return [line[start:end].rstrip(" \t,，;；、|") for start, end in pairwise(cuts)] if len(cuts) > 2 else [line]
+    if len(cuts) == 2:
+        return [line]
+    return [part for start, end in pairwise(cuts) if (part := line[start:end].rstrip(" \t,，;；、|·"))]
 
 
-def _marker_kind(lines: list[str]) -> str | None:
-    """The kind of the first marker: all entries of a list have the same kind."""
+def _weights_apart(
+    lines: list[str],
+) -> tuple[list[str], dict[str, LineWeight], tuple[str | None, list[str]] | None]:
+    """Take out the lines that state the weights of other lines, by an index ("P2: 0.3") or all in a row."""
+    kept: list[str] = []
+    by_index: dict[str, LineWeight] = {}
+    row = None
     for line in lines:
-        for name, pattern in _MARKERS.items():
-            if pattern.match(line):
-                return name
-    return None
+        if len(line) < 400 and (in_row := weights_in_row(line)) is not None:
+            row = in_row
+            continue
+        weight = find_weight(line) if len(line) < 120 and re.search(r"\d\D+\d", line) else None
+        if weight is not None and weight.index and weight.alone:
+            by_index[weight.index] = weight
+            continue
+        kept.append(line)
+    return kept, by_index, row
 
 
-def _is_weight(line: str) -> bool:
-    match = _LABELLED.match(line.lstrip(_OPENERS)) if len(line) < _LONGEST else None
-    return match is not None and not line.lstrip(_OPENERS)[match.end() :].strip(_CLOSERS)
+def _with_weights_apart(
+    entries: list[Entry], by_index: dict[str, LineWeight], row: tuple[str | None, list[str]] | None
+) -> list[Entry]:
+    """Give the entries the weights that stood apart from them."""
+    texts = [entry for entry in entries if entry.text]
+    alone = [entry for entry in entries if not entry.text and entry.weight is not None]
+    if alone and len(alone) == len(texts) and not any(entry.weight for entry in texts):
+        for entry, other in zip(texts, alone, strict=True):
+            entry.weight = other.weight
+        entries = texts
+    if by_index:
+        indexed = {entry.index.split()[-1] if entry.index else "" for entry in entries}
+        for at, entry in enumerate(entries, 1):
+            index = entry.index.split()[-1] if entry.index else ""
+            name = index if by_index.keys() & indexed else str(at)
+            if entry.weight is None and name in by_index:
+                entry.weight = by_index[name]
+    elif row is not None and len(row[1]) == len(entries) and not any(entry.weight for entry in entries):
+        for entry, written in zip(entries, row[1], strict=True):
+            entry.weight = LineWeight(written, row[0])
+    return entries
 
 
-def _blocks(lines: list[str]) -> tuple[list[list[str]], list[str]]:
-    """The lines of each entry without its marker, and the lines before the first entry."""
-    kind = _marker_kind(lines)
-    blocks: list[list[str]] = []
-    before: list[str] = []
-    indent, stated = 99, False
-    if kind is None:
-        return blocks, before
-    for line in lines:
-        match = _MARKERS[kind].match(line)
-        depth = len(line) - len(line.lstrip())
-        rest = line[match.end() :] if match is not None else line
-        weight = _is_weight(rest)
-        belongs = weight and kind == "bullet" and blocks and not stated
-        if match is not None and depth <= indent + 1 and not belongs:
-            indent = min(indent, depth)
-            blocks.append([rest])
-            stated = weight
-        elif blocks:
-            blocks[-1].append(rest if weight else line)
-            stated |= weight
-        elif line.strip():
-            before.append(line)
-    _cut_epilogue(blocks)
-    return blocks, before
+def _best_layout(lines: list[str], weights: Sequence[LineWeight | None], apart: bool) -> _Layout | None:
+    """The division of the lines that fits best, None if none does. Long replies are judged by their first lines."""
+    sample, known = lines[:_SAMPLE], weights[:_SAMPLE]
+    any_weight = any(known)
+    best: _Layout | None = None
+    for kind in KINDS:
+        for layout in _layouts(kind, sample):
+            layout.score = _score(layout, sample, known, any_weight)
+            if layout.score > (best.score if best is not None else 0.0):
+                best = layout
+    if best is None:
+        return None
+    if any_weight and not apart and _unmarked_score(known) > best.score:
+        return None
+    if not any_weight and not apart and not _is_list(best, sample):
+        return None
+    if len(lines) > _SAMPLE:
+        return next((each for each in _layouts(best.kind, lines) if each.level == best.level), None)
+    return best
 
 
-def _cut_epilogue(blocks: list[list[str]]) -> None:
-    """Remove the prose after the list from its last entry, if no other entry contains a blank line."""
-    if len(blocks) < 2 or any("" in map(str.strip, "\n".join(block).strip().split("\n")) for block in blocks[:-1]):
+def _is_list(layout: _Layout, lines: list[str]) -> bool:
+    """Whether entries without any weight are a list: headings and bold words alone are not, nor is one bullet."""
+    if layout.kind in ("heading", "bold"):
+        return False
+    if layout.kind in ("bullet", "letter", "dynamic"):
+        return len(layout.starts) > 1
+    return True
+
+
+def _layouts(kind: str, lines: list[str]) -> list[_Layout]:
+    """The divisions by markers of this kind: one for each level of headings, else one."""
+    starts: list[tuple[int, Marker]] = []
+    for at, line in enumerate(lines):
+        if line and (marker := marker_of(kind, line)) is not None:
+            starts.append((at, marker))
+    if not starts:
+        return []
+    if kind == "heading":
+        levels = sorted({heading_level(lines[at]) for at, _ in starts})
+        return [_Layout(kind, [each for each in starts if heading_level(lines[each[0]]) == level], level) for level in levels]
+    if kind == "dynamic":
+        names = [marker.index.rpartition(" ")[0] for _, marker in starts]
+        common = max(set(names), key=lambda name: (names.count(name), -names.index(name)))
+        starts = [start for start, name in zip(starts, names, strict=True) if name == common]
+        return [_Layout(kind, starts)] if len(starts) > 1 else []
+    shallow = min(_depth(lines[at]) for at, _ in starts)
+    if kind == "bold":
+        starts = [(at, marker) for at, marker in starts if at == 0 or not lines[at - 1].strip() or find_weight(lines[at])]
+    elif kind != "field":
+        starts = [(at, marker) for at, marker in starts if _depth(lines[at]) <= shallow + 1]
+    if kind in ("number", "letter", "cjk"):
+        starts = _in_sequence(starts)
+    return [_Layout(kind, starts)] if starts else []
+
+
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+_ORDER = {sign: at for at, sign in enumerate("一二三四五六七八九十", 1)}
+
+
+def _place(index: str) -> int:
+    """The number that an index states, -1 for an unknown one."""
+    if index.isdecimal():
+        return int(index)
+    if index in _ORDER:
+        return _ORDER[index]
+    if len(index) == 1 and index.isalpha():
+        for first in "aAаАαΑ":
+            if 0 <= ord(index) - ord(first) < 26:
+                return ord(index) - ord(first) + 1
+    return -1
+
+
+def _in_sequence(starts: list[tuple[int, Marker]]) -> list[tuple[int, Marker]]:
+    """Without the numbers that do not go on from the one before, nor begin again at 1."""
+    kept: list[tuple[int, Marker]] = []
+    last = 0
+    for start in starts:
+        place = _place(start[1].index)
+        if place < 0 or not kept or place in (0, 1) or last <= place <= last + 3:
+            kept.append(start)
+            last = place if place >= 0 else last + 1
+    return kept
+
+
+def _score(layout: _Layout, lines: list[str], weights: Sequence[LineWeight | None], any_weight: bool) -> float:
+    """How well a division fits: entries with one weight count for it, those with several or none against it."""
+    starts = layout.starts
+    reliability = _RELIABILITY[layout.kind]
+    if layout.kind in ("heading", "bold") and not any_weight:
+        return 0.0
+    if not any_weight:
+        return reliability + 0.01 * min(len(starts), 5)
+    one = many = none = 0
+    for (at, marker), (end, _) in pairwise([*starts, (len(lines), starts[-1][1])]):
+        count = sum(1 for weight in weights[at + 1 : end] if weight is not None)
+        alone = sum(1 for weight in weights[at + 1 : end] if weight is not None and (weight.alone or weight.key))
+        first = find_weight(lines[at][marker.end :])
+        count = alone + (first is not None) if alone + (first is not None) == 1 else count + (first is not None)
+        one, many, none = one + (count == 1), many + (count > 1), none + (count == 0)
+    before = sum(1 for weight in weights[: starts[0][0]] if weight is not None)
+    if layout.kind in ("heading", "bold"):
+        none *= one < 1
+    return one - 1.5 * many - 0.6 * none - before + reliability if one or many else 0.0
+
+
+def _unmarked_score(weights: Sequence[LineWeight | None]) -> float:
+    return 0.5 * sum(1 for weight in weights if weight is not None)
+
+
+def _entries(lines: list[str], layout: _Layout, into: CandidateList) -> list[Entry]:
+    """The entries of a layout, each with the lines up to the next."""
+    found: list[Entry] = []
+    bounds = [at for at, _ in layout.starts] + [len(lines)]
+    blocks = []
+    for (at, marker), end in zip(layout.starts, bounds[1:], strict=True):
+        block = [lines[at][marker.end :], *lines[at + 1 : end]]
+        if layout.kind == "field":
+            block[0] = lines[at]
+        blocks.append((marker, _without_section(block, lines[at], layout, last=end == len(lines), into=into)))
+    if layout.kind == "field":
+        _move_leading_weights(lines, layout, blocks)
+    _cut_epilogue([block for _, block in blocks], into)
+    for marker, block in blocks:
+        entry = entry_of(block, titled=layout.kind in ("heading", "bold", "label", "ordinal", "dynamic"))
+        entry.index = marker.index
+        found.append(entry)
+    stated = [entry for entry in found if entry.weight is not None]
+    if layout.kind in ("heading", "bold") and stated and len(stated) < len(found):
+        into.repairs.append("suffixed" if found[-1].weight is None else "prefixed")
+        found = stated
+    return _last_group(found, into)
+
+
+def _without_section(
+    block: list[str], first: str, layout: _Layout, *, last: bool, into: CandidateList
+) -> list[str]:
+    """The lines of an entry up to a heading or a title that belongs to what follows."""
+    own = heading_level(first)
+    for at, line in enumerate(block):
+        level = heading_level(line) if at else 0
+        if level and (not own or level <= own):
+            if any(part.strip() for part in block[at:]):
+                into.repairs.append("section")
+            return block[:at]
+    if last:
+        return block
+    end = len(block)
+    while end > 1 and (not block[end - 1].strip() or is_rule(block[end - 1])):
+        end -= 1
+    title = block[end - 1].strip() if end > 1 else ""
+    is_title = title and (
+        (re.fullmatch(r"(?:\*\*|__)[^*_]{1,80}(?:\*\*|__)[:：]?", title) is not None) or (len(title) < 60 and title[-1:] in ":：")
+    )
+    if is_title and not block[end - 2].strip() and find_weight(title) is None and layout.kind not in ("heading", "bold"):
+        into.repairs.append("section")
+        return block[: end - 1]
+    return block
+
+
+def _move_leading_weights(lines: list[str], layout: _Layout, blocks: list[tuple[Marker, list[str]]]) -> None:
+    """Where each weight stands above its text, move it from the end of the entry before."""
+    first = layout.starts[0][0]
+    above = [line for line in lines[:first] if line.strip()]
+    if not above or find_weight(above[-1]) is None or any(find_weight(line) for line in blocks[-1][1][1:]):
+        return
+    carried = above[-1]
+    for _, block in blocks:
+        last = next((at for at in range(len(block) - 1, 0, -1) if find_weight(block[at])), None)
+        following = block.pop(last) if last is not None else ""
+        block.append(carried)
+        carried = following
+
+
+def _cut_epilogue(blocks: list[list[str]], into: CandidateList) -> None:
+    """Remove the prose after the list from its last entry.
+
+    It begins at a rule, at a paragraph that closes a reply, or where the last entry has more paragraphs than the
+    others have.
+    """
+    if not blocks:
         return
     last = blocks[-1]
-    blank = next((index for index, line in enumerate(last) if index and not line.strip()), None)
-    if blank is not None and not any(_is_weight(line) for line in last[blank:]):
-        del last[blank:]
-
-
-def _row(lines: list[str]) -> _Row:
-    """Split an entry into text and weight, at its last line with a weight."""
-    for index in range(len(lines) - 1, -1, -1):
-        split = _split(lines[index])
-        if split is None:
+    most = max((_paragraphs(block) for block in blocks[:-1]), default=99)
+    indented = all(
+        line[:1].isspace() for block in blocks[:-1] for line in block[1:] if line.strip()
+    ) and any(line.strip() for block in blocks[:-1] for line in block[1:])
+    seen = bool(last[0].strip())
+    paragraphs = 1 if seen else 0
+    for at in range(1, len(last)):
+        line = last[at]
+        if not line.strip():
             continue
-        head, key, weight, tail = split
-        above = "\n".join([*lines[:index], head]).strip()
-        below = "\n".join([tail, *lines[index + 1 :]]).strip()
-        text, note = (above, below) if above.strip(_OPENERS) else (below, "")
-        return _body(text), (key, weight), note
-    return _body("\n".join(lines).strip()), None, ""
+        starts = not last[at - 1].strip() or is_rule(last[at - 1])
+        if is_rule(line):
+            if not seen:
+                continue
+            rest = last[at + 1 :]
+            if not any(find_weight(part) for part in rest):
+                _drop(last, at, into)
+                return
+        elif starts and seen:
+            paragraphs += 1
+            weighted = any(find_weight(part) is not None and find_weight(part).alone for part in last[at:])  # type: ignore[union-attr]
+            stray = indented and not line[:1].isspace() and len(blocks) > 1
+            if not weighted and (_CLOSING.match(line) or paragraphs > most or stray):
+                _drop(last, at, into)
+                return
+        elif seen and _CLOSING.match(line) and len(blocks) > 1 and find_weight(last[at - 1]) is not None and find_weight(line) is None:
+            _drop(last, at, into)
+            return
+        seen = True
 
 
-def _body(text: str) -> str:
-    text = text.strip().lstrip(":：").lstrip()
-    label = _FIELD.match(text)
-    return text[label.end() :].strip() if label is not None else text
+def _drop(block: list[str], at: int, into: CandidateList) -> None:
+    if any(line.strip() and not is_rule(line) for line in block[at:]):
+        into.repairs.append("suffixed")
+    del block[at:]
 
 
-def _split(line: str) -> tuple[str, str | None, str, str] | None:
-    """Split a line at the weight at its end, at its beginning, or in brackets: text, label, weight, remainder."""
-    line = line.strip()
-    start = max(0, len(line) - _LONGEST)
-    for match in reversed(list(_LABELLED.finditer(line, start))):
-        head, tail = line[: match.start()], line[match.end() :]
-        bracketed = head.rstrip().endswith(tuple("([（【{")) and tail.lstrip().startswith(tuple(")]）】}"))
-        if bracketed or not tail.strip(_CLOSERS) or not head.strip(_OPENERS):
-            return _trim(head), match["key"], match["weight"], tail.lstrip(_AFTER) if tail.strip(_CLOSERS) else ""
-    return _split_unlabelled(line, start)
+def _paragraphs(block: list[str]) -> int:
+    """The number of paragraphs in an entry: runs of lines that are neither blank nor rules."""
+    count, inside = 0, False
+    for line in block:
+        text = bool(line.strip()) and not is_rule(line)
+        count += text and not inside
+        inside = text
+    return count
 
 
-def _split_unlabelled(line: str, start: int) -> tuple[str, None, str, str] | None:
-    match = _TRAILING.search(line, start)
-    if match is not None and match.start():
-        return line[: match.start()].rstrip(), None, match["a"] or match["b"], ""
-    match = _LEADING.match(line)
-    if match is not None:
-        return "", None, match["a"] or match["b"], line[match.end() :].strip()
-    return None
+def _last_group(entries: list[Entry], into: CandidateList) -> list[Entry]:
+    """Of several lists that each begin at 1: those with weights, and the last where it repeats the texts before."""
+    groups: list[list[Entry]] = [[]]
+    last = 0
+    for entry in entries:
+        place = _place(entry.index.split()[-1]) if entry.index else -1
+        if groups[-1] and place == 1 and last > 1:
+            groups.append([])
+        groups[-1].append(entry)
+        last = place if place >= 0 else last + 1
+    if len(groups) == 1:
+        return entries
+    only_weights = [group for group in groups if all(not entry.text for entry in group)]
+    if only_weights:
+        return entries
+    stated = [group for group in groups if any(entry.weight for entry in group)]
+    if not stated:
+        into.repairs.append("suffixed")
+        return groups[0]
+    if len(stated) < len(groups):
+        texts = {entry.text.casefold() for entry in stated[-1]}
+        repeated = any(entry.text.casefold() in texts for group in groups if group not in stated for entry in group)
+        into.repairs.append("draft" if repeated else "section")
+    latest = {entry.text.casefold() for entry in stated[-1]}
+    if len(stated) > 1 and len(latest & {entry.text.casefold() for group in stated[:-1] for entry in group}) * 2 > len(latest):
+        into.repairs.append("draft")
+        return stated[-1]
+    return [entry for group in stated for entry in group]
 
 
-def _trim(head: str) -> str:
-    """Remove the bracket, dash or comma before the weight; the text keeps its own punctuation."""
-    head = head.rstrip(" \t*_")
-    bare = head.rstrip("([（【{")
-    if bare != head:
-        return bare.rstrip(" \t*_")
-    return head[:-1].rstrip() if head[-1:] in tuple("—–-,，;；|:：") else head
-
-
-def _unmarked(lines: list[str]) -> list[_Row]:
+def _unmarked(lines: list[str], weights: Sequence[LineWeight | None]) -> list[Entry]:
     """Entries separated by their probabilities alone: the text above each one, or the line that it ends."""
-    rows: list[_Row] = []
+    entries: list[Entry] = []
     above: list[str] = []
     labelled = False
-    for line in lines:
-        split = _split(line)
-        if split is None or (split[1] is None and not split[0]):
-            above.append(line)
+    for line, found in zip(lines, weights, strict=True):
+        if found is None or (found.key is None and found.alone and not above):
+            above.append("" if is_rule(line) else line)
             continue
-        labelled |= split[1] is not None
-        head, key, weight, tail = split
-        paragraphs = [part for part in re.split(r"\n\s*?\n", "\n".join([*above, head]).strip()) if part.strip()]
-        if not rows and len(paragraphs) > 1:
-            paragraphs = paragraphs[1:] if paragraphs[0].rstrip()[-1:] in tuple(":：") else paragraphs
-        text = _body("\n\n".join(paragraphs)) if key is not None else _body(head)
-        if text or tail:
-            rows.append((text or tail, (key, weight), ""))
+        weight = found
+        labelled |= weight.key is not None or weight.alone
+        own = weight.head if not weight.alone else ""
+        paragraphs = [
+            part for part in re.split(r"\n\s*?\n", "\n".join([*map(without_quote, above), own]).strip()) if part.strip()
+        ]
+        if not entries and len(paragraphs) > 1 and paragraphs[0].rstrip()[-1:] in tuple(":："):
+            paragraphs = paragraphs[1:]
+        if own and not weight.key and not weight.bracketed:
+            paragraphs = [own]
+        text = strip_ornaments("\n\n".join(paragraphs)) or strip_ornaments(weight.tail)
+        if text:
+            entries.append(Entry(text, weight))
         above = []
-    return rows if labelled or len(rows) > 1 else []
-
-
-def _read_table(lines: list[str], into: CandidateList) -> bool:
-    """A Markdown table with a column of texts and one of weights."""
-    rules = (i for i, line in enumerate(lines) if i and "--" in line and "|" in line and _RULE.fullmatch(line))
-    rule = next(rules, None)
-    if rule is None:
-        return False
-    header = [plain(cell) for cell in _cells(lines[rule - 1])]
-    weight = next((i for i, name in enumerate(header) if name in WEIGHTS), None)
-    text = next((i for i, name in enumerate(header) if name in TEXTS or name in LISTS), None)
-    if text is None:
-        others = [i for i, name in enumerate(header) if i != weight and name not in ("#", "no", "")]
-        text = others[-1] if others else None
-    if text is None or (weight is None and header[text] not in TEXTS):
-        return False
-    before = len(into.items)
-    for line in lines[rule + 1 :]:
-        cells = _cells(line)
-        if "|" not in line or len(cells) <= max(text, weight or 0):
-            break
-        item = candidate_of(cells[text], into.shape)
-        if weight is not None and cells[weight]:
-            item.state(cells[weight], None)
-        into.add(item)
-    if len(into.items) > before:
-        into.repairs.append("as-table")
-    return len(into.items) > before
-
-
-def _cells(line: str) -> list[str]:
-    parts = re.split(r"(?<!\\)\|", line.strip())
-    parts = parts[1:] if parts and not parts[0].strip() else parts
-    parts = parts[:-1] if parts and not parts[-1].strip() else parts
-    return [part.strip().replace("\\|", "|") for part in parts]
+    return entries if labelled or len(entries) > 1 else []

@@ -159,6 +159,7 @@ class _ElementReader:
             return
         content = "".join(self.field_text).strip()
         if self.role == "weight":
+            content = content.partition("</")[0].strip()
             if content:
                 self.candidate.state(content, self.field)
         elif self.role == "reasoning":

@@ -1,4 +1,4 @@
-"""Tags in a reply: XML elements with candidates, and the block of reasoning before an answer."""
+"""Tags in a reply: XML elements with candidates."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
-from outspoken.parsing.json_text import balanced
 from outspoken.parsing.json_values import content_of, decode, read_value
-from outspoken.parsing.lenient_json import relax
 
-__all__ = ["first_tag", "read_xml", "split_reasoning"]
+__all__ = ["first_tag", "plain_tags", "read_xml"]
 
 _TAG = re.compile(r"<(?P<end>/?)(?P<name>[^\W\d][\w-]{0,40}+)(?P<attributes>(?:\s[^<>]{0,400}+)?)>|<!\[CDATA\[")
 _ATTRIBUTE = re.compile(r"([^\W\d][\w-]{0,40}+)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
@@ -18,6 +16,27 @@ _ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[\da-fA-F]{1,6});")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'", "nbsp": "\xa0"}
 _ITEM_NAMES = "response candidate answer item option result completion output reply choice entry 回答"
 _ITEMS = frozenset(_ITEM_NAMES.split())
+
+
+_WIDE_TAG = re.compile(r"[＜〈《‹«](/?[^\W\d][^＜＞〈〉《》‹›«»<>\n]{0,80}/?)[＞〉》›»]")
+_ESCAPED_TAG = re.compile(r"&lt;/?[^\W\d][\w-]{0,40}&gt;")
+_LISTS = re.compile(r"</?(?:ol|ul|dl|p|br|div|span)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE)
+_BOLD = re.compile(r"</?(?:b|strong)>", re.IGNORECASE)
+
+
+def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text with tags of a known name in ASCII, and with the lines of an HTML list as bullets; and the repairs.
+
+    Tags are otherwise written with full-width marks, typographic marks, or as entities.
+    """
+    if "<" not in text and (wide := _WIDE_TAG.search(text)) is not None and _role(wide[1].strip("/ ").split()[0]):
+        return _WIDE_TAG.sub(lambda tag: f"<{tag[1]}>", text), ("odd-tags",)
+    if "<" not in text and (escaped := _ESCAPED_TAG.search(text)) is not None and _role(escaped[0][4:-4].strip("/ ")):
+        return _unescape(text), ("odd-tags",)
+    if re.search(r"<li\b", text, re.IGNORECASE) and first_tag(text) < 0:
+        listed = _BOLD.sub("**", _LISTS.sub("", re.sub(r"\s*<li\b[^<>]{0,100}>\s*", "\n- ", text, flags=re.IGNORECASE)))
+        return _unescape(listed), ()
+    return text, ()
 
 
 def first_tag(text: str) -> int:
@@ -188,50 +207,3 @@ class _ElementReader:
             self.into.repairs.append("truncated")
         self.into.add(candidate)
 
-
-_REASONING_START = re.compile(r"<(think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
-_REASONING_END = re.compile(r"</(think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
-_CANDIDATES_START = re.compile(
-    r"[{\[(]\s*+[\"'“{\[]|<(?:responses?|candidates?|text|answer)\b|^\s{0,8}(?:\d{1,3}[.):]|[-*•])\s", re.M | re.I
-)
-
-
-def split_reasoning(text: str, *, anchored: bool = True) -> tuple[str, str, tuple[str, ...]]:
-    """The reasoning, the rest of the reply, and the repairs.
-
-    With `anchored` a block counts only before the candidates, because a text may also contain the tags. An end tag
-    without a start tag also ends the reasoning, because some chat templates open the block in the prompt. A block
-    that never ends may contain the whole answer: it stays in the rest, without its tag.
-    """
-    blocks: list[str] = []
-    outside: list[str] = []
-    position = 0
-    while (start := _REASONING_START.search(text, position)) is not None:
-        before = text[position : start.start()]
-        if _CANDIDATES_START.search(before) if anchored else before.strip():
-            break
-        outside.append(before)
-        end = _REASONING_END.search(text, start.end())
-        if end is None:
-            if not anchored:
-                return text[start.end() :].strip(), "", ("unclosed-think",)
-            outside.append(text[start.end() :])
-            return "\n\n".join(blocks), "".join(outside), ("unclosed-think",)
-        blocks.append(text[start.end() : end.start()].strip())
-        position = end.end()
-    if position == 0 and start is None:
-        end = _REASONING_END.search(text)
-        if end is not None and not (anchored and _is_in_candidate(text, end.start())):
-            blocks.append(text[: end.start()].strip())
-            position = end.end()
-    return "\n\n".join(blocks), "".join(outside) + text[position:], ("think-block",) if blocks else ()
-
-
-def _is_in_candidate(text: str, position: int) -> bool:
-    """Whether a position is inside a candidate: the last opening before it closes after it."""
-    start = max((match.start() for match in _CANDIDATES_START.finditer(text, 0, position)), default=-1)
-    if start < 0 or text[start] not in "{[":
-        return False
-    end = balanced(text, start)
-    relaxed = relax(text, start) if end is None else None
-    return (relaxed.end if relaxed is not None else end or 0) > position

@@ -1,8 +1,8 @@
-"""Reading a reply: `parse` reads it whole, `ReplyParser` while it streams, with the same result.
+"""Reading a whole reply.
 
-`parse` first tries the requested JSON (`_parse_expected`). `_parse_any` reads anything else: it removes the
-reasoning and tries each way of writing candidates, the most reliable first. A `ReplyParser` cuts the stream after
-each complete candidate and reads that piece with the same readers; `close` calls `parse`.
+`parse` first tries the requested JSON (`_parse_expected`). `_parse_any` reads anything else: it removes special tokens
+and the reasoning, and tries each way of writing candidates, the most reliable first. What a stream hands out early
+(`stream.EarlyReader`) is always part of the result.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from jiter import from_json
 from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
-from outspoken.parsing.field_names import LISTS, plain
 from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
-from outspoken.parsing.json_values import decode, read_value
+from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.lists import first_marker, read_lists
-from outspoken.parsing.markup import first_tag, read_xml, split_reasoning
+from outspoken.parsing.markup import first_tag, plain_tags, read_xml
+from outspoken.parsing.reasoning import split_reasoning, unwrapped, without_end_tokens
+from outspoken.parsing.records import read_records
+from outspoken.parsing.stream import EarlyReader
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["ReplyParser", "parse"]
 
-_FENCE = re.compile(r"```[\w-]{0,20}[ \t]*+(?:\n|\Z)|~~~[\w-]{0,20}\s*+")
+_FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
+_FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)(?P<name>[^`\n]{0,40})")
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
 
@@ -68,11 +71,16 @@ def _parse_expected(text: str, key: str, k: int) -> ParsedReply | None:
 
 def _parse_text(text: str, shape: ReplyShape) -> ParsedReply:
     """A reply that is one candidate as a whole."""
+    original = text
     text, repairs = _valid_unicode(text)
+    text, tokens = without_end_tokens(text)
     reasoning, body, removed = split_reasoning(text, anchored=False)
-    body = body.strip()
+    body, more_tokens = without_end_tokens(body)
+    body, removed = body.strip(), (*tokens, *removed, *more_tokens)
     if not body:
-        raise _empty_reply(text, reasoning)
+        raise _empty_reply(original, reasoning)
+    if reasoning:
+        body = unwrapped(body)
     if shape.value_schema is None:
         return ParsedReply((Verbalized(body),), reasoning, (*repairs, *removed))
     content, value, own_repairs = lone_value(body, shape)
@@ -82,23 +90,56 @@ def _parse_text(text: str, shape: ReplyShape) -> ParsedReply:
 def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
     original = text
     text, repairs = _valid_unicode(text)
+    text, tokens = without_end_tokens(text)
+    repairs += tokens
     candidates = CandidateList(shape)
     reasoning = body = ""
     looks_like_json = text.lstrip()[:1] in ("{", "[", '"')
     if not (looks_like_json and read_valid_json(text.strip(), candidates) and candidates.items):
         candidates = CandidateList(shape)
         reasoning, body, removed = split_reasoning(text)
+        body, tokens = without_end_tokens(body)
         if not body.strip():
             raise _empty_reply(original, reasoning)
-        repairs += removed
+        repairs += (*removed, *tokens)
+        body, odd = plain_tags(body)
+        repairs += odd
         _read_first_format(body, candidates, last_only="unclosed-think" in removed)
-    if not candidates.items:
+    items = candidates.items
+    if shape is not None and not _begins_with(items, early := EarlyReader.whole(original, shape)):
+        items = _with_early(early, original, shape, candidates)
+    if not items:
         raise _no_candidates(original, candidates, body)
     return ParsedReply(
-        stated_probabilities(candidates.items, shape),
+        stated_probabilities(items, shape),
         "\n\n".join(part for part in (reasoning, *candidates.reasoning) if part),
         tuple(dict.fromkeys((*repairs, *candidates.repairs))),
     )
+
+
+def _begins_with(items: list[RawCandidate], early: EarlyReader) -> bool:
+    """Whether the candidates begin with those that a stream of the same reply has handed out."""
+    given = early.items
+    return len(items) >= len(given) and all(
+        (one.text, one.weight, one.key) == (other.text, other.weight, other.key)
+        for one, other in zip(given, items, strict=False)
+    )
+
+
+def _with_early(
+    early: EarlyReader, text: str, shape: ReplyShape, candidates: CandidateList
+) -> list[RawCandidate]:
+    """The candidates that a stream has handed out, and those read from the text after the last of them."""
+    rest = CandidateList(shape)
+    remainder = text[early.end :]
+    if shape.kind == "xml":
+        read_xml(remainder, rest)
+    elif remainder.lstrip()[:1] == ",":
+        read_json("[" + remainder.lstrip()[1:], rest)
+    else:
+        candidates.repairs.append("suffixed")
+    candidates.repairs += rest.repairs
+    return [*early.items, *rest.items]
 
 
 def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> None:
@@ -106,6 +147,8 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
     certain, possible = first_json(body)
     tag, marker = first_tag(body), first_marker(body)
     formats = [(2, 0, "lists")]
+    if certain < 0 and tag < 0 and _read_as_records(body, into):
+        return
     if certain >= 0:
         formats.append((0, certain, "json"))
     elif possible >= 0:
@@ -116,11 +159,49 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
         if name == "lists" and (into.list_seen or "empty" in into.repairs):
             return
         if name == "lists":
-            read_lists(_FENCE.sub("", body), into)
+            read_lists(_without_fences(body, into), into)
         else:
             _read_delimited(name, body, into, last_only)
         if into.items:
             return
+
+
+def _read_as_records(body: str, into: CandidateList) -> bool:
+    lines = body.split("\n")
+    fences = [at for at, line in enumerate(lines) if (match := _FENCE_LINE.fullmatch(line.rstrip())) and match["name"].strip() in ("", "yaml", "yml", "toml", "ini", "text")]
+    inside = lines[fences[0] + 1 : fences[1] if len(fences) > 1 else None] if fences else lines
+    if not read_records(inside, into):
+        return False
+    if fences:
+        into.repairs.append("fenced")
+    return True
+
+
+def _without_fences(body: str, into: CandidateList) -> str:
+    """The text without the lines of a code fence that surrounds a list; a fence inside an entry stays.
+
+    A fence opens and closes at the beginning of a line, and is closed by marks of its own kind.
+    """
+    if "```" not in body and "~~~" not in body:
+        return body
+    lines = body.split("\n")
+    kept: list[str] = []
+    at = 0
+    while at < len(lines):
+        match = _FENCE_LINE.fullmatch(lines[at].rstrip())
+        if match is None:
+            kept.append(lines[at])
+            at += 1
+            continue
+        end = next((i for i in range(at + 1, len(lines)) if lines[i].strip().startswith(match["marks"]) and not lines[i].strip().strip(match["marks"][0])), None)
+        inner = lines[at + 1 : end]
+        if first_marker("\n".join(inner)) >= 0 or any(find_weight(line) for line in inner[:400]):
+            into.repairs.append("fenced")
+            kept += inner
+        else:
+            kept += lines[at : len(lines) if end is None else end + 1]
+        at = len(lines) if end is None else end + 1
+    return "\n".join(kept)
 
 
 def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) -> None:
@@ -175,173 +256,26 @@ def _no_candidates(text: str, read: CandidateList, body: str) -> ReplyError:
     return ReplyError(f"{message} ({start!r})", text=text)
 
 
-_INSIDE_STRING = re.compile(r'["\\]')
-_OUTSIDE_STRING = re.compile(r'["{}\[\]]')
-_REASONING_TAGS = ("<think>", "<thinking>")
-_REASONING_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_ELEMENT_END = re.compile(r"</(?:response|candidate|item|option)\s?>", re.IGNORECASE)
-_STRING_LISTS = frozenset(("responses", "candidates", "answers"))
-_LONGEST_TAG = 16
-_LONGEST_KEY = 64
-
-
 class ReplyParser:
     """Reads a reply piece by piece; `close` returns the same `ParsedReply` as `parse` on the whole text.
 
-    Candidates in JSON (the entries of a list, or objects in a row) and in XML are returned as soon as they are
-    complete. Others (lines of text, damaged parts, drafts that a later answer replaces) wait for `close`. The
-    `stated` of an early candidate is provisional if it is above 1: the whole set decides between percents and
-    weights.
+    With the `shape` that was requested, the candidates of a reply that begins with it (JSON, or XML elements) are
+    returned as soon as they are complete, and are part of the final result, whatever follows. Candidates of all other
+    replies wait for `close`: a later part of the reply may replace them.
     """
 
     def __init__(self, shape: ReplyShape | None = None) -> None:
         self._shape = shape
         self._pieces: list[str] = []
-        self._held = ""
-        self._state = "start"
-        self._cutter: _JsonCutter | _XmlCutter = _JsonCutter(shape)
+        self._early = EarlyReader(shape) if shape is not None else None
 
     def feed(self, piece: str) -> list[Verbalized]:
         """The candidates that this piece completes. Never raises."""
         self._pieces.append(piece)
-        if self._shape is not None and self._shape.kind == "text":
+        if self._early is None:
             return []
-        if self._state != "candidates":
-            piece = self._skip_reasoning(piece)
-        if not piece:
-            return []
-        return [entry for item in self._cutter.feed(piece) for entry in stated_probabilities([item], self._shape)]
+        return [entry for item in self._early.feed(piece) for entry in stated_probabilities([item], self._shape)]
 
     def close(self) -> ParsedReply:
         """The whole result. Raises `ReplyError` as `parse` does."""
         return parse("".join(self._pieces), self._shape)
-
-    def _skip_reasoning(self, piece: str) -> str:
-        """Skip a block of reasoning at the start; returns the text after it, once it has ended."""
-        held = self._held + piece
-        if self._state == "start":
-            held = held.lstrip("\ufeff \t\r\n")
-            head = held[:_LONGEST_TAG].lower()
-            if any(tag.startswith(head) for tag in _REASONING_TAGS):
-                self._held = held
-                return ""
-            if head.startswith(_REASONING_TAGS):
-                self._state = "reasoning"
-        if self._state == "reasoning":
-            end = _REASONING_END.search(held)
-            if end is None:
-                self._held = held[-_LONGEST_TAG:]
-                return ""
-            self._held, self._state = "", "start"
-            return self._skip_reasoning(held[end.end() :])
-        if self._shape is None or self._shape.kind == "xml":
-            self._cutter = _XmlCutter(self._shape) if held.startswith("<") or self._shape else self._cutter
-        self._held, self._state = "", "candidates"
-        return held
-
-
-class _XmlCutter:
-    """Cuts a stream after the end tag of each element that is a candidate."""
-
-    def __init__(self, shape: ReplyShape | None) -> None:
-        self.shape = shape
-        self.parts: list[str] = []
-        self.carry = ""
-
-    def feed(self, piece: str) -> list[RawCandidate]:
-        items: list[RawCandidate] = []
-        window = self.carry + piece
-        start = len(self.carry)
-        done = 0
-        for end in _ELEMENT_END.finditer(window):
-            self.parts.append(window[max(start, done) : end.end()])
-            done = end.end()
-            element = "".join(self.parts)
-            if element.rfind("<![CDATA[") <= element.rfind("]]>"):
-                candidates = CandidateList(self.shape)
-                read_xml(element, candidates)
-                items += candidates.items
-            self.parts.clear()
-        self.parts.append(window[max(start, done) :])
-        self.carry = window[max(done, len(window) - _LONGEST_TAG) :]
-        return items
-
-
-class _JsonCutter:
-    """Follows the strings and brackets of a stream, and cuts out each object or string that may be a candidate."""
-
-    def __init__(self, shape: ReplyShape | None) -> None:
-        self.shape = shape
-        self.stack: list[tuple[str, str]] = []
-        self.in_string = self.escaped = False
-        self.string = ""
-        self.key = ""
-        self.item: list[str] | None = None
-        self.level = 0
-        self.strings = shape is None or shape.kind in ("strings", "list")
-
-    def feed(self, piece: str) -> list[RawCandidate]:
-        items: list[RawCandidate] = []
-        position = item_start = 0
-        while position < len(piece):
-            if self.escaped:
-                self.escaped = False
-                position += 1
-                continue
-            match = (_INSIDE_STRING if self.in_string else _OUTSIDE_STRING).search(piece, position)
-            stop = match.start() if match is not None else len(piece)
-            if self.in_string and len(self.string) < _LONGEST_KEY:
-                self.string += piece[position : min(stop, position + _LONGEST_KEY)]
-            if match is None:
-                break
-            position = match.end()
-            sign = match[0]
-            if sign == "\\":
-                self.escaped = True
-            elif self.begins_item(sign):
-                self.item, item_start = [], stop
-            ended = sign != "\\" and self.ends_item(sign)
-            if ended and self.item is not None:
-                self.item.append(piece[item_start:position])
-                candidates = CandidateList(self.shape)
-                value = decode("".join(self.item))
-                read_value([value] if self.level else value, candidates)
-                items += candidates.items
-                self.item = None
-        if self.item is not None:
-            self.item.append(piece[item_start:])
-        return items
-
-    def begins_item(self, sign: str) -> bool:
-        """Whether a candidate begins with this sign. One inside another replaces it."""
-        if self.in_string or (self.item is not None and self.level):
-            return False
-        if sign == "{":
-            begins = not self.stack or self.in_list(LISTS)
-        else:
-            begins = sign == '"' and self.strings and self.in_list(_STRING_LISTS)
-        if begins:
-            self.level = len(self.stack)
-        return begins
-
-    def in_list(self, names: frozenset[str]) -> bool:
-        """Whether the innermost container is a list of candidates."""
-        sign, key = self.stack[-1] if self.stack else ("", "")
-        return sign == "[" and (len(self.stack) == 1 or key in names)
-
-    def ends_item(self, sign: str) -> bool:
-        """Follow the sign; returns whether it ends the current item."""
-        if sign == '"':
-            if not self.stack:
-                return False
-            self.in_string = not self.in_string
-            if self.in_string:
-                self.string = ""
-                return False
-            self.key = self.string
-        elif sign in "{[":
-            self.stack.append((sign, plain(self.key)))
-            return False
-        elif self.stack:
-            self.stack.pop()
-        return len(self.stack) == self.level

@@ -1,0 +1,221 @@
+"""Candidates as records of fields: YAML and TOML, also with small mistakes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from outspoken.parsing.candidates import CandidateList, RawCandidate
+from outspoken.parsing.entries import is_total
+from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.json_values import candidate_of
+
+__all__ = ["read_records"]
+
+_KEY = re.compile(r"(?P<indent>[ \t]*)(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<key>[^\W\d_][\w .-]{0,40}?)(?P=quote)[ \t]*(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))(?P<value>.*)")
+_HEADER = re.compile(r"\s*\[\[?\s*[\w. \"'-]{1,60}\s*\]\]?\s*(?:#.*)?")
+_BLOCK = re.compile(r"(?P<style>[|>])[-+\d]{0,2}\s*(?:#.*)?")
+_COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
+_ESCAPE = re.compile(r"\\(n|t|r|\"|'|\\|/|u[\da-fA-F]{4})")
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
+
+
+@dataclass(slots=True)
+class _Record:
+    fields: dict[str, str] = field(default_factory=dict)
+    name: str = ""
+
+
+def read_records(lines: list[str], into: CandidateList) -> bool:
+    """Add the candidates of a list of records. False if the lines are no such list as a whole.
+
+    Prose may stand before the first record and after a blank line behind the last one.
+    """
+    reader = _RecordReader(lines)
+    start = reader.first()
+    if start is None or not reader.run(start):
+        return False
+    records = [record for record in reader.records if record.fields]
+    keyed = [record for record in records if _key_of(record, TEXTS)]
+    if not keyed or not any(_key_of(record, WEIGHTS) for record in keyed):
+        return False
+    for record in keyed:
+        _add(record, into)
+    before = "\n".join(line for line in lines[:start] if not line.lstrip().startswith(("#", "---"))).strip()
+    if before and not re.fullmatch(r"[\w ]{1,40}:", before):
+        into.repairs.append("prefixed")
+        into.reasoning.append(before)
+    if any(line.strip() for line in lines[reader.at :]):
+        into.repairs.append("suffixed")
+    into.repairs.append("as-records")
+    return True
+
+
+def _key_of(record: _Record, names: dict[str, int] | dict[str, str]) -> str | None:
+    return next((key for key in record.fields if plain(key) in names), None)
+
+
+def _add(record: _Record, into: CandidateList) -> None:
+    ranked = sorted((key for key in record.fields if plain(key) in TEXTS), key=lambda key: TEXTS[plain(key)])
+    weight = _key_of(record, WEIGHTS)
+    text = record.fields[ranked[0]].strip()
+    if is_total(text):
+        into.repairs.append("total")
+        return
+    item: RawCandidate = candidate_of(text, into.shape)
+    if weight is not None:
+        written = record.fields[weight]
+        item.state(written, weight)
+    for key, value in record.fields.items():
+        if key in (ranked[0], weight):
+            continue
+        if plain(key) in REASONING:
+            into.reasoning.append(value)
+        else:
+            item.meta[key] = value
+    into.add(item)
+
+
+class _RecordReader:
+    """One pass over the lines: `at` is the next one, `records` what was read."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.at = 0
+        self.records: list[_Record] = []
+
+    def first(self) -> int | None:
+        """The line at which records begin: a list item, a table header or a field, in lower case, with a field after it."""
+        for at, line in enumerate(self.lines):
+            if len(line) > 2_000:
+                continue
+            match = _KEY.match(line)
+            if match is not None and self._is_field(match):
+                named = at and (_HEADER.fullmatch(self.lines[at - 1]) or re.fullmatch(r"\s*-\s*", self.lines[at - 1]))
+                return at - 1 if named else at
+        return None
+
+    @staticmethod
+    def _is_field(match: re.Match[str]) -> bool:
+        name = plain(match["key"])
+        return (name in TEXTS or name in WEIGHTS) and match["key"] == match["key"].lower()
+
+    def run(self, start: int) -> bool:
+        self.at = start
+        self.records = [_Record()]
+        depth: int | None = None
+        blank = False
+        while self.at < len(self.lines):
+            line = self.lines[self.at]
+            if not line.strip() or line.lstrip().startswith("#") or line.strip() in ("---", "..."):
+                blank = blank or not line.strip()
+                self.at += 1
+                continue
+            if _HEADER.fullmatch(line) or re.fullmatch(r"\s*-\s*", line):
+                self.records.append(_Record())
+                self.at += 1
+                continue
+            match = _KEY.match(line)
+            if match is None:
+                return blank and len(self.records) > 0 and bool(self.records[-1].fields)
+            if blank and match["key"] != match["key"].lower() and not match["dash"] and plain(match["key"]) not in {*TEXTS, *WEIGHTS}:
+                return bool(self.records[-1].fields)
+            depth = self.read_field(match, depth)
+            blank = False
+        return True
+
+    def read_field(self, match: re.Match[str], depth: int | None) -> int | None:
+        """Read the field on the current line and those that its value goes on to; returns the depth of its key."""
+        key, value = match["key"].strip(), match["value"].strip()
+        indent = len(match["indent"]) + len(match["dash"] or "")
+        record = self.records[-1]
+        self.at += 1
+        if not value and not self.continues(indent):
+            self.records.append(_Record(name=key))
+            return indent
+        if not value and (plain(key) in LISTS or plain(key) not in TEXTS) and self.next_is_key():
+            if record.fields:
+                self.records.append(_Record(name=key))
+            return indent
+        if record.fields and (match["dash"] or key in record.fields):
+            record = _Record()
+            self.records.append(record)
+        record.fields[key] = self.value(value, indent)
+        return indent
+
+    def next_is_key(self) -> bool:
+        line = next((line for line in self.lines[self.at :] if line.strip()), "")
+        return _KEY.match(line) is not None or _HEADER.fullmatch(line) is not None
+
+    def continues(self, indent: int) -> bool:
+        line = next((line for line in self.lines[self.at :] if line.strip()), "")
+        return len(line) - len(line.lstrip()) > indent
+
+    def value(self, first: str, indent: int) -> str:
+        """A value: a block, a string in quotes, or words up to a comment, with the deeper lines after them."""
+        block = _BLOCK.fullmatch(first)
+        if block is not None:
+            return self.block(block["style"], indent)
+        for quote in ('"""', "'''", '"', "'"):
+            if first.startswith(quote):
+                return self.quoted(first, quote)
+        value = _COMMENT.sub("", first).strip().rstrip(",").strip()
+        words = [value] if value else []
+        while self.at < len(self.lines):
+            line = self.lines[self.at]
+            if not line.strip() or len(line) - len(line.lstrip()) <= indent or (_KEY.match(line) and self._is_field(_KEY.match(line))):  # type: ignore[arg-type]
+                break
+            words.append(line.strip())
+            self.at += 1
+        return "\n".join(words)
+
+    def block(self, style: str, indent: int) -> str:
+        body: list[str] = []
+        deep = None
+        while self.at < len(self.lines):
+            line = self.lines[self.at]
+            depth = len(line) - len(line.lstrip())
+            if line.strip():
+                deep = depth if deep is None else min(deep, depth)
+                match = _KEY.match(line)
+                if depth < indent or (depth <= indent and match is not None) or (match is not None and match["dash"] and depth < indent):
+                    break
+                if depth <= indent - 1:
+                    break
+            body.append(line)
+            self.at += 1
+        deep = min((len(line) - len(line.lstrip()) for line in body if line.strip()), default=0)
+        text = "\n".join(line[deep:].rstrip() for line in body).strip("\n")
+        return re.sub(r"(?<!\n)\n(?!\n)", " ", text) if style == ">" else text
+
+    def quoted(self, first: str, quote: str) -> str:
+        """A string up to its closing quote, which may stand some lines below."""
+        body = first[len(quote) :]
+        end = self.closing(body, quote)
+        count = 0
+        while end < 0 and self.at < len(self.lines) and count < 200:
+            line = self.lines[self.at]
+            if len(quote) == 1 and (match := _KEY.match(line)) is not None and self._is_field(match):
+                break
+            body += "\n" + (line if len(quote) == 3 else line.strip())
+            self.at += 1
+            count += 1
+            end = self.closing(body, quote)
+        text = body[:end] if end >= 0 else body
+        if quote[0] == "'":
+            return text.replace("''", "'") if len(quote) == 1 else text
+        return _ESCAPE.sub(lambda m: _ESCAPED.get(m[1], chr(int(m[1][1:], 16)) if len(m[1]) == 5 else m[1]), text)
+
+    @staticmethod
+    def closing(body: str, quote: str) -> int:
+        """The position of the quote that ends a string: the last one on its line before a comment."""
+        if len(quote) == 3:
+            return body.find(quote)
+        line_start = body.rfind("\n") + 1
+        match = re.compile(rf"(?<!\\){quote}\s*,?\s*(?:#.*|//.*)?\Z").search(body, line_start)
+        if match is None:
+            return -1
+        inner = re.search(rf"(?<!\\){quote}\s*,?\s*#", body[line_start:])
+        return line_start + inner.start() if inner is not None else match.start()
+
+

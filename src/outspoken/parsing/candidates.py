@@ -57,6 +57,7 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "surrogate": "half a surrogate pair, replaced by U+FFFD",
         "text-probability": "the probability was written as text",
         "think-block": "a block of reasoning was removed",
+        "too-long": "the reply has more than 10,000 lines of text, and those after them were not read",
         "total": "a line with the total of the probabilities was left out",
         "trailing-comma": "a comma too many",
         "truncated": "the reply was cut off; on a candidate: its text was cut off",

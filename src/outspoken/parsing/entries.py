@@ -27,7 +27,8 @@ _TOTAL = re.compile(
     r"(?: (?:probability|mass|of probabilities|wahrscheinlichkeit|概率|確率))?\W*",
     re.IGNORECASE,
 )
-_LEADING = re.compile(r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]|[-–—](?=[\s*]))+\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?")
+_LEADING = re.compile(r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[-–—](?=[\s*]))\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?")
+_UNTITLED_LEADING = re.compile(r"\s*(?:[*_]{1,3}\s*)?[:：.．、)\]】）]+\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?")
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<body>.*)(?P=quote),?", re.DOTALL)
 _BLOCK_SCALAR = re.compile(r"[|>][-+]?\d?\s*")
 
@@ -71,8 +72,12 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
     lines, remarks = _without_remarks([line for line in block if not is_rule(line)])
     found = [find_weight(line) for line in lines]
     if lines:
-        bare = _LEADING.sub("", lines[0], count=1) if _LEADING.match(lines[0]) else lines[0]
-        if bare != lines[0] and (again := find_weight(bare)) is not None or not found[0]:
+        bare = (
+            (_LEADING if titled else _UNTITLED_LEADING).sub("", lines[0], count=1)
+            if _LEADING.match(lines[0])
+            else lines[0]
+        )
+        if (bare != lines[0] and (again := find_weight(bare)) is not None) or not found[0]:
             lines[0], found[0] = bare, find_weight(bare)
     note = "\n".join(remarks)
     at = _chosen(found, titled)
@@ -98,7 +103,15 @@ def _chosen(found: list[LineWeight | None], titled: bool) -> int | None:
         if weight.key is not None:
             place = 0 if weight.alone else 1 if at == 0 else 2 if at == last else 3
         else:
-            place = 4 if at == 0 and (titled or weight.bracketed) else 5 if weight.alone else 6 if at in (0, last) else 7
+            place = (
+                4
+                if at == 0 and (titled or weight.bracketed)
+                else 5
+                if weight.alone
+                else 6
+                if at in (0, last)
+                else 7
+            )
         if place <= rank and (place < rank or place in (0, 2, 5)):
             best, rank = at, place
     return best if rank < 7 else None
@@ -114,7 +127,13 @@ def _without_remarks(lines: list[str]) -> tuple[list[str], list[str]]:
         if match is not None:
             inside = True
             remarks.append(line[match.end() :].strip())
-        elif inside and line.strip() and FIELD.match(line) is None and find_weight(line) is None and not re.match(r"\s*[-*•]\s", line):
+        elif (
+            inside
+            and line.strip()
+            and FIELD.match(line) is None
+            and find_weight(line) is None
+            and not re.match(r"\s*[-*•]\s", line)
+        ):
             remarks[-1] += "\n" + line.strip()
         else:
             inside = False
@@ -168,8 +187,8 @@ def _value(text: str, first: str) -> str:
 def _clean(text: str) -> str:
     """A text without leading separators, surrounding ornaments and rules."""
     text = text.strip()
-    match = _LEADING.match(text)
-    if match is not None and match[0].strip() and text[match.end() :].strip() and not text.startswith(("...", "--")):
+    match = _UNTITLED_LEADING.match(text)
+    if match is not None and match[0].strip() and text[match.end() :].strip() and not text.startswith("..."):
         text = text[match.end() :]
     label = FIELD.match(text)
     if label is not None and plain(label["name"]) in TEXTS:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["ANY_WEIGHT_LABEL", "BOOKKEEPING", "LISTS", "QUESTIONS", "REASONING", "TEXTS", "WEIGHTS", "WEIGHT_LABEL", "plain"]
+__all__ = [
+    "ANY_WEIGHT_LABEL",
+    "BOOKKEEPING",
+    "LISTS",
+    "QUESTIONS",
+    "REASONING",
+    "TEXTS",
+    "WEIGHTS",
+    "WEIGHT_LABEL",
+    "plain",
+]
 
 
 def plain(key: str) -> str:
@@ -30,9 +40,12 @@ _PROBABILITY = _words(
     "prawdopodobieństwo pravděpodobnost sannolikhet sandsynlighed todennäköisyys πιθανότητα valószínűség "
     "probabilitate xác_suất khả_năng độ_tin_cậy संभावना प्रायिकता ความน่าจะเป็น probabilitas kemungkinan "
     "ймовірність probabilty probablity probabilitiy propability confidance plausibility plausibilität "
+    "prawdopodobieństwem вероятностью olasılığı olasılıkla todennäköisyydellä valószínűséggel pravděpodobností "
+    "ймовірністю wahrscheinlichkeiten probabilidades probabilités probabilitats вероятности "
     "konfidenz sicherheit vraisemblance confiance confianza confiança fiducia probabilité_estimée verosimilitud "
     "уверенность правдоподобие ثقة الثقة نسبة_الاحتمال ביטחון güven ihtimal pewność szansa zekerheid "
     "可信度 信賴度 信心度 確信度 確度 自信度 発生確率 確らしさ 확신도 신뢰수준 उम्मीद ความมั่นใจ "
+    "βεβαιότητα εμπιστοσύνη certeza certezza certitude gewissheit zuversicht točnost pravděpodobnosti নিশ্চয়তা సంభావ్యత சாத்தியம் நிகழ்தகவு სავარაუდო "
     "est._prob est._probability prob._est. subjective_probability"
 )
 _PERCENT = _words(
@@ -58,7 +71,10 @@ TEXTS = {
             "text response answer content output completion candidate reply result message sentence "
             "generated_text response_text value texts option generation value_text body "
             "文本 文字 內容 内容 回答 回應 回应 回复 回覆 答案 テキスト 応答 回答文 텍스트 응답 답변 "
-            "antwort réponse respuesta risposta resposta texte texto testo ответ текст إجابة نص תשובה טקסט"
+            "antwort réponse respuesta risposta resposta texte texto testo ответ текст إجابة نص תשובה טקסט "
+            "الإجابة النص الرد جواب הטקסט התשובה उत्तर पाठ जवाब टेक्स्ट κείμενο απάντηση odpowiedź tekst treść cevap yanıt metin "
+            "antwoord svar jawaban teks відповідь відповіді câu_trả_lời văn_bản คำตอบ ข้อความ 답 내용 본문 문장 本文 文 応答文 "
+            "句子 答复 正文 生成文本 phrase frase satz предложение guess joke story poem idea suggestion"
         )
     )
 }
@@ -84,8 +100,34 @@ QUESTIONS = frozenset(_words("question problem prompt input query instruction ta
 """Beside one of these keys, an answer is a field of a structured candidate and not its text."""
 
 _AMBIGUOUS = frozenset(
-    ("p", "odds", "chance", "chances", "kans", "信心", "score", "scores", "機會", "weight", "weights", "frequency", "%")
-    + ("sicherheit", "güven", "ثقة", "الثقة", "szansa", "ביטחון", "confiance", "fiducia", "उम्मीद", "ihtimal", "khả_năng")
+    (
+        "p",
+        "odds",
+        "chance",
+        "chances",
+        "kans",
+        "信心",
+        "score",
+        "scores",
+        "機會",
+        "weight",
+        "weights",
+        "frequency",
+        "%",
+    )
+    + (
+        "sicherheit",
+        "güven",
+        "ثقة",
+        "الثقة",
+        "szansa",
+        "ביטחון",
+        "confiance",
+        "fiducia",
+        "उम्मीद",
+        "ihtimal",
+        "khả_năng",
+    )
 )
 
 

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, WEIGHT_LABEL
+from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, WEIGHT_LABEL, WEIGHTS, plain
 from outspoken.parsing.numbers import HEDGE, PERCENT_WORD, number
 
-__all__ = ["LineWeight", "find_weight", "weight_of", "weights_in_row"]
+__all__ = ["LineWeight", "find_weight", "forget_lines", "weight_of", "weights_in_row"]
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ _INDEX = (
     r"\s?[#(\[（]?(?P<index>\d{1,3})[)\]）]?(?=\s{0,2}[*_]{0,3}\s?[:：=≈](?!\d{1,4}(?![\d.,%]))))?"
 )
 _SEPARATOR = (
-    r"[*_\"'`]{0,3}\s{0,3}(?:[:：=≈→]|->|=>|[-–—](?=\s)|\b(?:is|of|at|ist|von|es|est|de|sta|è|é|wynosi|on)\b|は|が|为|為|是|जो|है)?"
+    r"[*_\"'`]{0,3}\s{0,3}(?:[:：=≈→]|->|=>|[-–—](?=\s)|\b(?:is|of|at|ist|von|es|est|de|del|della|dello|di|da|du|do|van|av|af|na|around|equals?|è|é|wynosi|равна|составляет|on)\b|は|が|为|為|是|जो|है)?"
     r"\s{0,3}[*_\"'`$]{0,3}\s{0,2}"
 )
 _FIELD = re.compile(
@@ -56,6 +56,7 @@ _FIELD = re.compile(
     rf"(?![^\W\d]){_INDEX}[】」\]]?\.?{_SEPARATOR}",
     re.IGNORECASE,
 )
+_SURE_KEY = re.compile(rf"{_ADJECTIVE}(?:{WEIGHT_LABEL})", re.IGNORECASE)
 _SYMBOL = re.compile(
     r"[\s\-*+•>_(（\[$\"]{0,8}(?P<key>p|pr|P)(?:_?\{?(?P<index>\d{1,3})\}?|\s?\(\s?(?:[^()\d]{0,40}\s?)?(?P<second>\d{1,3})\s?\)"
     r"|\s?\([^()]{1,60}\))?[*_\"`]{0,3}\s{0,2}[:：=≈~]\s{0,3}[*_\"`$]{0,3}"
@@ -64,7 +65,14 @@ _LABELLED = re.compile(
     rf"(?<![^\W_])(?P<key>{WEIGHT_LABEL}|(?:p|Pr)(?:\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}|[\d.,½¼¾⅓⅔⅛％%$*(-]|nan|n/a|unknown|high|medium|low)",
     re.IGNORECASE,
 )
-_VALUE_END = re.compile(r"\s*(?:[)\]）】}|;；。]|[:：](?=\s|$)|：|[,，、](?!\d)|\.(?=\s|$)|\s[-–—]\s|\s\(|\s{3,}|$)")
+_WORD = re.compile(r"[a-z]+")
+_LABEL_WORDS = frozenset(
+    (*(word for name in WEIGHTS if name.isascii() for word in _WORD.findall(name)), "pr", "likely", "confident")
+    + ("sicher", "wahrscheinlich", "probable", "certain")
+)
+_VALUE_END = re.compile(
+    r"\s*(?:[)\]）】}|;；。]|[:：](?=\s|$)|：|[,，、](?!\d)|\.(?=\s|$)|\s[-–—]\s|\s\(|\s{3,}|$)"
+)
 _AFTERWARDS = re.compile(
     rf"(?P<value>(?:{HEDGE}\s?)?(?:\d{{1,3}}(?:[.,]\d{{1,20}})?|[.,]\d{{1,20}})\s?{PERCENT_WORD}?)\s{{0,2}}(?P<key>{WEIGHT_LABEL}|chance|confident|likely"
     r"|sicher|wahrscheinlich|probable|certain)(?!\w)",
@@ -78,7 +86,7 @@ _GROUP = re.compile(
 )
 _PARTS = re.compile(r"\s*(?:[;；、|·•]|[,，](?!\d)|(?<!\d)[,，]|\s[-–—]\s)\s*")
 _TRAILING = re.compile(
-    r"(?:\s[-–—−‒]{1,3}(?=\s?[\d.~≈]|\s)|[-–—]{2,3}|—|–(?=\s)|(?<!\d)[:：]|[:：](?=\s)|\s[~≈](?=\s?\d)|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|->|=>|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
+    r"(?:\s[-–—−‒]{1,3}(?=\s?[\d.~≈]|\s)|[-–—]{2,3}|—|–(?=\s)|(?<!\d)[:：]|[:：](?=\s)|=>|-->|->|\s[~≈](?=\s?\d)|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
 )
 _LEADING = re.compile(
     r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]]|\s{2,})[\s]*(?=\S)"
@@ -86,9 +94,10 @@ _LEADING = re.compile(
 _SURE = re.compile(
     rf"(?:{HEDGE}\s?)*(?:[01]?[.,٫]\d{{1,30}}(?:e-?\d{{1,3}})?|[01](?:[.,]0{{1,9}})?|\d{{1,3}}(?:[.,]\d{{1,20}})?\s?{PERCENT_WORD}|%\s?\d{{1,3}}"
     rf"|\d(?:[.,]\d{{1,20}})?e-\d{{1,3}}|\d{{1,3}}\s?[/⁄]\s?\d{{1,4}}|[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚]|\d{{1,4}}\s(?:in|out of)\s\d{{1,6}}"
-    r"|(?:\d(?:[.,]\d{1,9})?\s?[×x*·]\s?)?10\s?\^?[-⁻−][\d⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|[\d]\s?[成割])[\s.。?]{0,3}",
+    r"|(?:\d(?:[.,]\d{1,9})?\s?[×x*·]\s?)?10\s?\^?[-⁻−][\d⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|[\d]\s?[成割])(?:左右|上下|前後|前后|程度|くらい|ぐらい|정도|or so|ish)?[\s.。?]{0,3}",
     re.IGNORECASE,
 )
+_UNKNOWN_LABEL = re.compile(r"[^\W\d][^\d:：=.]{1,30}(?:[:：=]|\.(?=\s))\s*(?P<value>[^:：=]{1,30})")
 _CUT_ZERO = re.compile(r"(?<![\d.,])0[.,]$")
 
 
@@ -108,8 +117,23 @@ def _ascii_digits(text: str) -> str:
 
 
 def find_weight(line: str) -> LineWeight | None:
-    """The weight that a line states, the most certain form first; None if it states none."""
-    line = line.rstrip()
+    """The weight that a line states, the most certain form first; None if it states none. Do not change it."""
+    return _find_weight(line.strip())
+
+
+def forget_lines() -> None:
+    """Forget the lines that were read: their weights are kept while one reply is read."""
+    if _find_weight.cache_info().currsize > 1_000:
+        _find_weight.cache_clear()
+
+
+_USUAL = re.compile(
+    r"(?P<head>.*[^\s(（\[{【])\s*[(（\[](?:(?P<key>[^\W\d_]{1,20})\s?[:=：]\s?)?(?P<value>0?\.\d{1,8}|\d{1,3}(?:\.\d{1,4})?\s?%)[)）\]]\.?"
+)
+
+
+@lru_cache(maxsize=20_000)
+def _find_weight(line: str) -> LineWeight | None:
     if _NEED.search(line, max(0, len(line) - _LONGEST)) is None and _NEED.search(line, 0, _LONGEST) is None:
         return None
     if len(line) > 2 * _LONGEST:
@@ -123,7 +147,13 @@ def find_weight(line: str) -> LineWeight | None:
 def _find(line: str) -> LineWeight | None:
     if line.lstrip(" \t*_>-+•")[:1] in tuple("([（【{"):
         return _in_group(line) or _as_field(line) or _labelled(line) or _unlabelled(line)
-    return _as_field(line) or _in_group(line) or _labelled(line) or _unlabelled(line)
+    found = _as_field(line)
+    if found is not None:
+        return found
+    usual = _USUAL.fullmatch(line)
+    if usual is not None and (usual["key"] is None or plain(usual["key"]) in WEIGHTS):
+        return LineWeight(usual["value"], usual["key"], _trim(usual["head"]), bracketed=True)
+    return _in_group(line) or _labelled(line) or _unlabelled(line)
 
 
 def _in_long_line(line: str) -> LineWeight | None:
@@ -157,11 +187,22 @@ def _as_field(line: str) -> LineWeight | None:
     value = rest[: stop.start()] if stop is not None else rest
     if _reads(value):
         tail = rest[len(value) :].lstrip(" \t)]）】}*_:：|,，;；-–—.。`$")
-        if not tail or tail[0] in "(（" and tail[-1:] in ")）":
+        if not tail or (tail[0] in "(（" and tail[-1:] in ")）"):
             return LineWeight(value, key, note=tail.strip("()（）"), index=index)
         return LineWeight(value, key, tail=tail, index=index)
     bare = rest.rstrip(_CLOSERS)
-    if number(bare)[0] is not None or rest.lower() in _WORDS or (len(rest.split()) <= 6 and len(rest) < 60 and _DIGIT.search(rest)):
+    if (
+        _SURE_KEY.fullmatch(key)
+        and line[match.end() - 3 : match.end()].strip(" *_")[-1:] in tuple(":：=")
+        and len(rest) < 25
+        and len(rest.split()) < 3
+    ):
+        return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
+    if (
+        number(bare)[0] is not None
+        or rest.lower() in _WORDS
+        or (len(rest.split()) <= 6 and len(rest) < 60 and _DIGIT.search(rest))
+    ):
         return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
     return None
 
@@ -171,7 +212,9 @@ def _reads(written: str) -> bool:
     return len(written) < 80 and len(written.split()) <= 12 and number(written)[0] is not None
 
 
-_WORDS = frozenset(("nan", "n/a", "unknown", "high", "medium", "low", "none", "null", "-", "—", "?", "very high", "very low"))
+_WORDS = frozenset(
+    ("nan", "n/a", "unknown", "high", "medium", "low", "none", "null", "-", "—", "?", "very high", "very low")
+)
 
 
 def _in_group(line: str) -> LineWeight | None:
@@ -183,10 +226,21 @@ def _in_group(line: str) -> LineWeight | None:
             continue
         head, tail = line[: match.start()], line[match.end() :]
         marks = match[0][0] in "*_`$<|「『《〈"
-        at_end, at_start = not tail.strip(_CLOSERS), not head.strip(_OPENERS)
+        chosen = _CHOSEN.fullmatch(tail) if len(tail) < 40 else None
+        marked = chosen is not None and (chosen["word"] is not None or not tail.isascii())
+        at_end, at_start = marked or not tail.strip(_CLOSERS), not head.strip(_OPENERS)
+        if chosen is not None and chosen["word"]:
+            found.note = found.note or chosen["word"]
         if found.key is None and not (at_end or at_start):
             continue
-        if found.key is None and marks and not at_end and len(tail.split()) > 1 and tail[:1].isspace() and not _SURE_SIGN.search(found.written):
+        if (
+            found.key is None
+            and marks
+            and not at_end
+            and len(tail.split()) > 1
+            and tail[:1].isspace()
+            and not _SURE_SIGN.search(found.written)
+        ):
             continue
         if at_start and not at_end:
             tail = tail.lstrip(" \t*_:：-–—|→")
@@ -199,13 +253,18 @@ def _in_group(line: str) -> LineWeight | None:
     return None
 
 
+_CHOSEN = re.compile(
+    r"[^\w]*(?P<word>selected|chosen|picked|winner|best|final choice|my choice|my pick|(?:已)?(?:选定|選定|选中|選中)|ausgewählt|gewählt|choisie?|elegid[oa]|seleccionad[oa]|scelt[oa]|escolhid[oa]"
+    r"|выбран[оа]?|wybran[eay]|seçildi|선택(?:됨)?|選択|המועדף|المختار)?[^\w]*",
+    re.IGNORECASE,
+)
 _SURE_SIGN = re.compile(r"[%％٪.,٫/]")
 
 
 def _group_content(content: str) -> LineWeight | None:
     """The weight in the text between brackets, and the rest of it as a note."""
     content = content.strip(" *_`\"'")
-    if not content or _DIGIT.search(content) is None and len(content) > 40:
+    if not content or (_DIGIT.search(content) is None and len(content) > 40):
         return None
     parts = [part for part in _PARTS.split(content) if part]
     if len(parts) < 2:
@@ -233,6 +292,9 @@ def _part(content: str) -> LineWeight | None:
             return LineWeight(value, match["key"], index=index)
     if weight_of(content):
         return LineWeight(content, None)
+    unknown = _UNKNOWN_LABEL.fullmatch(content)
+    if unknown is not None and weight_of(unknown["value"]):
+        return LineWeight(unknown["value"], "probability")
     after = _AFTERWARDS.fullmatch(content) or _LABELLED.search(content)
     if after is not None and after.re is _AFTERWARDS and number(after["value"])[0] is not None:
         return LineWeight(after["value"], after["key"])
@@ -250,13 +312,17 @@ _CONNECTIVE = re.compile(
 
 def _labelled(line: str) -> LineWeight | None:
     """A labelled weight at the end of the line, or "60% probability" there."""
+    if line.isascii() and _LABEL_WORDS.isdisjoint(_WORD.findall(line.lower())):
+        return None
     for match in reversed(list(_LABELLED.finditer(line))):
         rest = line[match.end() :]
         value = rest.strip().rstrip(_CLOSERS)
         if value + "%" == rest.strip()[: len(value) + 1]:
             value += "%"
         if _reads(value):
-            return LineWeight(value, match["key"], _without_connective(line[: match.start()]), index=match["index"] or "")
+            return LineWeight(
+                value, match["key"], _without_connective(line[: match.start()]), index=match["index"] or ""
+            )
         stop = _VALUE_END.search(rest)
         value = rest[: stop.start()] if stop is not None else rest
         head = line[: match.start()]
@@ -326,10 +392,16 @@ def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
     if match is None:
         return None
     rest = line[match.end() :].strip(" \t*_[](){}`.")
-    parts = re.split(r"\s*[;；|、]\s*|\s*,\s+|\s{2,}|，", rest) if not re.search(r"\d,\d{1,3}(?=\s*[;,])", rest) else re.split(r"\s*;\s*|,\s+", rest)
+    parts = (
+        re.split(r"\s*[;；|、]\s*|\s*,\s+|\s{2,}|，", rest)
+        if not re.search(r"\d,\d{1,3}(?=\s*[;,])", rest)
+        else re.split(r"\s*;\s*|,\s+", rest)
+    )
     written = []
     for part in parts:
-        part = re.sub(r"^(?:\(?\d{1,3}[.):]\s+|[^\W\d][\w ]{0,40}[:=]\s?|\(?\d{1,3}\)?\s?[:=→]\s?)", "", part.strip())
+        part = re.sub(
+            r"^(?:\(?\d{1,3}[.):]\s+|[^\W\d][\w ]{0,40}[:=：]\s?|\(?\d{1,3}\)?\s?[:=→：]\s?)", "", part.strip()
+        )
         if number(part)[0] is None:
             return None
         written.append(part)

@@ -1,27 +1,35 @@
 """Candidates in running text: entries under labels, numbers, headings or bullets, and texts above their probabilities.
 
 Each way in which the entries may begin is tried on the lines, and the one that leaves the most entries with exactly
-one probability is taken (`_best_layout`). `entries.entry_of` then divides each entry into text and weight.
+one probability is taken (`best_layout`). `entries.entry_of` then divides each entry into text and weight.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.entries import Entry, add_entries, entry_of
+from outspoken.parsing.fences import restored, without_fences
 from outspoken.parsing.field_names import WEIGHT_LABEL
-from outspoken.parsing.line_weights import LineWeight, find_weight, weights_in_row
-from outspoken.parsing.markers import KINDS, Marker, heading_level, is_rule, marker_of, strip_ornaments, without_quote
+from outspoken.parsing.layouts import Layout, best_layout, place_of
+from outspoken.parsing.line_weights import LineWeight, find_weight, forget_lines, weight_of, weights_in_row
+from outspoken.parsing.markers import (
+    Marker,
+    heading_level,
+    is_rule,
+    marker_of,
+    strip_ornaments,
+    without_quote,
+)
 from outspoken.parsing.prose import answer_lines, is_refusal
 from outspoken.parsing.tables import read_table
 
 __all__ = ["first_marker", "read_lists"]
 
-_SAMPLE = 1_200
+_MOST_LINES = 10_000
 _SURE = r"(?:[01]?[.,٫]\d{1,30}|[01]|\d{1,3}(?:[.,]\d{1,20})?\s?[%٪％])"
 # A weight in brackets in the middle of a line, and the beginning of the next candidate on that line.
 _INLINE = re.compile(
@@ -29,7 +37,6 @@ _INLINE = re.compile(
     r"(?:\s{0,3}[,，;；、|·]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
     re.IGNORECASE,
 )
-_RELIABILITY = {kind: 0.5 - 0.04 * at for at, kind in enumerate(KINDS)}
 _CLOSING = re.compile(
     r"\W*(?:let me know|i hope|hope (?:this|that|these)|these (?:are|responses|probabilities|values|estimates|options|candidates)"
     r"|note(?: that)?\b|please|feel free|would you like|is there|do you want|if you|the (?:probabilities|above|sum|total|responses)"
@@ -41,22 +48,16 @@ _CLOSING = re.compile(
 )
 
 
-@dataclass(slots=True)
-class _Layout:
-    """One way of dividing the lines: where entries begin, and how well their weights fit."""
-
-    kind: str
-    starts: list[tuple[int, Marker]]
-    level: int = 0
-    score: float = 0.0
-    ends: list[int] = field(default_factory=list)
+_CUT_TITLE = re.compile(r"[*_:：]{0,3}\s*[(（\[][^)）\]\d]{0,24}")
 
 
 def first_marker(text: str) -> int:
     """The position at which a numbered or labelled list begins, or -1."""
     position = 0
     for line in text.splitlines(keepends=True):
-        if len(line.strip()) > 3 and any(marker_of(kind, line) for kind in ("label", "ordinal", "number", "circled", "cjk")):
+        if len(line.strip()) > 3 and any(
+            marker_of(kind, line) for kind in ("label", "ordinal", "number", "circled", "cjk")
+        ):
             return position
         position += len(line)
     return -1
@@ -64,17 +65,31 @@ def first_marker(text: str) -> int:
 
 def read_lists(text: str, into: CandidateList) -> bool:
     """Add the candidates of a list. False if there is none."""
-    lines = [part for line in re.split(r"\r\n?|\n", text) for part in _parts(line)]
+    before = len(into.items)
+    fences: list[str] = []
+    text = without_fences(text, into, fences)
+    found = _read_lines(text, into)
+    forget_lines()
+    for item in into.items[before:] if fences else ():
+        item.text = restored(item.text, fences)
+    return found
+
+
+def _read_lines(text: str, into: CandidateList) -> bool:
+    lines = [part for line in re.split(r"\r\n?|\n", text) for part in _parts(_ruled_title(line))]
+    if len(lines) > _MOST_LINES:
+        del lines[_MOST_LINES:]
+        into.repairs.append("too-long")
     lines, repairs = answer_lines(lines)
     if read_table(text, lines, into):
         into.repairs += repairs
         return True
-    lines, by_index, row = _weights_apart(lines)
+    lines, by_index, row = _weights_apart(_with_known_labels(lines))
     weights = [find_weight(line) for line in lines]
     any_weight = any(weights) or bool(by_index or row)
     if not any_weight and is_refusal(lines):
         return False
-    layout = _best_layout(lines, weights, bool(by_index or row))
+    layout = best_layout(lines, weights, bool(by_index or row))
     entries: list[Entry] = []
     before: list[str] = []
     if layout is not None:
@@ -92,6 +107,17 @@ def read_lists(text: str, into: CandidateList) -> bool:
     return add_entries(entries, into)
 
 
+_RULED_TITLE = re.compile(
+    r"\s*(?P<mark>[=~-])(?P=mark){1,30}\s*(?P<title>[^\s=~|-].{0,200}?)\s*(?P=mark){2,30}\s*"
+)
+
+
+def _ruled_title(line: str) -> str:
+    """A title between signs (=== Response 1 ===) as a heading of Markdown."""
+    match = _RULED_TITLE.fullmatch(line) if line[:3].strip()[:1] in ("=", "~", "-") else None
+    return line if match is None else f"## {match['title']}"
+
+
 def _parts(line: str) -> list[str]:
     """The candidates of a line with several, each of which ends with its weight in brackets."""
     if len(line) < 8 or ("(" not in line and "（" not in line and "[" not in line and "【" not in line):
@@ -100,6 +126,29 @@ def _parts(line: str) -> list[str]:
     if len(cuts) == 2:
         return [line]
     return [part for start, end in pairwise(cuts) if (part := line[start:end].rstrip(" \t,，;；、|·"))]
+
+
+_LABEL_LINE = re.compile(
+    r"[\s\-*•_>]{0,8}(?P<label>[^\W\d][^\d:：=*_]{1,30}?)[*_\s]{0,4}[:：=][*_\s]{0,4}(?P<value>[^:：=]{1,24}?)[*_\s]{0,4}"
+)
+
+
+def _with_known_labels(lines: list[str]) -> list[str]:
+    """The lines, with an unknown label that stands before a weight on several of them replaced by a known one."""
+    labels: dict[str, list[int]] = {}
+    for at, line in enumerate(lines):
+        match = _LABEL_LINE.fullmatch(line) if len(line) < 80 else None
+        if match is not None and weight_of(match["value"]):
+            labels.setdefault(match["label"].casefold(), []).append(at)
+    repeated = [at for places in labels.values() if len(places) > 1 for at in places]
+    if not repeated:
+        return lines
+    lines = list(lines)
+    for at in repeated:
+        match = _LABEL_LINE.fullmatch(lines[at])
+        if match is not None:
+            lines[at] = f"{lines[at][: match.start('label')]}probability{lines[at][match.end('label') :]}"
+    return lines
 
 
 def _weights_apart(
@@ -144,120 +193,7 @@ def _with_weights_apart(
     return entries
 
 
-def _best_layout(lines: list[str], weights: Sequence[LineWeight | None], apart: bool) -> _Layout | None:
-    """The division of the lines that fits best, None if none does. Long replies are judged by their first lines."""
-    sample, known = lines[:_SAMPLE], weights[:_SAMPLE]
-    any_weight = any(known)
-    best: _Layout | None = None
-    for kind in KINDS:
-        for layout in _layouts(kind, sample):
-            layout.score = _score(layout, sample, known, any_weight)
-            if layout.score > (best.score if best is not None else 0.0):
-                best = layout
-    if best is None:
-        return None
-    if any_weight and not apart and _unmarked_score(known) > best.score:
-        return None
-    if not any_weight and not apart and not _is_list(best, sample):
-        return None
-    if len(lines) > _SAMPLE:
-        return next((each for each in _layouts(best.kind, lines) if each.level == best.level), None)
-    return best
-
-
-def _is_list(layout: _Layout, lines: list[str]) -> bool:
-    """Whether entries without any weight are a list: headings and bold words alone are not, nor is one bullet."""
-    if layout.kind in ("heading", "bold"):
-        return False
-    if layout.kind in ("bullet", "letter", "dynamic"):
-        return len(layout.starts) > 1
-    return True
-
-
-def _layouts(kind: str, lines: list[str]) -> list[_Layout]:
-    """The divisions by markers of this kind: one for each level of headings, else one."""
-    starts: list[tuple[int, Marker]] = []
-    for at, line in enumerate(lines):
-        if line and (marker := marker_of(kind, line)) is not None:
-            starts.append((at, marker))
-    if not starts:
-        return []
-    if kind == "heading":
-        levels = sorted({heading_level(lines[at]) for at, _ in starts})
-        return [_Layout(kind, [each for each in starts if heading_level(lines[each[0]]) == level], level) for level in levels]
-    if kind == "dynamic":
-        names = [marker.index.rpartition(" ")[0] for _, marker in starts]
-        common = max(set(names), key=lambda name: (names.count(name), -names.index(name)))
-        starts = [start for start, name in zip(starts, names, strict=True) if name == common]
-        return [_Layout(kind, starts)] if len(starts) > 1 else []
-    shallow = min(_depth(lines[at]) for at, _ in starts)
-    if kind == "bold":
-        starts = [(at, marker) for at, marker in starts if at == 0 or not lines[at - 1].strip() or find_weight(lines[at])]
-    elif kind != "field":
-        starts = [(at, marker) for at, marker in starts if _depth(lines[at]) <= shallow + 1]
-    if kind in ("number", "letter", "cjk"):
-        starts = _in_sequence(starts)
-    return [_Layout(kind, starts)] if starts else []
-
-
-def _depth(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-_ORDER = {sign: at for at, sign in enumerate("一二三四五六七八九十", 1)}
-
-
-def _place(index: str) -> int:
-    """The number that an index states, -1 for an unknown one."""
-    if index.isdecimal():
-        return int(index)
-    if index in _ORDER:
-        return _ORDER[index]
-    if len(index) == 1 and index.isalpha():
-        for first in "aAаАαΑ":
-            if 0 <= ord(index) - ord(first) < 26:
-                return ord(index) - ord(first) + 1
-    return -1
-
-
-def _in_sequence(starts: list[tuple[int, Marker]]) -> list[tuple[int, Marker]]:
-    """Without the numbers that do not go on from the one before, nor begin again at 1."""
-    kept: list[tuple[int, Marker]] = []
-    last = 0
-    for start in starts:
-        place = _place(start[1].index)
-        if place < 0 or not kept or place in (0, 1) or last <= place <= last + 3:
-            kept.append(start)
-            last = place if place >= 0 else last + 1
-    return kept
-
-
-def _score(layout: _Layout, lines: list[str], weights: Sequence[LineWeight | None], any_weight: bool) -> float:
-    """How well a division fits: entries with one weight count for it, those with several or none against it."""
-    starts = layout.starts
-    reliability = _RELIABILITY[layout.kind]
-    if layout.kind in ("heading", "bold") and not any_weight:
-        return 0.0
-    if not any_weight:
-        return reliability + 0.01 * min(len(starts), 5)
-    one = many = none = 0
-    for (at, marker), (end, _) in pairwise([*starts, (len(lines), starts[-1][1])]):
-        count = sum(1 for weight in weights[at + 1 : end] if weight is not None)
-        alone = sum(1 for weight in weights[at + 1 : end] if weight is not None and (weight.alone or weight.key))
-        first = find_weight(lines[at][marker.end :])
-        count = alone + (first is not None) if alone + (first is not None) == 1 else count + (first is not None)
-        one, many, none = one + (count == 1), many + (count > 1), none + (count == 0)
-    before = sum(1 for weight in weights[: starts[0][0]] if weight is not None)
-    if layout.kind in ("heading", "bold"):
-        none *= one < 1
-    return one - 1.5 * many - 0.6 * none - before + reliability if one or many else 0.0
-
-
-def _unmarked_score(weights: Sequence[LineWeight | None]) -> float:
-    return 0.5 * sum(1 for weight in weights if weight is not None)
-
-
-def _entries(lines: list[str], layout: _Layout, into: CandidateList) -> list[Entry]:
+def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entry]:
     """The entries of a layout, each with the lines up to the next."""
     found: list[Entry] = []
     bounds = [at for at, _ in layout.starts] + [len(lines)]
@@ -270,6 +206,9 @@ def _entries(lines: list[str], layout: _Layout, into: CandidateList) -> list[Ent
     if layout.kind == "field":
         _move_leading_weights(lines, layout, blocks)
     _cut_epilogue([block for _, block in blocks], into)
+    if blocks and _CUT_TITLE.fullmatch(last := "\n".join(blocks[-1][1]).strip()) and last:
+        into.repairs.append("truncated")
+        blocks.pop()
     for marker, block in blocks:
         entry = entry_of(block, titled=layout.kind in ("heading", "bold", "label", "ordinal", "dynamic"))
         entry.index = marker.index
@@ -282,7 +221,7 @@ def _entries(lines: list[str], layout: _Layout, into: CandidateList) -> list[Ent
 
 
 def _without_section(
-    block: list[str], first: str, layout: _Layout, *, last: bool, into: CandidateList
+    block: list[str], first: str, layout: Layout, *, last: bool, into: CandidateList
 ) -> list[str]:
     """The lines of an entry up to a heading or a title that belongs to what follows."""
     own = heading_level(first)
@@ -299,15 +238,21 @@ def _without_section(
         end -= 1
     title = block[end - 1].strip() if end > 1 else ""
     is_title = title and (
-        (re.fullmatch(r"(?:\*\*|__)[^*_]{1,80}(?:\*\*|__)[:：]?", title) is not None) or (len(title) < 60 and title[-1:] in ":：")
+        (re.fullmatch(r"(?:\*\*|__)[^*_]{1,80}(?:\*\*|__)[:：]?", title) is not None)
+        or (len(title) < 60 and title[-1:] in ":：")
     )
-    if is_title and not block[end - 2].strip() and find_weight(title) is None and layout.kind not in ("heading", "bold"):
+    if (
+        is_title
+        and not block[end - 2].strip()
+        and find_weight(title) is None
+        and layout.kind not in ("heading", "bold")
+    ):
         into.repairs.append("section")
         return block[: end - 1]
     return block
 
 
-def _move_leading_weights(lines: list[str], layout: _Layout, blocks: list[tuple[Marker, list[str]]]) -> None:
+def _move_leading_weights(lines: list[str], layout: Layout, blocks: list[tuple[Marker, list[str]]]) -> None:
     """Where each weight stands above its text, move it from the end of the entry before."""
     first = layout.starts[0][0]
     above = [line for line in lines[:first] if line.strip()]
@@ -331,9 +276,9 @@ def _cut_epilogue(blocks: list[list[str]], into: CandidateList) -> None:
         return
     last = blocks[-1]
     most = max((_paragraphs(block) for block in blocks[:-1]), default=99)
-    indented = all(
-        line[:1].isspace() for block in blocks[:-1] for line in block[1:] if line.strip()
-    ) and any(line.strip() for block in blocks[:-1] for line in block[1:])
+    indented = all(line[:1].isspace() for block in blocks[:-1] for line in block[1:] if line.strip()) and any(
+        line.strip() for block in blocks[:-1] for line in block[1:]
+    )
     seen = bool(last[0].strip())
     paragraphs = 1 if seen else 0
     for at in range(1, len(last)):
@@ -342,7 +287,7 @@ def _cut_epilogue(blocks: list[list[str]], into: CandidateList) -> None:
             continue
         starts = not last[at - 1].strip() or is_rule(last[at - 1])
         if is_rule(line):
-            if not seen:
+            if not seen or at == 1:
                 continue
             rest = last[at + 1 :]
             if not any(find_weight(part) for part in rest):
@@ -355,7 +300,13 @@ def _cut_epilogue(blocks: list[list[str]], into: CandidateList) -> None:
             if not weighted and (_CLOSING.match(line) or paragraphs > most or stray):
                 _drop(last, at, into)
                 return
-        elif seen and _CLOSING.match(line) and len(blocks) > 1 and find_weight(last[at - 1]) is not None and find_weight(line) is None:
+        elif (
+            seen
+            and _CLOSING.match(line)
+            and len(blocks) > 1
+            and find_weight(last[at - 1]) is not None
+            and find_weight(line) is None
+        ):
             _drop(last, at, into)
             return
         seen = True
@@ -382,7 +333,7 @@ def _last_group(entries: list[Entry], into: CandidateList) -> list[Entry]:
     groups: list[list[Entry]] = [[]]
     last = 0
     for entry in entries:
-        place = _place(entry.index.split()[-1]) if entry.index else -1
+        place = place_of(entry.index.split()[-1]) if entry.index else -1
         if groups[-1] and place == 1 and last > 1:
             groups.append([])
         groups[-1].append(entry)
@@ -398,10 +349,14 @@ def _last_group(entries: list[Entry], into: CandidateList) -> list[Entry]:
         return groups[0]
     if len(stated) < len(groups):
         texts = {entry.text.casefold() for entry in stated[-1]}
-        repeated = any(entry.text.casefold() in texts for group in groups if group not in stated for entry in group)
+        repeated = any(
+            entry.text.casefold() in texts for group in groups if group not in stated for entry in group
+        )
         into.repairs.append("draft" if repeated else "section")
     latest = {entry.text.casefold() for entry in stated[-1]}
-    if len(stated) > 1 and len(latest & {entry.text.casefold() for group in stated[:-1] for entry in group}) * 2 > len(latest):
+    if len(stated) > 1 and len(
+        latest & {entry.text.casefold() for group in stated[:-1] for entry in group}
+    ) * 2 > len(latest):
         into.repairs.append("draft")
         return stated[-1]
     return [entry for group in stated for entry in group]
@@ -420,7 +375,9 @@ def _unmarked(lines: list[str], weights: Sequence[LineWeight | None]) -> list[En
         labelled |= weight.key is not None or weight.alone
         own = weight.head if not weight.alone else ""
         paragraphs = [
-            part for part in re.split(r"\n\s*?\n", "\n".join([*map(without_quote, above), own]).strip()) if part.strip()
+            part
+            for part in re.split(r"\n\s*?\n", "\n".join([*map(without_quote, above), own]).strip())
+            if part.strip()
         ]
         if not entries and len(paragraphs) > 1 and paragraphs[0].rstrip()[-1:] in tuple(":："):
             paragraphs = paragraphs[1:]

@@ -9,22 +9,212 @@ from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, LISTS, QUESTIONS, RE
 
 __all__ = ["FIELD", "KINDS", "Marker", "heading_level", "is_rule", "marker_of", "strip_ornaments", "without_quote"]
 
-_NAMES = (
-    "response candidate option answer version variant reply output completion text joke story poem sentence idea "
-    "approach guess suggestion choice alternative proposal draft concept example sample possibility scenario outcome "
-    "solution result slogan tagline headline title name line opening haiku verse quote fact entry item state city "
-    "continuation hypothesis prediction attempt take message caption lyric riddle pun metaphor instance "
-    "antwort möglichkeit vorschlag variante idee beispiel kandidat satz gedicht witz ansatz alternative "
-    "réponse reponse proposition idée exemple choix candidat phrase respuesta opción opcion propuesta ejemplo candidato "
-    "frase chiste risposta opzione proposta esempio resposta opção opcao sugestão exemplo ответ вариант идея пример "
-    "кандидат шутка odpowiedź opcja propozycja cevap yanıt seçenek öneri fikir antwoord optie voorbeeld svar alternativ "
-    "απάντηση επιλογή răspuns odpověď možnost válasz jawaban pilihan vastaus відповідь "
-    "回答 回應 回应 回复 回覆 候選 候选 選項 选项 方案 答案 版本 想法 建議 建议 例子 例 構想 构想 案 選択肢 応答 候補 "
-    "回答案 アイデア 応答例 解答 笑話 笑话 詩 诗 句子 开头 開頭 標題 标题 口号 口號 "
-    "응답 답변 옵션 선택지 후보 아이디어 예시 대답 제안 문장 답 إجابة الإجابة خيار الخيار رد الرد اقتراح الاقتراح جواب الجواب "
-    "תשובה אפשרות הצעה רעיון उत्तर विकल्प सुझाव जवाब คำตอบ ตัวเลือก แบบ"
-).split()
-_PHRASES = (r"câu trả lời", r"phương án", r"lựa chọn", r"đáp án", r"tùy chọn", r"ทางเลือก(?:ที่)?", r"คำตอบที่", r"ตัวเลือกที่", r"แบบที่")
+_NAMES = [
+    "response",
+    "candidate",
+    "option",
+    "answer",
+    "version",
+    "variant",
+    "reply",
+    "output",
+    "completion",
+    "text",
+    "joke",
+    "story",
+    "poem",
+    "sentence",
+    "idea",
+    "approach",
+    "guess",
+    "suggestion",
+    "choice",
+    "alternative",
+    "proposal",
+    "draft",
+    "concept",
+    "example",
+    "sample",
+    "possibility",
+    "scenario",
+    "outcome",
+    "solution",
+    "result",
+    "slogan",
+    "tagline",
+    "headline",
+    "title",
+    "name",
+    "line",
+    "opening",
+    "haiku",
+    "verse",
+    "quote",
+    "fact",
+    "entry",
+    "item",
+    "state",
+    "city",
+    "continuation",
+    "hypothesis",
+    "prediction",
+    "attempt",
+    "take",
+    "message",
+    "caption",
+    "lyric",
+    "riddle",
+    "pun",
+    "metaphor",
+    "instance",
+    "antwort",
+    "möglichkeit",
+    "vorschlag",
+    "variante",
+    "idee",
+    "beispiel",
+    "kandidat",
+    "satz",
+    "gedicht",
+    "witz",
+    "ansatz",
+    "alternative",
+    "réponse",
+    "reponse",
+    "proposition",
+    "idée",
+    "exemple",
+    "choix",
+    "candidat",
+    "phrase",
+    "respuesta",
+    "opción",
+    "opcion",
+    "propuesta",
+    "ejemplo",
+    "candidato",
+    "frase",
+    "chiste",
+    "risposta",
+    "opzione",
+    "proposta",
+    "esempio",
+    "resposta",
+    "opção",
+    "opcao",
+    "sugestão",
+    "exemplo",
+    "ответ",
+    "вариант",
+    "идея",
+    "пример",
+    "кандидат",
+    "шутка",
+    "odpowiedź",
+    "opcja",
+    "propozycja",
+    "cevap",
+    "yanıt",
+    "seçenek",
+    "öneri",
+    "fikir",
+    "antwoord",
+    "optie",
+    "voorbeeld",
+    "svar",
+    "alternativ",
+    "απάντηση",
+    "επιλογή",
+    "răspuns",
+    "odpověď",
+    "možnost",
+    "válasz",
+    "jawaban",
+    "pilihan",
+    "vastaus",
+    "відповідь",
+    "回答",
+    "回應",
+    "回应",
+    "回复",
+    "回覆",
+    "候選",
+    "候选",
+    "選項",
+    "选项",
+    "方案",
+    "答案",
+    "版本",
+    "想法",
+    "建議",
+    "建议",
+    "例子",
+    "例",
+    "構想",
+    "构想",
+    "案",
+    "選択肢",
+    "応答",
+    "候補",
+    "回答案",
+    "アイデア",
+    "応答例",
+    "解答",
+    "笑話",
+    "笑话",
+    "詩",
+    "诗",
+    "句子",
+    "开头",
+    "開頭",
+    "標題",
+    "标题",
+    "口号",
+    "口號",
+    "응답",
+    "답변",
+    "옵션",
+    "선택지",
+    "후보",
+    "아이디어",
+    "예시",
+    "대답",
+    "제안",
+    "문장",
+    "답",
+    "إجابة",
+    "الإجابة",
+    "خيار",
+    "الخيار",
+    "رد",
+    "الرد",
+    "اقتراح",
+    "الاقتراح",
+    "جواب",
+    "الجواب",
+    "תשובה",
+    "אפשרות",
+    "הצעה",
+    "רעיון",
+    "उत्तर",
+    "विकल्प",
+    "सुझाव",
+    "जवाब",
+    "คำตอบ",
+    "ตัวเลือก",
+    "แบบ",
+]
+_PHRASES = (
+    r"câu trả lời",
+    r"phương án",
+    r"lựa chọn",
+    r"đáp án",
+    r"tùy chọn",
+    r"ทางเลือก(?:ที่)?",
+    r"คำตอบที่",
+    r"ตัวเลือกที่",
+    r"แบบที่",
+)
 _NAME = "(?:" + "|".join([*sorted(map(re.escape, _NAMES), key=len, reverse=True), *_PHRASES]) + ")"
 _CJK_NUMERAL = "[一二三四五六七八九十〇两壹贰叁]{1,3}"
 _STARS = r"[*_]{0,3}"
@@ -53,22 +243,26 @@ _NUMBER = re.compile(
     r"[ \t]{0,12}(?:>[ \t]?){0,2}(?:[-*+•][ \t]+(?=[*_]{0,3}[(（]?\d))?(?:#{1,6}[ \t]*)?[*_]{0,3}[ \t]?(?:#(?=\d))?[(（\[【]?(?P<digits>\d{1,4})"
     rf"(?:[.)）\]】:：、．｡]{_STARS}(?![\d%])|\s?[-–—](?=\s)|(?:\ufe0f?\u20e3)\.?)[)）:：.、]?{_STARS}"
 )
-_CIRCLED = re.compile(rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?P<sign>[①-⑳➀-➓❶-❿⓵-⓾㈠-㈩㊀-㊉🅐-🅩]|[\U0001f51f]){_STARS}[.、:：)]?")
+_CIRCLED = re.compile(
+    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?P<sign>[①-⑳➀-➓❶-❿⓵-⓾㈠-㈩㊀-㊉🅐-🅩]|[\U0001f51f]){_STARS}[.、:：)]?"
+)
 _CJK = re.compile(
     rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[（(【](?P<in>{_CJK_NUMERAL})[)）】][、.．:：]?|(?P<out>{_CJK_NUMERAL})[、.．:：，])"
     rf"{_STARS}|[ \t]{{0,12}}[*_]{{0,3}}其(?P<its>{_CJK_NUMERAL})[、：:，]{_STARS}"
 )
 _LETTER = re.compile(
-    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[(（\[](?P<closed>[A-Za-zА-Яа-яΑ-Ωα-ωא-תأ-ي]|[ivx]{{1,5}}|[IVX]{{1,5}})[)）\]][.:：]?|(?P<letter>[A-Za-zА-Яα-ωΑ-Ωא-תأبجدهو])[.)）、]|(?P<colon>[A-H])[:：]|(?P<roman>[ivx]{{2,5}}|[IVX]{{2,5}})[.)])"
+    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[(（\[](?P<closed>[A-Za-zА-Яа-яΑ-Ωα-ωא-תأ-ي]|[ivx]{{1,5}}|[IVX]{{1,5}})[)）\]][.:：]?|(?P<letter>[A-Za-zА-Яа-яα-ωΑ-Ωא-תأبجدهو가나다라마바사아])[.)）、]|(?P<colon>[A-H])[:：]|(?P<roman>[ivx]{{2,5}}|[IVX]{{2,5}})[.)])"
     rf"{_STARS}(?=[\s（(「『\"“*]|$)"
 )
-_BULLET = re.compile(r"[ \t]{0,12}(?:[-*+](?=[ \t])|[•‣·–—◦▪●○■□►▶▸➤➜→✓✔★☆◆❖✦✧⁃∙・]|<li>|[\U0001f539\U0001f538\U0001f449\U0001f537\U0001f536\U0001f4a1✨🔸☕])\ufe0f?[ \t]*(?=\S)(?![-*_]{2,}\s*$)")
+_BULLET = re.compile(
+    r"[ \t]{0,12}(?:[-*+](?=[ \t])|[•‣·–—◦▪●○■□►▶▸➤➜→✓✔★☆◆❖✦✧⁃∙・]|<li>|[\U0001f539\U0001f538\U0001f449\U0001f537\U0001f536\U0001f4a1✨🔸☕])\ufe0f?[ \t]*(?=\S)(?![-*_]{2,}\s*$)"
+)
 _HEADING = re.compile(r"[ \t]{0,3}(#{1,6}(?=[ \t])|#{2,6})[ \t]*(?=[^#\s])")
 _BOLD = re.compile(r"[ \t]{0,4}(?:\*\*|__)(?=\S)(?P<title>[^*\n]{1,120}?)(?:\*\*|__)")
 _TITLE = r"(?:title|titel|titre|título|titolo|название|标题|標題|タイトル|제목)"
-_TEXT_NAMES = [name for name in TEXTS if not name.isascii() or len(name) > 2]
+_TEXT_NAMES = [name for name in TEXTS if len(name) > 2 or not name.isascii()]
 _FIELD_NAME = "|".join(
-    sorted((re.escape(name).replace("_", "[\\s_]") for name in {*_TEXT_NAMES, *map(plain, _NAMES)}), key=len, reverse=True)
+    sorted((re.escape(name).replace("_", "[\\s_]") for name in _TEXT_NAMES), key=len, reverse=True)
 )
 FIELD = re.compile(
     rf"[ \t]{{0,12}}(?:>[ \t]?)?(?:[-*+•][ \t]+)?(?:#{{1,6}}[ \t]*)?[*_\"'`\[【]{{0,3}}(?P<name>(?:the\s)?(?:{_FIELD_NAME}))[*_\"'`\]】]{{0,3}}\s{{0,2}}(?:[:：]|=(?!=))[*_]{{0,3}}[ \t]{{0,4}}",
@@ -103,7 +297,23 @@ _PATTERNS = {
     "bullet": _BULLET,
     "field": FIELD,
 }
-_NOT_LABELS = frozenset((*QUESTIONS, *REASONING, *LISTS, "step", "part", "chapter", "section", "page", "figure", "table", "in", "on", "at"))
+_NOT_LABELS = frozenset(
+    (
+        *QUESTIONS,
+        *REASONING,
+        *LISTS,
+        "step",
+        "part",
+        "chapter",
+        "section",
+        "page",
+        "figure",
+        "table",
+        "in",
+        "on",
+        "at",
+    )
+)
 
 
 def marker_of(kind: str, line: str) -> Marker | None:
@@ -164,7 +374,13 @@ def strip_ornaments(text: str) -> str:
     head, newline, rest = text.partition("\n")
     for opening, closing in _PAIRS[:3]:
         inner = head.strip()[len(opening) : -len(closing)]
-        if newline and head.strip().startswith(opening) and head.strip().endswith(closing) and inner.strip() and opening not in inner:
+        if (
+            newline
+            and head.strip().startswith(opening)
+            and head.strip().endswith(closing)
+            and inner.strip()
+            and opening not in inner
+        ):
             text = f"{inner.strip()}\n{rest}"
             break
     if text.endswith("**") and text.count("**") % 2:

@@ -19,6 +19,7 @@ _ITEMS = frozenset(_ITEM_NAMES.split())
 
 
 _WIDE_TAG = re.compile(r"[＜〈《‹«](/?[^\W\d][^＜＞〈〉《》‹›«»<>\n]{0,80}/?)[＞〉》›»]")
+_SQUARE_TAG = re.compile(r"\[(/?[^\W\d][\w-]{0,40})\]")
 _ESCAPED_TAG = re.compile(r"&lt;/?[^\W\d][\w-]{0,40}&gt;")
 _LISTS = re.compile(r"</?(?:ol|ul|dl|p|br|div|span)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE)
 _BOLD = re.compile(r"</?(?:b|strong)>", re.IGNORECASE)
@@ -31,10 +32,20 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
     """
     if "<" not in text and (wide := _WIDE_TAG.search(text)) is not None and _role(wide[1].strip("/ ").split()[0]):
         return _WIDE_TAG.sub(lambda tag: f"<{tag[1]}>", text), ("odd-tags",)
-    if "<" not in text and (escaped := _ESCAPED_TAG.search(text)) is not None and _role(escaped[0][4:-4].strip("/ ")):
+    if (
+        "<" not in text
+        and (escaped := _ESCAPED_TAG.search(text)) is not None
+        and _role(escaped[0][4:-4].strip("/ "))
+    ):
         return _unescape(text), ("odd-tags",)
+    if "[/" in text and (square := _SQUARE_TAG.search(text)) is not None and _role(square[1].strip("/")):
+        return _SQUARE_TAG.sub(lambda tag: f"<{tag[1]}>" if _role(tag[1].strip("/")) else tag[0], text), (
+            "odd-tags",
+        )
     if re.search(r"<li\b", text, re.IGNORECASE) and first_tag(text) < 0:
-        listed = _BOLD.sub("**", _LISTS.sub("", re.sub(r"\s*<li\b[^<>]{0,100}>\s*", "\n- ", text, flags=re.IGNORECASE)))
+        listed = _BOLD.sub(
+            "**", _LISTS.sub("", re.sub(r"\s*<li\b[^<>]{0,100}>\s*", "\n- ", text, flags=re.IGNORECASE))
+        )
         return _unescape(listed), ()
     return text, ()
 
@@ -206,4 +217,3 @@ class _ElementReader:
             candidate.repairs.append("truncated")
             self.into.repairs.append("truncated")
         self.into.add(candidate)
-

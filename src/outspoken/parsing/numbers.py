@@ -60,7 +60,9 @@ _WRAPPERS = " \t*_`\"'“”‘’«»„$()[]{}<>（）【】「」『』〈〉
 _HEDGES = re.compile(rf"(?:{HEDGE}\s?|(?:an?|un|une|el|ein|eine|um|uma)\s)+", re.IGNORECASE)
 _LABEL = re.compile(r"(?:p|prob(?:ability)?|pr)\s?(?:\([^()]{0,60}\))?\s?[=:~≈]\s?")
 _COMMENT = re.compile(r"[^\d*×^/=+]*(?:[(（\[][^\W\d][^()（）]{0,80}[)）\]]?)?")
-_SAME_AGAIN = re.compile(r"\s?[(（\[]([^()（）\[\]]{1,40})[)）\]]?\s?|\s?(?:=|~|≈|or|i\.e\.|oder|ou|o|или|即|つまり)\s?(.{1,40})")
+_SAME_AGAIN = re.compile(
+    r"\s?[(（\[]([^()（）\[\]]{1,40})[)）\]]?\s?|\s?(?:=|~|≈|or|i\.e\.|oder|ou|o|или|即|つまり)\s?(.{1,40})"
+)
 _VALUE_KEYS = ("value", "probability", "p", "prob", "estimate", "mean", "point", "amount", "number", "score")
 
 
@@ -111,7 +113,9 @@ def _written(raw: str) -> tuple[float | None, bool]:
     if (hedges := _HEDGES.match(text)) is not None:
         text = text[hedges.end() :].lstrip(_WRAPPERS)
     match = _FORMS.match(text)
-    if match is None or (text[match.end() :][:1] == "." and not text[match.end() + 1 :] and match[0].strip("0") == ""):
+    if match is None or (
+        text[match.end() :][:1] == "." and not text[match.end() + 1 :] and match[0].strip("0") == ""
+    ):
         return None, False
     value, percent = _value(match)
     rest = text[match.end() :]

@@ -49,7 +49,11 @@ def answer_lines(lines: list[str]) -> tuple[list[str], list[str]]:
         repairs.append("draft")
     for at in range(1, len(lines)):
         line = lines[at].strip()
-        if not line or len(line) > 200 or lines[at - 1].strip() and not is_rule(lines[at - 1]) and line[0] not in "#*":
+        if (
+            not line
+            or len(line) > 200
+            or (lines[at - 1].strip() and not is_rule(lines[at - 1]) and line[0] not in "#*")
+        ):
             continue
         if _CHOICE.fullmatch(line) and not any(find_weight(rest) for rest in lines[at + 1 :][:200]):
             if any(part.strip() for part in lines[:at]):
@@ -65,17 +69,22 @@ def _last_replacement(lines: list[str]) -> int:
     """
     if len(lines) > 5_000:
         return 0
-    marks = [at for at, line in enumerate(lines) if at and 0 < len(line.strip()) < 240 and _REPLACES.search(line)]
-    if not marks:
-        return 0
     weighted = [at for at, line in enumerate(lines) if find_weight(line) is not None]
+    if len(weighted) < 2:
+        return 0
+    others = set(range(1, len(lines))).difference(weighted)
+    marks = [at for at in sorted(others) if 0 < len(lines[at].strip()) < 240 and _REPLACES.search(lines[at])]
     for at in reversed(marks):
         before = sum(1 for each in weighted if each < at)
         after = sum(1 for each in weighted if each > at)
         if at in weighted or not before or after * 2 < before:
             continue
         blank = next((line for line in range(at - 1, -1, -1) if lines[line].strip()), 0)
-        announces = lines[at].strip().rstrip("*_ ")[-1:] in tuple(":：.。!") or lines[at].lstrip()[:1] in "#*" or blank < at - 1
+        announces = (
+            lines[at].strip().rstrip("*_ ")[-1:] in tuple(":：.。!")
+            or lines[at].lstrip()[:1] in "#*"
+            or blank < at - 1
+        )
         if announces:
             return at + 1
     return 0

@@ -38,10 +38,12 @@ _DETAILS_END = re.compile(r"</details>", re.IGNORECASE)
 _CANDIDATES_START = re.compile(
     r"[{\[(]\s*+[\"'“{\[]|<(?:responses?|candidates?|text|answer)\b|^\s{0,8}(?:\d{1,3}[.):]|[-*•])\s", re.M | re.I
 )
-_CHANNEL = re.compile(r"<\|channel\|>\s*(?P<name>\w{1,20})(?P<to>[^<]{0,80}?)(?:<\|constrain\|>\s*\w{0,20})?\s*<\|message\|>")
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s*(?P<name>\w{1,20})(?P<to>[^<]{0,80}?)(?:<\|constrain\|>\s*\w{0,20})?\s*<\|message\|>"
+)
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 _STRIPPED = re.compile(r"\s*(?:assistant)?\s?analysis(?=[^\s\w]|[A-Z\n]|[^\x00-\x7f])|\s*analysis\n")
-_FINAL = re.compile(r"(?:assistant\s?(?:commentary\S{0,60}?)?assistant\s?final|assistant\s?final|\nfinal\n)(?=[^a-z ]|\s*\n)", re.IGNORECASE)
+_FINAL = re.compile(r"assistant\s?final(?!ly\b|ize|ise|ist)|\nfinal\n")
 _TOKENS = (
     r"<\|(?:eot_id|im_end|end|return|endoftext|eom_id|end_of_text|endofprompt|end_of_turn|EOT|END_RESPONSE|END_OF_TURN_TOKEN|end_of_solution|assistant|user|eos|EOS|END)\|>"
     r"|<(?:end_of_turn|eos|EOT|end_of_utterance|pad|unk|turn\||\|end_of_sentence\|)>|</s>|<s>|\[/INST\]|\[/?ASSISTANT\]|<｜end▁of▁sentence｜>|<｜[^｜<>]{1,40}｜>|<\|endofanswer\|>|\[EOS\]|<bos>|\[gMASK\]|<sop>|<turn\|>"
@@ -50,7 +52,10 @@ _END_TOKENS = re.compile(rf"(?:\s*(?:{_TOKENS}))+\s*(?=\n```\s*\Z|\Z)")
 _START_TOKENS = re.compile(
     r"\A\s*(?:(?:<\|(?:START_RESPONSE|begin_of_solution|im_start|start|start_header_id|begin_of_text|START_OF_TURN_TOKEN|CHATBOT_TOKEN)\|>(?:assistant)?(?:<\|end_header_id\|>)?|<start_of_turn>(?:model)?|<s>|<bos>|<\|assistant\|>)\s*)+"
 )
-_ANSWER_TAG = re.compile(r"\A\s*<(?:answer|final_answer|final|output)>\s*(.*?)\s*(?:</(?:answer|final_answer|final|output)>\s*)?\Z", re.DOTALL | re.IGNORECASE)
+_ANSWER_TAG = re.compile(
+    r"\A\s*<(?:answer|final_answer|final|output)>\s*(.*?)\s*(?:</(?:answer|final_answer|final|output)>\s*)?\Z",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 class Split(NamedTuple):
@@ -150,7 +155,9 @@ def _marked_channels(text: str) -> Split | None:
     body = final if final is not None else called
     if body is None:
         return Split("\n\n".join(reasoning), "", ("unclosed-think",)) if last else None
-    return Split("\n\n".join(part for part in reasoning if part), body, ("think-block",) if reasoning else ("end-token",))
+    return Split(
+        "\n\n".join(part for part in reasoning if part), body, ("think-block",) if reasoning else ("end-token",)
+    )
 
 
 def unwrapped(text: str) -> str:

@@ -12,7 +12,9 @@ from outspoken.parsing.json_values import candidate_of
 
 __all__ = ["read_records"]
 
-_KEY = re.compile(r"(?P<indent>[ \t]*)(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<key>[^\W\d_][\w .-]{0,40}?)(?P=quote)[ \t]*(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))(?P<value>.*)")
+_KEY = re.compile(
+    r"(?P<indent>[ \t]*)(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<key>[^\W\d_][\w .-]{0,40}?)(?P=quote)[ \t]*(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))(?P<value>.*)"
+)
 _HEADER = re.compile(r"\s*\[\[?\s*[\w. \"'-]{1,60}\s*\]\]?\s*(?:#.*)?")
 _BLOCK = re.compile(r"(?P<style>[|>])[-+\d]{0,2}\s*(?:#.*)?")
 _COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
@@ -91,7 +93,9 @@ class _RecordReader:
                 continue
             match = _KEY.match(line)
             if match is not None and self._is_field(match):
-                named = at and (_HEADER.fullmatch(self.lines[at - 1]) or re.fullmatch(r"\s*-\s*", self.lines[at - 1]))
+                named = at and (
+                    _HEADER.fullmatch(self.lines[at - 1]) or re.fullmatch(r"\s*-\s*", self.lines[at - 1])
+                )
                 return at - 1 if named else at
         return None
 
@@ -118,7 +122,12 @@ class _RecordReader:
             match = _KEY.match(line)
             if match is None:
                 return blank and len(self.records) > 0 and bool(self.records[-1].fields)
-            if blank and match["key"] != match["key"].lower() and not match["dash"] and plain(match["key"]) not in {*TEXTS, *WEIGHTS}:
+            if (
+                blank
+                and match["key"] != match["key"].lower()
+                and not match["dash"]
+                and plain(match["key"]) not in {*TEXTS, *WEIGHTS}
+            ):
                 return bool(self.records[-1].fields)
             depth = self.read_field(match, depth)
             blank = False
@@ -163,7 +172,11 @@ class _RecordReader:
         words = [value] if value else []
         while self.at < len(self.lines):
             line = self.lines[self.at]
-            if not line.strip() or len(line) - len(line.lstrip()) <= indent or (_KEY.match(line) and self._is_field(_KEY.match(line))):  # type: ignore[arg-type]
+            if (
+                not line.strip()
+                or len(line) - len(line.lstrip()) <= indent
+                or (_KEY.match(line) and self._is_field(_KEY.match(line)))
+            ):  # type: ignore[arg-type]
                 break
             words.append(line.strip())
             self.at += 1
@@ -178,7 +191,11 @@ class _RecordReader:
             if line.strip():
                 deep = depth if deep is None else min(deep, depth)
                 match = _KEY.match(line)
-                if depth < indent or (depth <= indent and match is not None) or (match is not None and match["dash"] and depth < indent):
+                if (
+                    depth < indent
+                    or (depth <= indent and match is not None)
+                    or (match is not None and match["dash"] and depth < indent)
+                ):
                     break
                 if depth <= indent - 1:
                     break
@@ -217,5 +234,3 @@ class _RecordReader:
             return -1
         inner = re.search(rf"(?<!\\){quote}\s*,?\s*#", body[line_start:])
         return line_start + inner.start() if inner is not None else match.start()
-
-

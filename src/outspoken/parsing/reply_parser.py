@@ -16,7 +16,6 @@ from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
 from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
-from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.lists import first_marker, read_lists
 from outspoken.parsing.markup import first_tag, plain_tags, read_xml
 from outspoken.parsing.reasoning import split_reasoning, unwrapped, without_end_tokens
@@ -28,6 +27,7 @@ __all__ = ["ReplyParser", "parse"]
 
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
 _FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)(?P<name>[^`\n]{0,40})")
+_LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
 
@@ -126,9 +126,7 @@ def _begins_with(items: list[RawCandidate], early: EarlyReader) -> bool:
     )
 
 
-def _with_early(
-    early: EarlyReader, text: str, shape: ReplyShape, candidates: CandidateList
-) -> list[RawCandidate]:
+def _with_early(early: EarlyReader, text: str, shape: ReplyShape, candidates: CandidateList) -> list[RawCandidate]:
     """The candidates that a stream has handed out, and those read from the text after the last of them."""
     rest = CandidateList(shape)
     remainder = text[early.end :]
@@ -156,10 +154,10 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
     if tag >= 0:
         formats.append((0, tag, "xml"))
     for _, _, name in sorted(formats):
-        if name == "lists" and (into.list_seen or "empty" in into.repairs):
+        if name == "lists" and (into.list_seen or "empty" in into.repairs or last_only):
             return
         if name == "lists":
-            read_lists(_without_fences(body, into), into)
+            read_lists(body, into)
         else:
             _read_delimited(name, body, into, last_only)
         if into.items:
@@ -168,40 +166,18 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
 
 def _read_as_records(body: str, into: CandidateList) -> bool:
     lines = body.split("\n")
-    fences = [at for at, line in enumerate(lines) if (match := _FENCE_LINE.fullmatch(line.rstrip())) and match["name"].strip() in ("", "yaml", "yml", "toml", "ini", "text")]
+    fences = [
+        at
+        for at, line in enumerate(lines)
+        if (match := _FENCE_LINE.fullmatch(line.rstrip()))
+        and match["name"].strip() in ("", "yaml", "yml", "toml", "ini", "text")
+    ]
     inside = lines[fences[0] + 1 : fences[1] if len(fences) > 1 else None] if fences else lines
     if not read_records(inside, into):
         return False
     if fences:
         into.repairs.append("fenced")
     return True
-
-
-def _without_fences(body: str, into: CandidateList) -> str:
-    """The text without the lines of a code fence that surrounds a list; a fence inside an entry stays.
-
-    A fence opens and closes at the beginning of a line, and is closed by marks of its own kind.
-    """
-    if "```" not in body and "~~~" not in body:
-        return body
-    lines = body.split("\n")
-    kept: list[str] = []
-    at = 0
-    while at < len(lines):
-        match = _FENCE_LINE.fullmatch(lines[at].rstrip())
-        if match is None:
-            kept.append(lines[at])
-            at += 1
-            continue
-        end = next((i for i in range(at + 1, len(lines)) if lines[i].strip().startswith(match["marks"]) and not lines[i].strip().strip(match["marks"][0])), None)
-        inner = lines[at + 1 : end]
-        if first_marker("\n".join(inner)) >= 0 or any(find_weight(line) for line in inner[:400]):
-            into.repairs.append("fenced")
-            kept += inner
-        else:
-            kept += lines[at : len(lines) if end is None else end + 1]
-        at = len(lines) if end is None else end + 1
-    return "\n".join(kept)
 
 
 def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) -> None:
@@ -215,6 +191,9 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
     if span is None or not into.items:
         return
     before, after = body[: span[0]], body[span[1] :]
+    if last_only and len(after.strip()) > _LONGEST_END:
+        into.items.clear()
+        return
     if _FENCE.search(before):
         into.repairs.insert(0, "fenced")
     prose = _FENCE.sub("", before).strip()

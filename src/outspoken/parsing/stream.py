@@ -94,7 +94,7 @@ class EarlyReader:
             head = held[:_LONGEST_START].lower()
             start = next((tag for tag in REASONING_STARTS if head.startswith(tag)), None)
             if start is not None:
-                if "channel" in start or "start|>" in start and "thinking" not in start or start == "<details":
+                if "channel" in start or ("start|>" in start and "thinking" not in start) or start == "<details":
                     self._state = "closed"
                     return ""
                 self._state = "reasoning"
@@ -145,7 +145,10 @@ class _XmlCutter:
             element = "".join(self.parts)
             self.parts.clear()
             candidates = CandidateList(self.shape)
-            if _ELEMENT.fullmatch(re.sub(r"\A\s*(?:<responses[^<>]{0,80}>)?\s*", "", element)) and "<![" not in element:
+            if (
+                _ELEMENT.fullmatch(re.sub(r"\A\s*(?:<responses[^<>]{0,80}>)?\s*", "", element))
+                and "<![" not in element
+            ):
                 read_xml(element, candidates)
             single = len(candidates.items) == 1 and not candidates.repairs
             found.append((candidates.items[0] if single else None, self.at + end.end() - start))

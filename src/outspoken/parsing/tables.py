@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from html import unescape
 from itertools import islice
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
@@ -40,7 +41,7 @@ def _html(text: str) -> _Rows:
     if "<tr" not in text and "<TR" not in text:
         return []
     return [
-        [re.sub(r"<[^<>]{1,100}>", "", cell[2]).strip() for cell in _HTML_CELL.finditer(row[1])]
+        [unescape(re.sub(r"<[^<>]{1,100}>", "", cell[2])).strip() for cell in _HTML_CELL.finditer(row[1])]
         for row in _HTML_ROW.finditer(text)
     ]
 
@@ -51,7 +52,10 @@ def _ruled(lines: list[str]) -> _Rows:
         (
             at
             for at, line in enumerate(lines)
-            if at and ("--" in line or "──" in line or ":-" in line or "══" in line or "━" in line) and _RULE.fullmatch(line) and _is_row(lines[at - 1])
+            if at
+            and ("--" in line or "──" in line or ":-" in line or "══" in line or "━" in line)
+            and _RULE.fullmatch(line)
+            and _is_row(lines[at - 1])
         ),
         None,
     )
@@ -92,6 +96,8 @@ def _separated(lines: list[str], separator: str) -> _Rows:
             continue
         width = width or len(row)
         if len(row) < min(width, 2):
+            if lines[-1].lstrip().startswith('"') and row and row[0].strip() == lines[-1].strip().strip('"'):
+                rows.append([row[0].strip()])
             break
         rows.append([cell.strip() for cell in row])
     return rows
@@ -112,7 +118,10 @@ def _is_header(line: str, separator: str) -> bool:
     if not 2 <= len(names) <= 12 or any(len(name) > 40 for name in names):
         return False
     weights = [name for name in names if _scale(name)]
-    return len(weights) >= 1 and len(weights) < len(names) and all(name and number(name)[0] is None for name in names)
+    plain_names = not any(sign in line for sign in ":：") and not any(
+        c.isdigit() for name in names for c in name[:3]
+    )
+    return plain_names and 1 <= len(weights) < len(names) and any(names)
 
 
 def _headless(lines: list[str], separator: str) -> _Rows:
@@ -140,8 +149,11 @@ def _read_rows(rows: _Rows, into: CandidateList) -> bool:
     width = max(len(row) for row in rows)
     header = [plain(strip_ornaments(cell)) for cell in rows[0]]
     body = rows[1:]
-    if width > 2 and header and _scale(plain(strip_ornaments(rows[1][0]))) and all(
-        number(strip_ornaments(cell))[0] is not None for cell in rows[1][1:]
+    if (
+        width > 2
+        and header
+        and _scale(plain(strip_ornaments(rows[1][0])))
+        and all(number(strip_ornaments(cell))[0] is not None for cell in rows[1][1:])
     ):
         header, body = _turned(rows)
     weight = next((at for at, name in enumerate(header) if _scale(name)), None)
@@ -149,12 +161,16 @@ def _read_rows(rows: _Rows, into: CandidateList) -> bool:
         if any(weight_of(strip_ornaments(cell)) for cell in rows[0]):
             body = rows
         weight = _weight_column(body, width)
-    text = next((at for rank in range(2) for at, name in enumerate(header) if at != weight and _is_text(name, rank)), None)
+    text = next(
+        (at for rank in range(2) for at, name in enumerate(header) if at != weight and _is_text(name, rank)), None
+    )
     if text is None:
         text = _text_column(header, body, weight, width)
     if text is None or (weight is None and (not header or header[text] not in TEXTS)):
         return False
-    return _add(body, text, weight, into, key=header[weight] if weight is not None and weight < len(header) else "")
+    return _add(
+        body, text, weight, into, key=header[weight] if weight is not None and weight < len(header) else ""
+    )
 
 
 def _is_text(name: str, rank: int) -> bool:
@@ -181,9 +197,17 @@ def _text_column(header: list[str], body: _Rows, weight: int | None, width: int)
     rest = []
     for at in range(width):
         name = header[at] if at < len(header) else ""
-        cells = [row[at] for row in body[:_SAMPLE] if at < len(row)]
-        index = name in BOOKKEEPING or name in ("", "nr", "no.", "№", "序号", "番号", "編號", "编号") and all(_INDEX.fullmatch(cell.strip()) for cell in cells)
-        if at == weight or name in REASONING or index or (cells and all(_INDEX.fullmatch(cell.strip()) for cell in cells)):
+        cells = [row[at] for row in body[:_SAMPLE] if at < len(row) and row[at].strip()]
+        index = name in BOOKKEEPING or (
+            name in ("", "nr", "no.", "№", "序号", "番号", "編號", "编号")
+            and all(_INDEX.fullmatch(cell.strip()) for cell in cells)
+        )
+        if (
+            at == weight
+            or name in REASONING
+            or index
+            or (cells and all(_INDEX.fullmatch(cell.strip()) for cell in cells))
+        ):
             continue
         rest.append(at)
     return rest[0] if rest else None
@@ -197,13 +221,17 @@ def _add(body: _Rows, text: int, weight: int | None, into: CandidateList, *, key
             continue
         content = re.sub(r"<br\s?/?>", "\n", strip_ornaments(row[text]))
         written = strip_ornaments(row[weight]) if weight is not None and weight < len(row) else ""
-        if is_total(content) or (not content.strip() and any(is_total(cell) for cell in row)) or any(is_total(cell) for cell in row[:1]):
+        if (
+            is_total(content)
+            or (not content.strip() and any(is_total(cell) for cell in row))
+            or any(is_total(cell) for cell in row[:1])
+        ):
             into.repairs.append("total")
             continue
         if not content.strip() and not written:
             continue
         item: RawCandidate = candidate_of(content, into.shape)
-        if written and number(written)[0] is not None or written:
+        if (written and number(written)[0] is not None) or written:
             item.state(written + ("%" if percent and written[-1:].isdigit() else ""), None)
         into.add(item)
     return len(into.items) > before

@@ -1,0 +1,79 @@
+"""Fenced blocks in running text: those around a list, and those inside an entry."""
+
+from __future__ import annotations
+
+import re
+
+from outspoken.parsing.candidates import CandidateList
+from outspoken.parsing.line_weights import find_weight
+from outspoken.parsing.markers import marker_of
+
+__all__ = ["restored", "without_fences"]
+
+_FENCE_LINE = re.compile(r"[ \t]{0,12}(?:[-*>][ \t])?(?P<marks>```+|~~~+)(?P<name>[^`~\n]{0,40})")
+_PROSE = frozenset(
+    ("", "text", "txt", "markdown", "md", "plaintext", "plain", "csv", "tsv", "yaml", "yml", "toml", "ini", "json")
+)
+_FIRST_PLACEHOLDER = 0xF0000
+_MOST_FENCES = 5_000
+_PLACEHOLDER = re.compile(f"[{chr(_FIRST_PLACEHOLDER)}-{chr(_FIRST_PLACEHOLDER + _MOST_FENCES)}]")
+
+
+def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
+    """The text without the lines of a fence that surrounds a list; a fenced block inside an entry becomes one sign.
+
+    A fence opens and closes at the beginning of a line, and is closed by marks of its own kind. `held` receives the
+    blocks that the signs stand for.
+    """
+    if "```" not in text and "~~~" not in text:
+        return text
+    lines = text.split("\n")
+    kept: list[str] = []
+    at, begun = 0, False
+    closings = _closings(lines)
+    while at < len(lines):
+        end = closings.get(at)
+        if end is None:
+            begun = begun or bool(
+                marker_of("number", lines[at]) or marker_of("label", lines[at]) or find_weight(lines[at])
+            )
+            kept.append(lines[at])
+            at += 1
+            continue
+        inner = lines[at + 1 : end]
+        match = _FENCE_LINE.fullmatch(lines[at].rstrip())
+        name = match["name"].strip().lower() if match is not None else ""
+        entries = sum(1 for line in inner[:400] if marker_of("number", line) or find_weight(line))
+        if entries and (not begun or (entries > 1 and name in _PROSE)):
+            into.repairs.append("fenced")
+            kept += inner
+        elif len(held) < _MOST_FENCES:
+            kept.append(chr(_FIRST_PLACEHOLDER + len(held)))
+            held.append("\n".join(lines[at : end + 1]))
+        else:
+            kept += lines[at : end + 1]
+        at = end + 1
+    return "\n".join(kept)
+
+
+def _closings(lines: list[str]) -> dict[int, int]:
+    """The line that closes each fence: the next one of the same marks without a name, or the last line."""
+    found: dict[int, int] = {}
+    opened: tuple[int, str] | None = None
+    for at, line in enumerate(lines):
+        match = _FENCE_LINE.fullmatch(line.rstrip()) if "```" in line or "~~~" in line else None
+        if match is None:
+            continue
+        if opened is None:
+            opened = (at, match["marks"])
+        elif match["marks"].startswith(opened[1]) and not match["name"].strip():
+            found[opened[0]] = at
+            opened = None
+    if opened is not None:
+        found[opened[0]] = len(lines)
+    return found
+
+
+def restored(text: str, held: list[str]) -> str:
+    """The text with the blocks that signs stand for."""
+    return _PLACEHOLDER.sub(lambda mark: held[ord(mark[0]) - _FIRST_PLACEHOLDER], text)

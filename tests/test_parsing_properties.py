@@ -209,48 +209,78 @@ def test_feeding_anything_never_raises_and_closes_like_parse(text: str, cuts: li
 
 
 SOUND = {
-    "candidates": (as_json, "candidates"),
-    "detected": (as_json, "detected"),
-    "fenced": (lambda entries: f'Sure, "these":\n```json\n{as_json(entries, indent=2)}\n```', "candidates"),
-    "think": (lambda entries: f'<think>a "{{draft" [</think>\n{as_json(entries)}', "candidates"),
-    "reasoning": (lambda entries: '{"reasoning": "a [b] {c} \\"d\\"", ' + as_json(entries)[1:], "candidates"),
+    "candidates": (as_json, "candidates", True),
+    "detected": (as_json, "detected", False),
+    "fenced": (
+        lambda entries: f'Sure, "these":\n```json\n{as_json(entries, indent=2)}\n```',
+        "candidates",
+        False,
+    ),
+    "think": (lambda entries: f'<think>a "{{draft" [</think>\n{as_json(entries)}', "candidates", True),
+    "prompted-think": (lambda entries: f'"{{draft" [</think>\n{as_json(entries)}', "candidates", False),
+    "reasoning": (
+        lambda entries: '{"reasoning": "a [b] {c} \\"d\\"", ' + as_json(entries)[1:],
+        "candidates",
+        True,
+    ),
     "rows": (
         lambda entries: "\n".join(json.dumps({"text": t, "probability": p}) for t, p in entries),
         "candidates",
+        False,
     ),
-    "top-list": (lambda entries: json.dumps([{"probability": p, "text": t} for t, p in entries]), "candidates"),
-    "strings": (lambda entries: json.dumps({"responses": [t for t, _ in entries]}), "strings"),
-    "list": (lambda entries: json.dumps([t for t, _ in entries], ensure_ascii=False), "list"),
-    "xml": (as_xml, "xml"),
-    "xml-detected": (as_xml, "detected"),
-    "answer": (lambda entries: json.dumps({"reasoning": "so", "response": entries[0][0]}), "answer"),
+    "top-list": (
+        lambda entries: json.dumps([{"probability": p, "text": t} for t, p in entries]),
+        "candidates",
+        True,
+    ),
+    "strings": (lambda entries: json.dumps({"responses": [t for t, _ in entries]}), "strings", True),
+    "list": (lambda entries: json.dumps([t for t, _ in entries], ensure_ascii=False), "list", True),
+    "xml": (as_xml, "xml", True),
+    "xml-detected": (as_xml, "detected", False),
+    "answer": (lambda entries: json.dumps({"reasoning": "so", "response": entries[0][0]}), "answer", False),
     "structured": (
         lambda entries: json.dumps(
             {"responses": [{"text": {"a": t, "items": [{"b": 1}]}, "probability": p} for t, p in entries]}
         ),
         "structured",
+        True,
     ),
 }
 
 
-@pytest.mark.parametrize(("render", "name"), SOUND.values(), ids=SOUND.keys())
+@pytest.mark.parametrize(("render", "name", "is_early"), SOUND.values(), ids=SOUND.keys())
 @given(entries=candidates, cuts=st.lists(st.integers(0, 400), max_size=12))
 @settings(max_examples=60)
 def test_chunks_of_a_sound_reply_come_out_alike(
-    render, name: str, entries: list[tuple[str, float]], cuts: list[int]
+    render, name: str, is_early: bool, entries: list[tuple[str, float]], cuts: list[int]
 ) -> None:  # type: ignore[no-untyped-def]
     text = render(entries)
     whole = parse(text, SHAPES[name]).candidates
     for places in (cuts, range(len(text))):
         early, reader = feed(text, places, SHAPES[name])
-        assert tuple(early) == whole == reader.close().candidates
+        assert tuple(early) == (whole if is_early else ())
+        assert reader.close().candidates == whole
 
 
-def test_candidates_come_out_before_the_end() -> None:
-    text = as_json([("a", 0.5), ("b", 0.25)])
-    reader = ReplyParser(SHAPES["candidates"])
-    seen = [(at, entry.text) for at, sign in enumerate(text) for entry in reader.feed(sign)]
-    assert seen == [(text.index("}"), "a"), (text.index("}", text.index("}") + 1), "b")]
+@given(candidates, st.sampled_from(["candidates", "strings", "list", "xml", "percent"]), st.data())
+def test_what_was_handed_out_stays_whatever_follows(
+    entries: list[tuple[str, float]], name: str, data: st.DataObject
+) -> None:
+    """At every prefix, with any end: the early candidates are the first of those that are read."""
+    text = {
+        "candidates": as_json,
+        "percent": as_json,
+        "strings": lambda e: json.dumps({"responses": [t for t, _ in e]}),
+        "list": lambda e: json.dumps([t for t, _ in e]),
+        "xml": as_xml,
+    }[name](entries)
+    cut = data.draw(st.integers(0, len(text)))
+    end = data.draw(soups | st.just("</think>" + text) | st.just(f"\n\nCorrected:\n```json\n{text}\n```"))
+    damaged = text[:cut] + end
+    early, reader = feed(damaged, data.draw(st.lists(st.integers(0, len(damaged)), max_size=6)), SHAPES[name])
+    if early:
+        read = reader.close().candidates
+        assert pairs(read)[: len(early)] == pairs(early)
 
 
 WORK = {

@@ -20,7 +20,7 @@ from outspoken.errors import ReplyError
 from outspoken.measure.rubrics import CHOICES, Criterion, Rubric, name_key
 from outspoken.parsing.json_text import balanced
 from outspoken.parsing.lenient_json import relax
-from outspoken.parsing.markup import split_reasoning
+from outspoken.parsing.reasoning import split_reasoning
 
 __all__ = ["read_choice", "read_scores"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from outspoken.batch.source_formats import listed
 from outspoken.measure.values import Response
-from outspoken.parsing.candidates import number
+from outspoken.parsing.numbers import number
 
 __all__ = ["KINDS", "ResponseRowError", "Row", "RowReader", "RowResponses", "Trials", "has_value", "is_counts"]
 

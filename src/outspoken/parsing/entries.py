@@ -10,21 +10,20 @@ from outspoken.parsing.field_names import TEXTS, plain
 from outspoken.parsing.json_values import candidate_of
 from outspoken.parsing.line_weights import LineWeight, find_weight
 from outspoken.parsing.markers import FIELD, is_rule, strip_ornaments
+from outspoken.parsing.words import pattern
 
 __all__ = ["Entry", "add_entries", "entry_of", "is_total"]
 
 _REMARK = re.compile(
-    r"[ \t]*(?:[-*+•–][ \t]+)?[*_\"(（]{0,3}(?:reason(?:ing)?|rationale|explanation|why(?: it works)?|justification|comments?|notes?|analysis|thought|because"
-    r"|begründung|erklärung|anmerkung|raison|explication|justificatif|remarque|razón|razonamiento|explicación|justificación|nota|motivo|motivazione"
-    r"|spiegazione|justificativa|explicação|razão|причина|обоснование|пояснение|объяснение|комментарий|uzasadnienie|powód|neden|açıklama|gerekçe"
-    r"|理由|原因|解释|解釋|說明|说明|説明|備考|备注|备註|분석|이유|설명|근거|السبب|التفسير|الشرح|הסבר|סיבה|कारण|व्याख्या|เหตุผล|คำอธิบาย|lý do|giải thích|αιτιολογία)"
-    r"[*_\"]{0,3}\s?[:：=][*_]{0,3}[ \t]*",
+    rf"[ \t]*(?:[-*+•–][ \t]+)?[*_\"(（]{{0,3}}(?:"
+    rf"{pattern('remark')}"
+    r")[*_\"]{0,3}\s?[:：=][*_]{0,3}[ \t]*",
     re.IGNORECASE,
 )
 _TOTAL = re.compile(
-    r"\W*(?:grand )?(?:total|totals|sum|summe|gesamt|gesamtsumme|somme|suma|soma|totale|итого|всего|сумма|razem|łącznie|toplam|合计|合計|总计|總計|总和|總和|計|합계|총합|총계"
-    r"|المجموع|الإجمالي|סה\"כ|סך הכל|योग|कुल|รวม|tổng|tổng cộng|σύνολο|total probability|sum of probabilities|probability sum)"
-    r"(?: (?:probability|mass|of probabilities|wahrscheinlichkeit|概率|確率))?\W*",
+    rf"\W*(?:grand )?(?:"
+    rf"{pattern('total')}"
+    r")(?: (?:probability|mass|of probabilities|wahrscheinlichkeit|概率|確率))?\W*",
     re.IGNORECASE,
 )
 _LEADING = re.compile(r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[-–—](?=[\s*]))\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?")
@@ -72,13 +71,11 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
     lines, remarks = _without_remarks([line for line in block if not is_rule(line)])
     found = [find_weight(line) for line in lines]
     if lines:
-        bare = (
-            (_LEADING if titled else _UNTITLED_LEADING).sub("", lines[0], count=1)
-            if _LEADING.match(lines[0])
-            else lines[0]
-        )
-        if (bare != lines[0] and (again := find_weight(bare)) is not None) or not found[0]:
-            lines[0], found[0] = bare, find_weight(bare)
+        separator = (_LEADING if titled else _UNTITLED_LEADING).match(lines[0])
+        bare = lines[0][separator.end() :] if separator is not None else lines[0]
+        weight = find_weight(bare)
+        if weight is not None or found[0] is None:
+            lines[0], found[0] = bare, weight
     note = "\n".join(remarks)
     at = _chosen(found, titled)
     fielded = _field_text(lines, found, at)
@@ -177,10 +174,10 @@ def _value(text: str, first: str) -> str:
     stripped = text.strip()
     match = _QUOTED.fullmatch(stripped)
     if match is not None and match["quote"] not in re.sub(r"\\.|''", "", match["body"]):
-        body = match["body"]
+        quoted: str = match["body"]
         if match["quote"] == "'":
-            return body.replace("''", "'")
-        return re.sub(r"\\([\"\\/])", r"\1", body).replace("\\n", "\n").replace("\\t", "\t")
+            return quoted.replace("''", "'")
+        return re.sub(r"\\([\"\\/])", r"\1", quoted).replace("\\n", "\n").replace("\\t", "\t")
     return _clean(text)
 
 

@@ -20,10 +20,10 @@ _PLACEHOLDER = re.compile(f"[{chr(_FIRST_PLACEHOLDER)}-{chr(_FIRST_PLACEHOLDER +
 
 
 def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
-    """The text without the lines of a fence that surrounds a list; a fenced block inside an entry becomes one sign.
+    """The text without the lines of a fence around a list; a fenced block inside an entry becomes one sign.
 
-    A fence opens and closes at the beginning of a line, and is closed by marks of its own kind. `held` receives the
-    blocks that the signs stand for.
+    A fence opens and closes at the beginning of a line, and is closed by marks of its own kind. `held` receives
+    the blocks that the signs stand for.
     """
     if "```" not in text and "~~~" not in text:
         return text

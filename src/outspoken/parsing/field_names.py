@@ -45,7 +45,8 @@ _PROBABILITY = _words(
     "konfidenz sicherheit vraisemblance confiance confianza confiança fiducia probabilité_estimée verosimilitud "
     "уверенность правдоподобие ثقة الثقة نسبة_الاحتمال ביטחון güven ihtimal pewność szansa zekerheid "
     "可信度 信賴度 信心度 確信度 確度 自信度 発生確率 確らしさ 확신도 신뢰수준 उम्मीद ความมั่นใจ "
-    "βεβαιότητα εμπιστοσύνη certeza certezza certitude gewissheit zuversicht točnost pravděpodobnosti নিশ্চয়তা సంభావ్యత சாத்தியம் நிகழ்தகவு სავარაუდო "
+    "βεβαιότητα εμπιστοσύνη certeza certezza certitude gewissheit zuversicht točnost pravděpodobnosti "
+    "নিশ্চয়তা సంభావ్యత சாத்தியம் நிகழ்தகவு სავარაუდო "
     "est._prob est._probability prob._est. subjective_probability"
 )
 _PERCENT = _words(
@@ -72,8 +73,10 @@ TEXTS = {
             "generated_text response_text value texts option generation value_text body "
             "文本 文字 內容 内容 回答 回應 回应 回复 回覆 答案 テキスト 応答 回答文 텍스트 응답 답변 "
             "antwort réponse respuesta risposta resposta texte texto testo ответ текст إجابة نص תשובה טקסט "
-            "الإجابة النص الرد جواب הטקסט התשובה उत्तर पाठ जवाब टेक्स्ट κείμενο απάντηση odpowiedź tekst treść cevap yanıt metin "
-            "antwoord svar jawaban teks відповідь відповіді câu_trả_lời văn_bản คำตอบ ข้อความ 답 내용 본문 문장 本文 文 応答文 "
+            "الإجابة النص الرد جواب הטקסט התשובה उत्तर पाठ जवाब टेक्स्ट κείμενο απάντηση odpowiedź tekst treść "
+            "cevap yanıt metin "
+            "antwoord svar jawaban teks відповідь відповіді câu_trả_lời văn_bản คำตอบ ข้อความ "
+            "답 내용 본문 문장 本文 文 応答文 "
             "句子 答复 正文 生成文本 phrase frase satz предложение guess joke story poem idea suggestion"
         )
     )
@@ -114,8 +117,6 @@ _AMBIGUOUS = frozenset(
         "weights",
         "frequency",
         "%",
-    )
-    + (
         "sicherheit",
         "güven",
         "ثقة",
@@ -140,4 +141,5 @@ WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name not in _AMBIGUOUS])
 """A pattern for the labels of a weight in running text."""
 
 ANY_WEIGHT_LABEL = _pattern(list(WEIGHTS))
-"""A pattern for the labels of a weight at the beginning of a field: it has words that mean other things in a text."""
+"""A pattern for the labels of a weight at the beginning of a field: it has words that mean other things in a "
+"text."""

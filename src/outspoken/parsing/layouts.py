@@ -26,7 +26,8 @@ class Layout:
 
 
 def best_layout(lines: list[str], weights: Sequence[LineWeight | None], apart: bool) -> Layout | None:
-    """The division of the lines that fits best, None if none does. Long replies are judged by their first lines."""
+    """The division of the lines that fits best, None if none does. Long replies are judged by their first "
+    "lines."""
     sample, known = lines[:_SAMPLE], weights[:_SAMPLE]
     any_weight = any(known)
     best: Layout | None = None
@@ -70,7 +71,7 @@ def _layouts(kind: str, lines: list[str]) -> list[Layout]:
             for level in levels
         ]
     if kind == "dynamic":
-        names = [marker.index.rpartition(" ")[0] for _, marker in starts]
+        names = [marker.written.rpartition(" ")[0] for _, marker in starts]
         common = max(set(names), key=lambda name: (names.count(name), -names.index(name)))
         starts = [start for start, name in zip(starts, names, strict=True) if name == common]
         return [Layout(kind, starts)] if len(starts) > 1 else []
@@ -117,7 +118,7 @@ def _in_sequence(starts: list[tuple[int, Marker]]) -> list[tuple[int, Marker]]:
     kept: list[tuple[int, Marker]] = []
     last = 0
     for start in starts:
-        place = place_of(start[1].index)
+        place = place_of(start[1].written)
         if place < 0 or not kept or place in (0, 1) or last <= place <= last + 3:
             kept.append(start)
             last = place if place >= 0 else last + 1

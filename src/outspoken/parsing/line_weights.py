@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, WEIGHT_LABEL, WEIGHTS, plain
 from outspoken.parsing.numbers import HEDGE, PERCENT_WORD, number
+from outspoken.parsing.words import pattern
 
 __all__ = ["LineWeight", "find_weight", "forget_lines", "weight_of", "weights_in_row"]
 
@@ -48,53 +49,74 @@ _INDEX = (
     r"\s?[#(\[（]?(?P<index>\d{1,3})[)\]）]?(?=\s{0,2}[*_]{0,3}\s?[:：=≈](?!\d{1,4}(?![\d.,%]))))?"
 )
 _SEPARATOR = (
-    r"[*_\"'`]{0,3}\s{0,3}(?:[:：=≈→]|->|=>|[-–—](?=\s)|\b(?:is|of|at|ist|von|es|est|de|del|della|dello|di|da|du|do|van|av|af|na|around|equals?|è|é|wynosi|равна|составляет|on)\b|は|が|为|為|是|जो|है)?"
+    r"[*_\"'`]{0,3}\s{0,3}(?:[:：=≈→]|->|=>|[-–—](?=\s)|\b(?:is|of|at|ist|von|es|est|de|del|della|dello|di|da"
+    r"|du|do|van|av|af|na|around|equals?|è|é|wynosi|равна|составляет|on)\b|は|が|为|為|是|जो|है)?"
     r"\s{0,3}[*_\"'`$]{0,3}\s{0,2}"
 )
 _FIELD = re.compile(
-    rf"[{re.escape(_OPENERS)}\[\]【「]{{0,12}}(?P<key>{_ADJECTIVE}(?:{ANY_WEIGHT_LABEL}))(?:\s?\((?:p|%|0-1|prob)\))?"
+    rf"[{re.escape(_OPENERS)}\[\]【「]{{0,12}}(?P<key>{_ADJECTIVE}(?:{ANY_WEIGHT_LABEL}))(?:\s?\((?:p|%|0-1"
+    rf"|prob)\))?"
     rf"(?![^\W\d]){_INDEX}[】」\]]?\.?{_SEPARATOR}",
     re.IGNORECASE,
 )
 _SURE_KEY = re.compile(rf"{_ADJECTIVE}(?:{WEIGHT_LABEL})", re.IGNORECASE)
 _SYMBOL = re.compile(
-    r"[\s\-*+•>_(（\[$\"]{0,8}(?P<key>p|pr|P)(?:_?\{?(?P<index>\d{1,3})\}?|\s?\(\s?(?:[^()\d]{0,40}\s?)?(?P<second>\d{1,3})\s?\)"
+    r"[\s\-*+•>_(（\[$\"]{0,8}(?P<key>p|pr|P)(?:_?\{?(?P<index>\d{1,3})\}?"
+    r"|\s?\(\s?(?:[^()\d]{0,40}\s?)?(?P<second>\d{1,3})\s?\)"
     r"|\s?\([^()]{1,60}\))?[*_\"`]{0,3}\s{0,2}[:：=≈~]\s{0,3}[*_\"`$]{0,3}"
 )
 _LABELLED = re.compile(
-    rf"(?<![^\W_])(?P<key>{WEIGHT_LABEL}|(?:p|Pr)(?:\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}|[\d.,½¼¾⅓⅔⅛％%$*(-]|nan|n/a|unknown|high|medium|low)",
+    rf"(?<![^\W_])(?P<key>{WEIGHT_LABEL}|(?:p"
+    rf"|Pr)(?:\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}"
+    rf"|[\d.,½¼¾⅓⅔⅛％%$*(-]|nan|n/a|unknown|high|medium|low)",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[a-z]+")
 _LABEL_WORDS = frozenset(
-    (*(word for name in WEIGHTS if name.isascii() for word in _WORD.findall(name)), "pr", "likely", "confident")
-    + ("sicher", "wahrscheinlich", "probable", "certain")
+    (
+        *(word for name in WEIGHTS if name.isascii() for word in _WORD.findall(name)),
+        "pr",
+        "likely",
+        "confident",
+        "sicher",
+        "wahrscheinlich",
+        "probable",
+        "certain",
+    )
 )
 _VALUE_END = re.compile(
     r"\s*(?:[)\]）】}|;；。]|[:：](?=\s|$)|：|[,，、](?!\d)|\.(?=\s|$)|\s[-–—]\s|\s\(|\s{3,}|$)"
 )
 _AFTERWARDS = re.compile(
-    rf"(?P<value>(?:{HEDGE}\s?)?(?:\d{{1,3}}(?:[.,]\d{{1,20}})?|[.,]\d{{1,20}})\s?{PERCENT_WORD}?)\s{{0,2}}(?P<key>{WEIGHT_LABEL}|chance|confident|likely"
+    rf"(?P<value>(?:{HEDGE}\s?)?(?:\d{{1,3}}(?:[.,]\d{{1,20}})?"
+    rf"|[.,]\d{{1,20}})\s?{PERCENT_WORD}?)\s{{0,2}}(?P<key>{WEIGHT_LABEL}|chance|confident|likely"
     r"|sicher|wahrscheinlich|probable|certain)(?!\w)",
     re.IGNORECASE,
 )
 _GROUP = re.compile(
-    r"\(([^()\n]{1,160})\)|（([^（）\n]{1,160})）|\[([^\[\]\n]{1,160})\]|【([^【】\n]{1,160})】|\{([^{}\n]{1,160})\}|［([^［］\n]{1,160})］"
+    r"\(([^()\n]{1,160})\)|（([^（）\n]{1,160})）|\[([^\[\]\n]{1,160})\]|【([^【】\n]{1,160})】|\{([^{}\n]{1,160})\}"
+    r"|［([^［］\n]{1,160})］"
     r"|〔([^〔〕\n]{1,160})〕|<([^<>\n]{1,60})>|〈([^〈〉\n]{1,60})〉|《([^《》\n]{1,60})》|『([^『』\n]{1,60})』"
-    r"|\*\*([^*\n]{1,60})\*\*|__([^_\n]{1,60})__|`([^`\n]{1,60})`|\$([^$\n]{1,60})\$|(?<!\*)\*([^*\n]{1,60})\*(?!\*)|(?<!\w)_([^_\n]{1,60})_(?!\w)"
+    r"|\*\*([^*\n]{1,60})\*\*|__([^_\n]{1,60})__|`([^`\n]{1,60})`|\$([^$\n]{1,60})\$"
+    r"|(?<!\*)\*([^*\n]{1,60})\*(?!\*)|(?<!\w)_([^_\n]{1,60})_(?!\w)"
     r"|「([^「」\n]{1,60})」|\|([^|\n]{1,60})\|"
 )
 _PARTS = re.compile(r"\s*(?:[;；、|·•]|[,，](?!\d)|(?<!\d)[,，]|\s[-–—]\s)\s*")
 _TRAILING = re.compile(
-    r"(?:\s[-–—−‒]{1,3}(?=\s?[\d.~≈]|\s)|[-–—]{2,3}|—|–(?=\s)|(?<!\d)[:：]|[:：](?=\s)|=>|-->|->|\s[~≈](?=\s?\d)|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
+    r"(?:\s[-–—−‒]{1,3}(?=\s?[\d.~≈]|\s)|[-–—]{2,3}|—|–(?=\s)|(?<!\d)[:：]|[:：](?=\s)|=>|-->|->|\s[~≈](?=\s?\d)"
+    r"|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
 )
 _LEADING = re.compile(
-    r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]]|\s{2,})[\s]*(?=\S)"
+    r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]]"
+    r"|\s{2,})[\s]*(?=\S)"
 )
 _SURE = re.compile(
-    rf"(?:{HEDGE}\s?)*(?:[01]?[.,٫]\d{{1,30}}(?:e-?\d{{1,3}})?|[01](?:[.,]0{{1,9}})?|\d{{1,3}}(?:[.,]\d{{1,20}})?\s?{PERCENT_WORD}|%\s?\d{{1,3}}"
-    rf"|\d(?:[.,]\d{{1,20}})?e-\d{{1,3}}|\d{{1,3}}\s?[/⁄]\s?\d{{1,4}}|[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚]|\d{{1,4}}\s(?:in|out of)\s\d{{1,6}}"
-    r"|(?:\d(?:[.,]\d{1,9})?\s?[×x*·]\s?)?10\s?\^?[-⁻−][\d⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|[\d]\s?[成割])(?:左右|上下|前後|前后|程度|くらい|ぐらい|정도|or so|ish)?[\s.。?]{0,3}",
+    rf"(?:{HEDGE}\s?)*(?:[01]?[.,٫]\d{{1,30}}(?:e-?\d{{1,3}})?|[01](?:[.,]0{{1,9}})?"
+    rf"|\d{{1,3}}(?:[.,]\d{{1,20}})?\s?{PERCENT_WORD}|%\s?\d{{1,3}}"
+    rf"|\d(?:[.,]\d{{1,20}})?e-\d{{1,3}}|\d{{1,3}}\s?[/⁄]\s?\d{{1,4}}|[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚]|\d{{1,4}}\s(?:in"
+    rf"|out of)\s\d{{1,6}}"
+    r"|(?:\d(?:[.,]\d{1,9})?\s?[×x*·]\s?)?10\s?\^?[-⁻−][\d⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|[\d]\s?[成割])(?:左右|上下|前後|前后|程度|くらい"
+    r"|ぐらい|정도|or so|ish)?[\s.。?]{0,3}",
     re.IGNORECASE,
 )
 _UNKNOWN_LABEL = re.compile(r"[^\W\d][^\d:：=.]{1,30}(?:[:：=]|\.(?=\s))\s*(?P<value>[^:：=]{1,30})")
@@ -128,7 +150,8 @@ def forget_lines() -> None:
 
 
 _USUAL = re.compile(
-    r"(?P<head>.*[^\s(（\[{【])\s*[(（\[](?:(?P<key>[^\W\d_]{1,20})\s?[:=：]\s?)?(?P<value>0?\.\d{1,8}|\d{1,3}(?:\.\d{1,4})?\s?%)[)）\]]\.?"
+    r"(?P<head>.*[^\s(（\[{【])\s*[(（\[](?:(?P<key>[^\W\d_]{1,20})\s?[:=：]\s?)?(?P<value>0?\.\d{1,8}"
+    r"|\d{1,3}(?:\.\d{1,4})?\s?%)[)）\]]\.?"
 )
 
 
@@ -254,8 +277,9 @@ def _in_group(line: str) -> LineWeight | None:
 
 
 _CHOSEN = re.compile(
-    r"[^\w]*(?P<word>selected|chosen|picked|winner|best|final choice|my choice|my pick|(?:已)?(?:选定|選定|选中|選中)|ausgewählt|gewählt|choisie?|elegid[oa]|seleccionad[oa]|scelt[oa]|escolhid[oa]"
-    r"|выбран[оа]?|wybran[eay]|seçildi|선택(?:됨)?|選択|המועדף|المختار)?[^\w]*",
+    rf"[^\w]*(?P<word>"
+    rf"{pattern('chosen')}"
+    r")?[^\w]*",
     re.IGNORECASE,
 )
 _SURE_SIGN = re.compile(r"[%％٪.,٫/]")
@@ -304,7 +328,8 @@ def _part(content: str) -> LineWeight | None:
 
 
 _CONNECTIVE = re.compile(
-    r"[\s,，;；—–-]*\b(?:(?:with|at|having|assigned|given)?\s?(?:an?|the|my)?\s?(?:estimated|stated|approximate)?|mit (?:einer)?|avec une|con una|com uma|con|avec|com"
+    r"[\s,，;；—–-]*\b(?:(?:with|at|having|assigned|given)?\s?(?:an?|the|my)?\s?(?:estimated|stated"
+    r"|approximate)?|mit (?:einer)?|avec une|con una|com uma|con|avec|com"
     r"|с|z|ile|met een|med)\s*\Z",
     re.IGNORECASE,
 )

@@ -1,7 +1,7 @@
-"""Candidates in running text: entries under labels, numbers, headings or bullets, and texts above their probabilities.
+"""Candidates in running text: under labels, numbers, headings or bullets, and texts above their probabilities.
 
-Each way in which the entries may begin is tried on the lines, and the one that leaves the most entries with exactly
-one probability is taken (`best_layout`). `entries.entry_of` then divides each entry into text and weight.
+Each way in which the entries may begin is tried on the lines, and the one that leaves the most entries with
+exactly one probability is taken (`layouts`). `entries.entry_of` then divides each entry into text and weight.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from outspoken.parsing.markers import (
 )
 from outspoken.parsing.prose import answer_lines, is_refusal
 from outspoken.parsing.tables import read_table
+from outspoken.parsing.words import pattern
 
 __all__ = ["first_marker", "read_lists"]
 
@@ -38,12 +39,9 @@ _INLINE = re.compile(
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
-    r"\W*(?:let me know|i hope|hope (?:this|that|these)|these (?:are|responses|probabilities|values|estimates|options|candidates)"
-    r"|note(?: that)?\b|please|feel free|would you like|is there|do you want|if you|the (?:probabilities|above|sum|total|responses)"
-    r"|all (?:probabilities|responses)|each (?:response|of)|as you can see|in (?:summary|total|conclusion)|overall|together|sum(?: of)?\b|total\b"
-    r"|ich hoffe|sag|hinweis|die wahrscheinlichkeiten|lass|gerne|j'espère|n'hésite|les probabilités|remarque|espero|avísame|nota\b|las probabilidades"
-    r"|spero|fammi|le probabilità|надеюсь|дайте|примечание|вероятности|希望|以上|请|請|如果|如需|这些|這些|注[：:意]|備註|备注|総|合計|ご|これらの|他に|필요|이상|참고"
-    r"|أتمنى|ملاحظة|آمل|أخبرني|אשמח|הערה|आशा|हमें|หวัง|หาก|umarım|mam nadzieję|daj|hy vọng|nếu)",
+    rf"\W*(?:"
+    rf"{pattern('closing')}"
+    r")",
     re.IGNORECASE,
 )
 
@@ -136,11 +134,17 @@ _LABEL_LINE = re.compile(
 def _with_known_labels(lines: list[str]) -> list[str]:
     """The lines, with an unknown label that stands before a weight on several of them replaced by a known one."""
     labels: dict[str, list[int]] = {}
+    above = ""
     for at, line in enumerate(lines):
         match = _LABEL_LINE.fullmatch(line) if len(line) < 80 else None
-        if match is not None and weight_of(match["value"]):
-            labels.setdefault(match["label"].casefold(), []).append(at)
-    repeated = [at for places in labels.values() if len(places) > 1 for at in places]
+        weight = find_weight(line) if match is not None else None
+        if match is not None and weight is not None and weight.key is None and weight_of(match["value"]):
+            label = match["label"].casefold()
+            labels.setdefault(label, []).append(at if above not in ("", label) else -1)
+            above = label
+        elif line.strip():
+            above = line
+    repeated = [at for places in labels.values() if len(places) > 1 and min(places) >= 0 for at in places]
     if not repeated:
         return lines
     lines = list(lines)
@@ -211,7 +215,7 @@ def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entr
         blocks.pop()
     for marker, block in blocks:
         entry = entry_of(block, titled=layout.kind in ("heading", "bold", "label", "ordinal", "dynamic"))
-        entry.index = marker.index
+        entry.index = marker.written
         found.append(entry)
     stated = [entry for entry in found if entry.weight is not None]
     if layout.kind in ("heading", "bold") and stated and len(stated) < len(found):
@@ -329,7 +333,8 @@ def _paragraphs(block: list[str]) -> int:
 
 
 def _last_group(entries: list[Entry], into: CandidateList) -> list[Entry]:
-    """Of several lists that each begin at 1: those with weights, and the last where it repeats the texts before."""
+    """Of several lists that each begin at 1: those with weights, and the last where it repeats the texts "
+    "before."""
     groups: list[list[Entry]] = [[]]
     last = 0
     for entry in entries:

@@ -1,4 +1,5 @@
-"""What begins an entry in running text: a label ("Response 1:"), a number, a heading, a bullet, a field of a text."""
+"""What begins an entry in running text: a label ("Response 1:"), a number, a heading, a bullet, a field of a "
+"text."""
 
 from __future__ import annotations
 
@@ -223,39 +224,51 @@ _EMOJI = r"(?:[\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2b00-\u2bff\U0001f000-\U
 _AFTER_LABEL = rf"[\])】〕」』>＞}}]?{_STARS}"
 _LABEL = re.compile(
     rf"{_LEAD}{_EMOJI}[*_]{{0,3}}[\[(【〔「『<＜{{]?[*_]{{0,2}}(?:{_NAME}s?)[\s_]{{0,2}}(?:no\.|nr\.|n[°ºo]\.?|№|number)?\s?[#＃(（]?"
-    rf"(?:(?P<digits>\d{{1,4}})(?![\w%])(?![.,]\d)|(?P<letter>[A-Z])(?=[\s:：.)）(（*\]】—–-]|$)|(?P<roman>[IVX]{{2,5}})(?=[\s:：.)(*\]—–-]|$)|(?P<cjk>{_CJK_NUMERAL})(?=[\s:：（(、。.】」*]|$)"
-    rf"|(?P<word>one|two|three|four|five|six|seven|eight|nine|ten|eins|zwei|drei|vier|fünf|uno|dos|tres|cuatro|cinco|un|deux|trois|quatre|cinq)(?!\w))[)）]?(?:\s?(?:of|/|von|de|sur|из)\s?\d{{1,3}})?(?:번)?"
+    rf"(?:(?P<digits>\d{{1,4}})(?![\w%])(?![.,]\d)|(?P<letter>[A-Z])(?=[\s:：.)）(（*\]】—–-]|$)"
+    rf"|(?P<roman>[IVX]{{2,5}})(?=[\s:：.)(*\]—–-]|$)|(?P<cjk>{_CJK_NUMERAL})(?=[\s:：（(、。.】」*]|$)"
+    rf"|(?P<word>one|two|three|four|five|six|seven|eight|nine|ten|eins|zwei|drei|vier|fünf|uno|dos|tres|cuatro"
+    rf"|cinco|un|deux|trois|quatre|cinq)(?!\w))[)）]?(?:\s?(?:of|/|von|de|sur|из)\s?\d{{1,3}})?(?:번)?"
     rf"{_AFTER_LABEL}",
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(
-    rf"{_LEAD}{_EMOJI}[【\[]?(?:(?:第\s?(?P<digits>\d{{1,3}}|{_CJK_NUMERAL})\s?(?:[个個种種条條則则句首案項项段]|つ目|番目)?の?(?:{_NAME})?)"
-    rf"|(?P<kana>\d{{1,2}})(?:つ目|番目)(?:の(?:{_NAME})?)?|(?:{_NAME})(?:その)?(?P<no>{_CJK_NUMERAL})|(?:첫|두|세|네|다섯|여섯)\s?번째(?:\s?(?:{_NAME}))?"
+    rf"{_LEAD}{_EMOJI}[【\[]?(?:(?:第\s?(?P<digits>\d{{1,3}}|{_CJK_NUMERAL})\s?(?:[个個种種条條則则句首案項项段]|つ目"
+    rf"|番目)?の?(?:{_NAME})?)"
+    rf"|(?P<kana>\d{{1,2}})(?:つ目|番目)(?:の(?:{_NAME})?)?|(?:{_NAME})(?:その)?(?P<no>{_CJK_NUMERAL})|(?:첫|두|세|네|다섯"
+    rf"|여섯)\s?번째(?:\s?(?:{_NAME}))?"
     rf"|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|1st|2nd|3rd|[4-9]th|10th)\s(?:{_NAME})"
-    rf"|(?:erste|zweite|dritte|vierte|fünfte)[rs]?\s(?:{_NAME})|(?:первый|второй|третий|четвёртый|четвертый|пятый)\s(?:{_NAME}))"
+    rf"|(?:erste|zweite|dritte|vierte|fünfte)[rs]?\s(?:{_NAME})|(?:первый|второй|третий|четвёртый|четвертый"
+    rf"|пятый)\s(?:{_NAME}))"
     rf"{_AFTER_LABEL}(?=\s{{0,2}}[:：（(\-–—、，,=.*]|\s*$)",
     re.IGNORECASE,
 )
 _DYNAMIC = re.compile(
-    rf"{_LEAD}[\[(【<]?(?P<name>[^\W\d_]{{1,24}}(?:[ _-][^\W\d_]{{1,24}}){{0,2}}?)[\s_#]{{0,2}}(?P<digits>\d{{1,3}})[\])】>]?{_STARS}(?=\s{{0,2}}(?:[:：（(\-–—=|*]|\.\s|$))"
+    rf"{_LEAD}[\[(【<]?(?P<name>[^\W\d_]{{1,24}}(?:[ _-][^\W\d_]{{1,24}}){{0,2}}?)"
+    rf"[\s_#]{{0,2}}(?P<digits>\d{{1,3}})[\])】>]?{_STARS}(?=\s{{0,2}}(?:[:：（(\-–—=|*]|\.\s|$))"
 )
 _NUMBER = re.compile(
-    r"[ \t]{0,12}(?:>[ \t]?){0,2}(?:[-*+•][ \t]+(?=[*_]{0,3}[(（]?\d))?(?:#{1,6}[ \t]*)?[*_]{0,3}[ \t]?(?:#(?=\d))?[(（\[【]?(?P<digits>\d{1,4})"
+    r"[ \t]{0,12}(?:>[ \t]?){0,2}(?:[-*+•][ \t]+(?=[*_]{0,3}[(（]?\d))?(?:#{1,6}[ \t]*)?"
+    r"[*_]{0,3}[ \t]?(?:#(?=\d))?[(（\[【]?(?P<digits>\d{1,4})"
     rf"(?:[.)）\]】:：、．｡]{_STARS}(?![\d%])|\s?[-–—](?=\s)|(?:\ufe0f?\u20e3)\.?)[)）:：.、]?{_STARS}"
 )
 _CIRCLED = re.compile(
-    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?P<sign>[①-⑳➀-➓❶-❿⓵-⓾㈠-㈩㊀-㊉🅐-🅩]|[\U0001f51f]){_STARS}[.、:：)]?"
+    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}"
+    rf"(?P<sign>[①-⑳➀-➓❶-❿⓵-⓾㈠-㈩㊀-㊉🅐-🅩]|[\U0001f51f]){_STARS}[.、:：)]?"
 )
 _CJK = re.compile(
-    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[（(【](?P<in>{_CJK_NUMERAL})[)）】][、.．:：]?|(?P<out>{_CJK_NUMERAL})[、.．:：，])"
+    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[（(【](?P<in>{_CJK_NUMERAL})[)）】][、.．:：]?"
+    rf"|(?P<out>{_CJK_NUMERAL})[、.．:：，])"
     rf"{_STARS}|[ \t]{{0,12}}[*_]{{0,3}}其(?P<its>{_CJK_NUMERAL})[、：:，]{_STARS}"
 )
 _LETTER = re.compile(
-    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[(（\[](?P<closed>[A-Za-zА-Яа-яΑ-Ωα-ωא-תأ-ي]|[ivx]{{1,5}}|[IVX]{{1,5}})[)）\]][.:：]?|(?P<letter>[A-Za-zА-Яа-яα-ωΑ-Ωא-תأبجدهو가나다라마바사아])[.)）、]|(?P<colon>[A-H])[:：]|(?P<roman>[ivx]{{2,5}}|[IVX]{{2,5}})[.)])"
+    rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}(?:[(（\[](?P<closed>[A-Za-zА-Яа-яΑ-Ωα-ωא-תأ-ي]|[ivx]{{1,5}}"
+    rf"|[IVX]{{1,5}})[)）\]][.:：]?|(?P<letter>[A-Za-zА-Яа-яα-ωΑ-Ωא-תأبجدهو가나다라마바사아])[.)）、]|(?P<colon>[A-H])[:：]"
+    rf"|(?P<roman>[ivx]{{2,5}}|[IVX]{{2,5}})[.)])"
     rf"{_STARS}(?=[\s（(「『\"“*]|$)"
 )
 _BULLET = re.compile(
-    r"[ \t]{0,12}(?:[-*+](?=[ \t])|[•‣·–—◦▪●○■□►▶▸➤➜→✓✔★☆◆❖✦✧⁃∙・]|<li>|[\U0001f539\U0001f538\U0001f449\U0001f537\U0001f536\U0001f4a1✨🔸☕])\ufe0f?[ \t]*(?=\S)(?![-*_]{2,}\s*$)"
+    r"[ \t]{0,12}(?:[-*+](?=[ \t])|[•‣·–—◦▪●○■□►▶▸➤➜→✓✔★☆◆❖✦✧⁃∙・]|<li>"
+    r"|[\U0001f539\U0001f538\U0001f449\U0001f537\U0001f536\U0001f4a1✨🔸☕])\ufe0f?[ \t]*(?=\S)(?![-*_]{2,}\s*$)"
 )
 _HEADING = re.compile(r"[ \t]{0,3}(#{1,6}(?=[ \t])|#{2,6})[ \t]*(?=[^#\s])")
 _BOLD = re.compile(r"[ \t]{0,4}(?:\*\*|__)(?=\S)(?P<title>[^*\n]{1,120}?)(?:\*\*|__)")
@@ -265,7 +278,8 @@ _FIELD_NAME = "|".join(
     sorted((re.escape(name).replace("_", "[\\s_]") for name in _TEXT_NAMES), key=len, reverse=True)
 )
 FIELD = re.compile(
-    rf"[ \t]{{0,12}}(?:>[ \t]?)?(?:[-*+•][ \t]+)?(?:#{{1,6}}[ \t]*)?[*_\"'`\[【]{{0,3}}(?P<name>(?:the\s)?(?:{_FIELD_NAME}))[*_\"'`\]】]{{0,3}}\s{{0,2}}(?:[:：]|=(?!=))[*_]{{0,3}}[ \t]{{0,4}}",
+    rf"[ \t]{{0,12}}(?:>[ \t]?)?(?:[-*+•][ \t]+)?(?:#{{1,6}}[ \t]*)?[*_\"'`\[【]{{0,3}}"
+    rf"(?P<name>(?:the\s)?(?:{_FIELD_NAME}))[*_\"'`\]】]{{0,3}}\s{{0,2}}(?:[:：]|=(?!=))[*_]{{0,3}}[ \t]{{0,4}}",
     re.IGNORECASE,
 )
 """A line that begins with the name of a text and a colon."""
@@ -275,11 +289,11 @@ _RULE = re.compile(r"\s{0,3}(?:(?:[-–—*_=~·•]\s?){3,400}|[─━═┄┈
 
 
 class Marker(NamedTuple):
-    """The beginning of an entry: its kind, the position of the text after it, and its index as written."""
+    """The beginning of an entry: its kind, the position after it, and its number or letter as written."""
 
     kind: str
     end: int
-    index: str = ""
+    written: str = ""
 
 
 KINDS = ("label", "ordinal", "dynamic", "number", "circled", "cjk", "letter", "heading", "bold", "bullet", "field")

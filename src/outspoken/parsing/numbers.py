@@ -1,4 +1,4 @@
-"""A number as written by a model, in any of the usual forms: 0.07, 0,07, 7%, 1/14, ½, 3:1, 1 in 14, 5 × 10⁻³, ٠٫٠٧.
+"""A number as a model writes it, in any usual form: 0.07, 0,07, 7%, 1/14, ½, 3:1, 1 in 14, 5 × 10⁻³, ٠٫٠٧.
 
 A value is read as a whole or not at all: of a range ("0.05-0.10") or a product ("0.1*2") no part is taken.
 """
@@ -17,8 +17,10 @@ _LONGEST = 200
 _PLAIN = re.compile(r"-?[0-9]{0,300}\.?[0-9]{1,300}(?:[eE]-?[0-9]{1,3})?")
 
 HEDGE = (
-    r"(?:[~≈≃∼～〜=<≤]|\b(?:about|approximately|approx|around|roughly|nearly|almost|circa|ca|estimated at|maybe|perhaps"
-    r"|less than|under|etwa|ungefähr|rund|zirka|knapp|environ|approximativement|à peu près|presque|alrededor del?|cerca del?"
+    r"(?:[~≈≃∼～〜=<≤]|\b(?:about|approximately|approx|around|roughly|nearly|almost|circa|ca|estimated at|maybe"
+    r"|perhaps"
+    r"|less than|under|etwa|ungefähr|rund|zirka|knapp|environ|approximativement|à peu près|presque"
+    r"|alrededor del?|cerca del?"
     r"|aproximadamente|aprox|unos|unas|circa il|intorno al|около|примерно|приблизительно|приблизно|około|ok"
     r"|mniej więcej|yaklaşık|kabaca|ongeveer|rond|omkring|ungefär|cirka|περίπου|khoảng|tầm|sekitar|kira-kira)\b\.?"
     r"|大约|大約|约|約|大概|およそ|おおよそ|だいたい|ほぼ|약|대략|حوالي|تقريبًا|تقريبا|نحو|בערך|כ-|लगभग|करीब|ประมาณ|ราว)"
@@ -26,23 +28,29 @@ HEDGE = (
 """Words and signs before a number that only say that it is rough."""
 
 PERCENT_WORD = (
-    r"(?:%|(?:percent|per cent|pct|prozent|pour ?cents?|por ?ciento|por ?cento|per ?cento|percento|процент(?:ов|а|ы)?"
-    r"|відсотк(?:ів|и|а)|procent|procentów|proc|yüzde|prosent|prosenttia|százalék|τοις εκατό|phần trăm|persen)(?!\w)"
+    r"(?:%|(?:percent|per cent|pct|prozent|pour ?cents?|por ?ciento|por ?cento|per ?cento|percento"
+    r"|процент(?:ов|а|ы)?"
+    r"|відсотк(?:ів|и|а)|procent|procentów|proc|yüzde|prosent|prosenttia|százalék|τοις εκατό|phần trăm"
+    r"|persen)(?!\w)"
     r"|प्रतिशत|เปอร์เซ็นต์|بالمئة|بالمائة|في المئة|في المائة|אחוזים|אחוז|パーセント|퍼센트|프로)"
 )
 _NUMBER = r"(?:\d{1,300}(?:[.,]\d{1,300})?|[.,]\d{1,300})(?:e[-+]?\d{1,4})?"
 _OF = (
-    r"(?:/|÷|\bin\b|\bout of\b|\bof\b|\bauf\b|\bvon\b|\baus\b|\bzu\b(?= \d+$)|\bsur\b|\bsu\b|\bde cada\b|\bde\b|\bem\b|\bem cada\b|\bиз\b"
-    r"|\bна\b|\bна каждые\b|\bz\b|\bna\b|\bop\b|\bav\b|\bαπό\b|\bστα\b|\bstα\b|\btrên\b|\bdari\b|من|من أصل|מתוך|में से)"
+    r"(?:/|÷|\bin\b|\bout of\b|\bof\b|\bauf\b|\bvon\b|\baus\b|\bzu\b(?= \d+$)|\bsur\b|\bsu\b|\bde cada\b"
+    r"|\bde\b|\bem\b|\bem cada\b|\bиз\b"
+    r"|\bна\b|\bна каждые\b|\bz\b|\bna\b|\bop\b|\bav\b|\bαπό\b|\bστα\b|\bstα\b|\btrên\b|\bdari\b|من|من أصل"
+    r"|מתוך|में से)"
 )
 _FORMS = re.compile(
     rf"(?P<sign>-?)\s?(?:"
     rf"(?:(?P<mantissa>{_NUMBER})\s?[x×*·⋅]\s?)?10\s?(?:\^|\*\*)\s?(?P<exponent>[-+]?\d{{1,3}})(?!\d)"
-    rf"|(?P<denominator>\d{{1,9}})分の(?P<numerator>\d{{1,9}}(?:\.\d{{1,9}})?)|(?P<whole>\d{{1,9}})分之(?P<share>\d{{1,9}}(?:\.\d{{1,9}})?)"
+    rf"|(?P<denominator>\d{{1,9}})分の(?P<numerator>\d{{1,9}}(?:\.\d{{1,9}})?)"
+    rf"|(?P<whole>\d{{1,9}})分之(?P<share>\d{{1,9}}(?:\.\d{{1,9}})?)"
     rf"|百分之\s?(?P<hundredths>{_NUMBER})|(?:yüzde|%)\s?(?P<prefixed>{_NUMBER})(?![.,]?\d)"
     rf"|(?P<tenths>\d{{1,2}}(?:\.\d)?)\s?[成割](?!\w)"
     rf"|(?P<value>{_NUMBER})(?![.,]?\d)(?:\s?(?P<percent>{PERCENT_WORD})|\s?{_OF}\s?(?P<of>{_NUMBER})(?![.,]?\d)"
-    rf"|\s?(?::|\bto\b|\bzu\b|\bcontre\b|\bcontra\b|\bк\b|\ba\b(?=\s?\d))\s?(?P<against>{_NUMBER})(?![.,:]?\d)(?P<reversed>\s?against)?)?"
+    rf"|\s?(?::|\bto\b|\bzu\b|\bcontre\b|\bcontra\b|\bк\b"
+    rf"|\ba\b(?=\s?\d))\s?(?P<against>{_NUMBER})(?![.,:]?\d)(?P<reversed>\s?against)?)?"
     rf")"
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")

@@ -1,8 +1,8 @@
 """The reasoning before an answer, in the markup of the models that write it, and the special tokens around both.
 
-Known are `<think>` and its kin, `[THINK]`, `◁think▷`, `<|START_THINKING|>`, `<details type="reasoning">`, the channels
-of gpt-oss (Harmony), also where a server has dropped their special tokens, and an end without a beginning, where the
-chat template wrote the beginning into the prompt.
+Known are `<think>` and its kin, `[THINK]`, `◁think▷`, `<|START_THINKING|>`, `<details type="reasoning">`, the
+channels of gpt-oss (Harmony), also where a server has dropped their special tokens, and an end without a
+beginning, where the chat template wrote the beginning into the prompt.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from outspoken.parsing.lenient_json import relax
 
 __all__ = ["REASONING_END", "REASONING_STARTS", "Split", "split_reasoning", "without_end_tokens"]
 
-_WORDS = r"(?:seed:|ant)?(?:thinking|think|thoughts?|reasoning|reflection|scratchpad|analysis|cot|inner_monologue|reasoning_content)"
+_WORDS = (
+    r"(?:seed:|ant)?(?:thinking|think|thoughts?|reasoning|reflection|scratchpad|analysis|cot|inner_monologue"
+    r"|reasoning_content)"
+)
 _START = re.compile(
-    rf"<(?:\|)?{_WORDS}(?:\|)?(?:\s[^<>]{{0,60}})?>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|begin_of_thought\|>|<\|channel>\s?(?:thought|analysis)"
+    rf"<(?:\|)?{_WORDS}(?:\|)?(?:\s[^<>]{{0,60}})?>|\[THINK\]|◁think▷|<\|START_THINKING\|>"
+    rf"|<\|begin_of_thought\|>|<\|channel>\s?(?:thought|analysis)"
     r"|<details\s[^<>]{0,120}?(?:type|class)=[\"']?(?:reasoning|thinking)[^<>]{0,120}>",
     re.IGNORECASE,
 )
 REASONING_END = re.compile(
-    rf"</(?:\|)?{_WORDS}(?:\|)?>|<\|/think(?:ing)?\|>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>|<channel\|>|</think(?=\s*[\n{{\[<])",
+    rf"</(?:\|)?{_WORDS}(?:\|)?>|<\|/think(?:ing)?\|>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>"
+    rf"|<\|end_of_thought\|>|<channel\|>|</think(?=\s*[\n{{\[<])",
     re.IGNORECASE,
 )
 """The end of a block of reasoning in any markup except `<details>`."""
 
 REASONING_STARTS = (
-    "<think>", "<thinking>", "<thought>", "<reasoning>", "<reflection>", "<scratchpad>", "<analysis>", "<seed:think>", "<seed:thinking>",
-    "<antthinking>", "<|thinking|>", "[think]", "◁think▷", "<|start_thinking|>", "<|begin_of_thought|>", "<|channel>", "<|channel|>", "<details",
-    "<|start|>", "<|think|>",
+    "<think>", "<thinking>", "<thought>", "<reasoning>", "<reflection>", "<scratchpad>", "<analysis>",
+    "<seed:think>", "<seed:thinking>", "<antthinking>", "<|thinking|>", "[think]", "◁think▷", "<|start_thinking|>",
+    "<|begin_of_thought|>", "<|channel>", "<|channel|>", "<details", "<|start|>", "<|think|>",
 )  # fmt: skip
 """What a stream may begin with before its reasoning, in lower case."""
 
@@ -45,12 +50,17 @@ _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 _STRIPPED = re.compile(r"\s*(?:assistant)?\s?analysis(?=[^\s\w]|[A-Z\n]|[^\x00-\x7f])|\s*analysis\n")
 _FINAL = re.compile(r"assistant\s?final(?!ly\b|ize|ise|ist)|\nfinal\n")
 _TOKENS = (
-    r"<\|(?:eot_id|im_end|end|return|endoftext|eom_id|end_of_text|endofprompt|end_of_turn|EOT|END_RESPONSE|END_OF_TURN_TOKEN|end_of_solution|assistant|user|eos|EOS|END)\|>"
-    r"|<(?:end_of_turn|eos|EOT|end_of_utterance|pad|unk|turn\||\|end_of_sentence\|)>|</s>|<s>|\[/INST\]|\[/?ASSISTANT\]|<｜end▁of▁sentence｜>|<｜[^｜<>]{1,40}｜>|<\|endofanswer\|>|\[EOS\]|<bos>|\[gMASK\]|<sop>|<turn\|>"
+    r"<\|(?:eot_id|im_end|end|return|endoftext|eom_id|end_of_text|endofprompt|end_of_turn|EOT|END_RESPONSE"
+    r"|END_OF_TURN_TOKEN|end_of_solution|assistant|user|eos|EOS|END)\|>"
+    r"|<(?:end_of_turn|eos|EOT|end_of_utterance|pad|unk|turn\||\|end_of_sentence\|)>|</s>|<s>|\[/INST\]"
+    r"|\[/?ASSISTANT\]|<｜end▁of▁sentence｜>|<｜[^｜<>]{1,40}｜>|<\|endofanswer\|>|\[EOS\]|<bos>|\[gMASK\]|<sop>"
+    r"|<turn\|>"
 )
 _END_TOKENS = re.compile(rf"(?:\s*(?:{_TOKENS}))+\s*(?=\n```\s*\Z|\Z)")
 _START_TOKENS = re.compile(
-    r"\A\s*(?:(?:<\|(?:START_RESPONSE|begin_of_solution|im_start|start|start_header_id|begin_of_text|START_OF_TURN_TOKEN|CHATBOT_TOKEN)\|>(?:assistant)?(?:<\|end_header_id\|>)?|<start_of_turn>(?:model)?|<s>|<bos>|<\|assistant\|>)\s*)+"
+    r"\A\s*(?:(?:<\|(?:START_RESPONSE|begin_of_solution|im_start|start|start_header_id|begin_of_text"
+    r"|START_OF_TURN_TOKEN|CHATBOT_TOKEN)\|>(?:assistant)?(?:<\|end_header_id\|>)?|<start_of_turn>(?:model)?"
+    r"|<s>|<bos>|<\|assistant\|>)\s*)+"
 )
 _ANSWER_TAG = re.compile(
     r"\A\s*<(?:answer|final_answer|final|output)>\s*(.*?)\s*(?:</(?:answer|final_answer|final|output)>\s*)?\Z",

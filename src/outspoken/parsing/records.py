@@ -13,7 +13,8 @@ from outspoken.parsing.json_values import candidate_of
 __all__ = ["read_records"]
 
 _KEY = re.compile(
-    r"(?P<indent>[ \t]*)(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<key>[^\W\d_][\w .-]{0,40}?)(?P=quote)[ \t]*(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))(?P<value>.*)"
+    r"(?P<indent>[ \t]*)(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<key>[^\W\d_][\w .-]{0,40}?)(?P=quote)"
+    r"[ \t]*(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))(?P<value>.*)"
 )
 _HEADER = re.compile(r"\s*\[\[?\s*[\w. \"'-]{1,60}\s*\]\]?\s*(?:#.*)?")
 _BLOCK = re.compile(r"(?P<style>[|>])[-+\d]{0,2}\s*(?:#.*)?")
@@ -87,12 +88,13 @@ class _RecordReader:
         self.records: list[_Record] = []
 
     def first(self) -> int | None:
-        """The line at which records begin: a list item, a table header or a field, in lower case, with a field after it."""
+        """The line at which records begin: a list item, a table header or a field, in lower case, with a "
+        "field after it."""
         for at, line in enumerate(self.lines):
             if len(line) > 2_000:
                 continue
             match = _KEY.match(line)
-            if match is not None and self._is_field(match):
+            if self._is_field(match):
                 named = at and (
                     _HEADER.fullmatch(self.lines[at - 1]) or re.fullmatch(r"\s*-\s*", self.lines[at - 1])
                 )
@@ -100,7 +102,9 @@ class _RecordReader:
         return None
 
     @staticmethod
-    def _is_field(match: re.Match[str]) -> bool:
+    def _is_field(match: re.Match[str] | None) -> bool:
+        if match is None:
+            return False
         name = plain(match["key"])
         return (name in TEXTS or name in WEIGHTS) and match["key"] == match["key"].lower()
 
@@ -172,11 +176,7 @@ class _RecordReader:
         words = [value] if value else []
         while self.at < len(self.lines):
             line = self.lines[self.at]
-            if (
-                not line.strip()
-                or len(line) - len(line.lstrip()) <= indent
-                or (_KEY.match(line) and self._is_field(_KEY.match(line)))
-            ):  # type: ignore[arg-type]
+            if not line.strip() or len(line) - len(line.lstrip()) <= indent or self._is_field(_KEY.match(line)):
                 break
             words.append(line.strip())
             self.at += 1
@@ -212,7 +212,7 @@ class _RecordReader:
         count = 0
         while end < 0 and self.at < len(self.lines) and count < 200:
             line = self.lines[self.at]
-            if len(quote) == 1 and (match := _KEY.match(line)) is not None and self._is_field(match):
+            if len(quote) == 1 and self._is_field(_KEY.match(line)):
                 break
             body += "\n" + (line if len(quote) == 3 else line.strip())
             self.at += 1

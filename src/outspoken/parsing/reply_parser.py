@@ -1,8 +1,8 @@
 """Reading a whole reply.
 
-`parse` first tries the requested JSON (`_parse_expected`). `_parse_any` reads anything else: it removes special tokens
-and the reasoning, and tries each way of writing candidates, the most reliable first. What a stream hands out early
-(`stream.EarlyReader`) is always part of the result.
+`parse` first tries the requested JSON (`_parse_expected`). `_parse_any` reads anything else: it removes special
+tokens and the reasoning, and tries each way of writing candidates, the most reliable first. What a stream hands
+out early (`stream.EarlyReader`) is always part of the result.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
 from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
-from outspoken.parsing.lists import first_marker, read_lists
 from outspoken.parsing.markup import first_tag, plain_tags, read_xml
 from outspoken.parsing.reasoning import split_reasoning, unwrapped, without_end_tokens
-from outspoken.parsing.records import read_records
 from outspoken.parsing.stream import EarlyReader
 from outspoken.reply_shape import ReplyShape
 
@@ -142,6 +140,9 @@ def _with_early(early: EarlyReader, text: str, shape: ReplyShape, candidates: Ca
 
 def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> None:
     """Try each way of writing candidates until one gives some: by reliability, then by position in the text."""
+    # Imported here: the patterns of running text take long to build, and a sound reply needs none.
+    from outspoken.parsing.lists import first_marker, read_lists
+
     certain, possible = first_json(body)
     tag, marker = first_tag(body), first_marker(body)
     formats = [(2, 0, "lists")]
@@ -165,6 +166,8 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
 
 
 def _read_as_records(body: str, into: CandidateList) -> bool:
+    from outspoken.parsing.records import read_records
+
     lines = body.split("\n")
     fences = [
         at
@@ -239,8 +242,8 @@ class ReplyParser:
     """Reads a reply piece by piece; `close` returns the same `ParsedReply` as `parse` on the whole text.
 
     With the `shape` that was requested, the candidates of a reply that begins with it (JSON, or XML elements) are
-    returned as soon as they are complete, and are part of the final result, whatever follows. Candidates of all other
-    replies wait for `close`: a later part of the reply may replace them.
+    returned as soon as they are complete, and are part of the final result, whatever follows. Candidates of all
+    other replies wait for `close`: a later part of the reply may replace them.
     """
 
     def __init__(self, shape: ReplyShape | None = None) -> None:

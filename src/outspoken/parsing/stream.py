@@ -1,7 +1,7 @@
 """The candidates of a reply before its end: only those of which nothing that follows can change anything.
 
-A reply counts if it begins, after reasoning that has ended, with the requested JSON or XML. Its candidates are handed
-out up to the first one that needs a repair or a comparison with the others.
+A reply counts if it begins, after reasoning that has ended, with the requested JSON or XML. Its candidates are
+handed out up to the first one that needs a repair or a comparison with the others.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ class EarlyReader:
         begins: bool | None
         if self.shape.kind == "xml":
             begins = _XML_START.match(held) is not None or (None if len(held) < 11 else False)
-        elif self.shape.kind == "list":
-            begins = held[0] == "["
-        elif held[0] != "{":
+        elif held[0] == "[":
+            begins = self.shape.kind in ("candidates", "strings", "list")
+        elif self.shape.kind == "list" or held[0] != "{":
             begins = False
         else:
             key = _FIRST_KEY.match(held)
@@ -227,8 +227,8 @@ class _JsonCutter:
 
     def in_list(self) -> bool:
         """Whether the innermost container is the list of candidates."""
-        if self.shape.kind == "list":
-            return len(self.stack) == 1 and self.stack[0][0] == "["
+        if self.stack and self.stack[0][0] == "[":
+            return len(self.stack) == 1
         return len(self.stack) == 2 and self.stack[1][0] == "[" and self.stack[1][1] in LISTS
 
     def ends_item(self, sign: str) -> bool:

@@ -1,4 +1,5 @@
-"""Candidates in the rows of a table: Markdown, box drawing, HTML, or values separated by commas, semicolons or tabs."""
+"""Candidates in the rows of a table: Markdown, box drawing, HTML, or values separated by commas, semicolons "
+"or tabs."""
 
 from __future__ import annotations
 
@@ -83,7 +84,8 @@ def _cells(line: str) -> list[str]:
 
 
 def _separated(lines: list[str], separator: str) -> _Rows:
-    """The rows of separated values under a header that names a text and a weight, or without one if all rows end alike."""
+    """The rows of separated values under a header that names a text and a weight, or without one if all rows "
+    "end alike."""
     start = next((at for at, line in enumerate(lines) if separator in line and _is_header(line, separator)), None)
     if start is None:
         return _headless(lines, separator)

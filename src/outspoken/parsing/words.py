@@ -1,0 +1,19 @@
+"""The words by which running text is understood, from `words.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from importlib.resources import files
+
+__all__ = ["pattern"]
+
+
+@lru_cache(maxsize=1)
+def _words() -> dict[str, list[str]]:
+    return tomllib.loads((files(__package__) / "words.toml").read_text(encoding="utf-8"))
+
+
+def pattern(name: str) -> str:
+    """The words of this name as the alternatives of a regular expression."""
+    return "|".join(_words()[name])

@@ -13,7 +13,7 @@ from servers import Handler, answering, serving, streaming
 from outspoken.chat import ChatRequest, Message, Sampling, as_messages
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import MissingExtraError, MissingKeyError, PromptTooLongError, ProviderError, UsageError
-from outspoken.models import model_of_provider, openai_wire
+from outspoken.models import model_of_provider, openai_fields
 from outspoken.models.base import Model
 
 KEY = "sk-very-secret-0123456789"
@@ -67,7 +67,7 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_wire, "_rejected", set())
+    monkeypatch.setattr(openai_fields, "_endpoints", {})
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
@@ -188,7 +188,10 @@ async def test_settings_that_a_provider_does_not_take_are_errors(claude: Any, ge
 async def test_a_refused_schema_is_left_out_and_not_sent_again(claude: Any):
     async def handle(request: web.Request) -> web.StreamResponse:
         if "output_config" in await request.json():
-            error = {"type": "error", "error": {"type": "invalid_request_error", "message": "no schemas"}}
+            error = {
+                "type": "error",
+                "error": {"type": "invalid_request_error", "message": "the model does not support output format"},
+            }
             return web.json_response(error, status=400)
         return web.json_response(MESSAGE)
 

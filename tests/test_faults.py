@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 
 from outspoken import averbalize
 from outspoken.errors import ProviderError, ReplyError
-from outspoken.models import openai_wire
+from outspoken.models import openai_fields
 from outspoken.models.openai_compatible import OpenAICompatible
 
 QUICK = Manner(pace=0.0001, huge=300_000)
@@ -49,7 +49,7 @@ LIMITS = (Fault.LIMIT_SECONDS, Fault.LIMIT_DATE, Fault.LIMIT)
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing remembered from another test, and no proxy on the way to loopback."""
-    monkeypatch.setattr(openai_wire, "_rejected", set())
+    monkeypatch.setattr(openai_fields, "_endpoints", {})
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 

@@ -16,9 +16,8 @@ from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, UsageError
 from outspoken.models.openai_errors import ErrorContext, one_line, retry_after
+from outspoken.models.openai_stream import EventReader, StreamedReply
 from outspoken.models.openai_wire import (
-    EventReader,
-    StreamedReply,
     chat_body,
     decode,
     encode,
@@ -99,7 +98,7 @@ def test_values_that_json_cannot_represent_are_usage_errors(value: object):
 def test_damaged_characters_do_not_lose_the_rest():
     assert decode(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     assert decode(b'{"a": "x\xffy"}') == {"a": "x\ufffdy"}
-    assert decode(rb'{"a": "x\ud83dy"}') == {"a": "x?y"}
+    assert decode(rb'{"a": "x\ud83dy"}') == {"a": "x\ufffdy"}
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": ', b"[" * 100_000, b"\xff\xfe", b"\x00"])
@@ -136,10 +135,21 @@ def test_messages_of_every_kind(message: dict[str, object], expected: ChatReply)
     assert reply_to(message) == expected
 
 
-def test_usage_that_is_missing_or_odd_counts_as_zero():
-    assert reply_to({"content": "a"}, usage=None).usage == Usage()
-    odd = {"prompt_tokens": "12", "completion_tokens": -3, "prompt_tokens_details": None}
-    assert reply_to({"content": "a"}, usage=odd).usage == Usage()
+@pytest.mark.parametrize(
+    ("stated", "tokens"),
+    [(5, 5), (5.0, 5), ("9", 9), ("9.0", 9), (2.6, 3)]
+    + [
+        (odd, 0) for odd in (None, -3, -3.0, "-3", "many", "", True, 10**30, "1e400", 1e300, float("nan"), [4], {})
+    ],
+)
+def test_usage_is_read_where_it_is_a_number_of_tokens(stated: object, tokens: int):
+    usage = {"prompt_tokens": stated, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": stated}}
+    assert reply_to({"content": "a"}, usage=usage).usage == Usage(tokens, 7, tokens)
+
+
+@pytest.mark.parametrize("usage", [None, 3, [], "9", {}, {"prompt_tokens_details": None}])
+def test_usage_that_is_missing_counts_as_zero(usage: object):
+    assert reply_to({"content": "a"}, usage=usage).usage == Usage()
 
 
 @pytest.mark.parametrize("payload", [{}, {"choices": []}, {"choices": [None]}, {"choices": [{}]}, [], None, 3])
@@ -306,8 +316,28 @@ def test_too_long_a_prompt_is_not_guessed_from_prose():
 
 def test_a_redirect_says_where_to():
     error = PEER.http_error(308, {"Location": "https://host/v1/chat?token=1"}, b"")
-    assert "redirects to https://host/v1/chat:" in str(error)
+    assert "redirects to https://host/v1/chat (308), which is not followed: correct the base URL" in str(error)
     assert "token" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("/v1/chat/completions/?key=a#b", "redirects to /v1/chat/completions/ ("),
+        ("https://user:hunter2@host/login?token=1", "redirects to https://host/login ("),
+        ("//other/v1", "redirects to //other/v1 ("),
+        ("https://host/sk-very-secret", "redirects to *** ("),
+        ("http://[", "redirects to an invalid address ("),
+        ("", "redirects to nowhere ("),
+    ],
+)
+def test_a_redirect_names_no_secret(location: str, place: str):
+    error = PEER.http_error(307, {"Location": location}, b"")
+    assert isinstance(error, ProviderError)
+    assert place in str(error)
+    assert not error.retryable
+    for secret in ("hunter2", "key", "token", "very-secret"):
+        assert secret not in str(error)
 
 
 def test_a_web_page_is_no_api():

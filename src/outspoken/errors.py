@@ -126,7 +126,8 @@ class ProviderError(OutspokenError):
     """The server, the network or the quota failed.
 
     `status` is the HTTP status (None without a response), `retry_after` the seconds that the server asked us to
-    wait, `retryable` whether the same request may succeed later, `original` the underlying exception.
+    wait, `retryable` whether the same request may succeed later, `original` the underlying exception, `codes` the
+    codes and names of fields in the server's error.
     """
 
     def __init__(
@@ -137,12 +138,14 @@ class ProviderError(OutspokenError):
         retry_after: float | None = None,
         retryable: bool = False,
         original: BaseException | None = None,
+        codes: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.retryable = retryable
         self.original = original
+        self.codes = codes
 
 
 class StoppedError(OutspokenError):

@@ -17,6 +17,7 @@ from outspoken.errors import PromptTooLongError, ProviderError, UsageError
 from outspoken.models import openai_wire
 from outspoken.models.base import Embeddings
 from outspoken.models.openai_errors import ErrorContext
+from outspoken.models.openai_stream import StreamedReply
 
 DEFAULT_MAX_TOKENS = 1024
 
@@ -43,7 +44,7 @@ class ChunkReader:
 
     def __init__(self, model: str, stopped: Callable[[], bool], emit: Callable[[str], None] | None) -> None:
         self._model, self._stopped, self._emit = model, stopped, emit
-        self._reply = openai_wire.StreamedReply(ErrorContext(model, ""))
+        self._reply = StreamedReply(ErrorContext(model, ""))
         self._fault: Mapping[str, Any] | None = None
 
     def __call__(self, chunk: ServerAnswer) -> bool:

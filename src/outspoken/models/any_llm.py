@@ -14,7 +14,9 @@ from outspoken.errors import MissingExtraError, OutspokenError, ProviderError, U
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.http import PerLoop
 from outspoken.models.openai_errors import ErrorContext, ErrorDetails, error_in, one_line, retry_after
-from outspoken.models.openai_wire import StreamedReply, chat_body, optional_fields, read_reply, send_with_optional
+from outspoken.models.openai_fields import send_with_optional
+from outspoken.models.openai_stream import StreamedReply
+from outspoken.models.openai_wire import chat_body, optional_fields, read_reply
 from outspoken.models.providers import Provider
 
 __all__ = ["AnyLLM"]
@@ -48,18 +50,22 @@ class AnyLLM(Model):
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         completion, structured = await self._send(request)
-        return read_reply(completion.model_dump(), self._errors, structured=structured)
+        return read_reply(completion.model_dump(), self._errors, structured=structured, shape=request.shape)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
         chunks, structured = await self._send(request, stream=True)
-        reply = StreamedReply(self._errors)
+        stream, sent = StreamedReply(self._errors), 0
         try:
             while (chunk := await self._next(chunks, request)) is not None:
-                if piece := reply.add(chunk.model_dump()):
+                if piece := stream.add(chunk.model_dump()):
+                    sent += len(piece)
                     yield piece
         finally:
             await chunks.aclose()
-        yield reply.reply(structured=structured)
+        reply = stream.reply(structured=structured, shape=request.shape)
+        if rest := reply.text[sent:]:
+            yield rest
+        yield reply
 
     async def aclose(self) -> None:
         await self._clients.aclose()

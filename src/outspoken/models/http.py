@@ -1,10 +1,11 @@
-"""Shared parts of HTTP clients: URLs, headers, the proxy, sessions, and our errors for those of aiohttp."""
+"""Shared parts of HTTP clients: URLs, headers, proxies, sessions, bodies, and our errors for those of aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import io
+import os
 import re
 import urllib.request
 import weakref
@@ -14,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import aiohttp
+import aiohttp.http_exceptions
 import multidict
 import yarl
 
@@ -21,12 +23,15 @@ from outspoken.errors import ProviderError, UsageError
 
 __all__ = [
     "FAILURES",
+    "LARGEST_BODY",
     "REVEALING",
     "PerLoop",
+    "body_of",
     "checked_base",
     "data_of",
     "error_for",
     "headers_for",
+    "most_connections",
     "proxy_for",
     "secrets_among",
     "url_below",
@@ -35,6 +40,11 @@ __all__ = [
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MIN_SECRET_LENGTH = 4
 _LARGE_BODY = 2**20
+LARGEST_BODY = 2**26
+"""The bytes that a reply may have, unpacked."""
+# The files beside connections that a process may open later: ledgers, outputs, temporary files.
+_OTHER_FILES = 24
+_MANY_FILES = 4096
 
 _BAD_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
 # aiohttp's errors: their types, our message, and whether a retry can help. The first match counts.
@@ -56,6 +66,7 @@ FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
     ),
     ((TimeoutError,), "{url} did not answer in time: raise the timeout if it is only slow", True),
     ((aiohttp.ClientResponseError,), "{url} does not speak HTTP: check the port in the base URL", False),
+    ((aiohttp.ClientPayloadError,), "the answer of {url} broke off or is damaged: try again", True),
     (_BAD_URL, "{url} cannot be used as a base URL: write it as in http://localhost:8000/v1", False),
     ((aiohttp.ClientError, OSError), "the connection to {url} broke off: try again", True),
 )
@@ -124,18 +135,59 @@ def data_of(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
-def error_for(error: aiohttp.ClientError | OSError, url: str) -> ProviderError:
+async def body_of(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    """The body, unpacked, and True; or only its beginning and False if it has more than `most` bytes.
+
+    Raises aiohttp's errors.
+    """
+    content = response.content
+    first = await content.readany()
+    if content.at_eof():
+        return first, len(first) <= most
+    parts, size = [first], len(first)
+    while size <= most and (part := await content.readany()):
+        parts.append(part)
+        size += len(part)
+    return (b"".join(parts), True) if size <= most else (first[:most], False)
+
+
+def most_connections() -> int:
+    """How many connections leave room for other files; 0 where the process may open thousands."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened = len(os.listdir("/dev/fd"))
+    except (ImportError, OSError):
+        return 0
+    if limit < 0 or limit >= _MANY_FILES:
+        return 0
+    return max(1, limit - opened - _OTHER_FILES)
+
+
+def error_for(error: aiohttp.ClientError | OSError, url: str, *, speaks: bool = False) -> ProviderError:
     """Our error for one of aiohttp's, whose text may contain the request's headers or a proxy's password.
 
-    The message names `url`, which has no credentials and no query.
+    The message names `url`, which has no credentials and no query. `speaks`: the server has answered in HTTP
+    before, so that what came now is damaged.
     """
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
+    if isinstance(error, aiohttp.ClientResponseError) and (speaks or _is_damage(error)):
+        error = aiohttp.ClientPayloadError()
     if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        message, retryable = "too many open files: lower the concurrency, or raise `ulimit -n`", False
+        message, retryable = "too many open files: lower the concurrency, or raise `ulimit -n`", True
     else:
         message, retryable = next(row[1:] for row in FAILURES if isinstance(error, row[0]))
     original = None if isinstance(error, REVEALING) else cause or error
     return ProviderError(message.format(url=url, cause=cause), retryable=retryable, original=original)
+
+
+def _is_damage(error: aiohttp.ClientResponseError) -> bool:
+    """Whether the response began as HTTP: only its headers or its body could not be read."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, aiohttp.http_exceptions.BadHttpMessage):
+        cause = cause.__cause__
+    return cause is not None and not isinstance(cause, aiohttp.http_exceptions.BadStatusLine)
 
 
 T = TypeVar("T")

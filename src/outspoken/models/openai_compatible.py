@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import aiohttp
@@ -11,10 +12,11 @@ import aiohttp
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import PromptTooLongError, ProviderError, UsageError
-from outspoken.models import http, openai_wire
+from outspoken.models import http, openai_fields, openai_wire
 from outspoken.models._prompt_logprobs import echo_body, read_echo
 from outspoken.models.base import Capabilities, Embeddings, Model, Score, check_texts
-from outspoken.models.openai_errors import ErrorContext
+from outspoken.models.openai_errors import ErrorContext, error_in
+from outspoken.models.openai_stream import EventReader, StreamedReply
 
 __all__ = ["OpenAICompatible"]
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 _CONNECT_SECONDS = 10.0
 _TEXTS_PER_REQUEST = 128
 _REJECTIONS = (400, 413, 422)
+_LARGEST_ERROR = 2**18
 
 
 class OpenAICompatible(Model):
@@ -31,8 +34,8 @@ class OpenAICompatible(Model):
     `base_url` is the URL before `/chat/completions`; `url` is the same without its query. An empty `model` means
     the only model that the server offers. `api_key` is sent to this server alone and appears in no message;
     messages about the key name the environment variable `key_variable`. `timeout` limits a whole request, in
-    seconds. Proxies come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError`
-    for an invalid base URL, key, header or timeout.
+    seconds. A reply of more than `max_bytes`, unpacked, is refused. Proxies come from the usual environment
+    variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError` for an invalid base URL, key, header or limit.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, score=True, embed=True)
@@ -48,9 +51,12 @@ class OpenAICompatible(Model):
         timeout: float = 600.0,
         headers: Mapping[str, str] | None = None,
         key_variable: str = "OUTSPOKEN_API_KEY",
+        max_bytes: int = http.LARGEST_BODY,
     ) -> None:
         if timeout <= 0:
             raise UsageError(f"timeout must be above 0 seconds, not {timeout:g}")
+        if max_bytes < 1:
+            raise UsageError(f"max_bytes must be at least 1, not {max_bytes}")
         base = http.checked_base(base_url)
         self._base = base
         self.url = str(base.with_query(None))
@@ -59,6 +65,8 @@ class OpenAICompatible(Model):
         self.name = name or (f"{self.url}#{model}" if model else self.url)
         self._max_tokens_field = max_tokens_field
         self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._speaks = False
         self._headers = http.headers_for(api_key, headers or {}, key_variable)
         self._proxy = http.proxy_for(base)
         secrets = [(api_key or "").strip(), *(headers or {}).values(), base.query_string, *base.query.values()]
@@ -70,29 +78,55 @@ class OpenAICompatible(Model):
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         response, structured = await self._answer(request)
-        return await self._reply(response, structured)
+        return await self._reply(response, request, structured)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
         response, structured = await self._answer(request, stream=True)
         if response.content_type.endswith("json"):
-            complete = await self._reply(response, structured)
-            if complete.text:
-                yield complete.text
-            yield complete
-            return
-        async with response:
-            reader, reply, first_chunk = openai_wire.EventReader(), openai_wire.StreamedReply(self._errors), b""
-            while not reply.done:
-                chunk = await self._await(response.content.readany())
-                first_chunk = first_chunk or chunk
-                for event in reader.feed(chunk) if chunk else reader.close():
-                    if piece := reply.read(event):
+            reply, sent = await self._reply(response, request, structured), 0
+        else:
+            stream, sent = StreamedReply(self._errors), 0
+            async with response, aclosing(self._events(response, stream)) as events:
+                async for event in events:
+                    if piece := stream.read(event):
+                        sent += len(piece)
                         yield piece
-                if not chunk:
-                    break
+            reply = stream.reply(structured=structured, shape=request.shape)
+        if rest := reply.text[sent:]:
+            yield rest
+        yield reply
+
+    async def _events(self, response: aiohttp.ClientResponse, reply: StreamedReply) -> AsyncGenerator[bytes]:
+        """The data of the events of a stream until it ends, or `reply` is complete and the connection breaks."""
+        reader, pending, beginning = EventReader(), 0, b""
+        while not reply.done:
+            try:
+                chunk = await self._await(response.content.readany())
+            except ProviderError:
+                if reply.finished:
+                    return
+                raise
+            events = reader.feed(chunk) if chunk else reader.close()
+            for event in events:
+                yield event
             if reply.empty:
-                raise self._errors.foreign(first_chunk)
-            yield reply.reply(structured=structured)
+                beginning += chunk[: _LARGEST_ERROR - len(beginning)]
+            pending = 0 if events else pending + len(chunk)
+            if max(pending, reply.size) > self._max_bytes:
+                response.close()
+                raise self._errors.too_large(self._max_bytes)
+            if not chunk:
+                break
+        if reply.empty:
+            raise self._no_stream(beginning)
+
+    def _no_stream(self, body: bytes) -> Exception:
+        """Our error for a body without events: the one that the server reports in it, if there is one."""
+        try:
+            details = error_in(openai_wire.decode(body))
+        except ValueError:
+            details = None
+        return self._errors.error(details) if details else self._errors.foreign(body)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         check_texts(texts)
@@ -149,10 +183,16 @@ class OpenAICompatible(Model):
         body = openai_wire.chat_body(request, model, max_tokens_field=self._max_tokens_field, stream=stream)
 
         async def send(fields: Mapping[str, object]) -> aiohttp.ClientResponse:
+            try:
+                return await self._send("POST", "chat/completions", {**body, **fields}, stream=stream)
+            except ProviderError as error:
+                if not (name := openai_fields.rename_limit(body, error)):
+                    raise
+                self._max_tokens_field = name
             return await self._send("POST", "chat/completions", {**body, **fields}, stream=stream)
 
         fields = openai_wire.optional_fields(request, stream=stream)
-        response, sent = await openai_wire.send_with_optional(self.url, model, fields, send)
+        response, sent = await openai_fields.send_with_optional(self.url, model, fields, send)
         return response, "response_format" in sent
 
     async def _send(
@@ -170,21 +210,28 @@ class OpenAICompatible(Model):
                 method, url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
             )
         )
+        self._speaks = True
         if 200 <= response.status < 300:
             return response
-        raise self._errors.http_error(response.status, response.headers, await self._body_of(response))
+        async with response:
+            said, _ = await self._await(http.body_of(response, _LARGEST_ERROR))
+            raise self._errors.http_error(response.status, response.headers, said)
 
     async def _await(self, awaited: Awaitable[T]) -> T:
         """The result of an aiohttp call; raises our error for its errors."""
         try:
             return await awaited
         except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            failure = http.error_for(error, self.url)
+            failure = http.error_for(error, self.url, speaks=self._speaks)
             raise failure from failure.original
 
     async def _body_of(self, response: aiohttp.ClientResponse) -> bytes:
         async with response:
-            return await self._await(response.read())
+            body, whole = await self._await(http.body_of(response, self._max_bytes))
+            if not whole:
+                response.close()
+                raise self._errors.too_large(self._max_bytes)
+            return body
 
     async def _decoded(self, response: aiohttp.ClientResponse) -> Any:
         body = await self._body_of(response)
@@ -194,8 +241,9 @@ class OpenAICompatible(Model):
             # A proxy may have sent one page between two valid replies; a wrong URL fails again.
             raise self._errors.foreign(body, retryable=True) from None
 
-    async def _reply(self, response: aiohttp.ClientResponse, structured: bool) -> ChatReply:
-        return openai_wire.read_reply(await self._decoded(response), self._errors, structured=structured)
+    async def _reply(self, response: aiohttp.ClientResponse, request: ChatRequest, structured: bool) -> ChatReply:
+        payload = await self._decoded(response)
+        return openai_wire.read_reply(payload, self._errors, structured=structured, shape=request.shape)
 
     async def _only_model(self) -> str:
         names = await self.models()
@@ -207,7 +255,7 @@ class OpenAICompatible(Model):
 
     def _session(self, *, force_close: bool = False) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=force_close),
+            connector=aiohttp.TCPConnector(limit=http.most_connections(), force_close=force_close),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
         )

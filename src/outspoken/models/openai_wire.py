@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from itertools import combinations
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jiter
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
-from outspoken.errors import ProviderError, UsageError
-from outspoken.models.openai_errors import ErrorContext, error_in
+from outspoken.errors import ProviderError, ReplyError, UsageError
+from outspoken.models.openai_errors import ErrorContext, error_in, error_without_choices
+from outspoken.parsing import parse
+from outspoken.reply_shape import ReplyShape
 
 __all__ = [
-    "EventReader",
-    "StreamedReply",
+    "Message",
     "chat_body",
+    "choice_of",
     "decode",
     "embedding_body",
     "encode",
+    "message_of",
     "model_names",
     "optional_fields",
     "read_embeddings",
     "read_reply",
-    "send_with_optional",
+    "text_of",
+    "usage_of",
+    "whole_reply",
 ]
 
 _RESERVED_FIELDS = ("model", "messages", "stream", "n")
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_MOST_TOKENS = 10**12
+_PROSE = ReplyShape()
+_BEGINNINGS, _ENDS = ("{", "[", "```", "<response"), ("}", "]", "```", "</response>")
+
+# How providers say that a reply has ended, in lower case, and our word for it. Other words are kept as they are.
+_FINISHES = {
+    **dict.fromkeys(
+        ("", "stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", "completed"), "stop"
+    ),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length", "max_length"), "length"),
+    "model_context_window_exceeded": "length",
+    **dict.fromkeys(("content_filter", "content_filtered", "safety", "sensitive", "recitation"), "content_filter"),
+    **dict.fromkeys(("prohibited_content", "blocklist", "spii", "refusal", "error_toxic"), "content_filter"),
+    **dict.fromkeys(("tool_calls", "tool_call", "function_call", "tool_use"), "tool_calls"),
+}
+# What a provider calls a reply that it could not complete. Another attempt may be complete.
+_FAILED = frozenset(
+    {
+        *("error", "network_error", "insufficient_system_resource", "server_error", "internal_error"),
+        *("abort", "aborted", "cancelled", "failed", "interrupted", "overloaded", "timeout", "unavailable"),
+    }
+)
+_REASONING_PARTS = frozenset({"reasoning", "reasoning_content", "reasoning.text", "thinking"})
 
 
 def chat_body(
@@ -91,27 +115,49 @@ def encode(body: Mapping[str, object]) -> bytes:
         raise UsageError(f"the request cannot be written as JSON ({error}): change that value") from error
 
 
-def decode(body: bytes) -> Any:
-    """Read JSON; invalid characters become U+FFFD. Raises `ValueError` for anything that is not JSON."""
+def decode(body: bytes, *, halves: bool = False) -> Any:
+    """Read JSON; invalid characters become U+FFFD. Raises `ValueError` for anything that is not JSON.
+
+    With `halves`, halves of surrogate pairs are kept: the other half may follow in another body.
+    """
     try:
         return jiter.from_json(body)
     except ValueError:
-        try:
-            value = json.loads(body.decode("utf-8-sig", "replace"))
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-        # Half of a surrogate pair is valid in a JSON escape, but not in UTF-8.
-        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+        pass
+    try:
+        text = body.decode("utf-8-sig", "surrogatepass")
+    except UnicodeDecodeError:
+        text = body.decode("utf-8-sig", "replace")
+    try:
+        value = json.loads(text)
+        return value if halves else json.loads(joined_halves(json.dumps(value, ensure_ascii=False)))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
-def read_reply(payload: Any, errors: ErrorContext, *, structured: bool = False) -> ChatReply:
-    """The reply in a decoded body. Raises `ProviderError` if there is none."""
-    choice = _choice(payload, errors)
+def joined_halves(text: str) -> str:
+    """`text` with the halves of each surrogate pair joined, and U+FFFD for each other half."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def read_reply(
+    payload: Any, errors: ErrorContext, *, structured: bool = False, shape: ReplyShape = _PROSE
+) -> ChatReply:
+    """The reply in a decoded body; `shape` is the layout that was asked for.
+
+    Raises `ProviderError` if there is none, or if the provider says that it failed.
+    """
+    choice = choice_of(payload, errors)
     message = choice.get("message")
     if not isinstance(message, Mapping):
+        message = choice.get("delta") or ({"content": choice["text"]} if "text" in choice else None)
+    if not isinstance(message, Mapping):
+        if details := error_without_choices(payload):
+            raise errors.error(details)
         raise ProviderError(f"{errors.url}: the answer contains no choice: try again", retryable=True)
-    return _chat_reply(
-        _texts(message), choice.get("finish_reason"), _usage(payload), payload.get("model"), structured
+    usage, model = usage_of(payload), payload.get("model")
+    return whole_reply(
+        message_of(message), choice.get("finish_reason"), usage, model, errors, structured=structured, shape=shape
     )
 
 
@@ -147,107 +193,11 @@ def model_names(payload: Any) -> list[str]:
     entries = payload.get("data") if isinstance(payload, Mapping) else payload
     if not isinstance(entries, list):
         raise ValueError("no list of models")
-    names = [_text(entry.get("id")) for entry in entries if isinstance(entry, Mapping)]
+    names = [text_of(entry.get("id")) for entry in entries if isinstance(entry, Mapping)]
     return [name for name in names if name]
 
 
-class EventReader:
-    """Reads server-sent events from chunks of bytes, which may be cut at any position, in linear time."""
-
-    def __init__(self) -> None:
-        self._line: list[bytes] = []
-        self._data: list[bytes] = []
-        self._after_return = False
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of each event that `chunk` completes."""
-        if self._after_return and chunk:
-            chunk = chunk.removeprefix(b"\n")
-            self._after_return = False
-        if not chunk:
-            return []
-        self._after_return = chunk.endswith(b"\r")
-        *ended, rest = _LINE_END.split(chunk)
-        events = []
-        for part in ended:
-            self._line.append(part)
-            line = b"".join(self._line)
-            self._line.clear()
-            if line:
-                self._read_line(line)
-            elif self._data:
-                events.append(b"\n".join(self._data))
-                self._data.clear()
-        self._line.append(rest)
-        return events
-
-    def close(self) -> list[bytes]:
-        """The last event if the stream ends without an empty line."""
-        return self.feed(b"\n\n")
-
-    def _read_line(self, line: bytes) -> None:
-        name, _, value = line.removeprefix(_BYTE_ORDER_MARK).partition(b":")
-        if name == b"data":
-            self._data.append(value.removeprefix(b" "))
-
-
-class StreamedReply:
-    """Assembles a reply from the events of a stream.
-
-    `done` becomes true when the server announces the end, `empty` becomes false with the first event.
-    """
-
-    def __init__(self, errors: ErrorContext) -> None:
-        self.done = False
-        self.empty = True
-        self._errors = errors
-        self._texts = [("", "", "")]
-        self._finish = ""
-        self._usage = Usage()
-        self._model = ""
-
-    def read(self, event: bytes) -> str:
-        """Add the data of one event; returns its piece of text. Raises `ProviderError` as `add` does."""
-        if event.strip() == b"[DONE]":
-            self.done, self.empty = True, False
-            return ""
-        try:
-            payload = decode(event)
-        except ValueError:
-            raise self._cut_off() from None
-        return self.add(payload)
-
-    def add(self, payload: Any) -> str:
-        """Add one decoded chunk; returns its piece of text. Raises `ProviderError` for an error in the chunk."""
-        self.empty = False
-        choice = _choice(payload, self._errors)
-        if not isinstance(payload, Mapping):
-            return ""
-        self._model = self._model or _text(payload.get("model"))
-        if payload.get("usage"):
-            self._usage = _usage(payload)
-        self._finish = _text(choice.get("finish_reason")) or self._finish
-        delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
-            return ""
-        texts = _texts(delta)
-        self._texts.append(texts)
-        return texts[0]
-
-    def reply(self, *, structured: bool = False) -> ChatReply:
-        """The whole reply. Raises `ProviderError` if the stream ended before the reply did."""
-        if not (self.done or self._finish):
-            raise self._cut_off()
-        texts = map("".join, zip(*self._texts, strict=True))
-        return _chat_reply(texts, self._finish, self._usage, self._model, structured)
-
-    def _cut_off(self) -> ProviderError:
-        return ProviderError(
-            f"{self._errors.url}: the stream broke off before the reply was complete: try again", retryable=True
-        )
-
-
-def _choice(payload: Any, errors: ErrorContext) -> Mapping[str, object]:
+def choice_of(payload: Any, errors: ErrorContext) -> Mapping[str, object]:
     """The first choice, empty if there is none. Raises the error in the payload or in its choice."""
     choices = payload.get("choices") if isinstance(payload, Mapping) else None
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -257,37 +207,124 @@ def _choice(payload: Any, errors: ErrorContext) -> Mapping[str, object]:
     return choice
 
 
-def _chat_reply(texts: Iterable[str], finish: object, usage: Usage, model: object, structured: bool) -> ChatReply:
-    text, reasoning, refusal = texts
-    return ChatReply(text, _text(finish) or "stop", usage, _text(model), reasoning, refusal, structured)
+class Message(NamedTuple):
+    """What a message holds, or a piece of one. `calls` are the numbers and the arguments of its calls of tools."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: Sequence[tuple[int, str]] = ()
 
 
-def _texts(message: Mapping[str, object]) -> tuple[str, str, str]:
-    """Text, reasoning and refusal of a message, or of a piece of one."""
-    text, thoughts = _content(message.get("content"))
-    reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or thoughts
-    return text, reasoning, _text(message.get("refusal"))
+def whole_reply(
+    message: Message,
+    finish: object,
+    usage: Usage,
+    model: object,
+    errors: ErrorContext,
+    *,
+    structured: bool,
+    shape: ReplyShape,
+) -> ChatReply:
+    """The reply that a message is. Raises `ProviderError` if the provider says that it failed."""
+    text, reasoning, refusal, calls = message
+    word = text_of(finish)
+    ended = _FINISHES.get(word) or _FINISHES.get(word.lower(), word)
+    if ended.lower() in _FAILED:
+        raise ProviderError(
+            f"{errors.url}: the provider could not complete the reply (finish_reason {word}): try again",
+            retryable=True,
+        )
+    found_in = ""
+    if calls and (arguments := _arguments(calls)):
+        if not text.strip() or (_is_answer(arguments, shape) and not _is_answer(text, shape)):
+            text, found_in = arguments, "tool_calls"
+            ended = "tool_calls" if ended == "stop" else ended
+    elif reasoning and not (refusal or text.strip()) and _is_answer(reasoning, shape):
+        text, reasoning, found_in = reasoning, "", "reasoning"
+    return ChatReply(text, ended, usage, text_of(model), reasoning, refusal, structured, found_in)
 
 
-def _content(value: object) -> tuple[str, str]:
-    """Text and reasoning of a message's content, which is text or a list of parts."""
-    if not isinstance(value, list):
-        return _text(value), ""
-    text, reasoning = [], []
-    for part in value:
-        if isinstance(part, Mapping):
-            text.append(_text(part.get("text")))
-            reasoning.append(_content(part.get("thinking"))[0])
-        else:
-            text.append(_text(part))
-    return "".join(text), "".join(reasoning)
+def _is_answer(text: str, shape: ReplyShape) -> bool:
+    """Whether a text begins or ends with the layout that was asked for, and can be read."""
+    if shape.kind == "text" and (shape.value_schema or {}).get("type") != "object":
+        return False
+    text = text.strip()
+    if not (text.startswith(_BEGINNINGS) or text.endswith(_ENDS)):
+        return False
+    try:
+        return bool(parse(text, shape).candidates)
+    except ReplyError:
+        return False
 
 
-def _text(value: object) -> str:
+def _arguments(calls: Sequence[tuple[int, str]]) -> str:
+    """The arguments of each call, put together from their pieces, below each other."""
+    parts: dict[int, list[str]] = {}
+    for number, piece in calls:
+        parts.setdefault(number, []).append(piece)
+    return "\n".join("".join(pieces) for pieces in parts.values()).strip()
+
+
+def message_of(message: Mapping[str, object]) -> Message:
+    """What a message holds, or a piece of one."""
+    content = message.get("content")
+    text, thoughts, refusal = (content, "", "") if isinstance(content, str) else _content(content)
+    reasoning = text_of(message.get("reasoning_content")) or _text_in(message.get("reasoning")) or thoughts
+    calls = _calls(message) if "tool_calls" in message or "function_call" in message else ()
+    return Message(text, reasoning, text_of(message.get("refusal")) or refusal, calls)
+
+
+def _content(value: object) -> tuple[str, str, str]:
+    """Text, reasoning and refusal in a content that is not text: a list of parts, one part, or JSON."""
+    if isinstance(value, str):
+        return value, "", ""
+    if isinstance(value, list):
+        parts = [_content(part) for part in value]
+        text, reasoning, refusal = ("".join(part[place] for part in parts) for place in range(3))
+        return text, reasoning, refusal
+    if not isinstance(value, Mapping):
+        return "", "", ""
+    if "type" not in value and not {"text", "thinking"} & value.keys():
+        return json.dumps(value, ensure_ascii=False), "", ""
+    if value.get("type") == "refusal":
+        return "", "", text_of(value.get("refusal"))
+    text = _text_in(value.get("text"))
+    thoughts = _content(value.get("thinking"))[0]
+    return ("", text + thoughts, "") if value.get("type") in _REASONING_PARTS else (text, thoughts, "")
+
+
+def _calls(message: Mapping[str, object]) -> list[tuple[int, str]]:
+    """The number and the arguments of each call of a tool, or of the pieces of them."""
+    calls = message.get("tool_calls")
+    entries = calls if isinstance(calls, list) else []
+    if isinstance(message.get("function_call"), Mapping):
+        entries = [*entries, {"function": message["function_call"]}]
+    found = []
+    for place, entry in enumerate(entries):
+        function = entry.get("function") if isinstance(entry, Mapping) else None
+        if isinstance(function, Mapping):
+            arguments, index = function.get("arguments"), entry.get("index")
+            if isinstance(arguments, Mapping | list):
+                arguments = json.dumps(arguments, ensure_ascii=False)
+            found.append((index if type(index) is int else place, text_of(arguments)))
+    return found
+
+
+def _text_in(value: object) -> str:
+    """A text, or that of an object, as some libraries write it."""
+    if isinstance(value, Mapping):
+        value = value.get("value") or value.get("content")
+    return text_of(value)
+
+
+def text_of(value: object) -> str:
+    """The value if it is text, "" for any other."""
     return value if isinstance(value, str) else ""
 
 
-def _usage(payload: Mapping[str, Any]) -> Usage:
+def usage_of(payload: Mapping[str, Any]) -> Usage:
+    """The usage in a decoded body; what it does not state, or not as a number of tokens, is 0."""
     usage = payload.get("usage")
     if not isinstance(usage, Mapping):
         return Usage()
@@ -297,34 +334,12 @@ def _usage(payload: Mapping[str, Any]) -> Usage:
 
 
 def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0
-
-
-T = TypeVar("T")
-
-_REJECTIONS = frozenset({400, 422, 501})
-# (server, model, field), for the lifetime of the process.
-_rejected: set[tuple[str, str, str]] = set()
-
-
-async def send_with_optional(
-    server: str, model: str, fields: Mapping[str, object], send: Callable[[Mapping[str, object]], Awaitable[T]]
-) -> tuple[T, Mapping[str, object]]:
-    """Call `send` with the optional `fields`; if the server rejects them, call it again with fewer.
-
-    Returns the result and the sent fields. Fields missing from the first successful request are left out from then
-    on, for this server and model. If no request succeeds, the last error is raised and nothing is remembered.
-    """
-    accepted = {name: value for name, value in fields.items() if (server, model, name) not in _rejected}
-    for sent in (
-        dict(part) for size in range(len(accepted), -1, -1) for part in combinations(accepted.items(), size)
-    ):
-        try:
-            result = await send(sent)
-        except ProviderError as error:
-            if not sent or error.status not in _REJECTIONS:
-                raise
-        else:
-            break
-    _rejected.update((server, model, name) for name in accepted.keys() - sent.keys())
-    return result, sent
+    if type(value) is int:
+        return value if 0 < value < _MOST_TOKENS else 0
+    if not isinstance(value, float | str):
+        return 0
+    try:
+        number = float(value)
+    except ValueError:
+        return 0
+    return round(number) if 0 < number < _MOST_TOKENS else 0

@@ -112,7 +112,7 @@ def test_prose_is_an_error_that_carries_the_reply() -> None:
     [
         (ChatReply("", refusal="I can't."), "refused"),
         (ChatReply('{"resp', finish="length"), "raise max_tokens"),
-        (ChatReply("", finish="content_filter"), "empty"),
+        (ChatReply("", finish="content_filter"), "content filter"),
     ],
 )
 def test_what_cannot_get_better_is_not_asked_for_again(reply: ChatReply, message: str) -> None:
@@ -127,9 +127,32 @@ def test_a_candidate_that_was_cut_off_is_set_aside_and_asked_for_again() -> None
     assert [c.text for c in distribution.set_aside] == ["pe"]
 
 
-def test_a_direct_answer_that_was_cut_off_is_kept_and_marked() -> None:
-    distribution, _ = walk([ChatReply("Once upon a", finish="length")], method="direct", k=1)
+@pytest.mark.parametrize("finish", ["length", "content_filter", "pause_turn"])
+def test_a_direct_answer_that_was_cut_off_is_kept_and_marked(finish: str) -> None:
+    distribution, _ = walk([ChatReply("Once upon a", finish=finish)], method="direct", k=1)
     assert distribution[0].repairs == ("truncated",)
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter", "pause_turn"])
+def test_the_last_line_of_a_list_that_was_cut_off_is_set_aside(finish: str) -> None:
+    lines = "1. apple\n2. pear\n3. fi"
+    distribution, _ = walk([ChatReply(lines, finish=finish)], k=3, top_up=0)
+    assert (distribution.texts, [c.text for c in distribution.set_aside]) == (("apple", "pear"), ["fi"])
+    distribution, _ = walk([ChatReply(lines)], k=3)
+    assert distribution.texts == ("apple", "pear", "fi")
+
+
+@pytest.mark.parametrize(("found_in", "repair"), [("reasoning", "in-reasoning"), ("tool_calls", "in-tool-call")])
+def test_an_answer_that_stood_elsewhere_is_marked(found_in: str, repair: str) -> None:
+    distribution, _ = walk([ChatReply(vs(("apple", 0.5)), found_in=found_in)], k=1)
+    assert [(c.text, c.repairs) for c in distribution] == [("apple", (repair,))]
+
+
+def test_a_call_of_a_tool_is_no_direct_answer() -> None:
+    reply = ChatReply('{"query": "jokes"}', "tool_calls", found_in="tool_calls")
+    with pytest.raises(ReplyError, match="called a tool") as caught:
+        walk([reply], method="direct", k=1, top_up=0)
+    assert caught.value.reply == reply
 
 
 def test_the_tail_keeps_what_is_below_tau() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
 import time
 from email.utils import formatdate
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from servers import COMPLETION, events
 from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, UsageError
-from outspoken.models.openai_errors import ErrorContext, one_line, retry_after
+from outspoken.models.openai_errors import ErrorContext, masked, one_line, retry_after
 from outspoken.models.openai_stream import EventReader, StreamedReply
 from outspoken.models.openai_wire import (
     chat_body,
@@ -25,6 +27,7 @@ from outspoken.models.openai_wire import (
     optional_fields,
     read_reply,
 )
+from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
 
@@ -159,6 +162,43 @@ def test_an_answer_without_a_choice_is_retryable(payload: object):
     assert caught.value.retryable
 
 
+@pytest.mark.parametrize(
+    ("payload", "words", "status"),
+    [
+        (
+            {"object": "error", "message": "no memory", "type": "InternalServerError", "code": 500},
+            "no memory",
+            500,
+        ),
+        ({"object": "error", "message": "no memory", "code": "503"}, "no memory", 503),
+        ({"error": "just text"}, "just text", None),
+        ({"error": {"error": {"message": "deep", "type": "overloaded_error"}}}, "deep", 529),
+        ({"error": {"error": "deep"}}, "deep", None),
+        ({"type": "error", "error": {"type": "rate_limit_error", "message": "slow"}}, "slow", 429),
+        ({"error": {"message": "behind", "metadata": {"raw": "the cause"}}}, "behind: the cause", None),
+        ({"detail": "not now"}, "not now", None),
+        ({"code": 1301, "msg": "sensible words"}, "sensible words", None),
+        ({"choices": None, "error_msg": "quota"}, "quota", None),
+        ({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, "login fail", None),
+        ([{"error": {"message": "in a list"}}], "in a list", None),
+        ({"object": "error"}, "object", None),
+    ],
+)
+def test_an_error_in_the_body_of_a_success(payload: Any, words: str, status: int | None):
+    """The provider's own words are kept, whole and in a stream."""
+
+    def streamed() -> None:
+        reply = StreamedReply(PEER)
+        for event in read_in([b"data: " + json.dumps(payload).encode() + b"\n\n"]):
+            reply.read(event)
+        reply.reply()
+
+    for read in (lambda: read_reply(payload, PEER), streamed):
+        with pytest.raises(ProviderError, match=words) as caught:
+            read()
+        assert (caught.value.status, caught.value.retryable) == (status, True)
+
+
 def test_an_error_inside_a_success():
     for payload in (
         {"error": {"message": "upstream", "code": 502}},
@@ -184,6 +224,175 @@ def test_no_payload_raises_anything_but_our_error(payload: Any):
 def test_no_body_raises_anything_but_our_error(body: bytes, status: int):
     assert isinstance(PEER.http_error(status, {}, body), OutspokenError)
     assert isinstance(PEER.foreign(body), ProviderError)
+
+
+# How a reply ended
+
+
+@pytest.mark.parametrize(
+    ("word", "finish", "cut_off"),
+    [
+        (None, "stop", False),
+        ("stop", "stop", False),
+        ("STOP", "stop", False),
+        ("eos", "stop", False),
+        ("end_turn", "stop", False),
+        ("length", "length", True),
+        ("MAX_TOKENS", "length", True),
+        ("model_context_window_exceeded", "length", True),
+        ("content_filter", "content_filter", True),
+        ("SAFETY", "content_filter", True),
+        ("sensitive", "content_filter", True),
+        ("tool_use", "tool_calls", False),
+        ("pause_turn", "pause_turn", True),
+        ("Something New", "Something New", True),
+    ],
+)
+def test_why_a_reply_ended(word: str | None, finish: str, cut_off: bool):
+    choice = {"message": {"content": "Once upon a ti"}, "finish_reason": word}
+    reply = read_reply({"choices": [choice]}, PEER)
+    assert (reply.finish, reply.cut_off, reply.text) == (finish, cut_off, "Once upon a ti")
+    streamed = StreamedReply(PEER)
+    streamed.read(json.dumps({"choices": [{"delta": choice["message"], "finish_reason": word}]}).encode())
+    streamed.read(b"[DONE]")
+    assert streamed.reply() == reply
+
+
+@pytest.mark.parametrize(
+    "word", ["error", "network_error", "insufficient_system_resource", "abort", "ERROR", "overloaded", "timeout"]
+)
+def test_a_reply_that_the_provider_could_not_complete_is_no_reply(word: str):
+    choice = {"message": {"content": "Once upon a ti"}, "finish_reason": word}
+    streamed = StreamedReply(PEER)
+    streamed.add({"choices": [{"delta": choice["message"], "finish_reason": word}]})
+    for read in (lambda: read_reply({"choices": [choice]}, PEER), streamed.reply):
+        with pytest.raises(
+            ProviderError, match=f"could not complete the reply .finish_reason {word}.: try again"
+        ) as e:
+            read()
+        assert e.value.retryable
+
+
+# Where the answer stands
+
+ANSWER = '{"responses": [{"text": "Maine", "probability": 0.6}, {"text": "Ohio", "probability": 0.4}]}'
+CANDIDATES = ReplyShape("candidates", k=2)
+OBJECT = ReplyShape("text", value_schema={"type": "object"})
+
+
+def read_both(message: dict[str, object], shape: ReplyShape = ReplyShape(), finish: str = "stop") -> ChatReply:
+    """The reply in a message, which is the same if the message is streamed in small pieces."""
+    reply = read_reply({"choices": [{"message": message, "finish_reason": finish}]}, PEER, shape=shape)
+    stream = StreamedReply(PEER)
+    for name, value in message.items():
+        if isinstance(value, str):
+            for at in range(0, len(value), 7):
+                stream.add({"choices": [{"delta": {name: value[at : at + 7]}}]})
+        elif name == "tool_calls":
+            for number, call in enumerate(value):  # type: ignore[arg-type]
+                said = call["function"]["arguments"]
+                stream.add({"choices": [{"delta": {name: [{"index": number, "function": {"name": "x"}}]}}]})
+                for piece in (said[:9], said[9:]) if isinstance(said, str) else (said,):
+                    stream.add(
+                        {"choices": [{"delta": {name: [{"index": number, "function": {"arguments": piece}}]}}]}
+                    )
+        else:
+            stream.add({"choices": [{"delta": {name: value}}]})
+    stream.add({"choices": [{"delta": {}, "finish_reason": finish}]})
+    assert stream.reply(shape=shape) == reply
+    return reply
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("thoughts", ["", "I think of states. "])
+def test_an_answer_in_the_place_of_the_reasoning(field: str, thoughts: str):
+    for content in (None, "", "\n"):
+        reply = read_both({"content": content, field: thoughts + ANSWER}, CANDIDATES)
+        assert (reply.text, reply.found_in, reply.reasoning) == (thoughts + ANSWER, "reasoning", "")
+        assert reply.absence == ""
+    assert read_both({"content": None, field: ANSWER[:50]}, CANDIDATES, finish="length").text == ANSWER[:50]
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "shape"),
+    [
+        (ANSWER, ReplyShape()),
+        ("I think of Maine, and of Ohio.", CANDIDATES),
+        (ANSWER + " But is that right? I should think again, and then", CANDIDATES),
+        ("1. Maine\n2. Ohio", CANDIDATES),
+        ("A story. {", OBJECT),
+    ],
+)
+def test_reasoning_that_is_no_answer(reasoning: str, shape: ReplyShape):
+    reply = read_both({"content": None, "reasoning_content": reasoning}, shape)
+    assert (reply.text, reply.found_in, reply.reasoning) == ("", "", reasoning)
+    assert "reasoning parser" in reply.absence
+    assert "max_tokens" not in reply.absence
+
+
+def test_reasoning_beside_a_text_is_reasoning():
+    reply = read_both({"content": "no", "reasoning_content": ANSWER}, CANDIDATES)
+    assert (reply.text, reply.reasoning, reply.found_in) == ("no", ANSWER, "")
+
+
+def test_a_value_in_the_place_of_the_reasoning():
+    assert read_both({"content": None, "reasoning": '{"name": "x"}'}, OBJECT).text == '{"name": "x"}'
+
+
+@pytest.mark.parametrize("shape", [ReplyShape(), CANDIDATES])
+@pytest.mark.parametrize("arguments", [ANSWER, json.loads(ANSWER)])
+def test_an_answer_in_a_call_of_a_tool(arguments: object, shape: ReplyShape):
+    call = {"id": "1", "type": "function", "function": {"name": "json", "arguments": arguments}}
+    for content in (None, "", " "):
+        reply = read_both({"content": content, "tool_calls": [call]}, shape)
+        assert (reply.text, reply.found_in, reply.finish) == (ANSWER, "tool_calls", "tool_calls")
+    reply = read_both({"content": "Here you are!", "tool_calls": [call]}, shape)
+    assert reply.text == ("Here you are!" if shape.kind == "text" else ANSWER)
+    assert read_both({"content": None, "tool_calls": [call]}, shape, finish="length").finish == "length"
+
+
+def test_several_calls_of_a_tool_and_an_old_one():
+    calls = [{"function": {"name": "add", "arguments": f'{{"text": "{n}"}}'}} for n in range(3)]
+    assert read_both({"content": None, "tool_calls": calls}).text == '{"text": "0"}\n{"text": "1"}\n{"text": "2"}'
+    assert reply_to({"content": None, "function_call": {"name": "add", "arguments": "{}"}}).text == "{}"
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "words"),
+    [
+        ({"content": ""}, "content_filter", "the provider's content filter stopped the answer"),
+        ({"content": None, "reasoning": "hm"}, "content_filter", "content filter"),
+        ({"content": None, "reasoning": "hm"}, "length", "cut off inside its reasoning: raise max_tokens"),
+        ({"content": ""}, "length", "before its first word: raise max_tokens"),
+        ({"content": " \n"}, "stop", "the reply is empty: ask again"),
+        ({"content": None, "tool_calls": []}, "tool_calls", "called a tool and gave no answer"),
+        ({"content": None}, "pause_turn", "it ended with 'pause_turn'"),
+    ],
+)
+def test_why_there_is_no_answer(message: dict[str, object], finish: str, words: str):
+    reason = read_both(message, finish=finish).absence
+    assert words in reason
+    assert ("max_tokens" in reason) == (finish == "length")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([{"type": "text", "text": {"value": "a", "annotations": []}}], ChatReply("a")),
+        ([{"type": "output_text", "text": "a"}, "b"], ChatReply("ab")),
+        ([{"type": "reasoning", "text": "h"}, {"type": "text", "text": "a"}], ChatReply("a", reasoning="h")),
+        ([{"type": "thinking", "thinking": "h"}, {"type": "text", "text": "a"}], ChatReply("a", reasoning="h")),
+        ([{"type": "refusal", "refusal": "no"}], ChatReply("", refusal="no")),
+        ({"type": "text", "text": "a"}, ChatReply("a")),
+        ({"responses": ["é"]}, ChatReply('{"responses": ["é"]}')),
+        ([[]], ChatReply("")),
+    ],
+)
+def test_content_in_parts(content: object, expected: ChatReply):
+    assert reply_to({"content": content}) == expected
+    stream = StreamedReply(PEER)
+    assert stream.add({"choices": [{"delta": {"content": content}, "finish_reason": "stop"}]}) == expected.text
+    assert stream.reply() == expected
 
 
 def test_names_of_models():
@@ -231,6 +440,65 @@ def test_events_cut_anywhere(case: tuple[bytes, list[bytes]], cuts: list[int]):
 def test_a_long_line_in_single_bytes_is_joined_once():
     stream = b"data: " + b"x" * 300_000 + b"\n\n"
     assert read_in([stream[at : at + 1] for at in range(len(stream))]) == [b"x" * 300_000]
+
+
+def test_an_event_that_is_an_error():
+    named = b'event: error\ndata: {"message": "out of memory", "code": 503}\n\n'
+    assert read_in([named]) == [b'{"error":{"message": "out of memory", "code": 503}}']
+    assert read_in([b"event: error\ndata: out of memory\n\ndata: a\n\n"]) == [b'{"error":"out of memory"}', b"a"]
+    assert read_in([b"event: ping\ndata: a\n\nevent: error\n\ndata: b\n\n"]) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_characters_whose_halves_come_in_two_chunks(number: int):
+    """One pair, then two, each cut in the middle, with other text around them."""
+    said = "snow \\ud83c|\\udfd4" * number + " top"
+    reply = StreamedReply(PEER)
+    pieces = [
+        reply.read(b'{"choices": [{"delta": {"content": "%s"}}]}' % part.encode()) for part in said.split("|")
+    ]
+    reply.read(b"[DONE]")
+    assert "".join(pieces) == reply.reply().text == "snow 🏔" * number + " top"
+    assert all(piece.encode() for piece in pieces)
+
+
+def test_half_a_character_alone_becomes_a_mark():
+    reply = StreamedReply(PEER)
+    pieces = [
+        reply.read(b'{"choices": [{"delta": {"content": "%s", "reasoning": "\\udfd4"}}]}' % part)
+        for part in (rb"a\ud83c", b"b", rb"\udfd4c", rb"d\ud83c")
+    ]
+    reply.read(b"[DONE]")
+    whole = reply.reply()
+    assert (whole.text, whole.reasoning) == ("a\ufffdb\ufffdcd\ufffd", "\ufffd" * 4)
+    assert whole.text.startswith("".join(pieces))
+
+
+def test_halves_of_characters_of_a_whole_reply():
+    assert decode(b'{"a": "\xed\xa0\xbc\xed\xbf\x94"}') == {"a": "🏔"}
+    assert decode(rb'{"a": "\ud83c\udfd4 \ud83c"}') == {"a": "🏔 \ufffd"}
+
+
+def test_a_stream_of_messages():
+    def streamed(*choices: dict[str, object]) -> str:
+        reply = StreamedReply(PEER)
+        pieces = [reply.add({"choices": [choice]}) for choice in choices]
+        assert "".join(pieces) == reply.reply().text
+        return reply.reply().text
+
+    def message(text: str) -> dict[str, object]:
+        return {"message": {"role": "assistant", "content": text}}
+
+    end = {"finish_reason": "stop"}
+    assert streamed(message("ha"), message("ha"), {**message(""), **end}) == "haha"
+    assert streamed({**message("whole"), **end}) == "whole"
+    assert (
+        streamed({"delta": {"content": "who"}}, {"delta": {"content": "le"}}, {**message("whole"), **end})
+        == "whole"
+    )
+    assert streamed({"delta": {"content": "who"}}, {"delta": {}, **message("whole"), **end}) == "whole"
+    assert streamed({"delta": {"content": "whole"}, **message("other"), **end}) == "whole"
+    assert streamed({"text": "who"}, {"text": "le", **end}) == "whole"
 
 
 def test_a_streamed_reply():
@@ -359,6 +627,62 @@ def test_a_line_is_one_short_printable_line_without_secrets():
     assert one_line("x" * 295 + " sk-very-secret", PEER.secrets) == "x" * 295 + " ***"
 
 
+SECRET = "sk-Very/Secret+Key_0123456789"
+
+
+def forms_of(secret: str) -> dict[str, str]:
+    """Ways in which a server repeats a key."""
+    plain = secret.encode()
+    basic = [base64.b64encode(before + plain + b":x").decode() for before in (b"", b"u:", b"user:", b"Bearer ")]
+    return {
+        "plain": secret,
+        "lower": secret.lower(),
+        "upper": secret.upper(),
+        "percent": quote(secret, safe=""),
+        "percent, lower": quote(secret, safe="").lower(),
+        "all percent": "".join(f"%{byte:02X}" for byte in plain),
+        "JSON": json.dumps(secret).replace("/", "\\/").strip('"').replace("\\/", "\\u002F"),
+        "HTML": secret.replace("/", "&#47;").replace("+", "&#x2b;"),
+        "hex": plain.hex(),
+        "URL-safe Base64": base64.urlsafe_b64encode(plain).decode(),
+        "percent Base64": quote(base64.b64encode(plain).decode(), safe=""),
+        **{f"Base64 {number}": text for number, text in enumerate(basic)},
+    }
+
+
+@pytest.mark.parametrize(("way", "text"), forms_of(SECRET).items())
+def test_a_key_is_masked_in_whatever_form_it_comes_back(way: str, text: str):
+    peer = ErrorContext("http://host/v1", "SOME_API_KEY", (SECRET,))
+    said = f"the key {text} is wrong"
+    for error in (
+        peer.http_error(401, {}, json.dumps({"error": {"message": said}}).encode()),
+        peer.http_error(401, {}, said.encode()),
+        peer.foreign(f"<h1>{said}</h1>".encode()),
+        peer.http_error(307, {"Location": f"https://host/{text}"}, b""),
+    ):
+        line = str(error)
+        # What is left of it are at most the signs at the edges that hold bits of its neighbours in Base64.
+        assert len(set(chunks(text, 8)) & set(chunks(line, 8))) == 0, (way, line)
+    assert masked("nothing to hide", (SECRET,)) == "nothing to hide"
+
+
+def chunks(text: str, size: int) -> list[str]:
+    return [text[at : at + size] for at in range(len(text) - size + 1)]
+
+
+def test_masking_a_long_text_takes_linear_time():
+    secrets = (SECRET, "another-secret-value-of-a-header")
+    begun = time.perf_counter()
+    masked("sk-Very%2F" * 25_000, secrets)
+    assert time.perf_counter() - begun < 1
+
+
+def test_a_key_cut_off_with_a_long_body_is_not_shown():
+    for before in range(2**18 - 40, 2**18 + 2):
+        body = b"<b>" * ((before - 30) // 3) + b" " * 30 + b"sk-very-secret and more" * 200
+        assert "sk-v" not in str(PEER.foreign(body))
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -368,6 +692,8 @@ def test_a_line_is_one_short_printable_line_without_secrets():
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "1000000000"}, 1e9),
+        ({"Retry-After": "1" + "0" * 300}, 1e10),
         ({"retry-after-ms": "250", "Retry-After": "9"}, 0.25),
         ({"Retry-After": formatdate(0, usegmt=True)}, 0),
     ],

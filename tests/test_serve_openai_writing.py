@@ -138,7 +138,8 @@ def test_a_refusal_is_returned_as_a_refusal() -> None:
     filtered = declined(ReplyError("filtered", reply=ChatReply("half", finish="content_filter")))
     assert filtered == ChatResponse("half", "content_filter", declined=True)
     assert ChatResponse.from_reply(ChatReply("hé", finish="length")) == ChatResponse("hé", "length")
-    assert ChatResponse.from_reply(ChatReply("hé", finish="tool_use")) == ChatResponse("hé", "stop")
+    assert ChatResponse.from_reply(ChatReply("hé", finish="tool_calls")) == ChatResponse("hé", "stop")
+    assert ChatResponse.from_reply(ChatReply("hé", finish="pause_turn")) == ChatResponse("hé", "length")
 
 
 @pytest.mark.parametrize(

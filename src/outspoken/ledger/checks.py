@@ -126,7 +126,7 @@ def read(stored: StoredReply) -> LedgerRecord:
         raise LedgerError(f"the key has version {version}; this program knows {KEY_VERSION}")
     if not (valid and isinstance(draw, list)):
         raise LedgerError("the stored request has the wrong form")
-    texts = (reply.text, reply.finish, reply.model, reply.reasoning, reply.refusal)
+    texts = (reply.text, reply.finish, reply.model, reply.reasoning, reply.refusal, reply.found_in)
     if {*map(type, texts)} != {str} or {*map(type, astuple(reply.usage))} != {int}:
         raise LedgerError("the stored reply has the wrong form")
     if not (isinstance(stored.seconds, float) and isinstance(stored.created, float)):

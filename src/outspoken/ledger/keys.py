@@ -140,7 +140,7 @@ def write_reply(reply: ChatReply) -> str:
 
 
 _NO_USAGE = Usage()
-_DETAILS = ("model", "reasoning", "refusal", "structured")
+_DETAILS = ("model", "reasoning", "refusal", "structured", "found_in")
 
 
 def reply_of(text: str) -> ChatReply:

@@ -64,7 +64,7 @@ def read_scores(reply: ChatReply, rubric: Rubric) -> dict[str, float]:
         numbers.read_json(value)
     if not numbers.found_any:
         # If the reply was cut off, digits of the last number may be missing.
-        numbers.read_lines(text if reply.finish != "length" else text.rpartition("\n")[0])
+        numbers.read_lines(text.rpartition("\n")[0] if reply.cut_off else text)
     return numbers.scores(reply)
 
 
@@ -97,6 +97,8 @@ def _answer(reply: ChatReply) -> str:
 def _unreadable(message: str, reply: ChatReply) -> ReplyError:
     if reply.finish == "length":
         message = f"the reply was cut off: {message.replace(':', ',', 1)}; raise max_tokens"
+    elif reply.absence:
+        message = reply.absence
     return ReplyError(message, reply=reply)
 
 

@@ -36,7 +36,7 @@ from outspoken.errors import (
 )
 from outspoken.io.text import one_line
 from outspoken.methods.table import METHODS, Wording
-from outspoken.parsing import parse
+from outspoken.parsing import ParsedReply, parse
 from outspoken.provenance import Provenance
 from outspoken.reply_shape import ReplyShape
 from outspoken.same_text import text_key
@@ -48,6 +48,7 @@ __all__ = ["MethodCall", "MethodRun", "Steps", "start"]
 Steps = Generator[ChatRequest, ChatReply, Distribution]
 
 _OUTSIDE = "outside the tail"
+_FOUND_IN = {"reasoning": "in-reasoning", "tool_calls": "in-tool-call"}
 _FAILURES = (ProviderError, PromptTooLongError, StoppedError)
 
 
@@ -248,7 +249,12 @@ class MethodRun:
         try:
             if reply.refusal:
                 raise ReplyError(f"the model refused: {one_line(reply.refusal, 200)}", text=reply.refusal)
-            self._collect(reply, self.shape(wanted))
+            shape = self.shape(wanted)
+            if not reply.text.strip():
+                raise ReplyError(reply.absence)
+            if reply.found_in == "tool_calls" and shape.kind == "text" and shape.value_schema is None:
+                raise ReplyError("the model called a tool instead of answering: reword the prompt")
+            self._collect(reply, shape)
         except ReplyError as error:
             error.reply = reply
             self._error = error
@@ -257,7 +263,7 @@ class MethodRun:
             self.hopeless = bool(reply.refusal) or reply.finish == "content_filter"
         if len(self.inside) == before and reply.finish == "length":
             reason = "the reply was cut off at the token limit before its first candidate ended: raise max_tokens"
-            self._error = ReplyError(reason, reply=reply)
+            self._error = ReplyError(reply.absence or reason, reply=reply)
             self.hopeless = True
         return readable
 
@@ -272,12 +278,18 @@ class MethodRun:
         if shape.kind == "answer" and reasoning:
             meta["reasoning"] = reasoning
         keys = [text_key(candidate.text) for candidate in parsed.candidates]
-        for candidate, key in zip(parsed.candidates, keys, strict=True):
+        found_in = _FOUND_IN.get(reply.found_in)
+        cut_off = reply.finish != "stop" and reply.cut_off
+        # A candidate that ends where the reply was cut off, without a mark of its end, may have gone on.
+        unended = len(keys) - 1 if cut_off and _ends_with(reply, parsed) else len(keys)
+        for place, (candidate, key) in enumerate(zip(parsed.candidates, keys, strict=True)):
             if meta:
                 candidate = candidate._replace(meta={**candidate.meta, **meta})
-            if shape.kind == "text" and reply.finish == "length":
+            if found_in:
+                candidate = candidate._replace(repairs=(*candidate.repairs, found_in))
+            if shape.kind == "text" and cut_off:
                 candidate = candidate._replace(repairs=(*candidate.repairs, "truncated"))
-            elif "truncated" in candidate.repairs:
+            elif place == unended or "truncated" in candidate.repairs:
                 self._set_aside(candidate, "cut off: the reply ended inside this candidate")
                 continue
             if shape.kind not in ("candidates", "xml"):
@@ -363,3 +375,8 @@ class MethodRun:
                 reply=self._error.reply if self._error else None,
             )
         return self._error or ReplyError("the model gave no candidate")
+
+
+def _ends_with(reply: ChatReply, parsed: ParsedReply) -> bool:
+    """Whether a reply ends with the text of its last candidate."""
+    return bool(parsed.candidates) and reply.text.rstrip().endswith(parsed.candidates[-1].text)

@@ -158,7 +158,7 @@ class ErrorContext:
     def http_error(self, status: int, headers: Mapping[str, str], body: bytes) -> OutspokenError:
         """Our error for a response whose status is not a success. `headers` are case-insensitive."""
         if 300 <= status < 400:
-            target = one_line(_place(headers.get("Location", "")), self.secrets)
+            target = one_line(_place(masked(headers.get("Location", ""), self.secrets)))
             return ProviderError(
                 f"{self.url} redirects to {target} ({status}), which is not followed: correct the base URL",
                 status=status,

@@ -12,7 +12,7 @@ from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import ProviderError
 from outspoken.models.openai_errors import ErrorContext, ErrorDetails, error_without_choices
 from outspoken.models.openai_wire import (
-    Message,
+    MessageParts,
     choice_of,
     decode,
     joined_halves,
@@ -127,7 +127,7 @@ class StreamedReply:
         choice = choice_of(payload, self._errors)
         if not isinstance(payload, Mapping):
             return ""
-        if not choice and not self._problem and "choices" not in payload:
+        if not (choice or self._problem or isinstance(payload.get("choices"), list)):
             self._problem = error_without_choices(payload)
         self._model = self._model or text_of(payload.get("model"))
         if payload.get("usage"):
@@ -154,22 +154,22 @@ class StreamedReply:
         text, reasoning, refusal = (each.getvalue() for each in (self._text, self._reasoning, self._refusal))
         if self._half:
             text += "\ufffd"
-        message = Message(text, joined_halves(reasoning), joined_halves(refusal), self._calls)
+        message = MessageParts(text, joined_halves(reasoning), joined_halves(refusal), self._calls)
         return whole_reply(
             message, self._finish, self._usage, self._model, self._errors, structured=structured, shape=shape
         )
 
-    def _piece(self, choice: Mapping[str, Any]) -> Message:
+    def _piece(self, choice: Mapping[str, Any]) -> MessageParts:
         """What a chunk adds. Some servers call it a message, others send the whole message after its pieces."""
         delta, message = choice.get("delta"), choice.get("message")
         if not isinstance(message, Mapping):
-            return message_of(delta) if isinstance(delta, Mapping) else Message(text_of(choice.get("text")))
+            return message_of(delta) if isinstance(delta, Mapping) else MessageParts(text_of(choice.get("text")))
         if delta:
-            return message_of(delta) if isinstance(delta, Mapping) else Message()
+            return message_of(delta) if isinstance(delta, Mapping) else MessageParts()
         piece = message_of(message)
         if self.size and (delta is not None or choice.get("finish_reason")):
             so_far = self._text.getvalue()
-            return Message(piece.text[len(so_far) :]) if piece.text.startswith(so_far) else Message()
+            return MessageParts(piece.text[len(so_far) :]) if piece.text.startswith(so_far) else MessageParts()
         return piece
 
     def _whole_characters(self, text: str) -> str:

@@ -16,7 +16,7 @@ from outspoken.parsing import parse
 from outspoken.reply_shape import ReplyShape
 
 __all__ = [
-    "Message",
+    "MessageParts",
     "chat_body",
     "choice_of",
     "decode",
@@ -207,7 +207,7 @@ def choice_of(payload: Any, errors: ErrorContext) -> Mapping[str, object]:
     return choice
 
 
-class Message(NamedTuple):
+class MessageParts(NamedTuple):
     """What a message holds, or a piece of one. `calls` are the numbers and the arguments of its calls of tools."""
 
     text: str = ""
@@ -217,7 +217,7 @@ class Message(NamedTuple):
 
 
 def whole_reply(
-    message: Message,
+    message: MessageParts,
     finish: object,
     usage: Usage,
     model: object,
@@ -240,17 +240,20 @@ def whole_reply(
         if not text.strip() or (_is_answer(arguments, shape) and not _is_answer(text, shape)):
             text, found_in = arguments, "tool_calls"
             ended = "tool_calls" if ended == "stop" else ended
-    elif reasoning and not (refusal or text.strip()) and _is_answer(reasoning, shape):
+    elif reasoning and not (refusal or text.strip()) and _is_answer(reasoning, shape, cut_off=ended == "length"):
         text, reasoning, found_in = reasoning, "", "reasoning"
     return ChatReply(text, ended, usage, text_of(model), reasoning, refusal, structured, found_in)
 
 
-def _is_answer(text: str, shape: ReplyShape) -> bool:
-    """Whether a text begins or ends with the layout that was asked for, and can be read."""
+def _is_answer(text: str, shape: ReplyShape, *, cut_off: bool = False) -> bool:
+    """Whether a text ends as the layout does that was asked for, and can be read.
+
+    One that was `cut_off` must begin as the layout does.
+    """
     if shape.kind == "text" and (shape.value_schema or {}).get("type") != "object":
         return False
     text = text.strip()
-    if not (text.startswith(_BEGINNINGS) or text.endswith(_ENDS)):
+    if not (text.endswith(_ENDS) or (cut_off and text.startswith(_BEGINNINGS))):
         return False
     try:
         return bool(parse(text, shape).candidates)
@@ -266,13 +269,13 @@ def _arguments(calls: Sequence[tuple[int, str]]) -> str:
     return "\n".join("".join(pieces) for pieces in parts.values()).strip()
 
 
-def message_of(message: Mapping[str, object]) -> Message:
+def message_of(message: Mapping[str, object]) -> MessageParts:
     """What a message holds, or a piece of one."""
     content = message.get("content")
     text, thoughts, refusal = (content, "", "") if isinstance(content, str) else _content(content)
     reasoning = text_of(message.get("reasoning_content")) or _text_in(message.get("reasoning")) or thoughts
     calls = _calls(message) if "tool_calls" in message or "function_call" in message else ()
-    return Message(text, reasoning, text_of(message.get("refusal")) or refusal, calls)
+    return MessageParts(text, reasoning, text_of(message.get("refusal")) or refusal, calls)
 
 
 def _content(value: object) -> tuple[str, str, str]:

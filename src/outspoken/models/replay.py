@@ -120,7 +120,7 @@ class Recorder(Model):
     def _write(self, request: ChatRequest, reply: ChatReply, pieces: Sequence[str] = ()) -> None:
         messages = [message.to_dict() for message in request.messages]
         line = to_json(reply) | {"usage": reply.usage.to_dict(), "messages": messages, "pieces": pieces}
-        for name in ("reasoning", "refusal", "pieces"):
+        for name in ("reasoning", "refusal", "found_in", "pieces"):
             if not line[name]:
                 del line[name]
         data = json_bytes(line) + b"\n"

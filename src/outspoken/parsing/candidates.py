@@ -42,6 +42,8 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "fenced": "a Markdown code fence around the candidates",
         "guessed": "broken JSON was repaired by guessing",
         "end-token": "a special token of the model's chat format was removed",
+        "in-reasoning": "the provider delivered the answer in its field for reasoning",
+        "in-tool-call": "the provider delivered the answer as arguments of a tool",
         "inner-quotes": "quotes inside a text were not escaped",
         "missing-brace": "an opening or closing bracket was missing",
         "missing-comma": "a comma was missing",

@@ -42,7 +42,8 @@ class ChatResponse:
         """The reply itself, for a call that is not verbalized."""
         if reply.refusal:
             return cls("", "stop", reply.refusal)
-        return cls(reply.text, reply.finish if reply.finish in ("length", "content_filter") else "stop")
+        cut_off = "length" if reply.cut_off else "stop"
+        return cls(reply.text, "content_filter" if reply.finish == "content_filter" else cut_off)
 
 
 def declined(error: ReplyError) -> ChatResponse | None:

@@ -19,12 +19,12 @@ np = pytest.importorskip("numpy")
 from aiohttp import web  # noqa: E402
 from servers import Handler, serving  # noqa: E402
 
-from outspoken.engine.retry import RetryPolicy  # noqa: E402
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError  # noqa: E402
 from outspoken.measure.embedding import Embedder, embedder  # noqa: E402
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector, default_path  # noqa: E402
 from outspoken.models.base import Embeddings  # noqa: E402
 from outspoken.models.local import Local  # noqa: E402
+from outspoken.settings import RequestLimits  # noqa: E402
 
 TEXTS = ["tea", "茶", "ชา", "شاي", "☕", "thé"]
 
@@ -218,7 +218,7 @@ async def test_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_that_fails_for_good(monkeypatch: pytest.MonkeyPatch, status: int, requests: int) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with serving(embeddings_server(failing=99, status=status)) as served:
-        first = embedder(f"{served.base_url}#emb", cache=None, retry_policy=RetryPolicy(attempts=3))
+        first = embedder(f"{served.base_url}#emb", cache=None, limits=RequestLimits(attempts=3))
         with pytest.raises(ProviderError, match="busy"):
             await first.embed(["a"])
     assert len(served.bodies) == requests
@@ -278,7 +278,7 @@ async def test_a_server_of_llama_cpp(minilm: Local, monkeypatch: pytest.MonkeyPa
     assert np.abs(vectors - np.array((await minilm.embed(TEXTS)).vectors)).max() < 1e-3
     with pytest.raises(ProviderError, match=r"too large|larger than"):
         await embedder(
-            f"{server.listening_address}/v1#minilm", cache=None, retry_policy=RetryPolicy(attempts=1)
+            f"{server.listening_address}/v1#minilm", cache=None, limits=RequestLimits(attempts=1)
         ).embed(["word " * 3000])
     del server
 

@@ -17,7 +17,7 @@ from servers import Served, serving
 
 from outspoken.chat import ChatRequest, Sampling
 from outspoken.chat_reply import ChatReply
-from outspoken.engine import Budget, RetryPolicy
+from outspoken.engine import Budget
 from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure.judge import Judge
@@ -26,6 +26,7 @@ from outspoken.measure.verdicts import JudgedItem, ResponsePair
 from outspoken.models.base import Capabilities, Model
 from outspoken.models.local import Local
 from outspoken.models.openai_compatible import OpenAICompatible
+from outspoken.settings import RequestLimits
 
 JOKE = load("joke")
 NAMES = [criterion.name for criterion in JOKE.criteria]
@@ -241,7 +242,7 @@ async def test_a_server_that_fails_now_and_then_changes_nothing() -> None:
     assert [verdict.scores for verdict in verdicts] == [verdict.scores for verdict in sound]
     assert judge.metrics.attempts_failed == 4
     async with serving(Bench(by_length, *[200] * 3, *[500] * 3)) as server:
-        judge = judge_at(server, concurrency=1, retry_policy=RetryPolicy(attempts=1))
+        judge = judge_at(server, concurrency=1, limits=RequestLimits(attempts=1))
         verdicts = await judge.score(ITEMS)
     assert judge.summary(verdicts).failures == {"HTTP 500": 3}
     assert sum(verdict.value is None for verdict in verdicts) == 3
@@ -379,9 +380,9 @@ async def test_the_embedded_model_as_a_judge(smollm2: Local) -> None:
 
 
 async def test_limits_that_permit_nothing_are_refused() -> None:
-    for invalid in ({"timeout": 0}, {"total": float("nan")}, {"attempts": 0}):
-        with pytest.raises(UsageError, match="timeouts must be above 0 seconds and attempts at least 1"):
-            RetryPolicy(**invalid)
+    for invalid in ({"timeout": 0}, {"total_timeout": float("nan")}, {"attempts": 0}):
+        with pytest.raises(UsageError, match=f"^{next(iter(invalid))} must be "):
+            RequestLimits(**invalid)
     judge = Judge("http://localhost:1/v1#m", JOKE, budget=Budget(tokens=0))
     with pytest.raises(UsageError, match="a budget must be above 0, not 0"):
         await judge.score([JudgedItem("1", "a joke", "a text")])

@@ -11,7 +11,7 @@ from outspoken import RunOptions, RunSettings, Settings, UsageError
 from outspoken._options import MethodName
 from outspoken.methods.table import METHODS, Method
 from outspoken.serve.limits import ServerLimits
-from outspoken.settings import Options
+from outspoken.settings import Options, RequestLimits, read_call
 
 pytestmark = pytest.mark.core
 
@@ -20,8 +20,18 @@ ACCEPTED = {**typing.get_type_hints(Settings), "method": MethodName | Method}
 
 
 def test_options_and_settings_name_the_same_things() -> None:
-    assert sorted(Options.__annotations__) == sorted(entry.name for entry in fields(Settings))
-    assert typing.get_type_hints(Options) == ACCEPTED
+    declared = [entry.name for kind in (Settings, RequestLimits) for entry in fields(kind)]
+    assert sorted(Options.__annotations__) == sorted(declared)
+    assert typing.get_type_hints(Options) == {**ACCEPTED, **typing.get_type_hints(RequestLimits)}
+
+
+def test_equal_options_are_read_once_and_others_are_not_mixed_up() -> None:
+    for _ in range(2):
+        assert read_call({"k": 1, "attempts": 2}) == (Settings(k=1), RequestLimits(attempts=2))
+        assert read_call({"extra": {"min_p": 0.1}, "stop": ["x"]})[0].sampling.stop == ("x",)
+        for invalid in ({"k": True}, {"attempts": True}, {"temperature": True}, {"atempts": 3}):
+            with pytest.raises(UsageError):
+                read_call(invalid)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +64,7 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
 
 
 def test_the_options_of_a_run_are_those_of_a_call_and_its_own() -> None:
-    own = [entry.name for entry in fields(RunSettings)]
+    own = [entry.name for entry in fields(RunSettings) if entry.name not in RequestLimits.__annotations__]
     assert list(RunOptions.__annotations__) == [*Options.__annotations__, *own]
     assert typing.get_type_hints(RunOptions) == {
         **ACCEPTED,

@@ -16,16 +16,21 @@ from pathlib import Path
 
 from outspoken.batch.settings import RunSettings
 from outspoken.methods.table import METHODS
-from outspoken.settings import Settings
+from outspoken.settings import RequestLimits, Settings
 from outspoken.training.settings import EvalSettings, TrainSettings
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = ROOT / "src/outspoken/_options.py"
 WIDTH = 115
 
-CALL, RUN = (Settings,), (Settings, RunSettings)
+CALL, ONE_CALL, RUN = (Settings,), (Settings, RequestLimits), (Settings, RunSettings)
 DOCUMENTED = {
-    "src/outspoken/api.py": {"verbalize": CALL, "averbalize": CALL, "stream": CALL, "astream": CALL},
+    "src/outspoken/api.py": {
+        "verbalize": ONE_CALL,
+        "averbalize": ONE_CALL,
+        "stream": ONE_CALL,
+        "astream": ONE_CALL,
+    },
     "src/outspoken/batch/memory.py": {"run": RUN, "arun": RUN},
     "src/outspoken/training/fitting.py": {"train": (TrainSettings,)},
     "src/outspoken/training/evaluation.py": {"evaluate": (EvalSettings,)},
@@ -62,14 +67,14 @@ class CallOptions(TypedDict, total=False):
 {fields_of(Settings, [name for name in names_of(Settings) if name != "method"])}
 
 class Options(CallOptions, total=False):
-    """The options of one call; see `Settings`."""
+    """The options of one call; see `Settings` and `RequestLimits`."""
 
-{fields_of(Settings, ["method"])}
+{fields_of(Settings, ["method"])}{fields_of(RequestLimits, names_of(RequestLimits))}
 
 class RunOptions(Options, total=False):
     """The options of a run: those of each call, and those of `RunSettings`."""
 
-{fields_of(RunSettings, names_of(RunSettings))}
+{fields_of(RunSettings, [name for name in names_of(RunSettings) if name not in names_of(RequestLimits)])}
 
 class TrainOptions(TypedDict, total=False):
     """The options of a training; see `TrainSettings`."""

@@ -31,9 +31,12 @@ class CallOptions(TypedDict, total=False):
 
 
 class Options(CallOptions, total=False):
-    """The options of one call; see `Settings`."""
+    """The options of one call; see `Settings` and `RequestLimits`."""
 
     method: MethodName | Method
+    timeout: float
+    total_timeout: float
+    attempts: int
 
 
 class RunOptions(Options, total=False):
@@ -45,9 +48,6 @@ class RunOptions(Options, total=False):
     concurrency: int | None
     requests_per_minute: float | None
     tokens_per_minute: float | None
-    timeout: float
-    total_timeout: float
-    attempts: int
     budget_tokens: int | None
     budget_usd: float | None
     max_seconds: float | None

@@ -14,7 +14,7 @@ from outspoken.errors import UsageError
 from outspoken.json_schema import validator
 from outspoken.methods.steps import MethodCall, Steps, start
 from outspoken.models.base import Model
-from outspoken.settings import Options, Settings
+from outspoken.settings import Options, read_call
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -56,6 +56,10 @@ def verbalize(
         seed: Seed of the model's sampling and of the draw. Default: None.
         stop: Strings at which the model stops. Default: ().
         extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
+            Default: 6.
     """
     return run(averbalize(prompt, model=model, schema=schema, **options))
 
@@ -84,6 +88,10 @@ async def averbalize(
         seed: Seed of the model's sampling and of the draw. Default: None.
         stop: Strings at which the model stops. Default: ().
         extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
+            Default: 6.
     """
     steps, resolved = _prepare(prompt, model, schema, options)
     return await drive(steps, resolved)
@@ -113,6 +121,10 @@ def stream(
         seed: Seed of the model's sampling and of the draw. Default: None.
         stop: Strings at which the model stops. Default: ().
         extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
+            Default: 6.
     """
     return Stream(*_prepare(prompt, model, schema, options))
 
@@ -141,6 +153,10 @@ def astream(
         seed: Seed of the model's sampling and of the draw. Default: None.
         stop: Strings at which the model stops. Default: ().
         extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
+            Default: 6.
     """
     return AsyncStream(*_prepare(prompt, model, schema, options))
 
@@ -220,7 +236,7 @@ def _prepare(
     schema: type[BaseModel] | Mapping[str, Any] | None,
     options: Options,
 ) -> tuple[Steps, Model]:
-    settings = Settings.read(options)
+    settings, _ = read_call(options)
     messages = as_messages(prompt)
     template = templates.load(settings.template)
     json_schema, validate = validator(schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from numbers import Real
 from operator import ge, gt, le, lt
 from typing import Any, Literal, TypeVar
@@ -18,7 +18,17 @@ from outspoken.chat import Sampling
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.methods.table import METHODS, find
 
-__all__ = ["MAX_K", "Options", "Settings", "check_values", "option", "read_options"]
+__all__ = [
+    "MAX_K",
+    "Options",
+    "RequestLimits",
+    "Settings",
+    "check_values",
+    "option",
+    "read_call",
+    "read_options",
+    "split",
+]
 
 MAX_K = 1000
 MAX_TURNS = 1000
@@ -26,6 +36,7 @@ MAX_TURNS = 1000
 _BOUNDS = {"above": ("above", gt), "low": ("of at least", ge), "below": ("below", lt), "high": ("at most", le)}
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def option(default: Any, about: str, **more: Any) -> Any:
@@ -33,9 +44,9 @@ def option(default: Any, about: str, **more: Any) -> Any:
 
     Further metadata: `flags` are the names on the command line, `cli=False` leaves the option out there; `low`
     and `high` bound a number, `above` and `below` exclude the bound itself, `hint` says what to do about a value
-    outside; `choices` lists the values of a text; `typed` is the type of the keyword argument if it accepts more
-    than the field holds; `request` is the place of the field in a request to the server: its "body", or the object
-    "outspoken" in it.
+    outside; `choices` lists the values of a text; `excludes` names a setting that cannot be given beside this one;
+    `typed` is the type of the keyword argument if it accepts more than the field holds; `request` is the place of
+    the field in a request to the server: its "body", or the object "outspoken" in it.
     """
     return field(default=default, metadata={"help": about, **more})
 
@@ -124,6 +135,48 @@ class Settings:
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed, self.stop, self.extra)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RequestLimits:
+    """The limits of each request to the model. Raises `UsageError` for invalid values."""
+
+    timeout: float = option(600.0, "Most seconds for one attempt at a request.", above=0)
+    total_timeout: float = option(
+        1800.0, "Most seconds for one request, with all its attempts and waits.", above=0
+    )
+    attempts: int = option(
+        6, "Most attempts at one request. In a run, those that an overloaded server refuses do not count.", low=1
+    )
+
+    def __post_init__(self) -> None:
+        check_values(self)
+
+
+def read_call(options: Options | Mapping[str, object]) -> tuple[Settings, RequestLimits]:
+    """The settings of a call and of its requests. Raises `UsageError` for unknown names and invalid values."""
+    try:
+        return _known_call(**options)
+    except TypeError:  # a value that cannot be hashed
+        return split(options, Settings, RequestLimits)
+
+
+# Most calls of a program have the same options. With `typed`, k=True is another option than k=1.
+@lru_cache(maxsize=256, typed=True)
+def _known_call(**options: object) -> tuple[Settings, RequestLimits]:
+    return split(options, Settings, RequestLimits)
+
+
+def split(options: Mapping[str, object], one: type[T], other: type[U]) -> tuple[T, U]:
+    """Settings of two kinds from keyword arguments. Raises `UsageError` for unknown names and invalid values."""
+    of_one, of_other = one.__dataclass_fields__, other.__dataclass_fields__  # type: ignore[attr-defined]
+    for name in options:
+        if name not in of_one and name not in of_other:
+            raise UnknownNameError("option", name, [*of_one, *of_other])
+    return (
+        one(**{name: value for name, value in options.items() if name in of_one}),
+        other(**{name: value for name, value in options.items() if name in of_other}),
+    )
+
+
 def read_options(kind: type[T], options: Mapping[str, object]) -> T:
     """Settings of this kind from keyword arguments. Raises `UsageError` for unknown names and invalid values."""
     known = kind.__dataclass_fields__  # type: ignore[attr-defined]
@@ -144,6 +197,8 @@ def check_values(settings: Any) -> None:
                 raise UnknownNameError(entry.name, str(value), entry.choices)
         elif not _is_within(value, entry):
             raise UsageError(f"{entry.name} must be {entry.range}, not {value!r}{entry.hint}")
+        if entry.excludes and getattr(settings, entry.excludes) is not None:
+            raise UsageError(f"{entry.name} and {entry.excludes} exclude each other: give one of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +210,7 @@ class _CheckedField:
     bounds: tuple[tuple[Callable[[Any, Any], bool], float], ...]
     range: str
     hint: str
+    excludes: str
 
 
 def _is_within(value: Any, entry: _CheckedField) -> bool:
@@ -179,6 +235,7 @@ def _checked_fields(kind: Any) -> tuple[_CheckedField, ...]:
                     tuple((holds, declared[key]) for key, (_, holds) in _BOUNDS.items() if key in declared),
                     _range(type_name, declared),
                     f": {declared['hint']}" if "hint" in declared else "",
+                    declared.get("excludes", ""),
                 )
             )
     return tuple(checked)

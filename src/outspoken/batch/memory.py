@@ -67,6 +67,10 @@ def run(
         seed: Seed of the model's sampling and of the draw. Default: None.
         stop: Strings at which the model stops. Default: ().
         extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
+            Default: 6.
         n: Responses per prompt, in as many calls as needed. Default: those of one call.
         until_distinct: Continue until a prompt has this many different responses, or --max-calls is reached.
             Default: None.
@@ -76,9 +80,6 @@ def run(
             model decodes in parallel.
         requests_per_minute: Most requests in a minute. Default: None.
         tokens_per_minute: Most tokens in a minute. Default: None.
-        timeout: Most seconds for one attempt at a request. Default: 600.0.
-        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
-        attempts: Most attempts at one request, not counting those that an overloaded server refuses. Default: 6.
         budget_tokens: Stop before more tokens than this are used. Default: None.
         budget_usd: Stop before more US dollars than this are spent. Default: None.
         max_seconds: Stop asking after this many seconds. Default: None.
@@ -118,6 +119,10 @@ def arun(
         seed: Seed of the model's sampling and of the draw. Default: None.
         stop: Strings at which the model stops. Default: ().
         extra: Further sampling settings by the provider's own names (min_p, top_k). Default: {}.
+        timeout: Most seconds for one attempt at a request. Default: 600.0.
+        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
+        attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
+            Default: 6.
         n: Responses per prompt, in as many calls as needed. Default: those of one call.
         until_distinct: Continue until a prompt has this many different responses, or --max-calls is reached.
             Default: None.
@@ -127,9 +132,6 @@ def arun(
             model decodes in parallel.
         requests_per_minute: Most requests in a minute. Default: None.
         tokens_per_minute: Most tokens in a minute. Default: None.
-        timeout: Most seconds for one attempt at a request. Default: 600.0.
-        total_timeout: Most seconds for one request, with all its attempts and waits. Default: 1800.0.
-        attempts: Most attempts at one request, not counting those that an overloaded server refuses. Default: 6.
         budget_tokens: Stop before more tokens than this are used. Default: None.
         budget_usd: Stop before more US dollars than this are spent. Default: None.
         max_seconds: Stop asking after this many seconds. Default: None.

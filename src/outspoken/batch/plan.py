@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from outspoken import models, templates
 from outspoken._install import install_command
-from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings, split
+from outspoken.batch.settings import DEFAULT_CONCURRENCY, RunOptions, RunSettings
 from outspoken.batch.sources import PromptRow
 from outspoken.chat import ChatRequest
 from outspoken.engine import (
@@ -21,7 +21,6 @@ from outspoken.engine import (
     PromptResult,
     PromptRunner,
     RateLimiter,
-    RetryPolicy,
     RunMetrics,
     cause_of,
     ordered,
@@ -33,7 +32,7 @@ from outspoken.methods.steps import start
 from outspoken.models._threads import ModelThreads
 from outspoken.models.base import Model
 from outspoken.prices import Price, price_of
-from outspoken.settings import Settings
+from outspoken.settings import Settings, split
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -67,7 +66,7 @@ class RunPlan:
         options: RunOptions | Mapping[str, object],
     ) -> RunPlan:
         """From the arguments of `run`. Raises `UsageError` for invalid ones."""
-        settings, run = split(options)
+        settings, run = split(options, Settings, RunSettings)
         json_schema, validate = (None, None) if schema is None else validator(schema)
         resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
         price = price_of(resolved.name, run.prices)
@@ -103,7 +102,7 @@ class RunEngine:
             self._limiter,
             metrics,
             ledger=ledger,
-            retry_policy=RetryPolicy(run.timeout, run.total_timeout, run.attempts),
+            limits=run,
             budget=Budget(run.budget_tokens, run.budget_usd),
             dollars=None if plan.price is None else plan.price.cost,
         )

@@ -11,7 +11,7 @@ from outspoken.engine.method_driver import drive, drive_stream
 from outspoken.engine.metrics import RunMetrics, RunSummary, cause_of
 from outspoken.engine.prompt_runner import CallResult, PromptResult, PromptRunner, PromptTask, ResponseGoal
 from outspoken.engine.rate_limiter import RateLimiter
-from outspoken.engine.retry import Call, FailedAttempts, ModelCaller, RetryPolicy
+from outspoken.engine.retry import Call, FailedAttempts, ModelCaller
 from outspoken.engine.scoring import score_all
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "PromptTask",
     "RateLimiter",
     "ResponseGoal",
-    "RetryPolicy",
     "RunMetrics",
     "RunSummary",
     "cause_of",

@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
@@ -25,8 +24,9 @@ from outspoken.errors import (
 )
 from outspoken.ledger import Draw, Ledger, LedgerEntry, entry_of
 from outspoken.models.base import Model
+from outspoken.settings import RequestLimits
 
-__all__ = ["OVERLOADED", "Call", "FailedAttempts", "ModelCaller", "RetryPolicy", "seconds_to_wait"]
+__all__ = ["OVERLOADED", "Call", "FailedAttempts", "ModelCaller", "seconds_to_wait"]
 
 OVERLOADED = frozenset({429, 503, 529})
 """The HTTP statuses of an overloaded server."""
@@ -47,41 +47,24 @@ def seconds_to_wait(waits: int, retry_after: float | None) -> float:
     return retry_after + min(jitter, retry_after, 1.0) if retry_after else jitter
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """The limits of a request, in seconds: `timeout` for one attempt, `total` for all attempts and waits.
-
-    A request has failed after `attempts` that failed for other reasons than an overloaded server. Raises
-    `UsageError` for values that permit no attempt.
-    """
-
-    timeout: float = 600.0
-    total: float = 1800.0
-    attempts: int = 6
-
-    def __post_init__(self) -> None:
-        if not (self.timeout > 0 and self.total > 0 and self.attempts >= 1):
-            raise UsageError("timeouts must be above 0 seconds and attempts at least 1")
-
-
 class FailedAttempts:
     """The failed attempts at one request, which `begun` at this time of the monotonic clock."""
 
-    def __init__(self, policy: RetryPolicy, begun: float) -> None:
-        self._policy = policy
-        self._deadline = begun + policy.total
+    def __init__(self, limits: RequestLimits, begun: float) -> None:
+        self._attempts = limits.attempts
+        self._deadline = begun + limits.total_timeout
         self._counted = self._all = 0
 
     def wait_after(self, error: ProviderError, *, counts: bool = True) -> float | None:
         """The seconds to wait for the next attempt; None if there is none: the error is final.
 
-        An error that does not count is not one of the `attempts` of the policy.
+        An error that does not count is not one of the `attempts` of the limits.
         """
         self._all += 1
         self._counted += counts
         wait = seconds_to_wait(self._all, error.retry_after)
         late = time.monotonic() + wait > self._deadline
-        final = late or not error.retryable or self._counted >= self._policy.attempts
+        final = late or not error.retryable or self._counted >= self._attempts
         return None if final else wait
 
 
@@ -104,7 +87,7 @@ class ModelCaller:
         metrics: RunMetrics,
         *,
         ledger: Ledger | None = None,
-        retry_policy: RetryPolicy = RetryPolicy(),
+        limits: RequestLimits = RequestLimits(),
         budget: Budget = Budget(),
         dollars: Callable[[Usage], float] | None = None,
     ) -> None:
@@ -116,7 +99,7 @@ class ModelCaller:
         self.ledger = ledger
         # All requests of a run have different keys: only a ledger with earlier replies can have one of theirs.
         self._earlier = None if ledger is None or ledger.empty else ledger
-        self._retry_policy = retry_policy
+        self._limits = limits
         self._cause = ""
         self._in_a_row = 0
         self.unreadable = 0
@@ -144,7 +127,7 @@ class ModelCaller:
                 reply = await self._attempt(request)
             except ProviderError as error:
                 busy = self._busy(error)
-                failed = failed or FailedAttempts(self._retry_policy, started)
+                failed = failed or FailedAttempts(self._limits, started)
                 wait = failed.wait_after(error, counts=not busy)
                 self._count_failure(error, counts=wait is None or not (busy or self.metrics.requests))
                 if wait is None:
@@ -177,7 +160,7 @@ class ModelCaller:
             if budget.bounded:
                 await budget.begin(request)
             try:
-                async with asyncio.timeout(self._retry_policy.timeout) as scope:
+                async with asyncio.timeout(self._limits.timeout) as scope:
                     reply = await self.model.complete(request)
             finally:
                 if budget.bounded:
@@ -193,7 +176,7 @@ class ModelCaller:
                 raise
             limiter.overloaded(begun)
             raise ProviderError(
-                f"{self.model.name} did not answer within {self._retry_policy.timeout:g} s: raise the timeout",
+                f"{self.model.name} did not answer within {self._limits.timeout:g} s: raise the timeout",
                 retryable=True,
                 original=error,
             ) from error

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken._imports import need
-from outspoken.engine import FailedAttempts, RetryPolicy, ordered
+from outspoken.engine import FailedAttempts, ordered
 from outspoken.errors import ProviderError, ReplyError, UnknownNameError, UsageError
 from outspoken.measure.embedding_cache import EmbeddingCache, Vector
 from outspoken.models import get_model, weight_files
 from outspoken.models.base import Embeddings, Model, check_texts
 from outspoken.models.local import Local
 from outspoken.models.openai_compatible import OpenAICompatible
+from outspoken.settings import RequestLimits
 
 __all__ = ["DEFAULT", "Embedder", "Library", "embedder", "sentence_transformers", "wordllama"]
 
@@ -107,7 +108,7 @@ def _weights_digest(model: Any) -> str:
 
 DEFAULT = "minilm"
 
-_RETRY_POLICY = RetryPolicy()
+_LIMITS = RequestLimits()
 _EXCERPT = 40
 _LIBRARIES = {"wordllama": wordllama, "sentence-transformers": sentence_transformers}
 
@@ -130,14 +131,14 @@ def embedder(
     name: str | None = None,
     *,
     cache: EmbeddingCache | bool | None = True,
-    retry_policy: RetryPolicy = _RETRY_POLICY,
+    limits: RequestLimits = _LIMITS,
 ) -> Embedder:
     """The embedder with this name. Nothing is loaded, downloaded or sent yet.
 
     Names are `minilm` (the default: all-MiniLM-L6-v2 in this process), `wordllama` (a hundred times faster and
     less accurate), `sentence-transformers/NAME`, `local//path/to/file.gguf`, `openai/text-embedding-3-small` or a
     model of another provider, and `http://host:port/v1#model`. `cache` stores the vectors: True for the user's
-    file, False or None for no cache. `retry_policy` bounds the attempts at each batch if a server fails.
+    file, False or None for no cache. `limits` bounds the attempts at each batch if a server fails.
 
     Raises `UsageError` for an unknown name or a model that cannot embed, `MissingKeyError` without the provider's
     key, and `MissingExtraError` without the library.
@@ -146,13 +147,13 @@ def embedder(
     store = EmbeddingCache() if cache is True else cache or None
     kind, _, rest = name.partition("/")
     if kind in _LIBRARIES:
-        return Embedder(_LIBRARIES[kind](rest), cache=store, retry_policy=retry_policy)
+        return Embedder(_LIBRARIES[kind](rest), cache=store, limits=limits)
     if not rest:
         known = [row.name for row in weight_files.listing() if row.embeds]
         if name.partition("?")[0] not in known:
             raise UnknownNameError("embedder", name, [*known, *_LIBRARIES], see="or provider/model, or a URL")
         name = f"local/{name}"
-    return Embedder(_ModelSource(get_model(name)), cache=store, retry_policy=retry_policy)
+    return Embedder(_ModelSource(get_model(name)), cache=store, limits=limits)
 
 
 class Embedder:
@@ -163,12 +164,12 @@ class Embedder:
         source: EmbeddingSource,
         *,
         cache: EmbeddingCache | None = None,
-        retry_policy: RetryPolicy = _RETRY_POLICY,
+        limits: RequestLimits = _LIMITS,
     ) -> None:
         self.name = source.name
         self._source = source
         self._cache = cache
-        self._retry_policy = retry_policy
+        self._limits = limits
         self._cut: set[str] = set()
 
     @property
@@ -242,7 +243,7 @@ class Embedder:
         return by_text
 
     async def _request(self, batch: list[str]) -> Embeddings:
-        failed = FailedAttempts(self._retry_policy, time.monotonic())
+        failed = FailedAttempts(self._limits, time.monotonic())
         while True:
             try:
                 return await self._source.embed(batch)

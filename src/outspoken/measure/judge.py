@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from outspoken import models
 from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply
-from outspoken.engine import Budget, ModelCaller, RateLimiter, RetryPolicy, RunMetrics, cause_of, ordered
+from outspoken.engine import Budget, ModelCaller, RateLimiter, RunMetrics, cause_of, ordered
 from outspoken.errors import OutspokenError, ReplyError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
@@ -32,6 +32,7 @@ from outspoken.measure.values import Group
 from outspoken.measure.verdicts import JudgedItem, JudgeScore, JudgeSummary, Preference, ResponsePair, Verdict
 from outspoken.models.base import Model
 from outspoken.prices import price_of
+from outspoken.settings import RequestLimits
 
 __all__ = ["Judge", "Quality", "judge_quality"]
 
@@ -45,7 +46,7 @@ Quality = dict[tuple[int, str], list[float]]
 """The values of responses, 0 to 100, by the index of their group and the id of their prompt."""
 
 _ITEMS_AHEAD = 8
-_RETRY_POLICY, _NO_BUDGET = RetryPolicy(), Budget()
+_LIMITS, _NO_BUDGET = RequestLimits(), Budget()
 _BLANK = "the response is blank"
 
 
@@ -71,7 +72,7 @@ class Judge:
         seed: int = 0,
         retries: int = 2,
         sampling: Sampling = Sampling(temperature=0.0),
-        retry_policy: RetryPolicy = _RETRY_POLICY,
+        limits: RequestLimits = _LIMITS,
         budget: Budget = _NO_BUDGET,
         prices: str | Path | None = None,
     ) -> None:
@@ -88,7 +89,7 @@ class Judge:
         self._ledger = ledger
         self._retries = retries
         self._sampling = sampling
-        self._retry_policy = retry_policy
+        self._limits = limits
         self._budget = budget
         self._price = price_of(self.model.name, prices)
         if budget.usd is not None and self._price is None:
@@ -166,7 +167,7 @@ class Judge:
             RateLimiter(self._concurrency, steady=self.model.capabilities.parallel is not None),
             self.metrics,
             ledger=self._ledger,
-            retry_policy=self._retry_policy,
+            limits=self._limits,
             budget=self._budget,
             dollars=None if self._price is None else self._price.cost,
         )

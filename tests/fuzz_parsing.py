@@ -19,6 +19,7 @@ import multiprocessing
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,6 +168,10 @@ def summary(groups: dict[tuple[str, str, str], list[Found]], count: int, seed: i
     """The groups of violations, largest first, with the two shortest replies of each."""
     wrong = {found[3] for group in groups.values() for found in group}
     lines = [f"{count} replies, seed {seed}: {len(wrong)} with a violation"]
+    kinds: Counter[str] = Counter()
+    for (_, damage, kind), group in groups.items():
+        kinds[f"{damage} {kind}"] += len(group)
+    lines += [f"  {number} {kind}" for kind, number in kinds.most_common()]
     for (layout, damage, kind), group in sorted(groups.items(), key=lambda item: -len(item[1]))[:limit]:
         lines.append(f"\n## {layout}, damage {damage}: {kind}, {len(group)} replies")
         for found in sorted(group, key=lambda each: each[4])[:2]:

@@ -189,11 +189,23 @@ def correct(page: Page, layout: Layout) -> tuple[str, ...]:
     return texts
 
 
+def some_texts(generator: random.Random, pool: Sequence[str], k: int) -> list[str]:
+    """`k` texts of which none is part of another, now and then several in a row as one."""
+    texts = generator.sample(pool, k)
+    if generator.random() < 0.3:
+        more = [text for text in generator.sample(pool, min(len(pool), k + 12)) if text not in texts]
+        at = generator.randrange(k)
+        parts = [texts[at], *more[: generator.choice((1, 1, 2, 10))]]
+        if not any("\n" in part for part in parts):
+            texts[at] = " ".join(parts)
+    return texts
+
+
 def sound(generator: random.Random, layout: Layout) -> tuple[Page, list[Known], str, tuple[str, ...]]:
     """A reply in one layout: its page, its candidates, the name of what is around it, its drafts' texts."""
     low = 1 if layout.family in ("json", "jsonl", "xml", "python") else 2
     k = generator.choice((low, 2, 2, 3, 3, 4, 5, 6))
-    texts = generator.sample(suitable(layout.excluded), k)
+    texts = some_texts(generator, suitable(layout.excluded), k)
     form = generator.choice(layout.forms)
     numbers, of = units(generator, k, generator.choice(form.units), full=form is UNSIGNED)
     written: list[str | None] = [form.write(n, of) for n in numbers]

@@ -31,6 +31,8 @@ HARMLESS = frozenset(
         "draft",
         "end-token",
         "fenced",
+        "in-reasoning",
+        "in-tool-call",
         "inner-quotes",
         "missing-comma",
         "odd-tags",
@@ -182,6 +184,9 @@ class Damaged:
         self.reading = reading
         self.named = bool(set(reading.repairs) - HARMLESS)
         self.lost = case.withdrawn or bool(names(reading) - HARMLESS)
+        self.lost_texts = case.withdrawn or bool(
+            names(reading) - HARMLESS - {"unreadable-probability", "surrogate"}
+        )
         self.rescaled = {"weights", "percent"} & names(reading)
         self.found: list[Violation] = []
         self.matched: dict[int, Verbalized] = {}
@@ -313,7 +318,7 @@ class Damaged:
     def missing(self, at: int) -> None:
         """A candidate whose text was not read as it is."""
         case = self.case
-        if self.lost or not self.contents.get(at, "").strip():
+        if self.lost_texts or not self.contents.get(at, "").strip():
             return
         if at not in case.touched:
             self.add("lost", f"{case.known[at].text[:80]!r} was not read, and not damaged")

@@ -40,6 +40,7 @@ __all__ = [
     "Manner",
     "Plan",
     "Record",
+    "conversation_of",
     "faulty",
     "read_log",
     "writing",
@@ -151,6 +152,7 @@ class Record:
     `status` is what was answered, or would have been had the client stayed; None for a drop without an answer.
     `sent` tells whether the last byte of the whole response was handed to the socket, which is all that a server
     can know. `in_flight` counts the requests at hand when this one came, with it; `peak` is their greatest number.
+    `came` is when it came, and `conversation` a digest of its messages (see `conversation_of`).
     """
 
     time: float
@@ -161,6 +163,8 @@ class Record:
     sent: bool
     in_flight: int
     peak: int
+    came: float
+    conversation: str
 
 
 @contextmanager
@@ -183,6 +187,12 @@ def read_log(path: str | Path) -> list[Record]:
     return [Record(**json.loads(line)) for line in Path(path).read_text().splitlines()]
 
 
+def conversation_of(messages: list[dict[str, Any]]) -> str:
+    """A digest of the messages of a request."""
+    said = json.dumps(messages, ensure_ascii=False)
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 @dataclass(slots=True)
 class _Question:
     """What of a request decides the texts of its answer."""
@@ -200,12 +210,11 @@ class _Question:
         messages = asked.get("messages") if isinstance(asked, dict) else None
         if not messages or not all(isinstance(message, dict) for message in messages):
             raise ValueError("messages: a list of messages is needed")
-        said = json.dumps(messages, ensure_ascii=False)
         schema = ((asked.get("response_format") or {}).get("json_schema") or {}).get("schema")
         if schema is None and (k := _worded(messages)):
             schema = _candidates(k)
-        digest = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        return cls(digest, asked.get("seed"), asked.get("model"), len(said), schema)
+        said = json.dumps(messages, ensure_ascii=False)
+        return cls(conversation_of(messages), asked.get("seed"), asked.get("model"), len(said), schema)
 
 
 def _worded(messages: list[dict[str, Any]]) -> int:
@@ -308,6 +317,7 @@ class _Turn:
     answer: _Answer
     draw: tuple[str, int] | None = None
     admitted: bool = True
+    conversation: str = ""
 
 
 class Faulty:
@@ -337,6 +347,7 @@ class Faulty:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        came = time.time()
         key = hashlib.sha256(body).hexdigest()[:16]
         in_flight = self._busy + 1
         self.peak = max(self.peak, in_flight)
@@ -353,7 +364,8 @@ class Faulty:
             if turn.draw is not None and not sent:
                 self._draws.give_back(*turn.draw)
             status = turn.answer.status
-            self._record(Record(time.time(), key, turn.attempt, turn.kind, status, sent, in_flight, self.peak))
+            about = (key, turn.attempt, turn.kind, status, sent, in_flight, self.peak, came, turn.conversation)
+            self._record(Record(time.time(), *about))
         return response
 
     def _turn(self, body: bytes, key: str, in_flight: int) -> _Turn:
@@ -368,10 +380,11 @@ class Faulty:
         fault = self.plan.fault(key, attempt)
         kind = SOUND if fault is None else fault.value
         if fault is not None and EFFECTS[fault] is not Effect.USABLE:
-            return _Turn(kind, attempt, _failing(fault, question, key))
+            return _Turn(kind, attempt, _failing(fault, question, key), conversation=question.conversation)
         mark = f"{question.conversation}\0{question.seed}"
         number = self._draws.take(mark)
-        return _Turn(kind, attempt, self._usable(fault, question, f"{mark}\0{number}"), (mark, number))
+        answer = self._usable(fault, question, f"{mark}\0{number}")
+        return _Turn(kind, attempt, answer, (mark, number), conversation=question.conversation)
 
     def _usable(self, fault: Fault | None, question: _Question, mark: str) -> _Answer:
         content = _content(question, mark, padding=self._manner.huge if fault is Fault.HUGE else 0)

@@ -15,6 +15,7 @@ import pytest
 from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.ledger import Ledger, PartRecord, entry_of
+from outspoken.ledger.keys import reply_digest
 
 SCHEMA = {"title": "茶", "type": "object"}
 STEERING = "\x1b[31mred\x1b[0m \x9b31m half \ud83d\u202e [b]x[/b]"
@@ -49,12 +50,15 @@ def file(tmp_path: Path) -> Path:
         ledger.put_part("out.parquet", 0, PartRecord("d", 1, True))
         ledger.put_part("out.parquet", 1, PartRecord("d", 1, False))
         ledger.put_part("out.parquet", -1, PartRecord("d", 1, True))
-    _change(path, "UPDATE reply SET created = created - 30 * 86400 WHERE rowid <= 12")
+    created = "created - 30 * 86400"
+    digest = f"reply_digest(key, reply, seconds, {created})"
+    _change(path, f"UPDATE reply SET created = {created}, digest = {digest} WHERE rowid <= 12")
     return path
 
 
 def _change(path: Path, statement: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
+    connection.create_function("reply_digest", 4, reply_digest)
     connection.execute(statement)
     connection.close()
 
@@ -67,7 +71,7 @@ def _key(number: int) -> str:
 def test_show_tells_what_is_in_it(file: Path) -> None:
     found = json.loads(outspoken("show", file, "--json").stdout)
     assert found["replies"] == 20
-    assert (found["format"], found["schemas"], found["runs"]) == (1, 1, 1)
+    assert (found["format"], found["schemas"], found["runs"]) == (2, 1, 1)
     assert found["size"] == file.stat().st_size
     assert found["outputs"] == [{"output": "out.parquet", "parts": 2, "complete": 1}]
     assert [(row["model"], row["replies"]) for row in found["models"]] == [("openai/gpt-4.1", 12), ("local/茶", 8)]
@@ -77,7 +81,7 @@ def test_show_tells_what_is_in_it(file: Path) -> None:
     ]
     assert 29 < (found["models"][1]["first"] - found["models"][0]["last"]) / 86_400 < 31
     text = outspoken("show", file).stdout
-    for part in ("20 replies", "local/茶", "12,000", "format 1", "out.parquet: 2 parts recorded, 1 complete"):
+    for part in ("20 replies", "local/茶", "12,000", "format 2", "out.parquet: 2 parts recorded, 1 complete"):
         assert part in text
     assert sorted(each.name for each in file.parent.iterdir()) == [file.name]
 

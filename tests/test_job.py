@@ -1,9 +1,11 @@
-"""`outspoken run` as processes, against a server that goes wrong by a plan: nothing lost, nothing paid for twice."""
+"""`outspoken run` as processes, against a server that goes wrong by a plan: what is stored is not asked for again."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import os
 import random
 import re
@@ -22,12 +24,13 @@ from typing import Any
 import pytest
 import servers
 from aiohttp import web
-from faults import EFFECTS, SOUND, Effect, Record, read_log
+from faults import EFFECTS, SOUND, Effect, Record, conversation_of, read_log
 from proofs import repetitions
 
 from outspoken import Ledger, OutputError, UsageError
 from outspoken.batch.file import BatchJob, FileRun
 from outspoken.batch.plan import RunPlan
+from outspoken.ledger import reply_of, request_of
 
 polars = pytest.importorskip("polars")
 
@@ -93,6 +96,31 @@ def replies(ledger: Path) -> int:
         return sum(1 for _ in kept.stored())
 
 
+def cited(out: Path, ledger: Path) -> int:
+    """How many rows the output has; the reply that the `request_key` of each one names holds its text."""
+    texts = set()
+    with Ledger(ledger) as kept:
+        for row in kept.stored():
+            with contextlib.suppress(ValueError):
+                texts |= {(row.key, each["text"]) for each in json.loads(reply_of(row.reply).text)["responses"]}
+    rows = polars.read_parquet(out, columns=["request_key", "text"]).rows()
+    assert [row for row in rows if row not in texts] == []
+    return len(rows)
+
+
+def asked_again(server: Server, ledger: Path, seconds: float = 0.5) -> int:
+    """How many requests came so long after the last reply to their conversation had been stored."""
+    stored: dict[str, float] = {}
+    with Ledger(ledger) as kept:
+        for row in kept.stored():
+            messages = [{"role": role, "content": said} for role, said in request_of(row.request)["messages"]]
+            stored[conversation_of(messages)] = row.created
+    assert stored.keys() <= {record.conversation for record in read_log(server.log)}
+    return sum(
+        record.came > stored.get(record.conversation, math.inf) + seconds for record in read_log(server.log)
+    )
+
+
 def summary(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -135,7 +163,7 @@ def test_every_prompt_is_answered_and_nothing_is_asked_twice(tmp_path: Path, pro
     assert table["prompt_id"].n_unique() == PROMPTS
     assert table["prompt_id"].unique(maintain_order=True).to_list() == [f"p{n}" for n in range(PROMPTS)]
     assert (table["topic"] == table["prompt_id"].str.slice(1).cast(int) % 7).all()
-    assert table["request_key"].str.len_chars().unique().to_list() == [32]
+    assert cited(out, ledger) == len(table)
     assert b"sk-never" not in ledger.read_bytes()
 
 
@@ -172,8 +200,39 @@ def test_killed_many_times_and_gone_on_with(tmp_path: Path, prompts: Path) -> No
     table = polars.read_parquet(out)
     assert table["prompt_id"].unique(maintain_order=True).to_list() == [f"p{n}" for n in range(PROMPTS)]
     assert table.group_by("prompt_id").len()["len"].unique().to_list() == [5]
+    assert cited(out, ledger) == 5 * PROMPTS
+    assert asked_again(server, ledger) == 0
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["out.parquet", "prompts.jsonl", "run.sqlite", "server.jsonl"]
+
+
+@pytest.mark.proof
+def test_two_processes_on_one_ledger(tmp_path: Path, prompts: Path) -> None:
+    """Both ask for the same, and get different replies: those that are stored are in the outputs of both."""
+    ledger, outs = tmp_path / "run.sqlite", [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    source = few(prompts, repetitions(PROMPTS, 250))
+    shared = (source, "--ledger", ledger, "--concurrency", 16, "--timeout", 30)
+    moment = random.Random(7)
+    with serving(tmp_path, *FAULTS) as server:
+
+        def both() -> list[subprocess.Popen[bytes]]:
+            lines = [command(*shared, "--out", out, "--model", server.url, "--quiet") for out in outs]
+            return [subprocess.Popen(line, env=environment()) for line in lines]
+
+        for _ in range(KILLS):
+            before, processes = len(server.records()), both()
+            _more_than(before, server, processes[0])
+            time.sleep(moment.uniform(0, 0.6))
+            for process in processes:
+                process.kill()
+                process.wait()
+        assert [process.wait(timeout=900) for process in both()] == [0, 0]
+        assert len(server.answered) > replies(ledger)  # some requests of both were under way at the same time
+        assert asked_again(server, ledger) == 0
+    for out in outs:
+        assert cited(out, ledger) == 5 * len(source.read_bytes().splitlines())
+    tables = [polars.read_parquet(out).drop("call") for out in outs]
+    assert tables[0].equals(tables[1])
 
 
 def _more_than(count: int, server: Server, process: subprocess.Popen[Any]) -> None:

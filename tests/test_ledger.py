@@ -24,7 +24,7 @@ from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.ledger import Ledger, LedgerEntry, PartCounts, PartRecord, checks, entry_of, reply_of, request_of
-from outspoken.ledger.keys import KEY_VERSION, digest_of, write_reply
+from outspoken.ledger.keys import KEY_VERSION, digest_of, reply_digest, write_reply
 from outspoken.ledger.reader import LedgerReader, Problem
 from outspoken.models.replay import Replay
 
@@ -66,6 +66,7 @@ def problems_of(path: Path) -> list[Problem]:
 
 def change(path: Path, statement: str, *values: Any) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
+    connection.create_function("reply_digest", 4, reply_digest)
     assert connection.execute(statement, values).rowcount != 0
     connection.close()
 
@@ -293,17 +294,73 @@ async def test_settled_means_that_others_can_read_it(tmp_path: Path) -> None:
         assert ledger.get(entry("other").key) == ChatReply("from the other")
 
 
-async def test_a_backlog_is_told_and_goes_away(tmp_path: Path) -> None:
+async def test_the_stored_reply_is_the_one_that_is_returned(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger, Ledger(path) as other:
+        mine = await asyncio.gather(*(ledger.store(entry(n), ChatReply(f"mine {n}"), 0.0) for n in range(250)))
+        assert [reply.text for reply in mine] == [f"mine {n}" for n in range(250)]
+        assert not ledger.shared
+        theirs = await asyncio.gather(*(other.store(entry(n), ChatReply(f"theirs {n}"), 0.0) for n in range(300)))
+        assert [reply.text for reply in theirs] == [f"{'mine' if n < 250 else 'theirs'} {n}" for n in range(300)]
+        assert other.shared
+        assert (await ledger.store(entry(299), ChatReply("mine"), 0.0)).text == "theirs 299"
+        assert ledger.shared
+        assert ledger.get(entry(299).key) == other.get(entry(299).key) == ChatReply("theirs 299")
+    assert problems_of(path) == []
+
+
+async def test_a_caller_that_is_cancelled_leaves_its_reply_in_the_ledger(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        count = 0
-        while not ledger.backlog:
-            ledger.put(entry(count), ChatReply("x" * 1_000), 0.0)
-            count += 1
-            assert count < 100_000
-        assert count > 2_000
-        await ledger.settled()
-        assert not ledger.backlog
-        assert len(list(ledger.stored())) == count
+        tasks = [asyncio.create_task(ledger.store(entry(n), ChatReply(str(n)), 0.0)) for n in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(each, asyncio.CancelledError) for each in found] == [True, False] * 10
+        assert len(list(ledger.stored())) == 20
+
+
+async def test_callers_are_told_that_the_disk_is_full(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger._out.execute("PRAGMA max_page_count = 20")
+    stores = [ledger.store(entry(n), ChatReply("x" * 10_000), 0.0) for n in range(150)]
+    found = await asyncio.gather(*stores, return_exceptions=True)
+    assert {type(each) for each in found} == {LedgerError}
+    with pytest.raises(LedgerError, match="not stored: 150 replies"):
+        ledger.close()
+
+
+@posix
+def test_opening_a_ledger_again_leaves_its_locks_alone(tmp_path: Path) -> None:
+    """A process that is the last one to close the file removes the write-ahead log."""
+    path = tmp_path / "l.sqlite"
+    fill(path, 3)
+    with LedgerReader(path), Ledger(path) as ledger:
+        asyncio.run(ledger.store(entry("first"), ChatReply("x"), 0.0))
+        log = Path(f"{path}-wal").stat().st_ino
+        with Ledger(path), LedgerReader(path):
+            pass
+        assert output_of(python("Ledger(sys.argv[1]).close(); print('closed')", path)) == "closed\n"
+        assert Path(f"{path}-wal").stat().st_ino == log
+        asyncio.run(ledger.store(entry("second"), ChatReply("x"), 0.0))
+    assert keys_in(path)[3:] == [entry("first").key, entry("second").key]
+    assert problems_of(path) == []
+
+
+@posix
+def test_only_the_owner_reads_a_ledger(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            ledger.put(entry(), ChatReply("x"), 0.0)
+            asyncio.run(ledger.settled())
+            modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()}
+        assert modes == dict.fromkeys(("l.sqlite", "l.sqlite-wal", "l.sqlite-shm"), 0o600)
+        (tmp_path / "l.sqlite").chmod(0o640)  # the owner may share it
+        with Ledger(tmp_path / "l.sqlite"):
+            assert {each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {0o640}
+    finally:
+        os.umask(before)
 
 
 def test_schemas_are_stored_once_and_found_by_their_hash(tmp_path: Path) -> None:
@@ -497,7 +554,12 @@ def _other_application(path: Path) -> None:
 
 def _newer(path: Path) -> None:
     fill(path, 3)
-    change(path, "PRAGMA user_version = 2")
+    change(path, "PRAGMA user_version = 3")
+
+
+def _earlier(path: Path) -> None:
+    fill(path, 3)
+    change(path, "PRAGMA user_version = 1")
 
 
 def _cut_off(path: Path) -> None:
@@ -510,7 +572,8 @@ def _cut_off(path: Path) -> None:
         (_text, "is not a ledger"),
         (_other_database, "is not a ledger"),
         (_other_application, "is not a ledger"),
-        (_newer, "newer version of outspoken .format 2, known here 1.: upgrade"),
+        (_newer, "newer version of outspoken .format 3, known here 2.: upgrade"),
+        (_earlier, "earlier version of outspoken .format 1, here 2.*name another file"),
         (_cut_off, "is not a ledger"),
         (Path.mkdir, "is a folder"),
     ],
@@ -612,7 +675,7 @@ print(number, stored)
     *said, figures = output_of(python(code, path)).splitlines()
     last, stored = map(int, figures.split())
     assert len(said) == 2
-    assert all("are not stored" in line for line in said)
+    assert all("; not stored: " in line for line in said)
     assert 0 < stored < last + 2
     expected = [entry("before", schema={"n": 0}).key]
     expected += [entry(number, schema={"n": number // 150}).key for number in range(last + 1)]
@@ -639,10 +702,10 @@ def test_what_is_lost_when_it_stays_full_is_counted(tmp_path: Path) -> None:
     ledger._out.execute("PRAGMA max_page_count = 20")
     for number in range(250):
         ledger.put(entry(number, schema=SCHEMA), ChatReply("x" * 1_000), 0.0)
-    with pytest.raises(LedgerError, match=r"the disk is full: make room.* 250 replies are not stored"):
+    with pytest.raises(LedgerError, match=r"the disk is full: make room.*; not stored: 250 replies$"):
         asyncio.run(ledger.settled())
     assert list(ledger.rows("SELECT * FROM schema")) == []  # a schema comes with its replies or not at all
-    with pytest.raises(LedgerError, match="250 replies are not stored"):
+    with pytest.raises(LedgerError, match="not stored: 250 replies"):
         ledger.close()
     ledger.close()
     assert keys_in(path) == []
@@ -706,6 +769,14 @@ def test_a_real_disk_that_is_full(small_disk: Path) -> None:
         ("UPDATE reply SET request = x'00ff' WHERE rowid = 3", "key", "not text"),
         ("UPDATE reply SET reply = substr(reply, 2) WHERE rowid = 3", "key", "cannot be read"),
         ('UPDATE reply SET reply = \'{"text":1,"finish":""}\' WHERE rowid = 3', "key", "wrong form"),
+        ("UPDATE reply SET reply = replace(reply, 'reply 2', 'reply 9') WHERE rowid = 3", "key", "digest differs"),
+        ("UPDATE reply SET reply = replace(reply, 'reply 2', '') WHERE rowid = 3", "key", "digest differs"),
+        ("UPDATE reply SET reply = replace(reply, '[3,2,1]', '[3,1,1]') WHERE rowid = 3", "key", "digest differs"),
+        ("UPDATE reply SET reply = reply || ' ' WHERE rowid = 3", "key", "digest differs"),
+        ("UPDATE reply SET created = created - 1 WHERE rowid = 3", "key", "digest differs"),
+        ("UPDATE reply SET seconds = 0 WHERE rowid = 3", "key", "digest differs"),
+        ("UPDATE reply SET seconds = 'x' WHERE rowid = 3", "key", "times are not numbers"),
+        ("UPDATE reply SET digest = '' WHERE rowid = 3", "key", "digest differs"),
         ("UPDATE reply SET request = CAST(x'ff' AS TEXT) WHERE rowid = 3", "row 3", "UTF-8"),
         ("UPDATE schema SET text = text || ' '", "schema", "its hash is not"),
         ("DELETE FROM schema", "schema", "is missing, and 10 replies"),
@@ -730,6 +801,22 @@ def test_verify_finds_what_was_changed_and_export_leaves_it_out(
     assert [line["text"] for line in lines] == [f"reply {n}" for n in range(10) if where == "schema" or n != 2]
     assert all((line["schema"] is None) == (where == "schema") for line in lines)
     assert problems
+
+
+async def test_replies_that_were_exchanged_are_named_and_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    keys = fill(path, 10)
+    columns = "reply, seconds, created, digest"
+    with LedgerReader(path) as reader:
+        third, eighth = reader.rows(f"SELECT {columns} FROM reply WHERE rowid IN (3, 8) ORDER BY rowid")
+    for key, values in ((keys[2], eighth), (keys[7], third)):
+        change(path, f"UPDATE reply SET ({columns}) = (?, ?, ?, ?) WHERE key = ?", *values, key)
+    assert [problem.where for problem in problems_of(path)] == [keys[2], keys[7]]
+    with Ledger(path) as ledger:
+        assert ledger.get(keys[3]) is not None
+        for key in (keys[2], keys[7]):
+            with pytest.raises(LedgerError, match=f"the reply {key} is not as it was written"):
+                ledger.get(key)
 
 
 def test_export_gets_out_what_is_behind_damaged_pages(tmp_path: Path) -> None:
@@ -803,7 +890,9 @@ def test_delete_gives_the_room_back_and_forgets_what_was_made_of_it(tmp_path: Pa
     path = tmp_path / "l.sqlite"
     fill(path, 2_000, model="old", schema={"n": 1})
     keys = fill(path, 20, model="new", schema={"n": 2})
-    change(path, "UPDATE reply SET created = created - 10 * 86400 WHERE json_extract(request, '$.model') = 'old'")
+    created = "created - 10 * 86400"
+    set_ = f"created = {created}, digest = reply_digest(key, reply, seconds, {created})"
+    change(path, f"UPDATE reply SET {set_} WHERE json_extract(request, '$.model') = 'old'")
     change(path, "UPDATE reply SET request = 'damaged' WHERE rowid = 7")
     with Ledger(path) as ledger:
         ledger.put_part("out", 0, PartRecord("d", 1, True))

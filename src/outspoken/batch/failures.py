@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from outspoken.io.atomic import output_errors, put_in_place, temporary_name
+from outspoken.io.atomic import output_errors, owner_only, put_in_place, temporary_name
 from outspoken.io.dataclass_json import from_json, to_json
 
 __all__ = ["FailureFile", "FailureRecord"]
@@ -38,6 +38,8 @@ class FailureRecord:
 class FailureFile:
     """`<output>.failures.jsonl`: `add` failures, then `finish`; without failures there is no file.
 
+    The file may quote prompts and replies: only its owner can read it.
+
     `first` are the first five, `transient` is the number of failures that may succeed another time.
     """
 
@@ -55,7 +57,9 @@ class FailureFile:
             self.first.append(failure)
         with output_errors(self.path):
             if self._file is None:
-                self._file = self._temporary.open("w", encoding="utf-8", errors="backslashreplace")
+                self._file = open(  # noqa: SIM115
+                    self._temporary, "w", encoding="utf-8", errors="backslashreplace", opener=owner_only
+                )
             self._file.write(json.dumps(to_json(failure), ensure_ascii=False) + "\n")
 
     def finish(self) -> None:

@@ -175,7 +175,6 @@ class PartitionWriter:
         earlier = self._records.get(part.number)
         if self._engine.stopped and earlier is not None and earlier.counts.prompts > part.prompts:
             return  # the earlier part has more
-        await self._ledger.settled()
         responses = part.responses
         size = await asyncio.to_thread(self._output.write, part.number, responses.columns, responses.carried)
         record = PartRecord(part.digest.hexdigest(), size, part.complete, part.counts, self._settings)

@@ -71,10 +71,11 @@ class FailedAttempts:
 class ModelCaller:
     """Answers the requests of all prompts of a run; each execution of a method gets its own `Call`.
 
-    A reply in the ledger is not requested again, and a new reply is stored before it is used. Transient errors
-    (429, 5xx, lost connections) are retried after a random wait whose bound doubles (full jitter), or after the
-    wait that the server asks for; permanent ones (400, 401) are not. Nothing is sent after the run is stopped: by
-    the user, by the budget, or because everything fails for one reason, which `broken` then holds.
+    A reply in the ledger is not requested again, and a new reply is stored before it is used: if another process
+    has stored one for the same request meanwhile, that one is used. Transient errors (429, 5xx, lost connections)
+    are retried after a random wait whose bound doubles (full jitter), or after the wait that the server asks for;
+    permanent ones (400, 401) are not. Nothing is sent after the run is stopped: by the user, by the budget, or
+    because everything fails for one reason, which `broken` then holds.
 
     `unreadable` counts the latest prompts in a row with unreadable replies. `identity` is the model's name in the
     ledger (see `Model.identity`); `dollars` computes the price of a usage (None: unknown).
@@ -97,8 +98,8 @@ class ModelCaller:
         self.broken: OutspokenError | None = None
         self.identity = model.name
         self.ledger = ledger
-        # All requests of a run have different keys: only a ledger with earlier replies can have one of theirs.
-        self._earlier = None if ledger is None or ledger.empty else ledger
+        # All requests of a run have different keys: only replies of earlier runs and of others are looked up.
+        self._earlier = ledger is not None and not ledger.empty
         self._limits = limits
         self._cause = ""
         self._in_a_row = 0
@@ -114,17 +115,14 @@ class ModelCaller:
 
         Raises the model's last error, or `StoppedError`.
         """
-        if self._earlier is not None and entry is not None:
-            known = self._earlier.get(entry.key)
-            if known is not None:
-                self.metrics.from_ledger += 1
-                self.metrics.usage_from_ledger += known.usage
-                return known
+        ledger = None if entry is None else self.ledger
+        if ledger is not None and (self._earlier or ledger.shared) and (known := self._known(entry)) is not None:
+            return known
         failed, started = None, time.monotonic()
         while True:
             begun = time.monotonic()
             try:
-                reply = await self._attempt(request)
+                reply = await self._attempt(request, entry)
             except ProviderError as error:
                 busy = self._busy(error)
                 failed = failed or FailedAttempts(self._limits, started)
@@ -137,26 +135,37 @@ class ModelCaller:
                 self._count_failure(error, counts=not isinstance(error, PromptTooLongError))
                 raise
             else:
-                if entry is not None and self.ledger is not None:
-                    await self._store(self.ledger, entry, reply, time.monotonic() - begun)
-                return reply
+                if entry is None or ledger is None:
+                    return reply
+                return await self._store(ledger, entry, reply, time.monotonic() - begun)
 
-    async def _store(self, ledger: Ledger, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
-        """Store a reply. A failure stops the run, because further replies could not be stored either."""
+    def _known(self, entry: LedgerEntry | None) -> ChatReply | None:
+        """The reply in the ledger."""
+        known = None if entry is None or self.ledger is None else self.ledger.get(entry.key)
+        if known is not None:
+            self.metrics.from_ledger += 1
+            self.metrics.usage_from_ledger += known.usage
+        return known
+
+    async def _store(self, ledger: Ledger, entry: LedgerEntry, reply: ChatReply, seconds: float) -> ChatReply:
+        """Store a reply, and return the stored one: that of another process which was first.
+
+        A failure stops the run, because further replies could not be stored either.
+        """
         try:
-            ledger.put(entry, reply, seconds)
-            if ledger.backlog:
-                await ledger.settled()
+            return await ledger.store(entry, reply, seconds)
         except LedgerError as error:
             self._break(error)
             raise
 
-    async def _attempt(self, request: ChatRequest) -> ChatReply:
-        limiter, budget = self.limiter, self._budget
+    async def _attempt(self, request: ChatRequest, entry: LedgerEntry | None) -> ChatReply:
+        limiter, budget, ledger = self.limiter, self._budget, self.ledger
         expected = budget.expected(request).total_tokens if limiter.paces_tokens else 0
         await limiter.enter(expected)
         begun, used = time.monotonic(), 0
         try:
+            if ledger is not None and ledger.shared and (known := self._known(entry)) is not None:
+                return known  # another process stored it while this request waited
             if budget.bounded:
                 await budget.begin(request)
             try:

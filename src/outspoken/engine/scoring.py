@@ -65,10 +65,15 @@ async def score_all(
         begun = time.monotonic()
         results = await _score_with_retries(model, chunk, limiter)
         seconds = (time.monotonic() - begun) / len(chunk)
-        for pair, score in zip(chunk, results, strict=True):
-            if ledger is not None and isinstance(score, Score):
-                ledger.put(entries[pair], _reply(score, model.name), seconds)
-        scores.update(zip(chunk, results, strict=True))
+
+        async def keep(pair: Pair, score: Score | UsageError) -> Score | UsageError:
+            if ledger is None or isinstance(score, UsageError):
+                return score
+            reply = _reply(score, model.name)
+            kept = await ledger.store(entries[pair], reply, seconds)
+            return score if kept is reply else _score_of(kept)
+
+        scores.update(zip(chunk, await asyncio.gather(*map(keep, chunk, results)), strict=True))
         show(len(scores), len(wanted))
 
     missing = [pair for pair in wanted if pair not in scores]
@@ -80,9 +85,6 @@ async def score_all(
                 tasks.create_task(work(chunk))
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    finally:
-        if ledger is not None:
-            await asyncio.shield(ledger.settled())
     return [scores[pair] for pair in pairs]
 
 

@@ -15,6 +15,7 @@ from outspoken.errors import OutputError, OutspokenError
 __all__ = [
     "check_room",
     "output_errors",
+    "owner_only",
     "put_in_place",
     "reason_of",
     "remove",
@@ -71,6 +72,11 @@ def output_errors(target: Path) -> Iterator[None]:
 def temporary_name(target: Path) -> Path:
     """The name under which `target` is written before `put_in_place` renames it."""
     return target.with_name(f".{target.name}.tmp")
+
+
+def owner_only(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file as `os.open` does, for the `opener` of `open`; if it is created, only its owner can read it."""
+    return os.open(path, flags, 0o600)
 
 
 def put_in_place(file: IO[Any], target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Texts cut to a length, a user's text file, the first line of an error, JSON as bytes."""
+"""Texts cut to a length, counts with a noun, a user's text file, the first line of an error, JSON as bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from outspoken.errors import UsageError
 
-__all__ = ["first_line", "json_bytes", "one_line", "read_text", "shorten"]
+__all__ = ["first_line", "json_bytes", "one_line", "plural", "read_text", "shorten"]
 
 
 def shorten(text: str, most: int) -> str:
@@ -19,6 +19,15 @@ def shorten(text: str, most: int) -> str:
 def one_line(text: str, most: int = 120) -> str:
     """The text on one line, with single spaces, cut to `most` characters."""
     return shorten(" ".join(text.split()), most)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun in the right number: `1 reply`, `2,000 replies`, `0 searches`."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{count:,} {noun[:-1]}ies"
+    return f"{count:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.io.atomic import replacing
 from outspoken.io.text import json_bytes
-from outspoken.ledger.keys import KEY_VERSION, StoredRequest, digest_of, reply_of, request_of
+from outspoken.ledger.keys import KEY_VERSION, StoredRequest, check_digest, digest_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
 from outspoken.ledger.store import Ledger, StoredReply
 
@@ -131,6 +131,7 @@ def read(stored: StoredReply) -> LedgerRecord:
         raise LedgerError("the stored reply has the wrong form")
     if not (isinstance(stored.seconds, float) and isinstance(stored.created, float)):
         raise LedgerError("the stored times are not numbers")
+    check_digest(stored.key, stored.reply, stored.seconds, stored.created, stored.digest)
     return LedgerRecord(stored.key, request, reply, stored.seconds, stored.created)
 
 

@@ -17,8 +17,10 @@ __all__ = [
     "Draw",
     "LedgerEntry",
     "StoredRequest",
+    "check_digest",
     "digest_of",
     "entry_of",
+    "reply_digest",
     "reply_of",
     "request_of",
     "score_entry",
@@ -137,6 +139,22 @@ def write_reply(reply: ChatReply) -> str:
     fields |= {name: value for name in _DETAILS if (value := getattr(reply, name))}
     # A lone surrogate has no UTF-8 form: it becomes a JSON escape.
     return _plain(fields).encode("utf-8", "backslashreplace").decode()
+
+
+def reply_digest(key: str, reply: str, seconds: float, created: float) -> str:
+    """The digest that is stored with a reply: it covers the key, the reply as it is stored, and its times."""
+    written = f"{key}\0{float(seconds)!r}\0{float(created)!r}\0{reply}"
+    return hashlib.blake2b(written.encode(), digest_size=_DIGEST_LENGTH // 2).hexdigest()
+
+
+def check_digest(key: str, reply: str, seconds: float, created: float, digest: str) -> None:
+    """Raise `LedgerError` if a reply is not as it was written."""
+    try:
+        if reply_digest(key, reply, seconds, created) == digest:
+            return
+    except (TypeError, ValueError):
+        pass  # the times are not numbers
+    raise LedgerError(f"the reply {key} is not as it was written: its digest differs")
 
 
 _NO_USAGE = Usage()

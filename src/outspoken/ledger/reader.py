@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import LedgerError, UsageError
-from outspoken.io.sqlite import MAGIC
-from outspoken.ledger import store
+from outspoken.io.sqlite import may_be
+from outspoken.ledger import file
 from outspoken.ledger.keys import digest_of
 from outspoken.ledger.store import StoredReply
 
@@ -59,7 +59,7 @@ class LedgerReader:
         try:
             yield from self._execute(statement, *values)
         except sqlite3.Error as error:
-            raise store.failure(self.path, error) from error
+            raise file.failure(self.path, error) from error
 
     def stored(self) -> Iterator[StoredReply | Problem]:
         """All replies in the order in which they were stored, including those after damaged parts of the file."""
@@ -74,7 +74,7 @@ class LedgerReader:
                 break
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
-                    raise store.failure(self.path, error) from error
+                    raise file.failure(self.path, error) from error
                 lost = str(error)
             # Skip damaged rows one by one, then in growing steps if a large part of the file is damaged.
             step = 1 if misses < _SINGLE_STEPS else misses
@@ -96,7 +96,7 @@ class LedgerReader:
                     problems.append(Problem(f"schema {hashed}", "its hash is not that of its text"))
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
-                raise store.failure(self.path, error) from error
+                raise file.failure(self.path, error) from error
             problems.append(Problem("schemas", str(error)))
         return intact, problems
 
@@ -138,14 +138,14 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         if path.is_dir():
             raise LedgerError(f"{path} is a folder: name the ledger's file")
-        head = store.head_of(path)
+        known = may_be(path, file.APPLICATION_ID)
     except FileNotFoundError as error:
         raise UsageError(
             f"there is no ledger {path}: name the file given as --ledger, or OUT.ledger.sqlite beside OUT"
         ) from error
     except OSError as error:
         raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
-    store.check_version(path, 0 if head.startswith(MAGIC) else None)
+    file.check_version(path, 0 if known else None)
     try:
         try:
             return _connect(path, "mode=rw")
@@ -159,12 +159,12 @@ def _open(path: Path) -> sqlite3.Connection:
                 ) from error
             return _connect(path, "immutable=1")
     except sqlite3.Error as error:
-        raise store.failure(path, error) from error
+        raise file.failure(path, error) from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=store.SECONDS_TO_WAIT, isolation_level=None
+        f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=file.SECONDS_TO_WAIT, isolation_level=None
     )
     try:
         connection.row_factory = sqlite3.Row
@@ -174,7 +174,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         identity, version = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
-        store.check_version(path, version if identity == store.APPLICATION_ID else None)
+        file.check_version(path, version if identity == file.APPLICATION_ID else None)
         connection.set_progress_handler(lambda: None, _STEPS_OF_SQLITE)
     except BaseException:
         connection.close()

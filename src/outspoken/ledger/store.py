@@ -1,17 +1,16 @@
-"""The file of a ledger: SQLite in WAL mode, written by one thread in small transactions."""
+"""The rows of a ledger: SQLite in WAL mode, written by one thread in small transactions."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, astuple, dataclass
 from operator import add
 from pathlib import Path
@@ -20,8 +19,10 @@ from typing import Any, TypeVar
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError
 from outspoken.io.dataclass_json import from_json
-from outspoken.io.sqlite import create_tables, may_be, transaction, version_of
-from outspoken.ledger.keys import LedgerEntry, reply_of, write_reply
+from outspoken.io.sqlite import transaction
+from outspoken.io.text import plural
+from outspoken.ledger.file import check_place, failure, open_ledger
+from outspoken.ledger.keys import LedgerEntry, check_digest, reply_digest, reply_of, write_reply
 
 __all__ = ["Ledger", "PartCounts", "PartRecord", "StoredReply"]
 
@@ -30,13 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """One row: key, request in canonical JSON, reply in JSON, duration in seconds, Unix time of the reply."""
+    """One row: key, request in canonical JSON, reply in JSON, duration in seconds, Unix time, digest of them."""
 
     key: str
     request: str
     reply: str
     seconds: float
     created: float
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,49 +77,41 @@ class PartRecord:
     settings: str = ""
 
 
-APPLICATION_ID = 0x4F757473  # "Outs"
-VERSION = 1
 _ROWS_A_TRANSACTION = 100
-_BACKLOG = 2_000
 _SECONDS_BETWEEN_SYNCS = 2.0
-SECONDS_TO_WAIT = 30.0
 _SECONDS_TO_GATHER = 0.01
-_FREE_BYTES = 16 * 2**20
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS reply (
-    key TEXT NOT NULL PRIMARY KEY,
-    request TEXT NOT NULL,
-    reply TEXT NOT NULL,
-    seconds REAL NOT NULL,
-    created REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS schema (hash TEXT NOT NULL PRIMARY KEY, text TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS part (
-    output TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    digest TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    complete INTEGER NOT NULL,
-    counts TEXT NOT NULL,
-    PRIMARY KEY (output, number)
-);
-CREATE TABLE IF NOT EXISTS run (started REAL NOT NULL, version TEXT NOT NULL, settings TEXT NOT NULL);
-"""
+
+_Waiter = asyncio.Future[str | LedgerError | None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A reply to write: its row, its schema, and the future of the caller that waits for it.
+
+    The future receives the reply that was stored before under the same key, None if there was none, or an error.
+    """
+
+    row: tuple[str, str, str, float, float, str]
+    schema: tuple[str, str]
+    waiter: _Waiter | None
 
 
 class Ledger:
-    """Replies by key. `get` returns one; `put` stores one, in the background and in the order of calls.
+    """Replies by key. `get` returns one; `store` and `put` store one, in the order of calls.
 
     A stored reply survives the death of this process at any moment; a power failure loses at most the replies of
-    the last two seconds. Several processes may use one file, which is created if necessary. Raises `LedgerError`,
-    before anything is paid for, if the file is not a ledger, was written by a newer version, or cannot be written.
+    the last two seconds. Several processes may use one file, which is created if necessary, readable by its owner
+    only. The first reply stored under a key stays. `shared` is false while nobody else has written since the file
+    was opened. Raises `LedgerError`, before anything is paid for, if the file is not a ledger, was written by
+    another version, or cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        _check(self.path)
-        self._pending: list[tuple[LedgerEntry, str, float, float]] = []
+        check_place(self.path)
+        self.shared = True  # until the first write shows that it is not
+        self._pending: list[_Pending] = []
         self._lock = threading.Lock()
         self._flushing: Future[None] | None = None
         self._failure: LedgerError | None = None
@@ -126,39 +120,53 @@ class Ledger:
         self._closed = False
         with ExitStack() as undo:
             undo.callback(self._writer.shutdown)
-            self._out = self._writer.submit(_open, self.path).result()
+            self._out = self._writer.submit(open_ledger, self.path).result()
             undo.callback(self._out.close)
-            self._in = _open(self.path)
+            self._data_version = self._writer.submit(_data_version, self._out).result()
+            self._in = open_ledger(self.path)
             undo.pop_all()
 
     def get(self, key: str) -> ChatReply | None:
-        """The reply stored under `key`."""
+        """The reply stored under `key`. Raises `LedgerError` if it is not as it was written."""
+        query = "SELECT reply, seconds, created, digest FROM reply WHERE key = ?"
         try:
-            row = self._in.execute("SELECT reply FROM reply WHERE key = ?", (key,)).fetchone()
+            row = self._in.execute(query, (key,)).fetchone()
         except sqlite3.Error as error:
             raise failure(self.path, error) from error
-        return None if row is None else reply_of(row[0])
+        if row is None:
+            return None
+        check_digest(key, *row)
+        return reply_of(row[0])
 
     @property
     def empty(self) -> bool:
         return next(self.rows("SELECT 1 FROM reply LIMIT 1"), None) is None
 
-    def put(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
-        """Store a reply; a reply that is stored under the same key stays as it is.
+    async def store(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> ChatReply:
+        """Store a reply, wait until it is in the file, and return the reply that the file holds under this key.
 
-        Raises `LedgerError` if an earlier reply could not be written.
+        That is an earlier one if another process was first. Raises `LedgerError` if the reply cannot be written.
         """
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        self._append(entry, reply, seconds, waiter)
+        earlier = await waiter
+        if isinstance(earlier, LedgerError):
+            raise LedgerError(*earlier.args)
+        return reply if earlier is None else reply_of(earlier)
+
+    def put(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> None:
+        """Store a reply in the background. Raises `LedgerError` if an earlier reply could not be written."""
+        self._append(entry, reply, seconds, None)
+
+    def _append(self, entry: LedgerEntry, reply: ChatReply, seconds: float, waiter: _Waiter | None) -> None:
+        text, created = write_reply(reply), time.time()
+        row = (entry.key, entry.request, text, seconds, created, reply_digest(entry.key, text, seconds, created))
         with self._lock:
-            self._pending.append((entry, write_reply(reply), seconds, time.time()))
+            self._pending.append(_Pending(row, (entry.schema_hash, entry.schema), waiter))
             if self._failure is not None:
                 raise self._failure
             if self._flushing is None:
                 self._flushing = self._writer.submit(self._flush)
-
-    @property
-    def backlog(self) -> bool:
-        """Whether replies arrive faster than the disk can write: wait for `settled` before the next request."""
-        return len(self._pending) > _BACKLOG
 
     async def settled(self) -> None:
         """Wait until all replies are on disk. Raises `LedgerError` if they cannot be written."""
@@ -204,27 +212,37 @@ class Ledger:
                     self._flushing = None
                     return
             try:
-                self._write(batch)
+                earlier = self._write(batch)
             except sqlite3.Error as error:
                 with self._lock:
-                    count = len(self._pending)
-                    self._failure = failure(self.path, error, f"; {count} replies are not stored")
+                    batch = list(self._pending)
+                    self._failure = failure(self.path, error, f"; not stored: {plural(len(batch), 'reply')}")
+                _tell(batch, {}, self._failure)
             else:
                 with self._lock:
                     del self._pending[: len(batch)]
+                _tell(batch, earlier)
 
-    def _write(self, batch: list[tuple[LedgerEntry, str, float, float]]) -> None:
-        schemas = {entry.schema_hash: entry.schema for entry, *_ in batch if entry.schema_hash}
+    def _write(self, batch: list[_Pending]) -> dict[str, str]:
+        """Write these replies in one transaction; returns the replies that were there before, by key."""
+        schemas = {pending.schema for pending in batch if pending.schema[0]}
         # A single statement releases the interpreter's lock once instead of once per row.
-        values = ",".join(["(?,?,?,?,?)"] * len(batch))
-        flat = [field for entry, *rest in batch for field in (entry.key, entry.request, *rest)]
+        values = ",".join(["(?,?,?,?,?,?)"] * len(batch))
+        flat = [field for pending in batch for field in pending.row]
+        earlier: dict[str, str] = {}
         # Schemas are written with their replies each time: another process may have deleted both.
         with transaction(self._out):
-            self._out.executemany("INSERT OR IGNORE INTO schema VALUES (?, ?)", schemas.items())
-            self._out.execute(f"INSERT OR IGNORE INTO reply VALUES {values}", flat)
+            self.shared = _data_version(self._out) != self._data_version
+            self._out.executemany("INSERT OR IGNORE INTO schema VALUES (?, ?)", schemas)
+            new = self._out.execute(f"INSERT OR IGNORE INTO reply VALUES {values}", flat).rowcount
+            if new < len(batch):
+                keys = [pending.row[0] for pending in batch]
+                known = f"SELECT key, reply FROM reply WHERE key IN ({','.join('?' * len(keys))})"
+                earlier = dict(self._out.execute(known, keys).fetchall())
         if time.monotonic() - self._synced > _SECONDS_BETWEEN_SYNCS:
             self._out.execute("PRAGMA wal_checkpoint(PASSIVE)")
             self._synced = time.monotonic()
+        return earlier
 
     def _in_writer(self, work: Callable[[], T]) -> T:
         try:
@@ -296,97 +314,32 @@ class Ledger:
         return self._in_writer(work)
 
 
+def _data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection, such as one of another process, changes the file."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _tell(batch: list[_Pending], earlier: Mapping[str, str], error: LedgerError | None = None) -> None:
+    """Let the callers that wait for these replies continue, each in its loop."""
+
+    results: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, str | LedgerError | None]]] = {}
+    for pending in batch:
+        if (waiter := pending.waiter) is not None:
+            key, _, reply, *_ = pending.row
+            other = earlier.get(key)
+            result = error if error is not None else None if other == reply else other
+            results.setdefault(waiter.get_loop(), []).append((waiter, result))
+    for loop, those in results.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_end, those)
+
+
+def _end(results: list[tuple[_Waiter, str | LedgerError | None]]) -> None:
+    for waiter, result in results:
+        if not waiter.done():
+            waiter.set_result(result)
+
+
 def _part(digest: str, size: int, complete: int, counts: str) -> PartRecord:
     values = json.loads(counts)
     return PartRecord(digest, size, bool(complete), from_json(PartCounts, values), values.get("settings", ""))
-
-
-def _check(path: Path) -> None:
-    """Raise `LedgerError` if the file is not a ledger, or if none can be written there."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise LedgerError(f"there is no folder {folder} for the ledger {path.name}: create it, or name another")
-    if path.is_dir():
-        raise LedgerError(f"{path} is a folder: name a file for the ledger, such as {path / 'run.sqlite'}")
-    try:
-        head = head_of(path)
-    except FileNotFoundError:
-        head = b""
-    except OSError as error:
-        raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK) or (head and not os.access(path, os.W_OK)):
-        raise LedgerError(f"cannot write the ledger {path}: change its permissions, or name another place")
-    check_version(path, 0 if may_be(head, APPLICATION_ID) else None)
-    if (free := shutil.disk_usage(folder).free) < _FREE_BYTES:
-        room = f"{free / 2**20:.0f} MiB free"
-        raise LedgerError(f"the disk of {path} is full ({room}): make room, or name another place")
-
-
-def head_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(100)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    try:
-        _prepare(connection, path)
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise failure(path, error) from error
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    # In one transaction: another process may be creating the tables.
-    with transaction(connection, "BEGIN"):
-        version = version_of(connection, APPLICATION_ID)
-    version = check_version(path, version)
-    if (mode := _to_wal(connection)) != "wal":
-        raise LedgerError(
-            f"the disk of {path} does not support a write-ahead log ({mode}): put the ledger on a local disk"
-        )
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if version < VERSION:
-        create_tables(connection, _TABLES, APPLICATION_ID, VERSION)
-
-
-def check_version(path: Path, version: int | None) -> int:
-    """`version`. Raises `LedgerError` for a newer one, and for None: a file of another kind."""
-    if version is None:
-        raise LedgerError(f"{path} is not a ledger: it was left as it is; name another file")
-    if version > VERSION:
-        raise LedgerError(
-            f"{path} was written by a newer version of outspoken (format {version}, known here {VERSION}): upgrade"
-        )
-    return version
-
-
-def _to_wal(connection: sqlite3.Connection) -> str:
-    """Turn on the write-ahead log; SQLite itself does not wait for another process that is doing the same."""
-    until = time.monotonic() + SECONDS_TO_WAIT
-    while True:
-        try:
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            return str(mode)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(_SECONDS_TO_GATHER)
-
-
-def failure(path: Path, error: sqlite3.Error, more: str = "") -> LedgerError:
-    code = getattr(error, "sqlite_errorname", "")
-    remedies = (
-        ("SQLITE_FULL", "the disk is full: make room, then give the same command again"),
-        ("SQLITE_BUSY", "another process holds it: wait for it, or name another ledger"),
-        ("SQLITE_READONLY", "it cannot be written: change its permissions"),
-        ("SQLITE_NOTADB", "it is not a ledger: name another file"),
-        ("SQLITE_CORRUPT", "it is damaged: `outspoken ledger export` what can be read, and start a new one"),
-    )
-    advice = next((remedy for known, remedy in remedies if code.startswith(known)), "check the disk")
-    return LedgerError(f"the ledger {path}: {error} ({advice}){more}")

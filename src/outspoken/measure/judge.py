@@ -153,8 +153,6 @@ class Judge:
                     self.metrics.failures[verdict.cause] += 1
                 if progress is not None:
                     progress(len(verdicts), len(draws))
-        if self._ledger is not None:
-            await self._ledger.settled()
         # Unreadable verdicts are results; an unreachable judge is an error.
         if caller.broken is not None and not isinstance(caller.broken, ReplyError):
             raise caller.broken

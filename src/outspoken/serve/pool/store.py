@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
-from outspoken.io.sqlite import create_tables, may_be, transaction, version_of
+from outspoken.io.sqlite import create_file, create_tables, may_be, transaction, version_of
 from outspoken.serve.pool.pool import Pool
 from outspoken.serve.pool.values import DIGEST_BYTES, FillRecord, PoolKey, PoolRecord
 
@@ -61,8 +61,8 @@ class PoolStore:
         self.path = Path(path)
         self.aside: Path | None = None
         self._closed = False
-        with suppress(OSError), self.path.open("rb") as file:  # `_open` creates the file, or reports the error
-            if not may_be(file.read(72), APPLICATION_ID):
+        with suppress(OSError):  # `_open` creates the file, or reports the error
+            if not may_be(self.path, APPLICATION_ID):
                 raise _foreign(self.path)
         try:
             self._connection = _open(self.path)
@@ -144,8 +144,7 @@ def _read(row: tuple[Any, ...], fills: Sequence[FillRecord]) -> PoolRecord:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        # SQLite creates the files beside it with the same permissions.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        create_file(path)
     except OSError as error:
         problem = f"the pools cannot be saved in {path} ({error.strerror})"
         raise UsageError(f"{problem}: name a file in a folder that can be written") from error

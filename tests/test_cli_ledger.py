@@ -247,7 +247,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (["show", "FILE", ""], 2, "is not a key"),
     (["show", "FILE", "0" * 32], 2, "no key in"),
     (["export", "FILE", "--model", "openai/gpt-4.2"], 2, "did you mean 'openai/gpt-4.1'"),
-    (["prune", "FILE"], 2, "--older-than DAYS, --model M, or both"),
+    (["prune", "FILE"], 2, "--older-than DAYS, --model M, --damaged, or several"),
     (["prune", "FILE", "--older-than", "-1", "--yes"], 2, "days from 0"),
     (["prune", "FILE", "--model", "x", "--yes"], 2, "unknown model 'x'"),
 ]

@@ -817,6 +817,13 @@ async def test_replies_that_were_exchanged_are_named_and_not_used(tmp_path: Path
         for key in (keys[2], keys[7]):
             with pytest.raises(LedgerError, match=f"the reply {key} is not as it was written"):
                 ledger.get(key)
+    with LedgerReader(path) as reader:
+        chosen = checks.select_for_pruning(reader, damaged=True)
+        assert checks.select_for_pruning(reader, damaged=True, older_than=1).replies == 0
+    assert checks.prune(path, chosen) == 2
+    assert problems_of(path) == []
+    with Ledger(path) as ledger:
+        assert (await ledger.store(entry(2), ChatReply("new"), 0.0)).text == "new"
 
 
 def test_export_gets_out_what_is_behind_damaged_pages(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def show(
 @ledger.command("verify")
 @command(quiet=True)
 def verify(file: File, json: Json = False) -> None:
-    """Check the file, every key and every schema's hash. The exit code is 1 if something is damaged.
+    """Check the file, and every key, reply and schema by its digest. The exit code is 1 if something is damaged.
 
     Example: outspoken ledger verify responses.parquet.ledger.sqlite
     """
@@ -90,7 +90,9 @@ def verify(file: File, json: Json = False) -> None:
         state = f"{len(problems):,} problems" if problems else "no problems"
         screen.print(f"{intact:,} replies are intact; {state}", soft_wrap=True)
     if problems:
-        note("`outspoken ledger export` saves what can be read")
+        note(
+            "`outspoken ledger export` saves what can be read; `outspoken ledger prune --damaged` deletes the rest"
+        )
         raise typer.Exit(_FAILED)
 
 
@@ -130,6 +132,9 @@ def prune(
     file: File,
     older_than: Annotated[float | None, typer.Option(metavar="DAYS", help="Only replies older than this.")] = None,
     model: AskedModel = None,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Only replies that `ledger verify` finds damaged.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")
     ] = False,
@@ -143,7 +148,7 @@ def prune(
     from outspoken.ledger.reader import LedgerReader
 
     with LedgerReader(file) as reader:
-        selection = checks.select_for_pruning(reader, older_than=older_than, model=model)
+        selection = checks.select_for_pruning(reader, older_than=older_than, model=model, damaged=damaged)
         before, total = reader.size, reader.count()
     paid = f"{selection.replies:,} of {total:,} replies, paid for with {selection.tokens:,} tokens"
     if dry_run or not selection.replies:

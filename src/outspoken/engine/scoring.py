@@ -1,4 +1,4 @@
-"""The log-likelihood of many given texts, with a ledger, so that nothing is computed or paid for twice."""
+"""The log-likelihood of many given texts, with a ledger, so that no stored score is computed again."""
 
 from __future__ import annotations
 

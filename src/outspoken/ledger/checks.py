@@ -312,18 +312,26 @@ class PruneSelection:
 
 
 def select_for_pruning(
-    reader: LedgerReader, *, older_than: float | None = None, model: str | None = None
+    reader: LedgerReader, *, older_than: float | None = None, model: str | None = None, damaged: bool = False
 ) -> PruneSelection:
-    """Select the replies that are older than a number of days, of one model, or both; replies stored later stay.
+    """Select the replies that are older than a number of days, of one model, `damaged`, or all of this.
 
-    Raises `UsageError` without a condition, for days below 0, and for a model that was never asked.
+    Replies that are stored later stay. Raises `UsageError` without a condition, for days below 0, and for a model
+    that was never asked.
     """
-    if older_than is None and model is None:
-        raise UsageError("say which replies: --older-than DAYS, --model M, or both")
+    if older_than is None and model is None and not damaged:
+        raise UsageError("say which replies: --older-than DAYS, --model M, --damaged, or several of these")
     if older_than is not None and not 0 <= older_than < float("inf"):
         raise UsageError(f"--older-than takes days from 0, not {older_than:g}")
-    where = "created <= ?"
-    values: tuple[Any, ...] = (time.time() - 86_400 * (older_than or 0.0),)
+    where, values = "TRUE", ()  # type: str, tuple[Any, ...]
+    if damaged:
+        problems: list[Problem] = []
+        for _ in _records(reader, problems):
+            pass
+        where = "key IN (SELECT value FROM json_each(?))"
+        values = (json.dumps([problem.where for problem in problems]),)
+    if older_than is not None or not damaged:  # the times of damaged replies may be damaged
+        where, values = f"{where} AND created <= ?", (*values, time.time() - 86_400 * (older_than or 0.0))
     if model is not None:
         known = {row[0] for row in reader.rows(f"SELECT DISTINCT {_MODEL} FROM reply") if isinstance(row[0], str)}
         if known and model not in known:

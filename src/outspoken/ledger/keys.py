@@ -152,9 +152,12 @@ def check_digest(key: str, reply: str, seconds: float, created: float, digest: s
     try:
         if reply_digest(key, reply, seconds, created) == digest:
             return
-    except (TypeError, ValueError):
-        pass  # the times are not numbers
-    raise LedgerError(f"the reply {key} is not as it was written: its digest differs")
+    except (TypeError, ValueError):  # the times are not numbers
+        pass
+    raise LedgerError(
+        f"the reply {key} is not as it was written (its digest differs): `outspoken ledger verify` names all such "
+        "replies, and `outspoken ledger prune FILE --damaged` deletes them, so that they are asked for again"
+    )
 
 
 _NO_USAGE = Usage()

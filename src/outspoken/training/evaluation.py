@@ -61,7 +61,7 @@ def evaluate(
     the majority vote, with intervals by question; the scores of arms; and the comparisons of each pair of arms and
     of students in no arm, paired by question and corrected by Holm's method over all of one measure. The folder
     `out` gets the result as `results.json`, and the answers in `answers/` as they arrive: the same call continues
-    where it stopped, and asks nothing twice. `overwrite` removes earlier answers, except those in the ledger.
+    where it stopped. `overwrite` removes earlier answers, except those in the ledger.
 
     Raises `UsageError` for invalid files, students or settings and for a folder with other results, `StoppedError`
     on Ctrl-C or if `stopped` returns True.

@@ -301,7 +301,12 @@ class Damaged:
         return whole < 2 and at not in self.matched and text.endswith(case.known[at].text)
 
     def left_over(self, entry: Verbalized, text: str) -> bool:
-        """Whether a text is what the damage put in, or the label of a candidate that was cut off."""
+        """Whether a text is what the damage put in, a damaged remark at the end, or a label that was cut off."""
+        contents = [number for number, piece in enumerate(self.case.pieces) if piece[1] in (TEXT, NUMBER)]
+        end = "".join(piece[0] for piece in self.case.pieces[contents[-1] + 1 :]) if contents else ""
+        sound = "".join(piece[0] for piece in self.case.sound_pieces[contents[-1] + 1 :]) if contents else ""
+        if end != sound and key(text) in key(end):
+            return True
         if self.case.damage == "cut" and entry.stated is None:
             return collapsed(self.case.reply).endswith(text)
         return any(key(text) in key(edit.new) for edit in self.case.edits)

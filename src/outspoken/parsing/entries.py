@@ -34,12 +34,16 @@ _BLOCK_SCALAR = re.compile(r"[|>][-+]?\d?\s*")
 
 @dataclass(slots=True)
 class Entry:
-    """The text of an entry, its weight, and a remark that belongs to neither; `index` as its marker wrote it."""
+    """The text of an entry, its weight, and a remark that belongs to neither; `index` as its marker wrote it.
+
+    `marked` is false if its beginning was not found by a marker, as those of the others.
+    """
 
     text: str
     weight: LineWeight | None = None
     note: str = ""
     index: str = ""
+    marked: bool = True
 
 
 def is_total(text: str) -> bool:
@@ -57,6 +61,8 @@ def add_entries(entries: list[Entry], into: CandidateList) -> bool:
         item = candidate_of(entry.text, into.shape)
         if entry.weight is not None:
             item.state(entry.weight.written, entry.weight.key)
+        if not entry.marked:
+            item.repairs.append("odd-marker")
         note = "; ".join(part for part in (entry.note, entry.weight.note if entry.weight else "") if part)
         if note:
             item.meta["note"] = note
@@ -76,8 +82,11 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
         weight = find_weight(bare)
         if weight is not None or found[0] is None:
             lines[0], found[0] = bare, weight
-    note = "\n".join(remarks)
     at = _chosen(found, titled)
+    if remarks and not any(line.strip() for index, line in enumerate(lines) if index != at):
+        rest = [line for line in block if not is_rule(line) and find_weight(line) is None]
+        return Entry(_clean("\n".join(rest)), found[at] if at is not None else None)
+    note = "\n".join(remarks)
     fielded = _field_text(lines, found, at)
     if fielded is not None:
         return Entry(fielded, found[at] if at is not None else None, note)
@@ -85,6 +94,9 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
         return Entry(_clean("\n".join(lines)), None, note)
     weight = found[at]
     assert weight is not None
+    others = any(line.strip() for index, line in enumerate(lines) if index != at)
+    if weight.tail and weight.key and others and not weight.head.strip() and not weight.bracketed:
+        return Entry(_clean("\n".join([*lines[:at], *lines[at + 1 :]])), weight, f"{note}\n{weight.tail}".strip())
     own = [] if weight.alone else [part for part in (weight.head, weight.tail) if part.strip(" \t*_:：.")]
     text = _clean("\n".join([*lines[:at], *own, *lines[at + 1 :]]))
     return Entry(text, weight, note)

@@ -6,7 +6,7 @@ import re
 
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.line_weights import find_weight
-from outspoken.parsing.markers import marker_of
+from outspoken.parsing.markers import begins_entry
 
 __all__ = ["restored", "without_fences"]
 
@@ -34,16 +34,14 @@ def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
     while at < len(lines):
         end = closings.get(at)
         if end is None:
-            begun = begun or bool(
-                marker_of("number", lines[at]) or marker_of("label", lines[at]) or find_weight(lines[at])
-            )
+            begun = begun or begins_entry(lines[at]) is not None or find_weight(lines[at]) is not None
             kept.append(lines[at])
             at += 1
             continue
         inner = lines[at + 1 : end]
         match = _FENCE_LINE.fullmatch(lines[at].rstrip())
         name = match["name"].strip().lower() if match is not None else ""
-        entries = sum(1 for line in inner[:400] if marker_of("number", line) or find_weight(line))
+        entries = sum(1 for line in inner[:400] if begins_entry(line) or find_weight(line))
         if entries and (not begun or (entries > 1 and name in _PROSE)):
             into.repairs.append("fenced")
             kept += inner

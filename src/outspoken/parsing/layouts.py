@@ -113,12 +113,19 @@ def place_of(index: str) -> int:
     return -1
 
 
+_ROMAN = {
+    numeral: at
+    for at, numeral in enumerate("I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX".split(), 1)
+}
+
+
 def _in_sequence(starts: list[tuple[int, Marker]]) -> list[tuple[int, Marker]]:
     """Without the numbers that do not go on from the one before, nor begin again at 1."""
     kept: list[tuple[int, Marker]] = []
     last = 0
+    roman = starts[0][1].written in ("I", "i") and len(starts) > 1
     for start in starts:
-        place = place_of(start[1].written)
+        place = _ROMAN.get(start[1].written.upper(), -1) if roman else place_of(start[1].written)
         if place < 0 or not kept or place in (0, 1) or last <= place <= last + 3:
             kept.append(start)
             last = place if place >= 0 else last + 1
@@ -134,20 +141,22 @@ def _score(layout: Layout, lines: list[str], weights: Sequence[LineWeight | None
     if not any_weight:
         return reliability + 0.01 * min(len(starts), 5)
     one = many = none = named = 0
+    titled = False
     for (at, marker), (end, _) in pairwise([*starts, (len(lines), starts[-1][1])]):
         count = sum(1 for weight in weights[at + 1 : end] if weight is not None)
         alone = sum(1 for weight in weights[at + 1 : end] if weight is not None and (weight.alone or weight.key))
         first = find_weight(lines[at][marker.end :])
         count = alone + (first is not None) if alone + (first is not None) == 1 else count + (first is not None)
         one, many, none = one + (count == 1), many + (count > 1), none + (count == 0)
+        titled = titled or first is not None
         if count and layout.kind in ("heading", "bold"):
             named += any(marker_of(kind, lines[at]) for kind in ("label", "ordinal", "number"))
-    if named and named == one + many:
+    if layout.kind in ("heading", "bold") and (named * 2 > one + many or (one + many < 2 and not titled)):
         return 0.0
     before = sum(1 for weight in weights[: starts[0][0]] if weight is not None)
     if layout.kind in ("heading", "bold"):
         none *= one < 1
-    return one - 1.5 * many - 0.6 * none - before + reliability if one or many else 0.0
+    return one + 0.7 * many - 0.4 * none - 0.4 * before + reliability if one or many else 0.0
 
 
 def _unmarked_score(weights: Sequence[LineWeight | None]) -> float:

@@ -288,6 +288,8 @@ _SURE_SIGN = re.compile(r"[%％٪.,٫/]")
 def _group_content(content: str) -> LineWeight | None:
     """The weight in the text between brackets, and the rest of it as a note."""
     content = content.strip(" *_`\"'")
+    if content[:1] in "([（【" and content[-1:] in ")]）】":
+        content = content[1:-1].strip(" *_`\"'")
     if not content or (_DIGIT.search(content) is None and len(content) > 40):
         return None
     parts = [part for part in _PARTS.split(content) if part]
@@ -370,7 +372,7 @@ def _without_connective(head: str) -> str:
 
 
 def _unlabelled(line: str) -> LineWeight | None:
-    if weight_of(line.strip(_OPENERS + _CLOSERS)):
+    if weight_of(line.lstrip(_OPENERS).rstrip(_CLOSERS)):
         return LineWeight(line.strip(_OPENERS), None)
     return _trailing(line) or _leading(line)
 
@@ -391,10 +393,11 @@ def _trailing(line: str) -> LineWeight | None:
 def _leading(line: str) -> LineWeight | None:
     """A weight at the beginning of the line, with a dash, colon, arrow or bar after it."""
     match = _LEADING.match(line.lstrip(_OPENERS.replace("(", "").replace("[", "")))
-    if match is None or not weight_of(match["value"].strip(" *_`$([（")):
+    value = match["value"].strip(" *_`$([（") if match is not None else ""
+    if match is None or not _SURE_SIGN.search(value) or not weight_of(value):
         return None
     bare = line.lstrip(_OPENERS.replace("(", "").replace("[", ""))
-    return LineWeight(match["value"].strip(" *_`$([（"), None, tail=bare[match.end() :].strip())
+    return LineWeight(value, None, tail=bare[match.end() :].strip())
 
 
 def _trim(head: str) -> str:

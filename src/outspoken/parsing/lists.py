@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from outspoken.parsing.candidates import CandidateList
-from outspoken.parsing.entries import Entry, add_entries, entry_of
+from outspoken.parsing.entries import Entry, add_entries, entry_of, is_total
 from outspoken.parsing.fences import restored, without_fences
 from outspoken.parsing.field_names import WEIGHT_LABEL
 from outspoken.parsing.layouts import Layout, best_layout, place_of
 from outspoken.parsing.line_weights import LineWeight, find_weight, forget_lines, weight_of, weights_in_row
 from outspoken.parsing.markers import (
     Marker,
+    begins_entry,
     heading_level,
     is_rule,
     marker_of,
@@ -74,7 +76,12 @@ def read_lists(text: str, into: CandidateList) -> bool:
 
 
 def _read_lines(text: str, into: CandidateList) -> bool:
-    lines = [part for line in re.split(r"\r\n?|\n", text) for part in _parts(_ruled_title(line))]
+    lines = [
+        part
+        for line in re.split(r"\r\n?|\n", text)
+        for whole in _parts(_ruled_title(line))
+        for part in _with_break(whole)
+    ]
     if len(lines) > _MOST_LINES:
         del lines[_MOST_LINES:]
         into.repairs.append("too-long")
@@ -82,7 +89,7 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     if read_table(text, lines, into):
         into.repairs += repairs
         return True
-    lines, by_index, row = _weights_apart(_with_known_labels(lines))
+    lines, by_index, row = _weights_apart(_with_known_labels(_without_totals(lines, repairs)))
     weights = [find_weight(line) for line in lines]
     any_weight = any(weights) or bool(by_index or row)
     if not any_weight and is_refusal(lines):
@@ -93,8 +100,10 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     if layout is not None:
         before = lines[: layout.starts[0][0]]
         entries = _entries(lines, layout, into)
+        entries, before = _with_first_lost(entries, before, layout, lines)
     if not entries:
         entries, before = _unmarked(lines, weights), []
+        into.repairs += ["unmarked"] * bool(entries)
     entries = _with_weights_apart(entries, by_index, row)
     if not entries:
         return False
@@ -102,7 +111,33 @@ def _read_lines(text: str, into: CandidateList) -> bool:
         into.repairs.append("prefixed")
         into.reasoning.append("\n".join(before).strip())
     into.repairs += repairs
+    if sum(1 for entry in entries if entry.weight is not None) < _stated(weights):
+        into.repairs.append("unread")
     return add_entries(entries, into)
+
+
+def _stated(weights: Sequence[LineWeight | None]) -> int:
+    """The number of lines that state a weight in the form that most of them have."""
+    forms = [(weight.key or "").casefold() + str(weight.bracketed) for weight in weights if weight is not None]
+    return max(map(forms.count, set(forms[:50])), default=0)
+
+
+def _with_first_lost(
+    entries: list[Entry], before: list[str], layout: Layout, lines: list[str]
+) -> tuple[list[Entry], list[str]]:
+    """Read the lines before the first marker that state a weight in the form of the entries as entries, too."""
+    forms = {form for at, _ in layout.starts for line in (lines[at], *lines[at + 1 : at + 3]) if (form := _form(line))}
+    lost = next((at for at, line in enumerate(before) if _form(line) in forms), None)
+    if lost is None or not entries or layout.kind == "field":
+        return entries, before
+    start = lost
+    while start and before[start].strip() and before[start - 1].strip() and before[lost].strip():
+        start -= 1
+    stray = [_STRAY_MARKER.sub("", line, count=1) for line in before[start:]]
+    first = _unmarked(stray, [find_weight(line) for line in stray], few=True)
+    for entry in first:
+        entry.marked = False
+    return [*first, *entries], before[:start]
 
 
 _RULED_TITLE = re.compile(
@@ -131,6 +166,16 @@ _LABEL_LINE = re.compile(
 )
 
 
+def _with_break(line: str) -> list[str]:
+    """A line in two where the next entry begins behind a weight on it."""
+    weight = find_weight(line) if len(line) < 300 else None
+    if weight is None or not weight.tail or weight.key is None or weight.head.strip() or weight.bracketed:
+        return [line]
+    if begins_entry(weight.tail) is None or not line.endswith(weight.tail):
+        return [line]
+    return [line[: -len(weight.tail)], weight.tail]
+
+
 def _with_known_labels(lines: list[str]) -> list[str]:
     """The lines, with an unknown label that stands before a weight on several of them replaced by a known one."""
     labels: dict[str, list[int]] = {}
@@ -153,6 +198,19 @@ def _with_known_labels(lines: list[str]) -> list[str]:
         if match is not None:
             lines[at] = f"{lines[at][: match.start('label')]}probability{lines[at][match.end('label') :]}"
     return lines
+
+
+def _without_totals(lines: list[str], repairs: list[str]) -> list[str]:
+    """The lines without those that state the total of the probabilities."""
+    kept = []
+    for line in lines:
+        weight = find_weight(line) if 4 < len(line) < 100 else None
+        name = line.partition(":")[0].partition("：")[0].partition("=")[0] if weight is not None else ""
+        if name and len(name) < len(line) and is_total(name.strip(" \t-•#>(（|")) and "|" not in line:
+            repairs.append("total")
+        else:
+            kept.append(line)
+    return kept
 
 
 def _weights_apart(
@@ -203,25 +261,80 @@ def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entr
     bounds = [at for at, _ in layout.starts] + [len(lines)]
     blocks = []
     for (at, marker), end in zip(layout.starts, bounds[1:], strict=True):
-        block = [lines[at][marker.end :], *lines[at + 1 : end]]
+        block = [_after_marker(lines[at], marker), *lines[at + 1 : end]]
         if layout.kind == "field":
             block[0] = lines[at]
         blocks.append((marker, _without_section(block, lines[at], layout, last=end == len(lines), into=into)))
     if layout.kind == "field":
         _move_leading_weights(lines, layout, blocks)
     _cut_epilogue([block for _, block in blocks], into)
+    if layout.kind not in ("field", "heading", "bold"):
+        blocks = _with_lost_starts(blocks)
     if blocks and _CUT_TITLE.fullmatch(last := "\n".join(blocks[-1][1]).strip()) and last:
         into.repairs.append("truncated")
         blocks.pop()
     for marker, block in blocks:
+        if marker.kind == _STRAY:
+            block[0] = _STRAY_MARKER.sub("", block[0], count=1)
         entry = entry_of(block, titled=layout.kind in ("heading", "bold", "label", "ordinal", "dynamic"))
-        entry.index = marker.written
+        entry.index, entry.marked = marker.written, marker.kind != _STRAY
         found.append(entry)
     stated = [entry for entry in found if entry.weight is not None]
     if layout.kind in ("heading", "bold") and stated and len(stated) < len(found):
         into.repairs.append("suffixed" if found[-1].weight is None else "prefixed")
         found = stated
     return _last_group(found, into)
+
+
+def _with_lost_starts(blocks: list[tuple[Marker, list[str]]]) -> list[tuple[Marker, list[str]]]:
+    """The entries, where one with several weights in the form of the others is divided at each of them."""
+    forms = [[(at, form) for at, line in enumerate(block) if (form := _form(line)) is not None] for _, block in blocks]
+    single = [found[0][1] for found in forms if len(found) == 1]
+    if not single or all(len(found) < 2 for found in forms):
+        return blocks
+    common = max(set(single), key=single.count)
+    divided = []
+    for (marker, block), found in zip(blocks, forms, strict=True):
+        places = [at for at, form in found if form == common]
+        if len(places) < 2:
+            divided.append((marker, block))
+            continue
+        cuts = places[1:] if common.before else [at + 1 for at in places[:-1]]
+        for start, end in pairwise([0, *cuts, len(block)]):
+            lines = block[start:end]
+            while start and len(lines) > 1 and not lines[0].strip():
+                del lines[0]
+            divided.append((marker if not start else Marker(_STRAY, 0), lines))
+    return divided
+
+
+_STRAY = "stray"
+_STRAY_MARKER = re.compile(r"\s*(?:[^\w\s(（\[\"'“「¿¡$*]{1,3}\s+)?")
+
+
+class _Form(NamedTuple):
+    """How a line states its weight; `before`: ahead of its text."""
+
+    key: str
+    bracketed: bool
+    alone: bool
+    before: bool
+
+
+def _form(line: str) -> _Form | None:
+    weight = find_weight(line)
+    if weight is None:
+        return None
+    return _Form((weight.key or "").casefold(), weight.bracketed, weight.alone, bool(weight.tail))
+
+
+def _after_marker(line: str, marker: Marker) -> str:
+    """The rest of a line after its marker, without the end of bold print that began before it."""
+    rest = line[marker.end :]
+    if line[: marker.end].count("**") % 2:
+        match = re.match(r"\s*[:：.)）]?\s*\*\*", rest)
+        return rest[match.end() :] if match is not None else rest
+    return rest
 
 
 def _without_section(
@@ -283,7 +396,8 @@ def _cut_epilogue(blocks: list[list[str]], into: CandidateList) -> None:
     indented = all(line[:1].isspace() for block in blocks[:-1] for line in block[1:] if line.strip()) and any(
         line.strip() for block in blocks[:-1] for line in block[1:]
     )
-    seen = bool(last[0].strip())
+    title = find_weight(last[0])
+    seen = bool(last[0].strip(" :：*_")) and (title is None or not title.alone)
     paragraphs = 1 if seen else 0
     for at in range(1, len(last)):
         line = last[at]
@@ -367,7 +481,7 @@ def _last_group(entries: list[Entry], into: CandidateList) -> list[Entry]:
     return [entry for group in stated for entry in group]
 
 
-def _unmarked(lines: list[str], weights: Sequence[LineWeight | None]) -> list[Entry]:
+def _unmarked(lines: list[str], weights: Sequence[LineWeight | None], *, few: bool = False) -> list[Entry]:
     """Entries separated by their probabilities alone: the text above each one, or the line that it ends."""
     entries: list[Entry] = []
     above: list[str] = []
@@ -392,4 +506,4 @@ def _unmarked(lines: list[str], weights: Sequence[LineWeight | None]) -> list[En
         if text:
             entries.append(Entry(text, weight))
         above = []
-    return entries if labelled or len(entries) > 1 else []
+    return entries if labelled or few or len(entries) > 1 else []

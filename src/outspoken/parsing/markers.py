@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, LISTS, QUESTIONS, REASONING, TEXTS, plain
 
-__all__ = ["FIELD", "KINDS", "Marker", "heading_level", "is_rule", "marker_of", "strip_ornaments", "without_quote"]
+__all__ = ["FIELD", "KINDS", "Marker", "begins_entry", "heading_level", "is_rule", "marker_of", "strip_ornaments", "without_quote"]
 
 _NAMES = [
     "response",
@@ -219,13 +219,13 @@ _PHRASES = (
 _NAME = "(?:" + "|".join([*sorted(map(re.escape, _NAMES), key=len, reverse=True), *_PHRASES]) + ")"
 _CJK_NUMERAL = "[一二三四五六七八九十〇两壹贰叁]{1,3}"
 _STARS = r"[*_]{0,3}"
-_LEAD = r"[ \t]{0,12}(?:>[ \t]?){0,2}(?:[-*+•‣▪◦·–—][ \t]+)?(?:#{1,6}[ \t]*)?[*_\"'`]{0,3}[ \t]?"
+_LEAD = r"[ \t]{0,12}[\])}>,;:'`´”’\\/|.]{0,2}(?:>[ \t]?){0,2}(?:[-*+•‣▪◦·–—][ \t]+)?(?:#{1,6}[ \t]*)?[*_\"'`]{0,3}[ \t]?"
 _EMOJI = r"(?:[\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]\ufe0f?[ \t]*){0,3}"
 _AFTER_LABEL = rf"[\])】〕」』>＞}}]?{_STARS}"
 _LABEL = re.compile(
     rf"{_LEAD}{_EMOJI}[*_]{{0,3}}[\[(【〔「『<＜{{]?[*_]{{0,2}}(?:{_NAME}s?)[\s_]{{0,2}}(?:no\.|nr\.|n[°ºo]\.?|№|number)?\s?[#＃(（]?"
-    rf"(?:(?P<digits>\d{{1,4}})(?![\w%])(?![.,]\d)|(?P<letter>[A-Z])(?=[\s:：.)）(（*\]】—–-]|$)"
-    rf"|(?P<roman>[IVX]{{2,5}})(?=[\s:：.)(*\]—–-]|$)|(?P<cjk>{_CJK_NUMERAL})(?=[\s:：（(、。.】」*]|$)"
+    rf"(?:(?P<digits>\d{{1,4}})(?![\w%])(?![.,]\d)|(?<=[\s_#])(?P<letter>(?-i:[A-Z]))(?=[\s:：.)）(（*\]】—–-]|$)"
+    rf"|(?<=[\s_#])(?P<roman>(?-i:[IVX]{{2,5}}))(?=[\s:：.)(*\]—–-]|$)|(?P<cjk>{_CJK_NUMERAL})(?=[\s:：（(、。.】」*]|$)"
     rf"|(?P<word>one|two|three|four|five|six|seven|eight|nine|ten|eins|zwei|drei|vier|fünf|uno|dos|tres|cuatro"
     rf"|cinco|un|deux|trois|quatre|cinq)(?!\w))[)）]?(?:\s?(?:of|/|von|de|sur|из)\s?\d{{1,3}})?(?:번)?"
     rf"{_AFTER_LABEL}",
@@ -249,7 +249,7 @@ _DYNAMIC = re.compile(
 _NUMBER = re.compile(
     r"[ \t]{0,12}(?:>[ \t]?){0,2}(?:[-*+•][ \t]+(?=[*_]{0,3}[(（]?\d))?(?:#{1,6}[ \t]*)?"
     r"[*_]{0,3}[ \t]?(?:#(?=\d))?[(（\[【]?(?P<digits>\d{1,4})"
-    rf"(?:[.)）\]】:：、．｡]{_STARS}(?![\d%])|\s?[-–—](?=\s)|(?:\ufe0f?\u20e3)\.?)[)）:：.、]?{_STARS}"
+    rf"(?:[.:：．]{_STARS}(?![\d%])|[)）\]】、｡]{_STARS}(?!%)|\s?[-–—](?=\s)|(?:\ufe0f?\u20e3)\.?)[)）:：.、]?{_STARS}"
 )
 _CIRCLED = re.compile(
     rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}"
@@ -402,3 +402,11 @@ def strip_ornaments(text: str) -> str:
     elif text.startswith("**") and text.count("**") % 2:
         text = text[2:].lstrip()
     return text
+
+
+def begins_entry(line: str) -> Marker | None:
+    """The marker of an entry of a list, of whatever kind."""
+    for kind in ("label", "ordinal", "dynamic", "number", "circled", "cjk", "letter", "bullet"):
+        if (marker := marker_of(kind, line)) is not None:
+            return marker
+    return None

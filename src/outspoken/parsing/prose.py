@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from outspoken.parsing.line_weights import find_weight
-from outspoken.parsing.markers import is_rule
+from outspoken.parsing.markers import FIELD, begins_entry, is_rule
 from outspoken.parsing.words import pattern
 
 __all__ = ["answer_lines", "is_refusal", "replaces"]
@@ -27,6 +27,9 @@ _REFUSAL = re.compile(
     r")",
     re.IGNORECASE,
 )
+
+
+_MOST_LINES = 5_000
 
 
 def replaces(text: str) -> bool:
@@ -61,27 +64,44 @@ def _last_replacement(lines: list[str]) -> int:
 
     The parts before and after it both state weights; the part after states at least half as many.
     """
-    if len(lines) > 5_000:
+    marks = [at for at, line in enumerate(lines) if at and 3 < len(line) < 240 and _REPLACES.search(line)]
+    if not marks or len(lines) > _MOST_LINES:
         return 0
-    weighted = [at for at, line in enumerate(lines) if find_weight(line) is not None]
-    if len(weighted) < 2:
-        return 0
-    others = set(range(1, len(lines))).difference(weighted)
-    marks = [at for at in sorted(others) if 0 < len(lines[at].strip()) < 240 and _REPLACES.search(lines[at])]
+    weighted = [at for at, line in enumerate(lines) if _states_weight(line)]
     for at in reversed(marks):
         before = sum(1 for each in weighted if each < at)
         after = sum(1 for each in weighted if each > at)
-        if at in weighted or not before or after * 2 < before:
-            continue
-        blank = next((line for line in range(at - 1, -1, -1) if lines[line].strip()), 0)
-        announces = (
-            lines[at].strip().rstrip("*_ ")[-1:] in tuple(":：.。!")
-            or lines[at].lstrip()[:1] in "#*"
-            or blank < at - 1
-        )
-        if announces:
+        if at not in weighted and before and after * 2 >= before and _announces(lines, at):
             return at + 1
     return 0
+
+
+def _states_weight(line: str) -> bool:
+    if find_weight(line) is not None:
+        return True
+    marker = begins_entry(line)
+    return marker is not None and find_weight(line[marker.end :]) is not None
+
+
+def _announces(lines: list[str], at: int) -> bool:
+    """Whether a line says that what follows replaces what was before, and is no part of an entry itself.
+
+    It is a title, or ends in a colon, or is a sentence that begins with such a word above a list that begins anew.
+    """
+    line = lines[at].strip()
+    if FIELD.match(line) is not None or begins_entry(line) is not None:
+        return False
+    bare = line.rstrip("*_ ")
+    if bare[-1:] in (":", "："):
+        return True
+    if line[:1] == "#" or (line[:2] == "**" and line[-2:] == "**"):
+        return len(line) < 80
+    found = _REPLACES.search(line)
+    if found is None or found.start() > 30 or bare[-1:] not in (".", "。", "!", "！"):
+        return False
+    following = next((after for after in lines[at + 1 :] if after.strip()), "")
+    marker = begins_entry(following)
+    return marker is not None and marker.written.rpartition(" ")[2] in ("1", "A", "a", "", "一", "①", "I")
 
 
 def is_refusal(lines: list[str]) -> bool:

@@ -169,18 +169,15 @@ def _read_as_records(body: str, into: CandidateList) -> bool:
     from outspoken.parsing.records import read_records
 
     lines = body.split("\n")
-    fences = [
-        at
-        for at, line in enumerate(lines)
-        if (match := _FENCE_LINE.fullmatch(line.rstrip()))
-        and match["name"].strip() in ("", "yaml", "yml", "toml", "ini", "text")
-    ]
-    inside = lines[fences[0] + 1 : fences[1] if len(fences) > 1 else None] if fences else lines
-    if not read_records(inside, into):
-        return False
-    if fences:
-        into.repairs.append("fenced")
-    return True
+    fence = next((at for at, line in enumerate(lines) if _FENCE_LINE.fullmatch(line.rstrip())), None)
+    if fence is not None:
+        match = _FENCE_LINE.fullmatch(lines[fence].rstrip())
+        marks = match["marks"] if match is not None else ""
+        last = next((at for at in range(len(lines) - 1, fence, -1) if lines[at].strip() == marks), len(lines))
+        if lines[fence][:1] in "`~" and read_records(lines[fence + 1 : last], into):
+            into.repairs.append("fenced")
+            return True
+    return read_records(lines, into)
 
 
 def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) -> None:

@@ -24,6 +24,7 @@ _HTML_ROW = re.compile(r"<tr\b[^<>]{0,200}>(.*?)(?=</tr>|<tr\b|</table>|\Z)", re
 _HTML_CELL = re.compile(r"<t([hd])\b[^<>]{0,200}>(.*?)(?=</t[hd]>|<t[hd]\b|\Z)", re.IGNORECASE | re.DOTALL)
 _SEPARATORS = ("\t", ";", ",", "|")
 _SAMPLE = 60
+_MOST_STRAYS = 2
 _INDEX = re.compile(r"[#№]?\s?\d{1,4}[.)]?|[A-Za-z][.)]?|[①-⑳]")
 
 _Rows = list[list[str]]
@@ -31,7 +32,7 @@ _Rows = list[list[str]]
 
 def read_table(text: str, lines: list[str], into: CandidateList) -> bool:
     """Add the candidates of the first table that has a column of texts. False if there is none."""
-    for rows in (_html(text), _ruled(lines), *(_separated(lines, separator) for separator in _SEPARATORS)):
+    for rows in (_html(text), _ruled(lines), *(_separated(lines, separator, into) for separator in _SEPARATORS)):
         if len(rows) > 1 and _read_rows(rows, into):
             into.repairs.append("as-table")
             return True
@@ -83,25 +84,27 @@ def _cells(line: str) -> list[str]:
     return [part.strip().replace("\\|", "|") for part in parts]
 
 
-def _separated(lines: list[str], separator: str) -> _Rows:
+def _separated(lines: list[str], separator: str, into: CandidateList) -> _Rows:
     """The rows of separated values under a header that names a text and a weight, or without one if all rows "
     "end alike."""
     start = next((at for at, line in enumerate(lines) if separator in line and _is_header(line, separator)), None)
     if start is None:
         return _headless(lines, separator)
     rows: _Rows = []
-    width = 0
+    width = strays = 0
     for row in _values(lines[start:], separator):
-        if not any(cell.strip() for cell in row):
-            if rows[1:]:
-                break
-            continue
         width = width or len(row)
-        if len(row) < min(width, 2):
-            if lines[-1].lstrip().startswith('"') and row and row[0].strip() == lines[-1].strip().strip('"'):
-                rows.append([row[0].strip()])
+        if len(row) >= min(width, 2) and any(cell.strip() for cell in row):
+            rows.append([cell.strip() for cell in row])
+            if strays:
+                into.repairs.append("section")
+            strays = 0
+            continue
+        strays += 1
+        if strays > _MOST_STRAYS:
             break
-        rows.append([cell.strip() for cell in row])
+    if lines[-1].lstrip().startswith('"') and separator not in lines[-1].rpartition('"')[2] and lines[-1].count('"') == 1:
+        rows.append([lines[-1].strip().strip('"')])
     return rows
 
 
@@ -120,23 +123,30 @@ def _is_header(line: str, separator: str) -> bool:
     if not 2 <= len(names) <= 12 or any(len(name) > 40 for name in names):
         return False
     weights = [name for name in names if _scale(name)]
-    plain_names = not any(sign in line for sign in ":：") and not any(
-        c.isdigit() for name in names for c in name[:3]
-    )
+    plain_names = not any(sign in line for sign in ":：") and not any(c.isdecimal() for c in line)
     return plain_names and 1 <= len(weights) < len(names) and any(names)
 
 
 def _headless(lines: list[str], separator: str) -> _Rows:
-    """Rows of a text and a weight, quoted or separated by a tab or semicolon, without a header."""
+    """The first rows in a row of a text and a weight, quoted or separated by a tab or semicolon, without a header."""
     rows: _Rows = []
-    for line in islice((line for line in lines if line.strip()), 2_000):
-        if separator == "," and '"' not in line:
-            return []
-        (row,) = _values([line], separator)[:1] or [[]]
-        if len(row) < 2 or not any(weight_of(cell) for cell in (row[0], row[-1])):
-            return []
-        rows.append([cell.strip() for cell in row])
-    return rows if len(rows) > 1 and len({len(row) for row in rows}) == 1 and separator != "|" else []
+    for line in islice(lines, 2_000):
+        cells = _row_with_weight(line, separator)
+        if cells is not None and (not rows or len(cells) == len(rows[0])):
+            rows.append(cells)
+        elif line.strip() and rows:
+            break
+    return rows if len(rows) > 1 and separator != "|" else []
+
+
+def _row_with_weight(line: str, separator: str) -> list[str] | None:
+    if separator not in line or (separator == "," and '"' not in line):
+        return None
+    (row,) = _values([line], separator)[:1] or [[]]
+    if len(row) < 2 or not any(weight_of(cell) for cell in (row[0], row[-1])):
+        return None
+    quoted = separator != "," or line.lstrip()[:1] == '"' or line.rstrip()[-1:] == '"'
+    return [cell.strip() for cell in row] if quoted else None
 
 
 def _scale(name: str) -> bool:

@@ -40,7 +40,7 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "draft": "a draft before the answer that replaces it was left out",
         "empty": "a candidate without text was left out",
         "fenced": "a Markdown code fence around the candidates",
-        "guessed": "broken JSON was repaired by guessing",
+        "guessed": "a damaged part was read by guessing",
         "end-token": "a special token of the model's chat format was removed",
         "in-reasoning": "the provider delivered the answer in its field for reasoning",
         "in-tool-call": "the provider delivered the answer as arguments of a tool",

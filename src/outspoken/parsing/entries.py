@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.field_names import TEXTS, plain
 from outspoken.parsing.json_values import candidate_of
-from outspoken.parsing.line_weights import LineWeight, find_weight
+from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import FIELD, is_rule, strip_ornaments
+from outspoken.parsing.weight_patterns import (
+    LineWeight,
+)
 from outspoken.parsing.words import pattern
 
 __all__ = ["Entry", "add_entries", "entry_of", "is_total"]
@@ -61,6 +64,8 @@ def add_entries(entries: list[Entry], into: CandidateList) -> bool:
         item = candidate_of(entry.text, into.shape)
         if entry.weight is not None:
             item.state(entry.weight.written, entry.weight.key)
+        if entry.weight is not None and entry.weight.is_cut:
+            item.repairs.append("unclosed")
         if not entry.marked:
             item.repairs.append("odd-marker")
         note = "; ".join(part for part in (entry.note, entry.weight.note if entry.weight else "") if part)

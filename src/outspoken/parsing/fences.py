@@ -10,7 +10,10 @@ from outspoken.parsing.markers import begins_entry
 
 __all__ = ["restored", "without_fences"]
 
-_FENCE_LINE = re.compile(r"[ \t]{0,12}(?:[-*>][ \t])?(?P<marks>```+|~~~+)(?P<name>[^`~\n]{0,40})")
+_FENCE_LINE = re.compile(
+    r"[ \t]{0,12}(?:[-*>][ \t])?(?P<marks>```+|~~~+)(?P<name>[ \t]*[\w+.#-]{0,20}(?:[ \t]+[\w=:{}.\"-]{1,40})?)"
+)
+_GLUED_FENCE = re.compile(r"^[ \t]{0,8}(?:```+|~~~+)(?=(?:[-*•#(\[]|\d{1,3}[.)]|[^\W\d]+ \d)[^`~]*$)")
 _PROSE = frozenset(
     ("", "text", "txt", "markdown", "md", "plaintext", "plain", "csv", "tsv", "yaml", "yml", "toml", "ini", "json")
 )
@@ -27,7 +30,7 @@ def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
     """
     if "```" not in text and "~~~" not in text:
         return text
-    lines = text.split("\n")
+    lines = [_GLUED_FENCE.sub("", line, count=1) for line in text.split("\n")]
     kept: list[str] = []
     at, begun = 0, False
     closings = _closings(lines)
@@ -42,7 +45,9 @@ def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
         match = _FENCE_LINE.fullmatch(lines[at].rstrip())
         name = match["name"].strip().lower() if match is not None else ""
         entries = sum(1 for line in inner[:400] if begins_entry(line) or find_weight(line))
-        if entries and (not begun or (entries > 1 and name in _PROSE)):
+        if (end == len(lines) and begun and not entries and not name) or (
+            entries and (not begun or (entries > 1 and name in _PROSE))
+        ):
             into.repairs.append("fenced")
             kept += inner
         elif len(held) < _MOST_FENCES:
@@ -64,7 +69,7 @@ def _closings(lines: list[str]) -> dict[int, int]:
             continue
         if opened is None:
             opened = (at, match["marks"])
-        elif match["marks"].startswith(opened[1]) and not match["name"].strip():
+        elif match["marks"][0] == opened[1][0] and not match["name"].strip():
             found[opened[0]] = at
             opened = None
     if opened is not None:

@@ -141,5 +141,4 @@ WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name not in _AMBIGUOUS])
 """A pattern for the labels of a weight in running text."""
 
 ANY_WEIGHT_LABEL = _pattern(list(WEIGHTS))
-"""A pattern for the labels of a weight at the beginning of a field: it has words that mean other things in a "
-"text."""
+"""A pattern for the labels of a weight at the beginning of a field: it has ambiguous words."""

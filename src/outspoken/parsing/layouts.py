@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from outspoken.parsing.line_weights import LineWeight, find_weight
+from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import FIELD, KINDS, Marker, heading_level, marker_of
+from outspoken.parsing.weight_patterns import (
+    LineWeight,
+)
 
 __all__ = ["Layout", "best_layout", "place_of"]
 
@@ -26,8 +29,7 @@ class Layout:
 
 
 def best_layout(lines: list[str], weights: Sequence[LineWeight | None], apart: bool) -> Layout | None:
-    """The division of the lines that fits best, None if none does. Long replies are judged by their first "
-    "lines."""
+    """The division of the lines that fits best, None if none does. The first lines decide for a long reply."""
     sample, known = lines[:_SAMPLE], weights[:_SAMPLE]
     any_weight = any(known)
     best: Layout | None = None
@@ -113,10 +115,9 @@ def place_of(index: str) -> int:
     return -1
 
 
-_ROMAN = {
-    numeral: at
-    for at, numeral in enumerate("I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX".split(), 1)
-}
+_ROMAN = dict(
+    zip(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"), range(1, 13), strict=True)
+)
 
 
 def _in_sequence(starts: list[tuple[int, Marker]]) -> list[tuple[int, Marker]]:
@@ -140,7 +141,7 @@ def _score(layout: Layout, lines: list[str], weights: Sequence[LineWeight | None
         return 0.0
     if not any_weight:
         return reliability + 0.01 * min(len(starts), 5)
-    one = many = none = named = 0
+    one = many = none = named = fields = 0
     titled = False
     for (at, marker), (end, _) in pairwise([*starts, (len(lines), starts[-1][1])]):
         count = sum(1 for weight in weights[at + 1 : end] if weight is not None)
@@ -149,8 +150,11 @@ def _score(layout: Layout, lines: list[str], weights: Sequence[LineWeight | None
         count = alone + (first is not None) if alone + (first is not None) == 1 else count + (first is not None)
         one, many, none = one + (count == 1), many + (count > 1), none + (count == 0)
         titled = titled or first is not None
+        fields += first is not None and first.alone and first.key is not None
         if count and layout.kind in ("heading", "bold"):
             named += any(marker_of(kind, lines[at]) for kind in ("label", "ordinal", "number"))
+    if layout.kind == "bullet" and fields * 2 >= len(starts):
+        return 0.0
     if layout.kind in ("heading", "bold") and (named * 2 > one + many or (one + many < 2 and not titled)):
         return 0.0
     before = sum(1 for weight in weights[: starts[0][0]] if weight is not None)

@@ -3,74 +3,33 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
-from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, WEIGHT_LABEL, WEIGHTS, plain
-from outspoken.parsing.numbers import HEDGE, PERCENT_WORD, number
+from outspoken.parsing.field_names import WEIGHTS, plain
+from outspoken.parsing.numbers import number
+from outspoken.parsing.weight_patterns import (
+    AFTERWARDS,
+    CLOSERS,
+    DIGIT,
+    LABELLED,
+    NO_NUMBERS,
+    OPENERS,
+    SURE_KEY,
+    SURE_SIGN,
+    SYMBOL,
+    WEIGHT_FIELD,
+    LineWeight,
+    ascii_digits,
+    trimmed,
+    weight_of,
+)
 from outspoken.parsing.words import pattern
 
-__all__ = ["LineWeight", "find_weight", "forget_lines", "weight_of", "weights_in_row"]
+__all__ = ["find_weight", "forget_lines", "weights_in_row"]
 
 
-@dataclass(slots=True)
-class LineWeight:
-    """A weight as written, under the label `key` (None without one).
-
-    The text of the line is `head` before it and `tail` after it. `note` is what else stood in its brackets, and
-    `index` the number in a label such as "Probability 2".
-    """
-
-    written: str
-    key: str | None
-    head: str = ""
-    tail: str = ""
-    note: str = ""
-    index: str = ""
-    bracketed: bool = False
-
-    @property
-    def alone(self) -> bool:
-        """Whether the line states nothing else."""
-        return not self.head.strip(_OPENERS) and not self.tail.strip(_CLOSERS)
-
-
-_OPENERS = " \t([（【{—–-,，;；:：|*_\"'~>•·‣▪→=`#+$"
-_CLOSERS = " \t)]）】}.。,，;；*_\"'|:：`$"
 _LONGEST = 300
 _NEED = re.compile(r"[\d½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚%]|[:：=≈]")
-_DIGIT = re.compile(r"[\d½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚]")
-_ADJECTIVE = (
-    r"(?:(?:my|the|estimated|stated|relative|assigned|approx\.?|est\.?|rough|model|overall|geschätzte|estimée"
-    r"|estimada|stimata|оценочная)\s)?"
-)
-_INDEX = (
-    r"(?:\s?(?:of|for|von|de|zu|per|#|no\.?)?\s?(?:response|answer|option|guess|candidate|antwort|回答|选项|選項)?"
-    r"\s?[#(\[（]?(?P<index>\d{1,3})[)\]）]?(?=\s{0,2}[*_]{0,3}\s?[:：=≈](?!\d{1,4}(?![\d.,%]))))?"
-)
-_SEPARATOR = (
-    r"[*_\"'`]{0,3}\s{0,3}(?:[:：=≈→]|->|=>|[-–—](?=\s)|\b(?:is|of|at|ist|von|es|est|de|del|della|dello|di|da"
-    r"|du|do|van|av|af|na|around|equals?|è|é|wynosi|равна|составляет|on)\b|は|が|为|為|是|जो|है)?"
-    r"\s{0,3}[*_\"'`$]{0,3}\s{0,2}"
-)
-_FIELD = re.compile(
-    rf"[{re.escape(_OPENERS)}\[\]【「]{{0,12}}(?P<key>{_ADJECTIVE}(?:{ANY_WEIGHT_LABEL}))(?:\s?\((?:p|%|0-1"
-    rf"|prob)\))?"
-    rf"(?![^\W\d]){_INDEX}[】」\]]?\.?{_SEPARATOR}",
-    re.IGNORECASE,
-)
-_SURE_KEY = re.compile(rf"{_ADJECTIVE}(?:{WEIGHT_LABEL})", re.IGNORECASE)
-_SYMBOL = re.compile(
-    r"[\s\-*+•>_(（\[$\"]{0,8}(?P<key>p|pr|P)(?:_?\{?(?P<index>\d{1,3})\}?"
-    r"|\s?\(\s?(?:[^()\d]{0,40}\s?)?(?P<second>\d{1,3})\s?\)"
-    r"|\s?\([^()]{1,60}\))?[*_\"`]{0,3}\s{0,2}[:：=≈~]\s{0,3}[*_\"`$]{0,3}"
-)
-_LABELLED = re.compile(
-    rf"(?<![^\W_])(?P<key>{WEIGHT_LABEL}|(?:p"
-    rf"|Pr)(?:\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}"
-    rf"|[\d.,½¼¾⅓⅔⅛％%$*(-]|nan|n/a|unknown|high|medium|low)",
-    re.IGNORECASE,
-)
 _WORD = re.compile(r"[a-z]+")
 _LABEL_WORDS = frozenset(
     (
@@ -86,12 +45,6 @@ _LABEL_WORDS = frozenset(
 )
 _VALUE_END = re.compile(
     r"\s*(?:[)\]）】}|;；。]|[:：](?=\s|$)|：|[,，、](?!\d)|\.(?=\s|$)|\s[-–—]\s|\s\(|\s{3,}|$)"
-)
-_AFTERWARDS = re.compile(
-    rf"(?P<value>(?:{HEDGE}\s?)?(?:\d{{1,3}}(?:[.,]\d{{1,20}})?"
-    rf"|[.,]\d{{1,20}})\s?{PERCENT_WORD}?)\s{{0,2}}(?P<key>{WEIGHT_LABEL}|chance|confident|likely"
-    r"|sicher|wahrscheinlich|probable|certain)(?!\w)",
-    re.IGNORECASE,
 )
 _GROUP = re.compile(
     r"\(([^()\n]{1,160})\)|（([^（）\n]{1,160})）|\[([^\[\]\n]{1,160})\]|【([^【】\n]{1,160})】|\{([^{}\n]{1,160})\}"
@@ -110,32 +63,8 @@ _LEADING = re.compile(
     r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]]"
     r"|\s{2,})[\s]*(?=\S)"
 )
-_SURE = re.compile(
-    rf"(?:{HEDGE}\s?)*(?:[01]?[.,٫]\d{{1,30}}(?:e-?\d{{1,3}})?|[01](?:[.,]0{{1,9}})?"
-    rf"|\d{{1,3}}(?:[.,]\d{{1,20}})?\s?{PERCENT_WORD}|%\s?\d{{1,3}}"
-    rf"|\d(?:[.,]\d{{1,20}})?e-\d{{1,3}}|\d{{1,3}}\s?[/⁄]\s?\d{{1,4}}|[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚]|\d{{1,4}}\s(?:in"
-    rf"|out of)\s\d{{1,6}}"
-    r"|(?:\d(?:[.,]\d{1,9})?\s?[×x*·]\s?)?10\s?\^?[-⁻−][\d⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|[\d]\s?[成割])(?:左右|上下|前後|前后|程度|くらい"
-    r"|ぐらい|정도|or so|ish)?[\s.。?]{0,3}",
-    re.IGNORECASE,
-)
 _UNKNOWN_LABEL = re.compile(r"[^\W\d][^\d:：=.]{1,30}(?:[:：=]|\.(?=\s))\s*(?P<value>[^:：=]{1,30})")
 _CUT_ZERO = re.compile(r"(?<![\d.,])0[.,]$")
-
-
-def weight_of(written: str, *, sure: bool = True) -> bool:
-    """Whether a text is a number that reads as a weight; `sure`: even without a label."""
-    if sure and _SURE.fullmatch(_ascii_digits(written.strip(" \t*_`$\"'"))) is None:
-        return False
-    return number(written)[0] is not None
-
-
-@lru_cache(maxsize=512)
-def _ascii_digits(text: str) -> str:
-    if text.isascii():
-        return text
-    table = {"％": "%", "٪": "%", "．": ".", "，": ",", "٫": ".", "−": "-"}
-    return "".join(str(int(c)) if c.isdecimal() else table.get(c, c) for c in text)
 
 
 def find_weight(line: str) -> LineWeight | None:
@@ -168,6 +97,9 @@ def _find_weight(line: str) -> LineWeight | None:
 
 
 def _find(line: str) -> LineWeight | None:
+    opened = _OPEN_GROUP.search(line)
+    if opened is not None and (found := _in_open_group(line, opened)) is not None:
+        return found
     if line.lstrip(" \t*_>-+•")[:1] in tuple("([（【{"):
         return _in_group(line) or _as_field(line) or _labelled(line) or _unlabelled(line)
     found = _as_field(line)
@@ -175,20 +107,41 @@ def _find(line: str) -> LineWeight | None:
         return found
     usual = _USUAL.fullmatch(line)
     if usual is not None and (usual["key"] is None or plain(usual["key"]) in WEIGHTS):
-        return LineWeight(usual["value"], usual["key"], _trim(usual["head"]), bracketed=True)
+        return LineWeight(usual["value"], usual["key"], trimmed(usual["head"]), bracketed=True)
     return _in_group(line) or _labelled(line) or _unlabelled(line)
+
+
+_OPEN_GROUP = re.compile(r"[(（\[【]([^()（）\[\]【】]{1,60})$")
+
+
+def _in_open_group(line: str, opened: re.Match[str]) -> LineWeight | None:
+    """The weight in brackets that the end of the line leaves open: a label or a number may be cut off."""
+    content = opened[1].strip(" *_")
+    found = _group_content(content)
+    if found is None and len(content) > 2 and not any(c.isdecimal() for c in content):
+        name = plain(content.rstrip(":：=≈ "))
+        found = LineWeight("", name) if any(known.startswith(name) for known in WEIGHTS) else None
+    if found is None or not line[: opened.start()].strip(OPENERS):
+        return None
+    if _INTEGER.fullmatch(found.written):
+        found.written = "…"
+    found.head, found.is_cut = trimmed(line[: opened.start()]), True
+    return found
+
+
+_INTEGER = re.compile(r"\W*\d{1,3}(?:\s?[:/]\s?\d{0,3})?\W*")
 
 
 def _in_long_line(line: str) -> LineWeight | None:
     """The weight at the end of a long line, else at its beginning."""
     tail = line[-_LONGEST:]
     found = _in_group(tail) or _labelled(tail) or _trailing(tail)
-    if found is not None and not (found.tail.strip(_CLOSERS)):
+    if found is not None and not (found.tail.strip(CLOSERS)):
         found.head = line[:-_LONGEST] + found.head
         return found
     head = line[:_LONGEST]
     found = _in_group(head) or _leading(head)
-    if found is not None and not found.head.strip(_OPENERS):
+    if found is not None and not found.head.strip(OPENERS):
         found.tail += line[_LONGEST:]
         return found
     return None
@@ -196,8 +149,8 @@ def _in_long_line(line: str) -> LineWeight | None:
 
 def _as_field(line: str) -> LineWeight | None:
     """A line that is a label and a value, or begins with them."""
-    match = _FIELD.match(line)
-    symbol = _SYMBOL.match(line) if match is None else None
+    match = WEIGHT_FIELD.match(line)
+    symbol = SYMBOL.match(line) if match is None else None
     match = match or symbol
     if match is None:
         return None
@@ -213,9 +166,9 @@ def _as_field(line: str) -> LineWeight | None:
         if not tail or (tail[0] in "(（" and tail[-1:] in ")）"):
             return LineWeight(value, key, note=tail.strip("()（）"), index=index)
         return LineWeight(value, key, tail=tail, index=index)
-    bare = rest.rstrip(_CLOSERS)
+    bare = rest.rstrip(CLOSERS)
     if (
-        _SURE_KEY.fullmatch(key)
+        SURE_KEY.fullmatch(key)
         and line[match.end() - 3 : match.end()].strip(" *_")[-1:] in tuple(":：=")
         and len(rest) < 25
         and len(rest.split()) < 3
@@ -223,8 +176,8 @@ def _as_field(line: str) -> LineWeight | None:
         return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
     if (
         number(bare)[0] is not None
-        or rest.lower() in _WORDS
-        or (len(rest.split()) <= 6 and len(rest) < 60 and _DIGIT.search(rest))
+        or rest.lower() in NO_NUMBERS
+        or (len(rest.split()) <= 6 and len(rest) < 60 and DIGIT.search(rest))
     ):
         return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
     return None
@@ -233,11 +186,6 @@ def _as_field(line: str) -> LineWeight | None:
 def _reads(written: str) -> bool:
     """Whether a value is a number, with few words after it."""
     return len(written) < 80 and len(written.split()) <= 12 and number(written)[0] is not None
-
-
-_WORDS = frozenset(
-    ("nan", "n/a", "unknown", "high", "medium", "low", "none", "null", "-", "—", "?", "very high", "very low")
-)
 
 
 def _in_group(line: str) -> LineWeight | None:
@@ -251,7 +199,7 @@ def _in_group(line: str) -> LineWeight | None:
         marks = match[0][0] in "*_`$<|「『《〈"
         chosen = _CHOSEN.fullmatch(tail) if len(tail) < 40 else None
         marked = chosen is not None and (chosen["word"] is not None or not tail.isascii())
-        at_end, at_start = marked or not tail.strip(_CLOSERS), not head.strip(_OPENERS)
+        at_end, at_start = marked or not tail.strip(CLOSERS), not head.strip(OPENERS)
         if chosen is not None and chosen["word"]:
             found.note = found.note or chosen["word"]
         if found.key is None and not (at_end or at_start):
@@ -262,7 +210,7 @@ def _in_group(line: str) -> LineWeight | None:
             and not at_end
             and len(tail.split()) > 1
             and tail[:1].isspace()
-            and not _SURE_SIGN.search(found.written)
+            and not SURE_SIGN.search(found.written)
         ):
             continue
         if at_start and not at_end:
@@ -270,7 +218,7 @@ def _in_group(line: str) -> LineWeight | None:
             head = ""
         elif at_end:
             tail = ""
-            head = _trim(head)
+            head = trimmed(head)
         found.head, found.tail, found.bracketed = head, tail, True
         return found
     return None
@@ -282,7 +230,6 @@ _CHOSEN = re.compile(
     r")?[^\w]*",
     re.IGNORECASE,
 )
-_SURE_SIGN = re.compile(r"[%％٪.,٫/]")
 
 
 def _group_content(content: str) -> LineWeight | None:
@@ -290,7 +237,7 @@ def _group_content(content: str) -> LineWeight | None:
     content = content.strip(" *_`\"'")
     if content[:1] in "([（【" and content[-1:] in ")]）】":
         content = content[1:-1].strip(" *_`\"'")
-    if not content or (_DIGIT.search(content) is None and len(content) > 40):
+    if not content or (DIGIT.search(content) is None and len(content) > 40):
         return None
     parts = [part for part in _PARTS.split(content) if part]
     if len(parts) < 2:
@@ -301,30 +248,37 @@ def _group_content(content: str) -> LineWeight | None:
     if len(chosen) != 1:
         return _part(content)
     at, weight = chosen[0]
+    if (
+        "." not in weight.written
+        and weight.written.isdecimal()
+        and any(parts[at + 1 :])
+        and parts[at + 1][:1].isdecimal()
+    ):
+        return LineWeight(content, weight.key)
     weight.note = ", ".join(part.strip("*_ ") for index, part in enumerate(parts) if index != at)
-    if weight.key is None and _DIGIT.search(weight.note):
+    if weight.key is None and DIGIT.search(weight.note):
         return None
     return weight
 
 
 def _part(content: str) -> LineWeight | None:
-    match = _FIELD.match(content) or _SYMBOL.match(content)
+    match = WEIGHT_FIELD.match(content) or SYMBOL.match(content)
     if match is not None:
         value = content[match.end() :].strip(" *_`\"'")
         index = match["index"] or (match.groupdict().get("second") or "")
         if number(value)[0] is not None and len(value) < 60:
             return LineWeight(value, match["key"], index=index)
-        if value and (value.lower() in _WORDS or (_DIGIT.match(_ascii_digits(value)) and len(value) < 30)):
+        if value and (value.lower() in NO_NUMBERS or (DIGIT.match(ascii_digits(value)) and len(value) < 30)):
             return LineWeight(value, match["key"], index=index)
     if weight_of(content):
         return LineWeight(content, None)
     unknown = _UNKNOWN_LABEL.fullmatch(content)
     if unknown is not None and weight_of(unknown["value"]):
         return LineWeight(unknown["value"], "probability")
-    after = _AFTERWARDS.fullmatch(content) or _LABELLED.search(content)
-    if after is not None and after.re is _AFTERWARDS and number(after["value"])[0] is not None:
+    after = AFTERWARDS.fullmatch(content) or LABELLED.search(content)
+    if after is not None and after.re is AFTERWARDS and number(after["value"])[0] is not None:
         return LineWeight(after["value"], after["key"])
-    if after is not None and after.re is _LABELLED and weight_of(content[after.end() :]):
+    if after is not None and after.re is LABELLED and weight_of(content[after.end() :]):
         return LineWeight(content[after.end() :], after["key"], note=content[: after.start()].strip(" ,;:"))
     return None
 
@@ -341,9 +295,9 @@ def _labelled(line: str) -> LineWeight | None:
     """A labelled weight at the end of the line, or "60% probability" there."""
     if line.isascii() and _LABEL_WORDS.isdisjoint(_WORD.findall(line.lower())):
         return None
-    for match in reversed(list(_LABELLED.finditer(line))):
+    for match in reversed(list(LABELLED.finditer(line))):
         rest = line[match.end() :]
-        value = rest.strip().rstrip(_CLOSERS)
+        value = rest.strip().rstrip(CLOSERS)
         if value + "%" == rest.strip()[: len(value) + 1]:
             value += "%"
         if _reads(value):
@@ -353,13 +307,13 @@ def _labelled(line: str) -> LineWeight | None:
         stop = _VALUE_END.search(rest)
         value = rest[: stop.start()] if stop is not None else rest
         head = line[: match.start()]
-        if number(value)[0] is not None and not head.strip(_OPENERS):
+        if number(value)[0] is not None and not head.strip(OPENERS):
             return LineWeight(value, match["key"], tail=rest[len(value) :].lstrip(" \t)]）】}*_:：,，;；-–—"))
-        if not rest[len(value) :].strip(_CLOSERS) and value and len(value) < 40:
+        if not rest[len(value) :].strip(CLOSERS) and value and len(value) < 40:
             return LineWeight(value, match["key"], _without_connective(head), index=match["index"] or "")
     start = max(0, len(line) - 80)
-    for match in reversed(list(_AFTERWARDS.finditer(line, start))):
-        if not line[match.end() :].strip(_CLOSERS) and number(match["value"])[0] is not None:
+    for match in reversed(list(AFTERWARDS.finditer(line, start))):
+        if not line[match.end() :].strip(CLOSERS) and number(match["value"])[0] is not None:
             head = line[: match.start()]
             if not head.strip() or head.rstrip()[-1:] in tuple("-–—:：,，|→(（["):
                 return LineWeight(match["value"], match["key"], _without_connective(head))
@@ -368,12 +322,12 @@ def _labelled(line: str) -> LineWeight | None:
 
 def _without_connective(head: str) -> str:
     match = _CONNECTIVE.search(head, max(0, len(head) - 40))
-    return _trim(head[: match.start()] if match is not None and match[0].strip() else head)
+    return trimmed(head[: match.start()] if match is not None and match[0].strip() else head)
 
 
 def _unlabelled(line: str) -> LineWeight | None:
-    if weight_of(line.lstrip(_OPENERS).rstrip(_CLOSERS)):
-        return LineWeight(line.strip(_OPENERS), None)
+    if weight_of(line.lstrip(OPENERS).rstrip(CLOSERS)):
+        return LineWeight(line.strip(OPENERS), None)
     return _trailing(line) or _leading(line)
 
 
@@ -382,33 +336,22 @@ def _trailing(line: str) -> LineWeight | None:
     start = max(0, len(line) - 60)
     for match in _TRAILING.finditer(line, start):
         value = line[match.end() :].strip(" \t*_`$")
-        if match.start() and weight_of(value) and line[: match.start()].strip(_OPENERS):
+        if match.start() and weight_of(value) and line[: match.start()].strip(OPENERS):
             head = line[: match.start()]
-            if match[0][:1] in ",，;；" and not _SURE_SIGN.search(value) and " " not in value:
+            if match[0][:1] in ",，;；" and not SURE_SIGN.search(value) and " " not in value:
                 continue
-            return LineWeight(value, None, _trim(head))
+            return LineWeight(value, None, trimmed(head))
     return None
 
 
 def _leading(line: str) -> LineWeight | None:
     """A weight at the beginning of the line, with a dash, colon, arrow or bar after it."""
-    match = _LEADING.match(line.lstrip(_OPENERS.replace("(", "").replace("[", "")))
+    match = _LEADING.match(line.lstrip(OPENERS.replace("(", "").replace("[", "")))
     value = match["value"].strip(" *_`$([（") if match is not None else ""
-    if match is None or not _SURE_SIGN.search(value) or not weight_of(value):
+    if match is None or not SURE_SIGN.search(value) or not weight_of(value):
         return None
-    bare = line.lstrip(_OPENERS.replace("(", "").replace("[", ""))
+    bare = line.lstrip(OPENERS.replace("(", "").replace("[", ""))
     return LineWeight(value, None, tail=bare[match.end() :].strip())
-
-
-def _trim(head: str) -> str:
-    """Remove the bracket, dash or comma before the weight; the text keeps its own punctuation."""
-    head = head.rstrip(" \t")
-    bare = head.rstrip("([（【{")
-    if bare != head:
-        return bare.rstrip()
-    if head[-1:] in tuple("—–-,，;；|:：→=~≈、…"):
-        return head.rstrip("—–-,，;；|:：→=~≈、…").rstrip() if not head.endswith(("...", "…")) else head
-    return head
 
 
 _ROW = re.compile(r"\s*(?:[,，;；|/、]|\band\b|\bund\b|\bet\b|\by\b|\be\b|\s{2,})\s*")
@@ -416,7 +359,7 @@ _ROW = re.compile(r"\s*(?:[,，;；|/、]|\band\b|\bund\b|\bet\b|\by\b|\be\b|\s{
 
 def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
     """The label and the weights of a line such as "Probabilities: 0.5, 0.3, 0.2"; None for another line."""
-    match = _FIELD.match(line)
+    match = WEIGHT_FIELD.match(line)
     if match is None:
         return None
     rest = line[match.end() :].strip(" \t*_[](){}`.")

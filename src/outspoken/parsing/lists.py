@@ -12,40 +12,34 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from outspoken.parsing.candidates import CandidateList
-from outspoken.parsing.entries import Entry, add_entries, entry_of, is_total
+from outspoken.parsing.entries import Entry, add_entries, entry_of
 from outspoken.parsing.fences import restored, without_fences
-from outspoken.parsing.field_names import WEIGHT_LABEL
 from outspoken.parsing.layouts import Layout, best_layout, place_of
-from outspoken.parsing.line_weights import LineWeight, find_weight, forget_lines, weight_of, weights_in_row
+from outspoken.parsing.line_weights import find_weight, forget_lines
+from outspoken.parsing.list_lines import (
+    MOST_LINES,
+    parts,
+    ruled_title,
+    weights_apart,
+    with_break,
+    with_known_labels,
+    without_totals,
+)
 from outspoken.parsing.markers import (
     Marker,
-    begins_entry,
     heading_level,
     is_rule,
     marker_of,
     strip_ornaments,
     without_quote,
 )
-from outspoken.parsing.prose import answer_lines, is_refusal
+from outspoken.parsing.prose import answer_lines, cut_epilogue, is_refusal
 from outspoken.parsing.tables import read_table
-from outspoken.parsing.words import pattern
+from outspoken.parsing.weight_patterns import (
+    LineWeight,
+)
 
 __all__ = ["first_marker", "read_lists"]
-
-_MOST_LINES = 10_000
-_SURE = r"(?:[01]?[.,٫]\d{1,30}|[01]|\d{1,3}(?:[.,]\d{1,20})?\s?[%٪％])"
-# A weight in brackets in the middle of a line, and the beginning of the next candidate on that line.
-_INLINE = re.compile(
-    rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p)[*_\"'`]{{0,3}}\s{{0,3}}[:：=≈~～]?\s{{0,3}})?{_SURE}\s{{0,3}}[)\]）】]"
-    r"(?:\s{0,3}[,，;；、|·]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
-    re.IGNORECASE,
-)
-_CLOSING = re.compile(
-    rf"\W*(?:"
-    rf"{pattern('closing')}"
-    r")",
-    re.IGNORECASE,
-)
 
 
 _CUT_TITLE = re.compile(r"[*_:：]{0,3}\s*[(（\[][^)）\]\d]{0,24}")
@@ -79,17 +73,17 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     lines = [
         part
         for line in re.split(r"\r\n?|\n", text)
-        for whole in _parts(_ruled_title(line))
-        for part in _with_break(whole)
+        for whole in parts(ruled_title(line))
+        for part in with_break(whole)
     ]
-    if len(lines) > _MOST_LINES:
-        del lines[_MOST_LINES:]
+    if len(lines) > MOST_LINES:
+        del lines[MOST_LINES:]
         into.repairs.append("too-long")
     lines, repairs = answer_lines(lines)
     if read_table(text, lines, into):
         into.repairs += repairs
         return True
-    lines, by_index, row = _weights_apart(_with_known_labels(_without_totals(lines, repairs)))
+    lines, by_index, row = weights_apart(with_known_labels(without_totals(lines, repairs)))
     weights = [find_weight(line) for line in lines]
     any_weight = any(weights) or bool(by_index or row)
     if not any_weight and is_refusal(lines):
@@ -111,7 +105,8 @@ def _read_lines(text: str, into: CandidateList) -> bool:
         into.repairs.append("prefixed")
         into.reasoning.append("\n".join(before).strip())
     into.repairs += repairs
-    if sum(1 for entry in entries if entry.weight is not None) < _stated(weights):
+    stated = max(_stated(weights), len(by_index), len(row[1]) if row is not None else 0)
+    if sum(1 for entry in entries if entry.weight is not None) < stated:
         into.repairs.append("unread")
     return add_entries(entries, into)
 
@@ -126,7 +121,9 @@ def _with_first_lost(
     entries: list[Entry], before: list[str], layout: Layout, lines: list[str]
 ) -> tuple[list[Entry], list[str]]:
     """Read the lines before the first marker that state a weight in the form of the entries as entries, too."""
-    forms = {form for at, _ in layout.starts for line in (lines[at], *lines[at + 1 : at + 3]) if (form := _form(line))}
+    forms = {
+        form for at, _ in layout.starts for line in (lines[at], *lines[at + 1 : at + 3]) if (form := _form(line))
+    }
     lost = next((at for at, line in enumerate(before) if _form(line) in forms), None)
     if lost is None or not entries or layout.kind == "field":
         return entries, before
@@ -138,98 +135,6 @@ def _with_first_lost(
     for entry in first:
         entry.marked = False
     return [*first, *entries], before[:start]
-
-
-_RULED_TITLE = re.compile(
-    r"\s*(?P<mark>[=~-])(?P=mark){1,30}\s*(?P<title>[^\s=~|-].{0,200}?)\s*(?P=mark){2,30}\s*"
-)
-
-
-def _ruled_title(line: str) -> str:
-    """A title between signs (=== Response 1 ===) as a heading of Markdown."""
-    match = _RULED_TITLE.fullmatch(line) if line[:3].strip()[:1] in ("=", "~", "-") else None
-    return line if match is None else f"## {match['title']}"
-
-
-def _parts(line: str) -> list[str]:
-    """The candidates of a line with several, each of which ends with its weight in brackets."""
-    if len(line) < 8 or ("(" not in line and "（" not in line and "[" not in line and "【" not in line):
-        return [line]
-    cuts = [0, *(match.end() for match in _INLINE.finditer(line)), len(line)]
-    if len(cuts) == 2:
-        return [line]
-    return [part for start, end in pairwise(cuts) if (part := line[start:end].rstrip(" \t,，;；、|·"))]
-
-
-_LABEL_LINE = re.compile(
-    r"[\s\-*•_>]{0,8}(?P<label>[^\W\d][^\d:：=*_]{1,30}?)[*_\s]{0,4}[:：=][*_\s]{0,4}(?P<value>[^:：=]{1,24}?)[*_\s]{0,4}"
-)
-
-
-def _with_break(line: str) -> list[str]:
-    """A line in two where the next entry begins behind a weight on it."""
-    weight = find_weight(line) if len(line) < 300 else None
-    if weight is None or not weight.tail or weight.key is None or weight.head.strip() or weight.bracketed:
-        return [line]
-    if begins_entry(weight.tail) is None or not line.endswith(weight.tail):
-        return [line]
-    return [line[: -len(weight.tail)], weight.tail]
-
-
-def _with_known_labels(lines: list[str]) -> list[str]:
-    """The lines, with an unknown label that stands before a weight on several of them replaced by a known one."""
-    labels: dict[str, list[int]] = {}
-    above = ""
-    for at, line in enumerate(lines):
-        match = _LABEL_LINE.fullmatch(line) if len(line) < 80 else None
-        weight = find_weight(line) if match is not None else None
-        if match is not None and weight is not None and weight.key is None and weight_of(match["value"]):
-            label = match["label"].casefold()
-            labels.setdefault(label, []).append(at if above not in ("", label) else -1)
-            above = label
-        elif line.strip():
-            above = line
-    repeated = [at for places in labels.values() if len(places) > 1 and min(places) >= 0 for at in places]
-    if not repeated:
-        return lines
-    lines = list(lines)
-    for at in repeated:
-        match = _LABEL_LINE.fullmatch(lines[at])
-        if match is not None:
-            lines[at] = f"{lines[at][: match.start('label')]}probability{lines[at][match.end('label') :]}"
-    return lines
-
-
-def _without_totals(lines: list[str], repairs: list[str]) -> list[str]:
-    """The lines without those that state the total of the probabilities."""
-    kept = []
-    for line in lines:
-        weight = find_weight(line) if 4 < len(line) < 100 else None
-        name = line.partition(":")[0].partition("：")[0].partition("=")[0] if weight is not None else ""
-        if name and len(name) < len(line) and is_total(name.strip(" \t-•#>(（|")) and "|" not in line:
-            repairs.append("total")
-        else:
-            kept.append(line)
-    return kept
-
-
-def _weights_apart(
-    lines: list[str],
-) -> tuple[list[str], dict[str, LineWeight], tuple[str | None, list[str]] | None]:
-    """Take out the lines that state the weights of other lines, by an index ("P2: 0.3") or all in a row."""
-    kept: list[str] = []
-    by_index: dict[str, LineWeight] = {}
-    row = None
-    for line in lines:
-        if len(line) < 400 and (in_row := weights_in_row(line)) is not None:
-            row = in_row
-            continue
-        weight = find_weight(line) if len(line) < 120 and re.search(r"\d\D+\d", line) else None
-        if weight is not None and weight.index and weight.alone:
-            by_index[weight.index] = weight
-            continue
-        kept.append(line)
-    return kept, by_index, row
 
 
 def _with_weights_apart(
@@ -267,7 +172,9 @@ def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entr
         blocks.append((marker, _without_section(block, lines[at], layout, last=end == len(lines), into=into)))
     if layout.kind == "field":
         _move_leading_weights(lines, layout, blocks)
-    _cut_epilogue([block for _, block in blocks], into)
+    titled = layout.kind in ("heading", "bold", "label", "ordinal", "dynamic")
+    headed = layout.kind in ("heading", "bold") or heading_level(lines[layout.starts[0][0]]) > 0
+    cut_epilogue([block for _, block in blocks], into, titled=headed)
     if layout.kind not in ("field", "heading", "bold"):
         blocks = _with_lost_starts(blocks)
     if blocks and _CUT_TITLE.fullmatch(last := "\n".join(blocks[-1][1]).strip()) and last:
@@ -276,7 +183,7 @@ def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entr
     for marker, block in blocks:
         if marker.kind == _STRAY:
             block[0] = _STRAY_MARKER.sub("", block[0], count=1)
-        entry = entry_of(block, titled=layout.kind in ("heading", "bold", "label", "ordinal", "dynamic"))
+        entry = entry_of(block, titled=titled)
         entry.index, entry.marked = marker.written, marker.kind != _STRAY
         found.append(entry)
     stated = [entry for entry in found if entry.weight is not None]
@@ -288,7 +195,9 @@ def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entr
 
 def _with_lost_starts(blocks: list[tuple[Marker, list[str]]]) -> list[tuple[Marker, list[str]]]:
     """The entries, where one with several weights in the form of the others is divided at each of them."""
-    forms = [[(at, form) for at, line in enumerate(block) if (form := _form(line)) is not None] for _, block in blocks]
+    forms = [
+        [(at, form) for at, line in enumerate(block) if (form := _form(line)) is not None] for _, block in blocks
+    ]
     single = [found[0][1] for found in forms if len(found) == 1]
     if not single or all(len(found) < 2 for found in forms):
         return blocks
@@ -383,72 +292,8 @@ def _move_leading_weights(lines: list[str], layout: Layout, blocks: list[tuple[M
         carried = following
 
 
-def _cut_epilogue(blocks: list[list[str]], into: CandidateList) -> None:
-    """Remove the prose after the list from its last entry.
-
-    It begins at a rule, at a paragraph that closes a reply, or where the last entry has more paragraphs than the
-    others have.
-    """
-    if not blocks:
-        return
-    last = blocks[-1]
-    most = max((_paragraphs(block) for block in blocks[:-1]), default=99)
-    indented = all(line[:1].isspace() for block in blocks[:-1] for line in block[1:] if line.strip()) and any(
-        line.strip() for block in blocks[:-1] for line in block[1:]
-    )
-    title = find_weight(last[0])
-    seen = bool(last[0].strip(" :：*_")) and (title is None or not title.alone)
-    paragraphs = 1 if seen else 0
-    for at in range(1, len(last)):
-        line = last[at]
-        if not line.strip():
-            continue
-        starts = not last[at - 1].strip() or is_rule(last[at - 1])
-        if is_rule(line):
-            if not seen or at == 1:
-                continue
-            rest = last[at + 1 :]
-            if not any(find_weight(part) for part in rest):
-                _drop(last, at, into)
-                return
-        elif starts and seen:
-            paragraphs += 1
-            weighted = any(find_weight(part) is not None and find_weight(part).alone for part in last[at:])  # type: ignore[union-attr]
-            stray = indented and not line[:1].isspace() and len(blocks) > 1
-            if not weighted and (_CLOSING.match(line) or paragraphs > most or stray):
-                _drop(last, at, into)
-                return
-        elif (
-            seen
-            and _CLOSING.match(line)
-            and len(blocks) > 1
-            and find_weight(last[at - 1]) is not None
-            and find_weight(line) is None
-        ):
-            _drop(last, at, into)
-            return
-        seen = True
-
-
-def _drop(block: list[str], at: int, into: CandidateList) -> None:
-    if any(line.strip() and not is_rule(line) for line in block[at:]):
-        into.repairs.append("suffixed")
-    del block[at:]
-
-
-def _paragraphs(block: list[str]) -> int:
-    """The number of paragraphs in an entry: runs of lines that are neither blank nor rules."""
-    count, inside = 0, False
-    for line in block:
-        text = bool(line.strip()) and not is_rule(line)
-        count += text and not inside
-        inside = text
-    return count
-
-
 def _last_group(entries: list[Entry], into: CandidateList) -> list[Entry]:
-    """Of several lists that each begin at 1: those with weights, and the last where it repeats the texts "
-    "before."""
+    """Of several lists that each begin at 1: those with weights, and only the last if it repeats the texts."""
     groups: list[list[Entry]] = [[]]
     last = 0
     for entry in entries:

@@ -43,6 +43,7 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
             "odd-tags",
         )
     if re.search(r"<li\b", text, re.IGNORECASE) and first_tag(text) < 0:
+        text = re.sub(r"</(?:ol|ul)>", "\n\n---\n", text, flags=re.IGNORECASE)
         listed = _BOLD.sub(
             "**", _LISTS.sub("", re.sub(r"\s*<li\b[^<>]{0,100}>\s*", "\n- ", text, flags=re.IGNORECASE))
         )
@@ -92,6 +93,9 @@ def _unescape(text: str) -> str:
     return _ENTITY.sub(decoded, text)
 
 
+_STRAY_ELEMENT = re.compile(r"<[^<>]{1,200}>[^<>]*\w")
+
+
 class _ElementReader:
     """One pass over the tags with known names; everything else, including other tags, is text.
 
@@ -108,6 +112,7 @@ class _ElementReader:
         self.loose_text: list[str] = []
         self.candidate = RawCandidate("")
         self.has_text = False
+        self.outside: list[str] = []
 
     def run(self) -> None:
         position = 0
@@ -126,8 +131,15 @@ class _ElementReader:
                 self.add_text(self.text[position : tag.end()])
             position = tag.end()
         cut = self.role in ("text", "item") if self.field is not None else self.item is not None
-        self.add_text(self.text[position:])
-        self.end_candidate(len(self.text), cut=cut)
+        is_open = self.field is not None or self.item is not None
+        rest = self.text[position:]
+        if self.role == "weight" and re.fullmatch(r"\W*\d{1,3}\W*", rest):
+            self.candidate.repairs.append("unclosed")
+            rest = "…"
+        self.add_text(rest)
+        self.end_candidate(len(self.text) if is_open else self.span[1] if self.span else 0, cut=cut)
+        if self.into.items and _STRAY_ELEMENT.search("".join(self.outside)):
+            self.into.repairs.append("unread")
 
     def open_text(self) -> list[str]:
         return self.field_text if self.field is not None else self.loose_text
@@ -135,6 +147,8 @@ class _ElementReader:
     def add_text(self, raw: str) -> None:
         if raw and (self.field is not None or self.item is not None):
             self.open_text().append(_unescape(raw))
+        elif raw and self.span is not None:
+            self.outside.append(raw)
 
     def is_structure(self, tag: re.Match[str]) -> bool:
         """Whether a tag is structure at this point, and not part of a text."""

@@ -48,7 +48,7 @@ _FORMS = re.compile(
     rf"|(?P<whole>\d{{1,9}})分之(?P<share>\d{{1,9}}(?:\.\d{{1,9}})?)"
     rf"|百分之\s?(?P<hundredths>{_NUMBER})|(?:yüzde|%)\s?(?P<prefixed>{_NUMBER})(?![.,]?\d)"
     rf"|(?P<tenths>\d{{1,2}}(?:\.\d)?)\s?[成割](?!\w)"
-    rf"|(?P<value>{_NUMBER})(?![.,]?\d)(?:\s?(?P<percent>{PERCENT_WORD})|\s?{_OF}\s?(?P<of>{_NUMBER})(?![.,]?\d)"
+    rf"|(?P<value>{_NUMBER})(?![.,]?\d)(?:\s?(?P<percent>{PERCENT_WORD})|\s?{_OF}\s?(?P<of>\d{{1,9}}(?:[.,]\d{{1,3}})?)(?![.,]?\d)"
     rf"|\s?(?::|\bto\b|\bzu\b|\bcontre\b|\bcontra\b|\bк\b"
     rf"|\ba\b(?=\s?\d))\s?(?P<against>{_NUMBER})(?![.,:]?\d)(?P<reversed>\s?against)?)?"
     rf")"

@@ -1,15 +1,15 @@
-"""What surrounds the answer in running text: drafts that a later version replaces, a choice after it, a "
-"refusal."""
+"""What surrounds the answer in running text: a draft before it, a choice after it, a refusal."""
 
 from __future__ import annotations
 
 import re
 
+from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import FIELD, begins_entry, is_rule
 from outspoken.parsing.words import pattern
 
-__all__ = ["answer_lines", "is_refusal", "replaces"]
+__all__ = ["answer_lines", "cut_epilogue", "is_refusal", "replaces"]
 
 _REPLACES = re.compile(
     rf"\b(?:{pattern('replaces')})\b|{pattern('replaces_unspaced')}",
@@ -109,3 +109,75 @@ def is_refusal(lines: list[str]) -> bool:
     head = " ".join(" ".join(lines[:8]).split())[:400]
     match = _REFUSAL.search(head)
     return match is not None and match.start() < 160
+
+
+_CLOSING = re.compile(
+    rf"\W*(?:"
+    rf"{pattern('closing')}"
+    r")",
+    re.IGNORECASE,
+)
+
+
+def cut_epilogue(blocks: list[list[str]], into: CandidateList, *, titled: bool) -> None:
+    """Remove the prose after the list from its last entry.
+
+    It begins at a rule, at a paragraph that closes a reply, or where the last entry has more paragraphs than the
+    others have.
+    """
+    if not blocks:
+        return
+    last = blocks[-1]
+    most = max((_paragraphs(block) for block in blocks[:-1]), default=99)
+    indented = all(line[:1].isspace() for block in blocks[:-1] for line in block[1:] if line.strip()) and any(
+        line.strip() for block in blocks[:-1] for line in block[1:]
+    )
+    title = find_weight(last[0])
+    named = titled and title is not None and not title.tail and not title.alone
+    seen = bool(last[0].strip(" :：*_")) and (title is None or not title.alone)
+    paragraphs = 1 if last[0].strip() else 0
+    for at in range(1, len(last)):
+        line = last[at]
+        if not line.strip():
+            continue
+        starts = not last[at - 1].strip() or is_rule(last[at - 1])
+        if is_rule(line):
+            if not seen or at == 1:
+                continue
+            rest = last[at + 1 :]
+            if not any(find_weight(part) for part in rest):
+                _drop(last, at, into)
+                return
+        elif starts and seen:
+            paragraphs += 1
+            weighted = any(find_weight(part) is not None and find_weight(part).alone for part in last[at:])  # type: ignore[union-attr]
+            stray = indented and not line[:1].isspace() and len(blocks) > 1
+            if not weighted and (_CLOSING.match(line) or paragraphs > max(most, 1 + named) or stray):
+                _drop(last, at, into)
+                return
+        elif (
+            seen
+            and _CLOSING.match(line)
+            and len(blocks) > 1
+            and find_weight(last[at - 1]) is not None
+            and find_weight(line) is None
+        ):
+            _drop(last, at, into)
+            return
+        seen = True
+
+
+def _drop(block: list[str], at: int, into: CandidateList) -> None:
+    if any(line.strip() and not is_rule(line) for line in block[at:]):
+        into.repairs.append("suffixed")
+    del block[at:]
+
+
+def _paragraphs(block: list[str]) -> int:
+    """The number of paragraphs in an entry: runs of lines that are neither blank nor rules."""
+    count, inside = 0, False
+    for line in block:
+        text = bool(line.strip()) and not is_rule(line)
+        count += text and not inside
+        inside = text
+    return count

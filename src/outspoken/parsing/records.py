@@ -9,6 +9,8 @@ from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.entries import is_total
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_values import candidate_of
+from outspoken.parsing.line_weights import find_weight
+from outspoken.parsing.markers import begins_entry
 
 __all__ = ["read_records"]
 
@@ -23,6 +25,9 @@ _ESCAPE = re.compile(r"\\(n|t|r|\"|'|\\|/|u[\da-fA-F]{4})")
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 
 
+_TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}:[ \t])")
+
+
 @dataclass(slots=True)
 class _Record:
     fields: dict[str, str] = field(default_factory=dict)
@@ -34,10 +39,13 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
 
     Prose may stand before the first record and after a blank line behind the last one.
     """
-    reader = _RecordReader(lines)
+    reader = _RecordReader([part for line in lines for part in _TWO.split(line)])
     start = reader.first()
-    if start is None or not reader.run(start):
+    if start is None or any(find_weight(line) or begins_entry(line) for line in reader.lines[:start]):
         return False
+    if not reader.run(start):
+        return False
+    lines = reader.lines
     records = [record for record in reader.records if record.fields]
     keyed = [record for record in records if _key_of(record, TEXTS)]
     if not keyed or not any(_key_of(record, WEIGHTS) for record in keyed):
@@ -88,8 +96,7 @@ class _RecordReader:
         self.records: list[_Record] = []
 
     def first(self) -> int | None:
-        """The line at which records begin: a list item, a table header or a field, in lower case, with a "
-        "field after it."""
+        """The line at which records begin: a field in lower case, or the list item or header above it."""
         for at, line in enumerate(self.lines):
             if len(line) > 2_000:
                 continue

@@ -24,7 +24,7 @@ from outspoken.reply_shape import ReplyShape
 __all__ = ["ReplyParser", "parse"]
 
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
-_FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)(?P<name>[^`\n]{0,40})")
+_FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[\w+.#-]{0,20}")
 _LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta

@@ -14,6 +14,7 @@ def _words() -> dict[str, list[str]]:
     return tomllib.loads((files(__package__) / "words.toml").read_text(encoding="utf-8"))
 
 
-def pattern(name: str) -> str:
+def pattern(name: str, *, longest_first: bool = False) -> str:
     """The words of this name as the alternatives of a regular expression."""
-    return "|".join(_words()[name])
+    words = _words()[name]
+    return "|".join(sorted(words, key=len, reverse=True) if longest_first else words)

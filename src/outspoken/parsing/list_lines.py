@@ -1,0 +1,132 @@
+"""The lines of running text, made ready: one entry a line, weights that stand apart and totals taken out."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from outspoken.parsing.entries import is_total
+from outspoken.parsing.field_names import WEIGHT_LABEL
+from outspoken.parsing.line_weights import find_weight, weights_in_row
+from outspoken.parsing.markers import (
+    begins_entry,
+)
+from outspoken.parsing.weight_patterns import (
+    LineWeight,
+    weight_of,
+)
+
+__all__ = [
+    "MOST_LINES",
+    "parts",
+    "ruled_title",
+    "weights_apart",
+    "with_break",
+    "with_known_labels",
+    "without_totals",
+]
+
+MOST_LINES = 10_000
+
+
+_SURE = r"(?:[01]?[.,٫]\d{1,30}|[01]|\d{1,3}(?:[.,]\d{1,20})?\s?[%٪％])"
+
+
+# A weight in brackets in the middle of a line, and the beginning of the next candidate on that line.
+_INLINE = re.compile(
+    rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p)[*_\"'`]{{0,3}}\s{{0,3}}[:：=≈~～]?\s{{0,3}})?{_SURE}\s{{0,3}}[)\]）】]"
+    r"(?:\s{0,3}[,，;；、|·]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
+    re.IGNORECASE,
+)
+
+
+_RULED_TITLE = re.compile(
+    r"\s*(?P<mark>[=~-])(?P=mark){1,30}\s*(?P<title>[^\s=~|-].{0,200}?)\s*(?P=mark){2,30}\s*"
+)
+
+
+def ruled_title(line: str) -> str:
+    """A title between signs (=== Response 1 ===) as a heading of Markdown."""
+    match = _RULED_TITLE.fullmatch(line) if line[:3].strip()[:1] in ("=", "~", "-") else None
+    return line if match is None else f"## {match['title']}"
+
+
+def parts(line: str) -> list[str]:
+    """The candidates of a line with several, each of which ends with its weight in brackets."""
+    if len(line) < 8 or ("(" not in line and "（" not in line and "[" not in line and "【" not in line):
+        return [line]
+    cuts = [0, *(match.end() for match in _INLINE.finditer(line)), len(line)]
+    if len(cuts) == 2:
+        return [line]
+    return [part for start, end in pairwise(cuts) if (part := line[start:end].rstrip(" \t,，;；、|·"))]
+
+
+_LABEL_LINE = re.compile(
+    r"[\s\-*•_>]{0,8}(?P<label>[^\W\d][^\d:：=*_]{1,30}?)[*_\s]{0,4}[:：=][*_\s]{0,4}(?P<value>[^:：=]{1,24}?)[*_\s]{0,4}"
+)
+
+
+def with_break(line: str) -> list[str]:
+    """A line in two where the next entry begins behind a weight on it."""
+    weight = find_weight(line) if len(line) < 300 else None
+    if weight is None or not weight.tail or weight.key is None or weight.head.strip() or weight.bracketed:
+        return [line]
+    if begins_entry(weight.tail) is None or not line.endswith(weight.tail):
+        return [line]
+    return [line[: -len(weight.tail)], weight.tail]
+
+
+def with_known_labels(lines: list[str]) -> list[str]:
+    """The lines, with an unknown label that stands before a weight on several of them replaced by a known one."""
+    labels: dict[str, list[int]] = {}
+    above = ""
+    for at, line in enumerate(lines):
+        match = _LABEL_LINE.fullmatch(line) if len(line) < 80 else None
+        weight = find_weight(line) if match is not None else None
+        if match is not None and weight is not None and weight.key is None and weight_of(match["value"]):
+            label = match["label"].casefold()
+            labels.setdefault(label, []).append(at if above not in ("", label) else -1)
+            above = label
+        elif line.strip():
+            above = line
+    repeated = [at for places in labels.values() if len(places) > 1 and min(places) >= 0 for at in places]
+    if not repeated:
+        return lines
+    lines = list(lines)
+    for at in repeated:
+        match = _LABEL_LINE.fullmatch(lines[at])
+        if match is not None:
+            lines[at] = f"{lines[at][: match.start('label')]}probability{lines[at][match.end('label') :]}"
+    return lines
+
+
+def without_totals(lines: list[str], repairs: list[str]) -> list[str]:
+    """The lines without those that state the total of the probabilities."""
+    kept = []
+    for line in lines:
+        weight = find_weight(line) if 4 < len(line) < 100 else None
+        name = line.partition(":")[0].partition("：")[0].partition("=")[0] if weight is not None else ""
+        if name and len(name) < len(line) and is_total(name.strip(" \t-•#>(（|")) and "|" not in line:
+            repairs.append("total")
+        else:
+            kept.append(line)
+    return kept
+
+
+def weights_apart(
+    lines: list[str],
+) -> tuple[list[str], dict[str, LineWeight], tuple[str | None, list[str]] | None]:
+    """Take out the lines that state the weights of other lines, by an index ("P2: 0.3") or all in a row."""
+    kept: list[str] = []
+    by_index: dict[str, LineWeight] = {}
+    row = None
+    for line in lines:
+        if len(line) < 400 and (in_row := weights_in_row(line)) is not None:
+            row = in_row
+            continue
+        weight = find_weight(line) if len(line) < 120 and re.search(r"\d\D+\d", line) else None
+        if weight is not None and weight.index and weight.alone:
+            by_index[weight.index] = weight
+            continue
+        kept.append(line)
+    return kept, by_index, row

@@ -66,6 +66,7 @@ class Case:
     touched: set[int] = field(default_factory=set)
     touched_numbers: set[int] = field(default_factory=set)
     touched_labels: set[int] = field(default_factory=set)
+    touched_texts: set[int] = field(default_factory=set)
     header_touched: bool = False
     reasoning_touched: bool = False
     exact: bool = False
@@ -431,8 +432,7 @@ def _touch(case: Case, edit: Edit, starts: Sequence[int]) -> None:
     contents = [number for number in met if pieces[number][1] in (TEXT, NUMBER)]
     for number in contents:
         case.touched.add(pieces[number][2])
-        if pieces[number][1] == NUMBER:
-            case.touched_numbers.add(pieces[number][2])
+        (case.touched_numbers if pieces[number][1] == NUMBER else case.touched_texts).add(pieces[number][2])
     for number in met:
         if pieces[number][1] == STRUCTURE:
             before = next((p for p in reversed(pieces[:number]) if p[1] in (TEXT, NUMBER)), None)

@@ -53,6 +53,8 @@ HARMLESS = frozenset(
         "wrong-key",
     }
 )
+# Repairs that say what is uncertain about the candidates that were read, and nothing of others.
+ELSEWHERE = frozenset({"unreadable-probability", "surrogate", "odd-marker", "unmarked"})
 Read = Callable[[str, ReplyShape | None], ParsedReply]
 
 
@@ -184,11 +186,12 @@ class Damaged:
         self.reading = reading
         self.named = bool(set(reading.repairs) - HARMLESS)
         self.lost = case.withdrawn or bool(names(reading) - HARMLESS)
-        self.lost_texts = case.withdrawn or bool(
-            names(reading) - HARMLESS - {"unreadable-probability", "surrogate"}
-        )
+        # Where the mark that ends a draft is damaged, the draft may be the answer.
+        unsure = case.withdrawn or (case.reasoning_touched and bool(case.drafts))
+        self.lost_texts = unsure or bool(names(reading) - HARMLESS - {"unreadable-probability", "surrogate"})
         self.rescaled = {"weights", "percent"} & names(reading)
         self.found: list[Violation] = []
+        self.covered: set[int] = set()  # candidates of which a text that was read, and named, holds something
         self.matched: dict[int, Verbalized] = {}
         self.contents: dict[int, str] = {}
         self.written: dict[int, str] = {}
@@ -239,6 +242,10 @@ class Damaged:
         terminated = at in self.case.touched_numbers and self.case.damage == "cut" and self.terminated(at)
         if terminated:
             values = set()
+        if at in self.case.touched_texts:
+            # A text with a number in it may end there now.
+            for number in re.findall(r"[\d.,]*\d%?", self.contents.get(at, "")):
+                values |= values_of(number)
         return values | ({own} if own is not None else set())
 
     def terminated(self, at: int) -> bool:
@@ -282,6 +289,8 @@ class Damaged:
             return
         named = self.named or bool(set(entry.repairs) - HARMLESS)
         owners = {at for at, written in self.contents.items() if _overlap(text, written, case.known[at].text)}
+        if named:
+            self.covered |= owners
         if not self.stands(text):
             self.add("invented", f"{text[:80]!r} stands nowhere in the reply")
         elif not owners:
@@ -295,10 +304,10 @@ class Damaged:
             self.weight(entry, owners)
 
     def labelled(self, text: str, at: int) -> bool:
-        """Whether a text still has its label, where damage left no second label of its kind to tell it by."""
+        """Whether a text still has a label or a remark, where damage left no two labels to tell their kind by."""
         case = self.case
         whole = len(case.known) - len(case.touched_labels)
-        return whole < 2 and at not in self.matched and text.endswith(case.known[at].text)
+        return whole < 2 and at not in self.matched and case.known[at].text in text
 
     def left_over(self, entry: Verbalized, text: str) -> bool:
         """Whether a text is what the damage put in, a damaged remark at the end, or a label that was cut off."""
@@ -326,6 +335,8 @@ class Damaged:
         if self.lost_texts or not self.contents.get(at, "").strip():
             return
         if at not in case.touched:
+            if at in self.covered:
+                return
             self.add("lost", f"{case.known[at].text[:80]!r} was not read, and not damaged")
             return
         before = all(at < other for other in self.matched)

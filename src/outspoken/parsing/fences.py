@@ -45,9 +45,8 @@ def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
         match = _FENCE_LINE.fullmatch(lines[at].rstrip())
         name = match["name"].strip().lower() if match is not None else ""
         entries = sum(1 for line in inner[:400] if begins_entry(line) or find_weight(line))
-        if (end == len(lines) and begun and not entries and not name) or (
-            entries and (not begun or (entries > 1 and name in _PROSE))
-        ):
+        around = name in _PROSE and (not begun or entries > 1)
+        if around or (entries and not begun) or (end == len(lines) and not entries and not name):
             into.repairs.append("fenced")
             kept += inner
         elif len(held) < _MOST_FENCES:

@@ -87,7 +87,10 @@ LISTS = frozenset(
     _words(
         "responses candidates answers items results outputs completions options texts list data generations "
         "samples replies variants choices alternatives distribution suggestions ideas examples jokes stories "
-        "poems sentences 回答 回應 回应 候選 候选 答案 応答 응답 antworten réponses respuestas risposte ответы"
+        "poems sentences guesses palpites respuestas réponses antworten risposte respostas ответы варианты "
+        "yanıtlar cevaplar odpowiedzi antwoorden απαντήσεις إجابات الإجابات ردود תשובות "
+        "回答一覧 選択肢 답변들 응답들 "
+        "回答 回應 回应 候選 候选 答案 応答 응답"
     )
 )
 """The keys of a list of candidates."""

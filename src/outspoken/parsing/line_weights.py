@@ -147,6 +147,9 @@ def _in_long_line(line: str) -> LineWeight | None:
     return None
 
 
+_SEPARATED = re.compile(r"[:：=≈→]|->|[-–—]\s")
+
+
 def _as_field(line: str) -> LineWeight | None:
     """A line that is a label and a value, or begins with them."""
     match = WEIGHT_FIELD.match(line)
@@ -159,6 +162,9 @@ def _as_field(line: str) -> LineWeight | None:
     rest = line[match.end() :].strip().strip("*_`\"'$").strip()
     if not rest or rest[:1] in ",;":
         return None
+    if rest.isdecimal() and not _SEPARATED.search(line, 0, match.end()):
+        # The number of a label whose value the end of the reply cut off.
+        return LineWeight("", key, index=rest)
     stop = _VALUE_END.search(rest)
     value = rest[: stop.start()] if stop is not None else rest
     if _reads(value):
@@ -340,17 +346,26 @@ def _trailing(line: str) -> LineWeight | None:
             head = line[: match.start()]
             if match[0][:1] in ",，;；" and not SURE_SIGN.search(value) and " " not in value:
                 continue
-            return LineWeight(value, None, trimmed(head))
+            head = trimmed(head)
+            is_key = len(head) > 2 and head[0] == head[-1] == '"' and match[0].strip()[:1] in (":", "：")
+            return LineWeight(value, None, head[1:-1] if is_key else head)
     return None
+
+
+_LEADING_COLON = re.compile(r"\s*(?:[:：→]|\s[-–—]\s|[)）\]])\s*")
 
 
 def _leading(line: str) -> LineWeight | None:
     """A weight at the beginning of the line, with a dash, colon, arrow or bar after it."""
-    match = _LEADING.match(line.lstrip(OPENERS.replace("(", "").replace("[", "")))
+    bare = line.lstrip(OPENERS.replace("(", "").replace("[", ""))
+    said = AFTERWARDS.match(bare)
+    colon = _LEADING_COLON.match(bare, said.end()) if said is not None else None
+    if said is not None and colon is not None and number(said["value"])[0] is not None:
+        return LineWeight(said["value"], said["key"], tail=bare[colon.end() :].strip())
+    match = _LEADING.match(bare)
     value = match["value"].strip(" *_`$([（") if match is not None else ""
     if match is None or not SURE_SIGN.search(value) or not weight_of(value):
         return None
-    bare = line.lstrip(OPENERS.replace("(", "").replace("[", ""))
     return LineWeight(value, None, tail=bare[match.end() :].strip())
 
 

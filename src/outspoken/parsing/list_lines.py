@@ -20,6 +20,7 @@ __all__ = [
     "MOST_LINES",
     "parts",
     "ruled_title",
+    "texts_in_row",
     "weights_apart",
     "with_break",
     "with_known_labels",
@@ -111,6 +112,17 @@ def without_totals(lines: list[str], repairs: list[str]) -> list[str]:
         else:
             kept.append(line)
     return kept
+
+
+def texts_in_row(lines: list[str], count: int) -> list[str]:
+    """The texts of a line such as "Guesses: Rome; Paris" that has this many."""
+    for line in lines:
+        rest = re.split(r"[:：]\s", line, maxsplit=1)[-1].strip() if len(line) < 2_000 else ""
+        for separator in (r"\s*;\s*", r"\s*[|｜]\s*", r"\s*[、，]\s*", r",\s+"):
+            texts = [text for text in re.split(separator, rest) if text]
+            if len(texts) == count:
+                return texts
+    return []
 
 
 def weights_apart(

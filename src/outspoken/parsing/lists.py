@@ -20,6 +20,7 @@ from outspoken.parsing.list_lines import (
     MOST_LINES,
     parts,
     ruled_title,
+    texts_in_row,
     weights_apart,
     with_break,
     with_known_labels,
@@ -98,6 +99,8 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     if not entries:
         entries, before = _unmarked(lines, weights), []
         into.repairs += ["unmarked"] * bool(entries)
+    if not entries and row is not None:
+        entries = [Entry(text) for text in texts_in_row(lines, len(row[1]))]
     entries = _with_weights_apart(entries, by_index, row)
     if not entries:
         return False

@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _NAME = f"(?:{pattern('labels', longest_first=True)})"
+_ORDINALS = pattern("ordinals")
 _CJK_NUMERAL = "[一二三四五六七八九十〇两壹贰叁]{1,3}"
 _STARS = r"[*_]{0,3}"
 _LEAD = (
@@ -43,9 +44,7 @@ _ORDINAL = re.compile(
     rf"|番目)?の?(?:{_NAME})?)"
     rf"|(?P<kana>\d{{1,2}})(?:つ目|番目)(?:の(?:{_NAME})?)?|(?:{_NAME})(?:その)?(?P<no>{_CJK_NUMERAL})|(?:첫|두|세|네|다섯"
     rf"|여섯)\s?번째(?:\s?(?:{_NAME}))?"
-    rf"|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|1st|2nd|3rd|[4-9]th|10th)\s(?:{_NAME})"
-    rf"|(?:erste|zweite|dritte|vierte|fünfte)[rs]?\s(?:{_NAME})|(?:первый|второй|третий|четвёртый|четвертый"
-    rf"|пятый)\s(?:{_NAME}))"
+    rf"|(?:{_ORDINALS})\s(?:{_NAME})|(?:{_NAME})\s(?:{_ORDINALS}))"
     rf"{_AFTER_LABEL}(?=\s{{0,2}}[:：（(\-–—、，,=.*]|\s*$)",
     re.IGNORECASE,
 )

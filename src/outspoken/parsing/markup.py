@@ -14,7 +14,12 @@ _TAG = re.compile(r"<(?P<end>/?)(?P<name>[^\W\d][\w-]{0,40}+)(?P<attributes>(?:\
 _ATTRIBUTE = re.compile(r"([^\W\d][\w-]{0,40}+)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
 _ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[\da-fA-F]{1,6});")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'", "nbsp": "\xa0"}
-_ITEM_NAMES = "response candidate answer item option result completion output reply choice entry 回答"
+_ITEM_NAMES = (
+    "response candidate answer item option result completion output reply choice entry "
+    "回答 回應 回应 答案 応答 候補 응답 답변 respuesta réponse antwort risposta resposta ответ вариант إجابة "
+    "رد תשובה "
+    "odpowiedź cevap yanıt antwoord opción"
+)
 _ITEMS = frozenset(_ITEM_NAMES.split())
 
 
@@ -161,8 +166,11 @@ class _ElementReader:
 
     def read_tag(self, tag: re.Match[str]) -> None:
         name, role = plain(tag["name"]), _role(tag["name"])
+        swapped = tag["end"] and self.role == "text" and name == self.item and self.field != name
         self.end_field()
-        if tag["end"]:
+        if swapped and not self.candidate.stated:
+            self.candidate.repairs.append("missing-brace")
+        elif tag["end"]:
             if name == self.item or role == "list":
                 self.end_candidate(tag.end())
         elif role == "list":

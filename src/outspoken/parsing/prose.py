@@ -18,7 +18,7 @@ _REPLACES = re.compile(
 _CHOICE = re.compile(
     rf"\W*(?:"
     rf"{pattern('choice')}"
-    r")(?:\s?(?:response|option|answer|idea|candidate))?s?\s?\W*(?:[:：—–-].*|\s?#?\d{1,2}\W*)?",
+    r")s?(?:\s[^\W\d]{2,12})?\W*(?:(?<=[:：—–*-])\s?.*|(?:[^\W\d]+\s?){0,3}#?\d{1,2}\W*)?",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(

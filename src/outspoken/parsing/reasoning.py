@@ -13,7 +13,15 @@ from typing import NamedTuple
 from outspoken.parsing.json_text import balanced
 from outspoken.parsing.lenient_json import relax
 
-__all__ = ["REASONING_END", "REASONING_STARTS", "Split", "split_reasoning", "without_end_tokens"]
+__all__ = [
+    "REASONING_END",
+    "REASONING_STARTS",
+    "Split",
+    "split_reasoning",
+    "unwrapped",
+    "without_draft",
+    "without_end_tokens",
+]
 
 _WORDS = (
     r"(?:seed:|ant)?(?:thinking|think|thoughts?|reasoning|reflection|scratchpad|analysis|cot|inner_monologue"
@@ -63,7 +71,7 @@ _START_TOKENS = re.compile(
     r"|<s>|<bos>|<\|assistant\|>)\s*)+"
 )
 _ANSWER_TAG = re.compile(
-    r"\A\s*<(?:answer|final_answer|final|output)>\s*(.*?)\s*(?:</(?:answer|final_answer|final|output)>\s*)?\Z",
+    r"\A\s*<(?:final_answer|final|output)>\s*(.*?)\s*(?:</(?:final_answer|final|output)>\s*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -124,6 +132,15 @@ def split_reasoning(text: str, *, anchored: bool = True) -> Split:
             blocks.append(text[: end.start()].strip())
             position = end.end()
     return Split("\n\n".join(blocks), "".join(outside) + text[position:], ("think-block",) if blocks else ())
+
+
+_DRAFT = re.compile(r"\s*<(draft|first_draft|brainstorm|scratch|notes)>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+
+
+def without_draft(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text without a draft in tags at its beginning, and the repair."""
+    match = _DRAFT.match(text)
+    return (text[match.end() :], ("draft",)) if match is not None and text[match.end() :].strip() else (text, ())
 
 
 def _channels(text: str) -> Split | None:

@@ -225,6 +225,8 @@ class _RecordReader:
             self.at += 1
             count += 1
             end = self.closing(body, quote)
+        if end < 0 and len(quote) == 1 and count == 0:
+            return _COMMENT.sub("", first).strip()
         text = body[:end] if end >= 0 else body
         if quote[0] == "'":
             return text.replace("''", "'") if len(quote) == 1 else text

@@ -17,7 +17,7 @@ from outspoken.errors import ReplyError
 from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
 from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
 from outspoken.parsing.markup import first_tag, plain_tags, read_xml
-from outspoken.parsing.reasoning import split_reasoning, unwrapped, without_end_tokens
+from outspoken.parsing.reasoning import split_reasoning, unwrapped, without_draft, without_end_tokens
 from outspoken.parsing.stream import EarlyReader
 from outspoken.reply_shape import ReplyShape
 
@@ -97,6 +97,9 @@ def _parse_any(text: str, shape: ReplyShape | None) -> ParsedReply:
         candidates = CandidateList(shape)
         reasoning, body, removed = split_reasoning(text)
         body, tokens = without_end_tokens(body)
+        body, drafts = without_draft(body)
+        body = unwrapped(body)
+        tokens += drafts
         if not body.strip():
             raise _empty_reply(original, reasoning)
         repairs += (*removed, *tokens)

@@ -121,7 +121,7 @@ def _is_torn(line: str, separator: str) -> bool:
     if head[:1] in ("'", "“", "`") or (head[-1:] in ("'", "”", "`") and head[:1] == '"'):
         return True
     cells = _cells(line, separator)
-    return not weight_of(cells[-1].strip()) or (len(cells) == 2 and (head[:1] == '"') != (head[-1:] == '"'))
+    return not weight_of(cells[-1].strip())
 
 
 def _unquoted(text: str) -> str:

@@ -53,7 +53,7 @@ def _ruled(lines: list[str]) -> Rows:
     """The rows of a table of bars: the header above the first rule, and the lines with bars after it."""
     rule = next((at for at in range(1, len(lines)) if _is_rule(lines[at]) and _is_row(lines[at - 1])), None)
     if rule is None:
-        return Rows()
+        return _barred(lines)
     found = Rows([_cells(lines[rule - 1])])
     strays: list[str] = []
     for line in lines[rule + 1 :]:
@@ -70,6 +70,17 @@ def _ruled(lines: list[str]) -> Rows:
         found.rows.append(_cells(strays[0]))
         found.repairs.append("truncated")
     return found
+
+
+def _barred(lines: list[str]) -> Rows:
+    """The rows of a table without a rule: lines that begin and end with a bar, the first with names."""
+    barred = [
+        line.strip() for line in lines if line.strip()[:1] in tuple("|｜│") and line.strip()[-1:] in tuple("|｜│")
+    ]
+    rows = [_cells(line) for line in barred]
+    if len(rows) < 2 or not any(names_weight(plain(cell)) for cell in rows[0]):
+        return Rows()
+    return Rows([row for row in rows if any(row)])
 
 
 def _is_rule(line: str) -> bool:

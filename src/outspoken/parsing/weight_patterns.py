@@ -66,6 +66,7 @@ _ADJECTIVE = (
 
 
 _INDEX = (
+    r"(?:\s(?:of|that|for|von|für|dass|de|du|da|do|di|per|pour|que|para|для|na)\s(?!\d)[^\d:：=()\n]{1,40}(?=\s?[:：=]))?"
     r"(?:\s?(?:of|for|von|de|zu|per|#|no\.?)?\s?(?:response|answer|option|guess|candidate|antwort|回答|选项|選項)?"
     r"\s?[#(\[（]?(?P<index>\d{1,3})[)\]）]?(?=\s{0,2}[*_]{0,3}\s?[:：=≈](?!\d{1,4}(?![\d.,%]))))?"
 )
@@ -98,7 +99,7 @@ SYMBOL = re.compile(
 
 LABELLED = re.compile(
     rf"(?<![^\W_])(?P<key>{WEIGHT_LABEL}|(?:p"
-    rf"|Pr)(?:\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}"
+    rf"|Pr)(?:_?\d{{1,2}}|\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}"
     rf"|[\d.,½¼¾⅓⅔⅛％%$*(-]|nan|n/a|unknown|high|medium|low)",
     re.IGNORECASE,
 )
@@ -106,7 +107,7 @@ LABELLED = re.compile(
 
 AFTERWARDS = re.compile(
     rf"(?P<value>(?:{HEDGE}\s?)?(?:\d{{1,3}}(?:[.,]\d{{1,20}})?"
-    rf"|[.,]\d{{1,20}})\s?{PERCENT_WORD}?)\s{{0,2}}(?P<key>{WEIGHT_LABEL}|chance|confident|likely"
+    rf"|[.,]\d{{1,20}})\s?{PERCENT_WORD}?)\s{{0,2}}(?P<key>{ANY_WEIGHT_LABEL}|chance|confident|likely"
     r"|sicher|wahrscheinlich|probable|certain)(?!\w)",
     re.IGNORECASE,
 )
@@ -116,7 +117,7 @@ _SURE = re.compile(
     rf"(?:{HEDGE}\s?)*(?:[01]?[.,٫]\d{{1,30}}(?:e-?\d{{1,3}})?|[01](?:[.,]0{{1,9}})?"
     rf"|\d{{1,3}}(?:[.,]\d{{1,20}})?\s?{PERCENT_WORD}|%\s?\d{{1,3}}"
     rf"|\d(?:[.,]\d{{1,20}})?e-\d{{1,3}}|\d{{1,3}}\s?[/⁄]\s?\d{{1,4}}|[½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚]|\d{{1,4}}\s(?:in"
-    rf"|out of)\s\d{{1,6}}"
+    rf"|out of|of|von|aus|auf|sur|de|de cada|su|em|из|на|z|na|av|op|από|στις|trên|dari|من)\s\d{{1,6}}"
     r"|(?:\d(?:[.,]\d{1,9})?\s?[×x*·]\s?)?10\s?\^?[-⁻−][\d⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}|[\d]\s?[成割])(?:左右|上下|前後|前后|程度|くらい"
     r"|ぐらい|정도|or so|ish)?[\s.。?]{0,3}",
     re.IGNORECASE,
@@ -146,12 +147,15 @@ NO_NUMBERS = frozenset(
 SURE_SIGN = re.compile(r"[%％٪.,٫/]")
 
 
+_BEFORE = re.compile(r"\s*(?:-+>|=+>|[—–,，;；|:：→=~≈、⟶⇒➔➜➝▸▶·•@↦]|(?<!\w)-+|-(?=\s*$))\s*\Z")
+
+
 def trimmed(head: str) -> str:
     """Remove the bracket, dash or comma before the weight; the text keeps its own punctuation."""
     head = head.rstrip(" \t")
     bare = head.rstrip("([（【{")
     if bare != head:
         return bare.rstrip()
-    if head[-1:] in tuple("—–-,，;；|:：→=~≈、…"):
-        return head.rstrip("—–-,，;；|:：→=~≈、…").rstrip() if not head.endswith(("...", "…")) else head
-    return head
+    if head.endswith(("...", "…")):
+        return head
+    return _BEFORE.sub("", head, count=1)

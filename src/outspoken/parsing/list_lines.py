@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.entries import is_total
 from outspoken.parsing.field_names import WEIGHT_LABEL
 from outspoken.parsing.line_weights import find_weight, weights_in_row
@@ -18,6 +19,7 @@ from outspoken.parsing.weight_patterns import (
 
 __all__ = [
     "MOST_LINES",
+    "limited",
     "parts",
     "ruled_title",
     "texts_in_row",
@@ -112,6 +114,24 @@ def without_totals(lines: list[str], repairs: list[str]) -> list[str]:
         else:
             kept.append(line)
     return kept
+
+
+def limited(text: str, into: CandidateList) -> str:
+    """The text with LF as line end, at most two blank lines in a row, and at most `MOST_LINES` lines."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\n\n\n\n" not in text and text.count("\n") < MOST_LINES:
+        return text
+    lines: list[str] = []
+    blanks = 0
+    for line in text.split("\n"):
+        blanks = 0 if line.strip() else blanks + 1
+        if blanks <= 2:
+            lines.append(line)
+    if len(lines) > MOST_LINES:
+        del lines[MOST_LINES:]
+        into.repairs.append("too-long")
+    return "\n".join(lines)
 
 
 def texts_in_row(lines: list[str], count: int) -> list[str]:

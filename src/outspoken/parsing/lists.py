@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from outspoken.parsing.candidates import CandidateList
@@ -17,7 +17,6 @@ from outspoken.parsing.fences import restored, without_fences
 from outspoken.parsing.layouts import Layout, best_layout, place_of
 from outspoken.parsing.line_weights import find_weight, forget_lines
 from outspoken.parsing.list_lines import (
-    MOST_LINES,
     parts,
     ruled_title,
     texts_in_row,
@@ -43,13 +42,14 @@ from outspoken.parsing.weight_patterns import (
 __all__ = ["first_marker", "read_lists"]
 
 
+_FIRST_LINES = 1_000
 _CUT_TITLE = re.compile(r"[*_:：]{0,3}\s*[(（\[][^)）\]\d]{0,24}")
 
 
 def first_marker(text: str) -> int:
-    """The position at which a numbered or labelled list begins, or -1."""
+    """The position at which a numbered or labelled list begins in the first lines, or -1."""
     position = 0
-    for line in text.splitlines(keepends=True):
+    for line in islice(text.splitlines(keepends=True), _FIRST_LINES):
         if len(line.strip()) > 3 and any(
             marker_of(kind, line) for kind in ("label", "ordinal", "number", "circled", "cjk")
         ):
@@ -71,15 +71,7 @@ def read_lists(text: str, into: CandidateList) -> bool:
 
 
 def _read_lines(text: str, into: CandidateList) -> bool:
-    lines = [
-        part
-        for line in re.split(r"\r\n?|\n", text)
-        for whole in parts(ruled_title(line))
-        for part in with_break(whole)
-    ]
-    if len(lines) > MOST_LINES:
-        del lines[MOST_LINES:]
-        into.repairs.append("too-long")
+    lines = [part for line in text.split("\n") for whole in parts(ruled_title(line)) for part in with_break(whole)]
     lines, repairs = answer_lines(lines)
     if read_table(text, lines, into):
         into.repairs += repairs

@@ -163,12 +163,15 @@ class _RecordReader:
         record.fields[key] = self.value(value, indent)
         return indent
 
+    def next_line(self) -> str:
+        return next((line for at in range(self.at, len(self.lines)) if (line := self.lines[at]).strip()), "")
+
     def next_is_key(self) -> bool:
-        line = next((line for line in self.lines[self.at :] if line.strip()), "")
+        line = self.next_line()
         return _KEY.match(line) is not None or _HEADER.fullmatch(line) is not None
 
     def continues(self, indent: int) -> bool:
-        line = next((line for line in self.lines[self.at :] if line.strip()), "")
+        line = self.next_line()
         return len(line) - len(line.lstrip()) > indent
 
     def value(self, first: str, indent: int) -> str:

@@ -144,16 +144,18 @@ def _with_early(early: EarlyReader, text: str, shape: ReplyShape, candidates: Ca
 def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> None:
     """Try each way of writing candidates until one gives some: by reliability, then by position in the text."""
     # Imported here: the patterns of running text take long to build, and a sound reply needs none.
+    from outspoken.parsing.list_lines import limited
     from outspoken.parsing.lists import first_marker, read_lists
 
     certain, possible = first_json(body)
-    tag, marker = first_tag(body), first_marker(body)
+    tag = first_tag(body)
     formats = [(2, 0, "lists")]
-    if certain < 0 and tag < 0 and _read_as_records(body, into):
+    if certain < 0 and tag < 0 and _read_as_records(limited(body, into), into):
         return
     if certain >= 0:
         formats.append((0, certain, "json"))
     elif possible >= 0:
+        marker = first_marker(body)
         formats.append((1 if marker < 0 or possible < marker else 3, possible, "json"))
     if tag >= 0:
         formats.append((0, tag, "xml"))
@@ -161,7 +163,7 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
         if name == "lists" and (into.list_seen or "empty" in into.repairs or last_only):
             return
         if name == "lists":
-            read_lists(body, into)
+            read_lists(limited(body, into), into)
         else:
             _read_delimited(name, body, into, last_only)
         if into.items:

@@ -62,7 +62,8 @@ def separated_rows(lines: list[str], separator: str) -> Rows:
         width = width or len(row)
         if count > 1 or any(mark in row[0] for mark in '"“') or _is_torn(lines[at], separator):
             found.repairs.append("inner-quotes")
-        if len(row) > width or (start is None and any('"' in line for line in lines[:at]) and len(found.rows) < 1):
+        is_first = start is None and not found.rows
+        if len(row) > width or (is_first and any('"' in line for line in lines[:at])):
             found.repairs.append("unread")
         found.rows.append(row)
         at += count

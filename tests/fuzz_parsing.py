@@ -172,12 +172,17 @@ def summary(groups: dict[tuple[str, str, str], list[Found]], count: int, seed: i
     for (_, damage, kind), group in groups.items():
         kinds[f"{damage} {kind}"] += len(group)
     lines += [f"  {number} {kind}" for kind, number in kinds.most_common()]
-    for (layout, damage, kind), group in sorted(groups.items(), key=lambda item: -len(item[1]))[:limit]:
+    for (layout, damage, kind), group in sorted(groups.items(), key=_first)[:limit]:
         lines.append(f"\n## {layout}, damage {damage}: {kind}, {len(group)} replies")
         for found in sorted(group, key=lambda each: each[4])[:2]:
             made = case(*map(int, found[3].split(":")))
             lines.append(shown(made, violations(made)))
     return "\n".join(lines)
+
+
+def _first(item: tuple[tuple[str, str, str], list[Found]]) -> tuple[bool, int]:
+    """Foreign errors first, then the largest groups."""
+    return item[0][2] != "error", -len(item[1])
 
 
 def ask_oracle(options: argparse.Namespace) -> bool:

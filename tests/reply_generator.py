@@ -20,9 +20,11 @@ from reply_texts import (
     INTROS,
     OUTROS,
     REFUSALS,
+    STARTS,
     TEXTS,
     THOUGHTS,
     TOTALS,
+    UNREADABLE,
     UNSIGNED,
     units,
 )
@@ -210,7 +212,7 @@ def sound(generator: random.Random, layout: Layout) -> tuple[Page, list[Known], 
     form = generator.choice(layout.forms)
     numbers, of = units(generator, k, generator.choice(form.units), full=form is UNSIGNED)
     written: list[str | None] = [form.write(n, of) for n in numbers]
-    stated: list[float | None] = [n / of for n in numbers]
+    stated: list[float | None] = [None if form in UNREADABLE else n / of for n in numbers]
     if layout.missing and generator.random() < 0.1:
         at = generator.randrange(k)
         written[at] = stated[at] = None
@@ -230,6 +232,13 @@ def sound(generator: random.Random, layout: Layout) -> tuple[Page, list[Known], 
     if generator.random() < 0.05:
         page.put(generator.choice(END_TOKENS))
         around += "+end"
+    roll = generator.random()
+    if roll < 0.03:
+        page.pieces = [(string.replace("\n", "\r\n"), role, at) for string, role, at in page.pieces]
+        around += "+crlf"
+    elif roll < 0.06 and "+reasoning" not in around:
+        page.pieces.insert(0, (generator.choice(STARTS), REASONING, -1))
+        around += "+start"
     known = [Known(" ".join(text.split()), number) for text, number in zip(page.texts, stated, strict=True)]
     return page, known, around, drafts
 

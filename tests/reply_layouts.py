@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from reply_texts import BODIES, FORM_OF, FORMS, NUMBERS, ODDS, TITLES, UNSIGNED, Form
+from reply_texts import BODIES, FORM_OF, FORMS, NUMBERS, ODDS, TITLES, UNREADABLE, UNSIGNED, Form
 
 # The role of a piece of a reply: structure, a candidate's text, a candidate's number, reasoning or a draft.
 Piece = tuple[str, str, int]
@@ -341,6 +341,27 @@ def _(page: Page) -> None:
     page.put("]}")
 
 
+@layout("json/no-number", "json", forms=UNREADABLE)
+def _(page: Page) -> None:
+    page.put('{"responses": [')
+    for at in range(len(page)):
+        page.put(', {"text": "' if at else '{"text": "')
+        page.text(at, escaped(page.texts[at]))
+        page.put('", "probability": "')
+        page.number(at)
+        page.put('"}')
+    page.put("]}")
+
+
+@layout("json/more-around", "json")
+def _(page: Page) -> None:
+    page.put(f'{{"count": {len(page)}, "responses": [')
+    entries(page, ("text", "probability"))
+    page.put(
+        page.choice(('], "total_probability": 1.0}', '], "note": "sampled at random"}', '], "complete": true}'))
+    )
+
+
 @layout("json/smart-quotes", "json", excluded="q'")
 def _(page: Page) -> None:
     page.put("{“responses”: [")
@@ -584,6 +605,11 @@ def _(page: Page) -> None:
         page.put("</probability>\n</response>")
 
 
+@layout("xml/no-number", "xml", forms=UNREADABLE)
+def _(page: Page) -> None:
+    elements(page, "response", "text", "probability")
+
+
 @layout("xml/wide", "xml", excluded="x")
 def _(page: Page) -> None:
     for at in range(len(page)):
@@ -620,6 +646,9 @@ MARKERS: dict[str, Callable[[int], str]] = {
     "hyphen": lambda at: "- ",
     "star": lambda at: "* ",
     "bullet": lambda at: "• ",
+    "en-dash": lambda at: "– ",
+    "small-square": lambda at: "▪ ",
+    "middle-dot": lambda at: "· ",
     "letter": lambda at: f"{'ABCDEFGHIJ'[at]}. ",
     "small-letter": lambda at: f"{'abcdefghij'[at]}) ",
     "roman": lambda at: f"{ROMAN[at]}. ",
@@ -751,7 +780,7 @@ def register_label(value: str) -> None:
 
 for _marker in MARKERS:
     for _value in ("brackets", "probability", "dash", "next-line"):
-        if (_marker, _value) != ("quoted-dot", "next-line"):
+        if (_marker, _value) not in (("quoted-dot", "next-line"), ("en-dash", "dash")):
             register_after(_marker, _value)
 for _value in AFTER:
     for _marker in ("dot", "hyphen", "response"):
@@ -1067,6 +1096,27 @@ def _(page: Page) -> None:
     for at in range(len(page)):
         page.put(("\n" if at else "") + "  - text: |\n      ")
         page.text(at, page.texts[at].replace("\n", "\n      "))
+        page.put("\n    probability: ")
+        page.number(at)
+
+
+@layout("yaml/single-quotes", "yaml", excluded="n", forms=DECIMAL)
+def _(page: Page) -> None:
+    root, indent = page.choice((("", ""), ("responses:\n", "  ")))
+    page.put(root)
+    for at in range(len(page)):
+        page.put(("\n" if at else "") + f"{indent}- text: '")
+        page.text(at, page.texts[at].replace("'", "''"))
+        page.put(f"'\n{indent}  probability: ")
+        page.number(at)
+
+
+@layout("yaml/folded", "yaml", excluded="n0", forms=DECIMAL)
+def _(page: Page) -> None:
+    page.put("responses:\n")
+    for at in range(len(page)):
+        page.put(("\n" if at else "") + "  - text: >-\n      ")
+        page.text(at)
         page.put("\n    probability: ")
         page.number(at)
 

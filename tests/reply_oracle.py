@@ -142,7 +142,7 @@ _NUMBER = re.compile(r"[-+]?(\d+(?:[.,]\d+)?|[.,]\d+)(?:[eE]([-+]?\d{1,3}))?\s*(
 _FRACTION = re.compile(r"(\d+)\s*(?:/|in|out of)\s*(\d+)")
 _ODDS = re.compile(r"(\d+)\s*:\s*(\d+)")
 _POWER = re.compile(r"([\d.,]+)\s*[x×]\s*10\s*\^?\s*(-?\d+)")
-_ABOUT = re.compile(r"(?:~|≈|about|approximately|etwa|environ|约|около)\s*")
+_ABOUT = re.compile(r"(?:~|≈|about|approximately|etwa|environ|circa|aproximadamente|およそ|约|약|около)\s*")
 _SMALL = str.maketrans("٫٪％．，⁻⁰¹²³⁴⁵⁶⁷⁸⁹", ".%%.,-0123456789")
 
 

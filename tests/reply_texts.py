@@ -187,7 +187,10 @@ INTROS = (
     "Certainly. Below you find my suggestions.",
     "Aquí tienes:",
     "**Responses**",
+    "Below are {k} answers, each with a probability below 1.0:",
+    "I am about 90% sure that one of these {k} is right:",
 )
+STARTS = ("<|im_start|>assistant\n", "<|assistant|>\n", "<s>", "\ufeff", "\n\n")
 HEADINGS = ("# Ideas", "## Choices", "## 三種構想", "# Antworten")
 CHOICES = ("## Selected: Response 1\n\nIt fits best.", "**Chosen:** Response 2", "---\n\nSelected: Response 1")
 TOTALS = ("Total: 1.0", "Total probability: 1.00", "**Total: 100%**", "Sum: 1.0")
@@ -197,6 +200,8 @@ OUTROS = (
     "Wenn du mehr brauchst, sag Bescheid.",
     "希望对你有帮助！",
     "These cover a range of moods.",
+    "The probabilities sum to 1.00.",
+    "Note: the probabilities are rough estimates (5% off at most).",
 )
 THOUGHTS = (
     "They want several answers. A first attempt:",
@@ -257,6 +262,10 @@ FORMS = (
     Form("environ", lambda n, of: f"environ {_percent(n, of)} %", (100,)),
     Form("around-zh", lambda n, of: f"约{_percent(n, of)}%", (100,)),
     Form("around-ru", lambda n, of: f"около {_percent(n, of)}%", (100,)),
+    Form("circa", lambda n, of: f"circa {_percent(n, of)}%", (100,)),
+    Form("aproximadamente", lambda n, of: f"aproximadamente {_percent(n, of)}%", (100,)),
+    Form("around-ja", lambda n, of: f"およそ{_percent(n, of)}%", (100,)),
+    Form("around-ko", lambda n, of: f"약 {_percent(n, of)}%", (100,)),
     Form("comma", lambda n, of: _fixed(n, of).replace(".", ","), (100, 1000)),
     Form("wide", lambda n, of: _fixed(n, of).translate(_WIDE), (100,)),
     Form("wide-percent", lambda n, of: (_percent(n, of) + "%").translate(_WIDE), (100,)),
@@ -266,6 +275,14 @@ FORMS = (
     Form("out-of", lambda n, of: f"{n} out of {of}", (20, 100)),
     Form("superscript", _superscript, (100, 1000)),
     Form("caret", _caret, (100, 1000)),
+)
+# What is no number: the candidate is kept without one.
+UNREADABLE = (
+    Form("range", lambda n, of: f"{_fixed(n, of)}-{_fixed(n + 1, of)}", (100,)),
+    Form("range-percent", lambda n, of: f"{_percent(n, of)}–{_percent(n + 1, of)}%", (100,)),
+    Form("product", lambda n, of: f"{_fixed(n, of)}*2", (100,)),
+    Form("word", lambda n, of: ("high", "low", "medium", "very likely")[n % 4], (100,)),
+    Form("unknown", lambda n, of: ("N/A", "?", "-", "unknown")[n % 4], (100,)),
 )
 ODDS = Form("odds", lambda n, of: f"{n}:{of - n}", (10, 20))
 UNSIGNED = Form("unsigned", lambda n, of: f"{n * 100 / of:g}", (100,))

@@ -51,6 +51,7 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "odd-tags": "tags were written with other marks than < and >",
         "percent": "the probability was a percentage",
         "prefixed": "text before the candidates",
+        "placeholder": "a template that was written before the answer was left out",
         "python-literal": "Python's quotes, constants or tuples instead of JSON",
         "raw-newline": "a line break or other control character inside a string",
         "section": "a title or a part between the candidates was left out",

@@ -29,8 +29,12 @@ _TOTAL = re.compile(
     r")(?: (?:probability|mass|of probabilities|wahrscheinlichkeit|概率|確率))?\W*",
     re.IGNORECASE,
 )
-_LEADING = re.compile(r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[-–—](?=[\s*]))\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?")
-_UNTITLED_LEADING = re.compile(r"\s*(?:[*_]{1,3}\s*)?[:：.．、)\]】）]+\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?")
+_LEADING = re.compile(
+    r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[-–—=＝](?=[\s*])|，)\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?"
+)
+_UNTITLED_LEADING = re.compile(
+    r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[=＝](?=\s)|，)\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?"
+)
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<body>.*)(?P=quote),?", re.DOTALL)
 _BLOCK_SCALAR = re.compile(r"[|>][-+]?\d?\s*")
 

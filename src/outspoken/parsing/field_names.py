@@ -143,5 +143,5 @@ def _pattern(names: list[str]) -> str:
 WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name not in _AMBIGUOUS])
 """A pattern for the labels of a weight in running text."""
 
-ANY_WEIGHT_LABEL = _pattern(list(WEIGHTS))
+ANY_WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name != "%"])
 """A pattern for the labels of a weight at the beginning of a field: it has ambiguous words."""

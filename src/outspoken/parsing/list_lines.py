@@ -26,6 +26,7 @@ __all__ = [
     "weights_apart",
     "with_break",
     "with_known_labels",
+    "without_placeholders",
     "without_totals",
 ]
 
@@ -132,6 +133,18 @@ def limited(text: str, into: CandidateList) -> str:
         del lines[MOST_LINES:]
         into.repairs.append("too-long")
     return "\n".join(lines)
+
+
+_PLACEHOLDER = re.compile(r".{0,60}[:：=]\s*[*_]{0,2}(?:<[^<>]*\s[^<>]*>|\[[a-z ]{6,80}\]|\.\.\.|…)[*_]{0,2}\s*")
+
+
+def without_placeholders(lines: list[str], repairs: list[str]) -> list[str]:
+    """The lines without those of a template that only say what belongs there, if others follow."""
+    kept = [line for line in lines if len(line) > 200 or _PLACEHOLDER.fullmatch(line) is None]
+    if len(kept) == len(lines) or not any(map(find_weight, kept)):
+        return lines
+    repairs.append("placeholder")
+    return kept
 
 
 def texts_in_row(lines: list[str], count: int) -> list[str]:

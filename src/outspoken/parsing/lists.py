@@ -23,6 +23,7 @@ from outspoken.parsing.list_lines import (
     weights_apart,
     with_break,
     with_known_labels,
+    without_placeholders,
     without_totals,
 )
 from outspoken.parsing.markers import (
@@ -73,6 +74,7 @@ def read_lists(text: str, into: CandidateList) -> bool:
 def _read_lines(text: str, into: CandidateList) -> bool:
     lines = [part for line in text.split("\n") for whole in parts(ruled_title(line)) for part in with_break(whole)]
     lines, repairs = answer_lines(lines)
+    lines = without_placeholders(lines, repairs)
     if read_table(text, lines, into):
         into.repairs += repairs
         return True

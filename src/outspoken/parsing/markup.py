@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import SequenceMatcher
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
@@ -23,10 +24,12 @@ _ITEM_NAMES = (
 _ITEMS = frozenset(_ITEM_NAMES.split())
 
 
-_WIDE_TAG = re.compile(r"[＜〈《‹«](/?[^\W\d][^＜＞〈〉《》‹›«»<>\n]{0,80}/?)[＞〉》›»]")
+_WIDE_TAG = re.compile(r"[＜〈《‹«⟨❬⟪﹤](/?[^\W\d][^＜＞〈〉《》‹›«»⟨⟩❬❭⟪⟫﹤﹥<>\n]{0,80}/?)[＞〉》›»⟩❭⟫﹥]")
 _SQUARE_TAG = re.compile(r"\[(/?[^\W\d][\w-]{0,40})\]")
 _ESCAPED_TAG = re.compile(r"&lt;/?[^\W\d][\w-]{0,40}&gt;")
-_LISTS = re.compile(r"</?(?:ol|ul|dl|p|br|div|span)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE)
+_LISTS = re.compile(
+    r"</?(?:ol|ul|dl|p|br|div|span|em|i|u|small|mark|code)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE
+)
 _BOLD = re.compile(r"</?(?:b|strong)>", re.IGNORECASE)
 
 
@@ -98,6 +101,7 @@ def _unescape(text: str) -> str:
     return _ENTITY.sub(decoded, text)
 
 
+_ALIKE = 0.7
 _STRAY_ELEMENT = re.compile(r"<[^<>]{1,200}>[^<>]*\w")
 
 
@@ -159,19 +163,32 @@ class _ElementReader:
         """Whether a tag is structure at this point, and not part of a text."""
         name, role = plain(tag["name"]), _role(tag["name"])
         if tag["end"]:
-            return name in (self.field, self.item) or (role == "list" and self.role not in ("text", "item"))
+            known = name in (self.field, self.item) or (role == "list" and self.role not in ("text", "item"))
+            return known or self.is_misspelt(name)
         if self.field is None or self.role == "weight":
             return bool(role)
         return role == "weight" or name == self.field or (role == "item" and name == self.item)
 
+    def is_misspelt(self, name: str) -> bool:
+        """Whether an end tag is meant for the open field or element, though spelt otherwise."""
+        for open_name in (self.field, self.item):
+            if open_name is None or not -3 < len(open_name) - len(name) < 3 or name[:1] != open_name[:1]:
+                continue
+            if SequenceMatcher(None, name, open_name).ratio() > _ALIKE and f"<{name}" not in "".join(
+                self.open_text()
+            ):
+                return True
+        return False
+
     def read_tag(self, tag: re.Match[str]) -> None:
         name, role = plain(tag["name"]), _role(tag["name"])
+        closes_field = self.field is not None
         swapped = tag["end"] and self.role == "text" and name == self.item and self.field != name
         self.end_field()
         if swapped and not self.candidate.stated:
             self.candidate.repairs.append("missing-brace")
         elif tag["end"]:
-            if name == self.item or role == "list":
+            if name == self.item or role == "list" or (role == "" and not closes_field):
                 self.end_candidate(tag.end())
         elif role == "list":
             self.end_candidate(tag.start())

@@ -22,7 +22,9 @@ HEDGE = (
     r"|less than|under|etwa|ungefähr|rund|zirka|knapp|environ|approximativement|à peu près|presque"
     r"|alrededor del?|cerca del?"
     r"|aproximadamente|aprox|unos|unas|circa il|intorno al|около|примерно|приблизительно|приблизно|około|ok"
-    r"|mniej więcej|yaklaşık|kabaca|ongeveer|rond|omkring|ungefär|cirka|περίπου|khoảng|tầm|sekitar|kira-kira)\b\.?"
+    r"|mniej więcej|yaklaşık|kabaca|ongeveer|rond|omkring|ungefär|cirka|runt"
+    r"|kring|noin|nagyjából|körülbelül|přibližně|zhruba|asi|aproximativ|cam|okolo"
+    r"|otprilike|okvirno|kurang lebih|lebih kurang|apie|orientačně|περίπου|khoảng|tầm|sekitar|kira-kira)\b\.?"
     r"|大约|大約|约|約|大概|およそ|おおよそ|だいたい|ほぼ|약|대략|حوالي|تقريبًا|تقريبا|نحو|בערך|כ-|लगभग|करीब|ประมาณ|ราว)"
 )
 """Words and signs before a number that only say that it is rough."""
@@ -162,12 +164,16 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     return value, bool(match["percent"])
 
 
+_BLOCKS = re.compile(r"[█▓▒░▏▎▍▌▋▊▉■□▪▫●○⬛⬜🟩🟦🟥🟨🟪🟧⭐★☆▰▱]{2,}")
+
+
 def _normal(raw: str) -> str:
     """Digits of any script as ASCII, raised digits as ^n, one form for each sign, blanks collapsed, lower case."""
     text = " ".join(raw[: 20 * _LONGEST].split())
     if text.isascii():
         text = text.casefold()
     else:
+        text = _BLOCKS.sub(" ", text).strip()
         text = _RAISED.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPTS), text) if "10" in text else text
         text = unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS).casefold()
         text = "".join(str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text)

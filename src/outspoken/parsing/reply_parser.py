@@ -190,7 +190,10 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
     if name == "json":
         span = read_json(body, into, last_only=last_only)
     else:
+        body = _without_xml_draft(body, into)
         span = read_xml(body, into)
+        if len(into.items) == 1 and not into.items[0].stated and _read_list_inside(into):
+            span = None
         if into.items and (into.shape is None or into.shape.kind != "xml"):
             into.repairs.append("as-xml")
     if span is None or not into.items:
@@ -207,6 +210,33 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
         into.reasoning.insert(0, prose)
     if after.replace("```", "").strip(" \n\t\r;,.`~"):
         into.repairs.append("suffixed")
+
+
+_BETWEEN_ELEMENTS = re.compile(r"</\w{1,40}>([^<>]{8,600})(?=<\w)")
+
+
+def _without_xml_draft(body: str, into: CandidateList) -> str:
+    """The text after the last words between elements that say that a later answer replaces the one before."""
+    from outspoken.parsing.prose import replaces
+
+    cut = max((each.end() for each in _BETWEEN_ELEMENTS.finditer(body) if replaces(each[1])), default=0)
+    if cut:
+        into.repairs.append("draft")
+    return body[cut:]
+
+
+def _read_list_inside(into: CandidateList) -> bool:
+    """Read the list that the one element holds as its text, if its entries state weights."""
+    from outspoken.parsing.lists import read_lists
+
+    inside = CandidateList(into.shape)
+    if "\n" not in into.items[0].text or not read_lists(into.items[0].text, inside):
+        return False
+    if len(inside.items) < 2 or not any(item.stated for item in inside.items):
+        return False
+    into.items[:] = inside.items
+    into.repairs += inside.repairs
+    return True
 
 
 def _valid_unicode(text: str) -> tuple[str, tuple[str, ...]]:

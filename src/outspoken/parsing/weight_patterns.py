@@ -80,7 +80,7 @@ _SEPARATOR = (
 
 
 WEIGHT_FIELD = re.compile(
-    rf"[{re.escape(OPENERS)}\[\]【「]{{0,12}}(?P<key>{_ADJECTIVE}(?:{ANY_WEIGHT_LABEL}))(?:\s?\((?:p|%|0-1"
+    rf"(?:[^\w\n]|_){{0,12}}(?P<key>{_ADJECTIVE}(?:{ANY_WEIGHT_LABEL}))(?:\s?\((?:p|%|0-1"
     rf"|prob)\))?"
     rf"(?![^\W\d]){_INDEX}[】」\]]?\.?{_SEPARATOR}",
     re.IGNORECASE,

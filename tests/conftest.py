@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from browser import browsing
+from commands import Commands
 from hypothesis import settings
 from proofs import PROOFS
 
@@ -76,6 +77,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _no_model_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OUTSPOKEN_MODEL", raising=False)
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    """Runs commands of the command line in processes of their own."""
+    if os.name != "posix":
+        pytest.skip("processes that fork")
+    started = Commands()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

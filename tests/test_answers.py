@@ -196,9 +196,9 @@ def test_files_in_both_forms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "are not JSON"),
-        ("[" * 100_000, "are not JSON"),
-        (b"\xff\xfe", "are not UTF-8"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        (b"\xff", "it is not UTF-8"),
         ("{}", "holds no answers: it must be an object of answers and counts"),
         ('[{"Texas": 3}]', "holds no answers"),
         ("3", "holds no answers"),
@@ -222,7 +222,9 @@ def test_files_without_valid_answers(tmp_path: Path, content: str | bytes, says:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no such file of answers: .*missing\.json"):
+    with pytest.raises(
+        UsageError, match=r"cannot read the file of answers .*missing\.json: there is no such file"
+    ):
         load(tmp_path / "missing.json")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="it is a folder"):
         load(tmp_path)

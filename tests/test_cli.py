@@ -133,10 +133,10 @@ BAD: list[tuple[list[str], int, str]] = [
     (["ask", "x", "--model", "http://127.0.0.1:9/v1#m"], 1, "is the server running"),
     (["ask", "x", "--model", "replay/none.jsonl"], 2, "none.jsonl"),
     (["ask", "x", "--draw", "0"], 2, "--draw"),
-    (["ask", "x", "--schema", "none.json"], 2, "cannot read none.json"),
+    (["ask", "x", "--schema", "none.json"], 2, "cannot read the schema none.json: there is no such file"),
     (["ask", "x", "--messages", "none.json"], 2, "give one prompt"),
-    (["ask", "--messages", "none.json"], 2, "cannot read none.json"),
-    (["parse", "none.txt"], 2, "cannot read none.txt"),
+    (["ask", "--messages", "none.json"], 2, "cannot read the file of messages none.json: there is no such file"),
+    (["parse", "none.txt"], 2, "cannot read the reply none.txt"),
     (["templates", "papr"], 2, "did you mean 'paper'"),
     (["models", "get", "smolm2"], 2, "did you mean 'smollm2'"),
 ]

@@ -67,7 +67,7 @@ def test_reads_a_spec() -> None:
             '[[step]]\ndo = "generate"\ninstruction = "Ask."\nfields = ["question"]\ntext = "qestion"',
             "did you mean 'question'",
         ),
-        ('[[step]]\ndo = "generate"\ninstruction = "Ask."\nschema = "no.json"', "no.json cannot be read"),
+        ('[[step]]\ndo = "generate"\ninstruction = "Ask."\nschema = "no.json"', "cannot read the schema no.json"),
         (GENERATE + '[[step]]\ndo = "answer"\nsamples = 3', "must be compared"),
         (GENERATE + '[[step]]\ndo = "answer"\nk = 3', "how many answers with samples"),
         (GENERATE + '[[step]]\ndo = "answer"\nfinal = "math"', "did you mean 'maths'"),

@@ -6,24 +6,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from outspoken.terminal import SafeLine, ShareBar, TextTable, visible
+
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
-__all__ = ["columns", "html", "plain", "rows", "summary", "table", "visible"]
-
-_BAR = 20
-_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]|\r(?!\n)")
-
-
-def visible(text: str) -> str:
-    """The text with lone surrogates and control characters, which could change the terminal, escaped."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+__all__ = ["columns", "html", "plain", "rows", "summary", "table"]
 
 
 def summary(distribution: Any) -> str:
@@ -68,30 +60,20 @@ def columns(distribution: Any) -> dict[str, Sequence[object]]:
 def table(distribution: Any) -> Group:
     """A renderable for rich: one row with a bar for each candidate; warnings and the summary below."""
     from rich.console import Group
-    from rich.text import Text
 
-    below = [Text(line, style="yellow", overflow="fold") for line in distribution.warnings]
-    below.append(Text(summary(distribution), style="dim", overflow="fold"))
-    return Group(rows(distribution.candidates), *below)
+    below = [SafeLine(line, "yellow") for line in distribution.warnings]
+    return Group(rows(distribution.candidates), *below, SafeLine(summary(distribution), "dim"))
 
 
-def rows(candidates: Any) -> Table:
+def rows(candidates: Any) -> TextTable:
     """The table without the summary."""
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=None, padding=(0, 1), expand=True, show_header=True, header_style="dim")
-    grid.add_column("p", justify="right", no_wrap=True)
-    grid.add_column("", width=_BAR)
-    grid.add_column("response", ratio=1, overflow="fold")
-    grid.add_column("stated", justify="right", no_wrap=True, style="dim")
+    grid = TextTable(style="dim", expand=True)
+    for title in ("p", "", "response", "stated"):
+        grid.add_column(title, right=title in ("p", "stated"))
     highest = max((candidate.probability for candidate in candidates), default=1.0) or 1.0
     for candidate in candidates:
-        response = Text(visible(candidate.text))
-        if candidate.repairs:
-            response.append(f"  [{visible('; '.join(candidate.repairs))}]", style="dim italic")
-        bar = ProgressBar(highest, candidate.probability, width=_BAR, complete_style="cyan", finished_style="cyan")
+        response = (candidate.text, f"[{'; '.join(candidate.repairs)}]" if candidate.repairs else "")
+        bar = ShareBar(candidate.probability / highest, "cyan")
         grid.add_row(f"{candidate.probability:.3f}", bar, response, _stated(candidate))
     return grid
 
@@ -111,7 +93,7 @@ def html(distribution: Any) -> str:
     """A self-contained table for a notebook, readable on light and dark pages."""
     highest = max(candidate.probability for candidate in distribution.candidates) or 1.0
     body = "".join(_html_row(candidate, highest) for candidate in distribution.candidates)
-    below = "<br>".join(map(escape, (*distribution.warnings, summary(distribution))))
+    below = "<br>".join(escape(visible(line)) for line in (*distribution.warnings, summary(distribution)))
     return (
         '<table class="outspoken"><thead><tr><th>p</th><th></th><th style="text-align:left">response</th>'
         f"<th>stated</th></tr></thead><tbody>{body}</tbody>"
@@ -122,10 +104,11 @@ def html(distribution: Any) -> str:
 def _html_row(candidate: Any, highest: float) -> str:
     width = 100 * candidate.probability / highest
     bar = f'<div style="width:{width:.0f}px;height:.7em;background:currentColor;opacity:.5"></div>'
-    note = f' <i style="opacity:.6">[{escape("; ".join(candidate.repairs))}]</i>' if candidate.repairs else ""
+    text, repairs = escape(visible(candidate.text)), escape(visible("; ".join(candidate.repairs)))
+    note = f' <i style="opacity:.6">[{repairs}]</i>' if repairs else ""
     return (
         f"<tr><td>{candidate.probability:.3f}</td><td>{bar}</td>"
-        f'<td dir="auto" style="text-align:start;white-space:pre-wrap">{escape(candidate.text)}{note}</td>'
+        f'<td dir="auto" style="text-align:start;white-space:pre-wrap">{text}{note}</td>'
         f"<td>{_stated(candidate)}</td></tr>"
     )
 

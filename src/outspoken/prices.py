@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from outspoken._imports import need
 from outspoken.chat_reply import Usage
 from outspoken.errors import MissingExtraError, UsageError
 from outspoken.io.text import read_text
+from outspoken.io.toml_library import parse
 
 __all__ = ["Price", "price_of"]
 
@@ -75,10 +75,7 @@ def _matching(model: str, prices: Mapping[str, Price]) -> Price | None:
 
 
 def _prices_in(file: Path) -> dict[str, Price]:
-    try:
-        entries = tomllib.loads(read_text(file, "prices"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the prices in {file} are not TOML: {error}") from error
+    entries = parse(read_text(file, "file of prices"), f"the file of prices {file}")
     return {name: _price(name, entry, file) for name, entry in entries.items()}
 
 

@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 
 from outspoken._version import __version__
+from outspoken.cli import streams
 from outspoken.cli.ask import ask
+from outspoken.cli.common import errors_in_one_line, print_text
 from outspoken.cli.compare import compare
 from outspoken.cli.doctor import doctor
 from outspoken.cli.evaluate import evaluate
 from outspoken.cli.experiment import experiment
 from outspoken.cli.gamma import gamma
+from outspoken.cli.help import HelpCommand, HelpGroup
 from outspoken.cli.ledger import ledger
 from outspoken.cli.levels import levels
 from outspoken.cli.measure import measure
@@ -35,6 +38,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="outspoken",
+    cls=HelpGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -52,14 +56,14 @@ for group, commands in {
     "Look up": (methods, templates, doctor),
 }.items():
     for command in commands:
-        app.command(command.__name__.replace("_", "-"), rich_help_panel=group)(command)
+        app.command(command.__name__.replace("_", "-"), cls=HelpCommand, rich_help_panel=group)(command)
 app.add_typer(models, name="models", rich_help_panel="Look up")
 app.add_typer(ledger, name="ledger", rich_help_panel="Look up")
 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"outspoken {__version__}")
+        print_text(f"outspoken {__version__}")
         raise typer.Exit
 
 
@@ -74,12 +78,18 @@ def root(
 
 def main() -> None:
     """The console script."""
+    streams.prepare()
     try:
-        app()
-    except SystemExit as leaving:
+        with errors_in_one_line():
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
+    except (SystemExit, typer.Exit) as leaving:
+        code = leaving.code if isinstance(leaving, SystemExit) else leaving.exit_code
         if "torch" in sys.modules:
-            _leave(leaving.code)
-        raise
+            _leave(code)
+        sys.exit(code)
 
 
 def _leave(code: object) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, note, note_default, print_json, read_json
+from outspoken.cli.common import (
+    command,
+    console,
+    note,
+    note_default,
+    print_json,
+    print_text,
+    read_standard_input,
+    typed,
+)
 from outspoken.cli.options import Json, ModelName
-from outspoken.display import visible
 from outspoken.errors import UsageError
+from outspoken.io.text import read_json
 from outspoken.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +52,7 @@ def ask(
         raise UsageError("--distinct belongs to --draw N")
     from outspoken.api import stream
 
-    json_schema = None if schema is None else read_json(schema)
+    json_schema = None if schema is None else read_json(schema, "schema")
     running = stream(_chat(prompt, messages), model=_model(model, record), schema=json_schema, **options)
     if model is None:
         note_default()
@@ -57,17 +65,16 @@ def ask(
         extra = {} if draw is None else {"draws": [candidate.to_dict() for candidate in drawn]}
         print_json({**distribution.to_dict(), **extra})
     else:
-        screen = console()
         for candidate in drawn:
-            screen.print(visible(candidate.text) if screen.is_terminal else candidate.text, soft_wrap=True)
+            print_text(candidate.text)
 
 
 def _chat(prompt: str | None, messages: Path | None) -> Any:
-    if (prompt is None) == (messages is None):
-        raise UsageError('give one prompt: outspoken ask "…", or --messages chat.json')
-    if messages is not None:
-        return read_json(messages)
-    return sys.stdin.buffer.read().decode(errors="replace") if prompt == "-" else prompt
+    if messages is not None and prompt is None:
+        return read_json(messages, "file of messages")
+    if prompt is None or messages is not None:
+        raise UsageError('give one prompt: outspoken ask "…", - for standard input, or --messages chat.json')
+    return read_standard_input() if prompt == "-" else typed(prompt)
 
 
 def _model(name: str | None, record: Path | None) -> Model:
@@ -85,7 +92,7 @@ def _watch(running: Stream, *, live: bool) -> Distribution:
     """Show the table while candidates arrive, if the output is a terminal."""
     screen = console()
     try:
-        if not (live and screen.is_terminal):
+        if not (live and screen.is_live):
             for _ in running:
                 pass
             if live:
@@ -96,7 +103,7 @@ def _watch(running: Stream, *, live: bool) -> Distribution:
 
         from outspoken.display import rows
 
-        waiting = Spinner("dots", "asking…", style="dim")
+        waiting = Spinner("dots" if screen.safe("⠋") == "⠋" else "line", screen.safe("asking…"), style="dim")
         with Live(waiting, console=screen, refresh_per_second=12, vertical_overflow="visible") as view:
             for _ in running:
                 view.update(rows(running.so_far.candidates))

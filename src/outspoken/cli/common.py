@@ -6,29 +6,28 @@ import functools
 import inspect
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outspoken._imports import missing_extra
 from outspoken.cli.options import COMMON, DEBUG, QUIET
-from outspoken.display import visible
+from outspoken.cli.streams import ReaderGoneError
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
-from outspoken.io.text import json_bytes, one_line
+from outspoken.io.text import decoded, json_bytes, one_line
 from outspoken.methods.table import METHODS
 from outspoken.templates import names
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from outspoken.batch.estimate import JobEstimate
+    from outspoken.cli.screen import Screen
     from outspoken.experiment.runner import GridEstimate
 
 __all__ = [
@@ -38,13 +37,17 @@ __all__ = [
     "command",
     "command_line",
     "console",
-    "make_table",
+    "errors_in_one_line",
     "note",
     "note_default",
     "print_json",
-    "read_json",
+    "print_source",
+    "print_text",
+    "read_standard_input",
     "show_estimate",
     "show_list",
+    "typed",
+    "write_json",
 ]
 
 PARTLY = 3
@@ -80,7 +83,7 @@ def command(
             if settings:
                 given = {parameter.name: kwargs.pop(parameter.name, None) for parameter in declared}
                 kwargs["options"] = {name: value for name, value in given.items() if value is not None}
-            with _errors_in_one_line():
+            with errors_in_one_line():
                 function(*args, **kwargs)
 
         parameters = [*own, *declared, *common]
@@ -92,7 +95,8 @@ def command(
 
 
 @contextmanager
-def _errors_in_one_line() -> Iterator[None]:
+def errors_in_one_line() -> Iterator[None]:
+    """Show an error in the block as one line, and exit with the documented code."""
     try:
         try:
             yield
@@ -108,9 +112,7 @@ def _errors_in_one_line() -> Iterator[None]:
     except (KeyboardInterrupt, typer.Abort):
         note("interrupted")
         raise typer.Exit(130) from None
-    except BrokenPipeError:
-        # The reader has gone (| head): end quietly, and keep the interpreter from flushing into the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
         raise typer.Exit(0) from None
     except typer.Exit:
         raise
@@ -146,27 +148,17 @@ _COMPLETIONS: dict[str, Callable[[str], list[str]]] = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A rich console; without colours and live display if the stream is not a terminal."""
-    from rich.console import Console
+def console(*, stderr: bool = False) -> Screen:
+    """The screen on which a command shows its results, or with `stderr` its notes."""
+    from outspoken.cli.screen import Screen
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-
-
-def make_table(*columns: str, style: str = "bold", right: bool = False) -> Table:
-    """A table without lines. With `right`, all columns but the first are numbers, aligned on the right."""
-    from rich.table import Table
-
-    table = Table(box=None, header_style=style, padding=(0, 2, 0, 0))
-    for at, column in enumerate(columns):
-        table.add_column(column, justify="right" if right and at else "left", overflow="fold")
-    return table
+    return Screen(stderr=stderr)
 
 
 def note(text: str, style: str | None = None, *, error: bool = False) -> None:
     """A line for the user on standard error; with --quiet only an `error` is shown."""
     if error or not os.environ.get(QUIET):
-        console(stderr=True).print(visible(text), style=style, soft_wrap=True)
+        console(stderr=True).print(text, style=style, soft_wrap=True)
 
 
 def note_default() -> None:
@@ -190,9 +182,14 @@ def show_list(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    screen, table = console(), TextTable("", "")
     for row in rows:
-        text = f"{row['title']}: {row['about']}" if "title" in row else row["about"]
-        console().print(f"{row['name']:<12} {text}", soft_wrap=True)
+        text = f"{row['title']}: {row['about']}" if "title" in row else str(row["about"])
+        table.add_row(str(row["name"]), text)
+        if not screen.is_terminal:  # a program that reads the list finds each row on a line
+            screen.print(f"{row['name']:<12} {text}", soft_wrap=True)
+    if screen.is_terminal:
+        screen.print(table)
 
 
 def show_estimate(estimate: JobEstimate | GridEstimate, units: str, unpriced: str, *, as_json: bool) -> None:
@@ -217,22 +214,55 @@ def command_line() -> str:
     return shlex.join(["outspoken", *sys.argv[1:]])
 
 
+def read_standard_input() -> str:
+    """The text that is piped in, with line feeds as its line ends. Raises `UsageError` for what is no text."""
+    text = decoded(sys.stdin.buffer.read(), "standard input")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def typed(text: str) -> str:
+    """A text that was given as an argument. A locale without UTF-8 leaves halves of surrogate pairs in it.
+
+    Raises `UsageError` for what is not UTF-8.
+    """
+    try:
+        return text.encode().decode()
+    except UnicodeEncodeError:
+        return decoded(os.fsencode(text), f"the argument {text}")
+
+
 def print_json(document: Any) -> None:
-    """Print one JSON document on standard output, without escaping Unicode."""
-    sys.stdout.buffer.write(as_json(document) + b"\n")
-    sys.stdout.buffer.flush()
+    """Print one JSON document on standard output."""
+    write_json(as_json(document))
+
+
+def write_json(document: bytes) -> None:
+    """Write a JSON document in UTF-8 on standard output, with JSON's escapes if that has another encoding."""
+    text = document.decode()
+    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        text = re.sub(r"[^\x00-\x7f]", lambda match: json.dumps(match[0])[1:-1], text)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_text(text: str, *, end: str = "\n") -> None:
+    """Print a text: as it is, except that what could change a terminal is escaped on one."""
+    if sys.stdout.isatty():
+        console().print(text, soft_wrap=True, end=end)
+    else:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+
+
+def print_source(text: str) -> None:
+    """Print the text of a file: in UTF-8, as files are, unless it is shown on a terminal."""
+    if sys.stdout.isatty():
+        print_text(text, end="")
+    else:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
 
 
 def as_json(document: Any) -> bytes:
     """A JSON document in UTF-8, without escaping Unicode."""
     return json_bytes(document, indent=2, allow_nan=False)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON in a file."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outspoken._options import CallOptions
-from outspoken.cli.common import PARTLY, command, console, note_default, print_json
+from outspoken.cli.common import PARTLY, command, console, note_default, print_json, typed
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Embedder, Json, LedgerFile, Methods, ModelName, Responses, several
 from outspoken.settings import Settings
+from outspoken.terminal import ShareBar, TextTable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from outspoken.cli.screen import Screen
     from outspoken.measure.analysis import Analysis, MeasuredGroup
     from outspoken.measure.values import Group
 
@@ -45,6 +45,7 @@ def compare(
     from outspoken.cli.progress import step_progress
     from outspoken.measure.api import acompare
 
+    prompts = list(map(typed, prompts))
     if model is None:
         note_default()
     with step_progress() as progress:
@@ -85,10 +86,7 @@ def _texts(groups: list[Group]) -> list[dict[str, object]]:
     ]
 
 
-def _show_answers(screen: Console, groups: list[Group], index: int) -> None:
-    from rich.table import Table
-
-    from outspoken.display import visible
+def _show_answers(screen: Screen, groups: list[Group], index: int) -> None:
     from outspoken.io.text import one_line
     from outspoken.measure.sets import answer_weights
     from outspoken.report.format import share
@@ -102,10 +100,10 @@ def _show_answers(screen: Console, groups: list[Group], index: int) -> None:
             continue
         first = {text_key(response.text): response.text for response in reversed(responses)}
         weights = sorted(answer_weights(responses, text_key).items(), key=lambda item: -item[1])
-        table = Table(group.method, "", "", box=None, header_style="dim", padding=(0, 1, 0, 2))
+        table = TextTable(group.method, "", "", style="dim")
         for key, weight in weights[:_MAX_ANSWERS]:
-            bar = "█" * max(1, round(weight * _BAR_WIDTH))
-            table.add_row(visible(one_line(first[key], _TEXT_WIDTH)), share(weight, 1), bar)
+            bar = ShareBar(weight, "", _BAR_WIDTH)
+            table.add_row(one_line(first[key], _TEXT_WIDTH), share(weight, 1), bar)
         if len(weights) > _MAX_ANSWERS:
             rest = sum(weight for _, weight in weights[_MAX_ANSWERS:])
             table.add_row(f"{len(weights) - _MAX_ANSWERS:,} more", share(rest, 1), style="dim")

@@ -14,7 +14,6 @@ from outspoken._install import install_command
 from outspoken._version import __version__
 from outspoken.cli.common import command, console, print_json
 from outspoken.cli.options import Json, ModelName
-from outspoken.display import visible
 from outspoken.errors import OutspokenError
 from outspoken.io.text import one_line
 
@@ -98,4 +97,4 @@ def _show(report: dict[str, Any]) -> None:
     if test := report["model"]:
         answers = f" answers in {duration(test['seconds'])}: " if test["answers"] else ": "
         outcome = test["text"] if test["answers"] else test["error"]
-        row("model", test["name"] + answers + visible(one_line(outcome, 1000)))
+        row("model", test["name"] + answers + one_line(outcome, 1000))

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import PARTLY, command, console, make_table, note, print_json
+from outspoken.cli.common import PARTLY, command, console, note, print_json
 from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import Json, Overwrite, several
 from outspoken.errors import UsageError
 from outspoken.report.format import NONE, p_value, percent, with_interval
+from outspoken.terminal import TextTable
 from outspoken.training.settings import EvalSettings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from outspoken.cli.screen import Screen
     from outspoken.measure.statistics import Estimate
     from outspoken.training.evaluation_result import ArmScore, Evaluation, StudentComparison
 
@@ -144,10 +144,10 @@ def _show(result: Evaluation) -> None:
     )
 
 
-def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
+def _show_accuracies(screen: Screen, result: Evaluation, file: str) -> None:
     samples = result.settings["samples"]
     sampled_columns = ("sampled", f"pass@{samples}", "majority") if samples else ()
-    table = make_table("", "greedy", *sampled_columns, "no answer", "cut off", right=True)
+    table = TextTable("", "greedy", *sampled_columns, "no answer", "cut off", right=True)
     for student in result.students:
         score = student.results[file]
         greedy, sampled = score.greedy, score.sampled
@@ -168,10 +168,10 @@ def _show_accuracies(screen: Console, result: Evaluation, file: str) -> None:
         note(text, style="yellow")
 
 
-def _show_differences(screen: Console, comparisons: Sequence[StudentComparison]) -> None:
+def _show_differences(screen: Screen, comparisons: Sequence[StudentComparison]) -> None:
     if not comparisons:
         return
-    table = make_table("", "difference, points", "p (Holm)", "test", style="dim")
+    table = TextTable("", "difference, points", "p (Holm)", "test", style="dim")
     for each in comparisons:
         points = (None if value is None else 100 * value for value in (each.difference, each.low, each.high))
         table.add_row(

@@ -13,7 +13,6 @@ from outspoken.cli.common import (
     command,
     command_line,
     console,
-    make_table,
     note,
     note_default,
     print_json,
@@ -23,6 +22,7 @@ from outspoken.cli.common import (
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly, run_or_exit
 from outspoken.cli.options import DryRun, Json, Overwrite, Responses, Seed, several
 from outspoken.errors import UsageError
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
     from outspoken.experiment.grid import Grid
@@ -250,14 +250,14 @@ def _show_figures(results: ExperimentResults) -> None:
         groups = [group for group in view.groups if group.task == task]
         names = dict.fromkeys((results.primary, *_MEASURES))
         shown = [name for name in names if any(group.measures.get(name) for group in groups)][:most]
-        table = make_table()
-        table.add_column(task, no_wrap=True)
+        table = TextTable()
+        table.add_column(task)
         if many_models:
-            table.add_column("model", overflow="fold")
+            table.add_column("model")
         for name in shown:
             arrow = {"higher": " ↑", "lower": " ↓"}.get(view.measures[name].better, "")
-            table.add_column(view.measures[name].title + arrow, justify="right", no_wrap=True)
-        table.add_column("tokens each", justify="right", no_wrap=True)
+            table.add_column(view.measures[name].title + arrow, right=True)
+        table.add_column("tokens each", right=True)
         for group in groups:
             value = view.axis_value(group)
             figures = [view.figure(group, name) for name in shown]

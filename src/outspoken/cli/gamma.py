@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, make_table
+from outspoken.cli.common import command, console, typed
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite, Seed
 from outspoken.cli.theory_output import Out, claim, deliver, read_answers
-from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.report.format import number, p_value, percent, with_interval
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
     from outspoken.theory.gamma_result import Gamma
@@ -90,7 +90,7 @@ def _from_models(
     from outspoken.theory.gamma_sources import read_questions, score_points
     from outspoken.theory.sharpening_exponent import gamma_from_logprobs
 
-    questions = read_questions(source, prompt)
+    questions = read_questions(source, prompt and typed(prompt))
     models = get_model(base), get_model(aligned)
     with step_progress() as progress:
         points = run_or_exit(
@@ -130,14 +130,11 @@ def _from_responses(
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from outspoken.theory.report_text import ends
 
     screen = console()
     gamma, fit = document["gamma"], document["fit"]
-    figures = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    figures = TextTable("", "")
     figures.add_row("gamma", with_interval(*ends(gamma)), style="bold")
     figures.add_row(
         "standard error", f"{number(gamma['se'] or 0)}, over {document['units']:,} {document['unit']}s"
@@ -151,12 +148,10 @@ def _show(document: dict[str, Any]) -> None:
     counted = document["how"] == "counts"
     write = percent if counted else number
     columns = ("answer", *(("reference", "observed") if counted else ("base", "aligned")), "fitted")
-    table = make_table(*columns, right=True)
+    table = TextTable(*columns, right=True)
     points = sorted(document["points"], key=lambda point: -abs(point["aligned"] - point["fitted"]))
     for point in points[:_TOP]:
-        table.add_row(
-            Text(visible(point["answer"])), *map(write, (point["base"], point["aligned"], point["fitted"]))
-        )
+        table.add_row(point["answer"], *map(write, (point["base"], point["aligned"], point["fitted"])))
     screen.print(f"The {min(_TOP, len(points))} answers with the worst fit:", style="dim")
     screen.print(table)
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outspoken.cli.common import PARTLY, command, console, make_table, note, print_json
+from outspoken.cli.common import PARTLY, command, console, note, print_json, print_text, write_json
+from outspoken.cli.help import HelpCommand, HelpGroup
 from outspoken.cli.options import Json, Overwrite
-from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.report.format import NONE, count, file_size
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
     from outspoken.ledger.checks import JsonObject, LedgerOverview, LedgerRecord
@@ -24,7 +25,9 @@ __all__ = ["ledger"]
 
 _FAILED = 1
 
-ledger = typer.Typer(help="Show a ledger, verify it, export its replies, delete old ones.", no_args_is_help=True)
+ledger = typer.Typer(
+    cls=HelpGroup, help="Show a ledger, verify it, export its replies, delete old ones.", no_args_is_help=True
+)
 
 File = Annotated[
     Path, typer.Argument(help="The ledger: the file given with --ledger, or OUT.ledger.sqlite beside OUT.")
@@ -34,7 +37,7 @@ AskedModel = Annotated[
 ]
 
 
-@ledger.command("show")
+@ledger.command("show", cls=HelpCommand)
 @command()
 def show(
     file: File,
@@ -65,7 +68,7 @@ def show(
         _show_record(record, schema)
 
 
-@ledger.command("verify")
+@ledger.command("verify", cls=HelpCommand)
 @command(quiet=True)
 def verify(file: File, json: Json = False) -> None:
     """Check the file, and every key, reply and schema by its digest. The exit code is 1 if something is damaged.
@@ -86,7 +89,7 @@ def verify(file: File, json: Json = False) -> None:
     else:
         screen = console()
         for problem in problems:
-            screen.print(visible(f"{problem.where}: {problem.reason}"), soft_wrap=True)
+            screen.print(f"{problem.where}: {problem.reason}", soft_wrap=True)
         state = f"{len(problems):,} problems" if problems else "no problems"
         screen.print(f"{intact:,} replies are intact; {state}", soft_wrap=True)
     if problems:
@@ -96,7 +99,7 @@ def verify(file: File, json: Json = False) -> None:
         raise typer.Exit(_FAILED)
 
 
-@ledger.command("export")
+@ledger.command("export", cls=HelpCommand)
 @command(quiet=True)
 def export(
     file: File,
@@ -116,8 +119,7 @@ def export(
         lines = checks.export(reader, problems, model)
         if out is None:
             for line in lines:
-                sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+                write_json(line.rstrip(b"\n"))
         else:
             note(f"{checks.save(lines, out, file, overwrite=overwrite):,} replies in {out}")
     for problem in problems:
@@ -126,7 +128,7 @@ def export(
         raise typer.Exit(PARTLY)
 
 
-@ledger.command("prune")
+@ledger.command("prune", cls=HelpCommand)
 @command(quiet=True)
 def prune(
     file: File,
@@ -152,7 +154,7 @@ def prune(
         before, total = reader.size, reader.count()
     paid = f"{selection.replies:,} of {total:,} replies, paid for with {selection.tokens:,} tokens"
     if dry_run or not selection.replies:
-        typer.echo(f"{paid}, would be deleted")
+        print_text(f"{paid}, would be deleted")
         return
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -162,26 +164,24 @@ def prune(
             raise typer.Exit(_FAILED)
     deleted = checks.prune(file, selection)
     with LedgerReader(file) as reader:
-        typer.echo(f"{deleted:,} replies deleted; {file_size(before)} before, {file_size(reader.size)} now")
+        print_text(f"{deleted:,} replies deleted; {file_size(before)} before, {file_size(reader.size)} now")
 
 
 def _show_overview(overview: LedgerOverview) -> None:
-    from rich.text import Text
-
     screen = console()
     figures = [f"{overview.replies:,} replies", file_size(overview.size), f"{overview.runs:,} runs"]
     figures += [f"{overview.schemas:,} schemas", f"format {overview.format}"]
-    screen.print(visible(f"{overview.file}: " + " · ".join(figures)), soft_wrap=True)
+    screen.print(f"{overview.file}: " + " · ".join(figures), soft_wrap=True)
     if overview.models:
-        table = make_table("model", "replies", "prompt tokens", "completion tokens", right=True)
-        table.add_column("last", no_wrap=True)
+        table = TextTable("model", "replies", "prompt tokens", "completion tokens", right=True)
+        table.add_column("last")
         for row in overview.models:
             counts = (row.replies, row.prompt_tokens, row.completion_tokens)
-            table.add_row(Text(visible(row.model or "(unreadable)")), *map(count, counts), _time(row.last))
+            table.add_row(row.model or "(unreadable)", *map(count, counts), _time(row.last))
         screen.print(table)
     for output in overview.outputs:
         line = f"output {output.output}: {output.parts:,} parts recorded, {output.complete:,} complete"
-        screen.print(visible(line), soft_wrap=True)
+        screen.print(line, soft_wrap=True)
 
 
 def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
@@ -191,7 +191,7 @@ def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
     sampling = jsons.dumps(request["sampling"], ensure_ascii=False)
 
     def write(text: str, style: str | None = None) -> None:
-        screen.print(visible(text), style=style, soft_wrap=True)
+        screen.print(text, style=style, soft_wrap=True)
 
     for name, value in {
         "key": record.key,

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, make_table
+from outspoken.cli.common import command, console
 from outspoken.cli.options import Json, Overwrite, Seed
 from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
-from outspoken.display import visible
 from outspoken.report.format import percent, with_interval
+from outspoken.terminal import TextTable
 
 __all__ = ["levels"]
 
@@ -51,22 +51,20 @@ def levels(
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.text import Text
-
     from outspoken.theory.report_text import ends
 
     screen = console()
     k, draws = document["k"], document["draws"]
     titles = dict(zip(_LEVELS, ("one answer", f"a list of {k}", f"{k} and their shares"), strict=True))
-    arms = make_table("asked for", "total variation", "KL, nats", f"different of {draws}", right=True)
+    arms = TextTable("asked for", "total variation", "KL, nats", f"different of {draws}", right=True)
     for arm in document["arms"]:
         figures = (arm["tv"], arm["kl"], arm["distinct"])
         arms.add_row(titles[arm["level"]], *(with_interval(*ends(figure)) for figure in figures))
     screen.print(arms)
     screen.print()
-    table = make_table("answer", "base", *_LEVELS, right=True)
+    table = TextTable("answer", "base", *_LEVELS, right=True)
     for entry in document["answers"][:_TOP]:
-        table.add_row(Text(visible(entry["text"])), *map(percent, _shares(entry)))
+        table.add_row(entry["text"], *map(percent, _shares(entry)))
     if others := document["answers"][_TOP:]:
         sums = map(sum, zip(*map(_shares, others), strict=True))
         table.add_row(f"{len(others):,} others", *map(percent, sums), style="dim")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from outspoken.cli.common import console, make_table, note
+from outspoken.cli.common import console, note
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from outspoken.cli.screen import Screen
     from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
     from outspoken.measure.statistics import Estimate
 
@@ -54,13 +54,13 @@ def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
                 yield f"{label(measured, groups)}: {measure.title}: {measured.undefined[name]}"
 
 
-def _figures(screen: Console, groups: Sequence[MeasuredGroup], *, every: bool) -> None:
+def _figures(screen: Screen, groups: Sequence[MeasuredGroup], *, every: bool) -> None:
     from outspoken.measure.measures import MEASURES
 
     at_once = max(1, (screen.width - _NAME_WIDTH) // _CELL_WIDTH)
     for start in range(0, len(groups), at_once):
         part = groups[start : start + at_once]
-        table = make_table("", *(label(measured, groups) for measured in part), right=True)
+        table = TextTable("", *(label(measured, groups) for measured in part), right=True)
         table.add_row("prompts", *(f"{len(measured.group.prompts):,}" for measured in part), style="dim")
         table.add_row("responses", *(f"{measured.responses:,}" for measured in part), style="dim")
         for measure in MEASURES.values():
@@ -86,7 +86,7 @@ def _cell(estimate: Estimate | None, scale: float = 1) -> str:
     return with_interval(scaled.value, scaled.low, scaled.high)
 
 
-def _costs(screen: Console, part: Sequence[MeasuredGroup], groups: Sequence[MeasuredGroup]) -> None:
+def _costs(screen: Screen, part: Sequence[MeasuredGroup], groups: Sequence[MeasuredGroup]) -> None:
     from outspoken.report.format import count, dollars
 
     for measured in part:
@@ -102,7 +102,7 @@ def _costs(screen: Console, part: Sequence[MeasuredGroup], groups: Sequence[Meas
         )
 
 
-def _comparisons(screen: Console, analysis: Analysis, *, every: bool) -> None:
+def _comparisons(screen: Screen, analysis: Analysis, *, every: bool) -> None:
     """A table for each pair of groups; for many pairs, one table of the first measure."""
     from outspoken.measure.measures import MEASURES
 
@@ -129,11 +129,11 @@ def _pair(analysis: Analysis, row: GroupComparison) -> str:
     return " − ".join(label(analysis.groups[index], analysis.groups) for index in (row.a, row.b))
 
 
-def _show_comparisons(screen: Console, title: str, rows: Mapping[str, GroupComparison]) -> None:
+def _show_comparisons(screen: Screen, title: str, rows: Mapping[str, GroupComparison]) -> None:
     from outspoken.measure.measures import MEASURES
     from outspoken.report.format import NONE, count, number, p_value, with_interval
 
-    table = make_table("", "difference", "p (Holm)", "d_z", "prompts", "needed", style="dim")
+    table = TextTable("", "difference", "p (Holm)", "d_z", "prompts", "needed", style="dim")
     screen.print(title, style="bold", soft_wrap=True)
     for name, compared in rows.items():
         comparison = compared.comparison.scaled(MEASURES[compared.measure].scale)
@@ -149,10 +149,10 @@ def _show_comparisons(screen: Console, title: str, rows: Mapping[str, GroupCompa
     screen.print()
 
 
-def _calibration(screen: Console, analysis: Analysis) -> None:
+def _calibration(screen: Screen, analysis: Analysis) -> None:
     if not analysis.calibration:
         return
-    table = make_table("stated probabilities", "against", "total variation", "ECE", "rank correlation")
+    table = TextTable("stated probabilities", "against", "total variation", "ECE", "rank correlation")
     for row in analysis.calibration:
         table.add_row(
             label(analysis.groups[row.group], analysis.groups),

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from outspoken.cli.common import command, console, note, print_json
+from outspoken.cli.common import command, console, note, print_json, print_text
+from outspoken.cli.help import HelpCommand, HelpGroup
 from outspoken.cli.options import Json
 
 __all__ = ["models"]
 
-models = typer.Typer(help="List models, and download the weights of models that run in this process.")
+models = typer.Typer(
+    cls=HelpGroup, help="List models, and download the weights of models that run in this process."
+)
 
 
 @models.callback(invoke_without_command=True)
@@ -22,7 +25,7 @@ def default(context: typer.Context, json: Json = False) -> None:
         list_models(json=json)
 
 
-@models.command("list")
+@models.command("list", cls=HelpCommand)
 @command()
 def list_models(json: Json = False) -> None:
     """List the names of models, and which keys are set.
@@ -60,7 +63,7 @@ def list_models(json: Json = False) -> None:
     screen.print("  replay/FILE                 recorded replies")
 
 
-@models.command("get")
+@models.command("get", cls=HelpCommand)
 @command(quiet=True, offline=True)
 def get(
     name: Annotated[str, typer.Argument(help="A name from `outspoken models list`, such as smollm2.")],
@@ -86,10 +89,10 @@ def get(
     if json:
         print_json({"name": name, "path": str(path), "sha256": weight_files.TABLE[name].file_sha256})
     else:
-        typer.echo(path)
+        print_text(str(path))
 
 
-@models.command("remove")
+@models.command("remove", cls=HelpCommand)
 @command()
 def remove(
     name: Annotated[str, typer.Argument(help="A name from `outspoken models list`, such as smollm2.")],
@@ -100,4 +103,4 @@ def remove(
     """
     from outspoken.models import weight_files
 
-    typer.echo("removed" if weight_files.remove(name.removeprefix("local/")) else "it was not in the cache")
+    print_text("removed" if weight_files.remove(name.removeprefix("local/")) else "it was not in the cache")

@@ -10,7 +10,7 @@ import typer
 
 from outspoken.cli.common import command, console, note, print_json
 from outspoken.cli.options import Json
-from outspoken.errors import UsageError
+from outspoken.io.text import decoded, read_bytes
 
 __all__ = ["parse"]
 
@@ -27,11 +27,8 @@ def parse(
     from outspoken.distribution import Distribution
     from outspoken.parsing import parse as parse_reply
 
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {file} ({error.strerror}): name a file, or - for standard input") from error
-    parsed = parse_reply(raw.decode("utf-8", errors="replace"))
+    raw = sys.stdin.buffer.read() if file == "-" else read_bytes(Path(file), "reply")
+    parsed = parse_reply(decoded(raw, "the reply", errors="replace"))
     distribution = Distribution.from_verbalized(
         parsed.candidates, reasoning=[parsed.reasoning] if parsed.reasoning else []
     )

@@ -27,6 +27,7 @@ __all__ = ["draw_bar", "figures", "live", "show", "step_progress"]
 _LIVE_SECONDS = 0.25
 _PLAIN_SECONDS = 5.0
 _RATE_SECONDS = 30.0
+_BAR_FROM = 60
 
 
 async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
@@ -37,7 +38,7 @@ async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
     if os.environ.get(QUIET):
         return
     screen = console(stderr=True)
-    if not screen.is_terminal:
+    if not screen.is_live:
         while True:
             await asyncio.sleep(_PLAIN_SECONDS)
             if text := line():
@@ -47,7 +48,8 @@ async def live(line: Callable[[], str], bar: Callable[[], str] = str) -> None:
 
     with Live(console=screen, refresh_per_second=4, transient=True) as view:
         while True:
-            view.update(Text(bar() + line(), overflow="ellipsis", no_wrap=True))
+            text = line() if screen.width < _BAR_FROM else bar() + line()
+            view.update(Text(screen.safe(text), overflow="ellipsis", no_wrap=True))
             await asyncio.sleep(_LIVE_SECONDS)
 
 
@@ -120,19 +122,20 @@ def step_progress() -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(stderr=True)
-    text, detail = TextColumn("{task.description}"), TextColumn("{task.fields[detail]}")
-    columns = (text, BarColumn(), MofNCompleteColumn(), detail, TimeRemainingColumn())
-    visible = screen.is_terminal and not os.environ.get(QUIET)
-    with Progress(*columns, console=screen, transient=True, disable=not visible) as bars:
+    text, detail = (TextColumn(part, markup=False) for part in ("{task.description}", "{task.fields[detail]}"))
+    bar = (BarColumn(),) if screen.width >= _BAR_FROM else ()
+    columns = (text, *bar, MofNCompleteColumn(), detail, TimeRemainingColumn())
+    shown = screen.is_live and not os.environ.get(QUIET)
+    with Progress(*columns, console=screen, transient=True, disable=not shown) as bars:
         tasks: dict[str, TaskID] = {}
         last = time.monotonic()
 
         def update(step: str, done: int, total: int, detail: str = "") -> None:
             nonlocal last
             if step not in tasks:
-                tasks[step] = bars.add_task(step, total=total or None, detail="")
-            bars.update(tasks[step], completed=done, total=total or None, detail=detail)
-            if not visible and time.monotonic() - last > _PLAIN_SECONDS:
+                tasks[step] = bars.add_task(screen.safe(step), total=total or None, detail="")
+            bars.update(tasks[step], completed=done, total=total or None, detail=screen.safe(detail))
+            if not shown and time.monotonic() - last > _PLAIN_SECONDS:
                 last = time.monotonic()
                 note(f"{step} {done:,}/{total:,} {detail}".rstrip())
 

@@ -14,18 +14,17 @@ from outspoken.cli.common import (
     check_engine,
     command,
     console,
-    make_table,
     note,
     note_default,
     print_json,
-    read_json,
     show_estimate,
 )
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
 from outspoken.cli.options import Address, DryRun, Engine, Json, ModelName, Overwrite, Workers
-from outspoken.display import visible
+from outspoken.io.text import read_json
 from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
     from outspoken.batch.file import FileRun, FileRunSummary
@@ -67,7 +66,7 @@ def run(
     from outspoken.batch.file import BatchJob, FileRun
     from outspoken.batch.plan import RunPlan
 
-    plan = RunPlan.make(model, None if schema is None else read_json(schema), options)
+    plan = RunPlan.make(model, None if schema is None else read_json(schema, "schema"), options)
     job = BatchJob(prompts, out, plan, ledger, overwrite, prompt_column, id_column)
     if dry_run:
         from outspoken.batch.estimate import estimate
@@ -139,9 +138,9 @@ def _show(summary: FileRunSummary) -> None:
     if summary.bad_rows:
         causes["bad row in the input"] = summary.bad_rows
     if causes:
-        table = make_table("prompts", "failure")
+        table = TextTable("prompts", "failure")
         for cause, count in causes.items():
-            table.add_row(f"{count:,}", visible(cause))
+            table.add_row(f"{count:,}", cause)
         console(stderr=True).print(table)
     for failure in summary.first_failures:
         note(f"  {failure.where}: {failure.message}", error=True)

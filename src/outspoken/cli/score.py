@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import as_json, command, console, make_table, note, print_json
+from outspoken.cli.common import as_json, command, console, note, print_json, typed
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite
 from outspoken.cli.theory_output import read_answers
-from outspoken.display import visible
 from outspoken.errors import UsageError
 from outspoken.report.format import percent
+from outspoken.terminal import TextTable
 
 __all__ = ["score"]
 
@@ -49,7 +49,8 @@ def score(
     if out is not None and out.exists() and not overwrite:
         raise UsageError(f"{out} exists: name another file with --out, or replace it with --overwrite")
     # Each answer of a file follows a space, like a word after a prompt.
-    scored = texts or [] if answers is None else [f" {answer}" for answer in read_answers(answers).reference or {}]
+    prompt, texts = typed(prompt), list(map(typed, texts or []))
+    scored = texts if answers is None else [f" {answer}" for answer in read_answers(answers).reference or {}]
     with step_progress() as progress:
         result = run_or_exit(
             lambda: likelihoods(
@@ -72,14 +73,12 @@ def score(
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.text import Text
-
     screen = console()
-    table = make_table("text", "log-likelihood", "tokens", "per token", "share", right=True)
+    table = TextTable("text", "log-likelihood", "tokens", "per token", "share", right=True)
     entries = sorted(document["texts"], key=lambda entry: -entry["total"])
     for entry in entries[:_TOP]:
         table.add_row(
-            Text(visible(entry["text"])),
+            entry["text"],
             f"{entry['total']:.3f}",
             f"{entry['tokens']:,}",
             f"{entry['mean']:.3f}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outspoken import templates
-from outspoken.cli.common import command, note
+from outspoken.cli.common import command, note, print_text
 from outspoken.cli.interrupts import signals
 from outspoken.cli.options import ModelName, several
 from outspoken.errors import UsageError
@@ -210,4 +210,4 @@ def client_key(
     else:
         Keys.add(file, name, hash_key(key))
         note(f"its hash was added to {file}; send the key to {name}: it is not shown again")
-    typer.echo(key)
+    print_text(key)

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, make_table
+from outspoken.cli.common import command, console
 from outspoken.cli.options import Json, Overwrite
 from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
-from outspoken.display import visible
 from outspoken.report.format import number, percent
+from outspoken.terminal import ShareBar, TextTable
 
 __all__ = ["sharpen"]
 
@@ -49,31 +49,26 @@ def sharpen(
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
     screen = console()
     answers = document["answers"]
     top = max(max(entry["before"], entry["after"]) for entry in answers)
 
-    def bar(share: float, style: str) -> ProgressBar:
-        return ProgressBar(top, share, width=_BAR, complete_style=style, finished_style=style)
+    def bar(share: float, style: str) -> ShareBar:
+        return ShareBar(share / top, style, _BAR)
 
-    table = make_table("answer")
+    table = TextTable("answer")
     for side in ("before", "after"):
-        table.add_column(side, justify="right", no_wrap=True)
-        table.add_column("", width=_BAR)
+        table.add_column(side, right=True)
+        table.add_column()
     for entry in answers[:_TOP]:
         before, after = entry["before"], entry["after"]
-        table.add_row(
-            Text(visible(entry["text"])), percent(before), bar(before, "dim"), percent(after), bar(after, "cyan")
-        )
+        table.add_row(entry["text"], percent(before), bar(before, "dim"), percent(after), bar(after, "cyan"))
     if others := answers[_TOP:]:
         before, after = sum(entry["before"] for entry in others), sum(entry["after"] for entry in others)
         table.add_row(f"{len(others):,} others", percent(before), "", percent(after), "", style="dim")
     screen.print(table)
     screen.print()
-    figures = make_table("", "before", "after", right=True)
+    figures = TextTable("", "before", "after", right=True)
     for name, title in _FIGURES.items():
         values = (document[side][name] for side in ("before", "after"))
         figures.add_row(title, *("never" if value is None else number(value) for value in values))

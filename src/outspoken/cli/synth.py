@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import PARTLY, check_engine, command, console, make_table, note, note_default, print_json
+from outspoken.cli.common import (
+    PARTLY,
+    check_engine,
+    command,
+    console,
+    note,
+    note_default,
+    print_json,
+    print_source,
+)
 from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
 from outspoken.cli.options import Address, Engine, Json, ModelName, Overwrite, Seed, Workers
 from outspoken.errors import UsageError
 from outspoken.report.format import count as number_of
 from outspoken.report.format import duration
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
     from outspoken.synth.manifest import StepManifest
@@ -53,7 +63,7 @@ def synth(
 
     loaded = load(spec)
     if show:
-        typer.echo(loaded.source, nl=False)
+        print_source(loaded.source)
         return
     check_engine(engine, address, workers)
     if sum(map(bool, (first, only, overwrite))) > 1:
@@ -147,7 +157,7 @@ def _list_specs(*, as_json: bool) -> None:
     if as_json:
         print_json({"pipelines": rows})
         return
-    table = make_table("pipeline", "steps", "about")
+    table = TextTable("pipeline", "steps", "about")
     for row in rows:
         table.add_row(row["name"], ", ".join(row["steps"]), row["about"])
     console().print(table)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from outspoken.cli.common import command, print_json, show_list
+from outspoken.cli.common import command, print_json, print_source, show_list
 from outspoken.cli.options import Json
 
 __all__ = ["templates"]
@@ -29,7 +29,7 @@ def templates(
         if json:
             print_json({"name": name, "about": template.about, "hash": template.hash, "source": text})
         else:
-            typer.echo(text, nl=False)
+            print_source(text)
         return
     shipped = map(load, names())
     show_list([{"name": each.name, "about": each.about, "hash": each.hash} for each in shipped], as_json=json)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import as_json, command_line, console, note, print_json, read_json
-from outspoken.display import visible
+from outspoken.cli.common import as_json, command_line, console, note, print_json, read_standard_input
 from outspoken.errors import UsageError, errors_at
+from outspoken.io.text import parse_json, read_json
 
 if TYPE_CHECKING:
     from outspoken.distribution import Distribution
@@ -42,7 +41,7 @@ def claim(out: Path | None, kind: str, source: str, *, overwrite: bool) -> None:
     """
     if out is None or not (out / "results.json").exists():
         return
-    results = read_json(out / "results.json")
+    results = read_json(out / "results.json", "file of results")
     settings = results.get("settings") if isinstance(results, dict) else None
     if not isinstance(settings, dict) or "source" not in settings or results.get("kind") not in _KINDS:
         raise UsageError(f"{out} holds a results.json of something else: name another folder with --out")
@@ -79,7 +78,7 @@ def deliver(
     else:
         show(document)
         if sentences := document.get("sentences"):
-            console().print("", *map(visible, sentences), sep="\n")
+            console().print("", *sentences, sep="\n")
     for warning in document["warnings"]:
         note(f"note: {warning}", style="yellow")
     if out is not None:
@@ -107,7 +106,7 @@ def read_distribution(source: Path) -> Distribution:
     from outspoken.measure.answer_sets import Answers
 
     piped = str(source) == "-"
-    document = _read_standard_input() if piped else read_json(source)
+    document = _read_standard_input() if piped else read_json(source, "distribution")
     if isinstance(document, dict) and isinstance(document.get("candidates"), list):
         with errors_at(str(source)):
             return Distribution.from_dict(document)
@@ -122,11 +121,6 @@ def read_distribution(source: Path) -> Distribution:
 
 
 def _read_standard_input() -> object:
-    import json
-
-    if not (content := sys.stdin.buffer.read()):
+    if not (content := read_standard_input()):
         raise UsageError("standard input is empty: pipe counts or the output of `outspoken ask --json` into it")
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise UsageError(f"standard input is not JSON: {error}") from error
+    return parse_json(content, "standard input")

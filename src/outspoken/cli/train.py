@@ -12,7 +12,7 @@ import typer
 from outspoken.cli.common import command, console, note, print_json
 from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import Json, Overwrite
-from outspoken.errors import UsageError
+from outspoken.io.text import read_text
 from outspoken.models import DEFAULT
 from outspoken.report.format import count, duration, number
 from outspoken.training.settings import TrainSettings
@@ -72,7 +72,7 @@ def train(
             data,
             out=out,
             model=model,
-            chat_template=None if chat_template is None else _read_text(chat_template),
+            chat_template=None if chat_template is None else read_text(chat_template, "chat template"),
             overwrite=overwrite,
             progress=report,
             **options,
@@ -107,10 +107,3 @@ def _note_skipped(data: DataSummary) -> None:
         note(f"  {number_of_rows:,} {reason}")
     first = data.first_skipped[0]
     note(f"  the first: {first.where}: {first.reason}")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the chat template {path}: {error}") from error

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outspoken.cli.common import command, console, make_table, note
+from outspoken.cli.common import command, console, note
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite, Seed, several
 from outspoken.cli.theory_output import Out, claim, deliver
 from outspoken.report.format import NONE, p_value, percent, with_interval
+from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from outspoken.cli.screen import Screen
 
 __all__ = ["typicality"]
 
@@ -98,11 +99,11 @@ def _show(document: dict[str, Any]) -> None:
     )
 
 
-def _show_model(screen: Console, model: dict[str, Any]) -> None:
+def _show_model(screen: Screen, model: dict[str, Any]) -> None:
     from outspoken.theory.report_text import ends, estimates
 
     screen.print(f"{model['base']}: {model['pairs']:,} pairs of {model['prompts']:,} prompts", style="bold")
-    table = make_table("", "alpha", "p", "odds ratio per SD", right=True)
+    table = TextTable("", "alpha", "p", "odds ratio per SD", right=True)
     for estimate in estimates(model):
         odds = NONE if estimate["odds_ratio"] is None else with_interval(*ends(estimate["odds_ratio"]))
         table.add_row(estimate["title"], with_interval(*ends(estimate)), p_value(estimate["p"]), odds)

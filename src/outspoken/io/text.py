@@ -1,14 +1,35 @@
-"""Texts cut to a length, counts with a noun, a user's text file, the first line of an error, JSON as bytes."""
+"""Texts cut to a length, counts with a noun, texts and JSON in files of users, errors as a line, JSON as bytes."""
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError
 
-__all__ = ["first_line", "json_bytes", "one_line", "plural", "read_text", "shorten"]
+__all__ = [
+    "decoded",
+    "first_line",
+    "json_bytes",
+    "one_line",
+    "parse_json",
+    "plural",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "shorten",
+]
+
+_MOST = 2**26
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def shorten(text: str, most: int) -> str:
@@ -43,16 +64,72 @@ def json_bytes(value: object, **options: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, **options).encode("utf-8", "backslashreplace")
 
 
-def read_text(file: Path, what: str) -> str:
-    """The text of a file, which errors call a file of `what` ("prices").
+def decoded(content: bytes, what: str, *, errors: str = "strict") -> str:
+    """The text in the bytes of a user's file, which errors call `what`: "the prices p.toml".
 
-    Raises `UsageError` if it does not exist, cannot be read or is not UTF-8.
+    It is UTF-8, or UTF-16 or UTF-32 that begins with its mark. Raises `UsageError` for anything else.
+    """
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        reason = "it is no text; name another file" if b"\0" in content else "it is not UTF-8; save it as UTF-8"
+        raise UsageError(f"cannot read {what}: {reason}") from error
+    if errors == "strict" and "\0" in text:
+        raise UsageError(
+            f"cannot read {what}: it is binary, or UTF-16 without its mark; name another file, or save it as UTF-8"
+        )
+    return text
+
+
+def read_text(file: Path, what: str, *, most: int = _MOST) -> str:
+    """The text of a file of at most `most` bytes, with line feeds as its line ends; errors call it `what`.
+
+    Raises `UsageError` as `read_bytes` does, and for what is no text (see `decoded`).
+    """
+    text = decoded(read_bytes(file, what, most=most), f"the {what} {file}")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_bytes(file: Path, what: str, *, most: int = _MOST) -> bytes:
+    """The content of a file of at most `most` bytes, which errors call `what`.
+
+    Raises `UsageError` if it does not exist, cannot be read or is too large.
     """
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        with file.open("rb") as opened:
+            content = opened.read(most + 1)
     except FileNotFoundError as error:
-        raise UsageError(f"no such file of {what}: {file}") from error
-    except OSError as error:
-        raise UsageError(f"the {what} in {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the {what} in {file} are not UTF-8: convert the file") from error
+        raise UsageError(f"cannot read the {what} {file}: there is no such file; correct its name") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"cannot read the {what} {file}: it is a folder; name a file") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        remedy = "change its permissions" if isinstance(error, PermissionError) else "name another file"
+        raise UsageError(f"cannot read the {what} {file}: {reason}; {remedy}") from error
+    if len(content) > most:
+        raise UsageError(
+            f"cannot read the {what} {file}: it has more than {most // 2**20} MiB; name the right file"
+        )
+    return content
+
+
+def read_json(file: Path, what: str, **options: Any) -> Any:
+    """The JSON in a file, which errors call `what` ("schema"); `options` are those of `json.loads`.
+
+    Raises `UsageError` as `read_text` does, and for what is not JSON.
+    """
+    return parse_json(read_text(file, what), f"the {what} {file}", **options)
+
+
+def parse_json(text: str, what: str, **options: Any) -> Any:
+    """The JSON in a text, which errors call `what`. Raises `UsageError`."""
+    if not text.strip():
+        raise UsageError(f"{what} is empty: it must hold JSON")
+    try:
+        return json.loads(text, **options)
+    except UsageError as error:  # of a hook in `options`
+        raise UsageError(f"{what}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UsageError(f"{what} is not JSON: {reason}") from error

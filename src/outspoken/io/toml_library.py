@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outspoken.errors import UnknownNameError, UsageError
+from outspoken.io.text import read_text
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -19,6 +20,7 @@ __all__ = ["TomlFile", "TomlLibrary", "TomlTable", "check_table", "parse"]
 TomlTable = dict[str, Any]
 """The top level of a TOML file."""
 
+_MAX_SIZE = 2**22
 _KINDS = {bool: "true or false", dict: "a table", int: "a whole number", list: "a list", str: "text"}
 
 
@@ -62,11 +64,7 @@ class TomlLibrary:
         where = str(name)
         if where.endswith(".toml"):
             path = Path(where)
-            try:
-                text = path.read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                raise UsageError(f"cannot read the {self._kind} {where}: {error}") from error
-            return TomlFile(where, path.stem, text, path.parent)
+            return TomlFile(where, path.stem, read_text(path, self._kind, most=_MAX_SIZE), path.parent)
         if where not in self.names():
             raise UnknownNameError(self._kind, where, self.names(), see="or give a file: ./mine.toml")
         text = (self._folder / f"{where}.toml").read_text(encoding="utf-8")
@@ -86,5 +84,6 @@ def parse(text: str, where: str) -> TomlTable:
     """The table in a text, which `where` names. Raises `UsageError` if it is not TOML."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} is not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UsageError(f"{where} is not TOML: {reason}") from error

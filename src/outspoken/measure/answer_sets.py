@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from outspoken.errors import UsageError, errors_at
-from outspoken.io.text import read_text
+from outspoken.io.text import read_json
 from outspoken.measure.divergence import is_weight, shares
 from outspoken.same_text import text_key
 
@@ -103,18 +102,13 @@ def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Ans
     alias, ...], ...]}}`. Raises `UsageError`, naming the file and the entry, for anything else.
     """
     file = Path(path)
-    text = read_text(file, "answers")
-    try:
-        entries = json.loads(text, object_pairs_hook=_unique_keys)
+    entries = read_json(file, "file of answers", object_pairs_hook=_unique_keys)
+    with errors_at(str(file)):
         if not isinstance(entries, dict) or not entries:
             raise UsageError(f"the file holds no answers: it must be {_FORMS}")
         if any(isinstance(entry, dict) and "answers" in entry for entry in entries.values()):
             return {name: _question(name, entry, normalise) for name, entry in entries.items()}
         return Answers.counts(entries, normalise=normalise)
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"the answers in {file} are not JSON: {error}") from error
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -18,6 +18,7 @@ from outspoken.batch.plan import RunPlan
 from outspoken.batch.sources import PromptRow
 from outspoken.batch.sources import read as read_prompts
 from outspoken.errors import UnknownNameError, UsageError, errors_at
+from outspoken.io.text import read_json
 from outspoken.json_schema import validator
 from outspoken.methods.table import find as find_method
 from outspoken.same_text import text_key
@@ -109,10 +110,7 @@ class GenerateOptions(StepOptions):
             return None
         schema: object = self.schema
         if isinstance(schema, str):
-            try:
-                schema = json.loads(Path(schema).read_bytes())
-            except (OSError, ValueError) as error:
-                raise UsageError(f"the schema {schema} cannot be read: {error}") from error
+            schema = read_json(Path(schema), "schema")
         if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
             raise UsageError("the schema of a record must be an object with properties")
         validator(schema)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import hashlib
 import heapq
 import json
@@ -16,11 +17,13 @@ import os
 import re
 import signal
 import time
+import zlib
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from email.utils import formatdate
 from enum import Enum, StrEnum
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -60,6 +63,18 @@ _PHRASES = (
     "the plain one",
 )
 _FILLER = " 长 long 😀"
+_FAILED_FINISHES = ("error", "network_error", "insufficient_system_resource", "abort")
+_FAILED_JSON = (
+    b'{"error": {"message": "Failed to generate JSON. Please adjust your prompt.", "type": "invalid_request_error",'
+    b' "code": "json_validate_failed", "failed_generation": "{"}}'
+)
+_ERROR_BODIES: tuple[Any, ...] = (
+    {"object": "error", "message": "the engine died", "type": "InternalServerError", "code": 500},
+    {"error": "the engine died"},
+    {"error": {"error": {"message": "the engine died", "type": "server_error"}}},
+    {"detail": "the engine died"},
+)
+_ERROR_DATA = b'{"message": "the engine died", "code": 500}\n\n'
 _PROSE = "I thought about it for a while, 想了很久, and would rather talk about the weather. لا أعرف 🤷"
 
 
@@ -81,8 +96,26 @@ class Fault(StrEnum):
     TRICKLE = "trickle"  # sound, byte after byte
     SAME_ID = "same-id"  # sound, and every such reply has the same id
     HUGE = "huge"  # sound, with one huge text
+    FAILED_FINISH = "failed-finish"  # half a text, and a reason for its end that says that the provider failed
+    FAILED_JSON = "failed-json"  # 400: the model's own reply was not the JSON that its decoder wanted
+    ERROR_BODY = "error-body"  # an error in one of its forms, with status 200
+    ERROR_EVENT = "error-event"  # an event stream that ends with an error
+    BAD_CHUNK = "bad-chunk"  # chunked transfer with a size that is no number
+    SHORT_LENGTH = "short-length"  # a Content-Length below that of the body
+    BAD_GZIP = "bad-gzip"
+    GZIP = "gzip"  # sound, compressed
+    AS_STREAM = "as-stream"  # sound, as a stream of messages whose characters are cut in two
+    PARTS = "parts"  # sound, as a list of parts beside reasoning
+    ODD_USAGE = "odd-usage"  # sound, with numbers of tokens as text and as fractions
+    IN_REASONING = "in-reasoning"  # sound, in the field for reasoning where a layout was asked for
+    IN_TOOL_CALL = "in-tool-call"  # sound, as the arguments of a tool where a layout was asked for
     REFUSAL = "refusal"
     UNREADABLE = "unreadable"  # prose without candidates; nothing at all where any text would be an answer
+    FILTERED = "filtered"  # by the provider: no text
+    CUT_OFF = "cut-off"  # at the end of the context, in the first text
+    REDIRECT = "redirect"
+    BOMB = "bomb"  # megabytes of blanks in kilobytes of gzip
+    LIMIT_FAR = "429-far"  # with Retry-After: 1000000000
 
 
 class Effect(Enum):
@@ -91,18 +124,26 @@ class Effect(Enum):
     USABLE = "usable"  # an answer after all; a trickle only for a client that waits long enough
     TRANSPORT = "transport"  # a reason to send the request again
     CONTENT = "content"  # an answer, paid for, and of no use
+    FINAL = "final"  # an error that sending the request again does not mend
 
 
 _TABLE: Mapping[Effect, tuple[Fault, ...]] = {
     Effect.TRANSPORT: (
         *(Fault.LIMIT_SECONDS, Fault.LIMIT_DATE, Fault.LIMIT, Fault.ERROR, Fault.UNAVAILABLE),
         *(Fault.DROPPED, Fault.BROKEN_OFF, Fault.CUT_JSON, Fault.GARBAGE, Fault.PAGE, Fault.NO_CHOICE),
+        *(Fault.FAILED_FINISH, Fault.FAILED_JSON, Fault.ERROR_BODY, Fault.ERROR_EVENT),
+        *(Fault.BAD_CHUNK, Fault.SHORT_LENGTH, Fault.BAD_GZIP),
     ),
-    Effect.USABLE: (Fault.PLAIN_TYPE, Fault.TRICKLE, Fault.SAME_ID, Fault.HUGE),
-    Effect.CONTENT: (Fault.REFUSAL, Fault.UNREADABLE),
+    Effect.USABLE: (
+        *(Fault.PLAIN_TYPE, Fault.TRICKLE, Fault.SAME_ID, Fault.HUGE, Fault.GZIP, Fault.AS_STREAM),
+        *(Fault.PARTS, Fault.ODD_USAGE, Fault.IN_REASONING, Fault.IN_TOOL_CALL),
+    ),
+    Effect.CONTENT: (Fault.REFUSAL, Fault.UNREADABLE, Fault.FILTERED, Fault.CUT_OFF),
+    Effect.FINAL: (Fault.REDIRECT, Fault.BOMB, Fault.LIMIT_FAR),
 }
 EFFECTS = MappingProxyType({fault: effect for effect, faults in _TABLE.items() for fault in faults})
-ALL = tuple(Fault)
+ALL = tuple(fault for fault in Fault if EFFECTS[fault] is not Effect.FINAL)
+"""All faults that a patient client recovers from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +176,13 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How the server answers: `delay` seconds before each answer, 429 to more than `capacity` requests at once,
-    `pace` seconds between the bytes of a trickle, `huge` bytes in a huge text."""
+    `pace` seconds between the bytes of a trickle, `huge` bytes in a huge text, `bomb` in a bomb."""
 
     delay: float = 0.0
     capacity: int | None = None
     pace: float = 1.0
     huge: int = 10_000_000
+    bomb: int = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +340,8 @@ class _Draws:
 
 @dataclass(slots=True)
 class _Answer:
-    """A response. `cut` is the number of bytes of its body after which the connection is dropped."""
+    """A response. `cut` is the number of bytes of its body after which the connection is dropped; `raw` is written
+    to the connection as it is, without anything else."""
 
     status: int | None = 200
     body: bytes = b""
@@ -306,6 +349,7 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     pace: float = 0.0
+    raw: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +424,8 @@ class Faulty:
         fault = self.plan.fault(key, attempt)
         kind = SOUND if fault is None else fault.value
         if fault is not None and EFFECTS[fault] is not Effect.USABLE:
-            return _Turn(kind, attempt, _failing(fault, question, key), conversation=question.conversation)
+            answer = _failing(fault, question, key, self._manner)
+            return _Turn(kind, attempt, answer, conversation=question.conversation)
         mark = f"{question.conversation}\0{question.seed}"
         number = self._draws.take(mark)
         answer = self._usable(fault, question, f"{mark}\0{number}")
@@ -389,8 +434,13 @@ class Faulty:
     def _usable(self, fault: Fault | None, question: _Question, mark: str) -> _Answer:
         content = _content(question, mark, padding=self._manner.huge if fault is Fault.HUGE else 0)
         name = "same" if fault is Fault.SAME_ID else hashlib.sha256(mark.encode()).hexdigest()[:24]
+        whole = _envelope(question, content, name=name)
+        if fault is Fault.GZIP:
+            return _Answer(body=gzip.compress(whole), headers={"Content-Encoding": "gzip"})
+        if fault is Fault.AS_STREAM:
+            return _Answer(body=_as_stream(json.loads(whole)), content_type="text/event-stream")
         return _Answer(
-            body=_envelope(question, content, name=name),
+            body=_elsewhere(fault, whole) if question.schema is not None else whole,
             content_type="text/plain" if fault is Fault.PLAIN_TYPE else "application/json",
             pace=self._manner.pace if fault is Fault.TRICKLE else 0.0,
         )
@@ -401,6 +451,51 @@ def _content(question: _Question, mark: str, *, padding: int = 0) -> str:
     if question.schema is None:
         return author.text()
     return json.dumps(author.value(question.schema), ensure_ascii=False)
+
+
+def _as_stream(payload: dict[str, Any]) -> bytes:
+    """The answer as events, in UTF-16 units, so that a character outside the first plane is cut in two."""
+    text = payload["choices"][0]["message"]["content"].encode("utf-16-le")
+    pieces = [text[at : at + 6].decode("utf-16-le", "surrogatepass") for at in range(0, len(text), 6)]
+    choices: list[dict[str, Any]] = [{"message": {"content": piece}} for piece in pieces]
+    chunks = [{"model": payload["model"], "choices": [choice]} for choice in choices]
+    chunks.append(payload | {"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    return b"".join(_event(chunk) for chunk in chunks) + b"data: [DONE]\n\n"
+
+
+def _event(payload: Any) -> bytes:
+    return b"data: " + json.dumps(payload).encode() + b"\n\n"
+
+
+def _elsewhere(fault: Fault | None, body: bytes) -> bytes:
+    """An answer whose text stands where this fault puts it."""
+    payload = json.loads(body)
+    message, usage = payload["choices"][0]["message"], payload["usage"]
+    text = message["content"]
+    if fault is Fault.IN_REASONING:
+        message |= {"content": None, "reasoning_content": text}
+    elif fault is Fault.IN_TOOL_CALL:
+        call = {"id": "1", "type": "function", "function": {"name": "json", "arguments": text}}
+        message |= {"content": "", "tool_calls": [call]}
+    elif fault is Fault.PARTS:
+        half = len(text) // 2
+        parts = [{"type": "text", "text": text[:half]}, {"type": "output_text", "text": text[half:]}]
+        message |= {"content": [{"type": "thinking", "thinking": "hm, 想"}, *parts]}
+    elif fault is Fault.ODD_USAGE:
+        usage |= {
+            "prompt_tokens": float(usage["prompt_tokens"]),
+            "completion_tokens": str(usage["completion_tokens"]),
+        }
+    else:
+        return body
+    return json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _ended(body: bytes, finish: str, text: str) -> bytes:
+    """An answer with this text, which ended for this reason."""
+    payload = json.loads(body)
+    payload["choices"][0] |= {"finish_reason": finish, "message": {"role": "assistant", "content": text}}
+    return json.dumps(payload, ensure_ascii=False).encode()
 
 
 def _envelope(question: _Question, content: str | None, *, name: str, refusal: str | None = None) -> bytes:
@@ -428,10 +523,13 @@ def _error(status: int, message: str, **headers: str) -> _Answer:
     return _Answer(status, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def _failing(fault: Fault, question: _Question, key: str) -> _Answer:
+def _failing(fault: Fault, question: _Question, key: str, manner: Manner) -> _Answer:
     """The answer for a fault after which the client holds nothing that it can use."""
-    whole = _envelope(question, _content(question, key), name=key)
+    said = _content(question, key)
+    whole = _envelope(question, said, name=key)
     content = _PROSE if question.schema is not None else ""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    chance = int(key, 16)
     answers: Mapping[Fault, Callable[[], _Answer]] = {
         Fault.LIMIT_SECONDS: lambda: _error(429, "slow down", Retry_After=f"{WAIT_SECONDS:g}"),
         Fault.LIMIT_DATE: lambda: _error(429, "slow down", Retry_After=formatdate(time.time() + 1, usegmt=True)),
@@ -448,8 +546,36 @@ def _failing(fault: Fault, question: _Question, key: str) -> _Answer:
             body=_envelope(question, None, name=key, refusal="I'm sorry, 抱歉, I can't help with that.")
         ),
         Fault.UNREADABLE: lambda: _Answer(body=_envelope(question, content, name=key)),
+        Fault.FILTERED: lambda: _Answer(body=_ended(whole, "content_filter", "")),
+        Fault.CUT_OFF: lambda: _Answer(body=_ended(whole, "model_context_window_exceeded", said[:16])),
+        Fault.FAILED_FINISH: lambda: _Answer(
+            body=_ended(whole, _FAILED_FINISHES[chance % len(_FAILED_FINISHES)], said[: len(said) // 2])
+        ),
+        Fault.FAILED_JSON: lambda: _Answer(400, _FAILED_JSON),
+        Fault.ERROR_BODY: lambda: _Answer(body=json.dumps(_ERROR_BODIES[chance % len(_ERROR_BODIES)]).encode()),
+        Fault.ERROR_EVENT: lambda: _Answer(
+            body=_event({"choices": [{"delta": {"content": said[:9]}}]}) + b"event: error\ndata: " + _ERROR_DATA,
+            content_type="text/event-stream",
+        ),
+        Fault.BAD_CHUNK: lambda: _Answer(
+            raw=(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % 9, whole[:9] + b"\r\nzz\r\n" + whole[9:])
+        ),
+        Fault.SHORT_LENGTH: lambda: _Answer(raw=(head + b"Content-Length: %d\r\n\r\n" % 40 + whole,)),
+        Fault.BAD_GZIP: lambda: _Answer(
+            body=gzip.compress(whole)[:12] + b"\xff" * 20, headers={"Content-Encoding": "gzip"}
+        ),
+        Fault.REDIRECT: lambda: _Answer(307, headers={"Location": "https://user:secret@elsewhere/v1?key=secret"}),
+        Fault.BOMB: lambda: _Answer(body=_bomb(manner.bomb), headers={"Content-Encoding": "gzip"}),
+        Fault.LIMIT_FAR: lambda: _error(429, "come again", Retry_After="1000000000"),
     }
     return answers[fault]()
+
+
+@cache
+def _bomb(size: int) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    blanks = b" " * 2**20
+    return b"".join(packer.compress(blanks) for _ in range(-(-size // len(blanks)))) + packer.flush()
 
 
 async def _deliver(request: web.Request, answer: _Answer) -> tuple[web.StreamResponse, bool]:
@@ -460,6 +586,12 @@ async def _deliver(request: web.Request, answer: _Answer) -> tuple[web.StreamRes
             transport.close()
         return web.Response(), False
     assert isinstance(transport, asyncio.Transport)
+    if answer.raw:
+        for part in answer.raw:
+            transport.write(part)
+            await asyncio.sleep(0)
+        transport.close()
+        return web.Response(), False
     response = web.StreamResponse(
         status=answer.status, headers={"Content-Type": answer.content_type, **answer.headers}
     )
@@ -523,9 +655,10 @@ def _main() -> None:
     parser.add_argument("--capacity", type=int, help="requests at once, beyond which the answer is 429")
     parser.add_argument("--pace", type=float, default=Manner().pace, help="seconds between the bytes of a trickle")
     parser.add_argument("--huge", type=int, default=Manner().huge, help="bytes in a huge text")
+    parser.add_argument("--bomb", type=int, default=Manner().bomb, help="bytes of blanks in a bomb")
     given = parser.parse_args()
     plan = Plan(given.seed, given.share, [Fault(name) for name in given.kinds.split(",")], given.bound)
-    manner = Manner(given.delay, given.capacity, given.pace, given.huge)
+    manner = Manner(given.delay, given.capacity, given.pace, given.huge, given.bomb)
     asyncio.run(_serve(plan, manner, given.port, given.log))
 
 

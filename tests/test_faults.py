@@ -34,12 +34,12 @@ from faults import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outspoken import averbalize
+from outspoken import astream, averbalize
 from outspoken.errors import ProviderError, ReplyError
 from outspoken.models import openai_fields
 from outspoken.models.openai_compatible import OpenAICompatible
 
-QUICK = Manner(pace=0.0001, huge=300_000)
+QUICK = Manner(pace=0.0001, huge=300_000, bomb=4_000_000)
 NEVER = Plan(0, 0.0)
 PROMPT = "写一首关于咖啡的诗 ☕ مرحبا"
 NOT_JSON = (Fault.CUT_JSON, Fault.GARBAGE, Fault.PAGE)
@@ -112,7 +112,8 @@ async def eventually(holds: Callable[[], Any]) -> None:
 
 
 def test_every_fault_stands_in_the_table():
-    assert set(EFFECTS) == set(Fault) == set(ALL)
+    assert set(EFFECTS) == set(Fault)
+    assert {EFFECTS[fault] for fault in Fault if fault not in ALL} == {Effect.FINAL}
 
 
 @given(
@@ -408,14 +409,25 @@ async def failure_of(fault: Fault) -> ProviderError:
     return caught.value
 
 
-STATUS = {Fault.ERROR: 500, Fault.UNAVAILABLE: 503} | dict.fromkeys(LIMITS, 429)
+STATUS = {Fault.ERROR: 500, Fault.UNAVAILABLE: 503, Fault.FAILED_JSON: 400, Fault.ERROR_EVENT: 500}
+STATUS |= dict.fromkeys(LIMITS, 429)
+WORDS = {
+    Fault.FAILED_FINISH: "could not complete the reply",
+    Fault.FAILED_JSON: "Failed to generate JSON",
+    Fault.ERROR_BODY: "the engine died",
+    Fault.ERROR_EVENT: "the engine died",
+    Fault.BAD_CHUNK: "is damaged",
+    Fault.SHORT_LENGTH: "is not HTTP, or is damaged",
+    Fault.BAD_GZIP: "broke off or is damaged",
+}
 TRANSPORT = [fault for fault, effect in EFFECTS.items() if effect is Effect.TRANSPORT]
 
 
 @pytest.mark.parametrize("fault", TRANSPORT)
 async def test_transport_faults_are_provider_errors(fault: Fault):
     error = await failure_of(fault)
-    assert error.status == STATUS.get(fault)
+    assert error.status == STATUS.get(fault) or fault is Fault.ERROR_BODY
+    assert WORDS.get(fault, "") in str(error)
     if fault is Fault.LIMIT_SECONDS:
         assert error.retry_after == faults.WAIT_SECONDS
     elif fault is Fault.LIMIT_DATE:
@@ -440,16 +452,74 @@ async def test_usable_faults_are_answers(fault: Fault):
     assert [(record.kind, record.sent) for record in server.log] == [(fault.value, True)]
 
 
+REASONS = {
+    Fault.REFUSAL: "refused",
+    Fault.UNREADABLE: "prose|empty",
+    Fault.FILTERED: "content filter",
+    Fault.CUT_OFF: "raise max_tokens",
+}
+
+
 @pytest.mark.parametrize("method", ["vs-standard", "direct"])
 @pytest.mark.parametrize("fault", [fault for fault, effect in EFFECTS.items() if effect is Effect.CONTENT])
 async def test_content_faults_are_reply_errors(fault: Fault, method: str):
     async with faulty(always(fault)) as server, model_at(server) as model:
-        with pytest.raises(ReplyError, match="refused" if fault is Fault.REFUSAL else "prose|empty") as caught:
+        if fault is Fault.CUT_OFF and method == "direct":
+            found = await averbalize(PROMPT, model=model, k=1, method=method, top_up=0)
+            assert [candidate.repairs for candidate in found] == [("truncated",)]
+            return
+        with pytest.raises(ReplyError, match=REASONS[fault]) as caught:
             await averbalize(PROMPT, model=model, k=3, method=method, top_up=0)
     assert caught.value.reply is not None
     assert caught.value.reply.usage.prompt_tokens > 0
     assert bool(caught.value.reply.refusal) == (fault is Fault.REFUSAL)
     assert [(record.kind, record.sent) for record in server.log] == [(fault.value, True)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "repair"),
+    [(Fault.IN_REASONING, "in-reasoning"), (Fault.IN_TOOL_CALL, "in-tool-call"), (Fault.AS_STREAM, None)],
+)
+async def test_answers_that_stand_elsewhere_are_streamed_and_marked(fault: Fault, repair: str | None):
+    async with faulty(always(fault)) as server, model_at(server) as model:
+        stream = astream(PROMPT, model=model, k=3)
+        pieces = [candidate.text async for candidate in stream]
+        found = stream.distribution
+    assert len(found) == 3
+    assert sorted(pieces) == sorted(found.texts)
+    assert {candidate.repairs for candidate in found} == {(repair,) if repair else ()}
+    assert all("\ufffd" not in candidate.text for candidate in found)
+    assert any("👩🏽‍🚀" in candidate.text or "☕" in candidate.text for candidate in found)
+
+
+FINAL = {
+    Fault.REDIRECT: (307, "redirects to https://elsewhere/v1 (307)"),
+    Fault.BOMB: (None, "the answer is larger than 1 MiB (unpacked)"),
+    Fault.LIMIT_FAR: (429, "come again"),
+}
+
+
+@pytest.mark.parametrize("fault", FINAL)
+async def test_faults_that_no_repetition_mends(fault: Fault):
+    async with faulty(always(fault), QUICK) as server, model_at(server, max_bytes=2**20) as model:
+        with pytest.raises(ProviderError) as caught:
+            await averbalize(PROMPT, model=model, k=3)
+    assert (caught.value.status, FINAL[fault][1] in str(caught.value)) == (FINAL[fault][0], True)
+    assert caught.value.retryable == (fault is Fault.LIMIT_FAR)
+    assert "secret" not in str(caught.value)
+    assert len(server.log) == 1
+
+
+async def test_a_failed_generation_leaves_structured_output_on():
+    """The request is tried again, and later ones still carry the schema."""
+    async with faulty(Plan(1, 1.0, (Fault.FAILED_JSON,), bound=1)) as server, model_at(server) as model:
+        for _ in range(2):
+            with pytest.raises(ProviderError) as caught:
+                await averbalize(PROMPT, model=model, k=3)
+            assert caught.value.retryable
+            assert (await averbalize(PROMPT, model=model, k=3)).provenance.structured
+            model = model.sibling("other")
+    assert [record.status for record in server.log] == [400, 200] * 2
 
 
 async def test_a_trickle_outlasts_a_short_timeout():
@@ -501,7 +571,7 @@ async def test_a_run_comes_again_in_any_order():
     in_turn = await faults_of(plan, bodies, 1)
     random.Random(3).shuffle(bodies)
     assert await faults_of(plan, bodies, 16) == in_turn
-    assert {kind for kind, _ in in_turn.values()} >= {SOUND, Fault.DROPPED.value, Fault.REFUSAL.value}
+    assert {EFFECTS.get(kind) for kind, _ in in_turn.values()} == {None, *EFFECTS.values()} - {Effect.FINAL}
     assert all(kind == SOUND for (_, attempt), (kind, _) in in_turn.items() if attempt == 4)
 
 

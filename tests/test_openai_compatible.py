@@ -3,11 +3,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import gzip
+import json
+import re
 import ssl
 import subprocess
 import sys
 import textwrap
 import threading
+import time
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -164,6 +172,165 @@ async def test_many_first_calls_at_once():
     assert len(served.bodies) == 1
 
 
+# What servers say about a field that they do not know: OpenAI and Azure, vLLM, Groq, LM Studio, text-generation-
+# inference, DeepSeek, Fireworks, Together, FastAPI.
+UNKNOWN_FORMAT = [
+    {"error": {"message": "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this "
+               "model.", "type": "invalid_request_error", "param": "response_format", "code": None}},
+    {"error": {"message": "Unknown parameter: 'response_format'.", "code": "unknown_parameter"}},
+    {"error": {"message": "not here", "param": "response_format", "code": "unsupported_parameter"}},
+    {"object": "error", "message": "[{'type': 'extra_forbidden', 'loc': ('body', 'response_format'), 'msg': 'Extra "
+     "inputs are not permitted'}]", "type": "BadRequestError", "code": 400},
+    {"error": {"message": "This model does not support response format `json_schema`.", "code": "x"}},
+    {"error": "'response_format.type' must be 'text'"},
+    {"error": "response_format.type: unknown variant `json_schema`, expected `json_object`", "error_type": "x"},
+    {"error": {"message": "This response_format type is unavailable now", "code": "invalid_request_error"}},
+    {"error": {"message": "Structured outputs are not yet supported for this model"}},
+    {"error": {"message": "JSON mode is not enabled for this model"}},
+    {"detail": [{"type": "extra_forbidden", "loc": ["body", "response_format"], "msg": "Extra inputs"}]},
+]  # fmt: skip
+# About the schema of one request, not about the field.
+BAD_SCHEMA = [
+    {"error": {"message": "Invalid schema for response_format 'responses': In context=(), 'minItems' is not "
+               "permitted.", "param": "response_format"}},
+    {"error": {"message": "Failed to convert the grammar from the JSON schema: unsupported"}},
+    {"error": {"message": "response_format.json_schema: unsupported JSON schema fields: {'minLength'}"}},
+]  # fmt: skip
+# Neither: the request, or this attempt, was at fault.
+OTHERWISE = [
+    {"error": {"message": "Bad request"}},
+    {"error": {"message": "The model produced invalid content. Try again.", "code": "model_error"}},
+    {},
+]
+
+
+def rejecting(*answers: Any, status: int = 400) -> Handler:
+    """The server rejects the first requests with a schema with these answers (a number: it answers so many)."""
+    left = [answer for entry in answers for answer in ([None] * entry if isinstance(entry, int) else [entry])]
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if "response_format" in await request.json() and left and (answer := left.pop(0)) is not None:
+            return web.json_response(answer, status=status)
+        return web.json_response(COMPLETION)
+
+    return handle
+
+
+async def schemas_sent(handler: Handler, *schemas: dict[str, Any]) -> list[bool]:
+    """Which requests carried a schema, if these are asked for one after the other; all are answered."""
+    async with serving(handler) as served:
+        model = model_at(served)
+        for schema in schemas:
+            assert (await model.complete(asking(schema=schema))).text == REPLY.text
+        await model.aclose()
+    return ["response_format" in body for body in served.bodies]
+
+
+OTHER_SCHEMA = {**SCHEMA, "description": "other"}
+
+
+@pytest.mark.parametrize("answer", UNKNOWN_FORMAT)
+async def test_only_a_field_that_is_not_known_is_switched_off(answer: Any):
+    assert await schemas_sent(rejecting(answer), SCHEMA, SCHEMA, OTHER_SCHEMA) == [True, False, False, False]
+
+
+@pytest.mark.parametrize("answer", [*UNKNOWN_FORMAT, *OTHERWISE])
+async def test_a_field_that_worked_stays_on(answer: Any):
+    """Whatever is said later, it concerns that request alone."""
+    sent = await schemas_sent(rejecting(1, answer, answer), SCHEMA, SCHEMA, SCHEMA, SCHEMA)
+    assert sent == [True, True, False, True, False, True]
+
+
+@pytest.mark.parametrize("answer", OTHERWISE)
+async def test_any_other_rejection_is_about_one_request(answer: Any):
+    assert await schemas_sent(rejecting(answer), SCHEMA, SCHEMA) == [True, False, True]
+
+
+@pytest.mark.parametrize("answer", BAD_SCHEMA)
+async def test_a_schema_that_is_not_accepted_switches_off_no_other(answer: Any):
+    sent = await schemas_sent(rejecting(answer), SCHEMA, SCHEMA, OTHER_SCHEMA)
+    assert sent == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Failed to generate JSON.", "code": "json_validate_failed", "failed_generation": "{"},
+        {"message": "Failed to call a function.", "code": "tool_use_failed"},
+        {"message": "response_format is not supported", "failed_generation": ""},
+    ],
+)
+async def test_a_failed_generation_is_a_reason_to_ask_again(error: dict[str, str]):
+    async with serving(rejecting({"error": error})) as served:
+        model = model_at(served)
+        with pytest.raises(ProviderError, match=error["message"]) as caught:
+            await model.complete(asking(schema=SCHEMA))
+        assert (caught.value.status, caught.value.retryable) == (400, True)
+        assert (await model.complete(asking(schema=SCHEMA))).structured
+        await model.aclose()
+    assert ["response_format" in body for body in served.bodies] == [True, True]
+
+
+async def test_what_worked_meanwhile_is_not_switched_off():
+    """Two requests at once: one server behind the address knows the field, the other does not."""
+    answers, both = iter((UNKNOWN_FORMAT[0], None)), asyncio.Barrier(2)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if "response_format" in await request.json() and (answer := next(answers, COMPLETION)) is not COMPLETION:
+            await both.wait()
+            if answer is not None:
+                return web.json_response(answer, status=400)
+            await asyncio.sleep(0.1)
+        return web.json_response(COMPLETION)
+
+    async with serving(handle) as served:
+        model = model_at(served)
+        replies = await asyncio.gather(*(model.complete(asking(schema=SCHEMA)) for _ in range(2)))
+        assert sorted(reply.structured for reply in replies) == [False, True]
+        assert (await model.complete(asking(schema=SCHEMA))).structured
+        await model.aclose()
+
+
+LIMIT_WORDS = [
+    {"message": "Unsupported parameter: '{0}' is not supported with this model. Use '{1}' instead.", "param": "{0}",
+     "code": "unsupported_parameter"},
+    {"message": "Unrecognized request argument supplied: {0}"},
+    {"message": "[{{'type': 'extra_forbidden', 'loc': ('body', '{0}')}}]"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("words", LIMIT_WORDS)
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_the_limit_of_tokens_has_two_names(field: str, words: dict[str, str], stream: bool):
+    other = "max_tokens" if field == "max_completion_tokens" else "max_completion_tokens"
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if field in await request.json():
+            error = {name: text.format(field, other) for name, text in words.items()}
+            return web.json_response({"error": error}, status=400)
+        return web.json_response(COMPLETION)
+
+    async with serving(handle) as served:
+        model = model_at(served, max_tokens_field=field)
+        for _ in range(2):
+            request = asking(max_tokens=7, schema=SCHEMA)
+            reply = (await collected(model, request))[1] if stream else await model.complete(request)
+            assert reply.structured
+        await model.aclose()
+    assert [(body.get(field), body.get(other)) for body in served.bodies] == [(7, None), (None, 7), (None, 7)]
+
+
+async def test_too_large_a_limit_is_the_callers():
+    error = {"error": {"message": "max_tokens is too large: 99. This model supports at most 9 completion tokens"}}
+    async with serving(answering(error, 400)) as served:
+        model = model_at(served)
+        with pytest.raises(ProviderError, match="too large: 99"):
+            await model.complete(asking(max_tokens=99))
+        await model.aclose()
+    assert len(served.bodies) == 1
+
+
 async def test_a_request_that_fails_either_way_teaches_nothing():
     async with serving(answering({"error": {"message": "no"}}, 400)) as served:
         model = model_at(served)
@@ -247,6 +414,42 @@ async def test_a_stream_that_breaks_off():
 async def test_a_stream_that_ends_early():
     error = await failure_of(streaming([events("a", finish=None, done=False)]), stream=True)
     assert error.retryable
+
+
+async def test_errors_that_a_stream_holds():
+    begin = events("a", finish=None, done=False)
+    named = b'event: error\ndata: {"message": "out of memory ' + KEY.encode() + b'"}\n\n'
+    for stream in (
+        begin + named,
+        named,
+        begin + b"event: error\ndata: out of memory " + KEY.encode() + b"\n\n",
+        b'data: {"object": "error", "message": "out of memory ' + KEY.encode() + b'", "code": 500}\n\n',
+        b'{"error": "out of memory ' + KEY.encode() + b'"}',
+    ):
+        for streamed in (True, False):
+            error = await failure_of(streaming([stream]), stream=streamed)
+            assert "out of memory ***" in str(error)
+            assert error.retryable
+
+
+async def test_a_server_that_streams_unasked():
+    async with serving(streaming([events("hé ", "你好 🎉")])) as served:
+        model = model_at(served)
+        assert await model.complete(asking()) == REPLY
+        await model.aclose()
+
+
+async def test_a_character_cut_in_two():
+    stream = (
+        rb'data: {"choices":[{"index":0,"delta":{"content":"snow \ud83c"}}]}' + b"\n\n"
+        rb'data: {"choices":[{"index":0,"delta":{"content":"\udfd4 top"}}]}' + b"\n\n"
+        rb'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}' + b"\n\ndata: [DONE]\n\n"
+    )
+    async with serving(streaming([stream])) as served:
+        model = model_at(served)
+        pieces, reply = await collected(model, asking())
+        await model.aclose()
+    assert (pieces, reply.text) == (["snow ", "🏔 top"], "snow 🏔 top")
 
 
 async def test_an_error_in_the_stream():
@@ -380,18 +583,202 @@ async def test_an_answer_that_does_not_come():
     assert "in time" in str(error)
 
 
-async def test_a_server_without_http():
-    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
-        await writer.drain()
-        writer.close()
+@asynccontextmanager
+async def writing(*parts: bytes) -> AsyncGenerator[OpenAICompatible]:
+    """A model whose server writes these bytes in answer to each request, with a short wait after each part."""
+
+    talks: list[asyncio.Task[Any] | None] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            writer.close()
+            await writer.wait_closed()
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        model = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "m", api_key=KEY)
-        with pytest.raises(ProviderError, match="does not speak HTTP") as caught:
-            await model.complete(asking())
-        assert caught.value.original is None
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        model = OpenAICompatible(url, "m", api_key=KEY, timeout=5)
+        try:
+            yield model
+        finally:
+            await model.aclose()
+            await asyncio.gather(*(talk for talk in talks if talk))
+
+
+BODY = json.dumps(COMPLETION).encode()
+PACKED = gzip.compress(BODY)
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+GZIPPED = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED)
+DAMAGED = {
+    "another protocol": [b"SSH-2.0-OpenSSH_9.6\r\n\r\n"],
+    "a chunk without a size": [CHUNKED + b"zz\r\n" + BODY],
+    "a chunk without a size, later": [CHUNKED, b"zz\r\n" + BODY],
+    "a chunk longer than its size": [CHUNKED + b"3\r\n" + BODY + b"\r\n0\r\n\r\n"],
+    "no last chunk": [CHUNKED + b"%x\r\n" % len(BODY) + BODY + b"\r\n"],
+    "too long a length": [OK + b"Content-Length: %d\r\n\r\n" % (len(BODY) + 9) + BODY],
+    "too short a length": [OK + b"Content-Length: %d\r\n\r\n" % (len(BODY) - 9) + BODY],
+    "too short a length, later": [OK + b"Content-Length: %d\r\n\r\n" % (len(BODY) - 9), BODY],
+    "a length that is none": [OK + b"Content-Length: many\r\n\r\n" + BODY],
+    "two lengths": [OK + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\n" + BODY],
+    "a header without a name": [b"HTTP/1.1 200 OK\r\nno name\r\n\r\n" + BODY],
+    "half a header": [OK[:30]],
+    "nothing": [],
+    "gzip that is none": [GZIPPED + BODY[: len(PACKED)]],
+    "damaged gzip": [GZIPPED + PACKED[:20] + b"\xff" * 8 + PACKED[28:]],
+    "half a gzip": [GZIPPED + PACKED[:60]],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("parts", DAMAGED.values(), ids=DAMAGED)
+async def test_a_damaged_answer_is_soon_noticed_and_may_be_asked_for_again(parts: list[bytes], stream: bool):
+    async with writing(*parts) as model:
+        begun = time.monotonic()
+        with pytest.raises(ProviderError) as caught:
+            await (collected(model, asking()) if stream else model.complete(asking()))
+    assert caught.value.retryable
+    assert re.search("damaged|broke off", str(caught.value))
+    assert time.monotonic() - begun < 3
+    assert KEY not in repr(caught.value.original)
+
+
+async def test_an_answer_that_ends_with_the_connection():
+    async with writing(OK + b"\r\n" + BODY) as model:
+        assert await model.complete(asking()) == REPLY
+    # Of a stream, all that is needed has come before the connection breaks.
+    events_without_done = events("hé ", "你好 🎉", done=False)
+    async with writing(
+        CHUNKED.replace(b"application/json", b"text/event-stream"),
+        b"%x\r\n" % len(events_without_done) + events_without_done + b"\r\n",
+    ) as model:
+        assert (await collected(model, asking()))[1] == REPLY
+
+
+# Bounds
+
+
+def packed(size: int, around: bytes = b"") -> bytes:
+    """So many bytes of blanks, or of `around` repeated, in gzip."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = (around or b" ") * (2**20 // len(around or b" "))
+    return b"".join(packer.compress(block) for _ in range(size // 2**20)) + packer.flush()
+
+
+PING = b": ping\n\n"
+ENDLESS = {
+    "blanks": (packed(2**24), "gzip", "application/json"),
+    "a list": (packed(2**24, b"[],"), "gzip", "application/json"),
+    "not packed": (b" " * 2**22, "identity", "application/json"),
+    "a line": (packed(2**24, b"data: x"), "gzip", "text/event-stream"),
+    "an event": (packed(2**24, b"data: x\n"), "gzip", "text/event-stream"),
+    "text": (
+        packed(2**24, b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % (b"x" * 4000)),
+        "gzip",
+        "text/event-stream",
+    ),
+    "reasoning": (
+        packed(2**24, b'data: {"choices": [{"delta": {"reasoning": "%s"}}]}\n\n' % (b"x" * 4000)),
+        "gzip",
+        "text/event-stream",
+    ),
+    "calls": (
+        packed(2**24, b'data: {"choices": [{"delta": {"tool_calls": [{"function": {}}]}}]}\n\n'),
+        "gzip",
+        "text/event-stream",
+    ),
+}
+
+
+def sending(body: bytes, encoding: str, content_type: str, status: int = 200) -> Handler:
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Encoding": encoding, "Content-Type": content_type}
+        return web.Response(body=body, headers=headers, status=status)
+
+    return handle
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_no_reply_is_read_without_a_bound(what: str):
+    body, encoding, content_type = ENDLESS[what]
+    async with serving(sending(body, encoding, content_type)) as served:
+        model = model_at(served, max_bytes=2**20)
+        calls = [lambda: model.complete(asking()), lambda: collected(model, asking())]
+        if content_type.endswith("json"):
+            calls += [model.models, lambda: model.embed(["a"]), lambda: model.score("a", "b")]
+        for call in calls:
+            with pytest.raises(ProviderError, match=r"the answer is larger than 1 MiB .unpacked.") as caught:
+                await call()
+            assert not caught.value.retryable
         await model.aclose()
+
+
+async def test_the_bound_is_what_it_says():
+    text = "x" * 1000
+    body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+    async with serving(sending(body, "identity", "application/json")) as served:
+        assert (await model_at(served, max_bytes=len(body)).complete(asking())).text == text
+        with pytest.raises(ProviderError, match="larger than"):
+            await model_at(served, max_bytes=len(body) - 1).complete(asking())
+    with pytest.raises(UsageError, match="max_bytes"):
+        OpenAICompatible("http://host/v1", "m", max_bytes=0)
+
+
+async def test_many_small_events_are_no_long_reply():
+    """What is kept counts, and not what a server writes around it."""
+    stream = events(*["é"] * 1000)
+    assert len(stream) > 2**16
+    async with serving(streaming([stream, PING * 20_000])) as served:
+        assert (await collected(model_at(served, max_bytes=2**16), asking()))[1].text == "é" * 1000
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_an_error_is_read_as_far_as_it_says_something(encoding: str):
+    body = b'{"error": {"message": "no memory"}, "more": "' + b"x" * 2**20 + b'"}'
+    sent = gzip.compress(body) if encoding == "gzip" else body
+    error = await failure_of(sending(sent, encoding, "application/json", 500))
+    assert (error.status, error.retryable) == (500, True)
+    assert "no memory" in str(error)
+    assert len(str(error)) < 300
+
+
+def test_a_reply_of_blanks_takes_little_memory(tmp_path: Path):
+    """1.5 GB of blanks, in a process of its own whose peak is measured."""
+    body = packed(64 * 2**20) * 24
+    assert len(body) < 2_000_000
+    file = tmp_path / "blanks"
+    file.write_bytes(body)
+    program = """
+        import asyncio, resource, sys
+        from outspoken.chat import ChatRequest, as_messages
+        from outspoken.models.openai_compatible import OpenAICompatible
+        body = open(sys.argv[1], "rb").read()
+        async def talk(reader, writer):
+            await reader.readuntil(b"}")
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Encoding: gzip\\r\\n")
+            writer.write(b"Content-Length: %d\\r\\n\\r\\n" % len(body) + body)
+        async def main():
+            server = await asyncio.start_server(talk, "127.0.0.1", 0)
+            model = OpenAICompatible(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
+            try:
+                await model.complete(ChatRequest(as_messages("hi")))
+            except Exception as error:
+                print(error)
+            await model.aclose()
+        asyncio.run(main())
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    error, peak = done.stdout.splitlines()
+    assert "the answer is larger than 64 MiB" in error
+    assert sys.platform != "linux" or int(peak) < 200, peak
 
 
 async def test_a_reply_cut_off():

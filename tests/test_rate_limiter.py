@@ -163,6 +163,49 @@ async def test_all_wait_as_long_as_the_server_asks() -> None:
     assert loop.time() - begun >= 0.19
 
 
+async def test_a_pause_may_be_too_long_to_wait_for(clock: Clock) -> None:
+    limiter = RateLimiter(2)
+    limiter.overloaded(clock.now, wait=100)
+    assert limiter.pause_left == 100
+    with pytest.raises(TimeoutError):
+        await limiter.enter(0, 99)
+    waiting = asyncio.ensure_future(limiter.enter(0, 101))
+    await asyncio.sleep(0.01)
+    assert (limiter.active, waiting.done()) == (1, False)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    clock.now += 100
+    assert (limiter.active, limiter.pause_left) == (0, 0)
+    await limiter.enter(0, 0)
+
+
+async def test_a_turn_that_comes_late_is_no_pause(clock: Clock) -> None:
+    """Waiting for the pace that the user set is not waiting for the server."""
+    limiter = RateLimiter(3, requests_per_minute=1)
+    await limiter.enter(0, 1)
+    waiting = asyncio.ensure_future(limiter.enter(0, 1))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    limiter.overloaded(clock.now, wait=60.5)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_too_few_files_lower_the_limit_for_good(clock: Clock) -> None:
+    limiter = RateLimiter(256)
+    tasks = await filled(limiter)
+    begun = clock.now
+    clock.now += 1
+    for _ in range(20):
+        limiter.narrow(begun)
+    assert (limiter.limit, limiter.most) == (START // 2, START // 2)
+    for _ in range(5):
+        limiter._full = True
+        answer(limiter, clock, 0.1)
+    assert limiter.limit == START // 2
+    await let_go(tasks)
+
+
 async def test_shutting_turns_away_those_who_wait_and_those_who_come() -> None:
     limiter = RateLimiter(1, steady=True)
     await limiter.enter()

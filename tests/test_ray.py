@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import EFFECTS, SOUND, Effect, Fault, Record, read_log
+from faults import ALL, EFFECTS, SOUND, Effect, Fault, Record, read_log
 from proofs import PROOFS
 
 from outspoken.batch.file import BatchJob, FileRun
@@ -56,7 +56,7 @@ from outspoken.synth.steps.deduplicate import DeduplicateOptions, run  # noqa: E
 HERE = Path(__file__).parent
 PATIENCE = 240.0
 # Faults after which the very same request is sent again, or none: then every answer is one row of a ledger.
-CLEAN = [fault for fault in Fault if EFFECTS[fault] is not Effect.CONTENT and fault is not Fault.HUGE]
+CLEAN = [fault for fault in ALL if EFFECTS[fault] is not Effect.CONTENT and fault is not Fault.HUGE]
 QUICK_DEATHS = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
@@ -114,7 +114,7 @@ class Server:
 
 @contextmanager
 def serving(
-    folder: Path, *, share: float = 0.1, kinds: Sequence[Fault] = tuple(Fault), delay: float = 0.0, port: int = 0
+    folder: Path, *, share: float = 0.1, kinds: Sequence[Fault] = ALL, delay: float = 0.0, port: int = 0
 ) -> Iterator[Server]:
     log = folder / f"requests-{uuid.uuid4().hex}.jsonl"
     command = [sys.executable, str(HERE / "faults.py"), "--seed", "1", "--share", str(share), "--log", str(log)]

@@ -20,7 +20,7 @@ _FIRST = 5
 class FailureRecord:
     """A prompt without responses, or a bad row (then `id` is ""): its place in the input, the cause, the message.
 
-    `transient` says that the provider failed, so the same request may succeed another time.
+    `transient` says that the provider failed in a way that may pass: the same request may succeed another time.
     """
 
     id: str

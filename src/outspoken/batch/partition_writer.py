@@ -165,7 +165,7 @@ class PartitionWriter:
         part.short += result.short
         if (error := result.error) is not None:
             part.failed += 1
-            row, transient = result.prompt, isinstance(error, ProviderError)
+            row, transient = result.prompt, isinstance(error, ProviderError) and error.retryable
             self._failures.add(FailureRecord(row.id, row.where, cause_of(error), str(error), transient))
         responses, distinct = part.responses.add(result, self._engine.plan.run.goal)
         self._metrics.responses += responses

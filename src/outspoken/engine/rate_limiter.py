@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class RateLimiter:
     replies take less than a second; afterwards it grows by a sixteenth. It halves when the server is overloaded
     (429, 503) or does not answer in time, then grows by half until it is near that point again. It never exceeds
     `most`; with `steady` it equals `most`. `requests_per_minute` and `tokens_per_minute` also pace the requests.
-    After `stop`, `closed` is set and `stopped` is the reason.
+    Nobody is let in while the server wants to be left alone. After `stop`, `closed` is set and `stopped` is the
+    reason.
     """
 
     def __init__(
@@ -77,8 +79,17 @@ class RateLimiter:
         self._answers = 0
         self._since = time.monotonic()
 
-    async def enter(self, tokens: float = 0.0) -> None:
-        """Wait until one more request, of about `tokens`, may be sent. Raises `StoppedError` after `stop`."""
+    @property
+    def pause_left(self) -> float:
+        """The seconds until the pause ends that the server asked for; 0 if there is none."""
+        return max(0.0, self._resume - time.monotonic())
+
+    async def enter(self, tokens: float = 0.0, longest_pause: float = math.inf) -> None:
+        """Wait until one more request, of about `tokens`, may be sent.
+
+        Raises `StoppedError` after `stop`, and `TimeoutError` if the server wants to be left alone for more than
+        `longest_pause` seconds after it would have been this request's turn.
+        """
         self._check()
         if self.active < self.limit and not self._waiting:
             self.active += 1
@@ -93,6 +104,8 @@ class RateLimiter:
             if self._tokens is not None:
                 due = max(due, self._tokens.reserve(tokens, now))
             while (wait := max(due, self._resume) - time.monotonic()) > 0:
+                if self._resume > due + longest_pause:
+                    raise TimeoutError
                 await self.pause(wait)
         except BaseException:
             self._free()
@@ -153,6 +166,11 @@ class RateLimiter:
             self._cut, self._doubling, self._near = now, False, 0.75 * self.limit
             self.limit = max(1, self.limit // 2)
             self._begin_window(0.0, now)
+
+    def narrow(self, begun: float) -> None:
+        """Note that this process could not open one more connection: the limit falls, and rises no more."""
+        self.overloaded(begun)
+        self.most = min(self.most, self.limit)
 
     def _begin_window(self, rate: float, now: float) -> None:
         self._rate, self._answers, self._since, self._full = rate, 0, now, False

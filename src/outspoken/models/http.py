@@ -9,13 +9,12 @@ import os
 import re
 import urllib.request
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import aiohttp
-import aiohttp.http_exceptions
 import multidict
 import yarl
 
@@ -35,6 +34,7 @@ __all__ = [
     "proxy_for",
     "secrets_among",
     "url_below",
+    "watched",
 ]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -45,6 +45,7 @@ LARGEST_BODY = 2**26
 # The files beside connections that a process may open later: ledgers, outputs, temporary files.
 _OTHER_FILES = 24
 _MANY_FILES = 4096
+_LOOK_SECONDS = 0.5
 
 _BAD_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
 # aiohttp's errors: their types, our message, and whether a retry can help. The first match counts.
@@ -65,7 +66,12 @@ FAILURES: tuple[tuple[tuple[type[Exception], ...], str, bool], ...] = (
         True,
     ),
     ((TimeoutError,), "{url} did not answer in time: raise the timeout if it is only slow", True),
-    ((aiohttp.ClientResponseError,), "{url} does not speak HTTP: check the port in the base URL", False),
+    # A response without a sound status line, headers or length: of another protocol, or damaged on its way.
+    (
+        (aiohttp.ClientResponseError,),
+        "what {url} sent is not HTTP, or is damaged: check the port in the base URL, or try again",
+        True,
+    ),
     ((aiohttp.ClientPayloadError,), "the answer of {url} broke off or is damaged: try again", True),
     (_BAD_URL, "{url} cannot be used as a base URL: write it as in http://localhost:8000/v1", False),
     ((aiohttp.ClientError, OSError), "the connection to {url} broke off: try again", True),
@@ -141,14 +147,41 @@ async def body_of(response: aiohttp.ClientResponse, most: int) -> tuple[bytes, b
     Raises aiohttp's errors.
     """
     content = response.content
-    first = await content.readany()
-    if content.at_eof():
-        return first, len(first) <= most
-    parts, size = [first], len(first)
-    while size <= most and (part := await content.readany()):
-        parts.append(part)
-        size += len(part)
+    with watched(response):
+        first = await content.readany()
+        parts, size = [first], len(first)
+        while size <= most and not content.at_eof():
+            parts.append(await content.readany())
+            size += len(parts[-1])
     return (b"".join(parts), True) if size <= most else (first[:most], False)
+
+
+@contextmanager
+def watched(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Within the block, reading the body fails soon after a part of it turned out to be damaged.
+
+    aiohttp closes the connection at a damaged chunk, and lets the reader of the body wait for its timeout.
+    """
+    content, connection = response.content, response.connection
+    protocol = None if connection is None else connection.protocol
+    if protocol is None:  # all of the body has arrived
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal timer
+        if protocol.exception() is None:
+            timer = loop.call_later(_LOOK_SECONDS, look)
+        elif not content.is_eof():
+            content.set_exception(aiohttp.ClientPayloadError("the body is damaged"))
+
+    timer = loop.call_later(_LOOK_SECONDS, look)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def most_connections() -> int:
@@ -165,29 +198,18 @@ def most_connections() -> int:
     return max(1, limit - opened - _OTHER_FILES)
 
 
-def error_for(error: aiohttp.ClientError | OSError, url: str, *, speaks: bool = False) -> ProviderError:
+def error_for(error: aiohttp.ClientError | OSError, url: str) -> ProviderError:
     """Our error for one of aiohttp's, whose text may contain the request's headers or a proxy's password.
 
-    The message names `url`, which has no credentials and no query. `speaks`: the server has answered in HTTP
-    before, so that what came now is damaged.
+    The message names `url`, which has no credentials and no query.
     """
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
-    if isinstance(error, aiohttp.ClientResponseError) and (speaks or _is_damage(error)):
-        error = aiohttp.ClientPayloadError()
     if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
         message, retryable = "too many open files: lower the concurrency, or raise `ulimit -n`", True
     else:
         message, retryable = next(row[1:] for row in FAILURES if isinstance(error, row[0]))
     original = None if isinstance(error, REVEALING) else cause or error
     return ProviderError(message.format(url=url, cause=cause), retryable=retryable, original=original)
-
-
-def _is_damage(error: aiohttp.ClientResponseError) -> bool:
-    """Whether the response began as HTTP: only its headers or its body could not be read."""
-    cause = error.__cause__
-    while cause is not None and not isinstance(cause, aiohttp.http_exceptions.BadHttpMessage):
-        cause = cause.__cause__
-    return cause is not None and not isinstance(cause, aiohttp.http_exceptions.BadStatusLine)
 
 
 T = TypeVar("T")

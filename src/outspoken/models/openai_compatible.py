@@ -66,7 +66,6 @@ class OpenAICompatible(Model):
         self._max_tokens_field = max_tokens_field
         self._timeout = timeout
         self._max_bytes = max_bytes
-        self._speaks = False
         self._headers = http.headers_for(api_key, headers or {}, key_variable)
         self._proxy = http.proxy_for(base)
         secrets = [(api_key or "").strip(), *(headers or {}).values(), base.query_string, *base.query.values()]
@@ -78,7 +77,13 @@ class OpenAICompatible(Model):
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         response, structured = await self._answer(request)
-        return await self._reply(response, request, structured)
+        if response.content_type != "text/event-stream":
+            return await self._reply(response, request, structured)
+        reply = StreamedReply(self._errors)
+        async with aclosing(self._pieces(response, reply)) as pieces:
+            async for _ in pieces:
+                pass
+        return reply.reply(structured=structured, shape=request.shape)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply]:
         response, structured = await self._answer(request, stream=True)
@@ -86,39 +91,45 @@ class OpenAICompatible(Model):
             reply, sent = await self._reply(response, request, structured), 0
         else:
             stream, sent = StreamedReply(self._errors), 0
-            async with response, aclosing(self._events(response, stream)) as events:
-                async for event in events:
-                    if piece := stream.read(event):
-                        sent += len(piece)
-                        yield piece
+            async with aclosing(self._pieces(response, stream)) as pieces:
+                async for piece in pieces:
+                    sent += len(piece)
+                    yield piece
             reply = stream.reply(structured=structured, shape=request.shape)
         if rest := reply.text[sent:]:
             yield rest
         yield reply
 
-    async def _events(self, response: aiohttp.ClientResponse, reply: StreamedReply) -> AsyncGenerator[bytes]:
-        """The data of the events of a stream until it ends, or `reply` is complete and the connection breaks."""
+    async def _pieces(self, response: aiohttp.ClientResponse, reply: StreamedReply) -> AsyncGenerator[str]:
+        """The pieces of text of a stream, which `reply` collects."""
         reader, pending, beginning = EventReader(), 0, b""
-        while not reply.done:
-            try:
-                chunk = await self._await(response.content.readany())
-            except ProviderError:
-                if reply.finished:
-                    return
-                raise
-            events = reader.feed(chunk) if chunk else reader.close()
-            for event in events:
-                yield event
-            if reply.empty:
-                beginning += chunk[: _LARGEST_ERROR - len(beginning)]
-            pending = 0 if events else pending + len(chunk)
-            if max(pending, reply.size) > self._max_bytes:
-                response.close()
-                raise self._errors.too_large(self._max_bytes)
-            if not chunk:
-                break
+        with http.watched(response):
+            async with response:
+                while not reply.done:
+                    chunk = await self._chunk(response, reply)
+                    events = reader.feed(chunk) if chunk else reader.close()
+                    for event in events:
+                        if piece := reply.read(event):
+                            yield piece
+                    if not chunk:
+                        break
+                    if reply.empty:
+                        beginning += chunk[: _LARGEST_ERROR - len(beginning)]
+                    pending = 0 if events else pending + len(chunk)
+                    if max(pending, reply.size) > self._max_bytes:
+                        response.close()
+                        raise self._errors.too_large(self._max_bytes)
         if reply.empty:
             raise self._no_stream(beginning)
+
+    async def _chunk(self, response: aiohttp.ClientResponse, reply: StreamedReply) -> bytes:
+        """The next bytes of a stream, none at its end or if the connection breaks after the whole reply."""
+        try:
+            return await self._await(response.content.readany())
+        except ProviderError:
+            if not reply.finished:
+                raise
+            return b""
 
     def _no_stream(self, body: bytes) -> Exception:
         """Our error for a body without events: the one that the server reports in it, if there is one."""
@@ -126,7 +137,7 @@ class OpenAICompatible(Model):
             details = error_in(openai_wire.decode(body))
         except ValueError:
             details = None
-        return self._errors.error(details) if details else self._errors.foreign(body)
+        return self._errors.error(details) if details else self._errors.foreign(body, retryable=True)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         check_texts(texts)
@@ -210,7 +221,6 @@ class OpenAICompatible(Model):
                 method, url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
             )
         )
-        self._speaks = True
         if 200 <= response.status < 300:
             return response
         async with response:
@@ -222,7 +232,7 @@ class OpenAICompatible(Model):
         try:
             return await awaited
         except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError
-            failure = http.error_for(error, self.url, speaks=self._speaks)
+            failure = http.error_for(error, self.url)
             raise failure from failure.original
 
     async def _body_of(self, response: aiohttp.ClientResponse) -> bytes:

@@ -22,8 +22,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from outspoken.errors import OutspokenError, ProviderError, UsageError
-from outspoken.models.http import checked_base, data_of, error_for, headers_for, proxy_for, secrets_among
-from outspoken.models.openai_errors import ErrorContext
+from outspoken.models.http import (
+    body_of,
+    checked_base,
+    data_of,
+    error_for,
+    headers_for,
+    proxy_for,
+    secrets_among,
+    watched,
+)
+from outspoken.models.openai_errors import ErrorContext, masked
 from outspoken.serve.http.responses import error_response, wait_for_disconnect
 from outspoken.serve.openai.chat_response import error_event
 from outspoken.serve.openai.errors import RequestError
@@ -163,16 +172,14 @@ class Proxy:
         succeeded = 200 <= status < 300
         if succeeded and response.content_type not in ("text/html", "application/xhtml+xml"):
             return b""
-        body = b""
         try:
-            while len(body) <= _LARGEST_ERROR and (part := await response.content.readany()):
-                body += part
+            body, whole = await body_of(response, _LARGEST_ERROR)
         except (aiohttp.ClientError, OSError) as error:
             raise error_for(error, self._peer.url) from None
         if succeeded:
-            raise self._peer.foreign(body[:_LARGEST_ERROR])
+            raise self._peer.foreign(body)
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-        if encoded or len(body) > _LARGEST_ERROR:
+        if encoded or not whole:
             raise self._peer.http_error(status, response.headers, b"{}")
         if status in _NOT_FOUND and not self._may_pass(body):
             message = "the upstream has nothing at this address, or does not accept this method"
@@ -190,7 +197,7 @@ class Proxy:
         if not isinstance(payload, dict) or not isinstance(payload.get("error"), dict):
             return False
         texts = (body.decode("utf-8", "replace"), json.dumps(payload, ensure_ascii=False))
-        return not any(secret in text for secret in self._secrets for text in texts)
+        return all(masked(text, self._secrets) == text for text in texts)
 
     async def _return_response(self, response: aiohttp.ClientResponse, body: bytes, send: Send) -> None:
         headers = [*self._returned_headers(response), *_INERT]
@@ -200,12 +207,13 @@ class Proxy:
             return
         tail, content = b"\n\n", response.content
         try:
-            while chunk := await content.readany():
-                tail = (tail + chunk[-4:])[-4:]
-                more = not content.at_eof()
-                await send({"type": "http.response.body", "body": chunk, "more_body": more})
-                if not more:
-                    return
+            with watched(response):
+                while chunk := await content.readany():
+                    tail = (tail + chunk[-4:])[-4:]
+                    more = not content.at_eof()
+                    await send({"type": "http.response.body", "body": chunk, "more_body": more})
+                    if not more:
+                        return
         except (aiohttp.ClientError, OSError) as error:
             if response.content_type != "text/event-stream" or not tail.endswith((b"\n\n", b"\r\n\r\n")):
                 return  # the server closes the connection, which tells the client that the response is incomplete
@@ -219,7 +227,7 @@ class Proxy:
             if (
                 (name in _RETURNED or name.startswith(_RETURNED_PREFIX))
                 and name not in excluded
-                and not any(secret.encode() in value for secret in self._secrets)
+                and masked(text := value.decode("latin-1"), self._secrets) == text
             ):
                 yield name.encode("latin-1"), value
 

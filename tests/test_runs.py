@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
+import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,9 @@ from servers import Served, serving
 
 import outspoken
 from outspoken import ProviderError, UsageError
+from outspoken.batch.file import BatchJob, FileRun
+from outspoken.batch.plan import RunPlan
+from outspoken.cli.progress import _ProgressLine
 from outspoken.models.openai_compatible import OpenAICompatible
 
 pytestmark = pytest.mark.core
@@ -260,6 +269,93 @@ async def test_the_server_says_how_long_to_wait() -> None:
         await collected(outspoken.arun(["a", "b", "c"], model=model_at(server), concurrency=1))
     assert len(times) == 4
     assert times[1] - times[0] >= 0.39
+
+
+FAR = {"Retry-After": "1000000000"}
+
+
+async def test_one_far_wait_concerns_one_request() -> None:
+    """It fails at once, with the time that was asked for, and the others go on."""
+    begun = time.monotonic()
+    async with serving(Author(failing(429, **FAR))) as server:
+        run = outspoken.arun([f"p{n}" for n in range(20)], model=model_at(server), concurrency=1)
+        assert len(await collected(run)) == 19
+    assert time.monotonic() - begun < 10
+    (failure,) = run.failures
+    assert failure.cause == "HTTP 429"
+    assert "asks to wait 1,000,000,000 s, and a request may take 1,800 s in all" in failure.message
+
+
+async def test_nothing_but_far_waits_end_the_run() -> None:
+    begun = time.monotonic()
+    async with serving(Author(*[failing(429, **FAR) for _ in range(500)])) as server:
+        run = outspoken.arun([f"p{n}" for n in range(200)], model=model_at(server))
+        with pytest.raises(ProviderError, match="asks to wait 1,000,000,000 s"):
+            await collected(run)
+    assert time.monotonic() - begun < 10
+    assert len(server.requests) < 50
+
+
+@pytest.mark.parametrize("date", [False, True])
+async def test_waits_are_part_of_a_requests_time(date: bool) -> None:
+    """Also those before its first attempt, and also when the server asks again and again."""
+    begun = time.monotonic()
+
+    async def busy(_request: web.Request) -> web.Response:
+        return failing(429, **{"Retry-After": formatdate(time.time() + 1.9, usegmt=True) if date else "0.9"})
+
+    async with serving(busy) as server:
+        run = outspoken.arun([f"p{n}" for n in range(6)], model=model_at(server), concurrency=2, total_timeout=1.5)
+        assert await collected(run) == []
+    assert time.monotonic() - begun < 8
+    assert len(run.failures) == 6
+    assert {failure.cause for failure in run.failures} == {"HTTP 429"}
+
+
+async def test_the_line_of_progress_says_why_it_waits(tmp_path: Path) -> None:
+    source = tmp_path / "prompts.jsonl"
+    source.write_text('{"prompt": "a"}\n')
+    async with serving(Author(failing(429, **{"Retry-After": "30"}))) as server:
+        running = FileRun(BatchJob(source, tmp_path / "out.jsonl", RunPlan.make(model_at(server), None, {})))
+        line = _ProgressLine(1)
+        assert "waiting" not in line.text(running)
+        work = asyncio.ensure_future(running.run())
+        async with asyncio.timeout(10):
+            while not running.pause_left:
+                await asyncio.sleep(0.01)
+        assert re.search(r" · waiting (29|30)\S* s: the server asks to$", line.text(running))
+        running.stop("enough")
+        await work
+        running.close()
+
+
+def test_few_open_files_slow_a_run_down_and_do_not_end_it() -> None:
+    """Forty files can be open. Twenty more are opened during the run, so that connecting fails."""
+    program = """
+        import asyncio, resource, sys
+        import outspoken
+        from outspoken.models.openai_compatible import OpenAICompatible
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        taken = []
+        def prompts():
+            for number in range(400):
+                if number == 60:
+                    taken.extend(open("/dev/null") for _ in range(30))
+                yield f"p{number}"
+        run = outspoken.run(prompts(), model=OpenAICompatible(sys.argv[1], "m"))
+        found = list(run)
+        print(len(found), run.summary.failures, run.summary.attempts_failed > 0)
+    """
+    author = Author(*[0.05] * 400)
+
+    async def main() -> str:
+        async with serving(author) as server:
+            command = [sys.executable, "-c", textwrap.dedent(program), server.base_url]
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    assert asyncio.run(main()) == "400 0 True\n"
+    assert author.peak < 40
 
 
 async def test_concurrency_follows_a_server_that_takes_only_so_much() -> None:

@@ -154,6 +154,11 @@ class FileRun:
         """The number of requests that have been sent and not been answered."""
         return self._engine.under_way
 
+    @property
+    def pause_left(self) -> float:
+        """The seconds for which nothing is sent because the server asked to wait; 0 if it did not."""
+        return self._engine.pause_left
+
     def stop(self, reason: str) -> None:
         """Send no further requests; those under way are awaited and their replies kept."""
         self._engine.stop(reason)

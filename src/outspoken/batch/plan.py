@@ -123,6 +123,11 @@ class RunEngine:
         return self._limiter.active
 
     @property
+    def pause_left(self) -> float:
+        """The seconds for which nothing is sent because the server asked to wait; 0 if it did not."""
+        return self._limiter.pause_left
+
+    @property
     def broken(self) -> OutspokenError | None:
         """The error that made every prompt fail, if the run was stopped for it."""
         return self._caller.broken

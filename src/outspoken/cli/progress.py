@@ -105,6 +105,7 @@ class _ProgressLine:
             *([f"{metrics.from_ledger:,} from the ledger"] if metrics.from_ledger else []),
             *([f"{failed:,} failed"] if failed else []),
             f"{running.under_way} under way",
+            *([f"waiting {duration(pause)}: the server asks to"] if (pause := running.pause_left) >= 1 else []),
         ]
         return " · ".join(parts)
 

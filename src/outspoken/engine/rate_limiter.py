@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ START = 32
 _SHORTEST_WINDOW = 0.05
 _GROWTH = 1.1
 _QUICK = 1.0
+# Files that are opened later: of the ledger, outputs, temporary ones.
+_OTHER_FILES = 12
+_MANY_FILES = 4096
 
 
 @dataclass(slots=True)
@@ -47,8 +52,8 @@ class RateLimiter:
     replies take less than a second; afterwards it grows by a sixteenth. It halves when the server is overloaded
     (429, 503) or does not answer in time, then grows by half until it is near that point again. It never exceeds
     `most`; with `steady` it equals `most`. `requests_per_minute` and `tokens_per_minute` also pace the requests.
-    Nobody is let in while the server wants to be left alone. After `stop`, `closed` is set and `stopped` is the
-    reason.
+    Unless it is steady, it leaves room for files where the process may open only a few hundred. Nobody is let in
+    while the server wants to be left alone. After `stop`, `closed` is set and `stopped` is the reason.
     """
 
     def __init__(
@@ -61,8 +66,8 @@ class RateLimiter:
     ) -> None:
         if most < 1:
             raise UsageError(f"concurrency must be at least 1, not {most}")
-        self.most = most
-        self.limit = most if steady else min(START, most)
+        self.most = most if steady else min(most, _connections_left())
+        self.limit = most if steady else min(START, self.most)
         self.active = 0
         self.stopped = ""
         self._requests = None if requests_per_minute is None else EvenPace(requests_per_minute)
@@ -199,3 +204,15 @@ class RateLimiter:
             if not place.done():
                 self.active += 1
                 place.set_result(None)
+
+
+def _connections_left() -> int:
+    """How many connections this process can open and still open files, as far as that is a limit."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened = len(os.listdir("/dev/fd"))
+    except (ImportError, OSError):
+        return sys.maxsize
+    return sys.maxsize if limit < 0 or limit >= _MANY_FILES else max(1, limit - opened - _OTHER_FILES)

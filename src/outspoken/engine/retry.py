@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -34,6 +36,7 @@ OVERLOADED = frozenset({429, 503, 529})
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _random = random.Random()
+_logger = logging.getLogger(__name__)
 # A run ends after this many equal failures in a row: invalid requests, before the first reply, otherwise.
 _HOPELESS, _NEVER, _AFTER_SUCCESS = 3, 10, 20
 
@@ -52,20 +55,38 @@ class FailedAttempts:
 
     def __init__(self, limits: RequestLimits, begun: float) -> None:
         self._attempts = limits.attempts
+        self._total = limits.total_timeout
         self._deadline = begun + limits.total_timeout
         self._counted = self._all = 0
+        self.last: ProviderError | None = None
+
+    @property
+    def time_left(self) -> float:
+        """The seconds in which another attempt may begin."""
+        return self._deadline - time.monotonic()
 
     def wait_after(self, error: ProviderError, *, counts: bool = True) -> float | None:
         """The seconds to wait for the next attempt; None if there is none: the error is final.
 
-        An error that does not count is not one of the `attempts` of the limits.
+        An error that does not count is not one of the `attempts` of the limits. If it asks for a longer wait than
+        there is time, it says so from then on.
         """
         self._all += 1
         self._counted += counts
-        wait = seconds_to_wait(self._all, error.retry_after)
-        late = time.monotonic() + wait > self._deadline
-        final = late or not error.retryable or self._counted >= self._attempts
-        return None if final else wait
+        known, self.last = self.last is error, error
+        wait, left = seconds_to_wait(self._all, error.retry_after), self.time_left
+        if not error.retryable or self._counted >= self._attempts:
+            return None
+        if not known and error.retry_after and error.retry_after > left:
+            error.args = (f"{error}; {_too_long(error.retry_after, self._total)}",)
+        return wait if wait <= left else None
+
+
+def _too_long(seconds: float, total: float) -> str:
+    return (
+        f"the server asks to wait {seconds:,.0f} s, and a request may take {total:,.10g} s in all: "
+        "try again later, or raise total_timeout"
+    )
 
 
 class ModelCaller:
@@ -122,7 +143,7 @@ class ModelCaller:
         while True:
             begun = time.monotonic()
             try:
-                reply = await self._attempt(request, entry)
+                reply = await self._attempt(request, entry, failed)
             except ProviderError as error:
                 busy = self._busy(error)
                 failed = failed or FailedAttempts(self._limits, started)
@@ -158,10 +179,31 @@ class ModelCaller:
             self._break(error)
             raise
 
-    async def _attempt(self, request: ChatRequest, entry: LedgerEntry | None) -> ChatReply:
+    async def _enter(self, tokens: int, failed: FailedAttempts | None) -> None:
+        """Wait for the turn of a request, in the time that it has left.
+
+        Before the first attempt that concerns only the waits that the server asks for, and not those for a place
+        and for the pace that the user set.
+        """
+        try:
+            if failed is None:
+                await self.limiter.enter(tokens, self._limits.total_timeout)
+            else:
+                async with asyncio.timeout(failed.time_left):
+                    await self.limiter.enter(tokens)
+        except TimeoutError:
+            if failed is not None and failed.last is not None:
+                raise failed.last from None
+            pause = self.limiter.pause_left
+            message = f"{self.model.name}: {_too_long(pause, self._limits.total_timeout)}"
+            raise ProviderError(message, status=429, retry_after=pause, retryable=True) from None
+
+    async def _attempt(
+        self, request: ChatRequest, entry: LedgerEntry | None, failed: FailedAttempts | None
+    ) -> ChatReply:
         limiter, budget, ledger = self.limiter, self._budget, self.ledger
         expected = budget.expected(request).total_tokens if limiter.paces_tokens else 0
-        await limiter.enter(expected)
+        await self._enter(expected, failed)
         begun, used = time.monotonic(), 0
         try:
             if ledger is not None and ledger.shared and (known := self._known(entry)) is not None:
@@ -190,16 +232,27 @@ class ModelCaller:
                 original=error,
             ) from error
         except ProviderError as error:
-            if error.status in OVERLOADED or isinstance(error.original, TimeoutError):
-                limiter.overloaded(begun, error.retry_after)
+            if _is_out_of_files(error):
+                limiter.narrow(begun)
+            elif error.status in OVERLOADED or isinstance(error.original, TimeoutError):
+                self._slow_down(begun, error.retry_after)
             raise
         finally:
             limiter.leave(more_tokens=used - expected)
 
+    def _slow_down(self, begun: float, wait: float | None) -> None:
+        """Send less, and nothing while the server asks to wait; a wait that no request can outlast is not kept."""
+        limiter = self.limiter
+        if wait is not None and wait > self._limits.total_timeout:
+            wait = None
+        if wait is not None and wait > limiter.pause_left + 1:
+            _logger.info("the server asks to wait %.0f s", wait)
+        limiter.overloaded(begun, wait)
+
     def _busy(self, error: ProviderError) -> bool:
-        """Whether the server is overloaded, or is being restarted."""
+        """Whether the server is overloaded or is being restarted, or this process has too many open files."""
         restarting = self.metrics.requests > 0 and isinstance(error.original, ConnectionRefusedError)
-        return error.status in OVERLOADED or restarting
+        return error.status in OVERLOADED or restarting or _is_out_of_files(error)
 
     def _count_failure(self, error: OutspokenError, *, counts: bool) -> None:
         self.metrics.attempts_failed += 1
@@ -231,6 +284,10 @@ class ModelCaller:
         if not self.limiter.stopped:
             self.broken = error
             self.limiter.stop(f"everything fails for the same reason: {error}")
+
+
+def _is_out_of_files(error: ProviderError) -> bool:
+    return getattr(error.original, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
 class Call:

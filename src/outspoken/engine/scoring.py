@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.engine.rate_limiter import RateLimiter
-from outspoken.engine.retry import OVERLOADED, seconds_to_wait
+from outspoken.engine.retry import OVERLOADED, FailedAttempts
 from outspoken.errors import LedgerError, ProviderError, UsageError
 from outspoken.ledger import Ledger, score_entry
 from outspoken.models.base import Model, Score
+from outspoken.settings import RequestLimits
 
 __all__ = ["score_all"]
 
@@ -23,7 +24,6 @@ Progress = Callable[[int, int], None]
 _TEXTS_A_CALL = 16
 _CHARACTERS_A_CALL = 8_000
 _CONCURRENCY = 32
-_ATTEMPTS = 6
 
 
 async def score_all(
@@ -91,7 +91,8 @@ async def score_all(
 async def _score_with_retries(
     model: Model, chunk: Sequence[Pair], limiter: RateLimiter
 ) -> list[Score | UsageError]:
-    for attempt in range(1, _ATTEMPTS + 1):
+    failed = FailedAttempts(RequestLimits(), time.monotonic())
+    while True:
         await limiter.enter()
         begun = time.monotonic()
         try:
@@ -99,15 +100,14 @@ async def _score_with_retries(
             limiter.answered()
             return scores
         except ProviderError as error:
-            if not error.retryable or attempt == _ATTEMPTS:
+            wait = failed.wait_after(error)
+            if wait is None:
                 raise
             if error.status in OVERLOADED:
                 limiter.overloaded(begun, error.retry_after)
-            wait = seconds_to_wait(attempt, error.retry_after)
         finally:
             limiter.leave()
         await limiter.pause(wait)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _chunks(pairs: Sequence[Pair]) -> list[list[Pair]]:

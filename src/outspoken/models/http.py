@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
-import os
 import re
 import urllib.request
 import weakref
@@ -30,7 +29,6 @@ __all__ = [
     "data_of",
     "error_for",
     "headers_for",
-    "most_connections",
     "proxy_for",
     "secrets_among",
     "url_below",
@@ -42,9 +40,6 @@ _MIN_SECRET_LENGTH = 4
 _LARGE_BODY = 2**20
 LARGEST_BODY = 2**26
 """The bytes that a reply may have, unpacked."""
-# The files beside connections that a process may open later: ledgers, outputs, temporary files.
-_OTHER_FILES = 24
-_MANY_FILES = 4096
 _LOOK_SECONDS = 0.5
 
 _BAD_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
@@ -182,20 +177,6 @@ def watched(response: aiohttp.ClientResponse) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def most_connections() -> int:
-    """How many connections leave room for other files; 0 where the process may open thousands."""
-    try:
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        opened = len(os.listdir("/dev/fd"))
-    except (ImportError, OSError):
-        return 0
-    if limit < 0 or limit >= _MANY_FILES:
-        return 0
-    return max(1, limit - opened - _OTHER_FILES)
 
 
 def error_for(error: aiohttp.ClientError | OSError, url: str) -> ProviderError:

@@ -265,7 +265,7 @@ class OpenAICompatible(Model):
 
     def _session(self, *, force_close: bool = False) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=http.most_connections(), force_close=force_close),
+            connector=aiohttp.TCPConnector(limit=0, force_close=force_close),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
         )

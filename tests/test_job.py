@@ -304,6 +304,33 @@ def test_an_output_of_something_else_is_refused_and_left_alone(tmp_path: Path, p
     assert len(foreign.read_text(encoding="utf-8").splitlines()) == 20
 
 
+def test_from_a_table_of_a_spreadsheet_to_another(tmp_path: Path) -> None:
+    out = tmp_path / "names.csv"
+    source = tmp_path / "prompts.csv"
+    rows = [f'{n};"Nenne einen Tee; {n} ☕";x' for n in range(20)]
+    source.write_bytes("\r\n".join(["id;prompt;Größe", *rows, ";;", ""]).encode("utf-8-sig"))
+    with serving(tmp_path, "--share", "0") as server:
+        arguments = (source, "--out", out, "--model", server.url, "-k", 2, "--json")
+        stopped = run(*arguments, "--max-seconds", 0.001)
+        assert stopped.returncode in (1, 3)
+        done = run(*arguments)
+        assert (done.returncode, summary(done)["bad_rows"]) == (0, 0)
+        written = out.read_bytes()
+        again = run(*arguments)
+        assert f"nothing is left to do: {out} is complete" in again.stderr
+        overwritten = run(*arguments, "--overwrite")
+        assert (summary(overwritten)["requests"], out.read_bytes()) == (0, written)
+    table = polars.read_csv(out)
+    assert table["prompt"].unique(maintain_order=True).to_list() == [f"Nenne einen Tee; {n} ☕" for n in range(20)]
+    assert (table["Größe"] == "x").all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "names.csv",
+        "names.csv.ledger.sqlite",
+        "prompts.csv",
+        "server.jsonl",
+    ]
+
+
 def test_more_prompts_and_more_responses_cost_only_what_is_new(tmp_path: Path, prompts: Path) -> None:
     out = tmp_path / "out.parquet"
     source = few(prompts, 30)

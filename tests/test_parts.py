@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import datetime
 import errno
 import json
@@ -15,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas
 import polars
 import pyarrow
 import pyarrow.parquet
@@ -26,6 +28,7 @@ from outspoken import MissingExtraError, OutputError, UsageError
 from outspoken.batch import output_formats as module
 from outspoken.batch.output import Output, Overwrite
 from outspoken.batch.output_formats import COLUMNS
+from outspoken.batch.sources import PromptRow, read
 
 WORLD = ["你好，世界", "日本語テキスト", "مرحبا بالعالم", "שלום", "👩‍👩‍👧‍👦🎉", 'a\u2028b\x85"\\\n\t', "\x00"]
 
@@ -101,6 +104,46 @@ def test_parts_become_one_file_that_others_read(tmp_path: Path, claimed: Any, na
     assert frame["目录"].to_list() == carried["目录"] * 2
     if output.format == "parquet":
         assert pyarrow.parquet.read_table(output.path).to_pylist() == frame.to_dicts()
+
+
+@pytest.mark.parametrize("name", ["out.csv", "OUT.TSV"])
+def test_tables_of_separated_values_that_others_read(tmp_path: Path, claimed: Any, name: str) -> None:
+    output = claimed(name)
+    texts = ["=1+1", 'a,b\t"c"', "line\nline\r\nline\rend", " blanks ", "0012", *WORLD[:6]]
+    first = {"n": [1.5, *[2] * 4], "目录": [{"k": ["v", "词"]}] * 5, "text": ["mine", None, "x;y", "", "-"]}
+    output.write(0, columns(texts[:5]), first)
+    output.write(1, columns(texts[5:]), {"more": [True, *["x"] * 5], "n": [2**70, *[None] * 5]})
+    output.write(2, columns([]), {})
+    assert [path.suffix for path in output.parts.glob("part-*")] == [".jsonl"] * 3
+    output.assemble([0, 1, 2], finished=True)
+    output.release()
+    assert names(tmp_path) == [name]
+    separator = "," if name.endswith("csv") else "\t"
+    with output.path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter=separator))
+    assert list(rows[0]) == [*COLUMNS, "n", "目录", "input_text", "more"]
+    assert [row["text"] for row in rows] == texts
+    assert [row["stated"] for row in rows] == [["0.25", ""][at % 2] for at in [*range(5), *range(6)]]
+    assert [json.loads(row["repairs"]) for row in rows[:2]] == [[], ["fence", "引号"]]
+    assert [row["n"] for row in rows[:6]] == ["1.5", "2", "2", "2", "2", str(2**70)]
+    assert [row["more"] for row in rows[4:7]] == ["", "true", "x"]
+    assert json.loads(rows[0]["目录"]) == first["目录"][0]
+    frame = polars.read_csv(output.path, separator=separator, schema_overrides={"n": polars.String})
+    assert frame["text"].to_list() == texts
+    assert frame["probability"].dtype == polars.Float64
+    table = pandas.read_csv(output.path, sep=separator, dtype={"text": str, "n": str})
+    assert table["text"].to_list() == texts
+    assert table["rank"].dtype == "int64"
+    assert [
+        row.columns["text"] for row in read(output.path, id_column="request_key") if isinstance(row, PromptRow)
+    ] == texts[:1]
+    assert [row.columns["text"] for row in read(output.path) if isinstance(row, PromptRow)] == texts
+
+
+def test_a_table_without_rows_has_its_columns(claimed: Any) -> None:
+    output = claimed("out.csv")
+    output.assemble([], finished=True)
+    assert output.path.read_text() == ",".join(COLUMNS) + "\n"
 
 
 def test_json_lines_are_readable_text_and_keep_what_was_nested(claimed: Any) -> None:
@@ -266,13 +309,13 @@ def test_a_folder_keeps_its_parts_and_their_schemas_agree(tmp_path: Path, claime
     assert [path.stat().st_ino for path in sorted(output.path.glob("part*"))] == before
 
 
-@pytest.mark.parametrize("name", ["o.csv", "o.v2", "o.jsonl.gz", ""])
+@pytest.mark.parametrize("name", ["o.xlsx", "o.v2", "o.jsonl.gz", "o.csv.gz", ""])
 def test_outputs_of_unknown_kinds(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"\.parquet"):
         Output(name)
 
 
-@pytest.mark.parametrize("name", ["o.parquet", "o.jsonl", "folder"])
+@pytest.mark.parametrize("name", ["o.parquet", "o.jsonl", "o.csv", "folder"])
 def test_what_exists_is_neither_continued_nor_replaced_unasked(tmp_path: Path, claimed: Any, name: str) -> None:
     first = claimed(name)
     first.write(0, columns(["a"]), {})
@@ -428,7 +471,7 @@ def test_of_many_at_once_one_gets_the_output_at_a_time(tmp_path: Path) -> None:
     assert "alone" in outcomes
 
 
-@pytest.mark.parametrize("name", ["o.parquet", "o.jsonl", "folder"])
+@pytest.mark.parametrize("name", ["o.parquet", "o.jsonl", "o.csv", "folder"])
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
 def test_a_kill_in_the_middle_of_a_write_leaves_no_half_part(
     tmp_path: Path, claimed: Any, name: str, moment: str
@@ -454,11 +497,12 @@ def test_a_kill_in_the_middle_of_a_write_leaves_no_half_part(
     assert not [file for file in names(tmp_path) if file.endswith(".tmp")]
     output.assemble([0], finished=True)
     found = output.path / "part-000000.parquet" if name == "folder" else output.path
-    frame = polars.read_ndjson(found) if name == "o.jsonl" else polars.read_parquet(found)
+    readers = {".jsonl": polars.read_ndjson, ".csv": polars.read_csv, ".parquet": polars.read_parquet}
+    frame = readers[found.suffix](found)
     assert frame["text"].to_list() == ["whole"]
 
 
-@pytest.mark.parametrize("name", ["o.parquet", "o.jsonl"])
+@pytest.mark.parametrize("name", ["o.parquet", "o.jsonl", "o.csv"])
 def test_a_kill_while_assembling_leaves_the_parts(tmp_path: Path, claimed: Any, name: str) -> None:
     killed = child(
         """

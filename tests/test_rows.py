@@ -275,13 +275,16 @@ def test_bad_lines_of_csv(tmp_path: Path) -> None:
     found = reasons(path)
     assert found[0] == found[6] == ""
     assert found[1].startswith("not CSV: ")
+    not_utf8 = (
+        "not UTF-8: save it in a spreadsheet as CSV UTF-8, or convert it (iconv -f WINDOWS-1252 -t UTF-8 FILE)"
+    )
     assert found[2:6] == [
-        "1 cells, and the header has 2",
-        "not UTF-8",
-        "3 cells, and the header has 2",
-        "not UTF-8",
+        "1 cell, and the header has 2",
+        not_utf8,
+        "3 cells, and the header has 2: a cell with ',' in it needs quotation marks",
+        not_utf8,
     ]
-    assert found[7] == "not CSV: unexpected end of data"
+    assert found[7] == "not CSV: a quotation mark is never closed, so 2 lines cannot be read"
     assert [row.where.rpartition(":")[2] for row in read(path)] == ["2", "3", "4", "5", "6", "7", "9", "10"]
 
 
@@ -294,17 +297,33 @@ def test_bad_lines_of_csv(tmp_path: Path) -> None:
         ("e.json", b"[]", "holds no rows"),
         ("e.csv", b"", "holds no rows"),
         ("e.csv", b"prompt,x\n", "holds no rows"),
-        ("e.csv", b"a;b\n1;2\n", "no column 'prompt' (or 'messages'): the columns are a;b"),
+        ("e.csv", b"a;b\n1;2\n", "no column 'prompt' (or 'messages'): the columns are a, b;"),
         ("e.csv", b"prompt,prompt\n1,2\n", "several columns named prompt"),
-        ("e.csv", b"pr\xf6mpt\n1\n", "header of"),
+        ("e.csv", b"pr\xf6mpt\n1\n", "is not UTF-8: save it in a spreadsheet as CSV UTF-8"),
+        ("e.csv", b"pr\xf6mpt,x\n1,\xc3\xa9\n", "is not UTF-8: save it"),
+        ("e.csv", b"prompt;x\nK\xe4se;1\nTee;2\n", "is not UTF-8: save it"),
+        ("e.csv", b"prompt;x\nK\x81se;1\nTee;2\n", "is not UTF-8"),
         ("e.csv", b'"prompt\n', "is not CSV"),
         ("e.jsonl", b'{"a": 1, "\xc3\xa9": 2}\n', "the columns are a, \u00e9;"),
         ("e.jsonl", b'broken\n{"a": 1}\n{"prompt": "p"}\n', "the columns are a;"),
-        ("e.jsonl", '{"prompt": "p"}\n'.encode("utf-16"), "is UTF-16: convert it"),
-        ("e.csv", "prompt\n中\n".encode("utf-16"), "is UTF-16: convert it"),
         ("e.txt", "中\n".encode("utf-16-be"), "contains NUL bytes"),
         ("e.jsonl", '{"prompt": "p"}\n'.encode("utf-16-le"), "contains NUL bytes"),
-        ("e.json", '["p"]'.encode("utf-16"), "is UTF-16: convert it"),
+        ("e.json", '["p"]'.encode("utf-16")[:-1], "is damaged: 'utf-16"),
+        ("e.csv", "prompt\np\n".encode("utf-16")[:9], "cannot be read: 'utf-16"),
+        ("e.csv", b"PK\x03\x04\x14\0\6\0\x08\0\0\0", "is a workbook of a spreadsheet"),
+        ("e.xlsx", b"PK\x03\x04\x14\0\6\0\x08\0\0\0", "save the sheet as CSV"),
+        ("e.jsonl", gzip.compress(b'"p"'), "must end in .gz"),
+        ("e.csv", b"PAR1", "must end in .parquet"),
+        ("e.jsonl", b'[{"prompt": "p"}]\n\n{"prompt": "q"}\n', "line 1 of"),
+        (
+            "e.jsonl",
+            b'[{"prompt": "p"}]\n\n{"prompt": "q"}\n',
+            "and line 3 is not empty: write one object on each line",
+        ),
+        ("e.jsonl", b'[\n{"prompt": "p"},\n', "is not JSON: EOF"),
+        ("e.jsonl", b'[{"x": 1}]', "the columns are x;"),
+        ("e.jsonl", b"[]", "holds no rows"),
+        ("e.jsonl", b'{\n  "prompt": "p"\n}\n{\n  "prompt": "q",\n}\n', "the JSON that line 4 of"),
         ("e.json", b'{"prompt": "p"}', "must contain a JSON array"),
         ("e.json", b'{"prompt": "p"}\n{"prompt": "q"}', "belongs in a .jsonl file"),
         ("e.json", b'["\xff"]', "is not UTF-8"),
@@ -440,7 +459,7 @@ def test_parquet_in_many_batches(tmp_path: Path) -> None:
 def test_standard_input(
     monkeypatch: pytest.MonkeyPatch, data: bytes, expected: list[tuple[str, str, int]]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
     rows = [row for row in read("-") if isinstance(row, PromptRow)]
     assert [(row.id, row.messages[0].content, row.where) for row in rows] == [
         (id_, text, f"standard input:{at}") for id_, text, at in expected
@@ -448,7 +467,7 @@ def test_standard_input(
 
 
 def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"\n"))))
     with pytest.raises(UsageError, match="standard input holds no rows"):
         read("-")
 

@@ -19,6 +19,7 @@ from outspoken.batch.output_formats import (
     COLUMNS,
     Columns,
     join_lines,
+    join_table,
     json_lines,
     merge_parquet,
     rename_carried,
@@ -31,7 +32,15 @@ from outspoken.io.lock import FolderLock
 
 __all__ = ["Output", "Overwrite"]
 
-_FORMATS: dict[str, Literal["parquet", "jsonl"]] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_FORMATS: dict[str, Literal["parquet", "jsonl"]] = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "jsonl",
+    ".tsv": "jsonl",
+}
+"""The formats of the parts, by the suffix of the output."""
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PART = re.compile(r"part-\d{6,}")
 
 
@@ -42,15 +51,15 @@ Overwrite = bool | Literal["changed"]
 class Output:
     """Responses on disk, written in parts.
 
-    A `path` ending in .parquet, .jsonl or .ndjson becomes one file in the end; until then its parts are in
-    `<path>.parts/`. A folder (it exists, it has no suffix, or "/" ends it) keeps its Parquet parts. `claim` it,
-    `write` parts in any order and from any thread, `assemble` them, `release` it.
+    A `path` ending in .parquet, .jsonl, .ndjson, .csv or .tsv becomes one file in the end; until then its parts
+    are in `<path>.parts/`. A folder (it exists, it has no suffix, or "/" ends it) keeps its Parquet parts. `claim`
+    it, `write` parts in any order and from any thread, `assemble` them, `release` it.
     """
 
     def __init__(self, path: str | Path) -> None:
         given = os.fspath(path)
         if not given:
-            raise UsageError("the output has no name: give a file (.parquet, .jsonl) or a folder")
+            raise UsageError("the output has no name: give a file (.parquet, .jsonl, .csv) or a folder")
         self.path = Path(given)
         suffix = self.path.suffix.lower()
         self._is_folder = given.endswith(("/", os.sep)) or not suffix or os.path.isdir(self.path)
@@ -58,6 +67,7 @@ class Output:
             raise UsageError(
                 f"the output {given} must end in {', '.join(_FORMATS)}, or in / for a folder of Parquet parts"
             )
+        self._separator = None if self._is_folder else _SEPARATORS.get(suffix)
         self.format: Literal["parquet", "jsonl"] = "parquet" if self._is_folder else _FORMATS[suffix]
         self.parts = self.path if self._is_folder else self.path.with_name(self.path.name + ".parts")
         self._lock: FolderLock | None = None
@@ -132,6 +142,8 @@ class Output:
                 raise OutputError(f"the part {path} is missing: give the same command again to write it")
         if self._is_folder:
             unify_schemas(paths)
+        elif (separator := self._separator) is not None:
+            write_file(self.path, lambda file: join_table(paths, file, separator=separator))
         elif self.format == "jsonl":
             write_file(self.path, lambda file: join_lines(paths, file))
         else:

@@ -1,9 +1,11 @@
-"""The columns of responses as JSON lines and as Parquet: writing a part, and merging parts."""
+"""The columns of responses as JSON lines, CSV and Parquet: writing a part, and merging parts."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import datetime
+import io
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +16,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from jiter import from_json
+
 from outspoken._imports import need
 from outspoken.errors import OutputError
 from outspoken.io.atomic import reason_of, write_file
@@ -23,6 +27,7 @@ __all__ = [
     "COLUMNS",
     "arrow_array",
     "join_lines",
+    "join_table",
     "json_lines",
     "merge_parquet",
     "rename_carried",
@@ -115,6 +120,31 @@ def join_lines(paths: list[Path], file: Any) -> None:
     for path in paths:
         with path.open("rb") as part:
             shutil.copyfileobj(part, file, 2**20)
+
+
+def join_table(paths: list[Path], file: Any, *, separator: str) -> None:
+    """Write parts of JSON lines as one table of separated values in UTF-8, in the form of RFC 4180.
+
+    It has the columns of all parts. Nothing is an empty cell; lists and objects are JSON.
+    """
+    names: dict[str, None] = {}
+    for path in paths:
+        with path.open("rb") as part:
+            # All rows of a part have the same columns.
+            names |= dict.fromkeys(from_json(part.readline() or b"{}"))
+    text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+    table = csv.writer(text, delimiter=separator, lineterminator="\r\n")
+    table.writerow(names or COLUMNS)
+    for path in paths:
+        with path.open("rb") as part:
+            for line in part:
+                row = from_json(line)
+                table.writerow([_cell(row.get(name)) for name in names])
+    text.detach()
+
+
+def _cell(value: Any) -> Any:
+    return _json(value) if isinstance(value, (bool, list, dict)) else value
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -5,7 +5,6 @@ An unreadable record becomes an `Unreadable`. `CutOffError` is raised if no furt
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import os
@@ -13,15 +12,26 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 from jiter import from_json
 
 from outspoken._imports import need
+from outspoken.batch.source_csv import read_table
+from outspoken.batch.source_text import (
+    NUL,
+    BinaryFile,
+    Lines,
+    cut_off_at,
+    decoded,
+    lines_of,
+    not_utf8,
+    undecodable,
+)
 from outspoken.chat import Message
 from outspoken.errors import UsageError
 from outspoken.io.atomic import reason_of
@@ -29,7 +39,6 @@ from outspoken.io.atomic import reason_of
 __all__ = [
     "LONE",
     "ColumnSource",
-    "CutOffError",
     "Records",
     "Unreadable",
     "has_lone_surrogate",
@@ -40,12 +49,7 @@ __all__ = [
 
 LONE = "lone surrogate: half of a character, which UTF-8 cannot encode"
 _MAX_JSON_ARRAY = 64 * 2**20
-_MAX_CSV_FIELD = 16 * 2**20
 _BATCH = 256
-
-
-class CutOffError(Exception):
-    """Nothing can be read from here on; the message says why."""
 
 
 class Unreadable(str):
@@ -56,9 +60,6 @@ class Unreadable(str):
 
 Records = Iterator[tuple[int, Any]]
 """1-based positions (lines or rows), each with the value of its row: a dict, a str or an `Unreadable`."""
-
-_Lines = Iterator[tuple[int, bytes]]
-_File = IO[bytes] | gzip.GzipFile
 
 
 class ColumnSource:
@@ -90,9 +91,9 @@ def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Rec
     Opened files are closed with `stack`. Raises `UsageError` for a file that is missing or unreadable.
     """
     if str(path) == "-":
-        lines = _lines(sys.stdin.buffer, source.name)
-        head = next(((at, line) for at, line in lines if line.strip()), (1, b""))
-        parse = _json_lines if head[1].lstrip().startswith(b"{") else _plain_lines
+        lines = lines_of(cast(BinaryFile, sys.stdin.buffer), source.name)
+        head = next(((at, line) for at, line in lines if line.strip()), (1, ""))
+        parse = _json_lines if re.match(r"\s*(\{|\[\s*(\{|$))", head[1]) else _plain_lines
         return parse(chain([head], lines), source)
     path = Path(path)
     name = path.name.lower()
@@ -107,69 +108,108 @@ def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Rec
         raise UsageError(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {reason_of(error)}") from error
-    file: _File = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+    file: BinaryFile = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
     if suffix == ".json":
         return _json_array(file, source)
-    return _BY_LINES.get(suffix, _plain_lines)(_lines(file, source.name), source)
+    return _BY_LINES.get(suffix, _plain_lines)(lines_of(file, source.name), source)
 
 
-def _lines(file: _File, name: str) -> _Lines:
-    """The lines with their numbers from 1, without a byte-order mark; only "\\n" ends a line."""
-    with _cut_off_at(OSError, EOFError, zlib.error):
-        for number, line in enumerate(file, 1):
-            yield number, _checked_start(line, name) if number == 1 else line
-
-
-@contextmanager
-def _cut_off_at(*errors: type[Exception]) -> Iterator[None]:
-    """Turn these errors in the block into a `CutOffError`."""
-    try:
-        yield
-    except errors as error:
-        raise CutOffError(reason_of(error)) from error
-
-
-def _checked_start(data: bytes, name: str) -> bytes:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError(f"{name} is UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
-    if b"\0" in data:
-        raise UsageError(f"{name} contains NUL bytes and is not UTF-8 text: convert it to UTF-8 JSON lines")
-    return data.removeprefix(b"\xef\xbb\xbf")
-
-
-def _json_lines(lines: Iterable[tuple[int, bytes]], source: ColumnSource) -> Records:
+def _json_lines(lines: Lines, source: ColumnSource) -> Records:
+    begun = False
     for number, line in lines:
-        if not line.strip():
+        text = line.strip()
+        if not text:
             continue
+        data = text.encode("utf-8", "surrogateescape")
+        value: Any
         try:
-            value = from_json(line.rstrip())
+            value = from_json(data)
         except ValueError as error:
+            if not begun and _ends_early(error):
+                yield from _over_lines(number, line, lines, source)
+                return
             # The parser counts lines, and sees only this one.
-            value = Unreadable(why_not_json(line, error).replace(" at line 1 column ", " at column "))
+            value = Unreadable(why_not_json(data, error).replace(" at line 1 column ", " at column "))
+        if not begun and text[0] == "[" and not _is_chat(value):
+            other = next((at for at, rest in lines if rest.strip()), None)
+            if other is not None:
+                raise UsageError(
+                    f"line {number} of {source.name} is a JSON array, and line {other} is not empty: write one "
+                    "object on each line (jq -c '.[]' FILE), or one array in a .json file"
+                )
+            yield from _array(data, source)
+            return
+        begun = True
         yield number, value
 
 
-def _plain_lines(lines: Iterable[tuple[int, bytes]], source: ColumnSource) -> Records:
-    for number, line in lines:
+def _ends_early(error: ValueError) -> bool:
+    """Whether JSON ends between two tokens, as the first line of a value that is written over several lines."""
+    return str(error).startswith("EOF while parsing") and "string" not in str(error)
+
+
+def _is_chat(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(each, dict) and "role" in each for each in value)
+        and value != []
+    )
+
+
+def _over_lines(number: int, first: str, lines: Lines, source: ColumnSource) -> Records:
+    """The values of a file that begins with one over several lines: an array, or objects one after the other."""
+    text = first
+    for _, line in lines:
+        text += line
+        if len(text) > _MAX_JSON_ARRAY:
+            raise UsageError(
+                f"{source.name} has JSON over several lines and more than {_MAX_JSON_ARRAY // 2**20} MiB: "
+                "write each object on one line (jq -c . FILE)"
+            )
+    if text.lstrip().startswith("["):
+        yield from _array(text.strip().encode("utf-8", "surrogateescape"), source)
+        return
+    decoder, at = json.JSONDecoder(), len(text) - len(text.lstrip())
+    while at < len(text):
+        position = number + text.count("\n", 0, at)
         try:
-            text = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            yield number, Unreadable("not UTF-8")
-        else:
-            if text and not text.isspace():
-                yield number, text
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(
+                f"the JSON that line {position} of {source.name} opens cannot be read ({error}): write each "
+                "object on one line (jq -c . FILE)"
+            ) from error
+        yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
+        at += len(text[at:]) - len(text[at:].lstrip())
 
 
-def _json_array(file: _File, source: ColumnSource) -> Records:
-    source.between = ": row "
+def _plain_lines(lines: Lines, source: ColumnSource) -> Records:
+    for number, line in lines:
+        text = line.rstrip("\r\n")
+        if undecodable(text):
+            yield number, Unreadable(not_utf8(text))
+        elif "\0" in text:
+            yield number, Unreadable(NUL)
+        elif text and not text.isspace():
+            yield number, text
+
+
+def _json_array(file: BinaryFile, source: ColumnSource) -> Records:
     name = source.name
-    with _cut_off_at(OSError, EOFError, zlib.error):
-        data = _checked_start(file.read(_MAX_JSON_ARRAY + 1), name)
+    with cut_off_at(OSError, EOFError, zlib.error):
+        data = file.read(_MAX_JSON_ARRAY + 1)
     if len(data) > _MAX_JSON_ARRAY:
         raise UsageError(
             f"{name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB, which cannot be streamed: "
             "make it JSON lines (jq -c '.[]' prompts.json > prompts.jsonl)"
         )
+    yield from _array(decoded(data, name), source)
+
+
+def _array(data: bytes, source: ColumnSource) -> Records:
+    """The entries of a JSON array."""
+    source.between = ": row "
+    name = source.name
     try:
         values = from_json(data)
     except ValueError as error:
@@ -186,49 +226,14 @@ def _json_array(file: _File, source: ColumnSource) -> Records:
         yield position, Unreadable(LONE) if has_lone_surrogate(value) else value
 
 
-def _csv(lines: _Lines, source: ColumnSource, delimiter: str = ",") -> Records:
-    # The csv module has one limit for the whole process, and 128 KiB are too few for a long prompt.
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CSV_FIELD))
-    undecodable: list[int] = []
-    table = csv.reader(_decoded(lines, undecodable), delimiter=delimiter, strict=True)
-    try:
-        header = next((cells for cells in table if cells), None)
-    except csv.Error as error:
-        raise UsageError(f"{source.name} is not CSV: {error}") from error
-    if header is None:
+def _csv(lines: Lines, source: ColumnSource, separator: str = ",") -> Records:
+    table = read_table(lines, source.name, separator)
+    if table is None:
         return
-    if undecodable:
-        raise UsageError(f"the header of {source.name} is not UTF-8: convert the file to UTF-8")
-    _refuse_repeated(header, source)
-    source.settle(header, open_ended=False)
-    while True:
-        position = table.line_num + 1
-        value: Any
-        try:
-            cells = next(table, None)
-        except csv.Error as error:
-            value = Unreadable(f"not CSV: {error}")
-        else:
-            if cells is None:
-                return
-            if not cells:
-                continue
-            value = dict(zip(header, cells, strict=False))
-            if len(cells) != len(header):
-                value = Unreadable(f"{len(cells)} cells, and the header has {len(header)}")
-        if undecodable:
-            undecodable.clear()
-            value = Unreadable("not UTF-8")
-        yield position, value
-
-
-def _decoded(lines: _Lines, undecodable: list[int]) -> Iterator[str]:
-    for number, line in lines:
-        try:
-            yield line.decode()
-        except UnicodeDecodeError:
-            undecodable.append(number)
-            yield line.decode(errors="replace")
+    _refuse_repeated(table.names, source)
+    source.settle(table.names, open_ended=False)
+    for row in table.rows:
+        yield row.line, Unreadable(row.problem) if row.problem else dict(zip(table.names, row.cells, strict=True))
 
 
 def _parquet(path: Path, source: ColumnSource, stack: ExitStack) -> Records:
@@ -243,7 +248,7 @@ def _parquet(path: Path, source: ColumnSource, stack: ExitStack) -> Records:
         raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
     _refuse_repeated(file.schema_arrow.names, source)
     source.settle(file.schema_arrow.names, open_ended=False)
-    with _cut_off_at(OSError, arrow.ArrowException):
+    with cut_off_at(OSError, arrow.ArrowException):
         batches = (_in_microseconds(batch, arrow) for batch in file.iter_batches(batch_size=_BATCH))
         yield from enumerate((value for batch in batches for value in _values(batch)), 1)
 
@@ -281,7 +286,7 @@ _BY_LINES: dict[str, Callable[[Any, ColumnSource], Records]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".csv": _csv,
-    ".tsv": partial(_csv, delimiter="\t"),
+    ".tsv": partial(_csv, separator="\t"),
 }
 
 

@@ -23,7 +23,6 @@ from jiter import from_json
 from outspoken.batch.source_formats import (
     LONE,
     ColumnSource,
-    CutOffError,
     Records,
     Unreadable,
     has_lone_surrogate,
@@ -31,6 +30,7 @@ from outspoken.batch.source_formats import (
     open_source,
     why_not_json,
 )
+from outspoken.batch.source_text import CutOffError
 from outspoken.chat import Message, as_messages
 from outspoken.errors import OutputError, UsageError
 

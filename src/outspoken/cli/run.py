@@ -42,7 +42,7 @@ def run(
             help="Prompts: a .jsonl, .csv, .tsv, .parquet or .json file, or text, one per line; - is stdin."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The output: .parquet, .jsonl, or a folder of Parquet files.")],
+    out: Annotated[Path, typer.Option(help="The output: .parquet, .jsonl, .csv, or a folder of Parquet files.")],
     model: ModelName = None,
     ledger: Annotated[
         Path | None, typer.Option(help="Keep every reply in this file. Default: OUT.ledger.sqlite.")

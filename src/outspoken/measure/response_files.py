@@ -14,12 +14,12 @@ from typing import Any
 from outspoken.batch.source_formats import (
     LONE,
     ColumnSource,
-    CutOffError,
     Unreadable,
     has_lone_surrogate,
     listed,
     open_source,
 )
+from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UsageError
 from outspoken.measure.response_rows import (
     KINDS,

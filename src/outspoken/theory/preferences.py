@@ -10,7 +10,8 @@ from os import PathLike, fspath
 
 import numpy as np
 
-from outspoken.batch.source_formats import ColumnSource, CutOffError, Unreadable, open_source
+from outspoken.batch.source_formats import ColumnSource, Unreadable, open_source
+from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.theory.preference_formats import (
     PreferenceFormat,

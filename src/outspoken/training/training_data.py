@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outspoken.batch.source_formats import ColumnSource, CutOffError, Unreadable, listed, open_source
+from outspoken.batch.source_formats import ColumnSource, Unreadable, listed, open_source
+from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UsageError
 from outspoken.training.base_models import PromptText, PromptTokenizer
 from outspoken.training.settings import Objective

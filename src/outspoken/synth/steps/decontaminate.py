@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from outspoken.batch.source_formats import ColumnSource, CutOffError, Unreadable, listed, open_source
+from outspoken.batch.source_formats import ColumnSource, Unreadable, listed, open_source
+from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UsageError
 from outspoken.measure.embedding import DEFAULT, Embedder, embedder
 from outspoken.measure.tokenization import words

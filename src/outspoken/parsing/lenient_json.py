@@ -1,325 +1,292 @@
-"""One pass over almost-JSON: Python literals, missing and surplus commas, comments, odd quotes, a missing end.
+"""Almost-JSON: literals of Python, JavaScript and other languages, calls, odd quotes, missing and surplus signs.
 
-Text that needs a guess (such as unescaped quotes inside a string) is rejected here, and repaired by `json_text`.
+One pass from the opening bracket to the end of the value. Nothing is rejected for a single mistake: what cannot be
+read is left out and named by a repair. `string_ends` decides where strings end, `calls` what a call stands for.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from typing import Any
 
-from outspoken.parsing.field_names import WEIGHTS, plain
+from outspoken.parsing.calls import Fields, called
+from outspoken.parsing.json_escapes import unescape
+from outspoken.parsing.json_signs import CLOSERS, CLOSING_QUOTES, COMMAS, OPENERS, is_known, key_at
+from outspoken.parsing.lenient_scalars import BARE, NOTHING, LenientValue, ScalarReader
+from outspoken.parsing.string_ends import Place, StringEnds
 
-__all__ = ["LenientValue", "relax", "unescape"]
+__all__ = ["LenientValue", "relax"]
 
-_MAX_DEPTH = 100
-_TOKEN = re.compile(
-    r"""(?P<blank>\s++)
-    |(?P<comment>//[^\n]*+|\#[^\n]*+|/\*)
-    |(?P<string>\"\"\"|'''|["'“”„«＂])
-    |(?P<sign>[{}\[\](),，:：])
-    |(?P<bare>[^\s"'“”„«＂{}\[\](),，:：]++)""",
-    re.VERBOSE,
-)
-_BODY = {
-    '"': re.compile(r'((?:[^"\\]++|\\.)*+)("|\\?\Z)', re.DOTALL),
-    "'": re.compile(r"((?:[^'\\]++|\\.)*+)('|\\?\Z)", re.DOTALL),
-    "“": re.compile(r"((?:[^“”\\]++|\\.)*+)([“”]|\\?\Z)", re.DOTALL),
-    "«": re.compile(r"((?:[^»\\]++|\\.)*+)(»|\\?\Z)", re.DOTALL),
-    "＂": re.compile(r"((?:[^＂\\]++|\\.)*+)(＂|\\?\Z)", re.DOTALL),
-}
-_BODY |= {"”": _BODY["“"], "„": _BODY["“"]}
-_HEX = r"[\da-fA-F]"
-_ESCAPE = re.compile(
-    rf"\\(u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}|u{_HEX}{{4}}|U{_HEX}{{8}}|x{_HEX}{{2}}|.)", re.DOTALL
-)
-_SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": "", **{sign: sign for sign in "\"'\\/`"}}
-_CONSTANTS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
-_CONSTANTS |= {"TRUE": True, "FALSE": False, "NULL": None, "undefined": None}
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d{1,400})?(?:[eE][-+]?\d{1,4})?")
-_DECIMAL_COMMA = re.compile(r"(-?\d{1,3},\d{1,20}%?)\s*+(?=[}\n]|,?\s*+\Z|,\s*+[\"'“])")
-_CLOSER = {"{": "}", "[": "]", "(": ")"}
-_MAX_WORDS_LENGTH = 60
-
-
-@dataclass(slots=True)
-class LenientValue:
-    """A value, the position after it, the repairs, and where the text was cut off.
-
-    `cut` is "" for a complete value, "string" if the text ended inside a string, "object" inside an object after
-    its last string, "list" between the entries of a list. `partial` is the string that was cut.
-    """
-
-    value: Any
-    end: int
-    repairs: list[str] = field(default_factory=list)
-    cut: str = ""
-    partial: str | None = None
+_MAX_DEPTH = 64
 
 
 class _RejectedError(Exception):
     """The text is not almost-JSON."""
 
 
-def relax(text: str, start: int = 0, *, cut: bool = False) -> LenientValue | None:
-    """Read the object, list or tuple that opens at `start`; None if it is not almost-JSON.
+def relax(text: str, start: int = 0, *, cut: bool = False, ends: StringEnds | None = None) -> LenientValue | None:
+    """Read the object, list, tuple or call that opens at `start`; None if it is not almost-JSON.
 
-    With `cut` the text may end before the value does. Linear in the length of the text.
+    With `cut` the text may end before the value does. Values of one text may share the `ends` of its strings,
+    whose work is bounded. Linear in the length of the text.
     """
+    reader = _Reader(text, start, ends or StringEnds(text))
     try:
-        return _Builder(text, start, cut).run()
+        value = reader.value("item")
+        if reader.again:
+            value = [value, *reader.repeated()]
     except _RejectedError:
         return None
+    result = reader.result
+    if value is NOTHING or (result.cut and not cut):
+        return None
+    result.value, result.end = value, reader.at
+    result.repairs = list(dict.fromkeys(result.repairs))
+    return result
 
 
-def unescape(body: str, repairs: list[str]) -> str:
-    """Decode the escapes of JSON and Python; an unknown escape is left as it is."""
-    if "\\" not in body:
-        return body
+class _Reader(ScalarReader):
+    """The containers. `again` is set by an object that ended because its first key came again."""
 
-    def decoded(match: re.Match[str]) -> str:
-        code = match[1]
-        if "\\" in code[1:]:
-            return chr(0x10000 + ((int(code[1:5], 16) & 0x3FF) << 10) + (int(code[7:], 16) & 0x3FF))
-        if len(code) > 1:
-            point = int(code[1:], 16)
-            if 0xD800 <= point <= 0xDFFF or point > 0x10FFFF:
-                repairs.append("surrogate")
-                return "\ufffd"
-            return chr(point)
-        if code in _SIMPLE:
-            return _SIMPLE[code]
-        repairs.append("bad-escape")
-        return match[0]
+    again = False
 
-    return _ESCAPE.sub(decoded, body)
+    def value(self, role: str, key: str = "") -> Any:
+        """The value at the position, or `NOTHING`."""
+        sign = self.text[self.at : self.at + 1]
+        if sign in OPENERS:
+            return self.container(sign)
+        if sign in CLOSING_QUOTES:
+            return self.string(role, key)
+        match = BARE.match(self.text, self.at)
+        if match is None:
+            return self.words(role, key)
+        return self.call(match[0]) if match["call"] else self.bare(match, role, key)
 
+    def container(self, sign: str) -> Any:
+        closer = OPENERS[sign]
+        self.at += 1
+        if sign not in "{[":
+            self.note("python-literal" if sign == "(" else "smart-quotes")
+        if closer == "}":
+            return self.fields()
+        items = self.items(closer)
+        if closer == ")" and isinstance(items, list) and len(items) == 1 and isinstance(items[0], (str, Fields)):
+            return items[0]
+        return items
 
-class _Builder:
-    """The state of one pass: `open` are the containers around the position, `keys` the current key of each.
-
-    `last` is the kind of the last token: "open", "key", "colon", "value" or "comma". `gap` is true after blanks.
-    """
-
-    def __init__(self, text: str, start: int, cut: bool) -> None:
-        self.text, self.at, self.may_cut = text, start, cut
-        self.open: list[tuple[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.last = "open"
-        self.value: Any = None
-        self.gap = False
-        self.result = LenientValue(None, start)
-
-    def note(self, repair: str) -> None:
-        self.result.repairs.append(repair)
-
-    def run(self) -> LenientValue:
-        text, length = self.text, len(self.text)
-        while self.at < length:
-            match = _TOKEN.match(text, self.at)
-            if match is None:
-                raise _RejectedError
-            kind, token, self.at = match.lastgroup, match[0], match.end()
-            if kind == "blank":
-                self.gap = True
-                continue
-            if kind == "comment":
-                self.note("comment")
-                if token == "/*":
-                    end = text.find("*/", self.at)
-                    self.at = length if end < 0 else end + 2
-                continue
-            if kind == "sign":
-                self.sign(token)
-            elif kind == "string":
-                self.string(token)
-            else:
-                self.bare(token)
-            self.gap = False
-            if not self.open:
-                return self.finish()
-        if not self.may_cut or not self.open:
+    def enter(self, closer: str) -> None:
+        if len(self.closers) >= _MAX_DEPTH:
             raise _RejectedError
-        if not self.result.cut:
-            self.result.cut = "list" if self.open[-1][0] != "{" else "object"
-        self.note("truncated")
-        return self.finish()
+        self.closers.append(closer)
+        self.again = False
 
-    def finish(self) -> LenientValue:
-        result = self.result
-        result.value, result.end = self.value, self.at
-        result.repairs = list(dict.fromkeys(result.repairs))
-        return result
-
-    def sign(self, token: str) -> None:
-        if token in "{[(":
-            self.before_value()
-            self.push(token)
-        elif token in "}])":
-            self.close(token)
-        elif token in ",，":
-            self.comma()
-        elif self.last == "key":
-            self.last = "colon"
-        else:
-            raise _RejectedError
-
-    def comma(self) -> None:
-        if self.last == "key":
-            raise _RejectedError
-        if self.last == "colon":
-            self.put(None)
-        if self.last in ("comma", "open"):
-            self.note("trailing-comma")
-        self.last = "comma" if self.last != "open" else "open"
-
-    def push(self, token: str) -> None:
-        if len(self.open) >= _MAX_DEPTH:
-            raise _RejectedError
-        container: Any = {} if token == "{" else []
-        if token == "(":
-            self.note("python-literal")
-        if self.open:
-            self.put(container)
-        else:
-            self.value = container
-        self.open.append((token, container))
-        self.keys.append(None)
-        self.last = "open"
-
-    def close(self, token: str) -> None:
-        if self.last == "comma":
-            self.note("trailing-comma")
-        if self.last in ("key", "colon") and self.open[-1][0] == "{":
-            if self.last == "key":
-                raise _RejectedError
-            self.put(None)
-        closers = [_CLOSER[entry[0]] for entry in self.open[-3:]]
-        if token not in closers:
-            raise _RejectedError
+    def next_entry(self, closer: str, separated: bool, *, filled: bool) -> tuple[str, bool]:
+        """Pass over commas; returns the sign of the next entry, "" at the end, and whether a comma was there."""
+        surplus = False
         while True:
-            top = self.open.pop()
-            self.keys.pop()
-            if _CLOSER[top[0]] == token:
+            sign = self.skip()
+            if not sign:
+                self.cut("object" if closer == "}" and self.inner else "list")
+                return "", separated
+            if sign in CLOSERS:
+                if surplus and closer != ")":
+                    self.note("trailing-comma")
+                if self.ends_here(sign):
+                    return "", separated
+            elif sign in COMMAS:
+                if separated and filled:
+                    self.note("trailing-comma")
+                separated = surplus = True
+                self.at += 1
+            else:
+                return sign, separated
+
+    def fields(self) -> Any:
+        """The fields of an object up to its end. A set has values without keys, and is a list."""
+        self.enter("}")
+        fields = Fields()
+        self.inner.append(fields)
+        separated = True
+        while True:
+            sign, separated = self.next_entry("}", separated, filled=bool(fields))
+            if not sign:
                 break
-            self.note("missing-brace")
-        self.last = "value"
+            if not separated:
+                self.note("missing-comma")
+            key = self.key(fields)
+            if key is None:
+                if self.result.cut:
+                    break
+                if sign in "{｛" and fields and self.is_sibling():
+                    self.note("missing-brace")
+                    break
+                if not fields and (sign in OPENERS or sign in CLOSING_QUOTES):
+                    return self.as_set()
+                self.junk()
+                continue
+            if key in fields and key == next(iter(fields)):
+                self.again = True
+                self.note("missing-brace")
+                break
+            separated = False
+            self.field(fields, key)
+        self.closers.pop()
+        self.inner.pop()
+        return fields
 
-    def before_value(self) -> None:
-        if not self.open:
+    def as_set(self) -> Any:
+        self.closers.pop()
+        self.inner.pop()
+        self.note("python-literal")
+        return self.items("}")
+
+    def repeated(self) -> list[Any]:
+        """The objects after one that ended because its first key came again."""
+        rows = []
+        while self.again:
+            rows.append(self.fields())
+        return rows
+
+    def is_sibling(self) -> bool:
+        """Whether the next candidate begins here although the end of this one is missing."""
+        found = key_at(self.text, self.after_blanks(self.at + 1))
+        return found is not None and (found.name in self.inner[-1] or is_known(found.name))
+
+    def key(self, fields: Fields) -> str | None:
+        """The key at the position, which is then after its colon; the position of a repeated first key stays."""
+        found = key_at(self.text, self.at)
+        if found is None:
+            return self.long_key(fields)
+        if found.name not in fields or found.name != next(iter(fields)):
+            self.at = found.end
+            self.ends.bare_keys |= found.bare
+            if found.repair:
+                self.note(found.repair)
+        return found.name
+
+    def long_key(self, fields: Fields) -> str | None:
+        """A key that is a text: with escapes, quotes or many words."""
+        sign = self.text[self.at]
+        if sign not in CLOSING_QUOTES:
+            return None
+        place = Place("key", self.closers)
+        start = self.at + 1
+        end = self.ends.find(start, CLOSING_QUOTES[sign], place)
+        if end.repair == "truncated":
+            self.at = end.after
+            self.cut("object")
+            return None
+        if not self.ends.follows(end.after, place):
+            return None
+        if end.repair:
+            self.note(end.repair)
+        self.at = end.after
+        name = unescape(self.text[start : end.end], self.repairs)
+        if name in fields and name == next(iter(fields)):
+            self.at = start - 1
+            return name
+        self.skip()
+        self.at += 2 if self.text[self.at : self.at + 2] in ("=>", "->", ":=") else 1
+        return name
+
+    def field(self, fields: Fields, key: str) -> None:
+        sign = self.skip()
+        if sign in COMMAS or sign in CLOSERS or not sign:
+            if sign:
+                fields[key] = None
             return
-        if self.last == "value":
-            self.note("missing-comma")
-        if self.open[-1][0] == "{":
-            if self.last != "colon":
-                raise _RejectedError
-        elif self.last == "value" and not self.gap:
-            raise _RejectedError
+        value = self.value("value", key)
+        if self.again:
+            value = [value, *self.repeated()]
+        if value is not NOTHING:
+            fields[key] = value
 
-    def put(self, value: Any) -> None:
-        kind, container = self.open[-1]
-        if kind == "{":
-            container[self.keys[-1]] = value
-        else:
-            container.append(value)
-        self.last = "value"
-
-    def string(self, quote: str) -> None:
-        if not self.open:
-            raise _RejectedError
-        if len(quote) == 3:
-            body, closed = self.triple_quoted(quote)
-        else:
-            match = _BODY[quote].match(self.text, self.at)
-            if match is None:
-                raise _RejectedError
-            body, closed, self.at = match[1], bool(match[2]) and match[2] != "\\", match.end()
-        if quote[0] == "'" or len(quote) == 3:
-            self.note("python-literal")
-        elif quote != '"':
-            self.note("smart-quotes")
-        elif any(sign < " " for sign in body):
-            self.note("raw-newline")
-        if not closed:
-            if not self.may_cut:
-                raise _RejectedError
-            body = re.sub(r"\\(?:u[\da-fA-F]{0,3})?\Z", "", body)
-        value = unescape(body, self.result.repairs)
-        if self.open[-1][0] == "{" and self.last != "colon":
-            if closed:
-                self.key(value)
-        else:
-            self.before_value()
-            if not closed:
-                self.result.cut, self.result.partial = "string", value
-                if plain(self.keys[-1] or "") in WEIGHTS:
-                    return
-            self.put(value)
-
-    def triple_quoted(self, quote: str) -> tuple[str, bool]:
-        if self.text.startswith((",", ":", "}", "]", " ", "\n"), self.at) and quote[0] == '"':
-            raise _RejectedError
-        end = self.text.find(quote, self.at)
-        start, self.at = self.at, len(self.text) if end < 0 else end + 3
-        return self.text[start : end if end >= 0 else None], end >= 0
-
-    def key(self, name: str) -> None:
-        if self.last == "key":
-            raise _RejectedError
-        if self.last == "value":
-            self.note("missing-comma")
-        container = self.open[-1][1]
-        if name == next(iter(container), None):
-            self.next_object()
-        self.keys[-1] = name
-        self.last = "key"
-
-    def next_object(self) -> None:
-        """The first key, repeated, begins the next object of a list whose braces are missing."""
-        if len(self.open) < 2 or self.open[-2][0] == "{":
-            raise _RejectedError
-        new: dict[str, object] = {}
-        self.open[-2][1].append(new)
-        self.open[-1] = ("{", new)
+    def ends_here(self, sign: str) -> bool:
+        """Whether a closing bracket ends the container; a bracket that fits nothing is passed over."""
+        kind = CLOSERS[sign]
+        if kind == self.closers[-1]:
+            self.at += 1
+            return True
         self.note("missing-brace")
+        if kind not in self.closers or self.is_surplus():
+            self.at += 1
+            return False
+        return True
 
-    def bare(self, token: str) -> None:
-        if not self.open:
-            raise _RejectedError
-        if self.open[-1][0] == "{" and self.last != "colon":
-            if not self.text[self.at : self.at + 3].lstrip().startswith((":", "：")):
-                raise _RejectedError
-            self.note("unquoted")
-            self.key(token)
-            return
-        at = self.at - len(token)
-        comma = _DECIMAL_COMMA.match(self.text, at) if self.open[-1][0] == "{" else None
-        if comma is not None:
-            token, self.at = comma[1], comma.end(1)
-        self.before_value()
-        if self.at == len(self.text):
-            # The text was cut here: the digits or the word may be incomplete.
-            if self.open[-1][0] == "{":
-                self.last = "colon"
-            return
-        if _NUMBER.fullmatch(token):
-            self.put(float(token) if set(token) & set(".eE") else int(token))
-        elif token in _CONSTANTS:
-            if token not in ("true", "false", "null"):
-                self.note("python-literal")
-            self.put(_CONSTANTS[token])
-        else:
-            self.words(at)
+    def is_surplus(self) -> bool:
+        """Whether more values follow after the bracket at the position, so that it ends nothing."""
+        if self.closers[-1] == "}":
+            return False
+        after = self.after_blanks(self.at + 1)
+        sign = self.text[after : after + 1]
+        if sign in CLOSERS:
+            return CLOSERS[sign] == self.closers[-1]
+        after = self.after_blanks(after + 1)
+        return sign in tuple(COMMAS) and self.text[after : after + 1] in tuple("{[(")
 
-    def words(self, start: int) -> None:
-        """Unquoted words up to the end of the field: "12%", "about 0.1", "1/4"."""
-        stop = re.compile(r"[,}\]\n]").search(self.text, max(self.at, start), start + _MAX_WORDS_LENGTH)
-        if stop is None or self.open[-1][0] != "{":
-            raise _RejectedError
-        word = self.text[max(start, 0) : max(stop.start(), self.at)].strip()
-        if any(sign in word for sign in "\"'“”{[("):
-            raise _RejectedError
-        self.note("unquoted")
-        self.put(word)
-        self.at = max(stop.start(), self.at)
+    def items(self, closer: str) -> Any:
+        """The entries of a list up to its end. One that begins with a key is an object."""
+        self.enter(closer)
+        items: list[Any] = []
+        keyed = has_objects = False
+        separated = True
+        while True:
+            sign, separated = self.next_entry(closer, separated, filled=True)
+            if not sign:
+                break
+            if self.begins_object():
+                keyed |= not items
+                if items:
+                    self.note("missing-brace")
+                value = self.fields()
+            elif has_objects and self.is_remark(sign):
+                value = NOTHING
+            else:
+                value = self.value("argument" if closer == ")" else "item")
+            if value is NOTHING:
+                self.junk()
+                continue
+            if not separated:
+                self.note("missing-comma")
+            separated = False
+            has_objects |= isinstance(value, Fields)
+            items.append(value)
+            items += self.repeated()
+        self.closers.pop()
+        return items[0] if keyed and len(items) == 1 else items
+
+    def is_remark(self, sign: str) -> bool:
+        """Whether words stand between the objects of a list."""
+        return sign not in OPENERS and sign not in CLOSING_QUOTES and not BARE.match(self.text, self.at)
+
+    def begins_object(self) -> bool:
+        """Whether an object without its opening bracket begins here."""
+        found = key_at(self.text, self.at)
+        if found is None or found.repair == "missing-comma":
+            return False
+        return not found.bare or is_known(found.name) or found.repair == "python-literal" or found.name.isdigit()
+
+    def call(self, token: str) -> Any:
+        """A call or a constructor: its arguments are the fields of an object."""
+        self.at += len(token)
+        self.enter(")")
+        fields = Fields()
+        fields.repairs.append("python-literal")
+        self.inner.append(fields)
+        positional: list[Any] = []
+        while True:
+            sign, _ = self.next_entry(")", separated=False, filled=False)
+            if not sign:
+                break
+            key = key_at(self.text, self.at)
+            if key is not None and key.repair in ("", "python-literal", "unquoted"):
+                self.at = key.end
+                self.field(fields, key.name)
+                continue
+            value = self.value("argument")
+            if value is NOTHING:
+                self.junk()
+            else:
+                positional.append(value)
+        self.closers.pop()
+        self.inner.pop()
+        return called(token.rstrip("( ").rpartition(" ")[2], positional, fields)

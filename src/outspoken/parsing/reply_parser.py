@@ -15,6 +15,7 @@ from jiter import from_json
 from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing.candidates import CandidateList, ParsedReply, RawCandidate, stated_probabilities
+from outspoken.parsing.json_escapes import has_doubtful_escapes
 from outspoken.parsing.json_text import first_json, lone_value, read_json, read_valid_json
 from outspoken.parsing.markup import first_tag, plain_tags, read_xml
 from outspoken.parsing.reasoning import split_reasoning, unwrapped, without_draft, without_end_tokens
@@ -51,6 +52,8 @@ def _parse_expected(text: str, key: str, k: int) -> ParsedReply | None:
 
     A repeated key in an object hides a candidate: with `k` candidates there is none, so it is not searched for.
     """
+    if "\\" in text and has_doubtful_escapes(text):
+        return None
     candidates = []
     try:
         for item in (value := from_json(text.encode(), catch_duplicate_keys=not k))["responses"]:

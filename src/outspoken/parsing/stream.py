@@ -71,7 +71,9 @@ class EarlyReader:
         """Whether the meaning of a candidate does not depend on the others."""
         if item.repairs:
             return False
-        if not item.stated or self.shape.scale != "probability":
+        if not item.stated:
+            return self.shape.kind != "candidates"
+        if self.shape.scale != "probability":
             return True
         return isinstance(item.weight, (int, float)) and 0 <= item.weight < 1
 

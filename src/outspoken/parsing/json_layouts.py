@@ -1,0 +1,192 @@
+"""Candidates that are spread over an object or a list: columns, rows, numbered keys, keys that are the texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from outspoken.parsing.candidates import CandidateList, RawCandidate
+from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.json_fields import index_of, is_weight, item_of, numbered_entries
+from outspoken.parsing.numbers import number
+
+__all__ = ["drop_total", "read_columns", "read_keyed", "read_numbered", "rows_of"]
+
+_TOTALS = frozenset(
+    {
+        *("total", "sum", "totals", "overall", "total_probability", "probability_total", "sum_of_probabilities"),
+        *("probability_sum", "total_prob", "summe", "gesamt", "insgesamt", "somme", "suma", "soma", "totale"),
+        *("итого", "合计", "合計", "总计", "總計", "总和", "總和", "계", "합계", "المجموع"),
+    }
+)
+_OTHER_FIELDS = QUESTIONS | REASONING | BOOKKEEPING | _TOTALS | {"note", "notes", "comment", "explanation"}
+_NUMBER = re.compile(r"\s*[^\W\d]{0,20}[ _#-]{0,2}\d{1,4}\s*|[A-J]")
+
+
+def drop_total(into: CandidateList, start: int) -> None:
+    """Leave out a last candidate that is named and weighted as the sum of the others since `start`."""
+    items = into.items[start:]
+    if len(items) < 3 or plain(items[-1].text) not in _TOTALS:
+        return
+    *weights, total = [number(item.weight)[0] for item in items]
+    if total is not None and abs(sum(weight or 0 for weight in weights) - total) < 0.05 * abs(total):
+        into.items.pop()
+        into.repairs.append("total")
+
+
+def read_numbered(fields: dict[str, object], into: CandidateList) -> bool:
+    """Fields with numbers in their keys: `response_1`, `probability_1`, `response_2`, … ."""
+    items = [item_of(entry, into.shape) for entry in numbered_entries(fields)]
+    if not items or None in items:
+        return False
+    for item in filter(None, items):
+        into.add(item)
+    into.repairs.append("numbered-keys")
+    return True
+
+
+def read_columns(fields: dict[str, Any], into: CandidateList) -> bool:
+    """Texts and weights in two lists of the same length, or in two objects with the same keys."""
+    texts = _texts(fields)
+    if texts is None:
+        return False
+    key, items = texts
+    weights = next((k for k, part in fields.items() if plain(k) in WEIGHTS and _fits(part, items)), None)
+    if weights is None:
+        others = [k for k, part in fields.items() if k != key and isinstance(part, list) and _is_column(part)]
+        others = [k for k in others if len(fields[k]) == len(items)]
+        if len(others) != 1:
+            return False
+        weights = others[0]
+    column = fields[weights]
+    for position, (name, item) in enumerate(items):
+        item.weight, item.stated = column[position] if isinstance(column, list) else column[name], True
+        item.key = weights if plain(weights) in WEIGHTS else None
+        into.add(item)
+    into.repairs.append("as-columns")
+    return True
+
+
+def _texts(fields: dict[str, Any]) -> tuple[str, list[tuple[str, RawCandidate]]] | None:
+    """The key of the first list of texts, and its candidates with the names that weights may have for them."""
+    ranked = sorted(fields, key=lambda key: plain(key) not in LISTS and plain(key) not in TEXTS)
+    for key in ranked:
+        part = fields[key]
+        if plain(key) in WEIGHTS or not part:
+            continue
+        if isinstance(part, dict) and all(isinstance(text, str) for text in part.values()):
+            return key, [(name, RawCandidate(text.strip())) for name, text in part.items()]
+        if isinstance(part, list) and all(isinstance(text, str) for text in part):
+            return key, [(text, RawCandidate(text.strip())) for text in part]
+        if isinstance(part, list) and plain(key) in LISTS and all(isinstance(entry, dict) for entry in part):
+            items = [item_of(entry, None) for entry in part]
+            if all(item is not None and not item.stated for item in items):
+                return key, [(item.text, item) for item in items if item is not None]
+    return None
+
+
+def _fits(part: object, items: Sequence[tuple[str, RawCandidate]]) -> bool:
+    if isinstance(part, dict):
+        return len(part) == len(items) and all(name in part for name, _ in items)
+    return isinstance(part, list) and len(part) == len(items)
+
+
+def _is_column(part: list[Any]) -> bool:
+    """Whether a list under an unknown key states probabilities: numbers that are not all whole."""
+    return bool(part) and all(map(is_weight, part)) and not all(isinstance(entry, int) for entry in part)
+
+
+def read_keyed(pairs: Sequence[tuple[str, Any]], into: CandidateList) -> bool:
+    """Fields that are the candidates: text to weight, name to object, or number to text."""
+    items: list[RawCandidate] = []
+    totals = 0
+    for key, part in pairs:
+        name = plain(key)
+        if name in _TOTALS and len(pairs) > 2 and is_weight(part):
+            totals += 1
+            continue
+        item = _keyed_item(key, part, into)
+        if item is not None:
+            items.append(item)
+        elif name not in _OTHER_FIELDS or isinstance(part, (dict, list)):
+            return False
+    if not items:
+        return False
+    for item in items:
+        into.add(item)
+    into.repairs += ["as-mapping", *(["total"] if totals else [])]
+    return True
+
+
+def _keyed_item(key: str, part: Any, into: CandidateList) -> RawCandidate | None:
+    is_name = _is_name(key)
+    if isinstance(part, dict):
+        item = item_of(part, into.shape)
+        known = not TEXTS.keys().isdisjoint(map(plain, part))
+        if item is not None and (known or (is_name and item.stated)):
+            return item
+        weight = next((name for name in part if plain(name) in WEIGHTS), None)
+        if weight is None or known:
+            return None
+        rest = {name: value for name, value in part.items() if name != weight}
+        return RawCandidate(key.strip(), part[weight], weight, stated=True, meta=rest)
+    if isinstance(part, list) and is_name and len(part) == 2:
+        rows = rows_of([part])
+        return RawCandidate(rows[0][0].strip(), rows[0][1], None, stated=True) if rows else None
+    if isinstance(part, str) and is_name:
+        return RawCandidate(part.strip())
+    if (
+        plain(key) not in WEIGHTS
+        and plain(key) not in TEXTS
+        and plain(key) not in _OTHER_FIELDS
+        and is_weight(part)
+    ):
+        return RawCandidate(key.strip(), part, None, stated=True)
+    return None
+
+
+def _is_name(key: str) -> bool:
+    """Whether a key only counts the candidates: "1", "Joke 1", "response_a"."""
+    found = index_of(key)
+    known = found is not None and (found[0] in TEXTS or found[0] in LISTS)
+    return known or _NUMBER.fullmatch(key) is not None
+
+
+def rows_of(value: list[Any]) -> list[tuple[str, object]]:
+    """The pairs of text and weight in a list: rows, two columns, or alternating; none if it is another list."""
+    lists = bool(value) and all(isinstance(entry, list) for entry in value)
+    if not lists:
+        if len(value) < 2 or len(value) % 2 or not any(isinstance(entry, (int, float, list)) for entry in value):
+            return []
+        return _pairs([value[start : start + 2] for start in range(0, len(value), 2)])
+    width = len(value[0])
+    if any(len(row) != width for row in value):
+        return []
+    if width == 2 and (pairs := _pairs(value)):
+        return pairs
+    if len(value) == 2 and width > 1 and (pairs := _pairs(list(zip(*value, strict=True)))):
+        return pairs
+    header = [plain(cell) if isinstance(cell, str) else "" for cell in value[0]]
+    text = next((at for at, name in enumerate(header) if name in TEXTS), None)
+    weight = next((at for at, name in enumerate(header) if name in WEIGHTS), None)
+    if text is not None and weight is not None:
+        return _pairs([(row[text], row[weight]) for row in value[1:]])
+    return _wide_rows(value) if width > 2 else []
+
+
+def _wide_rows(value: list[list[Any]]) -> list[tuple[str, object]]:
+    """The first column of texts, and the only one of numbers that does not count the rows."""
+    columns = list(zip(*value, strict=True))
+    texts = [column for column in columns if all(isinstance(cell, str) and not is_weight(cell) for cell in column)]
+    counts = [tuple(range(start, start + len(value))) for start in (0, 1)]
+    weights = [column for column in columns if all(map(is_weight, column)) and column not in counts]
+    return _pairs(list(zip(texts[0], weights[0], strict=True))) if texts and len(weights) == 1 else []
+
+
+def _pairs(rows: Sequence[Sequence[Any]]) -> list[tuple[str, object]]:
+    for weight_first in (False, True):
+        pairs = [(second, first) if weight_first else (first, second) for first, second in rows]
+        if all(isinstance(text, str) and (weight is None or is_weight(weight)) for text, weight in pairs):
+            return pairs
+    return []

@@ -1,0 +1,382 @@
+"""JSON as models write it: other keys, damage inside strings, backslashes, encodings, wrappers, other languages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from outspoken.parsing import REPAIRS, ParsedReply, parse
+from outspoken.reply_shape import ReplyShape
+
+pytestmark = pytest.mark.core
+
+Row = tuple[str, list[tuple[str, float | None]], str | None]
+TWO: list[tuple[str, float | None]] = [("Paris", 0.6), ("Rome", 0.4)]
+SOUND = '{"responses": [{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]}'
+ITEMS = '[{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]'
+ROWS = '{"text": "Paris", "probability": 0.6}\n{"text": "Rome", "probability": 0.4}'
+
+
+def said(reading: ParsedReply) -> list[tuple[str, float | None]]:
+    return [(e.text, e.stated if e.stated is None else round(e.stated, 9)) for e in reading.candidates]
+
+
+def repairs(reading: ParsedReply) -> set[str]:
+    return {*reading.repairs, *(repair for entry in reading.candidates for repair in entry.repairs)}
+
+
+def check(text: str, expected: Sequence[tuple[str, float | None]], repair: str | None) -> None:
+    reading = parse(text)
+    assert said(reading) == list(expected)
+    found = repairs(reading)
+    assert found <= REPAIRS.keys()
+    assert repair is None or repair in found
+    if len(expected) > 1:
+        asked = parse(text, ReplyShape("candidates", k=len(expected)))
+        assert said(asked) == list(expected)
+
+
+KEYS = {
+    "suffixes": '{"response_1": "Paris", "probability_1": 0.6, "response_2": "Rome", "probability_2": 0.4}',
+    "suffixes-turned": '{"probability_1": 0.6, "response_1": "Paris", "probability_2": 0.4, "response_2": "Rome"}',
+    "suffixes-apart": '{"response_1": "Paris", "response_2": "Rome", "probability_1": 0.6, "probability_2": 0.4}',
+    "suffixes-weights-turned": '{"response_1": "Paris", "response_2": "Rome", "probability_2": 0.4, "probability_1": 0.6}',
+    "suffixes-glued": '{"text1": "Paris", "prob1": 0.6, "text2": "Rome", "prob2": 0.4}',
+    "suffixes-letters": '{"answer_a": "Paris", "confidence_a": 0.6, "answer_b": "Rome", "confidence_b": 0.4}',
+    "suffixes-capitals": '{"Answer A": "Paris", "Confidence A": 0.6, "Answer B": "Rome", "Confidence B": 0.4}',
+    "suffixes-guesses": '{"G1": "Paris", "P1": 0.6, "G2": "Rome", "P2": 0.4}',
+    "suffixes-numbered": '{"Response 1": "Paris", "Probability 1": "60%", "Response 2": "Rome", "Probability 2": "40%"}',
+    "suffixes-of": '{"response_1": "Paris", "response_1_probability": 0.6, "response_2": "Rome", "response_2_probability": 0.4}',
+    "suffixes-before": '{"1_text": "Paris", "1_probability": 0.6, "2_text": "Rome", "2_probability": 0.4}',
+    "suffixes-middle": '{"response_1_text": "Paris", "response_1_probability": 0.6, "response_2_text": "Rome", "response_2_probability": 0.4}',
+    "suffixes-chinese": '{"回答1": "Paris", "概率1": 0.6, "回答2": "Rome", "概率2": 0.4}',
+    "suffixes-own-words": '{"city_1": "Paris", "probability_1": 0.6, "city_2": "Rome", "probability_2": 0.4}',
+    "suffixes-total": '{"response_1": "Paris", "probability_1": 0.6, "response_2": "Rome", "probability_2": 0.4, "total": 1.0}',
+    "suffixes-note": '{"question": "Where?", "response_1": "Paris", "probability_1": 0.6, "response_2": "Rome", "probability_2": 0.4}',
+    "suffixes-in-list": '[{"response_1": "Paris", "probability_1": 0.6}, {"response_2": "Rome", "probability_2": 0.4}]',
+    "suffixes-in-list-together": '[{"response_1": "Paris", "probability_1": 0.6, "response_2": "Rome", "probability_2": 0.4}]',
+    "suffixes-inside": '{"responses": {"response_1": "Paris", "probability_1": 0.6, "response_2": "Rome", "probability_2": 0.4}}',
+    "suffixes-objects": '{"response_1": {"text": "Paris"}, "probability_1": 0.6, "response_2": {"text": "Rome"}, "probability_2": 0.4}',
+    "suffixes-reasoning": '{"reasoning_1": "Big.", "response_1": "Paris", "probability_1": 0.6, "reasoning_2": "Old.", "response_2": "Rome", "probability_2": 0.4}',
+    "suffixes-damaged": '{"response_1": "Paris", "probability_1": 0.6 "response_2": "Rome", "probability_2": 0.4,}',
+    "suffixes-python": "{'response_1': 'Paris', 'probability_1': 0.6, 'response_2': 'Rome', 'probability_2': 0.4}",
+    "numbers": '{1: {"text": "Paris", "probability": 0.6}, 2: {"text": "Rome", "probability": 0.4}}',
+    "numbers-pairs": '{"1": ["Paris", 0.6], "2": ["Rome", 0.4]}',
+    "numbers-tuples": '{1: ("Paris", 0.6), 2: ("Rome", 0.4)}',
+    "list-of-mappings": '[{"Paris": 0.6}, {"Rome": 0.4}]',
+    "list-of-mappings-percents": '[{"Paris": "60%"}, {"Rome": "40%"}]',
+    "list-of-mappings-keyed": '{"responses": [{"Paris": 0.6}, {"Rome": 0.4}]}',
+    "list-of-mappings-objects": '[{"Paris": {"p": 0.6}}, {"Rome": {"p": 0.4}}]',
+    "list-of-named": '[{"response_1": {"text": "Paris", "probability": 0.6}}, {"response_2": {"text": "Rome", "probability": 0.4}}]',
+    "mapping-of-objects": '{"Paris": {"p": 0.6}, "Rome": {"p": 0.4}}',
+    "mapping-of-objects-reasons": '{"Paris": {"p": 0.6, "reason": "It is big."}, "Rome": {"p": 0.4, "reason": "It is old."}}',
+    "mapping-total": '{"Paris": 0.6, "Rome": 0.4, "total": 1.0}',
+    "mapping-sum-in-list": '{"responses": {"Paris": 0.6, "Rome": 0.4, "Sum": 1.0}}',
+    "list-total": '[{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}, {"text": "Total", "probability": 1.0}]',
+    "total-beside": '{"responses": ' + ITEMS + ', "total": 1.0, "count": 2}',
+    "nested-lists": '[[{"text": "Paris", "probability": 0.6}], [{"text": "Rome", "probability": 0.4}]]',
+    "nested-lists-keyed": '{"responses": [[{"text": "Paris", "probability": 0.6}], [{"text": "Rome", "probability": 0.4}]]}',
+    "nested-twice": '{"data": {"output": {"responses": ' + ITEMS + "}}}",
+    "triples": '[[1, "Paris", 0.6], [2, "Rome", 0.4]]',
+    "rows-with-header": '[["text", "probability"], ["Paris", 0.6], ["Rome", 0.4]]',
+    "rows-and-columns": '{"columns": ["text", "probability"], "data": [["Paris", 0.6], ["Rome", 0.4]]}',
+    "columns-own-names": '{"cities": ["Paris", "Rome"], "values": [0.6, 0.4]}',
+    "columns-percents": '{"responses": ["Paris", "Rome"], "probabilities": ["60%", "40%"]}',
+    "columns-in-list": '[["Paris", "Rome"], [0.6, 0.4]]',
+    "columns-with-ids": '{"ids": [1, 2], "texts": ["Paris", "Rome"], "probabilities": [0.6, 0.4]}',
+    "columns-nested": '{"responses": {"texts": ["Paris", "Rome"], "probabilities": [0.6, 0.4]}}',
+    "weights-apart": '{"responses": {"1": "Paris", "2": "Rome"}, "probabilities": {"1": 0.6, "2": 0.4}}',
+    "weights-by-text": '{"responses": ["Paris", "Rome"], "probabilities": {"Paris": 0.6, "Rome": 0.4}}',
+    "objects-and-weights": '{"responses": [{"text": "Paris"}, {"text": "Rome"}], "probabilities": [0.6, 0.4]}',
+    "deep-text": '{"responses": [{"response": {"text": "Paris"}, "probability": 0.6}, {"response": {"text": "Rome"}, "probability": 0.4}]}',
+    "content-parts": '{"responses": [{"content": [{"type": "text", "text": "Paris"}], "probability": 0.6}, {"content": [{"type": "text", "text": "Rome"}], "probability": 0.4}]}',
+    "weight-in-object": '{"responses": [{"text": "Paris", "meta": {"probability": 0.6}}, {"text": "Rome", "meta": {"probability": 0.4}}]}',
+}
+
+
+@pytest.mark.parametrize("text", KEYS.values(), ids=KEYS.keys())
+def test_keys(text: str) -> None:
+    check(text, TWO, None)
+
+
+def test_a_numbered_choice_with_one_weight_is_one_candidate() -> None:
+    (entry,) = parse('{"question": "Which?", "option_1": "x", "option_2": "y", "probability": 0.5}').candidates
+    assert (entry.stated, entry.value["option_2"]) == (0.5, "y")
+
+
+INNER = {
+    "object": '{"text": "Send {"ok": true} back", "probability": 0.6}',
+    "list": '{"text": "Use ["a", "b"] here", "probability": 0.6}',
+    "objects": '{"text": "Try [{"a": "b"}, {"c": "d"}] now", "probability": 0.6}',
+    "whole": '{"text": "say {"text": "x", "probability": 0.5} to me", "probability": 0.6}',
+    "fields": '{"text": "in {"a": "yes", "b": "no"} it is", "probability": 0.6}',
+    "commas": '{"text": "say "yes", "no", or "maybe", please", "probability": 0.6}',
+    "colons": '{"text": "say "yes": it is, "no": it is not", "probability": 0.6}',
+    "ends": '{"text": ""Yes," she said. "No"", "probability": 0.6}',
+    "brackets": '{"text": "f("a", ["b"]) {"c"}", "probability": 0.6}',
+    "fence": '{"text": "Use:\n```python\nd = {"a": 1}\nprint(d)\n```\nDone.", "probability": 0.6}',
+    "fence-dict": '{"text": "Use:\n```python\nd = {"a": "b", "c": "d"}\nprint(d["a"])\n```\nDone.", "probability": 0.6}',
+    "fence-json": '{"text": "```json\n{"name": "x", "list": [1, 2]}\n```", "probability": 0.6}',
+    "fence-escaped": '{"text": "Use:\\n```json\\n{\\"a\\": 1}\\n```", "probability": 0.6}',
+    "html": '{"text": "<a href="x" class="y">z</a>", "probability": 0.6}',
+    "inches": '{"text": "a 5" disk", "probability": 0.6}',
+    "code": '{"text": "if (a == "b") { return "c"; }", "probability": 0.6}',
+    "javascript": '{"text": "fetch("u", {method: "POST", body: "x"})", "probability": 0.6}',
+    "quotation-first": '{"text": "{"ok": true}", "probability": 0.6}',
+    "list-first": '{"text": "["a", "b"]", "probability": 0.6}',
+    "weight-first": '{"probability": 0.6, "text": "Send {"ok": "x"} back"}',
+    "unknown-field-after": '{"text": "a "b" c", "style": "dry", "probability": 0.6}',
+    "unknown-field-before": '{"style": "dry "x" wit", "text": "a "b" c", "probability": 0.6}',
+    "weight-as-text": '{"text": "a "b" c", "probability": "60%"}',
+    "newlines": '{"text": "He:\n"Hi",\n"there",\nhe said", "probability": 0.6}',
+}
+
+
+def inner_text(piece: str) -> str:
+    """The text between the quotes of the field "text", as written."""
+    start = piece.index('"text": "') + 9
+    end = piece.rfind('", "style"') if '", "style"' in piece[start:] else piece.rfind('", "probability"')
+    end = end if end >= start else piece.rindex('"}')
+    return piece[start:end].replace("\\n", "\n").replace('\\"', '"')
+
+
+@pytest.mark.parametrize("piece", INNER.values(), ids=INNER.keys())
+@pytest.mark.parametrize("layout", ["alone", "first", "middle", "last", "fenced", "rows", "pretty", "top-list"])
+def test_quotes_inside_a_text(piece: str, layout: str) -> None:
+    text = inner_text(piece)
+    plain = '{"text": "Plain", "probability": 0.3}'
+    other = '{"text": "Other", "probability": 0.1}'
+    pieces = {
+        "alone": [piece],
+        "first": [piece, plain],
+        "middle": [plain, piece, other],
+        "last": [plain, piece],
+        "fenced": [piece, plain],
+        "rows": [piece, plain, other],
+        "pretty": [piece, plain, other],
+        "top-list": [plain, piece],
+    }[layout]
+    body = {"rows": "\n", "pretty": ",\n    "}.get(layout, ", ").join(pieces)
+    reply = {
+        "rows": body,
+        "top-list": f"[{body}]",
+        "fenced": f'Sure:\n```json\n{{"responses": [{body}]}}\n```\nBye.',
+        "pretty": f'{{\n  "responses": [\n    {body}\n  ]\n}}',
+    }.get(layout, f'{{"responses": [{body}]}}')
+    expected = [
+        (text, 0.6) if each is piece else ("Plain", 0.3) if each is plain else ("Other", 0.1) for each in pieces
+    ]
+    check(reply, expected, None if "\\" in piece else "inner-quotes")
+
+
+DAMAGED: dict[str, Row] = {
+    "two": (
+        '[{"text": "a "b" c", "probability": 0.5}, {"text": "{"d": "e"}", "probability": 0.3}, {"text": "f", "probability": 0.2}]',
+        [('a "b" c', 0.5), ('{"d": "e"}', 0.3), ("f", 0.2)],
+        "inner-quotes",
+    ),
+    "quote-missing-at-end": (
+        '[{"text": "Paris, "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+        TWO,
+        "missing-quote",
+    ),
+    "quote-missing-at-start": (
+        '[{"text": Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+        TWO,
+        "unquoted",
+    ),
+    "quote-missing-before-brace": (
+        '[{"probability": 0.6, "text": "Paris}, {"probability": 0.4, "text": "Rome"}]',
+        TWO,
+        "missing-quote",
+    ),
+    "quotes-missing": (
+        '[{"text": Paris, "probability": 0.6}, {"text": Rome, "probability": 0.4}]',
+        TWO,
+        "unquoted",
+    ),
+    "colon-missing": (
+        '[{"text" "Paris", "probability": 0.6}, {"text": "Rome", "probability" 0.4}]',
+        TWO,
+        "missing-comma",
+    ),
+    "key-quote-missing": (
+        '[{"text": "Paris", probability": 0.6}, {"text": "Rome", "probability: 0.4}]',
+        TWO,
+        None,
+    ),
+    "backslash-before-quote": (
+        '[{"text": "C:\\dir\\", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+        [("C:\\dir\\", 0.6), ("Rome", 0.4)],
+        "bad-escape",
+    ),
+    "brace-too-many": (
+        '[{"text": "Paris", "probability": 0.6}}, {"text": "Rome", "probability": 0.4}]',
+        TWO,
+        "missing-brace",
+    ),
+    "braces-missing": (
+        '[{"text": "Paris", "probability": 0.6, {"text": "Rome", "probability": 0.4]',
+        TWO,
+        "missing-brace",
+    ),
+    "bracket-missing": (
+        '{"responses": [{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}}',
+        TWO,
+        "missing-brace",
+    ),
+    "bracket-wrong": (
+        '{"responses": [{"text": "Paris", "probability": 0.6), {"text": "Rome", "probability": 0.4)]}',
+        TWO,
+        "missing-brace",
+    ),
+    "end-missing": (
+        '{"responses": [{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}\n\nHope this helps!',
+        TWO,
+        None,
+    ),
+    "end-missing-fence": (
+        '```json\n{"responses": [{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}\n```\nBye.',
+        TWO,
+        None,
+    ),
+    "words-between": (
+        '[{"text": "Paris", "probability": 0.6}, and then {"text": "Rome", "probability": 0.4}]',
+        TWO,
+        "skipped",
+    ),
+    "words-inside": (
+        '[{"text": "Paris", (sure) "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+        TWO,
+        "skipped",
+    ),
+    "ellipsis": (
+        '[{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}, ...]',
+        TWO,
+        "skipped",
+    ),
+    "strings-quotes": (
+        '["Choose "a", "b" or "c"", "x"]',
+        [('Choose "a", "b" or "c"', None), ("x", None)],
+        "inner-quotes",
+    ),
+    "strings-inches": (
+        '["a 5" disk", "b 6" x", "c"]',
+        [('a 5" disk', None), ('b 6" x', None), ("c", None)],
+        "inner-quotes",
+    ),
+    "strings-keyed": (
+        '{"responses": ["say "hi"", "{"a": 1}", "c"]}',
+        [('say "hi"', None), ('{"a": 1}', None), ("c", None)],
+        "inner-quotes",
+    ),
+    "strings-commas-missing": ('["Paris" "Rome"]', [("Paris", None), ("Rome", None)], "missing-comma"),
+    "mapping-quotes": (
+        '{"He said "hi"": 0.6, "Rome": 0.4}',
+        [('He said "hi"', 0.6), ("Rome", 0.4)],
+        "inner-quotes",
+    ),
+    "pairs-quotes": (
+        '[["He said "hi"", 0.6], ["Rome", 0.4]]',
+        [('He said "hi"', 0.6), ("Rome", 0.4)],
+        "inner-quotes",
+    ),
+    "single-quotes": (
+        "[{'text': 'it's 'me', you know', 'probability': 0.6}, {'text': 'Rome', 'probability': 0.4}]",
+        [("it's 'me', you know", 0.6), ("Rome", 0.4)],
+        "inner-quotes",
+    ),
+    "typographic": (
+        "[{“text”: “He said “hi” to me”, “probability”: 0.6}, {“text”: “Rome”, “probability”: 0.4}]",
+        [("He said “hi” to me", 0.6), ("Rome", 0.4)],
+        "smart-quotes",
+    ),
+    "cut-inner": (
+        '[{"text": "a "b" c", "probability": 0.6}, {"text": "d "e" f',
+        [('a "b" c', 0.6), ('d "e" f', None)],
+        "truncated",
+    ),
+    "cut-inner-object": (
+        '[{"text": "Paris", "probability": 0.6}, {"text": "Send {"ok": true} ba',
+        [("Paris", 0.6), ('Send {"ok": true} ba', None)],
+        "truncated",
+    ),
+    "newlines-between-rows": (
+        '{"text": "Paris",\n\n "probability": 0.6}\n\n\n{"text": "Rome", "probability": 0.4}',
+        TWO,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected", "repair"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_damage(text: str, expected: list[tuple[str, float | None]], repair: str | None) -> None:
+    check(text, expected, repair)
+
+
+BACKSLASHES = {
+    "frac": r"Area $\frac{1}{2}bh$",
+    "beta": r"Use $\beta$",
+    "neq": r"if $a \neq b$",
+    "theta": r"$\theta = \tau$",
+    "right": r"\left( x \right)",
+    "rho": r"$\rho$ and $\nu$ and $\nabla f$",
+    "ne-in": r"$a \ne b \notin C \not= d$",
+    "times": r"3 \times 4",
+    "text": r"$x \text{ if } y \to 0$",
+    "parens": r"\( \beta \neq 0 \) or \[ x \nu \]",
+    "matrix": r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+    "path": r"C:\new\table\readme.txt",
+    "path-users": r"see C:\Users\me\notes\bin here",
+    "path-program-files": r"C:\Program Files (x86)\new\x.exe",
+    "path-relative": r"run .\new\test.bat",
+    "regex": r"\d+\s*\(\w\)",
+    "regex-boundary": r"\bword\b",
+    "dollars": r"\$5 or \$6",
+    "percent": r"5\% \& more",
+    "underscore": r"snake\_case",
+}
+
+
+@pytest.mark.parametrize("ending", ["", " \\n- next\\nand on"])
+@pytest.mark.parametrize("body", BACKSLASHES.values(), ids=BACKSLASHES.keys())
+@pytest.mark.parametrize("layout", ["asked", "fenced", "python", "damaged", "bare-list", "keys"])
+def test_a_backslash_that_was_meant_stays(body: str, layout: str, ending: str) -> None:
+    reply = {
+        "asked": f'{{"responses": [{{"text": "{body}{ending}", "probability": 0.6}}, {{"text": "b", "probability": 0.4}}]}}',
+        "fenced": f'Here:\n```json\n{{"responses": [{{"text": "{body}{ending}", "probability": 0.6}}, {{"text": "b", "probability": 0.4}}]}}\n```',
+        "python": f"[{{'text': '{body}{ending}', 'probability': 0.6}}, {{'text': 'b', 'probability': 0.4}}]",
+        "damaged": f'[{{"text": "{body}{ending}" "probability": 0.6}}, {{"text": "b", "probability": 0.4,}}]',
+        "bare-list": f'[["{body}{ending}", 0.6], ["b", 0.4]]',
+        "keys": f'{{"response_1": "{body}{ending}", "probability_1": 0.6, "response_2": "b", "probability_2": 0.4}}',
+    }[layout]
+    check(reply, [(body + ending.replace("\\n", "\n"), 0.6), ("b", 0.4)], "bad-escape")
+
+
+ESCAPES = {
+    "newline": ("one\\ntwo", "one\ntwo"),
+    "newlines": ("one\\n\\ntwo", "one\n\ntwo"),
+    "newline-lower": ("it is\\nnot so\\nexists\\nless\\nor", "it is\nnot so\nexists\nless\nor"),
+    "newline-dollar": ("costs $5\\nor $6", "costs $5\nor $6"),
+    "tab": ("a\\tb\\tc", "a\tb\tc"),
+    "code": ("func main() {\\n\\tfmt.Println(1)\\n\\treturn\\n}", "func main() {\n\tfmt.Println(1)\n\treturn\n}"),
+    "escaped": ("$\\\\frac{1}{2}$\\nand $\\\\neq$", "$\\frac{1}{2}$\nand $\\neq$"),
+    "escaped-path": ("C:\\\\new\\\\table\\nnext", "C:\\new\\table\nnext"),
+    "displayed": ("$$\\nu = 1\\n$$", "$$\nu = 1\n$$"),
+    "slash": ("a\\/b", "a/b"),
+    "unicode": ("caf\\u00e9 \\ud83d\\ude00", "café 😀"),
+    "carriage": ("one\\r\\ntwo", "one\r\ntwo"),
+}
+
+
+@pytest.mark.parametrize(("written", "text"), ESCAPES.values(), ids=ESCAPES.keys())
+@pytest.mark.parametrize("comma", ["", ","])
+def test_an_escape_that_was_meant_is_read(written: str, text: str, comma: str) -> None:
+    reading = parse(f'{{"responses": [{{"text": "{written}", "probability": 0.6{comma}}}]}}')
+    assert said(reading) == [(text, 0.6)]
+    assert "bad-escape" not in repairs(reading)
+
+
+CASES = Path(__file__).parents[2] / "shared" / "cases"

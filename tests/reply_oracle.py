@@ -35,8 +35,10 @@ HARMLESS = frozenset(
         "in-tool-call",
         "inner-quotes",
         "missing-comma",
+        "numbered-keys",
         "odd-tags",
         "percent",
+        "placeholder",
         "prefixed",
         "python-literal",
         "raw-newline",
@@ -54,7 +56,9 @@ HARMLESS = frozenset(
     }
 )
 # Repairs that say what is uncertain about the candidates that were read, and nothing of others.
-ELSEWHERE = frozenset({"unreadable-probability", "surrogate", "odd-marker", "unmarked"})
+ELSEWHERE = frozenset(
+    {"missing-brace", "missing-quote", "odd-marker", "surrogate", "unmarked", "unreadable-probability"}
+)
 Read = Callable[[str, ReplyShape | None], ParsedReply]
 
 

@@ -11,12 +11,12 @@ from reply_oracle import Violation, violations
 
 from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
-from outspoken.parsing import ParsedReply
+from outspoken.parsing import ParsedReply, parse
 from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
 
-COUNT = 4000
+COUNT = 2500
 Fault = Callable[[str, ParsedReply], ParsedReply]
 
 
@@ -94,6 +94,19 @@ def test_a_fault_is_found(fault: Fault) -> None:
     kinds = {each.kind for _, wrong in judged(fault) for each in wrong}
     assert kinds
     assert "error" not in kinds
+
+
+@pytest.mark.parametrize("fault", [index_as_number, cut_at_quote, fence_ends_list])
+def test_a_fault_put_into_the_reader_is_found(fault: Fault) -> None:
+    def faulty(reply: str, shape: ReplyShape | None) -> ParsedReply:
+        return fault(reply, parse(reply, shape))
+
+    for made in (case(7, index) for index in range(COUNT)):
+        meant = None if made.refusal or (made.damage != "none" and not made.exact) else right(made)
+        meets = meant is not None and fault(made.reply, meant).candidates != meant.candidates
+        if meets and not violations(made, stream=False) and violations(made, faulty, stream=False):
+            return
+    pytest.fail("no reply shows the fault")
 
 
 def test_replies_are_the_same_each_time_and_of_all_layouts() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import urllib.parse
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
+from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, ParsedReply, parse
 from outspoken.reply_shape import ReplyShape
 
@@ -379,4 +381,170 @@ def test_an_escape_that_was_meant_is_read(written: str, text: str, comma: str) -
     assert "bad-escape" not in repairs(reading)
 
 
-CASES = Path(__file__).parents[2] / "shared" / "cases"
+def escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def entities(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;")
+
+
+ENCODED = {
+    "escaped": escaped(SOUND),
+    "escaped-fenced": f"```json\n{escaped(SOUND)}\n```",
+    "escaped-prefixed": f"Here it is:\n{escaped(SOUND)}",
+    "escaped-pretty": escaped(json.dumps(json.loads(SOUND), indent=2)),
+    "escaped-list": escaped(ITEMS),
+    "escaped-twice": escaped(escaped(SOUND)),
+    "escaped-thrice": escaped(escaped(escaped(SOUND))),
+    "escaped-quoted": f'My answer is "{escaped(SOUND)}" as you asked.',
+    "escaped-quotes-only": SOUND.replace('"', '\\"'),
+    "escaped-cut": escaped(SOUND)[:-2],
+    "string": json.dumps(SOUND),
+    "string-twice": json.dumps(json.dumps(SOUND)),
+    "string-prefixed": f"Result: {json.dumps(SOUND)}",
+    "string-fenced-inside": json.dumps(f"```json\n{SOUND}\n```"),
+    "string-damaged-inside": json.dumps(SOUND.replace("}, {", "} {")),
+    "entities": entities(SOUND),
+    "entities-pre": f"<pre>{entities(SOUND)}</pre>",
+    "entities-numeric": SOUND.replace('"', "&#34;"),
+    "entities-twice": entities(entities(SOUND)),
+    "unicode": SOUND.replace('"', "\\u0022"),
+    "unicode-all": SOUND.replace('"', "\\u0022").replace("{", "\\u007b").replace("[", "\\u005b"),
+    "url": urllib.parse.quote(SOUND),
+    "url-plus": urllib.parse.quote_plus(SOUND),
+    "url-prefixed": f"data={urllib.parse.quote(SOUND)} and more",
+    "arguments": json.dumps({"name": "submit", "arguments": json.loads(SOUND)}),
+    "arguments-string": json.dumps({"name": "submit", "arguments": SOUND}),
+    "arguments-string-list": json.dumps({"name": "submit", "arguments": {"responses": ITEMS}}),
+    "parameters": json.dumps({"type": "function", "name": "submit", "parameters": json.loads(SOUND)}),
+    "tool-calls": json.dumps(
+        {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": SOUND}}]}
+    ),
+    "tool-use": json.dumps({"type": "tool_use", "name": "f", "input": json.loads(SOUND)}),
+    "mistral": f'[TOOL_CALLS][{{"name": "f", "arguments": {SOUND}}}]',
+    "hermes": f'<tool_call>\n{{"name": "f", "arguments": {SOUND}}}\n</tool_call>',
+    "function-tag": f"<function=submit>{SOUND}</function>",
+    "calls-in-a-row": '<tool_call>{"name": "add", "arguments": {"text": "Paris", "probability": 0.6}}</tool_call>\n'
+    '<tool_call>{"name": "add", "arguments": {"text": "Rome", "probability": 0.4}}</tool_call>',
+    "body": json.dumps({"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": SOUND}}]}),
+    "body-fenced": json.dumps(
+        {"choices": [{"message": {"role": "assistant", "content": f"```json\n{SOUND}\n```"}}]}
+    ),
+    "body-parts": json.dumps({"candidates": [{"content": {"parts": [{"text": SOUND}]}}]}),
+    "body-content": json.dumps({"content": [{"type": "text", "text": SOUND}]}),
+    "message": json.dumps({"role": "assistant", "content": SOUND}),
+    "output": json.dumps({"output": json.loads(SOUND)}),
+    "result-string": json.dumps({"result": SOUND}),
+    "answer-string": json.dumps({"answer": SOUND, "confidence": "high"}),
+    "response-object": json.dumps({"response": json.loads(SOUND)}),
+    "schema-name": json.dumps({"response_format": "json", "data": json.loads(ITEMS)}),
+}
+
+
+@pytest.mark.parametrize("text", ENCODED.values(), ids=ENCODED.keys())
+def test_encodings_and_wrappers(text: str) -> None:
+    check(text, TWO, None)
+
+
+def test_escapes_inside_an_encoded_text_are_kept() -> None:
+    items = [{"text": 'say "hi"\nto C:\\new & co', "probability": 0.6}, {"text": "b", "probability": 0.4}]
+    reply = json.dumps({"responses": items})
+    for text in (
+        escaped(reply),
+        json.dumps(reply),
+        entities(reply),
+        urllib.parse.quote(reply),
+        escaped(escaped(reply)),
+    ):
+        assert said(parse(text)) == [('say "hi"\nto C:\\new & co', 0.6), ("b", 0.4)]
+        assert "decoded" in repairs(parse(text))
+
+
+SCHEMA = json.dumps(ReplyShape("candidates", k=2).json_schema())
+FUNCTION = json.dumps({"type": "function", "function": {"name": "f", "parameters": json.loads(SCHEMA)}})
+TEMPLATES = {
+    "schema": SCHEMA,
+    "schema-pretty": json.dumps(json.loads(SCHEMA), indent=2),
+    "schema-named": json.dumps({"name": "answer", "schema": json.loads(SCHEMA)}),
+    "function": FUNCTION,
+    "ellipsis": '{"responses": [{"text": "...", "probability": 0.0}, ...]}',
+    "ellipsis-number": '{"responses": [{"text": "...", "probability": ...}]}',
+    "angle": '{"responses": [{"text": "<response text>", "probability": <probability>}]}',
+    "angle-quoted": '{"responses": [{"text": "<text>", "probability": "<number between 0 and 1>"}]}',
+    "braces": '{"responses": [{"text": "{text}", "probability": "{probability}"}]}',
+    "square": '[{"text": "[response]", "probability": 0.5}]',
+    "types": '{"responses": [{"text": "string", "probability": "number"}]}',
+    "typescript": "{ responses: { text: string; probability: number }[] }",
+    "typescript-type": "type Answer = {\n  responses: Array<{ text: string; probability: number; }>;\n};",
+    "interface": "interface Candidate {\n  text: string;\n  probability: number; // from 0 to 1\n}",
+    "words": '{"responses": [{"text": "your response here", "probability": 0.5}, {"text": "another response", "probability": 0.5}]}',
+    "python-types": "{'responses': [{'text': str, 'probability': float}]}",
+    "numbered": '{"responses": [{"text": "Response 1", "probability": 0.XX}, {"text": "Response 2", "probability": 0.XX}]}',
+}
+
+
+@pytest.mark.parametrize("between", ["\n\n", "\nSo:\n", "\n```\n\n```json\n"])
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_a_template_before_the_answer_is_no_candidate(template: str, between: str) -> None:
+    before = "```json\n" if "```" in between else ""
+    check(f"{before}{template}{between}{SOUND}", TWO, "placeholder")
+
+
+@pytest.mark.parametrize("name", ["schema", "function", "ellipsis-number", "angle", "types", "typescript"])
+def test_a_template_alone_is_no_answer(name: str) -> None:
+    with pytest.raises(ReplyError):
+        parse(TEMPLATES[name])
+
+
+def listed(*pairs: tuple[str, float]) -> str:
+    return json.dumps({"responses": [{"text": text, "probability": p} for text, p in pairs]}, ensure_ascii=False)
+
+
+DRAFT = listed(("Nice", 0.9), ("Lyon", 0.8))
+DRAFTS = {
+    "corrected": f"{DRAFT}\n\nCorrected:\n{SOUND}",
+    "fenced": f"```json\n{DRAFT}\n```\nWait, these add up to more than 1. Corrected version:\n```json\n{SOUND}\n```",
+    "draft-and-final": f"Draft:\n{DRAFT}\n\nFinal:\n{SOUND}",
+    "chinese": f"初稿：\n{DRAFT}\n修正：\n{SOUND}",
+    "german": f"{DRAFT}\n\nKorrigiert:\n\n{SOUND}",
+    "same-texts": listed(("Paris", 0.9), ("Rome", 0.8)) + "\n\n" + SOUND,
+    "same-texts-turned": listed(("Rome", 0.9), ("Paris", 0.8)) + "\n" + SOUND,
+    "whole-distributions": listed(("Nice", 0.7), ("Lyon", 0.3)) + "\n\n" + SOUND,
+    "twice": f"{DRAFT}\nWait.\n{DRAFT}\nFinal answer:\n{SOUND}",
+    "rows": '{"text": "Nice", "probability": 0.9}\n{"text": "Lyon", "probability": 0.8}\n\nCorrected:\n' + ROWS,
+    "rows-again": '{"text": "Paris", "probability": 0.9}\n{"text": "Rome", "probability": 0.8}\n\n' + ROWS,
+    "damaged-draft": DRAFT.replace("}, {", "} {") + f"\nFixed:\n{SOUND}",
+    "top-lists": f"{json.dumps(json.loads(DRAFT)['responses'])}\n\nActually, better:\n\n{ITEMS}",
+    "cut-final": f"{SOUND}\n\nCorrected:\n" + '{"responses": [{"text": "Nic',
+    "draft-then-template": f"{DRAFT}\nWait, the format is\n{TEMPLATES['angle']}\nCorrected:\n{SOUND}",
+}
+
+
+@pytest.mark.parametrize("text", DRAFTS.values(), ids=DRAFTS.keys())
+def test_the_last_complete_answer_counts(text: str) -> None:
+    reading = parse(text)
+    assert said(reading) == TWO
+    assert "draft" in repairs(reading)
+
+
+CONTINUED = {
+    "two-lists": listed(("Paris", 0.6)) + "\n" + listed(("Rome", 0.4)),
+    "parts": f"Part 1/2:\n{listed(('Paris', 0.6))}\n\nPart 2/2:\n{listed(('Rome', 0.4))}",
+    "continued": f"{listed(('Paris', 0.6))}\n\nContinued:\n{listed(('Rome', 0.4))}",
+    "rows": ROWS,
+    "rows-fenced": "\n".join(f"```json\n{row}\n```" for row in ROWS.split("\n")),
+    "rows-labelled": "Response 1:\n" + ROWS.replace("\n", "\n\nResponse 2:\n"),
+    "rows-comments": ROWS.replace("\n", "\n// next\n"),
+    "rows-junk": ROWS.replace("\n", "\n---\n* * *\n"),
+    "rows-commas": ROWS.replace("\n", ",\n"),
+    "rows-glued": ROWS.replace("\n", ""),
+    "lists-of-one": "[" + ROWS.replace("\n", "]\n[") + "]",
+}
+
+
+@pytest.mark.parametrize("text", CONTINUED.values(), ids=CONTINUED.keys())
+def test_values_that_continue_one_another_are_joined(text: str) -> None:
+    reading = parse(text)
+    assert said(reading) == TWO
+    assert "draft" not in repairs(reading)

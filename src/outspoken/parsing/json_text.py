@@ -1,4 +1,4 @@
-"""JSON in the text of a reply, among fences and prose; damaged JSON is repaired piece by piece."""
+"""JSON in the text of a reply, among fences and prose: where its values begin and end."""
 
 from __future__ import annotations
 
@@ -7,64 +7,101 @@ from itertools import islice
 from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
+from outspoken.parsing.json_answers import Document, is_template, the_answer
+from outspoken.parsing.json_encodings import encoded_opening, plain_json
 from outspoken.parsing.json_signs import is_known, key_at
 from outspoken.parsing.json_values import content_of, decode, read_value
 from outspoken.parsing.lenient_json import LenientValue, relax
+from outspoken.parsing.string_ends import StringEnds
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["balanced", "first_json", "lone_value", "read_json", "read_valid_json"]
 
 _MAX_LONE_OPENINGS = 20
+_MAX_STRAYS = 30
+_MAX_DEPTH = 200
 _OPEN = re.compile(
-    r"\{\s*+(?:[\"'“„«}]|[^\W\d]\w{0,40}+\s*+[:：]|\d{1,4}\s*+[:：])|\[\s*+(?:[{\[\"'“„(]|$)|(?:\A|(?<=\n))\(\s*+[\"'“]",
+    r"[{｛]\s*+(?:[\"'“„«「『＂}]|[^\W\d][\w$-]{0,40}+\s*+(?:[:：]|=>?(?!=))|:[^\W\d]\w{0,40}+\s*=>|\d{1,4}\s*+[:：])"
+    r"|[\[［]\s*+(?:[{｛\[［\"'“„«「(]|$|[^\W\d][\w.]{0,60}+\()"
+    r"|[{｛]\s*+[{｛(](?=\s*+[\"'“\w])"
+    r"|(?:\A|(?<=\n))\(\s*+[\"'“]"
+    r"|(?<![\w.\"'(])(?:new\s)?[^\W\d][\w.]{0,60}+\(\s*+(?=[\"'\[{]|[^\W\d]\w{0,40}+\s?=)",
     re.MULTILINE,
 )
-_KNOWN_KEY = re.compile(r"[{(]\s*+[\"'“”„«]?([^\W\d][\w -]{0,40}+)[\"'“”»]?\s*+[:：]")
-_BRACKETS = re.compile(r"(?:[\[({]\s*+)*+")
+_KNOWN_KEY = re.compile(r"[{(｛]\s*+[\"'“”„«「『＂]?([^\W\d][\w -]{0,40}+)[\"'”“»」』＂]?\s*+(?:[:：]|=>?(?!=))")
+_BRACKETS = re.compile(r"(?:new\s)?(?:[^\W\d][\w.]{0,60}+\(\s*+)?(?:[\[({｛［]\s*+)*+")
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-_OTHER_QUOTES = re.compile(r"[\[{(\s]*+['“„«＂”]")
-_MAX_STRAYS = 8
-_MAX_DEPTH = 200
+_OTHER_SIGNS = re.compile(r"[^{\[]|[\[{(\s]*+['“„«＂”]")
 
 
 def first_json(text: str) -> tuple[int, int]:
     """The positions of the first known key in a bracket, and of the first opening of any JSON; -1 for none."""
     certain = next((match.start() for match in _KNOWN_KEY.finditer(text) if is_known(match[1])), -1)
     opening = _OPEN.search(text)
-    return certain, opening.start() if opening else -1
+    possible = opening.start() if opening else -1
+    encoded = encoded_opening(text, possible)
+    if encoded >= 0:
+        return encoded, encoded
+    return certain, possible
 
 
 def read_json(text: str, into: CandidateList, *, last_only: bool = False) -> tuple[int, int] | None:
-    """Add the candidates of every JSON value in `text`; returns their span, or None if there are none.
+    """Add the candidates of the answer in `text`; returns its span, or None if there are none.
 
-    With `last_only` a later value replaces the earlier ones. Each region is scanned a fixed number of times.
+    The answer is one JSON value, or several that continue one another. One that replaces those before it is the
+    answer alone; with `last_only` each one does. Linear in the length of the text.
     """
-    span: tuple[int, int] | None = None
-    position = parts = strays = 0
-    while strays < _MAX_STRAYS and (opening := _OPEN.search(text, position)) is not None:
-        start = opening.start()
-        trial = CandidateList(into.shape)
-        end = _read_region(text, start, trial)
-        position = start + 1 if end is None else end
-        strays += end is None
-        into.list_seen |= trial.list_seen
-        into.reasoning += trial.reasoning
-        if trial.items:
-            span = (start if span is None or last_only else span[0], position)
-            parts = 1 if last_only else parts + 1
-            if last_only:
-                into.items.clear()
-            into.items += trial.items
-            into.repairs += trial.repairs
-    if parts > 1:
+    opening = _OPEN.search(text)
+    encoded = encoded_opening(text, opening.start() if opening else -1)
+    if encoded >= 0:
+        plain, end = plain_json(text, encoded)
+        if read_json(plain, into, last_only=last_only) is not None:
+            into.repairs.append("decoded")
+            return encoded, end
+        return None
+    documents = _documents(text, into)
+    answer = the_answer(documents, text, into, last_only=last_only)
+    for document in answer:
+        into.items += document.read.items
+        into.repairs += document.read.repairs
+    if len(answer) > 1:
         into.repairs.append("several")
-    return span
+    return (answer[0].start, answer[-1].end) if answer else None
+
+
+def _documents(text: str, into: CandidateList) -> list[Document]:
+    """Every JSON value in the text that holds candidates or describes them."""
+    documents: list[Document] = []
+    ends = StringEnds(text)
+    position = strays = 0
+    work = 8 * len(text) + 10_000
+    while work > 0 and (opening := _OPEN.search(text, position)) is not None:
+        start = opening.start()
+        if strays >= _MAX_STRAYS and not _is_certain(text, start):
+            position = start + 1
+            work -= 50
+            continue
+        read = CandidateList(into.shape)
+        value, end = _read_region(text, start, read, ends)
+        into.list_seen |= read.list_seen
+        into.reasoning += read.reasoning
+        if end is None:
+            strays += 1
+            work -= 100 + ends.reached - start
+            position = start + 1
+            continue
+        work -= (end - start) // 4
+        position = end
+        documents.append(Document(start, end, value, read))
+    return documents
 
 
 def read_valid_json(text: str, into: CandidateList) -> bool:
     """Add the candidates of valid JSON; False if it is not valid."""
     value = decode(text, into.repairs)
     read_value(value, into)
+    if is_template(value, into.items):
+        into.items.clear()
     return value is not None
 
 
@@ -88,7 +125,7 @@ def lone_value(text: str, shape: ReplyShape) -> tuple[str, Any, tuple[str, ...]]
 
 def balanced(text: str, start: int) -> int | None:
     """The position after the bracket that closes the one at `start`, for JSON with its own quotes, or None."""
-    if text[start] == "(" or _OTHER_QUOTES.match(text, start):
+    if _OTHER_SIGNS.match(text, start):
         return None
     depth = 0
     for match in _STRUCTURE.finditer(text, start):
@@ -104,22 +141,26 @@ def balanced(text: str, start: int) -> int | None:
     return None
 
 
-def _read_region(text: str, start: int, into: CandidateList) -> int | None:
-    """Read the value that opens at `start`; returns the position after it, or None if its end is unknown."""
+def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -> tuple[Any, int | None]:
+    """Read the value that opens at `start`: the value and the position after it, or None without candidates."""
     end = balanced(text, start)
-    if end is not None and read_valid_json(text[start:end], into):
-        return end
-    relaxed = relax(text, start, cut=True)
-    if relaxed is None or (
-        not _is_certain(text, start) and any(_KNOWN_KEY.search(text, *span) for span in relaxed.texts)
-    ):
-        return None
+    if end is not None:
+        value = decode(text[start:end], into.repairs)
+        if value is not None:
+            read_value(value, into)
+            return value, end
+    relaxed = relax(text, start, cut=True, ends=ends)
+    if relaxed is None:
+        return None, None
+    certain = _is_certain(text, start)
+    if not certain and (text[start] not in "{[" or any(_KNOWN_KEY.search(text, *span) for span in relaxed.texts)):
+        return None, None
     before = len(into.items)
     if not read_value(relaxed.value, into):
-        return None
+        return None, None
     into.repairs += relaxed.repairs
     _record_cut(relaxed, into.items[before:])
-    return relaxed.end
+    return relaxed.value, relaxed.end
 
 
 def _is_certain(text: str, start: int) -> bool:

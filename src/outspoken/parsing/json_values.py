@@ -60,6 +60,8 @@ def _read_object(value: dict[str, Any], into: CandidateList, depth: int) -> None
     if several and (read_numbered(fields, into) or read_columns(fields, into)):
         into.repairs += own_repairs
         return
+    if item is not None and is_candidate and not is_weight(item.weight) and _read_wrapped(fields, into, depth):
+        return
     if item is not None and is_candidate:
         item.repairs[:0] = own_repairs
         into.add(item)

@@ -36,6 +36,8 @@ def relax(text: str, start: int = 0, *, cut: bool = False, ends: StringEnds | No
             value = [value, *reader.repeated()]
     except _RejectedError:
         return None
+    finally:
+        reader.ends.reached = reader.at
     result = reader.result
     if value is NOTHING or (result.cut and not cut):
         return None

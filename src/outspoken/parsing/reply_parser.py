@@ -169,7 +169,7 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
             read_lists(limited(body, into), into)
         else:
             _read_delimited(name, body, into, last_only)
-        if into.items:
+        if into.items or "placeholder" in into.repairs:
             return
 
 

@@ -10,6 +10,7 @@ import re
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import LISTS, REASONING, plain
+from outspoken.parsing.json_answers import may_be_placeholder
 from outspoken.parsing.json_values import decode, read_value
 from outspoken.parsing.markup import read_xml
 from outspoken.parsing.reasoning import REASONING_END, REASONING_STARTS
@@ -69,7 +70,7 @@ class EarlyReader:
 
     def _is_final(self, item: RawCandidate) -> bool:
         """Whether the meaning of a candidate does not depend on the others."""
-        if item.repairs:
+        if item.repairs or may_be_placeholder(item.text):
             return False
         if not item.stated:
             return self.shape.kind != "candidates"

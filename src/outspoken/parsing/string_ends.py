@@ -77,13 +77,17 @@ def _weak(quotes: str) -> re.Pattern[str]:
 
 
 class StringEnds:
-    """Finds the ends of the strings of one text. The work is bounded by a multiple of the text's length."""
+    """Finds the ends of the strings of one text. The work is bounded by a multiple of the text's length.
+
+    `reached` is the position up to which the last value was read.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.work = 8 * len(text) + 10_000
         self.continues: dict[tuple[int, int], bool] = {}
         self.bare_keys = self.passed_known = False
+        self.reached = 0
 
     def find(self, start: int, quotes: str, place: Place) -> StringEnd:
         """The end of the string whose inside begins at `start` and which one of `quotes` closes."""

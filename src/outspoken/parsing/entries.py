@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.field_names import TEXTS, plain
 from outspoken.parsing.json_values import candidate_of
+from outspoken.parsing.lenient_json import unescape
 from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import FIELD, is_rule, strip_ornaments
 from outspoken.parsing.weight_patterns import (
@@ -196,9 +197,7 @@ def _value(text: str, first: str) -> str:
     match = _QUOTED.fullmatch(stripped)
     if match is not None and match["quote"] not in re.sub(r"\\.|''", "", match["body"]):
         quoted: str = match["body"]
-        if match["quote"] == "'":
-            return quoted.replace("''", "'")
-        return re.sub(r"\\([\"\\/])", r"\1", quoted).replace("\\n", "\n").replace("\\t", "\t")
+        return quoted.replace("''", "'") if match["quote"] == "'" else unescape(quoted, [])
     return _clean(text)
 
 

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from outspoken.parsing.field_names import WEIGHTS, plain
-from outspoken.parsing.numbers import number
+from outspoken.parsing.numbers import comment_of, number
 from outspoken.parsing.weight_patterns import (
     AFTERWARDS,
     CLOSERS,
@@ -25,7 +25,7 @@ from outspoken.parsing.weight_patterns import (
 )
 from outspoken.parsing.words import pattern
 
-__all__ = ["find_weight", "forget_lines", "weights_in_row"]
+__all__ = ["find_weight", "forget_lines"]
 
 
 _LONGEST = 300
@@ -117,6 +117,8 @@ _OPEN_GROUP = re.compile(r"[(（\[【]([^()（）\[\]【】]{1,60})$")
 def _in_open_group(line: str, opened: re.Match[str]) -> LineWeight | None:
     """The weight in brackets that the end of the line leaves open: a label or a number may be cut off."""
     content = opened[1].strip(" *_")
+    if len(content.split()) > _MOST_COMMENT + 2:
+        return None
     found = _group_content(content)
     if found is None and len(content) > 2 and not any(c.isdecimal() for c in content):
         name = plain(content.rstrip(":：=≈ "))
@@ -147,6 +149,8 @@ def _in_long_line(line: str) -> LineWeight | None:
     return None
 
 
+_MOST_COMMENT = 3
+_LONGEST_COMMENT = 24
 _SEPARATED = re.compile(r"[:：=≈→]|->|[-–—]\s")
 
 
@@ -168,7 +172,13 @@ def _as_field(line: str) -> LineWeight | None:
     stop = _VALUE_END.search(rest)
     value = rest[: stop.start()] if stop is not None else rest
     if _reads(value):
+        comment = comment_of(value)
+        if len(comment.split()) > _MOST_COMMENT or len(comment) > _LONGEST_COMMENT:
+            at = rest.index(comment)
+            return LineWeight(rest[:at].strip(), key, tail=rest[at:], index=index)
         tail = rest[len(value) :].lstrip(" \t)]）】}*_:：|,，;；-–—.。`$")
+        if tail and number(tail)[0] is not None and not any(map(str.isalpha, tail)):
+            return LineWeight(rest, key, index=index)
         if not tail or (tail[0] in "(（" and tail[-1:] in ")）"):
             return LineWeight(value, key, note=tail.strip("()（）"), index=index)
         return LineWeight(value, key, tail=tail, index=index)
@@ -225,6 +235,8 @@ def _in_group(line: str) -> LineWeight | None:
         elif at_end:
             tail = ""
             head = trimmed(head)
+        if at_start and re.match(r"[.,]?\d", line[match.end() :]):
+            found.written += tail.split()[0]
         found.head, found.tail, found.bracketed = head, tail, True
         return found
     return None
@@ -236,6 +248,9 @@ _CHOSEN = re.compile(
     r")?[^\w]*",
     re.IGNORECASE,
 )
+
+
+_ONLY_DIGITS = re.compile(r"[\d.,\s%]+")
 
 
 def _group_content(content: str) -> LineWeight | None:
@@ -254,12 +269,7 @@ def _group_content(content: str) -> LineWeight | None:
     if len(chosen) != 1:
         return _part(content)
     at, weight = chosen[0]
-    if (
-        "." not in weight.written
-        and weight.written.isdecimal()
-        and any(parts[at + 1 :])
-        and parts[at + 1][:1].isdecimal()
-    ):
+    if any(_ONLY_DIGITS.fullmatch(part) for part in parts[at + 1 :]):
         return LineWeight(content, weight.key)
     weight.note = ", ".join(part.strip("*_ ") for index, part in enumerate(parts) if index != at)
     if weight.key is None and DIGIT.search(weight.note):
@@ -367,28 +377,3 @@ def _leading(line: str) -> LineWeight | None:
     if match is None or not SURE_SIGN.search(value) or not weight_of(value):
         return None
     return LineWeight(value, None, tail=bare[match.end() :].strip())
-
-
-_ROW = re.compile(r"\s*(?:[,，;；|/、]|\band\b|\bund\b|\bet\b|\by\b|\be\b|\s{2,})\s*")
-
-
-def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
-    """The label and the weights of a line such as "Probabilities: 0.5, 0.3, 0.2"; None for another line."""
-    match = WEIGHT_FIELD.match(line)
-    if match is None:
-        return None
-    rest = line[match.end() :].strip(" \t*_[](){}`.")
-    parts = (
-        re.split(r"\s*[;；|、]\s*|\s*,\s+|\s{2,}|，", rest)
-        if not re.search(r"\d,\d{1,3}(?=\s*[;,])", rest)
-        else re.split(r"\s*;\s*|,\s+", rest)
-    )
-    written = []
-    for part in parts:
-        part = re.sub(
-            r"^(?:\(?\d{1,3}[.):]\s+|[^\W\d][\w ]{0,40}[:=：]\s?|\(?\d{1,3}\)?\s?[:=→：]\s?)", "", part.strip()
-        )
-        if number(part)[0] is None:
-            return None
-        written.append(part)
-    return (match["key"], written) if len(written) > 1 else None

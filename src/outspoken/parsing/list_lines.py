@@ -8,11 +8,14 @@ from itertools import pairwise
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.entries import is_total
 from outspoken.parsing.field_names import WEIGHT_LABEL
-from outspoken.parsing.line_weights import find_weight, weights_in_row
+from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import (
     begins_entry,
 )
+from outspoken.parsing.numbers import number
 from outspoken.parsing.weight_patterns import (
+    DIGIT,
+    WEIGHT_FIELD,
     LineWeight,
     weight_of,
 )
@@ -104,12 +107,22 @@ def with_known_labels(lines: list[str]) -> list[str]:
     return lines
 
 
+_SUM = re.compile(
+    rf"\b(?:{WEIGHT_LABEL})\b.{{0,20}}\b(?:sums?|adds?|total|ergeben|summieren|somme|suman|sommano|somam|total\w*|sumuj\w*)\b"
+    rf"|(?:{WEIGHT_LABEL}).{{0,12}}(?:总和|總和|合計|合计|합계|합은|المجموع|в сумме)",
+    re.IGNORECASE,
+)
+
+
 def without_totals(lines: list[str], repairs: list[str]) -> list[str]:
     """The lines without those that state the total of the probabilities."""
     kept = []
     for line in lines:
         weight = find_weight(line) if 4 < len(line) < 100 else None
         name = line.partition(":")[0].partition("：")[0].partition("=")[0] if weight is not None else ""
+        if _SUM.search(line) and len(line) < 100 and DIGIT.search(line) and begins_entry(line) is None:
+            repairs.append("total")
+            continue
         if name and len(name) < len(line) and is_total(name.strip(" \t-•#>(（|")) and "|" not in line:
             repairs.append("total")
         else:
@@ -175,3 +188,25 @@ def weights_apart(
             continue
         kept.append(line)
     return kept, by_index, row
+
+
+def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
+    """The label and the weights of a line such as "Probabilities: 0.5, 0.3, 0.2"; None for another line."""
+    match = WEIGHT_FIELD.match(line)
+    if match is None:
+        return None
+    rest = line[match.end() :].strip(" \t*_[](){}`.")
+    parts = (
+        re.split(r"\s*[;；|、]\s*|\s*,\s+|\s{2,}|，", rest)
+        if not re.search(r"\d,\d{1,3}(?=\s*[;,])", rest)
+        else re.split(r"\s*;\s*|,\s+", rest)
+    )
+    written = []
+    for part in parts:
+        part = re.sub(
+            r"^(?:\(?\d{1,3}[.):]\s+|[^\W\d][\w ]{0,40}[:=：]\s?|\(?\d{1,3}\)?\s?[:=→：]\s?)", "", part.strip()
+        )
+        if number(part)[0] is None:
+            return None
+        written.append(part)
+    return (match["key"], written) if len(written) > 1 else None

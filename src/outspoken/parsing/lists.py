@@ -40,7 +40,7 @@ from outspoken.parsing.weight_patterns import (
     LineWeight,
 )
 
-__all__ = ["first_marker", "read_lists"]
+__all__ = ["first_marker", "read_lists", "states_weight"]
 
 
 _FIRST_LINES = 1_000
@@ -57,6 +57,11 @@ def first_marker(text: str) -> int:
             return position
         position += len(line)
     return -1
+
+
+def states_weight(text: str) -> bool:
+    """Whether one of the first lines states a weight."""
+    return any(find_weight(line) for line in islice(text.split("\n"), _FIRST_LINES))
 
 
 def read_lists(text: str, into: CandidateList) -> bool:
@@ -169,6 +174,8 @@ def _entries(lines: list[str], layout: Layout, into: CandidateList) -> list[Entr
         blocks.append((marker, _without_section(block, lines[at], layout, last=end == len(lines), into=into)))
     if layout.kind == "field":
         _move_leading_weights(lines, layout, blocks)
+    if layout.kind in ("bullet", "number", "letter"):
+        blocks = _without_labels(blocks)
     titled = layout.kind in ("heading", "bold", "label", "ordinal", "dynamic")
     headed = layout.kind in ("heading", "bold") or heading_level(lines[layout.starts[0][0]]) > 0
     cut_epilogue([block for _, block in blocks], into, titled=headed)
@@ -232,6 +239,20 @@ def _form(line: str) -> _Form | None:
     if weight is None:
         return None
     return _Form((weight.key or "").casefold(), weight.bracketed, weight.alone, bool(weight.tail))
+
+
+def _without_labels(blocks: list[tuple[Marker, list[str]]]) -> list[tuple[Marker, list[str]]]:
+    """The entries without a label ("Response 1:") behind their bullet or number, if most have one."""
+    labels = [marker_of("label", block[0].strip()) for _, block in blocks]
+    if sum(1 for label in labels if label is not None) * 2 <= len(blocks):
+        return blocks
+    return [
+        (
+            marker if label is not None else Marker(_STRAY, 0),
+            [_after_marker(block[0].strip(), label), *block[1:]] if label is not None else block,
+        )
+        for (marker, block), label in zip(blocks, labels, strict=True)
+    ]
 
 
 def _after_marker(line: str, marker: Marker) -> str:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 
-__all__ = ["HEDGE", "PERCENT_WORD", "number", "number_or_text"]
+__all__ = ["HEDGE", "PERCENT_WORD", "comment_of", "number", "number_or_text"]
 
 _LONGEST = 200
 _PLAIN = re.compile(r"-?[0-9]{0,300}\.?[0-9]{1,300}(?:[eE]-?[0-9]{1,3})?")
@@ -52,7 +52,7 @@ _FORMS = re.compile(
     rf"|(?P<tenths>\d{{1,2}}(?:\.\d)?)\s?[成割](?!\w)"
     rf"|(?P<value>{_NUMBER})(?![.,]?\d)(?:\s?(?P<percent>{PERCENT_WORD})|\s?{_OF}\s?(?P<of>\d{{1,9}}(?:[.,]\d{{1,3}})?)(?![.,]?\d)"
     rf"|\s?(?::|\bto\b|\bzu\b|\bcontre\b|\bcontra\b|\bк\b"
-    rf"|\ba\b(?=\s?\d))\s?(?P<against>{_NUMBER})(?![.,:]?\d)(?P<reversed>\s?against)?)?"
+    rf"|\ba\b(?=\s?\d))\s?(?P<against>\d{{1,6}}(?:[.,]\d)?)(?![.,:]?\d)(?P<reversed>\s?against)?)?"
     rf")"
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
@@ -95,6 +95,19 @@ def number(raw: object) -> tuple[float | None, bool]:
     else:
         return None, False
     return (value, percent) if value is not None and math.isfinite(value) else (None, False)
+
+
+_NUMERIC = re.compile(
+    rf"[^\w]*(?:{HEDGE}\s?)*[^\w]*[\d½¼¾⅓⅔⅛⅜⅝⅞⅕⅖⅗⅘⅙⅚][\d.,٫٬/:×^⁻⁰¹²³⁴⁵⁶⁷⁸⁹ ]*(?:\s?{PERCENT_WORD}|[成割])?",
+    re.IGNORECASE,
+)
+
+
+def comment_of(written: str) -> str:
+    """The words after the number in a text that `number` reads, "" for none."""
+    match = _NUMERIC.match(written)
+    comment = written[match.end() :] if match is not None else ""
+    return "" if any(c.isdecimal() for c in comment) else comment.strip(" ()（）.,;:：-–—*_`")
 
 
 def number_or_text(written: str) -> float | str:
@@ -157,6 +170,8 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     if match["of"]:
         below = _decimal(match["of"])
         return (value / below if below else math.nan), False
+    if match["against"] and match["value"][:1] in ".,":
+        return math.nan, False
     if match["against"]:
         other = _decimal(match["against"])
         ahead = other if match["reversed"] else value

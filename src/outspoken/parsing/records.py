@@ -9,6 +9,7 @@ from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.entries import is_total
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_values import candidate_of
+from outspoken.parsing.lenient_json import unescape
 from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import begins_entry
 
@@ -21,8 +22,6 @@ _KEY = re.compile(
 _HEADER = re.compile(r"\s*\[\[?\s*[\w. \"'-]{1,60}\s*\]\]?\s*(?:#.*)?")
 _BLOCK = re.compile(r"(?P<style>[|>])[-+\d]{0,2}\s*(?:#.*)?")
 _COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
-_ESCAPE = re.compile(r"\\(n|t|r|\"|'|\\|/|u[\da-fA-F]{4})")
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 _TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}:[ \t])")
@@ -50,7 +49,7 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
     keyed = [record for record in records if _key_of(record, TEXTS)]
     if not keyed or not any(_key_of(record, WEIGHTS) for record in keyed):
         return False
-    for record in keyed:
+    for record in records:
         _add(record, into)
     before = "\n".join(line for line in lines[:start] if not line.lstrip().startswith(("#", "---"))).strip()
     if before and not re.fullmatch(r"[\w ]{1,40}:", before):
@@ -67,13 +66,19 @@ def _key_of(record: _Record, names: dict[str, int] | dict[str, str]) -> str | No
 
 
 def _add(record: _Record, into: CandidateList) -> None:
-    ranked = sorted((key for key in record.fields if plain(key) in TEXTS), key=lambda key: TEXTS[plain(key)])
     weight = _key_of(record, WEIGHTS)
+    others = [key for key in record.fields if key != weight and plain(key) not in REASONING]
+    named = [key for key in others if plain(key) in TEXTS]
+    if not named and (weight is None or len(others) != 1):
+        into.repairs += ["unread"] * (weight is not None)
+        return
+    ranked = sorted(named, key=lambda key: TEXTS[plain(key)]) or others
     text = record.fields[ranked[0]].strip()
     if is_total(text):
         into.repairs.append("total")
         return
     item: RawCandidate = candidate_of(text, into.shape)
+    item.repairs += ["wrong-key"] * (not named)
     if weight is not None:
         written = record.fields[weight]
         item.state(written, weight)
@@ -233,7 +238,7 @@ class _RecordReader:
         text = body[:end] if end >= 0 else body
         if quote[0] == "'":
             return text.replace("''", "'") if len(quote) == 1 else text
-        return _ESCAPE.sub(lambda m: _ESCAPED.get(m[1], chr(int(m[1][1:], 16)) if len(m[1]) == 5 else m[1]), text)
+        return unescape(text, [])
 
     @staticmethod
     def closing(body: str, quote: str) -> int:

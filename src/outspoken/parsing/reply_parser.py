@@ -148,7 +148,7 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
     """Try each way of writing candidates until one gives some: by reliability, then by position in the text."""
     # Imported here: the patterns of running text take long to build, and a sound reply needs none.
     from outspoken.parsing.list_lines import limited
-    from outspoken.parsing.lists import first_marker, read_lists
+    from outspoken.parsing.lists import first_marker, read_lists, states_weight
 
     certain, possible = first_json(body)
     tag = first_tag(body)
@@ -159,7 +159,8 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
         formats.append((0, certain, "json"))
     elif possible >= 0:
         marker = first_marker(body)
-        formats.append((1 if marker < 0 or possible < marker else 3, possible, "json"))
+        is_first = possible < marker if marker >= 0 else not states_weight(body[:possible])
+        formats.append((1 if is_first else 3, possible, "json"))
     if tag >= 0:
         formats.append((0, tag, "xml"))
     for _, _, name in sorted(formats):

@@ -188,6 +188,13 @@ def _add(body: _Rows, text: int, weight: int | None, into: CandidateList, *, key
         if not content.strip() and not written:
             continue
         item: RawCandidate = candidate_of(content, into.shape)
+        if (
+            row is body[-1]
+            and written in ("0", "1")
+            and any(len(other[weight or 0]) > 1 for other in body[:-1] if len(other) > (weight or 0))
+        ):
+            item.repairs.append("unclosed")
+            written = "…"
         if (written and number(written)[0] is not None) or written:
             item.state(written + ("%" if percent and written[-1:].isdigit() else ""), None)
         into.add(item)

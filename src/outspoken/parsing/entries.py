@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.field_names import TEXTS, plain
+from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_values import candidate_of
-from outspoken.parsing.lenient_json import unescape
 from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import FIELD, is_rule, strip_ornaments
 from outspoken.parsing.weight_patterns import (

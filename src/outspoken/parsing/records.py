@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.entries import is_total
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_values import candidate_of
-from outspoken.parsing.lenient_json import unescape
 from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import begins_entry
 

@@ -312,6 +312,26 @@ async def test_waits_are_part_of_a_requests_time(date: bool) -> None:
     assert {failure.cause for failure in run.failures} == {"HTTP 429"}
 
 
+async def test_failures_that_may_pass_are_told_from_others(tmp_path: Path) -> None:
+    source = tmp_path / "prompts.jsonl"
+    source.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in "abcd"))
+    statuses = {"a": 307, "b": 500, "c": 400}
+
+    async def by_prompt(request: web.Request) -> web.StreamResponse:
+        status = statuses.get(prompt_of(await request.json()))
+        return web.json_response(completion(["x"])) if status is None else failing(status, Location="/v2")
+
+    async with serving(by_prompt) as server:
+        plan = RunPlan.make(model_at(server), None, {"attempts": 1, "k": 1})
+        running = FileRun(BatchJob(source, tmp_path / "out.jsonl", plan))
+        summary = await running.run()
+        running.close()
+    assert (summary.failures, summary.transient_failures) == (3, 1)
+    lines = (tmp_path / "out.jsonl.failures.jsonl").read_text().splitlines()
+    found = {entry["cause"]: entry["passing"] for entry in map(json.loads, lines)}
+    assert found == {"HTTP 307": False, "HTTP 500": True, "HTTP 400": False}
+
+
 async def test_the_line_of_progress_says_why_it_waits(tmp_path: Path) -> None:
     source = tmp_path / "prompts.jsonl"
     source.write_text('{"prompt": "a"}\n')

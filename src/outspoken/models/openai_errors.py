@@ -36,6 +36,7 @@ _MIN_ENCODED = 8
 _LONGEST_WAIT = 1e10
 # Groq's codes for a reply of the model that its own decoder did not accept: another reply may be accepted.
 _FAILED_GENERATION = frozenset({"json_validate_failed", "tool_use_failed", "output_parse_failed"})
+_FILTERED = frozenset({"content_filter", "content_policy_violation"})
 # In the body of a success, the kind of error stands for its status.
 _STATUS_OF = {
     "overloaded_error": 529,
@@ -146,6 +147,8 @@ class ErrorContext:
         advice = _ADVICE.get(status or 0, "").format(variable=self.key_variable)
         if no_quota:
             advice = "the account has no quota left: add credit"
+        elif details.codes & _FILTERED:
+            advice = "the provider's content filter refused the prompt: reword it, or ask another model"
         event = f"{self.url} answered {status or 'an error'}" + (f": {message}" if message else "")
         return ProviderError(
             f"{event} ({advice})" if advice else event,

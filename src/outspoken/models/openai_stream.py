@@ -26,6 +26,7 @@ from outspoken.reply_shape import ReplyShape
 __all__ = ["EventReader", "StreamedReply"]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_TEXT_ALONE = {"content"}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -134,6 +135,10 @@ class StreamedReply:
             self._usage = usage_of(payload)
         if finish := text_of(choice.get("finish_reason")):
             self._finish, self.finished = finish, True
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and delta.keys() == _TEXT_ALONE and isinstance(text := delta["content"], str):
+            self.size += len(text)
+            return self._whole_characters(text) if text else ""
         text, reasoning, refusal, calls = self._piece(choice)
         if reasoning:
             self._reasoning.write(reasoning)
@@ -174,6 +179,9 @@ class StreamedReply:
 
     def _whole_characters(self, text: str) -> str:
         """The text without half a character at its end, which waits for the next piece."""
+        if text.isascii() and not self._half:
+            self._text.write(text)
+            return text
         text = self._half + text
         self._half = ""
         if "\ud800" <= text[-1] < "\udc00":

@@ -125,7 +125,7 @@ def _provider_failure(error: ProviderError) -> tuple[int, str | None, str]:
     if status in (401, 402, 403):
         message = "the upstream did not accept this server's key: its operator must check it"
         return 502, "upstream_authentication", message
-    if status in _CLIENT_STATUSES:
+    if status in _CLIENT_STATUSES and (status == 429 or not error.retryable):
         return status, {404: "model_not_found", 429: "rate_limit_exceeded"}.get(status), str(error)
     if status in _TIMED_OUT or (status is None and isinstance(error.original, TimeoutError)):
         status = 504

@@ -246,6 +246,36 @@ def _wait_for(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def test_a_run_fits_into_few_open_files(tmp_path: Path) -> None:
+    """Failures, parts, the ledger and its log need some of them as well."""
+    source, out = tmp_path / "prompts.txt", tmp_path / "out.csv"
+    count = repetitions(5_000, 400)
+    source.write_text("".join(f"Tell me a joke about {n}\n" for n in range(count)))
+    with serving(tmp_path, "--share", "0.1", "--kinds", "500,dropped,429", "--delay", "0.02") as server:
+        line = command(source, "--out", out, "--model", server.url, "--attempts", 1, "--json")
+        limited = ["bash", "-c", 'ulimit -n 64; exec "$@"', "run", *line]
+        done = subprocess.run(limited, capture_output=True, env=environment(), text=True, timeout=900)
+        assert done.returncode == 3
+        assert re.search(r"at most \d\d requests at once: raise the limit of open files", done.stderr)
+        assert 8 < max(record.peak for record in server.records()) < 50
+    found = summary(done)
+    assert found["prompts"] == count
+    assert found["failures"] == len((tmp_path / "out.csv.failures.jsonl").read_text().splitlines()) > count / 50
+    assert set(found["causes"]) <= {"HTTP 500", "HTTP 429"} | {
+        name for name in found["causes"] if "broke off" in name
+    }
+
+
+def test_the_soft_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    source, out = tmp_path / "prompts.txt", tmp_path / "out.jsonl"
+    source.write_text("a\n")
+    with serving(tmp_path, "--share", "0") as server:
+        line = command(source, "--out", out, "--model", server.url)
+        limited = ["bash", "-c", 'ulimit -Sn 64; exec "$@"', "run", *line]
+        done = subprocess.run(limited, capture_output=True, env=environment(), text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_finished_run_asks_nothing_more(tmp_path: Path, prompts: Path) -> None:
     out = tmp_path / "out.jsonl"
     source = few(prompts, 50)

@@ -22,6 +22,7 @@ from outspoken.batch.sources import BadRow, PromptRow, read
 from outspoken.engine import RunMetrics, RunSummary
 from outspoken.errors import UsageError
 from outspoken.io.dataclass_json import to_json
+from outspoken.io.text import plural
 from outspoken.ledger import Ledger, PartCounts, PartRecord
 from outspoken.ledger.reader import LedgerReader
 
@@ -145,6 +146,8 @@ class FileRun:
                 self._ledger.forget_parts(self._name)
             self._failures = self._held.enter_context(FailureFile(self.output.path))
             self._engine = RunEngine(job.plan, self.metrics, self._ledger)
+            if (most := self._engine.most) < job.plan.concurrency:
+                note(f"at most {plural(most, 'request')} at once: raise the limit of open files (ulimit -n)")
         except BaseException:
             self._held.close()
             raise

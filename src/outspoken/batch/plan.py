@@ -78,20 +78,25 @@ class RunPlan:
         template = templates.load(settings.template)
         return cls(resolved, settings, run, template, json_schema, validate, price)
 
+    @property
+    def concurrency(self) -> int:
+        """The most requests at once."""
+        parallel = self.model.capabilities.parallel
+        most = self.run.concurrency or parallel or DEFAULT_CONCURRENCY
+        return most if parallel is None else min(most, parallel)
+
 
 class RunEngine:
     """Answers the prompts of one run, counts the results, and stops it in good order."""
 
     def __init__(self, plan: RunPlan, metrics: RunMetrics, ledger: Ledger | None) -> None:
-        parallel = plan.model.capabilities.parallel
         run = plan.run
-        most = run.concurrency or parallel or DEFAULT_CONCURRENCY
         self.plan = plan
         self.metrics = metrics
         self._ledger = ledger
         self._limiter = RateLimiter(
-            most if parallel is None else min(most, parallel),
-            steady=parallel is not None,
+            plan.concurrency,
+            steady=plan.model.capabilities.parallel is not None,
             requests_per_minute=run.requests_per_minute,
             tokens_per_minute=run.tokens_per_minute,
         )
@@ -116,6 +121,11 @@ class RunEngine:
     def stopped(self) -> str:
         """Why no further requests are sent; "" while the run continues."""
         return self._limiter.stopped
+
+    @property
+    def most(self) -> int:
+        """The greatest number of requests at once, which the limit of open files may lower."""
+        return self._limiter.most
 
     @property
     def under_way(self) -> int:

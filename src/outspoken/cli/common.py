@@ -20,6 +20,7 @@ from outspoken._imports import missing_extra
 from outspoken.cli.options import COMMON, DEBUG, QUIET
 from outspoken.cli.streams import ReaderGoneError
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
+from outspoken.io.open_files import raise_file_limit
 from outspoken.io.text import decoded, json_bytes, one_line
 from outspoken.methods.table import METHODS
 from outspoken.templates import names
@@ -84,6 +85,7 @@ def command(
                 given = {parameter.name: kwargs.pop(parameter.name, None) for parameter in declared}
                 kwargs["options"] = {name: value for name, value in given.items() if value is not None}
             with errors_in_one_line():
+                raise_file_limit()
                 function(*args, **kwargs)
 
         parameters = [*own, *declared, *common]

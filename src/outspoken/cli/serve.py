@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["client_key", "serve"]
 
 KEYS_VARIABLE = "OUTSPOKEN_CLIENT_KEYS"
-_MAX_FILES = 65_536
 _STOPPING = "stopping: running requests finish first; Ctrl-C again stops at once"
 
 
@@ -96,7 +95,6 @@ def serve(
     address = f"http://{shown}:{listening.getsockname()[1]}"
 
     _log(verbose=verbose or log_prompts)
-    _allow_many_files()
 
     async def run() -> None:
         """Load the model, then serve until a signal arrives."""
@@ -178,18 +176,6 @@ def _log(*, verbose: bool) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # our own server logs its faults
-
-
-def _allow_many_files() -> None:
-    """Raise the limit of open files as far as allowed: each connection is one."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
-    if soft < target:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 @command()

@@ -30,7 +30,8 @@ from proofs import repetitions
 from outspoken import Ledger, OutputError, UsageError
 from outspoken.batch.file import BatchJob, FileRun
 from outspoken.batch.plan import RunPlan
-from outspoken.ledger import reply_of, request_of
+from outspoken.ledger import checks, reply_of, request_of
+from outspoken.ledger.reader import LedgerReader
 
 polars = pytest.importorskip("polars")
 
@@ -88,12 +89,10 @@ def run(*arguments: Any, stdin: bytes = b"") -> subprocess.CompletedProcess[str]
 
 def replies(ledger: Path) -> int:
     """How many are in the ledger, all of them sound."""
-    checked = subprocess.run(
-        [sys.executable, "-m", "outspoken", "ledger", "verify", str(ledger)], capture_output=True, timeout=300
-    )
-    assert checked.returncode == 0, checked.stderr
-    with Ledger(ledger) as kept:
-        return sum(1 for _ in kept.stored())
+    with LedgerReader(ledger) as reader:
+        count, problems = checks.verify(reader)
+    assert problems == []
+    return count
 
 
 def cited(out: Path, ledger: Path) -> int:
@@ -210,7 +209,7 @@ def test_killed_many_times_and_gone_on_with(tmp_path: Path, prompts: Path) -> No
 def test_two_processes_on_one_ledger(tmp_path: Path, prompts: Path) -> None:
     """Both ask for the same, and get different replies: those that are stored are in the outputs of both."""
     ledger, outs = tmp_path / "run.sqlite", [tmp_path / "one.parquet", tmp_path / "two.parquet"]
-    source = few(prompts, repetitions(PROMPTS, 250))
+    source = few(prompts, repetitions(PROMPTS, 150))
     shared = (source, "--ledger", ledger, "--concurrency", 16, "--timeout", 30)
     moment = random.Random(7)
     with serving(tmp_path, *FAULTS) as server:
@@ -406,6 +405,30 @@ def test_interrupting_keeps_what_came(tmp_path: Path, prompts: Path, presses: in
         # Of the first sixty prompts nothing that had been kept was asked again.
         assert len(server.answered) - answered <= 60 - min(rows, 60) + 8
     assert polars.read_parquet(out)["prompt_id"].n_unique() == 60
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+def test_a_second_interrupt_at_any_moment(tmp_path: Path, prompts: Path, delay: float) -> None:
+    """While the command is starting, stopping or leaving."""
+    with serving(tmp_path, "--share", "0", "--delay", "0.2") as server:
+        running = []
+        for number, gap in enumerate((0.02, 0.15, 0.3)):
+            line = command(
+                prompts, "--out", tmp_path / f"{number}.parquet", "--model", server.url, "--concurrency", 8
+            )
+            process = subprocess.Popen(line, env=environment(), stderr=subprocess.PIPE, text=True)
+            _wait_for((tmp_path / f"{number}.parquet.ledger.sqlite").exists)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            time.sleep(gap)
+            process.send_signal(signal.SIGINT)
+            running.append(process)
+        for process in running:
+            _, said = process.communicate(timeout=60)
+            assert process.returncode == 130
+            assert not re.search(r"Traceback|Exception|Interrupt\b", said)
+    for number in range(3):
+        replies(tmp_path / f"{number}.parquet.ledger.sqlite")
 
 
 def test_an_interrupted_continuation_takes_nothing_away(tmp_path: Path, prompts: Path) -> None:

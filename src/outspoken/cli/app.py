@@ -33,6 +33,7 @@ from outspoken.cli.synth import synth
 from outspoken.cli.templates import templates
 from outspoken.cli.train import train
 from outspoken.cli.typicality import typicality
+from outspoken.io.signals import leave_on_interrupt
 
 __all__ = ["app", "main"]
 
@@ -86,6 +87,7 @@ def main() -> None:
             finally:
                 sys.stdout.flush()
     except (SystemExit, typer.Exit) as leaving:
+        leave_on_interrupt()
         code = leaving.code if isinstance(leaving, SystemExit) else leaving.exit_code
         if "torch" in sys.modules:
             _leave(code)

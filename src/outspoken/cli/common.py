@@ -21,6 +21,7 @@ from outspoken.cli.options import COMMON, DEBUG, QUIET
 from outspoken.cli.streams import ReaderGoneError
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
 from outspoken.io.open_files import raise_file_limit
+from outspoken.io.signals import INTERRUPTED, leave_on_interrupt
 from outspoken.io.text import decoded, json_bytes, one_line
 from outspoken.methods.table import METHODS
 from outspoken.templates import names
@@ -112,8 +113,9 @@ def errors_in_one_line() -> Iterator[None]:
             note(f"the model wrote: {one_line(error.text, 300)}", error=True)
         raise typer.Exit(error.exit_code) from error
     except (KeyboardInterrupt, typer.Abort):
+        leave_on_interrupt()  # the note may take a moment
         note("interrupted")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     except ReaderGoneError:
         raise typer.Exit(0) from None
     except typer.Exit:

@@ -19,9 +19,10 @@ from outspoken.cli.common import (
     show_estimate,
     show_list,
 )
-from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly, run_or_exit
+from outspoken.cli.interrupts import run_interruptibly, run_or_exit
 from outspoken.cli.options import DryRun, Json, Overwrite, Responses, Seed, several
 from outspoken.errors import UsageError
+from outspoken.io.signals import INTERRUPTED
 from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:

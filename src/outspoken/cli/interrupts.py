@@ -10,12 +10,9 @@ import typer
 
 from outspoken.cli.common import note
 from outspoken.errors import StoppedError
-from outspoken.io.signals import on_interrupt
+from outspoken.io.signals import INTERRUPTED, on_interrupt
 
-__all__ = ["INTERRUPTED", "exit_when_stopped", "run_interruptibly", "run_or_exit", "signals"]
-
-INTERRUPTED = 130
-"""The exit code of a command that was interrupted."""
+__all__ = ["exit_when_stopped", "run_interruptibly", "run_or_exit", "signals"]
 
 T = TypeVar("T")
 

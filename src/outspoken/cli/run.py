@@ -19,8 +19,9 @@ from outspoken.cli.common import (
     print_json,
     show_estimate,
 )
-from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.interrupts import run_interruptibly
 from outspoken.cli.options import Address, DryRun, Engine, Json, ModelName, Overwrite, Workers
+from outspoken.io.signals import INTERRUPTED
 from outspoken.io.text import read_json
 from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings

@@ -18,9 +18,10 @@ from outspoken.cli.common import (
     print_json,
     print_source,
 )
-from outspoken.cli.interrupts import INTERRUPTED, run_interruptibly
+from outspoken.cli.interrupts import run_interruptibly
 from outspoken.cli.options import Address, Engine, Json, ModelName, Overwrite, Seed, Workers
 from outspoken.errors import UsageError
+from outspoken.io.signals import INTERRUPTED
 from outspoken.report.format import count as number_of
 from outspoken.report.format import duration
 from outspoken.terminal import TextTable

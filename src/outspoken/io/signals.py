@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-__all__ = ["on_interrupt", "stop_on_interrupt"]
+__all__ = ["INTERRUPTED", "leave_on_interrupt", "on_interrupt", "stop_on_interrupt"]
+
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted."""
 
 
 @contextmanager
@@ -21,6 +26,14 @@ def on_interrupt(handle: Callable[[], object]) -> Iterator[None]:
             for number in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, number, signal.signal(number, lambda *_: handle() and None))
         yield
+
+
+def leave_on_interrupt() -> None:
+    """From now on an interrupt ends the process at once, with the exit code of an interrupt: all work is done."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        # At the very end Python restores the system's handler, by which the process would die of the signal.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ _LEADING = re.compile(
 _UNTITLED_LEADING = re.compile(
     r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[=＝](?=\s)|，)\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?"
 )
+_LONE_BULLET = re.compile(r"\n\s*[-*•]\s*\Z")
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<body>.*)(?P=quote),?", re.DOTALL)
 _BLOCK_SCALAR = re.compile(r"[|>][-+]?\d?\s*")
 
@@ -202,8 +203,8 @@ def _value(text: str, first: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """A text without leading separators, surrounding ornaments and rules."""
-    text = text.strip()
+    """A text without leading separators, surrounding ornaments, and a bullet that nothing follows."""
+    text = _LONE_BULLET.sub("", text.strip())
     match = _UNTITLED_LEADING.match(text)
     if match is not None and match[0].strip() and text[match.end() :].strip() and not text.startswith("..."):
         text = text[match.end() :]

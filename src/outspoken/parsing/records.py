@@ -55,8 +55,9 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
     if before and not re.fullmatch(r"[\w ]{1,40}:", before):
         into.repairs.append("prefixed")
         into.reasoning.append(before)
-    if any(line.strip() for line in lines[reader.at :]):
-        into.repairs.append("suffixed")
+    rest = lines[reader.at :]
+    if any(line.strip() for line in rest):
+        into.repairs.append("unread" if any(map(_KEY.match, rest)) else "suffixed")
     into.repairs.append("as-records")
     return True
 

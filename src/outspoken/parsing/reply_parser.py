@@ -26,6 +26,7 @@ __all__ = ["ReplyParser", "parse"]
 
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
 _FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[\w+.#-]{0,20}")
+_TABLE_HEADER = re.compile(r"\[\[[\w. -]{1,60}\]\][ \t]*(?:\n|\Z)")
 _LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
@@ -157,7 +158,7 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
         return
     if certain >= 0:
         formats.append((0, certain, "json"))
-    elif possible >= 0:
+    elif possible >= 0 and _TABLE_HEADER.match(body, possible) is None:
         marker = first_marker(body)
         is_first = possible < marker if marker >= 0 else not states_weight(body[:possible])
         formats.append((1 if is_first else 3, possible, "json"))

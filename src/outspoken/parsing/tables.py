@@ -80,7 +80,9 @@ def _barred(lines: list[str]) -> Rows:
     rows = [_cells(line) for line in barred]
     if len(rows) < 2 or not any(names_weight(plain(cell)) for cell in rows[0]):
         return Rows()
-    return Rows([row for row in rows if any(row)])
+    torn = any(len(row) > len(rows[0]) for row in rows)
+    rows = [row for row in rows if any(cell.strip("-: ") for cell in row)]
+    return Rows(rows, repairs=["unread"] if torn else [])
 
 
 def _is_rule(line: str) -> bool:

@@ -182,6 +182,14 @@ def test_parse_reads_a_file_or_a_pipe(tmp_path: Path) -> None:
     assert "0.700" in table.stdout
 
 
+def test_parse_reads_the_answer_of_a_method_that_has_one() -> None:
+    reply = "<|channel|>analysis<|message|>One word.<|end|><|start|>assistant<|channel|>final<|message|>Four."
+    entry = json.loads(outspoken("parse", "-m", "direct", "--json", stdin=reply).stdout)
+    assert [candidate["text"] for candidate in entry["candidates"]] == ["Four."]
+    assert entry["reasoning"] == "One word."
+    assert "did you mean 'direct'" in outspoken("parse", "-m", "direkt", stdin=reply).stderr
+
+
 def test_control_characters_of_a_reply_are_escaped() -> None:
     reply = json.dumps({"responses": [{"text": "\x1b[2Jred \x9b31m", "probability": 0.5}]})
     shown = outspoken("parse", stdin=reply)

@@ -50,6 +50,8 @@ _PROBABILITY = _words(
     "est._prob est._probability prob._est. subjective_probability"
 )
 _PERCENT = _words(
+    "probability_percent probability_percentage percent_probability percentage_probability likelihood_percent "
+    "confidence_percent chance_percent prob_percent prob_pct probability_pct "
     "percent percentage pct percents percentages 百分比 百分率 prozent pourcentage porcentaje процент % "
     "porcentagem percentuale yüzde odsetek パーセント 퍼센트"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import SequenceMatcher
+from itertools import islice
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
@@ -26,7 +27,7 @@ _ITEMS = frozenset(_ITEM_NAMES.split())
 
 _WIDE_TAG = re.compile(r"[＜〈《‹«⟨❬⟪﹤](/?[^\W\d][^＜＞〈〉《》‹›«»⟨⟩❬❭⟪⟫﹤﹥<>\n]{0,80}/?)[＞〉》›»⟩❭⟫﹥]")
 _SQUARE_TAG = re.compile(r"\[(/?[^\W\d][\w-]{0,40})\]")
-_ESCAPED_TAG = re.compile(r"&lt;/?[^\W\d][\w-]{0,40}&gt;")
+_ESCAPED_TAG = re.compile(r"&lt;/?([^\W\d][\w-]{0,40})&gt;")
 _LISTS = re.compile(
     r"</?(?:ol|ul|dl|p|br|div|span|em|i|u|small|mark|code)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE
 )
@@ -38,13 +39,9 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
 
     Tags are otherwise written with full-width marks, typographic marks, or as entities.
     """
-    if "<" not in text and (wide := _WIDE_TAG.search(text)) is not None and _role(wide[1].strip("/ ").split()[0]):
+    if _known(_WIDE_TAG, text) and first_tag(text) < 0:
         return _WIDE_TAG.sub(lambda tag: f"<{tag[1]}>", text), ("odd-tags",)
-    if (
-        "<" not in text
-        and (escaped := _ESCAPED_TAG.search(text)) is not None
-        and _role(escaped[0][4:-4].strip("/ "))
-    ):
+    if _known(_ESCAPED_TAG, text) and first_tag(text) < 0:
         return _unescape(text), ("odd-tags",)
     if "[/" in text and (square := _SQUARE_TAG.search(text)) is not None and _role(square[1].strip("/")):
         return _SQUARE_TAG.sub(lambda tag: f"<{tag[1]}>" if _role(tag[1].strip("/")) else tag[0], text), (
@@ -57,6 +54,11 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
         )
         return _unescape(listed), ()
     return text, ()
+
+
+def _known(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether the first tags of this form have a known name."""
+    return any(_role(tag[1].strip("/ ").split()[0]) for tag in islice(pattern.finditer(text), 4))
 
 
 def first_tag(text: str) -> int:

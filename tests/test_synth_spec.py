@@ -8,10 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("pyarrow")
 
 from outspoken import UsageError
+from outspoken.cli.app import app
 from outspoken.synth import spec as specs
 from outspoken.synth.spec import STEPS, PipelineSpec, load, read
 from outspoken.synth.steps.base import StepOptions
@@ -149,3 +151,26 @@ def test_valid_names(name: str) -> None:
 def test_invalid_names(name: str) -> None:
     with pytest.raises(UsageError, match="is also the folder's"):
         read(GENERATE, where="x", stem=name)
+
+
+def test_code_of_a_spec_is_named_before_it_runs_and_is_not_imported_to_be_shown(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text('{"text": "a tree"}\n')
+    (tmp_path / "own.py").write_text(
+        "import pathlib, sys\n"
+        "print('imported', file=sys.stderr)\n"
+        "def same(records): return records\n"
+        "def right(record): return True\n"
+    )
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'input = "records.jsonl"\n[report]\nembedder = "none"\n'
+        '[[step]]\ndo = "own.py:same"\n[[step]]\ndo = "verify"\nby = "function"\nfunction = "own.py:right"\n'
+    )
+    functions = tuple(f"{tmp_path}/own.py:{name}" for name in ("same", "right"))
+    assert load(str(file)).functions == functions
+    shown = CliRunner().invoke(app, ["synth", str(file), "--show"])
+    assert (shown.exit_code, "imported" in shown.stderr) == (0, False)
+    done = CliRunner().invoke(app, ["synth", str(file), "--out", str(tmp_path / "out"), "--model", "replay/none"])
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("the spec runs code with your rights: ")
+    assert all(function in first for function in functions)

@@ -20,6 +20,7 @@ from outspoken._imports import missing_extra
 from outspoken.cli.options import COMMON, DEBUG, QUIET
 from outspoken.cli.streams import ReaderGoneError
 from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, UsageError
+from outspoken.io.atomic import reason_of
 from outspoken.io.open_files import raise_file_limit
 from outspoken.io.signals import INTERRUPTED, leave_on_interrupt
 from outspoken.io.text import decoded, json_bytes, one_line
@@ -123,6 +124,9 @@ def errors_in_one_line() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            note(f"error: {error.filename} cannot be used: {reason_of(error)}; name another file", error=True)
+            raise typer.Exit(1) from error
         cause = f"{type(error).__name__}: {one_line(str(error), 1000)}"
         note(f"error: this is a fault in outspoken itself ({cause})", error=True)
         note("please report it, with the output of --debug", error=True)

@@ -63,13 +63,13 @@ def score(
             stopped="stopped: nothing was written",
         )
     document = result.to_dict()
-    if out is not None:
-        write_bytes(out, as_json({entry["text"].strip(): entry["share"] for entry in document["texts"]}))
-        note(f"the distribution: {out}")
     if json:
         print_json({"model": model, "prompt": prompt, "chat": chat, **document})
     else:
         _show(document)
+    if out is not None:
+        write_bytes(out, as_json({entry["text"].strip(): entry["share"] for entry in document["texts"]}))
+        note(f"the distribution: {out}")
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -101,6 +101,8 @@ def _run(pipeline: Pipeline, first: str | None, only: str | None) -> tuple[Pipel
     """
     from outspoken.cli.progress import live
 
+    if functions := pipeline.spec.functions:
+        note(f"the spec runs code with your rights: {', '.join(functions)} (read it first if it is not yours)")
     if pipeline.continued and first is None:
         finished, total = pipeline.finished_steps(), len(pipeline.spec.steps)
         note(f"continuing in {pipeline.folder}: {finished} of {total} steps are finished")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,11 +36,20 @@ _KINDS = ("gamma", "levels", "sharpen", "typicality")
 
 
 def claim(out: Path | None, kind: str, source: str, *, overwrite: bool) -> None:
-    """Raise `UsageError` if the folder holds other results than those of this command for this source.
+    """Raise `UsageError` if the folder holds other results than those of this command for this source, or if it
+    cannot be written.
 
     `overwrite` allows replacing the results of another command or source, but not a foreign results.json.
     """
-    if out is None or not (out / "results.json").exists():
+    if out is None:
+        return
+    above = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        reason = "it cannot be written" if above.is_dir() else "it is a file"
+        raise UsageError(
+            f"the results cannot be put into {out}, because of {above}: {reason}; name another folder"
+        )
+    if not (out / "results.json").exists():
         return
     results = read_json(out / "results.json", "file of results")
     settings = results.get("settings") if isinstance(results, dict) else None

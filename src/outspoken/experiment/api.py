@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
+from os.path import realpath
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -118,7 +119,7 @@ class Recordings(FolderHolder):
         analysis.check_measuring(spec, tasks)
         self.spec = spec
         self.groups, self.problems = analysis.groups_of_recordings(tasks[0], files)
-        content = {"recorded": [str(file.resolve()) for file in files], "tasks": [tasks[0].name]}
+        content = {"recorded": [realpath(file) for file in files], "tasks": [tasks[0].name]}
         self.folder = ExperimentFolder(folder, content, overwrite=overwrite)
 
     async def measure(self, *, command: str = "", progress: Progress | None = None) -> ExperimentResults:

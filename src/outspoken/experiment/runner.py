@@ -57,7 +57,7 @@ class GridRun(FolderHolder):
         )
         try:
             for task in grid.tasks:
-                write_bytes(self.folder.prompts(task.name), _prompt_lines(task))
+                write_bytes(self.folder.prompts(task.name), _prompt_lines(task), private=True)
         except BaseException:
             self.close()
             raise
@@ -108,7 +108,7 @@ class GridRun(FolderHolder):
         if model in self._unresponsive:
             return
         source, out = self.folder.prompts(cell.task.name), self.folder.responses(cell.id)
-        out.parent.mkdir(exist_ok=True)
+        out.parent.mkdir(0o700, exist_ok=True)
         job = BatchJob(source, out, cell.plan(wanted), self.folder.ledger, overwrite="changed")
         running = self._running = FileRun(job)
         try:

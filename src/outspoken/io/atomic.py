@@ -26,30 +26,31 @@ __all__ = [
 ]
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the content of a file, and create its folder if necessary. Raises `OutputError`."""
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Replace the content of a file as `replacing` does, and create its folder if necessary."""
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with replacing(path, private=private) as file:
         file.write(content)
 
 
-def write_file(target: Path, write: Callable[[Any], object]) -> int:
+def write_file(target: Path, write: Callable[[Any], object], *, private: bool = False) -> int:
     """Replace a file as `replacing` does: `write` receives the binary file. Returns the size in bytes."""
-    with replacing(target) as file:
+    with replacing(target, private=private) as file:
         write(file)
         return file.tell()
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
+def replacing(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that replaces `target` at the end of the block, and then survives a power failure.
 
-    An error in the block leaves `target` as it was. Raises `OutputError` if the file cannot be written.
+    With `private` only its owner can read it, as suits working files with prompts and replies. An error in the
+    block leaves `target` as it was. Raises `OutputError` if the file cannot be written.
     """
     temporary = temporary_name(target)
     try:
-        with output_errors(target), temporary.open("wb") as file:
+        with output_errors(target), open(temporary, "wb", opener=owner_only if private else None) as file:
             yield file
             put_in_place(file, target)
     except BaseException:
@@ -106,6 +107,8 @@ def reason_of(error: BaseException) -> str:
     """The reason of a system error, without the names of files; for a full disk also the remedy."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full: make room, then give the same command again"
+    if isinstance(error, FileExistsError):
+        return "there is a file of that name"
     return getattr(error, "strerror", None) or str(error)
 
 

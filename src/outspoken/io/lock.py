@@ -77,8 +77,9 @@ class FolderLock:
                     if os.path.samestat(before, self.file.stat()):
                         undo.pop_all()
                         return connection
-                except FileNotFoundError:
-                    continue
+                except FileNotFoundError as error:
+                    if error.filename != str(self.file):
+                        raise UsageError(f"{self.folder} cannot be created: {reason_of(error)}") from error
                 except FileExistsError as error:
                     raise UsageError(f"{self.folder} is a file, and a folder is needed") from error
                 except OSError as error:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outspoken.errors import UsageError
-from outspoken.io.sqlite import transaction
+from outspoken.io.sqlite import create_file, transaction
 from outspoken.models import weight_files
 
 __all__ = ["EmbeddingCache", "Vector", "default_path"]
@@ -92,6 +92,7 @@ class EmbeddingCache:
 
     def _attempt(self, work: Any, rows: list[Any]) -> Any:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        create_file(self.path)
         with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")

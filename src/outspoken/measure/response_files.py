@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike, fspath
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
     Raises `UsageError` for a file that is missing or empty, and for one without these columns or a readable row.
     """
     files = [fspath(path) for path in paths]
-    resolved = [path if path == "-" else str(Path(path).resolve()) for path in files]
+    resolved = [path if path == "-" else realpath(path) for path in files]
     if repeated := {path for path, place in zip(files, resolved, strict=True) if resolved.count(place) > 1}:
         raise UsageError(f"{listed(sorted(repeated))} is given more than once: name each file once")
     if not files:
@@ -281,4 +282,4 @@ def _label(path: str) -> str:
     """The name of a file without its ending, or of its folder if the file has a generic name."""
     file = Path(path)
     name = Path(file.stem).stem if file.suffix == ".gz" else file.stem
-    return file.resolve().parent.name if name in ("responses", "generations") else name
+    return Path(realpath(file)).parent.name if name in ("responses", "generations") else name

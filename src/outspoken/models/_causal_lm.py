@@ -145,7 +145,7 @@ def _file(source: str, *, offline: bool) -> Path:
             raise UsageError(f"{source} embeds texts and has no log-probabilities: take a language model")
         with weight_files.progress_on_stderr(source) as progress:
             return weight_files.get(source, offline=offline, progress=progress)
-    path = Path(source).expanduser().resolve()
+    path = Path(os.path.realpath(Path(source).expanduser()))
     check_file(path)
     return path
 

@@ -286,7 +286,7 @@ def _identify(source: str | os.PathLike[str]) -> str | Path:
     path = Path(source).expanduser()
     if isinstance(source, str) and path.name == source and path.suffix != ".gguf" and not path.exists():
         raise UnknownNameError("local model", source, weight_files.TABLE, see="or give the path of a GGUF file")
-    return path.resolve()
+    return Path(os.path.realpath(path))
 
 
 @contextmanager

@@ -14,14 +14,15 @@ from typing import Any
 from outspoken.chat import ChatRequest, Message, as_messages
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
-from outspoken.io.atomic import output_errors
+from outspoken.io.atomic import output_errors, owner_only
 from outspoken.io.dataclass_json import from_json, to_json
-from outspoken.io.text import json_bytes
+from outspoken.io.text import json_bytes, read_bytes
 from outspoken.models.base import Capabilities, Model
 
 __all__ = ["Recorder", "Replay"]
 
 _PIECE = 16
+_MOST = 2**33
 
 Chat = tuple[Message, ...]
 
@@ -93,7 +94,7 @@ class Recorder(Model):
         for method in ("identity", "scores", "score_identity", "chat_text", "embed", "aclose"):
             setattr(self, method, getattr(model, method))
         try:
-            with self._path.open("ab+") as file:
+            with open(self._path, "ab+", opener=owner_only) as file:
                 if file.tell():
                     file.seek(-1, 2)
                     if file.read(1) != b"\n":
@@ -129,12 +130,8 @@ class Recorder(Model):
 
 
 def _read(path: Path) -> list[_Recorded]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the replies in {path} ({error}): name a recorded file") from error
     recorded = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_bytes(path, "file of replies", most=_MOST).split(b"\n"), 1):
         if line.strip():
             try:
                 recorded.append(_recorded(json.loads(line.decode("utf-8-sig"))))

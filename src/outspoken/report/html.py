@@ -70,14 +70,15 @@ class Table:
     absent: tuple[str, ...] = ()
 
 
-# Neither HTML nor SVG can contain these characters, but a model may write them.
+# HTML and SVG cannot contain the first of these characters; the others turn the direction of the text after them.
+# A model may write them all.
 _UNPRINTABLE = dict.fromkeys(
     (*range(9), 11, 12, *range(14, 32), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}"
-)
+) | {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def printable(value: Any) -> Any:
-    """A JSON value, with a replacement character for each character that a page cannot contain."""
+    """A JSON value, with a replacement or an escape for each character that a page cannot show."""
     if isinstance(value, str):
         return value.translate(_UNPRINTABLE)
     if isinstance(value, Mapping):

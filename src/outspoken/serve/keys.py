@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
@@ -15,6 +14,7 @@ from math import inf
 from pathlib import Path
 
 from outspoken.errors import UsageError
+from outspoken.io.atomic import owner_only, reason_of
 from outspoken.serve.openai.errors import RequestError
 from outspoken.settings import check_values, option
 
@@ -135,11 +135,11 @@ class Keys:
             earlier = path.read_text("utf-8-sig") if path.exists() else ""
             cls.read(f"{earlier}\n{line}", source=f"{path}: ")
             before = "" if not earlier or earlier.endswith("\n") else "\n"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with open(descriptor, "a", encoding="utf-8") as out:
+            with open(path, "a", encoding="utf-8", opener=owner_only) as out:
                 out.write(f"{before}{line}\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the key of {name} cannot be added to {path}: {error}") from error
+            reason = f"{reason_of(error)}; name another file"
+            raise UsageError(f"the key of {name} cannot be added to {path}: {reason}") from error
 
     @classmethod
     def read(cls, text: str, limits: ClientLimits = ClientLimits(), *, source: str = "") -> Keys:

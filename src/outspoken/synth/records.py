@@ -13,7 +13,7 @@ from typing import Any, Self
 from outspoken._imports import need
 from outspoken.batch.sources import BadRow, read
 from outspoken.errors import OutputError, UnknownNameError, UsageError
-from outspoken.io.atomic import output_errors, put_in_place, reason_of, temporary_name
+from outspoken.io.atomic import output_errors, owner_only, put_in_place, reason_of, temporary_name
 
 __all__ = [
     "PendingFile",
@@ -92,11 +92,13 @@ def with_columns(table: Any, columns: Mapping[str, Any]) -> Any:
 class PendingFile:
     """A file that appears only if rows were written and the block ends without an error.
 
-    `rows` is their number. Raises `OutputError` if the file cannot be written.
+    `rows` is their number. A `private` file can be read by its owner only. Raises `OutputError` if the file cannot
+    be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, private: bool) -> None:
         self.path = path
+        self._private = private
         self.rows = 0
         self._file: Any = None
 
@@ -124,7 +126,7 @@ class PendingFile:
     def _open(self) -> None:
         with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = temporary_name(self.path).open("wb")
+            self._file = open(temporary_name(self.path), "wb", opener=owner_only if self._private else None)  # noqa: SIM115
 
     def _finish(self) -> None:
         """Write the end of the file."""
@@ -133,8 +135,8 @@ class PendingFile:
 class RecordWriter(PendingFile):
     """Writes tables into one Parquet file; with a `schema` the file appears even without a table."""
 
-    def __init__(self, path: Path, schema: Any = None) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, schema: Any = None, *, private: bool = True) -> None:
+        super().__init__(path, private=private)
         self._schema = schema
         self._writer: Any = None
 

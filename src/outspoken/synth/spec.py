@@ -107,6 +107,15 @@ class PipelineSpec:
     folder: Path = field(default_factory=Path)
     source: str = ""
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions that the steps run, as FILE.py:FUNCTION: code of whoever wrote them, with full rights.
+
+        Reading a spec imports none of their files.
+        """
+        values = [value for planned in self.steps for value in (planned.do, *planned.settings().values())]
+        return tuple(dict.fromkeys(value for value in values if isinstance(value, str) and ".py:" in value))
+
     def step(self, name: str) -> PlannedStep:
         """The step of this name, with or without its number. Raises `UnknownNameError`."""
         for planned in self.steps:

@@ -147,7 +147,7 @@ class AnswerFile:
         with atomic.output_errors(self.path):
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.path.open("ab")
+                self._file = open(self.path, "ab", opener=atomic.owner_only)  # noqa: SIM115
                 self._file.truncate(self._complete)
             for answer in answers:
                 self._known[answer.key, answer.sample] = answer

@@ -133,8 +133,11 @@ def digest(files: Iterable[Path]) -> str:
     """The sha256 of the files' digests, in this order."""
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}; name another file") from error
     return total.hexdigest()
 
 

@@ -158,7 +158,7 @@ class Shards:
         settings, earlier = self.manifest.settings, self.manifest.shards
         count = total = 0
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(0o700, exist_ok=True)
             self.write(ShardManifest(layout=layout, settings=settings))
             row = next(rows, None)
             while row is not None:

@@ -85,7 +85,7 @@ class BatchRequests:
         step = self._step
         folder = step.folder / step.name
         with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)
         source, out, costs = folder / f"{name}.prompts.jsonl", folder / f"{name}.parquet", folder / f"{name}.json"
         changed = await in_thread(partial(_write_prompts, source, prompts))
         earlier = _RecordedCost() if changed else _RecordedCost.read(costs)

@@ -152,7 +152,7 @@ class ExportFiles(ExitStack):
     def _write(self, name: str, rows: Any) -> None:
         if name not in self._files:
             kind = _JsonLines if name.endswith(".jsonl") else RecordWriter
-            self._files[name] = self.enter_context(kind(self._folder / name))
+            self._files[name] = self.enter_context(kind(self._folder / name, private=False))
         self._files[name].write(rows)
         self.contents.rows[name] = self._files[name].rows
 

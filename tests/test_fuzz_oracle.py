@@ -125,3 +125,9 @@ def test_the_damage_is_what_differs() -> None:
         assert (made.reply == made.sound) <= (made.damage in ("none", "swap-quote"))
         if made.damage == "none":
             assert not made.touched
+
+
+def test_nearly_all_generated_replies_are_read_right_or_named() -> None:
+    """Damage of several kinds at once still defeats the reader now and then: at most 2 of 1,000 replies."""
+    wrong = [case(0, index).name for index in range(2_000) if violations(case(0, index))]
+    assert len(wrong) <= 4, wrong

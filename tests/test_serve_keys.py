@@ -142,8 +142,14 @@ def test_keys_that_cannot_be_used(text: str, says: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"ada:\xe9")
     (tmp_path / "large").write_bytes(b"#" * (2**20 + 1))
-    for name, says in (("absent", "No such file"), (".", "directory"), ("latin", "UTF-8"), ("large", "too large")):
-        with pytest.raises(UsageError, match=says):
+    says = {
+        "absent": "there is no such file",
+        ".": "it is a folder",
+        "latin": "not UTF-8",
+        "large": "more than 1 MiB",
+    }
+    for name, reason in says.items():
+        with pytest.raises(UsageError, match=reason):
             Keys.load(tmp_path / name)
 
 

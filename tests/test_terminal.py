@@ -25,6 +25,7 @@ from outspoken.chat_reply import ChatReply, Usage
 from outspoken.cli.app import app
 from outspoken.distribution import Distribution, Verbalized
 from outspoken.ledger import Ledger, entry_of
+from outspoken.report import html
 from outspoken.terminal import ENCODING_ERRORS, ShareBar, TextTable, visible, writable
 
 LIGHTHOUSE = "The lighthouse keeper counted the waves as though each one owed him something."
@@ -297,6 +298,19 @@ def test_ask_on_a_terminal(commands: Commands, files: Path, columns: int, encodi
     assert "lighthouse" in "".join(line.strip() for line in lines)
 
 
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_progress_on_a_narrow_terminal(commands: Commands, files: Path, tmp_path: Path, term: str) -> None:
+    (tmp_path / "prompts.txt").write_text("Name a tree.\n" * 3)
+    run = ["run", tmp_path / "prompts.txt", "--out", tmp_path / "o.jsonl", "--model"]
+    for words in ([*run, f"replay/{files}/replies.jsonl"], _command("measure", files), _command("compare", files)):
+        done = commands(*words, columns=40, encoding="ascii", terminal=True, env={"TERM": term})
+        assert done.code == 0, done.out
+        assert done.out.isascii()
+        for line in re.split(rb"[\r\n]+", ESCAPE.sub(b"", done.out)):
+            assert b"\x1b" not in line
+        assert term == "xterm" or not ESCAPE.search(done.out)
+
+
 def test_colours_only_where_they_are_wanted(commands: Commands, files: Path) -> None:
     words = _command("sharpen", files)
     colour = re.compile(rb"\x1b\[3[0-9]m")
@@ -358,6 +372,9 @@ def test_draws_are_passed_on_as_they_are(commands: Commands, files: Path) -> Non
 
 
 def test_html_shows_what_turns_the_direction() -> None:
+    document = html.printable({HOSTILE: [HOSTILE, 1, None]})
+    assert "\u202e" not in str(document)
+    assert "\\u202egnp.exe" in next(iter(document))
     page = Distribution.from_verbalized([Verbalized(HOSTILE, 0.5)])._repr_html_()
     assert "\u202e" not in page
     assert "\\u202e" in page

@@ -72,14 +72,14 @@ def decoded(content: bytes, what: str, *, errors: str = "strict") -> str:
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding, errors)
+        if errors != "strict" or "\0" not in text:
+            return text
     except UnicodeDecodeError as error:
-        reason = "it is no text; name another file" if b"\0" in content else "it is not UTF-8; save it as UTF-8"
-        raise UsageError(f"cannot read {what}: {reason}") from error
-    if errors == "strict" and "\0" in text:
-        raise UsageError(
-            f"cannot read {what}: it is binary, or UTF-16 without its mark; name another file, or save it as UTF-8"
-        )
-    return text
+        if b"\0" not in content:
+            raise UsageError(f"cannot read {what}: it is not UTF-8; save it as UTF-8") from error
+    raise UsageError(
+        f"cannot read {what}: it is binary, or UTF-16 without its mark; name another file, or save it as UTF-8"
+    )
 
 
 def read_text(file: Path, what: str, *, most: int = _MOST) -> str:

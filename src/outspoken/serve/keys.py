@@ -15,6 +15,7 @@ from pathlib import Path
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import owner_only, reason_of
+from outspoken.io.text import read_text
 from outspoken.serve.openai.errors import RequestError
 from outspoken.settings import check_values, option
 
@@ -113,15 +114,7 @@ class Keys:
     @classmethod
     def load(cls, path: str | Path, limits: ClientLimits = ClientLimits()) -> Keys:
         """From a file of lines `name:sha256`. Raises `UsageError` if it cannot be read."""
-        try:
-            with Path(path).open("rb") as file:
-                content = file.read(_LARGEST_FILE + 1)
-            text = content.decode("utf-8-sig")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UsageError(f"the file of client keys {path} cannot be read: {reason}") from None
-        if len(content) > _LARGEST_FILE:
-            raise UsageError(f"the file of client keys {path} is too large: at most {_LARGEST_FILE:,} bytes")
+        text = read_text(Path(path), "file of client keys", most=_LARGEST_FILE)
         return cls.read(text, limits, source=f"{path}: ")
 
     @classmethod

@@ -90,7 +90,7 @@ def test_ask_draw_prints_only_the_draws_and_repeats_with_its_seed(replay: str) -
 
 def test_ask_reads_standard_input_and_whole_chats(replay: str, tmp_path: Path) -> None:
     entry = json.loads(outspoken("ask", "-", "-k", "3", "--model", replay, "--json", stdin="從管道來\n").stdout)
-    assert entry["prompt"] == "從管道來\n"
+    assert entry["prompt"] == "從管道來"
     chat = tmp_path / "chat.json"
     chat.write_text(json.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]))
     done = outspoken("ask", "--messages", str(chat), "-k", "3", "--model", replay, "--json")
@@ -118,7 +118,11 @@ def test_a_schema_gives_values(tmp_path: Path) -> None:
 
 BAD: list[tuple[list[str], int, str]] = [
     (["ask", ""], 2, "the prompt is empty"),
-    (["ask"], 2, "give one prompt"),
+    (["ask"], 2, "give one prompt: outspoken ask"),
+    (["ask"], 2, "- for standard input"),
+    (["ask", "x", "--method", "vs"], 2, "did you mean 'vs-standard'?"),
+    (["ask", "x", "--attempts", "0"], 2, "attempts must be"),
+    (["ask", "x", "--cache", ".", "--model", "http://127.0.0.1:9/v1#m"], 1, "is a folder"),
     (["ask", "x", "-k", "0"], 2, "k must be a whole number from 1"),
     (["ask", "x", "-k", "10000"], 2, "not 10000"),
     (["ask", "x", "--tau", "1"], 2, "tau must be a number above 0 and below 1"),
@@ -156,6 +160,43 @@ def test_debug_shows_the_traceback() -> None:
     done = outspoken("ask", "x", "-k", "0", "--debug")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_debug_shows_what_is_sent_and_received(replay: str) -> None:
+    done = outspoken("ask", "-", "-k", "3", "--model", replay, "--debug", "--quiet", stdin=b"one\r\ntwo\r\n")
+    sent, received = done.stderr.splitlines()
+    assert '\\"one\\ntwo\\"' in sent  # as Unix ends lines, and without the last end
+    assert "咖啡 ☕" in received
+    assert (
+        json.loads(outspoken("ask", "-", "-k", "3", "--model", replay, "--json", stdin="x\n\n").stdout)["prompt"]
+        == "x\n"
+    )
+
+
+def test_ask_keeps_replies_in_a_cache_and_says_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    texts = [{"text": "fig"}, {"text": "", "refusal": "I can't."}, {"text": "ki", "finish": "length"}]
+    path.write_text("".join(json.dumps(text) + "\n" for text in texts))
+    ask = ("ask", "x", "--method", "direct", "-k", "3", "--model", f"replay/{path}", "--json")
+    first = outspoken(*ask, "--cache", str(tmp_path / "cache.sqlite"))
+    assert (
+        "1 of the requested candidates are missing: 1 of 3 replies refused; 1 of 3 replies cut off" in first.stderr
+    )
+    entry = json.loads(first.stdout)
+    assert (entry["refused"], entry["cut_off"], entry["missing"]) == (1, 1, 1)
+    path.write_text("")  # there is nothing left to ask
+    assert outspoken(*ask, "--cache", str(tmp_path / "cache.sqlite")).stdout == first.stdout
+
+
+def test_ask_warns_of_numbers_that_are_no_distribution(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    reply = json.dumps({"responses": [{"text": text, "probability": 0.9} for text in "abc"]})
+    path.write_text(json.dumps({"text": reply}) + "\n")
+    warning = "the model did not state a distribution (3 times 0.9): weights are nearly uniform"
+    for more in ((), ("--json",), ("--draw", "1")):
+        done = outspoken("ask", "x", "-k", "3", "--model", f"replay/{path}", *more)
+        assert (warning in done.stdout.splitlines(), warning in done.stderr) == (more == (), more != ())
+    assert json.loads(outspoken("parse", "--json", stdin=reply).stdout)["warnings"] == [warning]
 
 
 def test_an_unreadable_reply_is_shown(tmp_path: Path) -> None:

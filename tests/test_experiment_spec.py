@@ -13,7 +13,8 @@ from outspoken.experiment.analysis import check_measuring
 from outspoken.experiment.grid import Grid
 from outspoken.experiment.runner import estimate_grid
 from outspoken.experiment.spec import ExperimentSpec, load, names
-from outspoken.methods.steps import MethodCall, start
+from outspoken.methods.call import MethodCall
+from outspoken.methods.steps import start
 from outspoken.templates import load as template
 
 ISSUE = ("coverage-qa", "creative", "dice", "k", "min-p", "placebo", "scaling", "tau", "temperature", "top-p")

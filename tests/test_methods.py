@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
-from outspoken import ChatReply, ChatRequest, Distribution, ReplyError, Settings, ShortReplyError, Usage
+from outspoken import (
+    ChatReply,
+    ChatRequest,
+    Distribution,
+    OutspokenError,
+    ProviderError,
+    ReplyError,
+    Settings,
+    ShortReplyError,
+    Usage,
+    UsageError,
+)
 from outspoken.chat import Message, as_messages
-from outspoken.methods.steps import MethodCall, start
+from outspoken.methods.call import MethodCall
+from outspoken.methods.steps import start
 from outspoken.methods.table import METHODS
 from outspoken.templates import load
 
@@ -22,7 +34,7 @@ def vs(*pairs: tuple[str, Any], **more: Any) -> str:
 
 
 def walk(
-    replies: Sequence[str | ChatReply], prompt: Any = "Name a fruit", **options: Any
+    replies: Sequence[str | ChatReply | OutspokenError], prompt: Any = "Name a fruit", **options: Any
 ) -> tuple[Distribution, list[ChatRequest]]:
     """Answer a method's requests with the replies, in order."""
     extra = {name: options.pop(name) for name in ("schema", "validate", "enforce") if name in options}
@@ -30,13 +42,17 @@ def walk(
     ask = MethodCall(as_messages(prompt), settings, load(settings.template), "test/model", **extra)
     running = start(ask)
     requests: list[ChatRequest] = []
-    left = list(replies)
+    left = [ChatReply(reply, usage=Usage(10, 5)) if isinstance(reply, str) else reply for reply in replies]
     try:
-        requests.append(next(running))
+        asked = next(running)
         while True:
-            reply = left.pop(0)
-            reply = ChatReply(reply, usage=Usage(10, 5)) if isinstance(reply, str) else reply
-            requests.append(running.send(reply))
+            if isinstance(asked, tuple):
+                requests += asked
+                asked = running.send([left.pop(0) for _ in asked])
+            else:
+                requests.append(asked)
+                reply = left.pop(0)
+                asked = running.throw(reply) if isinstance(reply, Exception) else running.send(reply)
     except StopIteration as stop:
         assert not left, "the method asked for fewer replies than there were"
         return stop.value, requests
@@ -111,7 +127,7 @@ def test_prose_is_an_error_that_carries_the_reply() -> None:
     ("reply", "message"),
     [
         (ChatReply("", refusal="I can't."), "refused"),
-        (ChatReply('{"resp', finish="length"), "raise max_tokens"),
+        (ChatReply('{"resp', finish="length", usage=Usage(9, 20_000)), "raise max_tokens"),
         (ChatReply("", finish="content_filter"), "content filter"),
     ],
 )
@@ -120,17 +136,108 @@ def test_what_cannot_get_better_is_not_asked_for_again(reply: ChatReply, message
         walk([reply], k=5)
 
 
+def cut(text: str, tokens: int = 0) -> ChatReply:
+    return ChatReply(text, finish="length", usage=Usage(10, tokens))
+
+
 def test_a_candidate_that_was_cut_off_is_set_aside_and_asked_for_again() -> None:
-    cut = ChatReply(vs(("apple", 0.5), ("pe", 0.5))[:-24], finish="length")
-    distribution, _ = walk([cut, vs(("pear", 0.5))], k=2)
+    distribution, requests = walk([cut(vs(("apple", 0.5), ("pe", 0.5))[:-24]), vs(("pear", 0.5))], k=2)
     assert distribution.texts == ("apple", "pear")
     assert [c.text for c in distribution.set_aside] == ["pe"]
+    assert (distribution.cut_off, distribution.missing) == (1, 0)
+    assert [request.sampling.max_tokens for request in requests] == [None, 2048]
+    assert len(requests[1].messages) == len(requests[0].messages) + 2
+
+
+@pytest.mark.parametrize("method", ["vs-standard", "vs-multi", "sequence", "direct-cot"])
+def test_a_reply_that_was_cut_off_before_its_first_candidate_is_asked_for_again_with_more_room(
+    method: str,
+) -> None:
+    whole = {"direct-cot": '{"reasoning": "x", "response": "fig"}'}.get(method, vs(("fig", 0.5)))
+    short = '{"resp' if method != "direct-cot" else '{"reasoning": "well, '
+    distribution, requests = walk([cut(short), cut(short, 2048), whole], method=method, k=1, turns=1)
+    assert (distribution.texts, distribution.cut_off, distribution.missing) == (("fig",), 2, 0)
+    assert [request.sampling.max_tokens for request in requests] == [None, 2048, 4096]
+    assert len({request.messages for request in requests}) == 1
+    with pytest.raises(ReplyError, match="cut off at the token limit"):
+        walk([cut(short)] * 3, method=method, k=1, turns=1)
+
+
+def test_there_is_a_limit_to_the_room() -> None:
+    whole = vs(("fig", 0.5))
+    _, requests = walk([cut("{", 5000), cut("{", 10_000), cut("{", 16_000), whole], k=1, top_up=9)
+    assert [request.sampling.max_tokens for request in requests] == [None, 10_000, 16_384, 16_384]
+    with pytest.raises(ReplyError, match="raise max_tokens"):
+        walk([cut("{", 16_384)], k=1, top_up=9)
+
+
+def test_a_limit_of_the_users_is_kept() -> None:
+    with pytest.raises(ReplyError, match="raise max_tokens"):
+        walk([cut('{"resp')], k=1, max_tokens=50)
+    replies = [cut(vs(("apple", 0.5), ("pe", 0.5))[:-24]), vs(("pear", 0.5))]
+    distribution, requests = walk(replies, k=2, max_tokens=50)
+    assert (distribution.texts, distribution.cut_off) == (("apple", "pear"), 1)
+    assert [request.sampling.max_tokens for request in requests] == [50, 50]
+
+
+def test_a_server_that_has_no_more_room_leaves_what_was_whole() -> None:
+    refused = ProviderError("max_tokens is too large", status=400)
+    distribution, _ = walk([cut(vs(("apple", 0.5), ("pe", 0.5))[:-24]), refused], k=2)
+    assert (distribution.texts, distribution.missing) == (("apple",), 1)
+    assert distribution.stopped == "max_tokens is too large"
+    with pytest.raises(ReplyError, match="raise max_tokens") as caught:
+        walk([cut("{"), refused], k=2)
+    assert caught.value.__cause__ is refused
+    lost = ProviderError("lost", retryable=True)
+    with pytest.raises(ProviderError, match="lost"):
+        walk([cut("{"), lost], k=2)
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter", "pause_turn"])
 def test_a_direct_answer_that_was_cut_off_is_kept_and_marked(finish: str) -> None:
     distribution, _ = walk([ChatReply("Once upon a", finish=finish)], method="direct", k=1)
     assert distribution[0].repairs == ("truncated",)
+    assert (distribution.cut_off, distribution.refused, distribution.missing) == (1, 0, 0)
+
+
+REFUSED = ChatReply("", refusal="I can't.")
+
+
+@pytest.mark.parametrize("method", ["direct", "direct-cot"])
+@pytest.mark.parametrize("refusal", [REFUSED, ChatReply("", finish="content_filter")])
+def test_a_refusal_ends_no_other_answer(method: str, refusal: ChatReply) -> None:
+    answer = "fig" if method == "direct" else '{"reasoning": "x", "response": "fig"}'
+    distribution, requests = walk([answer, refusal, answer, refusal, answer], method=method, k=5, seed=7)
+    assert (len(requests), distribution.provenance.requests) == (5, 5)
+    assert (distribution.refused, distribution.missing, distribution.stopped) == (2, 2, "")
+    assert [candidate.meta.get("request", 0) for candidate in distribution] == [0]
+    assert [request.sampling.seed for request in requests] == [7, 8, 9, 10, 11]
+    with pytest.raises(ShortReplyError, match="2 of 5"):
+        walk([answer, refusal, answer, refusal, answer], method=method, k=5, on_short="raise")
+
+
+def test_refusals_alone_are_an_error() -> None:
+    with pytest.raises(ReplyError, match="refused"):
+        walk([REFUSED] * 3, method="direct", k=3)
+
+
+def test_several_answers_are_asked_for_again_together_and_keep_their_numbers() -> None:
+    distribution, requests = walk(["a", "", "b", "", "", "c", ""], method="direct", k=4, seed=0, top_up=2)
+    assert [request.sampling.seed for request in requests] == [0, 1, 2, 3, 4, 5, 6]
+    numbers = {candidate.text: candidate.meta.get("request", 0) for candidate in distribution}
+    assert numbers == {"a": 0, "b": 2, "c": 5}
+    assert (distribution.missing, distribution.provenance.requests) == (1, 7)
+
+
+def test_a_failure_of_one_of_several_answers_keeps_the_others() -> None:
+    lost = ProviderError("lost", retryable=True)
+    distribution, _ = walk(["a", lost, "b"], method="direct", k=3)
+    assert {c.text: c.meta.get("request", 0) for c in distribution} == {"a": 0, "b": 2}
+    assert (distribution.missing, distribution.stopped) == (1, "lost")
+    with pytest.raises(ProviderError, match="lost"):
+        walk([lost] * 2, method="direct", k=2)
+    with pytest.raises(UsageError, match="no seed"):
+        walk([UsageError("takes no seed")], method="direct", k=1)
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter", "pause_turn"])

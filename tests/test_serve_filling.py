@@ -17,7 +17,7 @@ from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest, Message
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.errors import PromptTooLongError, ProviderError
-from outspoken.methods.steps import MethodCall
+from outspoken.methods.call import MethodCall
 from outspoken.models.base import Capabilities, Model
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.pool.refill import Conversation, PoolFiller

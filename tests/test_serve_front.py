@@ -30,7 +30,7 @@ def keys(limits: ClientLimits = LIMITS) -> Keys:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO)
     return caplog
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, Unpack
 
 from outspoken import models, templates
 from outspoken.candidate import Candidate, Verbalized
 from outspoken.chat import Message, as_messages
 from outspoken.distribution import Distribution
-from outspoken.engine import drive, drive_stream, iterate, run
+from outspoken.engine import CachedCall, SingleCall, drive, drive_stream, iterate, opened, run
 from outspoken.errors import UsageError
 from outspoken.json_schema import validator
-from outspoken.methods.steps import MethodCall, Steps, start
+from outspoken.ledger import Ledger
+from outspoken.methods.call import MethodCall
+from outspoken.methods.steps import Steps, start
 from outspoken.models.base import Model
-from outspoken.settings import Options, read_call
+from outspoken.settings import Options, RequestLimits, read_call
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStream", "Stream", "astream", "averbalize", "stream", "verbalize"]
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
+Cache = str | os.PathLike[str] | Ledger | None
 
 
 def verbalize(
@@ -29,6 +34,7 @@ def verbalize(
     *,
     model: str | Model | None = None,
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    cache: Cache = None,
     **options: Unpack[Options],
 ) -> Distribution:
     """Ask a model for candidates with their probabilities.
@@ -36,10 +42,12 @@ def verbalize(
     `prompt` is text, or a chat in OpenAI's form that ends with the user's turn. `model` is a name such as
     `openai/gpt-4.1` or `http://localhost:8000/v1#name`, or a `Model`; without one it is `$OUTSPOKEN_MODEL`, else
     the small model that runs in this process. `schema`, a pydantic model or a JSON schema, makes the candidates
-    structured: each one's `value` is validated against it.
+    structured: each one's `value` is validated against it. `cache` is the path of a ledger, or an open `Ledger`:
+    an equal call gets the replies in it, and asks for nothing that is there.
 
-    Works in a script, in a thread and in a notebook. Raises `UsageError` (invalid arguments), `ProviderError` (the
-    server or the network failed) or `ReplyError` (the reply holds no candidate).
+    Transient errors of the server and the network are retried. Works in a script, in a thread, in a pool of
+    processes and in a notebook. Raises `UsageError` (invalid arguments), `ProviderError` (the server or the
+    network failed), `ReplyError` (the reply holds no candidate) or `LedgerError` (the cache cannot be used).
 
     Options:
         method: The method; `outspoken methods` lists them. Default: 'vs-standard'.
@@ -61,7 +69,7 @@ def verbalize(
         attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
             Default: 6.
     """
-    return run(averbalize(prompt, model=model, schema=schema, **options))
+    return run(averbalize(prompt, model=model, schema=schema, cache=cache, **options))
 
 
 async def averbalize(
@@ -69,6 +77,7 @@ async def averbalize(
     *,
     model: str | Model | None = None,
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    cache: Cache = None,
     **options: Unpack[Options],
 ) -> Distribution:
     """`verbalize` for asynchronous code; many may run at once.
@@ -93,8 +102,11 @@ async def averbalize(
         attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
             Default: 6.
     """
-    steps, resolved = _prepare(prompt, model, schema, options)
-    return await drive(steps, resolved)
+    steps, resolved, limits = _prepare(prompt, model, schema, options)
+    if cache is None:
+        return await drive(steps, SingleCall(resolved, limits))
+    async with opened(cache) as ledger:
+        return await drive(steps, CachedCall(resolved, limits, ledger))
 
 
 def stream(
@@ -102,6 +114,7 @@ def stream(
     *,
     model: str | Model | None = None,
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    cache: Cache = None,
     **options: Unpack[Options],
 ) -> Stream:
     """`verbalize` that yields each candidate as soon as the model has written it; see `Stream`.
@@ -126,7 +139,7 @@ def stream(
         attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
             Default: 6.
     """
-    return Stream(*_prepare(prompt, model, schema, options))
+    return Stream(*_prepare(prompt, model, schema, options), cache)
 
 
 def astream(
@@ -134,6 +147,7 @@ def astream(
     *,
     model: str | Model | None = None,
     schema: type[BaseModel] | Mapping[str, Any] | None = None,
+    cache: Cache = None,
     **options: Unpack[Options],
 ) -> AsyncStream:
     """`stream` for asynchronous code.
@@ -158,7 +172,7 @@ def astream(
         attempts: Most attempts at one request. In a run, those that an overloaded server refuses do not count.
             Default: 6.
     """
-    return AsyncStream(*_prepare(prompt, model, schema, options))
+    return AsyncStream(*_prepare(prompt, model, schema, options), cache)
 
 
 class AsyncStream(AsyncIterator[Candidate]):
@@ -169,8 +183,8 @@ class AsyncStream(AsyncIterator[Candidate]):
     without those outside the tail.
     """
 
-    def __init__(self, steps: Steps, model: Model) -> None:
-        self._items: AsyncGenerator[Verbalized | Distribution, None] = drive_stream(steps, model)
+    def __init__(self, steps: Steps, model: Model, limits: RequestLimits, cache: Cache) -> None:
+        self._items = _streamed(steps, model, limits, cache)
         self._read: list[Verbalized] = []
         self._final: Distribution | None = None
 
@@ -203,8 +217,8 @@ class AsyncStream(AsyncIterator[Candidate]):
 class Stream(Iterator[Candidate]):
     """`AsyncStream` for synchronous code."""
 
-    def __init__(self, steps: Steps, model: Model) -> None:
-        self._stream = AsyncStream(steps, model)
+    def __init__(self, steps: Steps, model: Model, limits: RequestLimits, cache: Cache) -> None:
+        self._stream = AsyncStream(steps, model, limits, cache)
         self._items = iterate(self._generate())
 
     async def _generate(self) -> AsyncGenerator[Candidate, None]:
@@ -235,12 +249,22 @@ def _prepare(
     model: str | Model | None,
     schema: type[BaseModel] | Mapping[str, Any] | None,
     options: Options,
-) -> tuple[Steps, Model]:
-    settings, _ = read_call(options)
+) -> tuple[Steps, Model, RequestLimits]:
+    settings, limits = read_call(options)
     messages = as_messages(prompt)
     template = templates.load(settings.template)
     json_schema, validate = validator(schema)
     resolved = model if isinstance(model, Model) else models.get_model(model or models.default_name())
     enforces = resolved.capabilities.schema
     call = MethodCall(messages, settings, template, resolved.name, enforces, json_schema, validate)
-    return start(call), resolved
+    return start(call), resolved, limits
+
+
+async def _streamed(
+    steps: Steps, model: Model, limits: RequestLimits, cache: Cache
+) -> AsyncGenerator[Verbalized | Distribution]:
+    async with nullcontext() if cache is None else opened(cache) as ledger:
+        handler = SingleCall(model, limits) if ledger is None else CachedCall(model, limits, ledger)
+        async with aclosing(drive_stream(steps, handler)) as items:
+            async for item in items:
+                yield item

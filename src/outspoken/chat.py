@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -65,8 +65,14 @@ class Sampling:
 
     def to_dict(self) -> dict[str, object]:
         """The settings that are set, so that equal settings give equal dictionaries."""
-        settings = {each.name: getattr(self, each.name) for each in fields(self)}
-        settings |= {"stop": list(self.stop) or None, "extra": dict(self.extra) or None}
+        settings: dict[str, object] = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "stop": list(self.stop) or None,
+            "extra": dict(self.extra) or None,
+        }
         return {name: value for name, value in settings.items() if value is not None}
 
 

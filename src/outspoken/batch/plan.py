@@ -168,6 +168,7 @@ class RunEngine:
         """
         for number in range(self.runner.calls):
             request = next(start(self.runner.method_call(row, number)))
+            request = request[0] if isinstance(request, tuple) else request
             key = entry_of(identity, request, (row.occurrence, number, 0)).key
             yield request, self._ledger is not None and self._ledger.get(key) is not None
 

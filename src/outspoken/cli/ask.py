@@ -20,7 +20,7 @@ from outspoken.cli.common import (
 from outspoken.cli.options import Json, ModelName
 from outspoken.errors import UsageError
 from outspoken.io.text import read_json
-from outspoken.settings import Settings
+from outspoken.settings import RequestLimits, Settings
 
 if TYPE_CHECKING:
     from outspoken.api import Stream
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ask"]
 
 
-@command(Settings, quiet=True, offline=True)
+@command(Settings, RequestLimits, quiet=True, offline=True)
 def ask(
     options: dict[str, Any],
     prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads it from standard input.")] = None,
@@ -40,6 +40,9 @@ def ask(
     distinct: Annotated[bool, typer.Option("--distinct", help="Draw without replacement.")] = False,
     schema: Annotated[Path | None, typer.Option(help="A JSON schema for the value of each candidate.")] = None,
     record: Annotated[Path | None, typer.Option(help="Append replies to FILE, for --model replay/FILE.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep replies in this ledger; an equal command gets the replies in it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Ask one prompt, and show the candidates with their probabilities as the model writes them.
@@ -53,13 +56,17 @@ def ask(
     from outspoken.api import stream
 
     json_schema = None if schema is None else read_json(schema, "schema")
-    running = stream(_chat(prompt, messages), model=_model(model, record), schema=json_schema, **options)
+    chat = _chat(prompt, messages)
+    running = stream(chat, model=_model(model, record), schema=json_schema, cache=cache, **options)
     if model is None:
         note_default()
-    distribution = _watch(running, live=not json and draw is None)
+    shown = not json and draw is None
+    distribution = _watch(running, live=shown)
     if distribution.missing:
-        why = f": {distribution.stopped}" if distribution.stopped else ""
-        note(f"{distribution.missing} of the requested candidates are missing{why}")
+        note(f"{distribution.missing} of the requested candidates are missing{_why(distribution)}")
+    if not shown:  # the table has them
+        for warning in distribution.warnings:
+            note(warning)
     drawn = [] if draw is None else distribution.draw(draw, seed=options.get("seed"), replace=not distinct)
     if json:
         extra = {} if draw is None else {"draws": [candidate.to_dict() for candidate in drawn]}
@@ -67,6 +74,15 @@ def ask(
     else:
         for candidate in drawn:
             print_text(candidate.text)
+
+
+def _why(distribution: Distribution) -> str:
+    counts = {"refused": distribution.refused, "cut off": distribution.cut_off}
+    replies = [
+        f"{count} of {distribution.provenance.requests} replies {what}" for what, count in counts.items() if count
+    ]
+    reasons = [*replies, *filter(None, [distribution.stopped])]
+    return f": {'; '.join(reasons)}" if reasons else ""
 
 
 def _chat(prompt: str | None, messages: Path | None) -> Any:

@@ -87,6 +87,8 @@ def command(
                 given = {parameter.name: kwargs.pop(parameter.name, None) for parameter in declared}
                 kwargs["options"] = {name: value for name, value in given.items() if value is not None}
             with errors_in_one_line():
+                if os.environ.get(DEBUG):
+                    _log_requests()
                 raise_file_limit()
                 function(*args, **kwargs)
 
@@ -96,6 +98,14 @@ def command(
         return guarded
 
     return decorate
+
+
+def _log_requests() -> None:
+    """Show on standard error what is sent to models and what comes back."""
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("outspoken").setLevel(logging.DEBUG)
 
 
 @contextmanager

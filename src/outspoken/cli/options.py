@@ -58,7 +58,10 @@ COMMON = {
         typer.Option("--offline", callback=_sets("OUTSPOKEN_OFFLINE"), help="Never download a model."),
     ],
     "debug": Annotated[
-        bool, typer.Option("--debug", callback=_sets(DEBUG), help="Show the traceback of an error.")
+        bool,
+        typer.Option(
+            "--debug", callback=_sets(DEBUG), help="Show what is sent and received, and the traceback of an error."
+        ),
     ],
 }
 """The options that the decorator `command` adds."""

@@ -50,6 +50,7 @@ def parse(
             {
                 "candidates": [candidate.to_dict() for candidate in distribution],
                 "mass": distribution.mass,
+                "warnings": list(distribution.warnings),
                 "repairs": list(parsed.repairs),
                 "reasoning": parsed.reasoning,
             }

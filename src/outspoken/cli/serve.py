@@ -12,7 +12,7 @@ import typer
 from outspoken import templates
 from outspoken.cli.common import command, note, print_text
 from outspoken.cli.interrupts import signals
-from outspoken.cli.options import ModelName, several
+from outspoken.cli.options import DEBUG, ModelName, several
 from outspoken.errors import UsageError
 from outspoken.serve.limits import ServerLimits
 from outspoken.settings import Settings
@@ -168,6 +168,8 @@ def _origin(text: str) -> str:
 def _log(*, verbose: bool) -> None:
     import logging
 
+    if os.environ.get(DEBUG):
+        return  # everything is shown
     from outspoken.serve.http.middleware import OneLineFormatter
 
     handler = logging.StreamHandler()

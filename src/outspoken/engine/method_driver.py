@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
 from outspoken.candidate import Verbalized
@@ -12,29 +13,44 @@ from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Distribution
 from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.methods.steps import Steps
-from outspoken.models.base import Model
 from outspoken.parsing import ReplyParser
+from outspoken.reply_shape import ReplyShape
 from outspoken.same_text import text_key
 
 __all__ = ["RequestHandler", "drive", "drive_stream"]
 
+_Reply = ChatReply | OutspokenError
+_BROKEN_OFF = "connection lost"
+
 
 class RequestHandler(Protocol):
-    """Answers requests: a `Model`, or a `Call` of a run."""
+    """Answers requests: a `SingleCall`, or a `Call` of a run. `parallel` requests may be sent at once."""
+
+    @property
+    def parallel(self) -> int: ...
 
     def check(self, request: ChatRequest) -> None: ...
 
     async def complete(self, request: ChatRequest) -> ChatReply: ...
 
 
-async def drive(steps: Steps, model: RequestHandler) -> Distribution:
-    """Answer every request of a method with the model; returns the method's distribution."""
+class StreamHandler(RequestHandler, Protocol):
+    def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply | None]:
+        """Pieces of text, then the reply. None: the reply begins again, as an attempt failed."""
+        ...
+
+
+async def drive(steps: Steps, handler: RequestHandler) -> Distribution:
+    """Answer every request of a method; returns the method's distribution."""
     try:
         request = next(steps)
         while True:
+            if isinstance(request, tuple):
+                request = steps.send(await _all_replies(request, handler))
+                continue
             try:
-                model.check(request)
-                reply = await model.complete(request)
+                handler.check(request)
+                reply = await handler.complete(request)
             except OutspokenError as error:
                 request = steps.throw(error)
             else:
@@ -46,8 +62,11 @@ async def drive(steps: Steps, model: RequestHandler) -> Distribution:
         steps.close()
 
 
-async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized | Distribution, None]:
-    """Like `drive`, but yields each different candidate as soon as it is complete, and the distribution last."""
+async def drive_stream(steps: Steps, handler: StreamHandler) -> AsyncGenerator[Verbalized | Distribution, None]:
+    """Like `drive`, but yields each different candidate as soon as it is complete, and the distribution last.
+
+    If the connection is lost after candidates of a reply were yielded, what came of the reply counts as cut off.
+    """
     seen: set[str] = set()
 
     def new(candidates: Iterable[Verbalized]) -> Iterator[Verbalized]:
@@ -60,29 +79,89 @@ async def drive_stream(steps: Steps, model: Model) -> AsyncGenerator[Verbalized 
     try:
         request = next(steps)
         while True:
-            reader, reply = ReplyParser(request.shape), None
+            if isinstance(request, tuple):
+                async with _sent(request, handler) as tasks:
+                    for coming in asyncio.as_completed(tasks):
+                        for candidate in new(_whole(await coming, request[0].shape)):
+                            yield candidate
+                request = steps.send([task.result() for task in tasks])
+                continue
+            reader, texts, reply, yielded = ReplyParser(request.shape), list[str](), None, len(seen)
             try:
-                model.check(request)
-                async with aclosing(model.stream(request)) as pieces:
+                handler.check(request)
+                async with aclosing(handler.stream(request)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, ChatReply):
                             reply = piece
-                            continue
-                        for candidate in new(reader.feed(piece)):
-                            yield candidate
-                if reply is None:
-                    raise ProviderError(f"{model.name} ended its stream without a reply", retryable=True)
+                        elif piece is not None:
+                            texts.append(piece)
+                            for candidate in new(reader.feed(piece)):
+                                yield candidate
+                        elif len(seen) > yielded:
+                            break
+                        else:
+                            reader, texts = ReplyParser(request.shape), []
             except OutspokenError as error:
-                request = steps.throw(error)
-                continue
-            # Some candidates are complete only at the end: the text of a direct answer, the last entry of a list.
+                if not isinstance(error, ProviderError) or len(seen) == yielded:
+                    request = steps.throw(error)
+                    continue
+            # Some candidates are complete only at the end: the last entry of a list.
             for candidate in new(_rest(reader)):
                 yield candidate
-            request = steps.send(reply)
+            request = steps.send(reply or ChatReply("".join(texts), finish=_BROKEN_OFF))
     except StopIteration as stop:
         yield stop.value
     finally:
         steps.close()
+
+
+async def _all_replies(requests: tuple[ChatRequest, ...], handler: RequestHandler) -> list[_Reply]:
+    """The replies to independent requests, or their errors. After an error no further request is sent."""
+    if len(requests) == 1:
+        return [await _reply(requests[0], handler)]
+    async with _sent(requests, handler) as tasks:
+        return list(await asyncio.gather(*tasks))
+
+
+@asynccontextmanager
+async def _sent(
+    requests: tuple[ChatRequest, ...], handler: RequestHandler
+) -> AsyncGenerator[list[asyncio.Task[_Reply]]]:
+    """Tasks for the replies to independent requests, which are sent in their order, as many at once as allowed."""
+    slots, failed = asyncio.Semaphore(handler.parallel), list[OutspokenError]()
+
+    async def reply(request: ChatRequest) -> _Reply:
+        async with slots:
+            if failed:
+                return failed[0]
+            answer = await _reply(request, handler)
+            if isinstance(answer, OutspokenError):
+                failed.append(answer)
+            return answer
+
+    tasks = [asyncio.create_task(reply(request)) for request in requests]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _reply(request: ChatRequest, handler: RequestHandler) -> _Reply:
+    try:
+        handler.check(request)
+        return await handler.complete(request)
+    except OutspokenError as error:
+        return error
+
+
+def _whole(reply: _Reply, shape: ReplyShape) -> tuple[Verbalized, ...]:
+    """The candidates of a whole reply; none of an error."""
+    if isinstance(reply, OutspokenError):
+        return ()
+    reader = ReplyParser(shape)
+    return (*reader.feed(reply.text), *_rest(reader))
 
 
 def _rest(reader: ReplyParser) -> tuple[Verbalized, ...]:

@@ -13,7 +13,8 @@ from outspoken.distribution import Distribution
 from outspoken.engine.method_driver import drive
 from outspoken.engine.retry import Call, ModelCaller
 from outspoken.errors import OutspokenError, ReplyError, StoppedError
-from outspoken.methods.steps import MethodCall, start
+from outspoken.methods.call import MethodCall
+from outspoken.methods.steps import start
 from outspoken.methods.table import METHODS
 from outspoken.same_text import text_key
 from outspoken.settings import Settings

@@ -8,12 +8,14 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from logging import DEBUG
 
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.engine.budget import Budget, BudgetTracker
 from outspoken.engine.metrics import RunMetrics, cause_of
 from outspoken.engine.rate_limiter import RateLimiter
+from outspoken.engine.request_log import log_error, log_reply, log_request, logger
 from outspoken.errors import (
     LedgerError,
     MissingExtraError,
@@ -25,10 +27,10 @@ from outspoken.errors import (
     UsageError,
 )
 from outspoken.ledger import Draw, Ledger, LedgerEntry, entry_of
-from outspoken.models.base import Model
+from outspoken.models.base import Model, not_a_reply
 from outspoken.settings import RequestLimits
 
-__all__ = ["OVERLOADED", "Call", "FailedAttempts", "ModelCaller", "seconds_to_wait"]
+__all__ = ["OVERLOADED", "Call", "FailedAttempts", "ModelCaller", "no_answer_in_time", "seconds_to_wait"]
 
 OVERLOADED = frozenset({429, 503, 529})
 """The HTTP statuses of an overloaded server."""
@@ -48,6 +50,12 @@ def seconds_to_wait(waits: int, retry_after: float | None) -> float:
     """
     jitter = _random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)))
     return retry_after + min(jitter, retry_after, 1.0) if retry_after else jitter
+
+
+def no_answer_in_time(model: str, seconds: float, cause: TimeoutError) -> ProviderError:
+    """Our error for a model that did not answer within `seconds`."""
+    message = f"{model} did not answer within {seconds:g} s: raise the timeout"
+    return ProviderError(message, retryable=True, original=cause)
 
 
 class FailedAttempts:
@@ -145,6 +153,8 @@ class ModelCaller:
             try:
                 reply = await self._attempt(request, entry, failed)
             except ProviderError as error:
+                if logger.isEnabledFor(DEBUG):
+                    log_error(self.model.name, error, time.monotonic() - begun)
                 busy = self._busy(error)
                 failed = failed or FailedAttempts(self._limits, started)
                 wait = failed.wait_after(error, counts=not busy)
@@ -210,12 +220,22 @@ class ModelCaller:
                 return known  # another process stored it while this request waited
             if budget.bounded:
                 await budget.begin(request)
+            logged = logger.isEnabledFor(DEBUG)
+            if logged:
+                log_request(self.model.name, request)
             try:
                 async with asyncio.timeout(self._limits.timeout) as scope:
-                    reply = await self.model.complete(request)
+                    coming = self.model.complete(request)
+                    if not hasattr(coming, "__await__"):
+                        raise not_a_reply(self.model, coming)
+                    reply = await coming
+                    if not isinstance(reply, ChatReply):
+                        raise not_a_reply(self.model, reply)
             finally:
                 if budget.bounded:
                     budget.end()
+            if logged:
+                log_reply(self.model.name, reply, time.monotonic() - begun)
             self._in_a_row = 0
             usage = budget.add(request, reply)
             if limiter.paces_tokens:
@@ -226,11 +246,7 @@ class ModelCaller:
             if not scope.expired():
                 raise
             limiter.overloaded(begun)
-            raise ProviderError(
-                f"{self.model.name} did not answer within {self._limits.timeout:g} s: raise the timeout",
-                retryable=True,
-                original=error,
-            ) from error
+            raise no_answer_in_time(self.model.name, self._limits.timeout, error) from error
         except ProviderError as error:
             if _is_out_of_files(error):
                 limiter.narrow(begun)
@@ -303,6 +319,11 @@ class Call:
         self.requests = 0
         self.check = caller.model.check
         """Raises `UsageError` for a request that the model cannot answer; to be called before `complete`."""
+
+    @property
+    def parallel(self) -> int:
+        """The number of requests that may be sent at once."""
+        return self._caller.limiter.limit
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         caller, number = self._caller, self.requests

@@ -2,7 +2,8 @@
 
 A method yields each `ChatRequest`, is sent its `ChatReply`, and returns a `Distribution`. It has no threads,
 sockets or clocks; `outspoken.engine` drives it and raises the model's error inside it if a request fails. A method
-that has candidates by then keeps them.
+that has candidates by then keeps them. For a tuple of requests, which are independent and sent at once, it is sent
+the list of their replies, each of which may be an error.
 
 `MethodRun` holds what all generators share: it writes the messages, reads the replies and builds the distribution.
 A generator of your own can be as short as this::
@@ -17,8 +18,8 @@ A generator of your own can be as short as this::
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from outspoken._version import __version__
@@ -26,49 +27,24 @@ from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest, Message
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.distribution import Distribution
-from outspoken.errors import (
-    PromptTooLongError,
-    ProviderError,
-    ReplyError,
-    ShortReplyError,
-    StoppedError,
-    TailError,
-)
+from outspoken.errors import OutspokenError, PromptTooLongError, ProviderError, ReplyError, StoppedError
 from outspoken.io.text import one_line
+from outspoken.methods.call import MethodCall
+from outspoken.methods.shortage import no_candidate, too_few
 from outspoken.methods.table import METHODS, Wording
 from outspoken.parsing import ParsedReply, parse
 from outspoken.provenance import Provenance
 from outspoken.reply_shape import ReplyShape
 from outspoken.same_text import text_key
-from outspoken.settings import Settings
-from outspoken.templates import Template
 
-__all__ = ["MethodCall", "MethodRun", "Steps", "start"]
+__all__ = ["MethodRun", "Steps", "start"]
 
-Steps = Generator[ChatRequest, ChatReply, Distribution]
+Steps = Generator[ChatRequest | tuple[ChatRequest, ...], Any, Distribution]
 
 _OUTSIDE = "outside the tail"
 _FOUND_IN = {"reasoning": "in-reasoning", "tool_calls": "in-tool-call"}
 _FAILURES = (ProviderError, PromptTooLongError, StoppedError)
-
-
-@dataclass(frozen=True, slots=True)
-class MethodCall:
-    """The input of one call of a method: the chat, the settings, and the model's abilities.
-
-    `enforce`: the model's decoder can enforce a JSON schema. `schema` is the caller's JSON schema for structured
-    candidates; `validate` turns a JSON value into the candidate's value or raises `ValueError`. `prompt_id` is the
-    caller's name for the prompt, recorded in the distribution's provenance.
-    """
-
-    messages: tuple[Message, ...]
-    settings: Settings
-    template: Template
-    model: str = ""
-    enforce: bool = False
-    schema: Mapping[str, Any] | None = None
-    validate: Callable[[Any], Any] | None = None
-    prompt_id: str = ""
+_FIRST_ROOM, _MOST_ROOM = 1024, 16_384
 
 
 def start(call: MethodCall, history: tuple[Message, ...] = ()) -> Steps:
@@ -81,16 +57,31 @@ def start(call: MethodCall, history: tuple[Message, ...] = ()) -> Steps:
     method = METHODS[call.settings.method]
     if method.generator is not None:
         return method.generator(call, history)
+    if method.independent:
+        return _independent(call)
     if method.candidates_per_request == "one":
-        return _one_per_request(call, history if method.conversation else (), conversation=method.conversation)
+        return _turn_by_turn(call, history)
     return _several_per_request(call, history, batch=k, goal=method.candidates(k, turns))
 
 
-def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversation: bool) -> Steps:
-    """k replies of one candidate each, in one conversation or each in its own.
+def _independent(call: MethodCall) -> Steps:
+    """k replies of one candidate each, each in its own conversation.
 
-    Repeated answers count, because sampling measures frequencies: they are not replaced by others.
+    Repeated answers count, because sampling measures frequencies: they are not replaced by others. What cannot be
+    read is asked for again at most `top_up` times; a refusal is an answer, and is not.
     """
+    run = MethodRun(call)
+    messages, wanted = run.opening(1), call.settings.k
+    for _ in range(call.settings.top_up + 1):
+        replies = yield tuple([run.request(messages, 1, ahead=at) for at in range(wanted)])
+        wanted = sum([not run.read_one(reply) and not run.hopeless for reply in replies])
+        if not wanted or run.stopped:
+            break
+    return run.distribution(missing=call.settings.k - len(run.inside))
+
+
+def _turn_by_turn(call: MethodCall, history: tuple[Message, ...]) -> Steps:
+    """k replies of one candidate each, in one conversation. Repeated answers count."""
     run = MethodRun(call)
     messages = run.ask_for_more(history, 1) if history else run.opening(1)
     top_up = call.settings.top_up
@@ -105,8 +96,7 @@ def _one_per_request(call: MethodCall, history: tuple[Message, ...], *, conversa
             if top_up == 0 or run.hopeless:
                 break
             top_up -= 1
-        if conversation:
-            messages = run.follow_up(messages, reply, 1, readable=readable)
+        messages = run.follow_up(messages, reply, 1, readable=readable)
     return run.distribution(missing=wanted)
 
 
@@ -144,7 +134,8 @@ class MethodRun:
 
     With `unique`, texts of earlier replies are set aside if they are repeated. `inside` are the candidates so far,
     `aside` those that were read and do not count, each with the reason; `distinct` is the number of different
-    texts. `hopeless`: asking again cannot help. `stopped` is the error that ended the requests.
+    texts. `hopeless`: asking again after the last reply cannot help. `stopped` is the error that ended the
+    requests. A reply at the limit of tokens doubles the room of further ones, unless `max_tokens` is set.
     """
 
     def __init__(self, call: MethodCall, *, unique: bool = False) -> None:
@@ -154,13 +145,16 @@ class MethodRun:
         self.wording: Wording = wordings[method] if method in wordings else call.template.wording(method)
         self.inside: list[Verbalized] = []
         self.aside: list[Verbalized] = []
-        self.hopeless = False
+        self.hopeless = self._cut_short = False
         self.stopped: ProviderError | PromptTooLongError | StoppedError | None = None
         self._unique = unique
+        self._shape: ReplyShape | None = None
         self._keys: set[str] = set()
         self._reasoning: list[str] = []
         self._usage = Usage()
-        self._requests = 0
+        self._requests = self._failed = 0
+        self._refused = self._cut_off = 0
+        self._room: int | None = None
         self._structured = True
         self._error: ReplyError | None = None
 
@@ -170,23 +164,20 @@ class MethodRun:
 
     def shape(self, k: int) -> ReplyShape:
         """The form of a reply with `k` candidates."""
-        wording = self.wording
-        return ReplyShape(
-            kind=wording.reply,
-            k=k,
-            weight=wording.weight_key,
-            scale=wording.scale,
-            reasoning=wording.reasoning,
-            tau=self.call.settings.tau,
-            value_schema=self.call.schema,
-        )
+        if self._shape is None or self._shape.k != k:
+            wording, tau, schema = self.wording, self.call.settings.tau, self.call.schema
+            layout = (wording.reply, k, wording.weight_key, wording.scale, wording.reasoning)
+            self._shape = ReplyShape(*layout, tau, schema)
+        return self._shape
 
-    def request(self, messages: tuple[Message, ...], k: int) -> ChatRequest:
-        """A request for `k` candidates."""
+    def request(self, messages: tuple[Message, ...], k: int, *, ahead: int = 0) -> ChatRequest:
+        """A request for `k` candidates, sent together with as many others before it as `ahead` says."""
         sampling = self.call.settings.sampling
         if sampling.seed is not None:
             # The same seed would only repeat the same reply.
-            sampling = replace(sampling, seed=(sampling.seed + self._requests) % 2**32)
+            sampling = replace(sampling, seed=(sampling.seed + self._requests + ahead) % 2**32)
+        if self._room is not None:
+            sampling = replace(sampling, max_tokens=self._room)
         shape = self.shape(k)
         schema = shape.json_schema() if self.call.enforce else None
         return ChatRequest(messages, sampling, schema, shape)
@@ -208,8 +199,11 @@ class MethodRun:
     def follow_up(
         self, messages: tuple[Message, ...], reply: ChatReply, k: int, *, readable: bool
     ) -> tuple[Message, ...]:
-        """The conversation with the reply appended, and a turn that asks for `k` more or for a readable reply."""
-        if not reply.text.strip():
+        """The conversation with the reply appended, and a turn that asks for `k` more or for a readable reply.
+
+        A reply that was cut off before its first candidate ended, or that is empty, is left out.
+        """
+        if self._cut_short or not reply.text.strip():
             return messages
         conversation = (*messages, Message("assistant", reply.text))
         if readable:
@@ -240,12 +234,27 @@ class MethodRun:
             values["schema"] = json.dumps(schema, ensure_ascii=False)
         return self.call.template.fill(text, values)
 
+    def read_one(self, reply: ChatReply | OutspokenError) -> bool:
+        """Collect the candidate of one of several replies; returns whether there is one.
+
+        An error that a method can live with is the reason why it `stopped`; any other is raised.
+        """
+        if isinstance(reply, OutspokenError):
+            if not isinstance(reply, _FAILURES):
+                raise reply
+            self.stopped = self.stopped or reply
+            self._failed += 1
+            return False
+        before = len(self.inside)
+        self.read(reply, 1)
+        return len(self.inside) > before
+
     def read(self, reply: ChatReply, wanted: int) -> bool:
         """Collect the candidates of a reply to a request for `wanted`; returns whether it could be read."""
         self._usage = self._usage + reply.usage if self._requests else reply.usage
         self._requests += 1
         self._structured = self._structured and reply.structured
-        before, readable = len(self.inside), True
+        before, readable, self.hopeless, self._cut_short = len(self.inside), True, False, False
         try:
             if reply.refusal:
                 raise ReplyError(f"the model refused: {one_line(reply.refusal, 200)}", text=reply.refusal)
@@ -261,11 +270,26 @@ class MethodRun:
             readable = False
             # The same request would be refused or filtered again.
             self.hopeless = bool(reply.refusal) or reply.finish == "content_filter"
-        if len(self.inside) == before and reply.finish == "length":
-            reason = "the reply was cut off at the token limit before its first candidate ended: raise max_tokens"
-            self._error = ReplyError(reply.absence or reason, reply=reply)
-            self.hopeless = True
+        if self.hopeless:
+            self._refused += 1
+        elif reply.finish != "stop" and reply.cut_off:
+            self._read_cut_off(reply, nothing=len(self.inside) == before)
         return readable
+
+    def _read_cut_off(self, reply: ChatReply, *, nothing: bool) -> None:
+        """Give the next request more room, as far as that is possible. `nothing`: no candidate was whole."""
+        self._cut_off += 1
+        if reply.finish == "length":
+            used = reply.usage.completion_tokens or self._room or _FIRST_ROOM
+            bounded = self.call.settings.max_tokens is not None or used >= _MOST_ROOM
+            self._room = None if bounded else min(2 * used, _MOST_ROOM)
+            self.hopeless = nothing and bounded
+        if nothing:
+            self._cut_short = True
+            where = "at the token limit" if reply.finish == "length" else f"({reply.finish})"
+            advice = "raise max_tokens" if reply.finish == "length" else "ask again"
+            reason = f"the reply was cut off {where} before its first candidate ended: {advice}"
+            self._error = ReplyError(reply.absence or reason, reply=reply)
 
     def _collect(self, reply: ChatReply, shape: ReplyShape) -> None:
         parsed = parse(reply.text, shape)
@@ -274,7 +298,8 @@ class MethodRun:
             self._reasoning.append(reasoning)
         room = self.distinct + shape.k
         earlier = frozenset(self._keys) if self._unique else frozenset()
-        meta: dict[str, object] = {"request": self._requests - 1} if self._requests > 1 else {}
+        number = self._requests + self._failed - 1
+        meta: dict[str, object] = {"request": number} if number else {}
         if shape.kind == "answer" and reasoning:
             meta["reasoning"] = reasoning
         keys = [text_key(candidate.text) for candidate in parsed.candidates]
@@ -327,7 +352,7 @@ class MethodRun:
         """
         settings = self.call.settings
         if not self.inside:
-            raise self._nothing()
+            raise no_candidate(self.stopped, self._error, [] if self.hopeless else self.aside, tail=_OUTSIDE)
         messages = self.call.messages
         distribution = Distribution.from_verbalized(
             self.inside,
@@ -335,6 +360,8 @@ class MethodRun:
             set_aside=self.aside,
             reasoning=self._reasoning,
             stopped="" if self.stopped is None else str(self.stopped),
+            refused=self._refused,
+            cut_off=self._cut_off,
             provenance=Provenance(
                 prompt=messages[0].content if len(messages) == 1 else tuple(m.to_dict() for m in messages),
                 prompt_id=self.call.prompt_id,
@@ -354,27 +381,8 @@ class MethodRun:
             ),
         )
         if missing and settings.on_short == "raise":
-            raise ShortReplyError(
-                f"{missing} of {missing + self.distinct} candidates are missing after {self._requests} requests: "
-                'raise top_up, lower k, or use on_short="return"',
-                distribution=distribution,
-                reply=self._error.reply if self._error else None,
-            ) from self.stopped
+            raise too_few(distribution, self._error) from self.stopped
         return distribution
-
-    def _nothing(self) -> Exception:
-        """Why there is no candidate."""
-        if self.stopped is not None:
-            return self.stopped
-        if self.aside and not self.hopeless:
-            outside = all(candidate.repairs[-1].startswith(_OUTSIDE) for candidate in self.aside)
-            return (TailError if outside else ReplyError)(
-                f"none of the {len(self.aside)} candidates can be used; the first is "
-                f"{self.aside[0].repairs[-1]}" + (": raise tau, or leave it out" if outside else ""),
-                text="\n".join(candidate.text for candidate in self.aside),
-                reply=self._error.reply if self._error else None,
-            )
-        return self._error or ReplyError("the model gave no candidate")
 
 
 def _ends_with(reply: ChatReply, parsed: ParsedReply) -> bool:

@@ -50,6 +50,8 @@ def get_model(name: str) -> Model:
 
     Nothing is loaded or sent yet. Raises `UsageError` for an unknown name or setting, a missing key or extra.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"a model is a name such as {DEFAULT}, or an outspoken.Model, not {name!r}")
     if name.startswith(("http://", "https://")):
         return _remote_model(name, os.environ.get(URL_KEY_VARIABLE))
     provider, _, rest = name.partition("/")

@@ -11,7 +11,7 @@ from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import UsageError
 
-__all__ = ["Capabilities", "Embeddings", "Model", "Score", "check_texts"]
+__all__ = ["Capabilities", "Embeddings", "Model", "Score", "check_texts", "not_a_reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,15 @@ class Score:
         return len(self.logprobs)
 
 
+class _Unnamed:
+    """The name of a model that was given none."""
+
+    def __get__(self, model: object | None, kind: type[object]) -> str:
+        if model is None:
+            return ""
+        raise UsageError(f"the model {kind.__name__} has no name: set its attribute `name`")
+
+
 class Model(ABC):
     """One model, reached in one way. A subclass sets `name` and `capabilities` and implements `complete`.
 
@@ -74,7 +83,7 @@ class Model(ABC):
     receives settings that its capabilities exclude. Several tasks and event loops may use a model at once.
     """
 
-    name: str
+    name: str = _Unnamed()  # type: ignore[assignment]
     capabilities: Capabilities = Capabilities()
 
     @abstractmethod
@@ -91,7 +100,10 @@ class Model(ABC):
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str | ChatReply, None]:
         """The reply to one request in pieces: pieces of text, then the whole `ChatReply` as the last item."""
-        reply = await self.complete(request)
+        coming = self.complete(request)
+        reply = await coming if hasattr(coming, "__await__") else coming
+        if reply is coming or not isinstance(reply, ChatReply):
+            raise not_a_reply(self, reply)
         if reply.text:
             yield reply.text
         yield reply
@@ -143,6 +155,17 @@ class Model(ABC):
         if request.sampling.extra and not self.capabilities.extra:
             names = ", ".join(request.sampling.extra)
             raise UsageError(f"{self.name} does not accept these sampling settings: {names}; leave them out")
+
+
+def not_a_reply(model: Model, value: object) -> UsageError:
+    """The error for what a model of the user's returns instead of a reply."""
+    kind = type(model).__name__
+    if isinstance(value, ChatReply):
+        return UsageError(f"{kind}.complete is not asynchronous: write `async def complete(self, request)`")
+    return UsageError(
+        f"{kind}.complete returned {type(value).__name__}: it must be `async def` and return "
+        "outspoken.ChatReply(text=...)"
+    )
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from outspoken.settings import MAX_K, check_values, option
+from outspoken.settings import MAX_K, RequestLimits, check_values, option
 
 __all__ = ["ServerLimits"]
+
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,9 @@ class ServerLimits:
     timeout: float = option(
         600.0, "Seconds the model may take for a distribution, or send nothing.", above=0, below=inf
     )
+    attempts: int = option(
+        3, "Most attempts at one request to a model, if it fails within the first seconds.", low=1, high=100
+    )
     client_timeout: float = option(
         60.0, "Seconds a client may take to send its request, or read nothing.", above=0, below=inf
     )
@@ -32,6 +37,11 @@ class ServerLimits:
 
     def __post_init__(self) -> None:
         check_values(self)
+
+    @property
+    def of_request(self) -> RequestLimits:
+        """The limits of a request to a model. A client waits better than the server, and knows when to give up."""
+        return RequestLimits(timeout=self.timeout, total_timeout=_PATIENCE, attempts=self.attempts)
 
     @property
     def max_body(self) -> int:

@@ -66,7 +66,7 @@ class Service:
         limits, metrics = self.limits, Metrics()
         self.metrics, self.slots = metrics, asyncio.Semaphore(limits.max_calls)
         self.pools = pools = Pools(
-            PoolFiller(self.backend.model, metrics, self.slots),
+            PoolFiller(self.backend.model, metrics, self.slots, limits.of_request),
             max_pools=limits.max_pools,
             max_candidates=limits.max_texts,
             max_bytes=int(limits.max_pool_mb * 1_000_000),

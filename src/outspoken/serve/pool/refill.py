@@ -13,13 +13,15 @@ from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest, Message
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.distribution import Distribution
-from outspoken.engine import drive, drive_stream
+from outspoken.engine import SingleCall, drive, drive_stream
 from outspoken.errors import PromptTooLongError, StoppedError
-from outspoken.methods import steps
+from outspoken.methods.call import MethodCall
+from outspoken.methods.steps import start
 from outspoken.methods.table import METHODS
 from outspoken.models import Model
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.pool.values import CandidateListener, FillResult, PoolRequest
+from outspoken.settings import RequestLimits
 
 __all__ = ["Conversation", "MeteredModel", "PoolFiller", "RunningFill"]
 
@@ -38,6 +40,7 @@ class PoolFiller:
     model_of: Callable[[str], Model]
     metrics: Metrics
     slots: asyncio.Semaphore
+    limits: RequestLimits = RequestLimits()
 
     async def __call__(
         self, request: PoolRequest, history: tuple[Message, ...], listener: CandidateListener | None = None
@@ -45,14 +48,14 @@ class PoolFiller:
         model = MeteredModel(self.model_of(request.model), self.metrics, "fill")
         settings = request.settings
         enforce = model.capabilities.schema if request.structured is None else request.structured
-        call = steps.MethodCall(request.messages, settings, templates.load(settings.template), model.name, enforce)
+        call = MethodCall(request.messages, settings, templates.load(settings.template), model.name, enforce)
         context = getattr(model.model, "context", None)
         max_bytes = MAX_BYTES if context is None else min(MAX_BYTES, _BYTES_PER_TOKEN * context)
         conversation = Conversation(history, call, max_bytes=max_bytes)
         async with self.slots:
             while True:
                 try:
-                    distribution = await _run_method(call, conversation.turns, model, listener)
+                    distribution = await self._run_method(call, conversation.turns, model, listener)
                     break
                 except PromptTooLongError:
                     if not conversation.shorten():
@@ -61,6 +64,19 @@ class PoolFiller:
             return FillResult(distribution, ())
         last_request, reply = model.last
         return FillResult(distribution, (*last_request.messages, Message("assistant", reply.text)))
+
+    async def _run_method(
+        self, call: MethodCall, turns: tuple[Message, ...], model: Model, listener: CandidateListener | None
+    ) -> Distribution:
+        steps, handler = start(call, turns), SingleCall(model, self.limits)
+        if listener is None:
+            return await drive(steps, handler)
+        async with aclosing(drive_stream(steps, handler)) as items:
+            async for item in items:
+                if isinstance(item, Distribution):
+                    return item
+                listener(item)
+        raise AssertionError("a method ends with its distribution")
 
 
 class MeteredModel(Model):
@@ -99,7 +115,7 @@ class MeteredModel(Model):
 class Conversation:
     """The messages to continue: the opening, then pairs of the model's reply and our request for more."""
 
-    def __init__(self, history: tuple[Message, ...], call: steps.MethodCall, *, max_bytes: int) -> None:
+    def __init__(self, history: tuple[Message, ...], call: MethodCall, *, max_bytes: int) -> None:
         # The method may have put a system prompt before the caller's messages.
         added = (
             bool(history) and history[0].role == "system" and call.messages[0].role not in ("system", "developer")
@@ -120,19 +136,6 @@ class Conversation:
         replies = (len(self._later) + 1) // 2
         self._later = self._later[2 * ((replies + 1) // 2) :]
         return True
-
-
-async def _run_method(
-    call: steps.MethodCall, turns: tuple[Message, ...], model: Model, listener: CandidateListener | None
-) -> Distribution:
-    if listener is None:
-        return await drive(steps.start(call, turns), model)
-    async with aclosing(drive_stream(steps.start(call, turns), model)) as items:
-        async for item in items:
-            if isinstance(item, Distribution):
-                return item
-            listener(item)
-    raise AssertionError("a method ends with its distribution")
 
 
 def _size(messages: Sequence[Message]) -> int:

@@ -17,6 +17,7 @@ from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply, Usage
 from outspoken.distribution import Distribution
+from outspoken.engine import SingleCall
 from outspoken.errors import ReplyError
 from outspoken.models import Model
 from outspoken.serve.http.responses import EventStream, event, json_response, read_body, while_connected
@@ -99,7 +100,8 @@ async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> 
     request = _request(call, index)
     model.check(request)
     async with service.slots:
-        return await with_timeout(model.complete(request), service.limits.timeout, "less")
+        asking = SingleCall(model, service.limits.of_request).complete(request)
+        return await with_timeout(asking, service.limits.timeout, "less")
 
 
 async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:

@@ -65,15 +65,16 @@ def doctor(
 def _test_model(name: str, *, named: bool) -> dict[str, object]:
     """Send one small request. The embedded model is fetched for this only if the user `named` it."""
     from outspoken.chat import ChatRequest, Message, Sampling
-    from outspoken.engine import run
+    from outspoken.engine import SingleCall, run
     from outspoken.models import DEFAULT, get_model, weight_files
+    from outspoken.settings import RequestLimits
 
     if name == DEFAULT and not named and not weight_files.TABLE["smollm2"].present:
         return {"name": name, "answers": None, "error": "not fetched yet: outspoken models get smollm2"}
     started = time.perf_counter()
     try:
         request = ChatRequest((Message("user", "Say hello."),), Sampling(max_tokens=16))
-        reply = run(get_model(name).complete(request))
+        reply = run(SingleCall(get_model(name), RequestLimits(attempts=1)).complete(request))
     except OutspokenError as error:
         return {"name": name, "answers": False, "error": one_line(str(error), 1000)}
     seconds = round(time.perf_counter() - started, 3)

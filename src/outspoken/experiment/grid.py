@@ -13,6 +13,7 @@ from outspoken import models, tasks, templates
 from outspoken.batch.plan import RunPlan
 from outspoken.batch.settings import RunOptions
 from outspoken.chat import ChatRequest, Message
+from outspoken.engine import SingleCall
 from outspoken.errors import ProviderError, UsageError
 from outspoken.experiment.spec import Arm, ExperimentSpec, varies
 from outspoken.io.text import json_bytes
@@ -120,9 +121,10 @@ class Grid:
         does not.
         """
         for cell in {cell.model.name: cell for cell in self.cells if cell.options.get("extra")}.values():
-            sampling = replace(cell.plan().settings.sampling, max_tokens=1, seed=None, stop=())
+            plan = cell.plan()
+            sampling = replace(plan.settings.sampling, max_tokens=1, seed=None, stop=())
             try:
-                await cell.model.complete(ChatRequest((Message("user", "Hi"),), sampling))
+                await SingleCall(cell.model, plan.run).complete(ChatRequest((Message("user", "Hi"),), sampling))
             except ProviderError as error:
                 if error.status in (400, 422):
                     settings = ", ".join(cell.options["extra"])

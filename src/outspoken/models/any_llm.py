@@ -25,11 +25,11 @@ __all__ = ["AnyLLM"]
 class AnyLLM(Model):
     """One model of a provider that any-llm supports.
 
-    `timeout` limits a whole request, in seconds. Raises `MissingExtraError` if any-llm or the provider's SDK is
-    not installed, and `MissingKeyError` if the provider's key is not in the environment.
+    `timeout` limits a whole request, in seconds, beside the limit of a call or run. Raises `MissingExtraError` if
+    any-llm or the provider's SDK is not installed, and `MissingKeyError` if its key is not in the environment.
     """
 
-    def __init__(self, provider: Provider, model: str, *, timeout: float = 600.0) -> None:
+    def __init__(self, provider: Provider, model: str, *, timeout: float = 86_400.0) -> None:
         self._library = need("any_llm", f"{provider.name}/{model}", "providers")
         self.name = f"{provider.name}/{model}"
         self.capabilities = provider.any_llm or Capabilities()

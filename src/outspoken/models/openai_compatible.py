@@ -22,7 +22,8 @@ __all__ = ["OpenAICompatible"]
 
 T = TypeVar("T")
 
-_CONNECT_SECONDS = 10.0
+_CHAT = "chat/completions"
+_SECONDS, _CONNECT_SECONDS = 600.0, 10.0
 _TEXTS_PER_REQUEST = 128
 _REJECTIONS = (400, 413, 422)
 _LARGEST_ERROR = 2**18
@@ -34,8 +35,9 @@ class OpenAICompatible(Model):
     `base_url` is the URL before `/chat/completions`; `url` is the same without its query. An empty `model` means
     the only model that the server offers. `api_key` is sent to this server alone and appears in no message;
     messages about the key name the environment variable `key_variable`. `timeout` limits a whole request, in
-    seconds. A reply of more than `max_bytes`, unpacked, is refused. Proxies come from the usual environment
-    variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises `UsageError` for an invalid base URL, key, header or limit.
+    seconds; None: 600, except that the call or run limits the time of a chat. A reply of more than `max_bytes`,
+    unpacked, is refused. Proxies come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`, …). Raises
+    `UsageError` for an invalid base URL, key, header or limit.
     """
 
     capabilities = Capabilities(schema=True, seed=True, extra=True, stream=True, score=True, embed=True)
@@ -48,12 +50,12 @@ class OpenAICompatible(Model):
         api_key: str | None = None,
         name: str | None = None,
         max_tokens_field: str = "max_tokens",
-        timeout: float = 600.0,
+        timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
         key_variable: str = "OUTSPOKEN_API_KEY",
         max_bytes: int = http.LARGEST_BODY,
     ) -> None:
-        if timeout <= 0:
+        if timeout is not None and timeout <= 0:
             raise UsageError(f"timeout must be above 0 seconds, not {timeout:g}")
         if max_bytes < 1:
             raise UsageError(f"max_bytes must be at least 1, not {max_bytes}")
@@ -64,7 +66,8 @@ class OpenAICompatible(Model):
         self._named = bool(model)
         self.name = name or (f"{self.url}#{model}" if model else self.url)
         self._max_tokens_field = max_tokens_field
-        self._timeout = timeout
+        self._timeout = aiohttp.ClientTimeout(timeout or _SECONDS, sock_connect=_CONNECT_SECONDS)
+        self._timeout_of_chat = aiohttp.ClientTimeout(timeout, sock_connect=_CONNECT_SECONDS)
         self._max_bytes = max_bytes
         self._headers = http.headers_for(api_key, headers or {}, key_variable)
         self._proxy = http.proxy_for(base)
@@ -195,12 +198,12 @@ class OpenAICompatible(Model):
 
         async def send(fields: Mapping[str, object]) -> aiohttp.ClientResponse:
             try:
-                return await self._send("POST", "chat/completions", {**body, **fields}, stream=stream)
+                return await self._send("POST", _CHAT, {**body, **fields}, stream=stream)
             except ProviderError as error:
                 if not (name := openai_fields.rename_limit(body, error)):
                     raise
                 self._max_tokens_field = name
-            return await self._send("POST", "chat/completions", {**body, **fields}, stream=stream)
+            return await self._send("POST", _CHAT, {**body, **fields}, stream=stream)
 
         fields = openai_wire.optional_fields(request, stream=stream)
         response, sent = await openai_fields.send_with_optional(self.url, model, fields, send)
@@ -218,7 +221,13 @@ class OpenAICompatible(Model):
         url = http.url_below(self._base, path)
         response = await self._await(
             session.request(
-                method, url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
+                method,
+                url,
+                data=data,
+                headers=self._headers,
+                proxy=self._proxy,
+                timeout=self._timeout_of_chat if path == _CHAT else self._timeout,
+                allow_redirects=False,
             )
         )
         if 200 <= response.status < 300:
@@ -267,5 +276,5 @@ class OpenAICompatible(Model):
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=force_close),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
+            timeout=self._timeout,
         )

@@ -156,3 +156,26 @@ async def test_failed_and_cancelled_calls_are_counted() -> None:
         async with asyncio.timeout(0.05):
             await fill(want(), ())
     assert 'outcome="cancelled"} 1.0' in metrics.text().decode()
+
+
+async def test_what_may_pass_is_asked_for_again_unless_the_model_asks_for_a_long_wait() -> None:
+    class Failing(Scripted):
+        error = ProviderError("busy", status=503, retryable=True)
+
+        async def complete(self, request: ChatRequest) -> ChatReply:
+            if len(self.requests) in (0, 2):
+                self.requests.append(request)
+                raise self.error
+            return await super().complete(request)
+
+    model = Failing()
+    fill, _ = filling(model)
+    request = PoolRequest(PROMPT, Settings(k=2), "m")
+    for listener in (None, [].append):
+        assert len((await fill(request, (), listener)).distribution) == 2
+    assert len(model.requests) == 4
+    model.requests.clear()
+    model.error = ProviderError("busy", status=429, retryable=True, retry_after=30.0)
+    with pytest.raises(ProviderError, match=r"^busy$"):
+        await fill(request, ())
+    assert len(model.requests) == 1

@@ -90,7 +90,7 @@ def _chat(prompt: str | None, messages: Path | None) -> Any:
         return read_json(messages, "file of messages")
     if prompt is None or messages is not None:
         raise UsageError('give one prompt: outspoken ask "…", - for standard input, or --messages chat.json')
-    return read_standard_input() if prompt == "-" else typed(prompt)
+    return read_standard_input().removesuffix("\n") if prompt == "-" else typed(prompt)
 
 
 def _model(name: str | None, record: Path | None) -> Model:

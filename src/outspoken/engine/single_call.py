@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -29,14 +30,18 @@ _AT_ONCE = 16
 class SingleCall:
     """Answers the requests of one call, as `drive` and `drive_stream` need it.
 
-    Transient errors are retried as in a run, see `FailedAttempts`; here each failed attempt counts. `parallel` is
-    the number of requests that may be sent at once.
+    Transient errors are retried as in a run, see `FailedAttempts`; here each failed attempt counts, and an error
+    after which the next one is due in more than `longest_wait` seconds is final. `parallel` is the number of
+    requests that may be sent at once.
     """
 
-    def __init__(self, model: Model, limits: RequestLimits = RequestLimits()) -> None:
+    def __init__(
+        self, model: Model, limits: RequestLimits = RequestLimits(), *, longest_wait: float = math.inf
+    ) -> None:
         self.check = model.check
         self._model = model
         self._limits = limits
+        self._longest_wait = longest_wait
 
     @property
     def parallel(self) -> int:
@@ -108,7 +113,7 @@ class SingleCall:
         if begun:
             log_error(self._model.name, error, time.monotonic() - begun)
         wait = failed.wait_after(error)
-        if wait is None:
+        if wait is None or wait > self._longest_wait:
             raise error
         return wait
 

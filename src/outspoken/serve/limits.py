@@ -7,9 +7,10 @@ from math import inf
 
 from outspoken.settings import MAX_K, RequestLimits, check_values, option
 
-__all__ = ["ServerLimits"]
+__all__ = ["LONGEST_WAIT", "ServerLimits"]
 
-_PATIENCE = 5.0
+LONGEST_WAIT = 5.0
+"""Seconds between two attempts. If a model asks for more, the client is told: it knows when to give up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,7 @@ class ServerLimits:
     timeout: float = option(
         600.0, "Seconds the model may take for a distribution, or send nothing.", above=0, below=inf
     )
-    attempts: int = option(
-        3, "Most attempts at one request to a model, if it fails within the first seconds.", low=1, high=100
-    )
+    attempts: int = option(3, "Most attempts at one request to a model.", low=1, high=100)
     client_timeout: float = option(
         60.0, "Seconds a client may take to send its request, or read nothing.", above=0, below=inf
     )
@@ -40,8 +39,8 @@ class ServerLimits:
 
     @property
     def of_request(self) -> RequestLimits:
-        """The limits of a request to a model. A client waits better than the server, and knows when to give up."""
-        return RequestLimits(timeout=self.timeout, total_timeout=_PATIENCE, attempts=self.attempts)
+        """The limits of a request to a model."""
+        return RequestLimits(timeout=self.timeout, total_timeout=self.timeout, attempts=self.attempts)
 
     @property
     def max_body(self) -> int:

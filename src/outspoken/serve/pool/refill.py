@@ -19,6 +19,7 @@ from outspoken.methods.call import MethodCall
 from outspoken.methods.steps import start
 from outspoken.methods.table import METHODS
 from outspoken.models import Model
+from outspoken.serve.limits import LONGEST_WAIT
 from outspoken.serve.metrics import Metrics
 from outspoken.serve.pool.values import CandidateListener, FillResult, PoolRequest
 from outspoken.settings import RequestLimits
@@ -68,7 +69,7 @@ class PoolFiller:
     async def _run_method(
         self, call: MethodCall, turns: tuple[Message, ...], model: Model, listener: CandidateListener | None
     ) -> Distribution:
-        steps, handler = start(call, turns), SingleCall(model, self.limits)
+        steps, handler = start(call, turns), SingleCall(model, self.limits, longest_wait=LONGEST_WAIT)
         if listener is None:
             return await drive(steps, handler)
         async with aclosing(drive_stream(steps, handler)) as items:

@@ -21,6 +21,7 @@ from outspoken.engine import SingleCall
 from outspoken.errors import ReplyError
 from outspoken.models import Model
 from outspoken.serve.http.responses import EventStream, event, json_response, read_body, while_connected
+from outspoken.serve.limits import LONGEST_WAIT
 from outspoken.serve.openai.chat_request import ChatCall, may_verbalize, verbalizes
 from outspoken.serve.openai.chat_response import ChatResponse, Chunks, completion, declined, error_event, new_id
 from outspoken.serve.openai.errors import RequestError, error_body, without_addresses
@@ -100,8 +101,8 @@ async def _reply(service: Service, model: Model, call: ChatCall, index: int) -> 
     request = _request(call, index)
     model.check(request)
     async with service.slots:
-        asking = SingleCall(model, service.limits.of_request).complete(request)
-        return await with_timeout(asking, service.limits.timeout, "less")
+        asking = SingleCall(model, service.limits.of_request, longest_wait=LONGEST_WAIT)
+        return await with_timeout(asking.complete(request), service.limits.timeout, "less")
 
 
 async def _streamed(service: Service, model: Model, call: ChatCall) -> AsyncGenerator[bytes, None]:

@@ -1,13 +1,17 @@
-"""Concurrent work with its results in order, in bounded memory."""
+"""Concurrent work with its results in order, in bounded memory, and work in a thread."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["ordered"]
+from outspoken.errors import StoppedError
+
+__all__ = ["in_thread", "ordered"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,3 +77,39 @@ async def ordered(
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+
+
+async def in_thread(work: Callable[[Callable[[], None]], T], *, wait: bool = True) -> T:
+    """The result of `work` in a thread; it gets a function that raises `StoppedError` after a cancellation.
+
+    A cancellation waits for the thread, so that nothing writes any longer. Without `wait` it does not, and the
+    process can end before the thread does.
+    """
+    future: Future[T] = Future()
+    cancelled = threading.Event()
+
+    def check() -> None:
+        if cancelled.is_set():
+            raise StoppedError("it was stopped")
+
+    def target() -> None:
+        try:
+            future.set_result(work(check))
+        except StopIteration as error:  # a future cannot carry it
+            future.set_exception(
+                RuntimeError("it called next() without a record").with_traceback(error.__traceback__)
+            )
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=target, name="outspoken-work", daemon=True).start()
+    ended = asyncio.wrap_future(future)
+    try:
+        await asyncio.wait([ended])
+    except asyncio.CancelledError:
+        cancelled.set()
+        ended.add_done_callback(asyncio.Future.exception)  # fetched, so that it is not reported as lost
+        if wait:
+            await asyncio.wait([ended])
+        raise
+    return ended.result()

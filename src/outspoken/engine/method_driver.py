@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 from outspoken.candidate import Verbalized
 from outspoken.chat import ChatRequest
 from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Distribution
+from outspoken.engine.concurrency import in_thread
 from outspoken.errors import OutspokenError, ProviderError, ReplyError
 from outspoken.methods.steps import Steps
 from outspoken.parsing import ReplyParser
@@ -20,6 +22,8 @@ from outspoken.same_text import text_key
 __all__ = ["RequestHandler", "drive", "drive_stream"]
 
 _Reply = ChatReply | OutspokenError
+_Requests = ChatRequest | tuple[ChatRequest, ...]
+_LONG_REPLY = 20_000
 _BROKEN_OFF = "connection lost"
 
 
@@ -46,7 +50,11 @@ async def drive(steps: Steps, handler: RequestHandler) -> Distribution:
         request = next(steps)
         while True:
             if isinstance(request, tuple):
-                request = steps.send(await _all_replies(request, handler))
+                replies = await _all_replies(request, handler)
+                if any(len(reply.text) > _LONG_REPLY for reply in replies if isinstance(reply, ChatReply)):
+                    request = await _read_in_thread(steps, replies)
+                else:
+                    request = steps.send(replies)
                 continue
             try:
                 handler.check(request)
@@ -54,12 +62,17 @@ async def drive(steps: Steps, handler: RequestHandler) -> Distribution:
             except OutspokenError as error:
                 request = steps.throw(error)
             else:
-                request = steps.send(reply)
+                if len(reply.text) > _LONG_REPLY:
+                    request = await _read_in_thread(steps, reply)
+                else:
+                    request = steps.send(reply)
     except StopIteration as stop:
         done: Distribution = stop.value
         return done
+    except _EndedError as end:
+        return end.distribution
     finally:
-        steps.close()
+        _close(steps)
 
 
 async def drive_stream(steps: Steps, handler: StreamHandler) -> AsyncGenerator[Verbalized | Distribution, None]:
@@ -106,12 +119,45 @@ async def drive_stream(steps: Steps, handler: StreamHandler) -> AsyncGenerator[V
                     request = steps.throw(error)
                     continue
             # Some candidates are complete only at the end: the last entry of a list.
-            for candidate in new(_rest(reader)):
-                yield candidate
-            request = steps.send(reply or ChatReply("".join(texts), finish=_BROKEN_OFF))
+            reply = reply or ChatReply("".join(texts), finish=_BROKEN_OFF)
+            if len(reply.text) > _LONG_REPLY:
+                for candidate in new(await in_thread(partial(_rest, reader), wait=False)):
+                    yield candidate
+                request = await _read_in_thread(steps, reply)
+            else:
+                for candidate in new(_rest(reader)):
+                    yield candidate
+                request = steps.send(reply)
     except StopIteration as stop:
         yield stop.value
+    except _EndedError as end:
+        yield end.distribution
     finally:
+        _close(steps)
+
+
+class _EndedError(Exception):
+    """A method ended, in a thread: neither a future nor a coroutine can carry its StopIteration."""
+
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+
+
+async def _read_in_thread(steps: Steps, sent: ChatReply | list[_Reply]) -> _Requests:
+    """Send long replies to a method in a thread: reading damaged ones takes up to a second a megabyte."""
+
+    def send(_: object) -> _Requests:
+        try:
+            return steps.send(sent)
+        except StopIteration as stop:
+            raise _EndedError(stop.value) from None
+
+    return await in_thread(send, wait=False)
+
+
+def _close(steps: Steps) -> None:
+    """Close a method, unless it is still reading in a thread after a cancellation."""
+    with suppress(ValueError):
         steps.close()
 
 
@@ -164,7 +210,7 @@ def _whole(reply: _Reply, shape: ReplyShape) -> tuple[Verbalized, ...]:
     return (*reader.feed(reply.text), *_rest(reader))
 
 
-def _rest(reader: ReplyParser) -> tuple[Verbalized, ...]:
+def _rest(reader: ReplyParser, _: object = None) -> tuple[Verbalized, ...]:
     try:
         return reader.close().candidates
     except ReplyError:

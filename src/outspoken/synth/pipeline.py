@@ -15,6 +15,7 @@ from pathlib import Path
 from outspoken._version import __version__
 from outspoken.batch.ray.cluster import connected
 from outspoken.engine import run as run_sync
+from outspoken.engine.concurrency import in_thread
 from outspoken.errors import NothingLeftError, UsageError
 from outspoken.io.atomic import check_room, write_bytes
 from outspoken.io.lock import FolderLock
@@ -24,7 +25,7 @@ from outspoken.synth.manifest import StepManifest
 from outspoken.synth.records import count, import_records
 from outspoken.synth.spec import STEPS, PipelineSpec, PlannedStep, digest, load, step_key
 from outspoken.synth.steps import custom_step
-from outspoken.synth.steps.base import ExecutionEngine, Step, StepFiles, StepProgress, in_thread
+from outspoken.synth.steps.base import ExecutionEngine, Step, StepFiles, StepProgress
 
 __all__ = ["Pipeline", "PipelineSummary", "synthesize"]
 

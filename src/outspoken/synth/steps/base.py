@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from outspoken.errors import StoppedError, UnknownNameError, UsageError
+from outspoken.engine.concurrency import in_thread
+from outspoken.errors import UnknownNameError, UsageError
 from outspoken.synth.records import RecordWriter, batches, count, names_in, pa, with_columns
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ __all__ = [
     "StepOutcome",
     "StepProgress",
     "filter_records",
-    "in_thread",
 ]
 
 T = TypeVar("T")
@@ -246,39 +243,3 @@ def _write(decision: BatchDecision, kept_file: RecordWriter, removed_file: Recor
     if reasons:
         table = decision.table.filter(pa.compute.invert(keep))
         removed_file.write(with_columns(table, {"reason": pa.array(reasons, pa.string()), **decision.details}))
-
-
-async def in_thread(work: Callable[[Callable[[], None]], T], *, wait: bool = True) -> T:
-    """The result of `work` in a thread; it gets a function that raises `StoppedError` after a cancellation.
-
-    A cancellation waits for the thread, so that nothing writes any longer. Without `wait` it does not, and the
-    process can end before the thread does.
-    """
-    future: Future[T] = Future()
-    cancelled = threading.Event()
-
-    def check() -> None:
-        if cancelled.is_set():
-            raise StoppedError("the step was stopped")
-
-    def target() -> None:
-        try:
-            future.set_result(work(check))
-        except StopIteration as error:  # a future cannot carry it
-            future.set_exception(
-                RuntimeError("it called next() without a record").with_traceback(error.__traceback__)
-            )
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=target, name="outspoken-step", daemon=True).start()
-    ended = asyncio.wrap_future(future)
-    try:
-        await asyncio.wait([ended])
-    except asyncio.CancelledError:
-        cancelled.set()
-        ended.add_done_callback(asyncio.Future.exception)  # fetched, so that it is not reported as lost
-        if wait:
-            await asyncio.wait([ended])
-        raise
-    return ended.result()

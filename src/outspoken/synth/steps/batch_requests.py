@@ -18,11 +18,12 @@ from outspoken.batch.plan import RunPlan
 from outspoken.batch.settings import RunSettings
 from outspoken.chat_reply import Usage
 from outspoken.engine import RunMetrics
+from outspoken.engine.concurrency import in_thread
 from outspoken.io.atomic import output_errors, write_bytes, write_file
 from outspoken.io.dataclass_json import from_json, to_json
 from outspoken.io.text import json_bytes
 from outspoken.settings import Settings
-from outspoken.synth.steps.base import Step, StepCost, in_thread
+from outspoken.synth.steps.base import Step, StepCost
 
 if TYPE_CHECKING:
     from outspoken.batch.ray.driver import RayRun

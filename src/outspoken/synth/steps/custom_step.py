@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from outspoken.batch.output_formats import arrow_array
+from outspoken.engine.concurrency import in_thread
 from outspoken.errors import StoppedError, UsageError
 from outspoken.synth.records import Record, RecordWriter, pa, rows_in
-from outspoken.synth.steps.base import Step, StepOutcome, in_thread
+from outspoken.synth.steps.base import Step, StepOutcome
 
 __all__ = ["load_function", "run"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from outspoken.engine.concurrency import in_thread
 from outspoken.errors import UsageError
 from outspoken.measure import embedding
 from outspoken.settings import check_values, option
@@ -17,7 +18,7 @@ from outspoken.synth.dedup.minhash import bands_for, check_similarity
 from outspoken.synth.dedup.search import KEPT, MEANING, NEAR, SAME, NearDuplicates, Report, TextFile, find
 from outspoken.synth.dedup.semantic import by_meaning
 from outspoken.synth.records import batches, pa
-from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records, in_thread
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 
 __all__ = ["REASONS", "DeduplicateOptions", "run"]
 

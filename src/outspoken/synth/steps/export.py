@@ -11,12 +11,13 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+from outspoken.engine.concurrency import in_thread
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.io.atomic import check_room, write_bytes
 from outspoken.same_text import text_key
 from outspoken.settings import check_values, option
 from outspoken.synth.records import Record, fields_of, fill, names_in, pa, pq, rows_in
-from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records, in_thread
+from outspoken.synth.steps.base import BatchDecision, Step, StepOptions, StepOutcome, filter_records
 from outspoken.synth.steps.export_files import FORMATS, Example, ExportContents, ExportFiles, card, steps_before
 
 __all__ = ["ExportOptions", "run"]

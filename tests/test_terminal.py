@@ -125,6 +125,13 @@ def test_a_distribution_fits_every_terminal(columns: int, encoding: str) -> None
         assert re.sub(r"\s", "", expected) in together or columns > 60, (expected, shown)
 
 
+def test_a_distribution_can_be_printed_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "ascii", "strict")
+    monkeypatch.setattr("sys.stdout", out)
+    print(Distribution.from_verbalized([Verbalized(text, 0.1) for text in TEXTS]))
+    out.flush()
+
+
 @given(
     st.lists(st.lists(st.text(max_size=30), min_size=3, max_size=3), min_size=1, max_size=4),
     st.integers(10, 120),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from outspoken.terminal import SafeLine, ShareBar, TextTable, visible
+from outspoken.terminal import SafeLine, ShareBar, TextTable, visible, writable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -79,14 +79,15 @@ def rows(candidates: Any) -> TextTable:
 
 
 def plain(distribution: Any) -> str:
-    """The table and the summary as text, as wide as the terminal."""
+    """The table and the summary as text, as wide as the terminal and in characters that its encoding has."""
     import io
+    import sys
 
     from rich.console import Console
 
     out = io.StringIO()
     Console(file=out, width=Console().width, markup=False, emoji=False).print(table(distribution))
-    return out.getvalue().rstrip("\n")
+    return writable(out.getvalue().rstrip("\n"), getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
 def html(distribution: Any) -> str:

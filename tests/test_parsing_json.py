@@ -548,3 +548,97 @@ def test_values_that_continue_one_another_are_joined(text: str) -> None:
     reading = parse(text)
     assert said(reading) == TWO
     assert "draft" not in repairs(reading)
+
+
+VARIANTS = {
+    "comments": '[ // first\n{"text": "Paris", /* big */ "probability": 0.6}, # next\n{"text": "Rome", "probability": 0.4}]',
+    "comments-html": '[{"text": "Paris", "probability": 0.6}, <!-- next -->\n{"text": "Rome", "probability": 0.4}]',
+    "json5": "{responses: [{text: 'Paris', probability: +.6,}, {text: 'Rome', probability: 4e-1,},],}",
+    "json5-point": '[{text: "Paris", probability: +0.6}, {text: "Rome", probability: .4}]',
+    "json5-continuation": '[{"text": "Pa\\\nris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+    "javascript": 'const responses = [\n  { text: "Paris", probability: 0.6 },\n  { text: "Rome", probability: 0.4 },\n];',
+    "javascript-template": "const x = [{ text: `Paris`, probability: 0.6 }, { text: `Rome`, probability: 0.4 }];",
+    "javascript-new": 'return [new Response("Paris", 0.6), new Response("Rome", 0.4)];',
+    "javascript-stringify": 'console.log(JSON.stringify([{text: "Paris", probability: 0.6}, {text: "Rome", probability: 0.4}]));',
+    "javascript-push": 'out.push({text: "Paris", probability: 0.6});\nout.push({text: "Rome", probability: 0.4});',
+    "javascript-plus": '[{"text": "Pa" + "ris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+    "python-dict": 'responses = [dict(text="Paris", probability=0.6), dict(text="Rome", probability=0.4)]',
+    "python-dict-keyed": 'dict(responses=[dict(text="Paris", probability=0.6), dict(text="Rome", probability=0.4)])',
+    "python-constructors": '[Response(text="Paris", probability=0.6), Response(text="Rome", probability=0.4)]',
+    "python-positional": '[Response("Paris", 0.6), Response("Rome", 0.4)]',
+    "python-turned": '[Response(probability=0.6, text="Paris"), Response(0.4, "Rome")]',
+    "python-mixed": '[Response("Paris", probability=0.6), Response("Rome", probability=0.4)]',
+    "python-dotted": "[vs.Candidate(response='Paris', p=0.6), vs.Candidate(response='Rome', p=0.4)]",
+    "python-repr": "Answer(responses=[Response(text='Paris', probability=0.6), Response(text='Rome', probability=0.4)])",
+    "python-pydantic": "responses=[Response(text='Paris', probability=0.6), Response(text='Rome', probability=0.4)]",
+    "python-decimal": "[Response(text='Paris', probability=Decimal('0.6')), Response(text='Rome', probability=np.float64(0.4))]",
+    "python-fraction": "[('Paris', Fraction(3, 5)), ('Rome', Fraction(2, 5))]",
+    "python-calls": 'add_response("Paris", probability=0.6)\nadd_response("Rome", probability=0.4)',
+    "python-calls-named": 'add(text="Paris", probability=0.6)\nadd(text="Rome", probability=0.4)',
+    "python-calls-fenced": '```python\nadd_response("Paris", 0.6)\nadd_response("Rome", 0.4)\n```',
+    "python-append": 'responses.append({"text": "Paris", "probability": 0.6})\nresponses.append({"text": "Rome", "probability": 0.4})',
+    "python-print": 'print(default_api.submit(responses=[{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]))',
+    "python-ordered": "[OrderedDict([('text', 'Paris'), ('probability', 0.6)]), OrderedDict([('text', 'Rome'), ('probability', 0.4)])]",
+    "python-counter": "Counter({'Paris': 0.6, 'Rome': 0.4})",
+    "python-set": '{("Paris", 0.6), ("Rome", 0.4)}',
+    "python-prefixes": "[{'text': f'Paris', 'probability': 0.6}, {u'text': b'Rome', 'probability': 0.4}]",
+    "python-adjacent": '[Response(text="Pa" "ris", probability=0.6), Response(text=("Ro"\n  "me"), probability=0.4)]',
+    "python-lines": '[{"text": "Pa"\n   "ris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]',
+    "python-triple": "[{'text': \"\"\"Paris\"\"\", 'probability': 0.6}, {'text': '''Rome''', 'probability': 0.4}]",
+    "ruby": '[{:text => "Paris", :probability => 0.6}, {:text => "Rome", :probability => 0.4}]',
+    "ruby-strings": '{"responses" => [{"text" => "Paris", "probability" => 0.6}, {"text" => "Rome", "probability" => 0.4}]}',
+    "ruby-symbols": '[{text: "Paris", probability: 0.6}, {text: "Rome", probability: 0.4}]',
+    "php": "<?php\n$r = ['responses' => [['text' => 'Paris', 'probability' => 0.6], ['text' => 'Rome', 'probability' => 0.4]]];",
+    "php-array": "array(array('text' => 'Paris', 'probability' => 0.6), array('text' => 'Rome', 'probability' => 0.4))",
+    "lua": '{ {text = "Paris", probability = 0.6}, {text = "Rome", probability = 0.4} }',
+    "lua-keyed": 'responses = { { ["text"] = "Paris", ["probability"] = 0.6 }, { ["text"] = "Rome", ["probability"] = 0.4 } }',
+    "swift": '[["text": "Paris", "probability": 0.6], ["text": "Rome", "probability": 0.4]]',
+    "kotlin": '[Response("Paris", 0.6f), Response("Rome", 0.4f)]',
+    "rust": 'vec![Response { text: "Paris", probability: 0.6 }, Response { text: "Rome", probability: 0.4 }]',
+    "equals": '{"responses": [{"text" = "Paris", "probability" = 0.6}, {"text" = "Rome", "probability" = 0.4}]}',
+    "fullwidth": "｛“responses”：［｛“text”：“Paris”，“probability”：0.6｝，｛“text”：“Rome”，“probability”：０．４｝］｝",
+    "corner-brackets": "｛「responses」：［｛「text」：「Paris」、「probability」：0.6｝、｛「text」：「Rome」、「probability」：0.4｝］｝",
+    "white-corner-brackets": "[{『text』: 『Paris』, 『probability』: 0.6}, {『text』: 『Rome』, 『probability』: 0.4}]",
+    "fullwidth-quotes": "[{＂text＂: ＂Paris＂, ＂probability＂: 0.6}, {＂text＂: ＂Rome＂, ＂probability＂: 0.4}]",
+    "arabic": '[{"text": "Paris"، "probability": ٠٫٦}، {"text": "Rome"، "probability": ٠٫٤}]',
+    "german-quotes": "[{„text“: „Paris“, „probability“: 0.6}, {„text“: „Rome“, „probability“: 0.4}]",
+    "french-quotes": "[{« text »: « Paris », « probability »: 0,6}, {« text »: « Rome », « probability »: 0,4}]",
+    "single-typographic": "[{‘text’: ‘Paris’, ‘probability’: 0.6}, {‘text’: ‘Rome’, ‘probability’: 0.4}]",
+    "mixed-quotes": '[{“text": "Paris”, “probability": 0.6}, {"text”: “Rome", "probability”: 0.4}]',
+    "no-break-blanks": '{\xa0"responses":\xa0[\xa0{"text":\u3000"Paris",\xa0"probability": 0.6},\xa0{"text": "Rome", "probability":\u20090.4}]}',
+    "zero-width": '\ufeff{\u200b"responses": [\u200b{"text": "Paris",\u200b "probability": 0.6}\u200b,\u2060 {"text": "Rome", "probability": 0.4}]}\u200b',
+    "numbered-rows": '1. {"text": "Paris", "probability": 0.6}\n2. {"text": "Rome", "probability": 0.4}',
+    "bulleted-rows": '- {"text": "Paris", "probability": 0.6}\n- {"text": "Rome", "probability": 0.4}',
+    "labelled-rows": 'Response 1: {"text": "Paris", "probability": 0.6}\nResponse 2: {"text": "Rome", "probability": 0.4}',
+    "numbered-keys": '{1: {"text": "Paris", "probability": 0.6}, 2: {"text": "Rome", "probability": 0.4}}',
+    "rows-in-list": '[\n{"text": "Paris", "probability": 0.6}\n{"text": "Rome", "probability": 0.4}\n]',
+    "rows-without-braces": '{"text": "Paris", "probability": 0.6, "text": "Rome", "probability": 0.4}',
+    "semicolons": '{"responses": [{"text": "Paris"; "probability": 0.6}; {"text": "Rome"; "probability": 0.4}]}',
+    "percent-keys": '[{"text": "Paris", "probability_percent": 60}, {"text": "Rome", "probability_percent": 40}]',
+    "percent-sign-keys": '[{"text": "Paris", "Probability (%)": 60}, {"text": "Rome", "Probability (%)": 40}]',
+    "estimated-keys": '[{"text": "Paris", "Estimated Probability": 0.6}, {"text": "Rome", "Estimated Probability": 0.4}]',
+    "misspelt-keys": '[{"text": "Paris", "pobability": 0.6}, {"text": "Rome", "probabilty": 0.4}]',
+    "fractions": '[{"text": "Paris", "probability": 6/10}, {"text": "Rome", "probability": 2 / 5}]',
+    "weight-objects": '[{"text": "Paris", "probability": {"value": 0.6}}, {"text": "Rome", "probability": [0.4]}]',
+    "brackets-around-weights": '["Paris" (0.6), "Rome" (0.4)]',
+}
+
+
+@pytest.mark.parametrize("text", VARIANTS.values(), ids=VARIANTS.keys())
+def test_variants(text: str) -> None:
+    reading = parse(text)
+    assert said(reading) == TWO
+    assert repairs(reading) <= REPAIRS.keys()
+
+
+def test_raw_strings_keep_their_backslashes() -> None:
+    assert said(parse(r"[(r'\frac{1}{2} \new', 0.6), ('b\n', 0.4)]")) == [(r"\frac{1}{2} \new", 0.6), ("b", 0.4)]
+    assert said(parse(r'[Response(text=R"C:\new", probability=0.6)]')) == [(r"C:\new", 0.6)]
+
+
+@pytest.mark.parametrize(
+    "text", ['print("hello")', "Use f(x=1) or g('a', 2) here.", "Call `dict(a=1)` for that.", "x = [1, 2, foo(3)]"]
+)
+def test_calls_in_prose_are_no_candidates(text: str) -> None:
+    with pytest.raises(ReplyError):
+        parse(text)

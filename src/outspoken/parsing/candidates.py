@@ -47,7 +47,7 @@ REPAIRS: Mapping[str, str] = MappingProxyType(
         "inner-quotes": "quotes inside a text were not escaped",
         "missing-brace": "an opening or closing bracket was missing",
         "missing-comma": "a comma or a colon was missing",
-        "missing-quote": "a quote at the end of a text was missing",
+        "missing-quote": "a quote around a text was missing or of another kind",
         "numbered-keys": "the candidates were numbered fields of one object",
         "odd-marker": "the number or label before the candidate was missing or damaged",
         "odd-tags": "tags were written with other marks than < and >",

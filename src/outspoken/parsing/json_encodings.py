@@ -12,7 +12,7 @@ __all__ = ["encoded_opening", "plain_json"]
 
 _MOST_LEVELS = 3
 _BLANK = r"(?:\s|\\[nrt])*+"
-_BACKSLASHES = re.compile(rf"(?:[\[{{]{_BLANK})++\\+(?:\"|u0022)|\\+u00(?:7[bB]|5[bB]){_BLANK}\\+u00")
+_BACKSLASHES = re.compile(rf"(?:[\[{{]{_BLANK})++\\+(?:\"|u0022)|(?<!\\)\\+u00(?:7[bB]|5[bB]){_BLANK}\\+u00")
 _ENTITIES = re.compile(r"(?:[\[{]\s*+)++&(?:quot|apos|#0*34|#0*39|#[xX]22|ldquo|amp;quot);")
 _PERCENT = re.compile(r"%(?:7[bB]|5[bB])(?:%0[aAdD]|%20|\+|%7[bB])*+%22")
 _STRING = re.compile(r"(?:[^\"\\]++|\\.)*+", re.DOTALL)

@@ -14,6 +14,7 @@ from outspoken.io.dataclass_json import finite
 from outspoken.parsing.candidates import RawCandidate
 from outspoken.parsing.field_names import BOOKKEEPING, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_escapes import literal_backslashes
+from outspoken.parsing.json_signs import weight_name
 from outspoken.parsing.lenient_json import relax
 from outspoken.parsing.numbers import number
 from outspoken.reply_shape import ReplyShape
@@ -78,9 +79,7 @@ def index_of(key: str) -> tuple[str, str] | None:
             return None
         stem, index, tail = match[1], match[2], match[3] or ""
     stem = "_".join(part for part in (stem.strip("_"), tail.strip("_")) if part)
-    if stem not in WEIGHTS:
-        stem = next((word for word in stem.split("_") if word in WEIGHTS and len(stem) > len(word)), stem)
-    return stem, index
+    return weight_name(stem) or stem, index
 
 
 def numbered_entries(fields: Mapping[str, object]) -> list[dict[str, object]]:
@@ -92,7 +91,7 @@ def numbered_entries(fields: Mapping[str, object]) -> list[dict[str, object]]:
     for key, part in fields.items():
         found = index_of(key)
         if found is None or not found[0]:
-            if plain(key) in WEIGHTS and not isinstance(part, (dict, list)):
+            if weight_name(key) is not None and not isinstance(part, (dict, list)):
                 return []
             continue
         entries.setdefault(found[1], {}).setdefault(found[0], part)
@@ -147,10 +146,13 @@ def item_of(entry: Mapping[str, object], shape: ReplyShape | None) -> RawCandida
         weight_key, weight = _weight_inside(rest)
     # Without a shape, any key is accepted for a scale other than that of probabilities.
     is_other = weight_key is not None and weight_key != (shape.weight if shape is not None else "probability")
-    if is_other and (shape is not None or WEIGHTS.get(plain(weight_key or ""), "probability") == "probability"):
+    scale = WEIGHTS.get(weight_name(weight_key or "") or "", "probability")
+    if is_other and (shape is not None or scale == "probability"):
         repairs.append("wrong-key")
     content, value = content_of(raw, shape)
-    return RawCandidate(content, weight, weight_key, weight_key is not None, value, repairs, finite(rest))
+    asked = shape is not None and weight_key == shape.weight
+    name = weight_key if weight_key is None or asked else weight_name(weight_key)
+    return RawCandidate(content, weight, name, weight_key is not None, value, repairs, finite(rest))
 
 
 def _weight_key(entry: Mapping[str, object], names: Mapping[str, str], shape: ReplyShape | None) -> str | None:
@@ -158,7 +160,7 @@ def _weight_key(entry: Mapping[str, object], names: Mapping[str, str], shape: Re
         return shape.weight
     if "probability" in names:
         return names["probability"]
-    keys = [key for name, key in names.items() if name in WEIGHTS]
+    keys = [key for key in names.values() if weight_name(key) is not None]
     plain_numbers = (key for key in keys if not isinstance(entry[key], (dict, list)))
     return next(plain_numbers, keys[0] if len(keys) == 1 else None)
 
@@ -170,7 +172,7 @@ def _weight_inside(rest: Mapping[str, object]) -> tuple[str | None, object]:
         for value in rest.values()
         if isinstance(value, dict) and value.keys().isdisjoint(TEXTS)
         for key, part in value.items()
-        if plain(key) in WEIGHTS and is_weight(part)
+        if weight_name(key) is not None and is_weight(part)
     ]
     return found[0] if len(found) == 1 else (None, None)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
-from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, plain
 from outspoken.parsing.json_fields import index_of, is_weight, item_of, numbered_entries
+from outspoken.parsing.json_signs import weight_name
 from outspoken.parsing.numbers import number
 
 __all__ = ["drop_total", "read_columns", "read_keyed", "read_numbered", "rows_of"]
@@ -52,7 +53,7 @@ def read_columns(fields: dict[str, Any], into: CandidateList) -> bool:
     if texts is None:
         return False
     key, items = texts
-    weights = next((k for k, part in fields.items() if plain(k) in WEIGHTS and _fits(part, items)), None)
+    weights = next((k for k, part in fields.items() if weight_name(k) is not None and _fits(part, items)), None)
     if weights is None:
         others = [k for k, part in fields.items() if k != key and isinstance(part, list) and _is_column(part)]
         others = [k for k in others if len(fields[k]) == len(items)]
@@ -62,7 +63,7 @@ def read_columns(fields: dict[str, Any], into: CandidateList) -> bool:
     column = fields[weights]
     for position, (name, item) in enumerate(items):
         item.weight, item.stated = column[position] if isinstance(column, list) else column[name], True
-        item.key = weights if plain(weights) in WEIGHTS else None
+        item.key = weight_name(weights)
         into.add(item)
     into.repairs.append("as-columns")
     return True
@@ -73,7 +74,7 @@ def _texts(fields: dict[str, Any]) -> tuple[str, list[tuple[str, RawCandidate]]]
     ranked = sorted(fields, key=lambda key: plain(key) not in LISTS and plain(key) not in TEXTS)
     for key in ranked:
         part = fields[key]
-        if plain(key) in WEIGHTS or not part:
+        if weight_name(key) is not None or not part:
             continue
         if isinstance(part, dict) and all(isinstance(text, str) for text in part.values()):
             return key, [(name, RawCandidate(text.strip())) for name, text in part.items()]
@@ -126,18 +127,18 @@ def _keyed_item(key: str, part: Any, into: CandidateList) -> RawCandidate | None
         known = not TEXTS.keys().isdisjoint(map(plain, part))
         if item is not None and (known or (is_name and item.stated)):
             return item
-        weight = next((name for name in part if plain(name) in WEIGHTS), None)
+        weight = next((name for name in part if weight_name(name) is not None), None)
         if weight is None or known:
             return None
         rest = {name: value for name, value in part.items() if name != weight}
-        return RawCandidate(key.strip(), part[weight], weight, stated=True, meta=rest)
+        return RawCandidate(key.strip(), part[weight], weight_name(weight), stated=True, meta=rest)
     if isinstance(part, list) and is_name and len(part) == 2:
         rows = rows_of([part])
         return RawCandidate(rows[0][0].strip(), rows[0][1], None, stated=True) if rows else None
     if isinstance(part, str) and is_name:
         return RawCandidate(part.strip())
     if (
-        plain(key) not in WEIGHTS
+        weight_name(key) is None
         and plain(key) not in TEXTS
         and plain(key) not in _OTHER_FIELDS
         and is_weight(part)
@@ -169,7 +170,7 @@ def rows_of(value: list[Any]) -> list[tuple[str, object]]:
         return pairs
     header = [plain(cell) if isinstance(cell, str) else "" for cell in value[0]]
     text = next((at for at, name in enumerate(header) if name in TEXTS), None)
-    weight = next((at for at, name in enumerate(header) if name in WEIGHTS), None)
+    weight = next((at for at, name in enumerate(header) if weight_name(name) is not None), None)
     if text is not None and weight is not None:
         return _pairs([(row[text], row[weight]) for row in value[1:]])
     return _wide_rows(value) if width > 2 else []

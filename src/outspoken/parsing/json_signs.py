@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ __all__ = [
     "Key",
     "is_known",
     "key_at",
+    "weight_name",
 ]
 
 BLANK = r"\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\xad"
@@ -56,6 +58,12 @@ _HALF_KEY = re.compile(
     rf"[\"'“]?([^\W\d][\w -]{{0,40}}+)[\"'”]?[{BLANK}]*+[:：=]"
     r"|[\"'“]([^\W\d][\w -]{0,40}+)[\"'”][ \t]*+(?=[\"'\[{\d])"
 )
+_WORD = re.compile(r"[_().\[\]:=,/-]+")
+_WEIGHT_WORDS = WEIGHTS.keys() | {
+    *("estimated", "stated", "level", "value", "subjective", "relative", "estimate", "number", "rating", "my"),
+    *("in", "of", "as", "the", "to", "response", "answer", "text", "item", "candidate", "0", "1", "100", "final"),
+}
+_USUAL_WEIGHTS = ("probability", "confidence", "likelihood", "probabilities", "percentage")
 _INDEX = re.compile(r"_?\d{1,4}\Z|_[a-j]\Z")
 
 
@@ -85,7 +93,21 @@ def key_at(text: str, at: int) -> Key | None:
 
 
 @lru_cache(maxsize=4096)
+def weight_name(key: str) -> str | None:
+    """The name of the weight that a key stands for: "percent" for "probability (%)", "nll" for "nll", or None."""
+    name = plain(key)
+    if name in WEIGHTS:
+        return name
+    words = [word for word in _WORD.split(name) if word]
+    if not 1 < len(words) < 5 or any(word not in _WEIGHT_WORDS for word in words):
+        close = get_close_matches(name, _USUAL_WEIGHTS, 1, 0.85) if 5 < len(name) < 25 and name.isascii() else []
+        return close[0] if close and name not in TEXTS else None
+    found = [word for word in words if word in WEIGHTS]
+    return next((word for word in found if WEIGHTS[word] != "probability"), found[0] if found else None)
+
+
+@lru_cache(maxsize=4096)
 def is_known(key: str) -> bool:
     """Whether a key is one that models use, perhaps with a number or a letter after it."""
     name = plain(key)
-    return name in KNOWN or _INDEX.sub("", name) in KNOWN
+    return name in KNOWN or _INDEX.sub("", name) in KNOWN or weight_name(key) is not None

@@ -19,17 +19,19 @@ __all__ = ["balanced", "first_json", "lone_value", "read_json", "read_valid_json
 
 _MAX_LONE_OPENINGS = 20
 _MAX_STRAYS = 30
-_MAX_DEPTH = 200
+_STRAY_WORK = 100
+_DOCUMENT_WORK = 30
+_MAX_DEPTH = 100
 _OPEN = re.compile(
-    r"[{｛]\s*+(?:[\"'“„«「『＂}]|[^\W\d][\w$-]{0,40}+\s*+(?:[:：]|=>?(?!=))|:[^\W\d]\w{0,40}+\s*=>|\d{1,4}\s*+[:：])"
-    r"|[\[［]\s*+(?:[{｛\[［\"'“„«「(]|$|[^\W\d][\w.]{0,60}+\()"
-    r"|[{｛]\s*+[{｛(](?=\s*+[\"'“\w])"
+    r"[{｛]\s*+(?:[\"'“„«「『＂}]|[^\W\d][\w$-]{0,40}+\s*+(?:[:：]|=>?(?!=))|:[^\W\d]\w{0,40}+\s*=>|\d{1,4}\s*+[:：]"
+    r"|[{｛(]\s*+[\"'“\w\[]|\[[\"'])"
+    r"|[\[［]\s*+(?:[{｛\[［\"'“„«「(]|$|(?:new\s)?[^\W\d][\w.]{0,60}+\()"
     r"|(?:\A|(?<=\n))\(\s*+[\"'“]"
-    r"|(?<![\w.\"'(])(?:new\s)?[^\W\d][\w.]{0,60}+\(\s*+(?=[\"'\[{]|[^\W\d]\w{0,40}+\s?=)",
+    r"|(?<![\w.\"'(])(?:new\s)?[^\W\d][\w.]{0,60}+\(\s*+(?=[\"'\[{]|[^\W\d]\w{0,40}+(?:\s?=|\())",
     re.MULTILINE,
 )
 _KNOWN_KEY = re.compile(r"[{(｛]\s*+[\"'“”„«「『＂]?([^\W\d][\w -]{0,40}+)[\"'”“»」』＂]?\s*+(?:[:：]|=>?(?!=))")
-_BRACKETS = re.compile(r"(?:new\s)?(?:[^\W\d][\w.]{0,60}+\(\s*+)?(?:[\[({｛［]\s*+)*+")
+_BRACKETS = re.compile(r"(?:new\s)?(?:[^\W\d][\w.]{0,60}+\(\s*+)?(?:[\[({｛［]\s*+){0,8}+")
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _OTHER_SIGNS = re.compile(r"[^{\[]|[\[{(\s]*+['“„«＂”]")
 
@@ -74,26 +76,27 @@ def _documents(text: str, into: CandidateList) -> list[Document]:
     documents: list[Document] = []
     ends = StringEnds(text)
     position = strays = 0
-    work = 8 * len(text) + 10_000
-    while work > 0 and (opening := _OPEN.search(text, position)) is not None:
-        start = opening.start()
-        if strays >= _MAX_STRAYS and not _is_certain(text, start):
-            position = start + 1
-            work -= 50
-            continue
+    while ends.work > 0 and (start := _next_opening(text, position, certain=strays >= _MAX_STRAYS)) >= 0:
         read = CandidateList(into.shape)
         value, end = _read_region(text, start, read, ends)
         into.list_seen |= read.list_seen
         into.reasoning += read.reasoning
         if end is None:
             strays += 1
-            work -= 100 + ends.reached - start
-            position = start + 1
+            ends.work -= _STRAY_WORK
+            position = ends.reached if ends.too_deep else start + 1
             continue
-        work -= (end - start) // 4
         position = end
         documents.append(Document(start, end, value, read))
     return documents
+
+
+def _next_opening(text: str, position: int, *, certain: bool) -> int:
+    """The position of the next bracket that may open JSON, or with `certain` of one before a known key; or -1."""
+    if not certain:
+        opening = _OPEN.search(text, position)
+        return opening.start() if opening is not None else -1
+    return next((match.start() for match in _KNOWN_KEY.finditer(text, position) if is_known(match[1])), -1)
 
 
 def read_valid_json(text: str, into: CandidateList) -> bool:
@@ -125,25 +128,31 @@ def lone_value(text: str, shape: ReplyShape) -> tuple[str, Any, tuple[str, ...]]
 
 def balanced(text: str, start: int) -> int | None:
     """The position after the bracket that closes the one at `start`, for JSON with its own quotes, or None."""
+    return _balanced(text, start)[0]
+
+
+def _balanced(text: str, start: int) -> tuple[int | None, int]:
+    """The position after the closing bracket, and the one up to which it was looked for."""
     if _OTHER_SIGNS.match(text, start):
-        return None
+        return None, start
     depth = 0
     for match in _STRUCTURE.finditer(text, start):
         sign = match[0]
         if sign in "{[":
             depth += 1
             if depth > _MAX_DEPTH:
-                return None
+                return None, match.end()
         elif sign in "}]":
             depth -= 1
             if depth == 0:
-                return match.end()
-    return None
+                return match.end(), match.end()
+    return None, len(text)
 
 
 def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -> tuple[Any, int | None]:
     """Read the value that opens at `start`: the value and the position after it, or None without candidates."""
-    end = balanced(text, start)
+    end, reached = _balanced(text, start) if ends.work > 0 else (None, start)
+    ends.work -= (reached - start) // 10 + _DOCUMENT_WORK
     if end is not None:
         value = decode(text[start:end], into.repairs)
         if value is not None:
@@ -153,14 +162,26 @@ def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -
     if relaxed is None:
         return None, None
     certain = _is_certain(text, start)
-    if not certain and (text[start] not in "{[" or any(_KNOWN_KEY.search(text, *span) for span in relaxed.texts)):
+    if not certain and any(_KNOWN_KEY.search(text, *span) for span in relaxed.texts):
         return None, None
     before = len(into.items)
     if not read_value(relaxed.value, into):
         return None, None
+    if not certain and text[start].isalpha() and not _is_statement(text, start, relaxed.value):
+        into.items.clear()
+        return None, None
     into.repairs += relaxed.repairs
     _record_cut(relaxed, into.items[before:])
     return relaxed.value, relaxed.end
+
+
+def _is_statement(text: str, start: int, value: object) -> bool:
+    """Whether a call without known keys stands on its own line and has a text and a probability."""
+    if text[text.rfind("\n", 0, start) + 1 : start].strip(" \t;>`"):
+        return False
+    if isinstance(value, list):
+        return any(isinstance(entry, dict) and "probability" in entry for entry in value)
+    return isinstance(value, dict) and "text" in value and isinstance(value.get("probability"), float)
 
 
 def _is_certain(text: str, start: int) -> bool:

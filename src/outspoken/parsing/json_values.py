@@ -18,11 +18,13 @@ from outspoken.parsing.json_fields import (
     schema_of,
 )
 from outspoken.parsing.json_layouts import drop_total, read_columns, read_keyed, read_numbered, rows_of
+from outspoken.parsing.json_signs import weight_name
 from outspoken.reply_shape import ReplyShape
 
 __all__ = ["candidate_of", "content_of", "decode", "read_value"]
 
 _MAX_DEPTH = 6
+_MOST_ENTRIES = 20_000
 _WRAPPERS = TEXTS.keys() | {
     *("arguments", "parameters", "params", "args", "kwargs", "input", "function", "tool_calls", "tool_call"),
     *("tool_use", "call", "message", "messages", "delta", "choices", "parts", "result", "payload", "json"),
@@ -110,7 +112,8 @@ def _read_wrapped(fields: Mapping[str, object], into: CandidateList, depth: int)
 def _states_several(fields: Mapping[str, Any]) -> bool:
     """Whether an object with a weight may state those of several candidates: in a list, or in numbered fields."""
     several = (
-        isinstance(part, (list, dict)) and len(part) > 1 and plain(k) in WEIGHTS for k, part in fields.items()
+        isinstance(part, (list, dict)) and len(part) > 1 and weight_name(k) is not None
+        for k, part in fields.items()
     )
     return any(several) or bool(numbered_entries(fields))
 
@@ -126,7 +129,9 @@ def _holds_candidates(fields: Mapping[str, object]) -> bool:
 def _read_table(fields: Mapping[str, Any], into: CandidateList) -> bool:
     """The names of columns in one list, and rows in another."""
     lists = [part for part in fields.values() if isinstance(part, list) and part]
-    header = next((part for part in lists if any(isinstance(n, str) and plain(n) in WEIGHTS for n in part)), None)
+    header = next(
+        (part for part in lists if any(isinstance(n, str) and weight_name(n) is not None for n in part)), None
+    )
     rows = next((part for part in lists if all(isinstance(row, list) for row in part)), None)
     if header is None or rows is None:
         return False
@@ -165,8 +170,12 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
     if _add_pairs(rows_of(value), into) or _read_mappings(value, into):
         drop_total(into, before)
         return
-    for entry in value:
-        if isinstance(entry, dict):
+    if len(value) > _MOST_ENTRIES:
+        into.repairs.append("unread")
+    for entry in value[:_MOST_ENTRIES]:
+        if not entry and isinstance(entry, (dict, list)):
+            into.repairs.append("empty")
+        elif isinstance(entry, dict):
             _read_entry(entry, into, depth)
         elif isinstance(entry, str):
             into.add(_string(entry, into.shape))

@@ -38,6 +38,7 @@ def relax(text: str, start: int = 0, *, cut: bool = False, ends: StringEnds | No
         return None
     finally:
         reader.ends.reached = reader.at
+        reader.ends.too_deep = len(reader.closers) >= _MAX_DEPTH
     result = reader.result
     if value is NOTHING or (result.cut and not cut):
         return None
@@ -80,6 +81,8 @@ class _Reader(ScalarReader):
             raise _RejectedError
         self.closers.append(closer)
         self.again = False
+        # An object may be a candidate, which is read again.
+        self.ends.work -= 40 if closer == "}" else 15
 
     def next_entry(self, closer: str, separated: bool, *, filled: bool) -> tuple[str, bool]:
         """Pass over commas; returns the sign of the next entry, "" at the end, and whether a comma was there."""
@@ -272,6 +275,7 @@ class _Reader(ScalarReader):
         self.at += len(token)
         self.enter(")")
         fields = Fields()
+        self.ends.bare_keys = True
         fields.repairs.append("python-literal")
         self.inner.append(fields)
         positional: list[Any] = []

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.parsing.calls import Fields
-from outspoken.parsing.field_names import WEIGHTS, plain
 from outspoken.parsing.json_escapes import unescape
-from outspoken.parsing.json_signs import BLANK, CLOSERS, CLOSING_QUOTES, COMMAS, key_at
+from outspoken.parsing.json_signs import BLANK, CLOSERS, CLOSING_QUOTES, COMMAS, key_at, weight_name
 from outspoken.parsing.string_ends import Place, StringEnds
 
 __all__ = ["BARE", "NOTHING", "LenientValue", "ScalarReader"]
@@ -90,14 +89,17 @@ class ScalarReader:
             repairs.append(repair)
 
     def skip(self) -> str:
-        """Pass over blanks and comments; returns the next sign, or "" at the end of the text or of its fence."""
+        """Pass over blanks and comments; returns the next sign, or "" at the end of the text, its fence or the work."""
+        self.ends.work -= 2
         match = _SKIP.match(self.text, self.at)
         assert match is not None
         if match[1] is not None:
             self.note("skipped" if match[1] in ("...", "…") else "comment")
         self.at = match.end()
         sign = self.text[self.at : self.at + 1]
-        return "" if sign == "`" and self.text.startswith("```", self.at) else sign
+        if self.ends.work < 0 or (sign == "`" and self.text.startswith("```", self.at)):
+            return ""
+        return sign
 
     def after_blanks(self, at: int) -> int:
         """The position after blanks and comments."""
@@ -107,11 +109,13 @@ class ScalarReader:
 
     def cut(self, kind: str) -> None:
         if not self.result.cut:
-            self.result.cut = kind
-            self.result.repairs.append("truncated")
+            unread = self.ends.work < 0
+            self.result.cut = "list" if unread else kind
+            self.result.repairs.append("unread" if unread else "truncated")
 
     def junk(self) -> None:
         """Pass over what cannot be read, up to the next sign that may begin or end something."""
+        self.ends.work -= 4
         match = _JUNK.match(self.text, self.at)
         assert match is not None
         self.at = max(match.end(), self.at + 1)
@@ -119,6 +123,7 @@ class ScalarReader:
 
     def bare(self, match: re.Match[str], role: str, key: str) -> Any:
         """A number, a constant, or a string after its prefix."""
+        self.ends.work -= 3
         kind, token = match.lastgroup, match[0]
         self.at = match.end()
         if kind == "prefix":
@@ -137,7 +142,10 @@ class ScalarReader:
             return self.words(role, "probability")
         return self.number(token)
 
-    def number(self, token: str) -> int | float:
+    def number(self, token: str) -> int | float | str:
+        if token.strip("0+-") == ".":
+            # A number that was cut: 0.
+            return token
         if not _STRICT_NUMBER.fullmatch(token):
             self.note("unquoted")
         if "x" in token or "X" in token:
@@ -148,11 +156,11 @@ class ScalarReader:
     def words(self, role: str, key: str) -> Any:
         """Unquoted words up to the end of the field: 12%, about 0.1, 1/4, Paris."""
         text, start = self.text, self.at
-        match = (_WEIGHT if plain(key) in WEIGHTS else _WORDS).match(text, start)
+        match = (_WEIGHT if weight_name(key) is not None else _WORDS).match(text, start)
         if match is None:
             return NOTHING
         end = match.end()
-        while role == "value" and plain(key) not in WEIGHTS and text[end : end + 1] in tuple(COMMAS):
+        while role == "value" and weight_name(key) is None and text[end : end + 1] in tuple(COMMAS):
             after = self.after_blanks(end + 1)
             if after >= len(text) or text[after] in CLOSERS or key_at(text, after):
                 break
@@ -173,7 +181,8 @@ class ScalarReader:
         value = self.one_string(role, key, raw=raw)
         while isinstance(value, str) and not self.result.cut:
             match = _JOINT.match(self.text, self.at)
-            if match is None or not (match[1] or role == "argument" or ("\n" in match[0] and role == "value")):
+            in_call = bool(self.closers) and self.closers[-1] == ")"
+            if match is None or not (match[1] or in_call or ("\n" in match[0] and role == "value")):
                 break
             if key_at(self.text, match.end()):
                 break
@@ -187,6 +196,7 @@ class ScalarReader:
 
     def one_string(self, role: str, key: str, *, raw: bool = False) -> Any:
         text, quote = self.text, self.text[self.at]
+        self.ends.work -= 8
         if quote in "\"'`" and (triple := self.triple_quoted(quote * 3)) is not None:
             start, end, repair = triple
         else:
@@ -210,7 +220,7 @@ class ScalarReader:
         value = body if raw else unescape(body, self.repairs)
         if repair == "truncated":
             self.result.partial = value
-            if plain(key) in WEIGHTS:
+            if weight_name(key) is not None:
                 return NOTHING
         return value
 

@@ -12,10 +12,21 @@ from functools import cache
 from typing import NamedTuple
 
 from outspoken.parsing.field_names import TEXTS, WEIGHTS, plain
-from outspoken.parsing.json_signs import BLANK, CLOSERS, CLOSING_QUOTES, COMMAS, OPENERS, Key, is_known, key_at
+from outspoken.parsing.json_signs import (
+    BLANK,
+    CLOSERS,
+    CLOSING_QUOTES,
+    COMMAS,
+    OPENERS,
+    Key,
+    is_known,
+    key_at,
+    weight_name,
+)
 
 __all__ = ["Place", "StringEnd", "StringEnds"]
 
+_LEAST_WORK = 300_000
 _FIELDS = TEXTS.keys() | WEIGHTS.keys()
 _SEPARATOR = re.compile(rf"[{BLANK}]*+(?:([{COMMAS}])[{BLANK}]*+)?")
 _QUOTE = re.compile("[\"'“”‘’«»「」]")
@@ -23,12 +34,18 @@ _BLANKS = re.compile(rf"[{BLANK}]*+")
 _BARE = re.compile(r"(?:[^,，،;}\]｝］)）\n\"]|[,，](?=\d))++")
 _WORDS = re.compile(r"[^,，،;}\]｝］\n\"]++")
 _FLAT = re.compile(r"[{\[(](?:[^{}\[\]()\"\n]++|\"[^\"\n]{0,400}+\")*+[}\])]")
-_VALUE = re.compile(r"[\"'“„«「『＂{\[(｛［（\d.+-]|(?:true|false|null|none)\b", re.IGNORECASE)
+_VALUE = re.compile(
+    r"[\"'“„«「『＂{\[(｛［（\d.+-]|(?:true|false|null|none)\b|(?:new\s)?[^\W\d][\w.]{0,60}+\(", re.IGNORECASE
+)
+_NUMBER_AND_END = re.compile(r"\s*+[,，]\s*+[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+[)\]]")
+_ENTRY_END = re.compile(r"\s*+[:：]\s*+[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+\}[\s,]*+\{")
 _NOTE = re.compile(r"[(（][^()（）\"\n]{0,60}+[)）]")
 _NUMBER_IN_BRACKETS = re.compile(r"[(（]\s?[\d.,]{1,9}\s?%?\s?[)）]")
 _WORDS_BEFORE_BRACE = re.compile(r"[^\"'{}\[\]\n]{1,60}+\{")
 _FENCE_END = re.compile(r"(?:```|~~~)\s*+(?:\n|\Z)")
-_JOINT = re.compile(r"//|/\*|#|\+\s*+[\"'`]")
+_JOINT = re.compile(r"//|/\*|#|<!--|\+\s*+[\"'`]")
+_NEXT_PART = re.compile(r"[^\S\n]*+(?:\n\s*+|\+\s*+)[rbfu]?[\"'`]")
+_NEXT_PART_IN_CALL = re.compile(r"\s++[rbfu]?[\"'`]")
 _PARTIAL_KEY = re.compile(r"[\"'“«「]?[\w $-]{0,60}+[\"'”»」]?\s*+\Z")
 _ARGUMENT = re.compile(r"[^\W\d]\w{0,40}+\s?=")
 
@@ -62,9 +79,15 @@ def _first(quotes: str) -> re.Pattern[str]:
 def _scan(quotes: str, role: str) -> re.Pattern[str]:
     """Escapes, quotes that something may follow, and keys before which a quote may be missing."""
     after = ":：=＝" if role == "key" else rf"{COMMAS}}}\]）｝］）/#+\"'“”‘„«»「『`{{｛"
-    key = r"[,，{｛\n][" + BLANK + r"]*+[\"'“‘«「]?(?P<name>[^\W\d][\w -]{0,40}+)[\"'”’»」]?\s{0,9}[:：]"
+    key = (
+        r"(?:[,，{｛]["
+        + BLANK
+        + r"]*+|\n[^\S\n]*+)[\"'“‘«「]?(?P<name>[^\W\d][\w -]{0,40}+)[\"'”’»」]?\s{0,9}[:：]"
+    )
     return re.compile(
-        rf"(?:\\.)++|(?P<quote>[{quotes}])(?=[{BLANK}]*+(?:[{after})]|\Z)|[^\S\n]*+\n)|(?P<key>{key})", re.DOTALL
+        rf"(?:\\.)++|(?P<quote>[{quotes}])(?=[{BLANK}]*+(?:[{after})]|\Z)|[^\S\n]*+\n)|(?P<key>{key})"
+        r"|(?P<other>[\"'”])(?=\s*+[,，}\])])",
+        re.DOTALL,
     )
 
 
@@ -77,17 +100,20 @@ def _weak(quotes: str) -> re.Pattern[str]:
 
 
 class StringEnds:
-    """Finds the ends of the strings of one text. The work is bounded by a multiple of the text's length.
+    """Finds the ends of the strings of one text.
 
-    `reached` is the position up to which the last value was read.
+    `work` is what reading the text may still cost, in microseconds of a usual machine; without any, strings end at
+    their first quote, and what follows is not read. `reached` is the position up to which the last value was read,
+    and `too_deep` whether it was nested too deeply.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.work = 8 * len(text) + 10_000
+        self.work = len(text) + _LEAST_WORK
         self.continues: dict[tuple[int, int], bool] = {}
         self.bare_keys = self.passed_known = False
         self.reached = 0
+        self.too_deep = False
 
     def find(self, start: int, quotes: str, place: Place) -> StringEnd:
         """The end of the string whose inside begins at `start` and which one of `quotes` closes."""
@@ -95,8 +121,9 @@ class StringEnds:
         assert match is not None
         closed = bool(match[1]) and match[1] != "\\"
         if closed and self.follows(match.end(), place):
+            return self.key_end(start, match) if place.role == "key" else StringEnd(match.end() - 1, match.end())
+        if closed and place.role != "key" and self.joins(match.end(), place):
             return StringEnd(match.end() - 1, match.end())
-        self.work -= match.end() - start
         if self.work > 0:
             if place.role != "key":
                 return self.search(start, quotes, place)
@@ -104,13 +131,29 @@ class StringEnds:
                 return end
         return StringEnd(match.end() - 1, match.end()) if closed else self.truncated(match.end())
 
+    def joins(self, at: int, place: Place) -> bool:
+        """Whether a string follows that is joined to the one before it."""
+        if place.closers and place.closers[-1] == ")":
+            part = _NEXT_PART_IN_CALL.match(self.text, at)
+        else:
+            part = _NEXT_PART.match(self.text, at) if place.role == "value" else None
+        return part is not None and key_at(self.text, part.end() - 1) is None
+
+    def key_end(self, start: int, match: re.Match[str]) -> StringEnd:
+        """The end of a key that is a text: it holds no other field, whose quote would then be missing."""
+        end = match.end() - 1
+        missing = _ENTRY_END.search(self.text, start, end) if self.text.find("}", start, end) >= 0 else None
+        if missing is None:
+            return StringEnd(end, match.end())
+        return StringEnd(missing.start(), missing.start(), "missing-quote")
+
     def truncated(self, end: int) -> StringEnd:
         return StringEnd(end, end, "truncated")
 
     def search_key(self, position: int, quotes: str, place: Place) -> StringEnd | None:
         for match in _scan(quotes, "key").finditer(self.text, position):
+            self.work -= 2
             if match["quote"] and self.follows(match.end(), place):
-                self.work -= match.end() - position
                 return StringEnd(match.start(), match.end(), "inner-quotes")
             if match["key"] and match[0][0] != "\n":
                 break
@@ -121,24 +164,34 @@ class StringEnds:
         text, limit = self.text, len(self.text)
         inner: StringEnd | None = None
         for match in _scan(quotes, place.role).finditer(text, start):
+            self.work -= 2
             if match["quote"]:
                 if not self.follows(match.end(), place):
                     continue
                 end = StringEnd(match.start(), match.end(), self.inner_quotes(start, match))
                 if place.role == "value" or not self.ends_quotation(start, match):
-                    self.work -= match.end() - start
                     return end
                 inner = inner or end
+            elif match["other"]:
+                if match["other"] not in quotes and self.confirms(match, place):
+                    return StringEnd(match.start(), match.end(), "missing-quote")
             elif match["key"]:
                 if match[0][0] in "{｛":
                     if self.begins_candidate(match.start(), match["name"], place):
                         limit = match.start()
                         break
                 elif place.role == "value" and self.lacks_quote(match, place):
-                    self.work -= match.start() - start
                     return self.before_key(start, match.start())
-        self.work -= 2 * (limit - start)
+        self.work -= (limit - start) // 5
         return inner or self.likeliest(start, limit, quotes)
+
+    def confirms(self, quote: re.Match[str], place: Place) -> bool:
+        """Whether a quote of another kind than the first surely ends a string."""
+        if place.role != "value":
+            return _NUMBER_AND_END.match(self.text, quote.end()) is not None
+        match = _SEPARATOR.match(self.text, quote.end())
+        key = key_at(self.text, match.end()) if match is not None and match[1] else None
+        return key is not None and is_known(key.name) and self.fields_follow(quote.end(), place)
 
     def inner_quotes(self, start: int, end: re.Match[str]) -> str:
         return "inner-quotes" if end[0] in self.text[start : end.start()] else ""
@@ -195,6 +248,7 @@ class StringEnds:
     def follows(self, at: int, place: Place) -> bool:
         """Whether the text at `at` continues what is around a string that ends there."""
         role = place.role
+        self.work -= 4
         if role == "value":
             return self.fields_follow(at, place)
         match = _SEPARATOR.match(self.text, at)
@@ -208,17 +262,17 @@ class StringEnds:
         if sign in CLOSERS:
             return self.closes(at, place)
         if match[1] is None:
-            return sign in "/#+" or self.lacks_comma(match, role)
+            return _JOINT.match(self.text, at) is not None or self.lacks_comma(match)
         if role == "argument" and _ARGUMENT.match(self.text, at):
             return True
-        return _VALUE.match(self.text, at) is not None or sign in "/#"
+        return (_VALUE.match(self.text, at) or _JOINT.match(self.text, at)) is not None
 
-    def lacks_comma(self, blanks: re.Match[str], role: str) -> bool:
+    def lacks_comma(self, blanks: re.Match[str]) -> bool:
         """Whether the next value of a list follows without a comma: `"a" "b"`, `"a" (0.6)`."""
         text, at = self.text, blanks.end()
         if text[at] not in CLOSING_QUOTES:
             return _NUMBER_IN_BRACKETS.match(text, at) is not None
-        if "\n" in blanks[0] or role == "argument":
+        if "\n" in blanks[0]:
             return True
         apart = at > blanks.start() and not text[blanks.start() - 2 : blanks.start() - 1].isspace()
         return apart and not text[at + 1 : at + 2].isspace()
@@ -234,6 +288,7 @@ class StringEnds:
                 result = before
                 break
             passed.append(at)
+            self.work -= 5
             result = self.after_field(at, place, sure=sure, first=at == passed[0])
             sure |= self.passed_known
         for position in passed:
@@ -261,7 +316,7 @@ class StringEnds:
         unclear = key.repair == "missing-quote" or not known
         if match[1] is None and unclear and "\n" not in match[0] and (first or key.bare):
             return False
-        if key.bare and not self.bare_keys and plain(key.name) not in WEIGHTS:
+        if key.bare and not self.bare_keys and weight_name(key.name) is None:
             return False
         self.passed_known = plain(key.name) in _FIELDS
         return self.after_key(key, known)
@@ -272,7 +327,7 @@ class StringEnds:
         sign = text[at : at + 1]
         if not sign:
             return True
-        is_weight = plain(key.name) in WEIGHTS
+        is_weight = weight_name(key.name) is not None
         if sign in CLOSING_QUOTES:
             if known and not is_weight:
                 return True
@@ -327,7 +382,9 @@ class StringEnds:
             words = _WORDS_BEFORE_BRACE.match(text, at)
             if words is not None and self.is_sibling(words.end() - 1, place.first):
                 return True
-            return match[1] is not None and bool(_VALUE.match(text, at) or key_at(text, at) or sign in "/#")
+            return match[1] is not None and bool(
+                _VALUE.match(text, at) or key_at(text, at) or _JOINT.match(text, at)
+            )
 
     def ends_value(self, blanks: re.Match[str], *, sure: bool) -> bool:
         """Whether the whole value ends before these blanks: what comes next is not the rest of a text."""

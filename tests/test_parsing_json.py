@@ -305,6 +305,53 @@ DAMAGED: dict[str, Row] = {
         [("Paris", 0.6), ('Send {"ok": true} ba', None)],
         "truncated",
     ),
+    "tuple-quote-missing": ("[('Paris, 0.6), ('Rome', 0.4)]", TWO, "missing-quote"),
+    "tuple-quote-of-another-kind": ("[('Paris\", 0.6), ('Rome', 0.4)]", TWO, "missing-quote"),
+    "tuple-comma-missing": ("[('Paris' 0.6), ('Rome', 0.4)]", TWO, "missing-comma"),
+    "tuple-comma-twice": ("[('Paris',, 0.6), ('Rome', 0.4)]", TWO, None),
+    "constructor-quote": (
+        '[Response(text="Paris\', probability=0.6), Response(text="Rome", probability=0.4)]',
+        TWO,
+        "missing-quote",
+    ),
+    "constructor-key": (
+        '[Response(text="Paris", pobability=0.6), Response(text="Rome", probability=0.4)]',
+        TWO,
+        None,
+    ),
+    "mapping-quote-missing": ('[{"Paris: 0.6}, {"Rome": 0.4}]', TWO, "missing-quote"),
+    "mapping-first-quote-missing": (
+        '[{Paris is big": 0.6}, {"Rome": 0.4}]',
+        [("Paris is big", 0.6), ("Rome", 0.4)],
+        None,
+    ),
+    "mapping-brackets-missing": (
+        '[{"Oslo": 0.1}, {"Paris": 0.4, "Rome": 0.3}, {"Bern": 0.1}, {"Lima": 0.1}]',
+        [("Oslo", 0.1), ("Paris", 0.4), ("Rome", 0.3), ("Bern", 0.1), ("Lima", 0.1)],
+        None,
+    ),
+    "numbered-key-quote": ('{"G1": "Paris", "P1“: 0.6, "G2": "Rome", "P2": 0.4}', TWO, "missing-quote"),
+    "numbered-key-damaged": (
+        '{"response1": "a", "pro5bability1": 0.6, "response2": "b", "probability2": 0.4}',
+        [("a", None), ("b", 0.4)],
+        None,
+    ),
+    "key-quote-twice": (
+        '[{"text": "Paris", "probability"": 0.6}, {"text": "Rome", ""probability": 0.4}]',
+        TWO,
+        "missing-quote",
+    ),
+    "wrapper-key": (
+        '[{"name": "f", "argu)ments": {"responses": [{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}]}}]',
+        TWO,
+        None,
+    ),
+    "columns-of-one": ('{"answers": ["Paris"], "probabilities": [0.6]}', [("Paris", 0.6)], "as-columns"),
+    "draft-end-tag": (
+        "A draft: {“responses”: [{“text”: “Nice”, “probability”: 0.9}]}\n</think>\n[{“text”: “Paris”, “probability”: 0.6}, {“text”: “Rome”, “probability”: 0.4}]",
+        TWO,
+        "think-block",
+    ),
     "newlines-between-rows": (
         '{"text": "Paris",\n\n "probability": 0.6}\n\n\n{"text": "Rome", "probability": 0.4}',
         TWO,

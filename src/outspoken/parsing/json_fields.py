@@ -91,7 +91,7 @@ def numbered_entries(fields: Mapping[str, object]) -> list[dict[str, object]]:
     for key, part in fields.items():
         found = index_of(key)
         if found is None or not found[0]:
-            if weight_name(key) is not None and not isinstance(part, (dict, list)):
+            if plain(key) in WEIGHTS and not isinstance(part, (dict, list)):
                 return []
             continue
         entries.setdefault(found[1], {}).setdefault(found[0], part)

@@ -25,6 +25,7 @@ __all__ = ["candidate_of", "content_of", "decode", "read_value"]
 
 _MAX_DEPTH = 6
 _MOST_ENTRIES = 20_000
+_FIELDS = TEXTS.keys() | WEIGHTS.keys() | LISTS
 _WRAPPERS = TEXTS.keys() | {
     *("arguments", "parameters", "params", "args", "kwargs", "input", "function", "tool_calls", "tool_call"),
     *("tool_use", "call", "message", "messages", "delta", "choices", "parts", "result", "payload", "json"),
@@ -95,7 +96,7 @@ def _read_wrapped(fields: Mapping[str, object], into: CandidateList, depth: int)
     if schema_of(into.shape) is not None:
         return False
     for key, part in fields.items():
-        if plain(key) not in _WRAPPERS:
+        if plain(key) not in _WRAPPERS and not (isinstance(part, dict) and _holds_candidates(part)):
             continue
         trial = CandidateList(into.shape)
         inner = json_inside(part) if isinstance(part, str) else part
@@ -111,11 +112,10 @@ def _read_wrapped(fields: Mapping[str, object], into: CandidateList, depth: int)
 
 def _states_several(fields: Mapping[str, Any]) -> bool:
     """Whether an object with a weight may state those of several candidates: in a list, or in numbered fields."""
-    several = (
-        isinstance(part, (list, dict)) and len(part) > 1 and weight_name(k) is not None
-        for k, part in fields.items()
-    )
-    return any(several) or bool(numbered_entries(fields))
+    lists = {key for key, part in fields.items() if isinstance(part, (list, dict)) and part}
+    weights = {key for key in lists if weight_name(key) is not None}
+    columns = any(len(fields[key]) > 1 for key in weights) or any(plain(key) in LISTS for key in lists - weights)
+    return bool(weights and columns) or bool(numbered_entries(fields))
 
 
 def _holds_candidates(fields: Mapping[str, object]) -> bool:
@@ -187,14 +187,18 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
 
 
 def _read_mappings(value: list[Any], into: CandidateList) -> bool:
-    """A list of objects with one field each, from text to weight."""
-    pairs = [pair for entry in value if isinstance(entry, dict) for pair in entry.items() if len(entry) == 1]
-    known = TEXTS.keys() | WEIGHTS.keys() | LISTS
-    if not pairs or len(pairs) != len(value) or any(plain(key) in known for key, _ in pairs):
+    """A list of objects with one field each, from text to weight; a few may have lost the bracket between them."""
+    entries = [entry for entry in value if isinstance(entry, dict)]
+    pairs = [pair for entry in entries for pair in entry.items()]
+    if len(entries) < len(value) or not pairs or 2 * sum(len(entry) == 1 for entry in entries) < len(pairs):
         return False
-    if not all(is_weight(part) or isinstance(part, dict) for _, part in pairs):
+    if any(plain(key) in _FIELDS for key, _ in pairs) or schema_of(into.shape) is not None:
         return False
-    return schema_of(into.shape) is None and read_keyed(pairs, into)
+    whole = all(is_weight(part) or (isinstance(part, dict) and len(pairs) == len(entries)) for _, part in pairs)
+    if not whole or len({key for key, _ in pairs}) < len(pairs) or not read_keyed(pairs, into):
+        return False
+    into.repairs += [repair for entry in entries for repair in getattr(entry, "repairs", ())]
+    return True
 
 
 def _read_entry(entry: dict[str, Any], into: CandidateList, depth: int) -> None:

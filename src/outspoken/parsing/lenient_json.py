@@ -6,17 +6,21 @@ read is left out and named by a repair. `string_ends` decides where strings end,
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from outspoken.parsing.calls import Fields, called
 from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_signs import CLOSERS, CLOSING_QUOTES, COMMAS, OPENERS, is_known, key_at
 from outspoken.parsing.lenient_scalars import BARE, NOTHING, LenientValue, ScalarReader
-from outspoken.parsing.string_ends import Place, StringEnds
+from outspoken.parsing.string_context import Place
+from outspoken.parsing.string_ends import StringEnds
 
 __all__ = ["LenientValue", "relax"]
 
 _MAX_DEPTH = 64
+
+_HALF_KEY = re.compile(r"([^\"'“”{}\[\]\n:：]{1,400}+)[\"”]\s{0,9}[:：]")
 
 
 class _RejectedError(Exception):
@@ -172,7 +176,12 @@ class _Reader(ScalarReader):
         """A key that is a text: with escapes, quotes or many words."""
         sign = self.text[self.at]
         if sign not in CLOSING_QUOTES:
-            return None
+            half = None if fields else _HALF_KEY.match(self.text, self.at)
+            if half is None:
+                return None
+            self.note("missing-quote")
+            self.at = half.end()
+            return half[1]
         place = Place("key", self.closers)
         start = self.at + 1
         end = self.ends.find(start, CLOSING_QUOTES[sign], place)

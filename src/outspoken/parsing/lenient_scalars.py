@@ -9,7 +9,8 @@ from typing import Any
 from outspoken.parsing.calls import Fields
 from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_signs import BLANK, CLOSERS, CLOSING_QUOTES, COMMAS, key_at, weight_name
-from outspoken.parsing.string_ends import Place, StringEnds
+from outspoken.parsing.string_context import Place
+from outspoken.parsing.string_ends import StringEnds
 
 __all__ = ["BARE", "NOTHING", "LenientValue", "ScalarReader"]
 
@@ -89,7 +90,7 @@ class ScalarReader:
             repairs.append(repair)
 
     def skip(self) -> str:
-        """Pass over blanks and comments; returns the next sign, or "" at the end of the text, its fence or the work."""
+        """Pass over blanks and comments; returns the next sign, or "" at the end of the text or its fence."""
         self.ends.work -= 2
         match = _SKIP.match(self.text, self.at)
         assert match is not None

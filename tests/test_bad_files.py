@@ -92,7 +92,7 @@ FILES = {
 }
 """Texts that may be files, with the ending of such a file."""
 
-WRITTEN = {"out", "record", "pool", "verdicts", "client-key file", "ledger"}
+WRITTEN = {"out", "cache", "record", "pool", "verdicts", "client-key file", "ledger"}
 """Files and folders that the command writes."""
 
 TEXTS = {

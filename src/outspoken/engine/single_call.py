@@ -178,7 +178,7 @@ async def opened(cache: str | os.PathLike[str] | Ledger) -> AsyncGenerator[Ledge
         return
     if not isinstance(cache, str | os.PathLike):
         raise UsageError(f"cache must be the path of a ledger, or a Ledger, not {cache!r}")
-    path = Path(cache).resolve()
+    path = Path(os.path.realpath(cache))
     ledger = await asyncio.to_thread(_acquire, path)
     try:
         yield ledger

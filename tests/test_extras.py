@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -13,6 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from outspoken import _install
 from outspoken._imports import missing_extra
 from outspoken._install import install_command
 from outspoken.cli.app import app
@@ -84,6 +87,44 @@ def test_a_command_says_which_extra_it_needs(module: str, extra: str, words: lis
     assert error.startswith("error: ")
     # `synth` and `score` need what `measure` brings before anything of their own.
     assert install_command(extra) in error or install_command("measure") in error
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted"),
+    [
+        (None, "'outspoken[serve]'"),
+        ({"url": "file:///tmp/o.whl", "archive_info": {}}, "'outspoken[serve] @ file:///tmp/o.whl'"),
+        ({"url": "file:///src/o", "dir_info": {}}, "'outspoken[serve] @ file:///src/o'"),
+        (
+            {"url": "https://host/o.git", "vcs_info": {"vcs": "git", "commit_id": "4d22cf9"}},
+            "'outspoken[serve] @ git+https://host/o.git@4d22cf9'",
+        ),
+    ],
+)
+def test_an_installed_package_is_installed_again_from_where_it_came(
+    origin: dict[str, Any] | None, wanted: str, tmp_path: Path
+) -> None:
+    (tmp_path / "outspoken").mkdir()
+    (tmp_path / "outspoken/__init__.py").touch()
+    shutil.copy(_install.__file__, tmp_path / "outspoken/_install.py")
+    (tmp_path / "outspoken-0.1.0.dist-info").mkdir()
+    (tmp_path / "outspoken-0.1.0.dist-info/METADATA").write_text("Name: outspoken\nVersion: 0.1.0\n")
+    if origin is not None:
+        (tmp_path / "outspoken-0.1.0.dist-info/direct_url.json").write_text(json.dumps(origin))
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import outspoken._install as i; print(i.install_command('serve'))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    # Without site-packages there is no pip.
+    assert done.stdout == f"uv pip install {wanted}\n"
+
+
+def test_a_checkout_is_installed_from_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = Path(_install.__file__).parents[2]
+    if not (root / "pyproject.toml").exists():
+        pytest.skip("the package is installed")
+    monkeypatch.chdir(root)
+    assert install_command("serve").endswith("pip install -e '.[serve]'")
+    monkeypatch.chdir(tmp_path)
+    assert install_command("serve").endswith(f"pip install -e '{root}[serve]'")
 
 
 def test_an_import_that_fails_names_the_extra_of_its_package() -> None:

@@ -126,7 +126,14 @@ function figures(distribution) {
     row.querySelector(".fine").textContent = about;
     return row;
   }));
-  const notes = [missing > 0 ? t("missing", missing) : "", stopped ? t("cutShort", stopped) : ""];
+  const { refused = 0, cut_off: cutOff = 0, warnings = [] } = distribution;
+  const notes = [
+    missing > 0 ? t("missing", missing) : "",
+    refused > 0 ? t("refused", refused) : "",
+    cutOff > 0 ? t("cutOff", cutOff) : "",
+    stopped ? t("cutShort", stopped) : "",
+    ...warnings,
+  ];
   at("board-notes").textContent = notes.filter(Boolean).join(" ");
 }
 

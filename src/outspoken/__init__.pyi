@@ -34,13 +34,13 @@ from outspoken.errors import OutspokenError as OutspokenError
 from outspoken.errors import PromptTooLongError as PromptTooLongError
 from outspoken.errors import ProviderError as ProviderError
 from outspoken.errors import ReplyError as ReplyError
-from outspoken.errors import ShortReplyError as ShortReplyError
 from outspoken.errors import StoppedError as StoppedError
 from outspoken.errors import TailError as TailError
 from outspoken.errors import UndefinedError as UndefinedError
 from outspoken.errors import UnknownNameError as UnknownNameError
 from outspoken.errors import UsageError as UsageError
 from outspoken.ledger import Ledger as Ledger
+from outspoken.methods.shortage import ShortReplyError as ShortReplyError
 from outspoken.models import Capabilities as Capabilities
 from outspoken.models import Model as Model
 from outspoken.models import Score as Score

@@ -16,7 +16,6 @@ from outspoken._install import install_command
 
 if TYPE_CHECKING:
     from outspoken.chat_reply import ChatReply
-    from outspoken.distribution import Distribution
 
 __all__ = [
     "LedgerError",
@@ -28,7 +27,6 @@ __all__ = [
     "PromptTooLongError",
     "ProviderError",
     "ReplyError",
-    "ShortReplyError",
     "StoppedError",
     "TailError",
     "UndefinedError",
@@ -108,14 +106,6 @@ class ReplyError(OutspokenError):
         super().__init__(message)
         self.reply = reply
         self.text = text or (reply.text if reply is not None else "")
-
-
-class ShortReplyError(ReplyError):
-    """Fewer candidates than requested, with `on_short="raise"`. `distribution` holds the candidates received."""
-
-    def __init__(self, message: str, *, distribution: Distribution, reply: ChatReply | None = None) -> None:
-        super().__init__(message, reply=reply)
-        self.distribution = distribution
 
 
 class TailError(ReplyError):

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from outspoken.candidate import Verbalized
+from outspoken.chat_reply import ChatReply
 from outspoken.distribution import Distribution
-from outspoken.errors import OutspokenError, ProviderError, ReplyError, ShortReplyError, StoppedError, TailError
+from outspoken.errors import OutspokenError, ProviderError, ReplyError, StoppedError, TailError
 from outspoken.methods.table import METHODS
 
-__all__ = ["no_candidate", "too_few"]
+__all__ = ["ShortReplyError", "no_candidate", "too_few"]
+
+
+class ShortReplyError(ReplyError):
+    """Fewer candidates than requested, with `on_short="raise"`. `distribution` holds the candidates received."""
+
+    def __init__(self, message: str, *, distribution: Distribution, reply: ChatReply | None = None) -> None:
+        super().__init__(message, reply=reply)
+        self.distribution = distribution
 
 
 def no_candidate(

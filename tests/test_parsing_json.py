@@ -314,6 +314,32 @@ DAMAGED: dict[str, Row] = {
         TWO,
         "missing-quote",
     ),
+    "constructor-quote-missing": (
+        '[Response(text="Paris, probability=0.6), Response(text="Rome", probability=0.4)]',
+        TWO,
+        "missing-quote",
+    ),
+    "constructor-comma-missing": (
+        '[Response(text="Paris", probability=0.6) Response(text="Rome", probability=0.4)]',
+        TWO,
+        "missing-comma",
+    ),
+    "mapping-colon-missing": ('{"Paris" 0.6, "Rome": 0.4}', TWO, "missing-comma"),
+    "mapping-number-damaged": (
+        '[{"Paris": 0.6}, {"Rome": 0.4}, {"Bern": hoch}, {"Oslo": 0.1}]',
+        [*TWO, ("Bern", None)],
+        "unreadable-probability",
+    ),
+    "pairs-number-damaged": (
+        '[["Paris", 0.6], ["Rome", 0.4], ["Bern", "hoch"]]',
+        [*TWO, ("Bern", None)],
+        "unreadable-probability",
+    ),
+    "objects-by-number": (
+        '{"1": {"text": "d = {"a": None}", "probability": 0.6}, "2": {"text": "Rome", "probability": 0.4}}',
+        [('d = {"a": None}', 0.6), ("Rome", 0.4)],
+        "inner-quotes",
+    ),
     "constructor-key": (
         '[Response(text="Paris", pobability=0.6), Response(text="Rome", probability=0.4)]',
         TWO,

@@ -124,7 +124,7 @@ def item_of(entry: Mapping[str, object], shape: ReplyShape | None) -> RawCandida
     raw: object
     if text is None:
         fields = {k: v for k, v in rest.items() if plain(k) not in BOOKKEEPING and plain(k) not in REASONING}
-        if not fields:
+        if all(part is None or part in ([], {}) for part in fields.values()):
             return None
         rest = {k: v for k, v in rest.items() if k not in fields}
         raw, only = fields, next(iter(fields.values()))

@@ -101,7 +101,7 @@ def _is_column(part: list[Any]) -> bool:
 def read_keyed(pairs: Sequence[tuple[str, Any]], into: CandidateList) -> bool:
     """Fields that are the candidates: text to weight, name to object, or number to text."""
     items: list[RawCandidate] = []
-    totals = 0
+    totals = damaged = 0
     for key, part in pairs:
         name = plain(key)
         if name in _TOTALS and len(pairs) > 2 and is_weight(part):
@@ -110,9 +110,12 @@ def read_keyed(pairs: Sequence[tuple[str, Any]], into: CandidateList) -> bool:
         item = _keyed_item(key, part, into)
         if item is not None:
             items.append(item)
+        elif name not in _OTHER_FIELDS and isinstance(part, (str, int, float)) and name not in TEXTS:
+            damaged += 1
+            items.append(RawCandidate(key.strip(), part, None, stated=True))
         elif name not in _OTHER_FIELDS or isinstance(part, (dict, list)):
             return False
-    if not items:
+    if len(items) <= 3 * damaged:
         return False
     for item in items:
         into.add(item)
@@ -164,15 +167,15 @@ def rows_of(value: list[Any]) -> list[tuple[str, object]]:
     width = len(value[0])
     if any(len(row) != width for row in value):
         return []
+    header = [cell if isinstance(cell, str) else "" for cell in value[0]]
+    text = next((at for at, name in enumerate(header) if plain(name) in TEXTS), None)
+    weight = next((at for at, name in enumerate(header) if weight_name(name) is not None), None)
+    if text is not None and weight is not None:
+        return _pairs([(row[text], row[weight]) for row in value[1:]])
     if width == 2 and (pairs := _pairs(value)):
         return pairs
     if len(value) == 2 and width > 1 and (pairs := _pairs(list(zip(*value, strict=True)))):
         return pairs
-    header = [plain(cell) if isinstance(cell, str) else "" for cell in value[0]]
-    text = next((at for at, name in enumerate(header) if name in TEXTS), None)
-    weight = next((at for at, name in enumerate(header) if weight_name(name) is not None), None)
-    if text is not None and weight is not None:
-        return _pairs([(row[text], row[weight]) for row in value[1:]])
     return _wide_rows(value) if width > 2 else []
 
 
@@ -188,6 +191,11 @@ def _wide_rows(value: list[list[Any]]) -> list[tuple[str, object]]:
 def _pairs(rows: Sequence[Sequence[Any]]) -> list[tuple[str, object]]:
     for weight_first in (False, True):
         pairs = [(second, first) if weight_first else (first, second) for first, second in rows]
-        if all(isinstance(text, str) and (weight is None or is_weight(weight)) for text, weight in pairs):
+        read = sum(weight is None or is_weight(weight) for _, weight in pairs)
+        scalars = all(isinstance(text, str) and not isinstance(weight, (list, dict)) for text, weight in pairs)
+        if read == len(pairs) and all(isinstance(text, str) for text, _ in pairs):
+            return pairs
+        # A few of the weights may be damaged.
+        if scalars and read > len(pairs) / 2 and any(is_weight(weight) for _, weight in pairs):
             return pairs
     return []

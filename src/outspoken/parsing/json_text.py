@@ -162,7 +162,7 @@ def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -
     if relaxed is None:
         return None, None
     certain = _is_certain(text, start)
-    if not certain and any(_KNOWN_KEY.search(text, *span) for span in relaxed.texts):
+    if not certain and _has_swallowed(relaxed):
         return None, None
     before = len(into.items)
     if not read_value(relaxed.value, into):
@@ -173,6 +173,14 @@ def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -
     into.repairs += relaxed.repairs
     _record_cut(relaxed, into.items[before:])
     return relaxed.value, relaxed.end
+
+
+def _has_swallowed(relaxed: LenientValue) -> bool:
+    """Whether a text of the value holds candidates of its own, because it began with a bracket of prose."""
+    value = relaxed.value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    texts = [part for part in parts if isinstance(part, str)] if relaxed.texts else []
+    return any(is_known(match[1]) for text in texts for match in _KNOWN_KEY.finditer(text))
 
 
 def _is_statement(text: str, start: int, value: object) -> bool:

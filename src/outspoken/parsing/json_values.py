@@ -194,7 +194,7 @@ def _read_mappings(value: list[Any], into: CandidateList) -> bool:
         return False
     if any(plain(key) in _FIELDS for key, _ in pairs) or schema_of(into.shape) is not None:
         return False
-    whole = all(is_weight(part) or (isinstance(part, dict) and len(pairs) == len(entries)) for _, part in pairs)
+    whole = all(not isinstance(part, (list, dict)) or len(pairs) == len(entries) for _, part in pairs)
     if not whole or len({key for key, _ in pairs}) < len(pairs) or not read_keyed(pairs, into):
         return False
     into.repairs += [repair for entry in entries for repair in getattr(entry, "repairs", ())]

@@ -198,7 +198,10 @@ class _Reader(ScalarReader):
         if name in fields and name == next(iter(fields)):
             self.at = start - 1
             return name
-        self.skip()
+        sign = self.skip()
+        if sign.isdigit():
+            self.note("missing-comma")
+            return name
         self.at += 2 if self.text[self.at : self.at + 2] in ("=>", "->", ":=") else 1
         return name
 

@@ -31,9 +31,10 @@ _FLAT = re.compile(r"[{\[(](?:[^{}\[\]()\"\n]++|\"[^\"\n]{0,400}+\")*+[}\])]")
 _VALUE = re.compile(
     r"[\"'“„«「『＂{\[(｛［（\d.+-]|(?:true|false|null|none)\b|(?:new\s)?[^\W\d][\w.]{0,60}+\(", re.IGNORECASE
 )
-_NUMBER_THEN_END = re.compile(r"\s++[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+[)\]}]")
+_NUMBER_THEN_END = re.compile(r"\s++[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+(?:[)\]}]|[,，]\s*+[\"'“])")
 _NOTE = re.compile(r"[(（][^()（）\"\n]{0,60}+[)）]")
 _NUMBER_IN_BRACKETS = re.compile(r"[(（]\s?[\d.,]{1,9}\s?%?\s?[)）]")
+_CALL = re.compile(r"(?:new\s)?[^\W\d][\w.]{0,60}+\(")
 _WORDS_BEFORE_BRACE = re.compile(r"[^\"'{}\[\]\n]{1,60}+\{")
 _FENCE_END = re.compile(r"(?:```|~~~)\s*+(?:\n|\Z)")
 _JOINT = re.compile(r"//|/\*|#|<!--|\+\s*+[\"'`]")
@@ -80,7 +81,9 @@ class Surroundings:
         at = match.end()
         sign = self.text[at : at + 1]
         if role == "key":
-            return match[1] is None and sign in tuple(":：=＝-") and sign != ""
+            return match[1] is None and (
+                sign in tuple(":：=＝-") or _NUMBER_THEN_END.match(self.text, match.start()) is not None
+            )
         if not sign:
             return True
         if sign in CLOSERS:
@@ -207,14 +210,20 @@ class Surroundings:
             words = _WORDS_BEFORE_BRACE.match(text, at)
             if words is not None and self.is_sibling(words.end() - 1, place.first):
                 return True
+            if sure and _CALL.match(text, at):
+                return True
             return match[1] is not None and bool(
                 _VALUE.match(text, at) or key_at(text, at) or _JOINT.match(text, at)
             )
 
+    def begins_entry(self, at: int) -> bool:
+        """Whether the next entry of a list may begin here, such as a call, or with words before its bracket."""
+        return (_CALL.match(self.text, at) or _WORDS_BEFORE_BRACE.match(self.text, at)) is not None
+
     def ends_value(self, blanks: re.Match[str], *, sure: bool) -> bool:
         """Whether the whole value ends before these blanks: what comes next is not the rest of a text."""
         text, at = self.text, blanks.end()
-        if _FENCE_END.match(text, at) or (sure and _WORDS_BEFORE_BRACE.match(text, at)):
+        if _FENCE_END.match(text, at) or (sure and self.begins_entry(at)):
             return True
         if "\n" in blanks[0]:
             return sure or not (text[at].isalnum() or text[at] in CLOSING_QUOTES)

@@ -44,7 +44,7 @@ def _scan(quotes: str, role: str) -> re.Pattern[str]:
     key = (
         r"(?:[,，{｛]["
         + BLANK
-        + r"]*+|\n[^\S\n]*+)[\"'“‘«「]?(?P<name>[^\W\d][\w -]{0,40}+)[\"'”’»」]?\s{0,9}[:：]"
+        + r"]*+|\n[^\S\n]*+)[\"'“‘«「]?(?P<name>[^\W\d][\w -]{0,40}+)[\"'”’»」]?\s{0,9}[:：=]"
     )
     return re.compile(
         rf"(?:\\.)++|(?P<quote>[{quotes}])(?=[{BLANK}]*+(?:[{after})]|\Z)|[^\S\n]*+\n)|(?P<key>{key})"

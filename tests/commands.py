@@ -86,7 +86,6 @@ class Commands:
 # What most commands import; each child finds it imported.
 _IMPORTED = (
     "aiohttp",
-    "json_repair",
     "jsonschema",
     "outspoken.api",
     "outspoken.cli.app",

@@ -23,12 +23,12 @@ def python(code: str) -> str:
 
 def test_importing_is_light() -> None:
     loaded = set(python("import sys, outspoken; print(*sys.modules)").split())
-    assert not loaded & {"numpy", "aiohttp", "pydantic", "asyncio", "jiter", "json_repair", "typer", "rich"}
+    assert not loaded & {"numpy", "aiohttp", "pydantic", "asyncio", "jiter", "typer", "rich"}
 
 
 def test_the_command_line_starts_without_models() -> None:
     loaded = set(python("import sys, outspoken.cli; print(*sys.modules)").split())
-    assert not loaded & {"numpy", "aiohttp", "jiter", "json_repair", "jsonschema", "asyncio", "outspoken.api"}
+    assert not loaded & {"numpy", "aiohttp", "jiter", "jsonschema", "asyncio", "outspoken.api"}
 
 
 def test_every_public_name_is_there_and_nothing_else() -> None:

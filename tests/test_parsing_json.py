@@ -327,7 +327,7 @@ DAMAGED: dict[str, Row] = {
     "mapping-colon-missing": ('{"Paris" 0.6, "Rome": 0.4}', TWO, "missing-comma"),
     "mapping-number-damaged": (
         '[{"Paris": 0.6}, {"Rome": 0.4}, {"Bern": hoch}, {"Oslo": 0.1}]',
-        [*TWO, ("Bern", None)],
+        [*TWO, ("Bern", None), ("Oslo", 0.1)],
         "unreadable-probability",
     ),
     "pairs-number-damaged": (

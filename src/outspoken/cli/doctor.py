@@ -20,7 +20,7 @@ from outspoken.io.text import one_line
 __all__ = ["doctor"]
 
 _PACKAGES = {
-    "core": ("aiohttp", "jiter", "json-repair", "jsonschema", "platformdirs", "rich", "typer"),
+    "core": ("aiohttp", "jiter", "jsonschema", "platformdirs", "rich", "typer"),
     "local": ("xllamacpp",),
     "providers": ("any-llm-sdk",),
     "tables": ("polars",),

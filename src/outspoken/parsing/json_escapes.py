@@ -28,6 +28,11 @@ _PERHAPS = {
 }
 _ANY = {letter: rf"(?:{_SURE[letter]}|{_PERHAPS[letter]}){_NO_LETTER}" for letter in "nt"}
 _ONLY_SURE = {letter: _SURE[letter] + _NO_LETTER for letter in "nt"}
+# Quick: most replies have no such backslash, and many thousands of others.
+_PERHAPS_DOUBTFUL = re.compile(
+    r"\\(?:[bfrt]|n(?:[eiu][^a-z]|eq|abla|ot|at|e[wag]|o[nilrb]|war|[lg]e|cong|su[bpc]|left|right|tri|v[dD]|mid|less"
+    r"|gtr|exi|par|sim|pre|(?<=[:.~]\\n)))"
+)
 _DOUBTFUL = re.compile(
     rf"\\(?=[bfnrt][A-Za-z])(?<!\\\\)(?:[bfr]|n{_ANY['n']}|t{_ANY['t']}|(?<=[A-Za-z]:\\)[bfnrt]|(?<=[.~]\\)[nt][a-z])"
 )
@@ -62,7 +67,7 @@ _SIMPLE |= {"\\" + sign: sign for sign in "\"'\\/`”“"}
 
 def has_doubtful_escapes(text: str) -> bool:
     """Whether valid JSON may hold an escape that was meant as a backslash: cheap, and true a little too often."""
-    return "\\" in text and _DOUBTFUL.search(text) is not None
+    return _PERHAPS_DOUBTFUL.search(text) is not None and _DOUBTFUL.search(text) is not None
 
 
 def literal_backslashes(text: str) -> str:

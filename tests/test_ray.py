@@ -453,7 +453,7 @@ async def test_the_budget_is_that_of_all_workers(cluster: Any, tmp_path: Path):
     with serving(tmp_path, share=0) as server:
         options = {**ONE_EACH, "concurrency": 32, "budget_tokens": 4000, "max_tokens": 40}
         summary = await over_ray(job(source, out, server.model, **options))
-        assert summary["stopped"] == "the budget of 4,000 tokens is used up"
+        assert summary["stopped"] == "the budget of 4,000 tokens does not suffice for another request"
         # Requests differ by a token or two, and a request is let go by the mean of those before it.
         assert 3600 < summary["tokens"] <= 4000 + 2 * 32
         assert len(rows(out)) == summary["requests"] == len(stored(out))

@@ -417,7 +417,22 @@ async def test_a_budget_of_tokens_is_kept() -> None:
         found = await collected(run)
     assert 30 <= len(found) <= 40
     assert run.summary.tokens <= 2000
-    assert run.summary.stopped == "the budget of 2,000 tokens is used up"
+    assert run.summary.stopped == (
+        f"the budget of 2,000 tokens does not suffice for another request: {run.summary.tokens:,} are used, and a "
+        "request takes about 50"
+    )
+
+
+async def test_a_budget_that_does_not_suffice_for_the_first_request() -> None:
+    author = Author()
+    async with serving(author) as server:
+        run = outspoken.arun(["a"], model=model_at(server), budget_tokens=100)
+        assert await collected(run) == []
+    assert re.fullmatch(
+        "the budget of 100 tokens does not suffice for another request: 0 are used, and a request takes about 4..",
+        run.summary.stopped,
+    )
+    assert author.asked == {}
 
 
 async def test_a_budget_holds_where_the_server_counts_no_tokens() -> None:

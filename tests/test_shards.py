@@ -149,7 +149,7 @@ def test_all_shares_together_never_exceed_the_budget(budget: int, attempts: list
             share, str
         )
         if isinstance(share, str):
-            assert share == f"the budget of {budget:,} tokens is used up"
+            assert share == f"the budget of {budget:,} tokens does not suffice for another request"
             assert budget - spent.total_tokens - sum(promised.values()) < request
             continue
         assert share.tokens is not None
@@ -190,7 +190,8 @@ def test_what_a_dead_worker_did_not_spend_is_left_when_its_shard_is_begun_again(
     assert divided.share("second", 0, ShareRequest(10, Usage(1)), Usage(300)) == Budget(tokens=700)
     divided.end("first", 0)  # late news of the dead
     assert (
-        divided.share("other", 1, ShareRequest(1, Usage(1)), Usage(300)) == "the budget of 1,000 tokens is used up"
+        divided.share("other", 1, ShareRequest(1, Usage(1)), Usage(300))
+        == "the budget of 1,000 tokens does not suffice for another request"
     )
 
 
@@ -200,8 +201,15 @@ def test_a_share_of_dollars():
     spent = Usage(750_000)
     assert divided.share("a", 0, ShareRequest(1, Usage(5)), spent) == Budget(usd=0.125)
     refused = divided.share("b", 1, ShareRequest(1, Usage(500_000)), spent)
-    assert refused == "the budget of 1 US dollars is used up"
-    assert as_used_up("the budget of 0.125 US dollars is used up", Budget(usd=0.125), Budget(usd=1.0)) == refused
+    assert refused == "the budget of 1 US dollars does not suffice for another request"
+    assert (
+        as_used_up(
+            "the budget of 0.125 US dollars does not suffice for another request",
+            Budget(usd=0.125),
+            Budget(usd=1.0),
+        )
+        == refused
+    )
     assert as_used_up("interrupted", Budget(usd=0.125), Budget(usd=1.0)) == ""
 
 

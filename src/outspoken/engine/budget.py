@@ -28,9 +28,9 @@ class Budget:
     def exceeded(self, tokens: float, usd: float) -> str:
         """The limit that a total of these tokens and dollars would exceed, as a sentence; "" if none."""
         if self.tokens is not None and tokens > self.tokens:
-            return f"the budget of {self.tokens:,} tokens is used up"
+            return f"the budget of {self.tokens:,} tokens does not suffice for another request"
         if self.usd is not None and usd > self.usd:
-            return f"the budget of {self.usd:g} US dollars is used up"
+            return f"the budget of {self.usd:g} US dollars does not suffice for another request"
         return ""
 
 
@@ -72,9 +72,9 @@ class BudgetTracker:
 
     async def begin(self, request: ChatRequest) -> None:
         """Wait until the budget suffices for the request. Raises `StoppedError` if it never will."""
-        while reason := self._exceeded(self.expected(request)):
+        while reason := self._exceeded(expected := self.expected(request)):
             if not self._sent:
-                self._limiter.stop(reason)
+                self._limiter.stop(f"{reason}: {self._figures(reason, expected)}")
             if self._limiter.stopped:
                 raise StoppedError(self._limiter.stopped)
             self._changed.clear()
@@ -97,6 +97,15 @@ class BudgetTracker:
         if self._dollars is not None:
             metrics.usd = (metrics.usd or 0.0) + self._dollars(usage)
         return usage
+
+    def _figures(self, reason: str, expected: Usage) -> str:
+        """What was used of the budget that the `reason` names, and what a request takes."""
+        if self._dollars is not None and "dollars" in reason:
+            return (
+                f"{self._metrics.usd or 0:.3g} are spent, and a request costs about {self._dollars(expected):.3g}"
+            )
+        used = self._metrics.usage.total_tokens
+        return f"{used:,} are used, and a request takes about {expected.total_tokens:,}"
 
     def _exceeded(self, expected: Usage) -> str:
         """The limit that one more such request would exceed, counting those under way."""

@@ -126,6 +126,6 @@ class BudgetShares:
 def as_used_up(stopped: str, share: Budget, budget: Budget) -> str:
     """The reason to stop for the whole `budget`, if `stopped` is the reason for a `share` of it; otherwise ""."""
     for exceeded in ((math.inf, 0), (0, math.inf)):
-        if stopped and stopped == share.exceeded(*exceeded):
+        if (reason := share.exceeded(*exceeded)) and stopped.startswith(reason):
             return budget.exceeded(*exceeded)
     return ""

@@ -158,8 +158,9 @@ def _name_budget_of(plan: RunPlan, stopped: str) -> str:
     if stopped.startswith("the time of"):
         return f"the time of {plan.run.max_seconds:g} s is used up"
     for name, unit in _BUDGETS.items():
-        if stopped.startswith("the budget of") and f"{unit.split()[-1]} is" in stopped:
-            return f"the budget of {unit.format(getattr(plan.run, name))} is used up"
+        if stopped.startswith("the budget of") and f"{unit.split()[-1]} does not" in stopped:
+            budget = unit.format(getattr(plan.run, name))
+            return f"the budget of {budget} does not suffice for another request"
     return stopped
 
 

@@ -90,7 +90,7 @@ async def test_what_is_undefined_is_named_and_not_zero():
     assert "(1 of 2 prompts)" in measured.undefined["rouge_l"]
     assert "semantic_diversity" not in measured.figures
     assert "no embeddings" in measured.undefined["semantic_diversity"]
-    assert any("1 prompts have one response" in warning for warning in analysis.warnings)
+    assert any("1 prompt with one response" in warning for warning in analysis.warnings)
     assert any("1 to 2 responses" in warning for warning in analysis.warnings)
 
 
@@ -100,8 +100,8 @@ async def test_failures_and_empty_answers_are_counted_and_never_measured():
     (entry,) = analysis.to_dict()["groups"]
     assert (entry["responses"], entry["failures"], entry["empty"]) == (2, 3, 2)
     assert entry["measures"]["distinct_answers"]["value"] == 2
-    assert any("3 responses are missing" in warning for warning in analysis.warnings)
-    assert any("2 responses are empty" in warning for warning in analysis.warnings)
+    assert any("3 responses missing" in warning for warning in analysis.warnings)
+    assert any("2 empty responses" in warning for warning in analysis.warnings)
     with pytest.raises(UsageError, match="no response to measure"):
         await analyse([Group("direct", "m", (PromptGroup("p", "?", (), failures=4),))])
 
@@ -343,7 +343,7 @@ def test_missing_probabilities_are_reported():
     ]
     analysis = measure(rows, embedder=None, resamples=100)
     assert analysis.groups[0].figures["effective_size"].value == pytest.approx(3)
-    assert any("1 calls lack the probability" in warning for warning in analysis.warnings)
+    assert any("1 call lacks the probability" in warning for warning in analysis.warnings)
     huge = [{"prompt": "p", "text": text, "probability": 1e308} for text in "ABCD"]
     assert measure(huge, embedder=None, resamples=100).groups[0].figures["entropy"].value == pytest.approx(
         math.log(4)

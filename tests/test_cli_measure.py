@@ -159,4 +159,4 @@ def test_the_ledger_of_the_run_adds_what_it_cost(tmp_path: Path, smollm2: str):
     row = json.loads(out.read_text(encoding="utf-8").splitlines()[0])
     out.write_text(json.dumps({**row, "request_key": "0" * 64}) + "\n", encoding="utf-8")
     refused = outspoken("measure", out, "--ledger", ledger, "--embedder", "none")
-    assert (refused.returncode, "lacks 1 of the 1 replies" in refused.stderr) == (2, True)
+    assert (refused.returncode, "lacks 1 of the 1 reply" in refused.stderr) == (2, True)

@@ -337,7 +337,7 @@ def test_files_of_the_same_name_are_distinguished(tmp_path: Path) -> None:
         ("b.jsonl", "", ["b.jsonl holds no rows"]),
         ("b.json", '{"question": "1?"}', ["b.json must contain a JSON array"]),
         ("b.csv", "id,problems\n1,2\n", ["b.csv has no column", "id, problems"]),
-        ("b.csv", "id,problem\n1\n", ["b.csv:2: 1 cells"]),
+        ("b.csv", "id,problem\n1\n", ["b.csv:2: 1 cell,"]),
         ("b.parquet", "no parquet", ["b.parquet cannot be read as Parquet"]),
         (".", "", ["is a folder"]),
         ("none.jsonl", None, ["no such file", "none.jsonl"]),

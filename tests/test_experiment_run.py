@@ -398,7 +398,7 @@ def test_control_c_keeps_everything_and_the_same_command_continues(tmp_path: Pat
             prompt = log.read_bytes().count(b"\n")
             done = experiment(*arguments, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
-            assert re.search(r"continuing in \S*out: [01] of 2 cells are finished", done.stderr)
+            assert re.search(r"continuing in \S*out: finished cells: [01] of 2", done.stderr)
             printed = json.loads(done.stdout)
             assert printed["requests"] == log.read_bytes().count(b"\n") - prompt
             assert printed["requests"] + prompt == 16 + 8

@@ -401,7 +401,7 @@ def test_interrupting_keeps_what_came(tmp_path: Path, prompts: Path, presses: in
             assert answered - rows <= 8
         done = run(few(prompts, 60), *arguments[1:], "--model", server.url)
         assert done.returncode == 0, done.stderr
-        assert re.search(rf"continuing .*out\.parquet: {min(rows, 60)} of 60 prompts are done", done.stderr)
+        assert re.search(rf"continuing .*out\.parquet: {min(rows, 60)} of 60 prompts done", done.stderr)
         # Of the first sixty prompts nothing that had been kept was asked again.
         assert len(server.answered) - answered <= 60 - min(rows, 60) + 8
     assert polars.read_parquet(out)["prompt_id"].n_unique() == 60

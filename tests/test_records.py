@@ -191,11 +191,11 @@ def test_a_truncated_file_is_read_as_far_as_possible(tmp_path: Path) -> None:
         ("r.csv", "prompt,text\n", "holds no rows"),
         ("r.jsonl", '{"prompt": "a", "answer": "b"}', "has no column 'text'.*the columns are prompt, answer"),
         ("r.csv", "question,text\na,b\n", "has no column 'prompt': the columns are question, text"),
-        ("r.jsonl", "{\n[1]\n", "holds no row that can be read: .*r.jsonl:1: not JSON"),
+        ("r.jsonl", "{\n[1]\n", "line 1 of .*r.jsonl opens cannot be read"),
         ("r.txt", "an answer\n", "holds no row that can be read"),
         ("r.json", '{"prompt": "a"}\n{"prompt": "b"}', r"one object per line belongs in a \.jsonl file"),
         ("r.json", '{"Texas": 3000000}', "reference with --reference"),
-        ("r.jsonl", "\xff\xfe{\x00", "UTF-16"),
+        ("r.jsonl", "\xff\xfe{\x00\x00", "utf-16"),
     ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -282,9 +282,9 @@ def test_the_official_packages_files(tmp_path: Path) -> None:
     )
     assert (prompt.failures, prompt.empty) == (5, 1)
     assert [problem.removeprefix(f"{file}: ") for problem in records.problems[:3]] == [
-        "4 calls failed and were saved as empty answers: they count as failures",
-        "1 answers are replies that were saved unparsed: they count as failures",
-        "1 calls state numbers outside 0 to 1: their responses have equal weights",
+        "failed calls that were saved as empty answers, and count as failures: 4",
+        "replies that were saved unparsed as answers, and count as failures: 1",
+        "1 call states numbers outside 0 to 1: their responses have equal weights",
     ]
 
 
@@ -361,7 +361,7 @@ def test_equal_groups_of_several_files_are_merged(tmp_path: Path) -> None:
         ("direct", "n"): {"1": ["e"]},
     }
     assert [r.call for r in records.groups[0].prompts[0].responses] == [0, 1, 2]
-    assert records.problems == ("1 prompts have the id of another prompt and count as different prompts",)
+    assert records.problems == ("1 prompt has the id of another prompt; they count as different prompts",)
     assert records.source == f"{one}, {two}, {other}"
 
 

@@ -302,7 +302,7 @@ async def test_failed_requests_are_repeated(tmp_path: Path) -> None:
         summary, _ = await run(folder, text, served.base_url)
         answered = summary["records"]
         assert 0 < answered < 12
-        assert "the same command makes them again" in summary["partly"][0]
+        assert "the same command tries again" in summary["partly"][0]
         assert summary["steps"][1]["removed"] == {"not answered yet": 12 - answered}
         ill, asked = False, len(log)
         summary, done = await run(folder, text, served.base_url)

@@ -98,7 +98,7 @@ def test_continues_after_being_killed_at_any_moment(tmp_path: Path) -> None:
     summary = json.loads(done.stdout)
     assert summary["records"] == json.loads(again.stdout)["records"]
     assert again.stderr.count("done before") == 3
-    assert "continuing in out: 3 of 3 steps are finished" in again.stderr
+    assert "continuing in out: finished steps: 3 of 3" in again.stderr
     assert "done before" not in overwritten.stderr
     assert json.loads(overwritten.stdout)["records"] == summary["records"]
     assert (quiet.returncode, quiet.stderr) == (0, "")

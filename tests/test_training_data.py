@@ -121,7 +121,7 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path, prompt_tokenizer: Prompt
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"text": "a"}], r"none of the 1 rows.*its columns are text.*messages"),
+        ([{"text": "a"}], r"none of the 1 row.*its columns are text.*messages"),
         ([{"prompt": "a" * 500, "completion": "b"}], "raise --max-length"),
         ([], "hold no rows"),
     ],

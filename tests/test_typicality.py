@@ -237,7 +237,7 @@ def test_the_rate_counts_a_tie_as_half_and_what_is_not_finite_is_left_out() -> N
     model = estimate_alpha("base", [*items, *broken], ordered=False, skipped={"prompt longer than the context": 3})
     assert model.rate.value == pytest.approx((1 + 0 + 0.5 + 1) / 4)
     assert model.skipped == {"prompt longer than the context": 3, "log-likelihood that is not finite": 2}
-    assert "5 pairs were not scored" in model.notes[0]
+    assert "5 pairs not scored" in model.notes[0]
 
 
 def test_few_pairs_answer_with_the_width_of_the_interval() -> None:
@@ -337,7 +337,7 @@ def test_several_base_models(tmp_path: Path) -> None:
         "examples": [], "ties": 0, "correctness": False, "text": "{prompt}\n\n    Response: ",
     }  # fmt: skip
     assert "1 left out (empty response 1)" in entry["warnings"][0]
-    assert any(warning.startswith("底: 2 pairs were not scored (too long 2)") for warning in entry["warnings"])
+    assert any(warning.startswith("底: 2 pairs not scored (too long 2)") for warning in entry["warnings"])
     with pytest.raises(UndefinedError, match="no base model"):
         estimate_typicality(preferences, {})
 

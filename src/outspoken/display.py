@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from outspoken.io.text import plural
 from outspoken.terminal import SafeLine, ShareBar, TextTable, visible, writable
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def summary(distribution: Any) -> str:
     if distribution.mass is not None:
         parts.append(f"stated mass {distribution.mass:.2f}")
     if provenance.requests:
-        parts.append(f"{provenance.requests} request{'s' * (provenance.requests != 1)}")
-        parts.append(f"{provenance.usage.total_tokens:,} tokens")
+        parts.append(plural(provenance.requests, "request"))
+        parts.append(plural(provenance.usage.total_tokens, "token"))
     if cost := distribution.cost:
         parts.append(f"${cost:.2g}")
     counts = {

@@ -274,8 +274,8 @@ def continuing(job: BatchJob, done: int | None) -> str:
     if done is None:
         return f"continuing {job.out}"
     total = rows_in(job.source)
-    prompts = f"{done:,} prompts" if total is None else f"{done:,} of {max(done, total):,} prompts"
-    return f"continuing {job.out}: {prompts} are done"
+    prompts = plural(done, "prompt") if total is None else f"{done:,} of {plural(max(done, total), 'prompt')}"
+    return f"continuing {job.out}: {prompts} done"
 
 
 def rows_in(source: str | Path) -> int | None:

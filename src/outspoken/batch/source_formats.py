@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -115,45 +115,38 @@ def open_source(path: str | Path, source: ColumnSource, stack: ExitStack) -> Rec
 
 
 def _json_lines(lines: Lines, source: ColumnSource) -> Records:
-    begun = False
-    for number, line in lines:
-        text = line.strip()
-        if not text:
-            continue
-        data = text.encode("utf-8", "surrogateescape")
-        value: Any
-        try:
-            value = from_json(data)
-        except ValueError as error:
-            if not begun and _ends_early(error):
-                yield from _over_lines(number, line, lines, source)
-                return
-            # The parser counts lines, and sees only this one.
-            value = Unreadable(why_not_json(data, error).replace(" at line 1 column ", " at column "))
-        if not begun and text[0] == "[" and not _is_chat(value):
-            other = next((at for at, rest in lines if rest.strip()), None)
-            if other is not None:
-                raise UsageError(
-                    f"line {number} of {source.name} is a JSON array, and line {other} is not empty: write one "
-                    "object on each line (jq -c '.[]' FILE), or one array in a .json file"
-                )
-            yield from _array(data, source)
+    filled = ((number, line.strip()) for number, line in lines if not line.isspace())
+    head = list(islice(filled, 1))
+    for number, line in head:
+        value, error = _value_in(line)
+        if error.startswith("EOF while parsing") and "string" not in error:
+            # The line ends between two tokens: the value goes on in the next one.
+            yield from _over_lines(number, f"{line}\n", lines, source)
             return
-        begun = True
+        if line[0] == "[" and not _is_chat(value):
+            head += islice(filled, 1)
+            if len(head) == 1:
+                yield from _array(line.encode("utf-8", "surrogateescape"), source)
+                return
+    for number, line in chain(head, filled):
+        value, _ = _value_in(line)
+        if isinstance(value, list) and not _is_chat(value):
+            value = Unreadable("a JSON array: a line holds one object or one text")
         yield number, value
 
 
-def _ends_early(error: ValueError) -> bool:
-    """Whether JSON ends between two tokens, as the first line of a value that is written over several lines."""
-    return str(error).startswith("EOF while parsing") and "string" not in str(error)
+def _value_in(line: str) -> tuple[Any, str]:
+    """The value of a line of JSON, and the parser's message if it cannot be read."""
+    data = line.encode("utf-8", "surrogateescape")
+    try:
+        return from_json(data), ""
+    except ValueError as error:
+        # The parser counts lines, and sees only this one.
+        return Unreadable(why_not_json(data, error).replace(" at line 1 column ", " at column ")), str(error)
 
 
 def _is_chat(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and all(isinstance(each, dict) and "role" in each for each in value)
-        and value != []
-    )
+    return isinstance(value, list) and any(isinstance(each, dict) and "role" in each for each in value)
 
 
 def _over_lines(number: int, first: str, lines: Lines, source: ColumnSource) -> Records:

@@ -23,7 +23,7 @@ from outspoken.errors import OutspokenError, ReplyError, UnknownNameError, Usage
 from outspoken.io.atomic import reason_of
 from outspoken.io.open_files import raise_file_limit
 from outspoken.io.signals import INTERRUPTED, leave_on_interrupt
-from outspoken.io.text import decoded, json_bytes, one_line
+from outspoken.io.text import decoded, json_bytes, one_line, plural
 from outspoken.methods.table import METHODS
 from outspoken.templates import names
 from outspoken.terminal import TextTable
@@ -219,8 +219,8 @@ def show_estimate(estimate: JobEstimate | GridEstimate, units: str, unpriced: st
         return
     cost = unpriced if estimate.usd is None else dollars(estimate.usd)
     console().print(
-        f"{units} · about {estimate.requests:,} requests ({estimate.from_ledger:,} more are in the ledger) · "
-        f"about {estimate.tokens:,} tokens · {cost}",
+        f"{units} · about {plural(estimate.requests, 'request')} ({estimate.from_ledger:,} more in the ledger) · "
+        f"about {plural(estimate.tokens, 'token')} · {cost}",
         soft_wrap=True,
     )
     for line in estimate.assumptions:

@@ -12,6 +12,7 @@ from outspoken.cli.common import PARTLY, command, console, note, print_json
 from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import Json, Overwrite, several
 from outspoken.errors import UsageError
+from outspoken.io.text import plural
 from outspoken.report.format import NONE, p_value, percent, with_interval
 from outspoken.terminal import TextTable
 from outspoken.training.settings import EvalSettings
@@ -97,7 +98,8 @@ def _noting_earlier_answers(progress: Callable[..., None], out: Path) -> Callabl
         if what.startswith("asking ") and what not in started:
             started.add(what)
             if done:
-                note(f"continuing: {out} has {done:,} of {total:,} answers of {what.removeprefix('asking ')}")
+                of = what.removeprefix("asking ")
+                note(f"continuing: {out} has {done:,} of {plural(total, 'answer')} of {of}")
         progress(what, done, total)
 
     return report
@@ -133,7 +135,7 @@ def _arm(value: str) -> tuple[str, list[str]]:
 def _show(result: Evaluation) -> None:
     screen = console()
     for file in result.files:
-        screen.print(f"{file.name}: {file.questions:,} of {file.of:,} questions", style="bold")
+        screen.print(f"{file.name}: {file.questions:,} of {plural(file.of, 'question')}", style="bold")
         _show_accuracies(screen, result, file.name)
         _show_differences(screen, [each for each in result.comparisons if each.file == file.name])
         screen.print()
@@ -161,7 +163,7 @@ def _show_accuracies(screen: Screen, result: Evaluation, file: str) -> None:
     for arm in result.arms:
         scores = arm.results.get(file, {})
         cells = [_percent(scores.get("greedy")), *([_percent(scores.get("sampled")), "", ""] if samples else [])]
-        table.add_row(f"{arm.name} ({len(arm.students)} seeds)", *cells, "", "", style="bold")
+        table.add_row(f"{arm.name} ({plural(len(arm.students), 'seed')})", *cells, "", "", style="bold")
     screen.print(table)
     of_arms = ((arm.name, score) for arm in result.arms for score in arm.results.get(file, {}).values())
     for text in dict.fromkeys(f"note: {name}: {score.note}" for name, score in of_arms if score.note):

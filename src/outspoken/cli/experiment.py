@@ -23,6 +23,7 @@ from outspoken.cli.interrupts import run_interruptibly, run_or_exit
 from outspoken.cli.options import DryRun, Json, Overwrite, Responses, Seed, several
 from outspoken.errors import UsageError
 from outspoken.io.signals import INTERRUPTED
+from outspoken.io.text import plural
 from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def experiment(
     check_measuring(grid.spec, grid.tasks)
     if dry_run:
         estimate = estimate_grid(grid, folder)
-        show_estimate(estimate, f"{estimate.cells:,} cells", "price unknown", as_json=json)
+        show_estimate(estimate, plural(estimate.cells, "cell"), "price unknown", as_json=json)
         return
     if not spec.models:
         note_default()
@@ -135,9 +136,9 @@ def _run_grid(grid: Grid, folder: Path, *, overwrite: bool, as_json: bool) -> No
     with GridRun(grid, folder, overwrite=overwrite) as running:
         cells = len(grid.cells)
         if running.finished_before is None:
-            note(f"{cells} cells into {folder}", style="dim")
+            note(f"{plural(cells, 'cell')} into {folder}", style="dim")
         else:
-            note(f"continuing in {folder}: {running.finished_before} of {cells} cells are finished")
+            note(f"continuing in {folder}: finished cells: {running.finished_before} of {cells}")
         progress = _Progress(running)
 
         async def work() -> ExperimentResults | None:
@@ -203,7 +204,7 @@ class _Progress:
             *([cell.model.name] if len(running.grid.spec.models) > 1 else []),
         ]
         if (metrics := running.metrics) is not None:
-            parts += [f"{metrics.prompts:,}/{len(cell.task.prompts):,} prompts", *figures(metrics)]
+            parts += [f"{metrics.prompts:,}/{plural(len(cell.task.prompts), 'prompt')}", *figures(metrics)]
         return " · ".join(parts)
 
     def _bar(self) -> str:
@@ -234,7 +235,8 @@ def _show_results(
     for line in results.warnings:
         note(f"  {line}", style="dim" if line not in problems else None)
     if running is not None:
-        note(f"{running.requests:,} requests, {running.from_ledger:,} replies from the ledger", style="dim")
+        replies = f"{plural(running.from_ledger, 'reply')} from the ledger"
+        note(f"{plural(running.requests, 'request')}, {replies}", style="dim")
     console().print(f"report: {files['report']} · figures: {files['results']}", soft_wrap=True)
     if problems and running is not None:
         note("all replies are kept; the same command asks for the missing ones")

@@ -15,6 +15,7 @@ from outspoken.cli.common import PARTLY, command, console, note, print_json, pri
 from outspoken.cli.help import HelpCommand, HelpGroup
 from outspoken.cli.options import Json, Overwrite
 from outspoken.errors import UsageError
+from outspoken.io.text import plural
 from outspoken.report.format import NONE, count, file_size
 from outspoken.terminal import TextTable
 
@@ -90,8 +91,8 @@ def verify(file: File, json: Json = False) -> None:
         screen = console()
         for problem in problems:
             screen.print(f"{problem.where}: {problem.reason}", soft_wrap=True)
-        state = f"{len(problems):,} problems" if problems else "no problems"
-        screen.print(f"{intact:,} replies are intact; {state}", soft_wrap=True)
+        state = plural(len(problems), "problem") if problems else "no problems"
+        screen.print(f"{plural(intact, 'reply is', 'replies are')} intact; {state}", soft_wrap=True)
     if problems:
         note(
             "`outspoken ledger export` saves what can be read; `outspoken ledger prune --damaged` deletes the rest"
@@ -152,7 +153,7 @@ def prune(
     with LedgerReader(file) as reader:
         selection = checks.select_for_pruning(reader, older_than=older_than, model=model, damaged=damaged)
         before, total = reader.size, reader.count()
-    paid = f"{selection.replies:,} of {total:,} replies, paid for with {selection.tokens:,} tokens"
+    paid = f"{selection.replies:,} of {plural(total, 'reply')}, paid for with {plural(selection.tokens, 'token')}"
     if dry_run or not selection.replies:
         print_text(f"{paid}, would be deleted")
         return
@@ -164,13 +165,13 @@ def prune(
             raise typer.Exit(_FAILED)
     deleted = checks.prune(file, selection)
     with LedgerReader(file) as reader:
-        print_text(f"{deleted:,} replies deleted; {file_size(before)} before, {file_size(reader.size)} now")
+        print_text(f"{plural(deleted, 'reply')} deleted; {file_size(before)} before, {file_size(reader.size)} now")
 
 
 def _show_overview(overview: LedgerOverview) -> None:
     screen = console()
-    figures = [f"{overview.replies:,} replies", file_size(overview.size), f"{overview.runs:,} runs"]
-    figures += [f"{overview.schemas:,} schemas", f"format {overview.format}"]
+    figures = [plural(overview.replies, "reply"), file_size(overview.size), plural(overview.runs, "run")]
+    figures += [plural(overview.schemas, "schema"), f"format {overview.format}"]
     screen.print(f"{overview.file}: " + " · ".join(figures), soft_wrap=True)
     if overview.models:
         table = TextTable("model", "replies", "prompt tokens", "completion tokens", right=True)
@@ -180,14 +181,14 @@ def _show_overview(overview: LedgerOverview) -> None:
             table.add_row(row.model or "(unreadable)", *map(count, counts), _time(row.last))
         screen.print(table)
     for output in overview.outputs:
-        line = f"output {output.output}: {output.parts:,} parts recorded, {output.complete:,} complete"
+        line = f"output {output.output}: {plural(output.parts, 'part')} recorded, {output.complete:,} complete"
         screen.print(line, soft_wrap=True)
 
 
 def _show_record(record: LedgerRecord, schema: JsonObject | None) -> None:
     screen = console()
     request, reply = record.request, record.reply
-    usage = f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens"
+    usage = f"{reply.usage.prompt_tokens:,} + {plural(reply.usage.completion_tokens, 'token')}"
     sampling = jsons.dumps(request["sampling"], ensure_ascii=False)
 
     def write(text: str, style: str | None = None) -> None:

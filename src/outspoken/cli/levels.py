@@ -9,6 +9,7 @@ import typer
 from outspoken.cli.common import command, console
 from outspoken.cli.options import Json, Overwrite, Seed
 from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
+from outspoken.io.text import plural
 from outspoken.report.format import percent, with_interval
 from outspoken.terminal import TextTable
 
@@ -67,7 +68,7 @@ def _show(document: dict[str, Any]) -> None:
         table.add_row(entry["text"], *map(percent, _shares(entry)))
     if others := document["answers"][_TOP:]:
         sums = map(sum, zip(*map(_shares, others), strict=True))
-        table.add_row(f"{len(others):,} others", *map(percent, sums), style="dim")
+        table.add_row(plural(len(others), "other"), *map(percent, sums), style="dim")
     screen.print(table)
 
 

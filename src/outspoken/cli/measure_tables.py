@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from outspoken.cli.common import console, note
+from outspoken.io.text import plural
 from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _costs(screen: Screen, part: Sequence[MeasuredGroup], groups: Sequence[Measu
             continue
         price = f", {dollars(cost.per_distinct.usd)}" if cost.per_distinct.usd else ""
         screen.print(
-            f"{label(measured, groups)}: {cost.requests:,} requests, {cost.tokens:,} tokens; "
+            f"{label(measured, groups)}: {plural(cost.requests, 'request')}, {plural(cost.tokens, 'token')}; "
             f"for each distinct response {count(cost.per_distinct.tokens)} tokens{price}",
             style="dim",
             soft_wrap=True,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from outspoken.batch.file import rows_in
 from outspoken.cli.common import console, note
 from outspoken.cli.options import QUIET
+from outspoken.io.text import plural
 from outspoken.report.format import dollars, duration
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def draw_bar(share: float) -> str:
 def figures(metrics: RunMetrics) -> list[str]:
     """The requests, tokens, replies from the ledger and failures of a run, for a line of progress."""
     return [
-        f"{metrics.requests:,} requests",
-        f"{metrics.usage.total_tokens:,} tokens",
+        plural(metrics.requests, "request"),
+        plural(metrics.usage.total_tokens, "token"),
         *([f"{metrics.from_ledger:,} from the ledger"] if metrics.from_ledger else []),
         *([f"{metrics.failed:,} failed"] if metrics.failed else []),
     ]
@@ -99,7 +100,7 @@ class _ProgressLine:
             f"{done:,}" + (f"/{total:,}" if total else "") + " prompts",
             f"{(metrics.requests - requests_then) / seconds:,.1f} requests/s",
             *([f"{duration((total - done) / rows_per_second)} left"] if total and rows_per_second > 0 else []),
-            f"{metrics.usage.total_tokens:,} tokens",
+            plural(metrics.usage.total_tokens, "token"),
             *([dollars(metrics.usd)] if metrics.usd else []),
             *([f"{metrics.distinct / metrics.responses:.0%} distinct"] if metrics.responses else []),
             *([f"{metrics.from_ledger:,} from the ledger"] if metrics.from_ledger else []),

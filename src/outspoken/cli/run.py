@@ -22,7 +22,7 @@ from outspoken.cli.common import (
 from outspoken.cli.interrupts import run_interruptibly
 from outspoken.cli.options import Address, DryRun, Engine, Json, ModelName, Overwrite, Workers
 from outspoken.io.signals import INTERRUPTED
-from outspoken.io.text import read_json
+from outspoken.io.text import plural, read_json
 from outspoken.report.format import dollars, duration
 from outspoken.settings import Settings
 from outspoken.terminal import TextTable
@@ -73,9 +73,10 @@ def run(
         from outspoken.batch.estimate import estimate
 
         expected = estimate(job)
-        show_estimate(expected, f"{expected.prompts:,} prompts", "price unknown (--prices FILE)", as_json=json)
+        units = plural(expected.prompts, "prompt")
+        show_estimate(expected, units, "price unknown (--prices FILE)", as_json=json)
         if expected.bad_rows:
-            note(f"{expected.bad_rows:,} rows cannot be used; the first: {expected.first_bad_row}")
+            note(f"{plural(expected.bad_rows, 'row')} cannot be used; the first: {expected.first_bad_row}")
         return
     if model is None:
         note_default()
@@ -119,22 +120,23 @@ def _exit_code(summary: FileRunSummary) -> int:
 def _show(summary: FileRunSummary) -> None:
     """The summary, the failures by cause, and what to do about them."""
     screen = console()
-    responses = f"{summary.responses:,} responses to {summary.prompts:,} prompts"
+    responses = f"{plural(summary.responses, 'response')} to {plural(summary.prompts, 'prompt')}"
     where = summary.out or f"the ledger {summary.ledger}; no output has been written"
     figures = [
         f"{summary.distinct:,} distinct",
-        f"{summary.requests:,} requests",
+        plural(summary.requests, "request"),
         f"{summary.from_ledger:,} from the ledger",
-        f"{summary.tokens:,} tokens",
+        plural(summary.tokens, "token"),
         *([] if summary.usd is None else [dollars(summary.usd)]),
         duration(summary.seconds),
     ]
     screen.print(f"{responses} in {where}", soft_wrap=True)
     screen.print(" · ".join(figures), style="dim", soft_wrap=True)
     if summary.unmetered:
-        note(f"{summary.unmetered:,} replies had no token count; their tokens are estimated")
+        note(f"{plural(summary.unmetered, 'reply')} had no token count: tokens are estimated")
     if summary.short:
-        note(f"{summary.short:,} prompts have fewer responses than wanted: raise --max-calls")
+        short = plural(summary.short, "prompt has", "prompts have")
+        note(f"{short} fewer responses than wanted: raise --max-calls")
     causes = dict(summary.causes)
     if summary.bad_rows:
         causes["bad row in the input"] = summary.bad_rows

@@ -12,6 +12,7 @@ from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite
 from outspoken.cli.theory_output import read_answers
 from outspoken.errors import UsageError
+from outspoken.io.text import plural
 from outspoken.report.format import percent
 from outspoken.terminal import TextTable
 
@@ -87,7 +88,8 @@ def _show(document: dict[str, Any]) -> None:
     screen.print(table)
     if others := entries[_TOP:]:
         screen.print(
-            f"and {len(others):,} others with {percent(sum(entry['share'] for entry in others))}", style="dim"
+            f"and {plural(len(others), 'other')} with {percent(sum(other['share'] for other in others))}",
+            style="dim",
         )
     if len(entries) == 1:
         tokens = zip(entries[0]["pieces"], entries[0]["logprobs"], strict=True)

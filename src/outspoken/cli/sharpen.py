@@ -9,6 +9,7 @@ import typer
 from outspoken.cli.common import command, console
 from outspoken.cli.options import Json, Overwrite
 from outspoken.cli.theory_output import DistributionFile, Out, claim, deliver, read_distribution
+from outspoken.io.text import plural
 from outspoken.report.format import number, percent
 from outspoken.terminal import ShareBar, TextTable
 
@@ -65,7 +66,7 @@ def _show(document: dict[str, Any]) -> None:
         table.add_row(entry["text"], percent(before), bar(before, "dim"), percent(after), bar(after, "cyan"))
     if others := answers[_TOP:]:
         before, after = sum(entry["before"] for entry in others), sum(entry["after"] for entry in others)
-        table.add_row(f"{len(others):,} others", percent(before), "", percent(after), "", style="dim")
+        table.add_row(plural(len(others), "other"), percent(before), "", percent(after), "", style="dim")
     screen.print(table)
     screen.print()
     figures = TextTable("", "before", "after", right=True)

@@ -105,7 +105,7 @@ def _run(pipeline: Pipeline, first: str | None, only: str | None) -> tuple[Pipel
         note(f"the spec runs code with your rights: {', '.join(functions)} (read it first if it is not yours)")
     if pipeline.continued and first is None:
         finished, total = pipeline.finished_steps(), len(pipeline.spec.steps)
-        note(f"continuing in {pipeline.folder}: {finished} of {total} steps are finished")
+        note(f"continuing in {pipeline.folder}: finished steps: {finished} of {total}")
     return run_interruptibly(
         lambda: pipeline.run(first=first, only=only, on_step=_note_step),
         lambda: pipeline.stop("interrupted"),

@@ -12,7 +12,7 @@ import typer
 from outspoken.cli.common import command, console, note, print_json
 from outspoken.cli.interrupts import exit_when_stopped
 from outspoken.cli.options import Json, Overwrite
-from outspoken.io.text import read_text
+from outspoken.io.text import plural, read_text
 from outspoken.models import DEFAULT
 from outspoken.report.format import count, duration, number
 from outspoken.training.settings import TrainSettings
@@ -91,7 +91,7 @@ def _show(trained: TrainedStudent) -> None:
     _note_skipped(record.data)
     screen.print(f"{trained.model}", style="bold", soft_wrap=True)
     screen.print(
-        f"{record.data.examples:,} examples · {count(record.steps)} steps · loss {number(losses[0])} to "
+        f"{plural(record.data.examples, 'example')} · {count(record.steps)} steps · loss {number(losses[0])} to "
         f"{number(losses[-1])} · {count(record.tokens)} tokens · {duration(record.seconds)}",
         style="dim",
         soft_wrap=True,
@@ -102,7 +102,7 @@ def _show(trained: TrainedStudent) -> None:
 def _note_skipped(data: DataSummary) -> None:
     if not data.skipped:
         return
-    note(f"{sum(data.skipped.values()):,} of {data.rows:,} rows were left out:", style="yellow")
+    note(f"{sum(data.skipped.values()):,} of {plural(data.rows, 'row')} left out:", style="yellow")
     for reason, number_of_rows in data.skipped.items():
         note(f"  {number_of_rows:,} {reason}")
     first = data.first_skipped[0]

@@ -11,6 +11,7 @@ from outspoken.cli.common import command, console, note
 from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite, Seed, several
 from outspoken.cli.theory_output import Out, claim, deliver
+from outspoken.io.text import plural
 from outspoken.report.format import NONE, p_value, percent, with_interval
 from outspoken.terminal import TextTable
 
@@ -70,7 +71,7 @@ def typicality(
     with atomic.output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     ledger = folder / _LEDGER
-    note(f"{len(data.pairs):,} pairs ({data.layout}) into {folder}", style="dim")
+    note(f"{plural(len(data.pairs), 'pair')} ({data.layout}) into {folder}", style="dim")
     if ledger.exists():
         note(f"continuing: the scores in {ledger} are used again", style="dim")
     with step_progress() as progress:

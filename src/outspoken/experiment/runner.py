@@ -16,7 +16,7 @@ from outspoken.experiment.cells import CellResult, limit_tokens, read_cell
 from outspoken.experiment.folder import LEDGER, ExperimentFolder, FolderHolder
 from outspoken.experiment.grid import Grid, GridCell
 from outspoken.io.atomic import write_bytes
-from outspoken.io.text import json_bytes
+from outspoken.io.text import json_bytes, plural
 from outspoken.ledger import Ledger
 from outspoken.tasks import Task
 
@@ -130,7 +130,7 @@ class GridRun(FolderHolder):
     def _note_failures(self, cell: GridCell, summary: FileRunSummary) -> None:
         if summary.failures:
             first = f"; the first: {summary.first_failures[0].message}" if summary.first_failures else ""
-            counts = f"{summary.failures:,} of {summary.prompts:,} prompts failed"
+            counts = f"{summary.failures:,} of {plural(summary.prompts, 'prompt')} failed"
             self.problems.append(f"{cell.name}: {counts}{first}")
         elif summary.stopped and not self._stopped:
             self.problems.append(f"{cell.name}: stopped, {summary.stopped}")
@@ -201,7 +201,8 @@ def estimate_grid(grid: Grid, folder: Path) -> GridEstimate:
     spec = grid.spec
     judged = sum(cell.wanted * len(cell.task.prompts) for cell in grid.cells if spec.rubric or cell.task.rubric)
     if spec.judge and judged:
-        assumptions[f"{spec.judge} judges about {judged:,} responses; these requests are not included"] = None
+        responses = plural(judged, "response")
+        assumptions[f"{spec.judge} judges about {responses}; these requests are not included"] = None
     prices = [one.usd for one in estimates if one.usd is not None]
     return GridEstimate(
         cells=len(estimates),

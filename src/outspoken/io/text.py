@@ -42,13 +42,18 @@ def one_line(text: str, most: int = 120) -> str:
     return shorten(" ".join(text.split()), most)
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun in the right number: `1 reply`, `2,000 replies`, `0 searches`."""
+def plural(count: int, one: str, many: str = "") -> str:
+    """A count with its noun, or with noun and verb: `1 reply`, `2,000 replies`, `0 prompts have`.
+
+    `many` is the form for all counts but 1; by default the plural of the noun `one`.
+    """
     if count == 1:
-        return f"1 {noun}"
-    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
-        return f"{count:,} {noun[:-1]}ies"
-    return f"{count:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+        return f"1 {one}"
+    if one.endswith("y") and one[-2:-1] not in "aeiou":
+        regular = f"{one[:-1]}ies"
+    else:
+        regular = f"{one}es" if one.endswith(("s", "x", "ch", "sh")) else f"{one}s"
+    return f"{count:,} {many or regular}"
 
 
 def first_line(error: BaseException) -> str:

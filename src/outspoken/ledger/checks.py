@@ -13,7 +13,7 @@ from typing import Any
 from outspoken.chat_reply import ChatReply
 from outspoken.errors import LedgerError, UnknownNameError, UsageError
 from outspoken.io.atomic import replacing
-from outspoken.io.text import json_bytes
+from outspoken.io.text import json_bytes, plural
 from outspoken.ledger.keys import KEY_VERSION, StoredRequest, check_digest, digest_of, reply_of, request_of
 from outspoken.ledger.reader import LedgerReader, Problem, log_of
 from outspoken.ledger.store import Ledger, StoredReply
@@ -212,7 +212,7 @@ def verify(reader: LedgerReader, progress: Progress = lambda done, total: None) 
     schemas, damaged = reader.schemas()
     problems += damaged
     problems += [
-        Problem(f"schema {hashed}", f"is missing, and {count} replies refer to it")
+        Problem(f"schema {hashed}", f"is missing, and {plural(count, 'reply refers', 'replies refer')} to it")
         for hashed, count in used.items()
         if hashed is not None and hashed not in schemas
     ]

@@ -307,7 +307,7 @@ class Ledger:
                 self._out.execute("VACUUM")
                 self._out.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
-                more = f"; {count} replies are deleted, but their room is not free yet"
+                more = f"; {plural(count, 'reply')} deleted, but the room is not free yet"
                 raise failure(self.path, error, more) from error
             return count
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.io.dataclass_json import to_json
+from outspoken.io.text import plural
 from outspoken.measure import sets
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.calibration import AnswerShares, GroupCalibration, answer_shares, calibrate
@@ -227,7 +228,7 @@ async def _measure(
                 reasons[str(error)] = reasons.get(str(error), 0) + 1
         if reasons:
             undefined[measure.name] = "; ".join(
-                f"{reason} ({count:,} of {len(inputs):,} prompts)" for reason, count in reasons.items()
+                f"{reason} ({count:,} of {plural(len(inputs), 'prompt')})" for reason, count in reasons.items()
             )
         if by_prompt:
             sums[measure.name] = by_prompt
@@ -344,20 +345,20 @@ def _warnings(groups: Sequence[MeasuredGroup]) -> Iterable[str]:
         group = measured.group
         name = " ".join(part for part in (group.model, group.method) if part) or "the responses"
         if measured.failures:
-            yield f"{name}: {measured.failures:,} responses are missing; no measure counts them"
+            yield f"{name}: {plural(measured.failures, 'response')} missing, which no measure counts"
         if measured.empty:
-            yield f"{name}: {measured.empty:,} responses are empty; no measure counts them"
+            yield f"{name}: {plural(measured.empty, 'empty response')}, which no measure counts"
         sizes = [len(prompt.responses) for prompt in group.prompts]
         if sizes and min(sizes) != max(sizes):
-            yield f"{name}: prompts have {min(sizes):,} to {max(sizes):,} responses"
+            yield f"{name}: prompts have {min(sizes):,} to {plural(max(sizes), 'response')}"
         if none := sizes.count(0):
-            yield f"{name}: {none:,} prompts have no response; no measure counts them"
+            yield f"{name}: {plural(none, 'prompt')} without a response, which no measure counts"
         if single := sizes.count(1):
-            yield f"{name}: {single:,} prompts have one response, whose diversity is undefined"
+            yield f"{name}: {plural(single, 'prompt')} with one response, whose diversity is undefined"
     if incomplete := _incomplete_calls(groups):
         yield (
-            f"{incomplete:,} calls lack the probability of some of their responses: within these calls all "
-            "responses have the same weight"
+            f"{plural(incomplete, 'call lacks', 'calls lack')} the probability of some responses: within "
+            "these calls all responses have the same weight"
         )
     means = {
         round(measured.responses / len(measured.group.prompts), 1) for measured in groups if measured.group.prompts

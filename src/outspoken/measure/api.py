@@ -16,6 +16,7 @@ from outspoken.batch.response_columns import select_responses
 from outspoken.batch.sources import BadRow, PromptRow, rows_of
 from outspoken.engine import PromptResult, RunMetrics, run
 from outspoken.errors import OutspokenError, UsageError
+from outspoken.io.text import plural
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, Progress, analyse
@@ -331,7 +332,8 @@ def _unknown_prompts(groups: Sequence[Group], answers: Callable[[PromptGroup], A
         return
     missing = {prompt.prompt: None for group in groups for prompt in group.prompts if not answers(prompt).known}
     if missing:
-        yield f"the reference has no answers to {len(missing):,} prompts, the first: {next(iter(missing))!r}"
+        prompts = plural(len(missing), "prompt")
+        yield f"the reference has no answers to {prompts}, the first: {next(iter(missing))!r}"
 
 
 def _first_responses(group: Group, count: int) -> Group:
@@ -348,7 +350,7 @@ def _cost(group: Group, ledger: Path) -> Cost:
     cost = cost_of(ledger, keys, None if price is None else price.cost)
     if cost.requests < len(keys):
         raise UsageError(
-            f"{ledger} lacks {len(keys) - cost.requests:,} of the {len(keys):,} replies of {group.method}: name "
-            "the ledger of the run that wrote these responses"
+            f"{ledger} lacks {len(keys) - cost.requests:,} of the {plural(len(keys), 'reply')} of {group.method}: "
+            "name the ledger of the run that wrote these responses"
         )
     return cost

@@ -16,6 +16,7 @@ from outspoken.chat import ChatRequest, Message, Sampling
 from outspoken.chat_reply import ChatReply
 from outspoken.engine import Budget, ModelCaller, RateLimiter, RunMetrics, cause_of, ordered
 from outspoken.errors import OutspokenError, ReplyError, UsageError
+from outspoken.io.text import plural
 from outspoken.ledger import Ledger
 from outspoken.measure import rubrics
 from outspoken.measure.judge_replies import read_choice, read_scores
@@ -280,11 +281,11 @@ async def judge_quality(
     notes = []
     if missing := sum(verdict.value is None for verdict in verdicts):
         notes.append(
-            f"{judge.model.name} gave no score to {missing:,} of {len(verdicts):,} responses "
+            f"{judge.model.name} gave no score to {missing:,} of {plural(len(verdicts), 'response')} "
             f"({summary.unreadable:,} of its replies could not be read); they do not count in the quality"
         )
     if summary.retried:
-        notes.append(f"{judge.model.name} had to be asked again for {summary.retried:,} verdicts")
+        notes.append(f"{judge.model.name} had to be asked again for {plural(summary.retried, 'verdict')}")
     return quality, tuple(notes)
 
 

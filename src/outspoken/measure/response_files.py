@@ -22,6 +22,7 @@ from outspoken.batch.source_formats import (
 )
 from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UsageError
+from outspoken.io.text import plural
 from outspoken.measure.response_rows import (
     KINDS,
     ResponseRowError,
@@ -114,7 +115,8 @@ def _failures_of_run(path: str) -> Iterator[str]:
     if failures.is_file():
         with failures.open("rb") as file:
             count = sum(1 for line in file if line.strip())
-        yield f"{path}: {count:,} prompts of its run lack responses; {failures} names them"
+        prompts = plural(count, "prompt of its run lacks", "prompts of its run lack")
+        yield f"{path}: {prompts} responses; {failures} names them"
 
 
 def _shortened(lines: list[str], more: str) -> list[str]:
@@ -253,9 +255,8 @@ class _Collected:
     def records(self, files: Sequence[str]) -> Records:
         """The groups of all rows that were added."""
         if self._clashes:
-            self.problems.append(
-                f"{self._clashes:,} prompts have the id of another prompt and count as different prompts"
-            )
+            clashes = plural(self._clashes, "prompt has", "prompts have")
+            self.problems.append(f"{clashes} the id of another prompt; they count as different prompts")
         nameless = sorted({file for _, file, _ in self._groups.values() if file is not None})
         labels = [_label(files[number]) for number in nameless]
         if len(set(labels)) < len(labels):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.batch.source_formats import listed
+from outspoken.io.text import plural
 from outspoken.measure.values import Response
 from outspoken.parsing.numbers import number
 
@@ -188,11 +189,12 @@ class _Calls(RowReader):
 
     def notes(self) -> Iterator[str]:
         if self._empty_calls:
-            yield f"{self._empty_calls:,} calls failed and were saved as empty answers: they count as failures"
+            yield f"failed calls that were saved as empty answers, and count as failures: {self._empty_calls:,}"
         if self._unparsed:
-            yield f"{self._unparsed:,} answers are replies that were saved unparsed: they count as failures"
+            yield f"replies that were saved unparsed as answers, and count as failures: {self._unparsed:,}"
         if self._other_scales:
-            yield f"{self._other_scales:,} calls state numbers outside 0 to 1: their responses have equal weights"
+            calls = plural(self._other_scales, "call states", "calls state")
+            yield f"{calls} numbers outside 0 to 1: their responses have equal weights"
 
 
 def _position(entry: Row, name: str) -> float:

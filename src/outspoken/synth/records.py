@@ -14,6 +14,7 @@ from outspoken._imports import need
 from outspoken.batch.sources import BadRow, read
 from outspoken.errors import OutputError, UnknownNameError, UsageError
 from outspoken.io.atomic import output_errors, owner_only, put_in_place, reason_of, temporary_name
+from outspoken.io.text import plural
 
 __all__ = [
     "PendingFile",
@@ -235,7 +236,7 @@ def import_records(source: Path, text: str, out: Path, check: Callable[[], None]
     first = "; ".join(left_out[:_SHOWN])
     if not count(out):
         raise UsageError(f"{source} holds no usable record: {first}")
-    return (f"{len(left_out):,} rows of {source.name} were left out; the first: {first}",) if left_out else ()
+    return (f"{plural(len(left_out), 'row')} of {source.name} left out; the first: {first}",) if left_out else ()
 
 
 def _parquet(source: Path, text: str, out: Path, check: Callable[[], None]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from outspoken.io.dataclass_json import to_json
+from outspoken.io.text import plural
 from outspoken.report.format import alike, number, p_equation, percent
 
 __all__ = ["Gamma", "Point"]
@@ -69,7 +70,7 @@ class Gamma:
         base, basis = "the reference", f"{self.units:,} {self.unit}s"
         if self.how == "logprobs":
             base = "the base model"
-            basis = f"{self.answers:,} answers to {self.prompts:,} prompt{'s' * (self.prompts != 1)}"
+            basis = f"{plural(self.answers, 'answer')} to {plural(self.prompts, 'prompt')}"
         value, low, high = alike(self.value, self.low, self.high)
         finding = (
             f"The answers follow {base} to the power gamma = {value} (95 % interval {low} to {high}, from "

@@ -21,6 +21,7 @@ from scipy.special import expit, ndtr
 
 from outspoken.engine import run, score_all
 from outspoken.errors import PromptTooLongError, UndefinedError, UsageError
+from outspoken.io.text import plural
 from outspoken.ledger import Ledger
 from outspoken.measure.statistics import Estimate, holm, mean_estimate, wilson
 from outspoken.models import get_model
@@ -261,14 +262,14 @@ def _notes(main: PairSample, alpha: Effect, penalised: bool, skipped: Mapping[st
     notes = []
     if unscored := sum(skipped.values()):
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in skipped.items() if count)
-        notes.append(f"{unscored:,} pairs were not scored ({reasons})")
+        notes.append(f"{plural(unscored, 'pair')} not scored ({reasons})")
     if alpha.low is None or alpha.high is None:
         notes.append(f"only {pairs}, all of one prompt: alpha has no interval")
     elif len(main) < FEW:
         width, low, high = alike(alpha.high - alpha.low, alpha.low, alpha.high)
         notes.append(f"only {pairs}: alpha's 95 % interval is {width} wide, from {low} to {high}")
     elif prompts < _FEW_PROMPTS:
-        notes.append(f"only {prompts} prompts: standard errors clustered by so few are rough")
+        notes.append(f"only {plural(prompts, 'prompt')}: standard errors clustered by so few are rough")
     if penalised:
         notes.append(
             "the pairs are separable: the regression fits them without an exception, so the effect has no upper "

@@ -19,7 +19,7 @@ from outspoken.errors import StoppedError, UsageError
 from outspoken.io import atomic
 from outspoken.io.lock import FolderLock
 from outspoken.io.signals import stop_on_interrupt
-from outspoken.io.text import json_bytes
+from outspoken.io.text import json_bytes, plural
 from outspoken.settings import read_options
 from outspoken.training import base_models
 from outspoken.training.accuracy import Grade, Grades, compare_students, grade
@@ -120,7 +120,7 @@ def evaluate(
             seconds=round(time.monotonic() - begun, 3),
             versions=base_models.versions(),
             warnings=tuple(
-                f"{name} lacks {count:,} answers, which its figures leave out; the same command asks for them"
+                f"{name} lacks {plural(count, 'answer')}, which its figures leave out; the same command asks again"
                 for name, count in examination.missing.items()
             ),
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from outspoken.batch.source_formats import ColumnSource, Unreadable, listed, open_source
 from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UsageError
+from outspoken.io.text import plural
 from outspoken.training.base_models import PromptText, PromptTokenizer
 from outspoken.training.settings import Objective
 
@@ -271,6 +272,6 @@ def _no_examples(data: TrainingData, objective: Objective) -> str:
     if not data.rows:
         return "the data hold no rows: give at least one example"
     first = data.first_skipped[0]
-    why = f"none of the {data.rows:,} rows can be used; the first, {first.where}: {first.reason}"
+    why = f"none of the {plural(data.rows, 'row')} can be used; the first, {first.where}: {first.reason}"
     remedy = "raise --max-length" if "--max-length" in first.reason else f"write each row as {_SHAPES[objective]}"
     return f"{why}: {remedy}"

@@ -21,7 +21,7 @@ from outspoken.engine import RunMetrics
 from outspoken.engine.concurrency import in_thread
 from outspoken.io.atomic import output_errors, write_bytes, write_file
 from outspoken.io.dataclass_json import from_json, to_json
-from outspoken.io.text import json_bytes
+from outspoken.io.text import json_bytes, plural
 from outspoken.settings import Settings
 from outspoken.synth.steps.base import Step, StepCost
 
@@ -75,7 +75,7 @@ class BatchRequests:
         """Why the step is not finished, "" if it is."""
         if self.stopped or not self.failed:
             return self.stopped
-        return f"{len(self.failed):,} requests failed: the same command makes them again"
+        return f"{plural(len(self.failed), 'request')} failed: the same command tries again"
 
     async def ask(self, name: str, prompts: Iterable[PromptLine], plan: RunPlan) -> Path:
         """Ask `prompts` and write the responses to the file `name` in the step's folder; returns its path.

@@ -242,7 +242,7 @@ def test_answers_that_do_not_come_are_left_out_and_said(tmp_path: Path) -> None:
     source = replayed(tmp_path / "r.jsonl", {f"{a}?": ["1"] for a in range(3)})
     found = training.evaluate(paper, students={"r": source}, out=tmp_path / "o")
     assert (found.unanswered, found.students[0].results["q"].answered) == (1, 3)
-    assert "r lacks 1 answers" in found.warnings[0]
+    assert "r lacks 1 answer," in found.warnings[0]
 
 
 @pytest.mark.parametrize(

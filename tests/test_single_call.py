@@ -75,7 +75,7 @@ def model_at(server: Served) -> str:
 # Attempts
 
 
-@pytest.mark.parametrize("fault", [429, 500, 503, dropped, slow], ids=str)
+@pytest.mark.parametrize("fault", [429, 500, 503, dropped, slow], ids=["429", "500", "503", "dropped", "slow"])
 async def test_what_may_pass_is_tried_again(fault: Any) -> None:
     async with serving(in_turn(fault, fault, completion())) as server:
         found = await outspoken.averbalize("x", model=model_at(server), k=3, timeout=0.3)
@@ -87,7 +87,7 @@ async def test_what_may_pass_is_tried_again(fault: Any) -> None:
         assert (running.distribution.texts, len(server.requests)) == (TEXTS, 3)
 
 
-@pytest.mark.parametrize("fault", [429, 503, dropped, slow], ids=str)
+@pytest.mark.parametrize("fault", [429, 503, dropped, slow], ids=["429", "503", "dropped", "slow"])
 async def test_attempts_are_counted_whatever_failed(fault: Any) -> None:
     for asking in (outspoken.averbalize, collected):
         async with serving(in_turn(fault)) as server:

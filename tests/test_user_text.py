@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from commands import Commands
 from outspoken import templates
 from outspoken.errors import UsageError
 from outspoken.experiment import spec as experiments
-from outspoken.io.text import decoded, read_json, read_text
+from outspoken.io.text import decoded, read_bytes, read_json, read_text
 from outspoken.measure import rubrics
 from outspoken.measure.answer_sets import load as load_answers
 from outspoken.prices import price_of
@@ -110,3 +111,23 @@ def test_what_is_piped_in_and_no_text_is_refused(commands: Commands) -> None:
 
 def test_ask_without_a_prompt_names_standard_input(commands: Commands) -> None:
     assert "- for standard input" in commands("ask").err
+
+
+def test_reading_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    (tmp_path / "small.txt").write_text(WORDS, encoding="utf-8")
+    tracemalloc.start()
+    try:
+        assert read_text(tmp_path / "small.txt", "text", most=2**33) == WORDS
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1, 3 * 2**20])
+def test_files_are_read_whole_up_to_their_limit(size: int, tmp_path: Path) -> None:
+    file = tmp_path / "large.txt"
+    file.write_bytes(b"x" * size)
+    assert len(read_bytes(file, "text", most=3 * 2**20)) == size
+    if size:
+        with pytest.raises(UsageError, match="name the right file"):
+            read_bytes(file, "text", most=size - 1)

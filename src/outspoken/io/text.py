@@ -22,7 +22,7 @@ __all__ = [
     "shorten",
 ]
 
-_MOST = 2**26
+_MOST, _PIECE = 2**26, 2**20
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -103,7 +103,11 @@ def read_bytes(file: Path, what: str, *, most: int = _MOST) -> bytes:
     """
     try:
         with file.open("rb") as opened:
-            content = opened.read(most + 1)
+            # In pieces: one large `read` would reserve the memory for all of it.
+            pieces = [opened.read(_PIECE)]
+            while pieces[-1] and len(pieces) <= most // _PIECE + 1:
+                pieces.append(opened.read(_PIECE))
+            content = b"".join(pieces)
     except FileNotFoundError as error:
         raise UsageError(f"cannot read the {what} {file}: there is no such file; correct its name") from error
     except IsADirectoryError as error:

@@ -312,7 +312,7 @@ def test_bad_lines_of_csv(tmp_path: Path) -> None:
         ("e.csv", "prompt\np\n".encode("utf-16")[:9], "cannot be read: 'utf-16"),
         ("e.csv", b"PK\x03\x04\x14\0\6\0\x08\0\0\0", "is a workbook of a spreadsheet"),
         ("e.xlsx", b"PK\x03\x04\x14\0\6\0\x08\0\0\0", "save the sheet as CSV"),
-        ("e.jsonl", gzip.compress(b'"p"'), "must end in .gz"),
+        ("e.jsonl", gzip.compress(b'"p"', mtime=0), "must end in .gz"),
         ("e.csv", b"PAR1", "must end in .parquet"),
         ("e.jsonl", b'[\n{"prompt": "p"},\n', "is not JSON: EOF"),
         ("e.jsonl", b'[{"x": 1}]', "the columns are x;"),

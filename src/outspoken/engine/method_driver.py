@@ -72,7 +72,8 @@ async def drive(steps: Steps, handler: RequestHandler) -> Distribution:
     except _EndedError as end:
         return end.distribution
     finally:
-        _close(steps)
+        with suppress(ValueError):  # it may still be reading in a thread after a cancellation
+            steps.close()
 
 
 async def drive_stream(steps: Steps, handler: StreamHandler) -> AsyncGenerator[Verbalized | Distribution, None]:
@@ -133,7 +134,8 @@ async def drive_stream(steps: Steps, handler: StreamHandler) -> AsyncGenerator[V
     except _EndedError as end:
         yield end.distribution
     finally:
-        _close(steps)
+        with suppress(ValueError):  # it may still be reading in a thread after a cancellation
+            steps.close()
 
 
 class _EndedError(Exception):
@@ -153,12 +155,6 @@ async def _read_in_thread(steps: Steps, sent: ChatReply | list[_Reply]) -> _Requ
             raise _EndedError(stop.value) from None
 
     return await in_thread(send, wait=False)
-
-
-def _close(steps: Steps) -> None:
-    """Close a method, unless it is still reading in a thread after a cancellation."""
-    with suppress(ValueError):
-        steps.close()
 
 
 async def _all_replies(requests: tuple[ChatRequest, ...], handler: RequestHandler) -> list[_Reply]:

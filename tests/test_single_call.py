@@ -144,6 +144,17 @@ async def test_a_stream_that_is_lost_after_a_candidate_keeps_it_and_asks_for_the
     assert "MORE" in server.bodies[1]["messages"][-1]["content"]
 
 
+async def test_a_candidate_that_was_cut_off_is_not_handed_out() -> None:
+    text = content(*TEXTS)
+    cut = completion(text[: text.index("ig")], finish="length")
+    async with serving(in_turn(cut, completion(content("kiwi")))) as server:
+        running = outspoken.astream("x", model=model_at(server), k=3)
+        assert [candidate.text async for candidate in running] == ["apple", "pear", "kiwi"]
+    found = running.distribution
+    assert ([candidate.text for candidate in found.set_aside], found.cut_off, found.missing) == (["f"], 1, 0)
+    assert [body.get("max_tokens") for body in server.bodies] == [None, 8]
+
+
 def lost_after(pieces: list[bytes]) -> Callable[[web.Request], Any]:
     """A stream that is lost once these pieces have arrived."""
 

@@ -206,8 +206,9 @@ def _whole(reply: _Reply, shape: ReplyShape) -> tuple[Verbalized, ...]:
     return (*reader.feed(reply.text), *_rest(reader))
 
 
-def _rest(reader: ReplyParser, _: object = None) -> tuple[Verbalized, ...]:
+def _rest(reader: ReplyParser, _: object = None) -> list[Verbalized]:
+    """The candidates of a reply that has ended, without one that was cut off, which the method sets aside."""
     try:
-        return reader.close().candidates
+        return [candidate for candidate in reader.close().candidates if "truncated" not in candidate.repairs]
     except ReplyError:
-        return ()  # the method reads the whole reply too, and handles the error
+        return []  # the method reads the whole reply too, and handles the error

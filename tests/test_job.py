@@ -36,9 +36,9 @@ from outspoken.ledger.reader import LedgerReader
 polars = pytest.importorskip("polars")
 
 HERE = Path(__file__).parent
-# The whole of it, `OUTSPOKEN_TEST_PROMPTS=10000`, takes some minutes.
+# The whole of it, `OUTSPOKEN_TEST_PROMPTS=5000 OUTSPOKEN_TEST_KILLS=30`, takes some minutes.
 PROMPTS = int(os.environ.get("OUTSPOKEN_TEST_PROMPTS", repetitions(1500, 500)))
-KILLS = repetitions(10, 3)
+KILLS = int(os.environ.get("OUTSPOKEN_TEST_KILLS", repetitions(10, 3)))
 
 
 @dataclass

@@ -258,6 +258,7 @@ def test_a_run_fits_into_few_open_files(tmp_path: Path) -> None:
         assert re.search(r"at most \d\d requests at once: raise the limit of open files", done.stderr)
         assert 8 < max(record.peak for record in server.records()) < 50
     found = summary(done)
+    assert (tmp_path / "out.csv.failures.jsonl").stat().st_mode & 0o777 == 0o600
     assert found["prompts"] == count
     assert found["failures"] == len((tmp_path / "out.csv.failures.jsonl").read_text().splitlines()) > count / 50
     assert set(found["causes"]) <= {"HTTP 500", "HTTP 429"} | {

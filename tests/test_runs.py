@@ -156,6 +156,19 @@ async def test_what_is_in_the_ledger_is_not_asked_again(tmp_path: Path) -> None:
     assert b"sk-hidden" not in ledger.read_bytes()
 
 
+async def test_two_runs_at_once_use_the_replies_that_are_stored(tmp_path: Path) -> None:
+    author, ledger = Author(*[0.02] * 1_000), tmp_path / "run.sqlite"
+    prompts = [f"p{n}" for n in range(100)]
+    async with serving(author) as server:
+        runs = [outspoken.arun(prompts, model=model_at(server), ledger=ledger, concurrency=8) for _ in range(2)]
+        first, second = await asyncio.gather(*map(collected, runs))
+    assert [d.texts for d in first] == [d.texts for d in second]
+    assert sum(run.summary.requests + run.summary.from_ledger for run in runs) == 200
+    assert sum(run.summary.superseded for run in runs) == author.asked.total() - 100 > 0
+    with outspoken.Ledger(ledger) as kept:
+        assert len(list(kept.stored())) == 100
+
+
 async def test_a_longer_run_asks_only_for_what_is_new(tmp_path: Path) -> None:
     author = Author()
     ledger = tmp_path / "run.sqlite"

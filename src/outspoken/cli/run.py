@@ -62,6 +62,8 @@ def run(
 ) -> None:
     """Ask many prompts, and keep every reply. The same command continues where it stopped.
 
+    A stored reply is never asked for again; replies that were under way when a run was killed are.
+
     Example: outspoken run prompts.jsonl --out responses.parquet --n 10
     """
     from outspoken.batch.file import BatchJob, FileRun
@@ -134,6 +136,8 @@ def _show(summary: FileRunSummary) -> None:
     screen.print(" · ".join(figures), style="dim", soft_wrap=True)
     if summary.unmetered:
         note(f"{plural(summary.unmetered, 'reply')} had no token count: tokens are estimated")
+    if summary.superseded:
+        note(f"{plural(summary.superseded, 'reply')} not used: another run had stored one to the same request")
     if summary.short:
         short = plural(summary.short, "prompt has", "prompts have")
         note(f"{short} fewer responses than wanted: raise --max-calls")

@@ -21,9 +21,10 @@ class RunMetrics:
     `prompts` counts finished prompts, `responses` their responses, and `distinct` those that differ within a
     prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None: unknown);
     replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies had no usage, which is
-    estimated. `attempts_failed` were retried or given up. `failures` counts prompts that lack responses because of
-    an error, by cause; `short` those that have fewer responses than wanted without an error; `bad_rows` are rows
-    of the input without a valid prompt.
+    estimated. `superseded` replies were paid for and not used, because another run had stored one to the same
+    request meanwhile. `attempts_failed` were retried or given up. `failures` counts prompts that lack responses
+    because of an error, by cause; `short` those that have fewer responses than wanted without an error; `bad_rows`
+    are rows of the input without a valid prompt.
     """
 
     prompts: int = 0
@@ -32,6 +33,7 @@ class RunMetrics:
     requests: int = 0
     from_ledger: int = 0
     unmetered: int = 0
+    superseded: int = 0
     attempts_failed: int = 0
     short: int = 0
     bad_rows: int = 0
@@ -93,6 +95,7 @@ class RunSummary:
     tokens_from_ledger: int
     usd: float | None
     unmetered: int
+    superseded: int
     attempts_failed: int
     short: int
     bad_rows: int

@@ -184,10 +184,12 @@ class ModelCaller:
         A failure stops the run, because further replies could not be stored either.
         """
         try:
-            return await ledger.store(entry, reply, seconds)
+            stored = await ledger.store(entry, reply, seconds)
         except LedgerError as error:
             self._break(error)
             raise
+        self.metrics.superseded += stored is not reply
+        return stored
 
     async def _enter(self, tokens: int, failed: FailedAttempts | None) -> None:
         """Wait for the turn of a request, in the time that it has left.

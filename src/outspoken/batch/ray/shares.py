@@ -12,7 +12,7 @@ from outspoken.prices import Price
 
 __all__ = ["BudgetShares", "ShareRequest", "WorkerTotals", "as_used_up"]
 
-_PAID = ("requests", "unmetered", "attempts_failed", "usage")
+_PAID = ("requests", "unmetered", "superseded", "attempts_failed", "usage")
 _DONE = ("prompts", "responses", "distinct", "from_ledger", "short", "bad_rows", "usage_from_ledger", "failures")
 # Shards that used up their shares are answered again if more than this part of the budget is left.
 _WORTH_A_ROUND = 0.05

@@ -62,7 +62,7 @@ def handler(
     seconds: float = 0.0,
     fails: Callable[[str], bool] = lambda said: False,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """`log` receives the messages of each request; sums are of two `numbers` from 0; what `fails` gets a 400."""
+    """`log` receives the messages of each request; sums are of two `numbers` from 0; what `fails` gets a 500."""
     asked = 0
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -73,7 +73,7 @@ def handler(
         await asyncio.sleep(seconds)
         log(said)
         if fails(said):
-            return web.json_response({"error": {"message": "not today"}}, status=400)
+            return web.json_response({"error": {"message": "not today"}}, status=500)
         return web.json_response(completion(reply(said, number, numbers, certain)))
 
     return handle

@@ -293,7 +293,7 @@ async def test_one_budget_for_all_rounds_of_a_step(tmp_path: Path) -> None:
 
 
 async def test_failed_requests_are_repeated(tmp_path: Path) -> None:
-    folder, text, ill = tmp_path / "out", GENERATE.replace("40", "12") + ANSWER, True
+    folder, text, ill = tmp_path / "out", GENERATE.replace("40", "12") + ANSWER + "attempts = 1\n", True
     log: list[str] = []
     handler = teacher.handler(
         log.append, certain=1000, fails=lambda said: ill and "Make" not in said and " 1" in said

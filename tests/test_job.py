@@ -579,7 +579,7 @@ def test_a_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path, prompts: Path
         asked = len(server.records())
         later = run(source, "--out", out, "--model", server.url, "--n", 12, "--dry-run")
         assert len(server.records()) == asked
-    assert "about 40 requests (20 more are in the ledger)" in later.stdout
+    assert "about 40 requests (20 more in the ledger)" in later.stdout
 
 
 async def test_a_repeated_direct_answer_is_a_response_again(tmp_path: Path):

@@ -308,7 +308,7 @@ def test_bad_lines_of_csv(tmp_path: Path) -> None:
         ("e.jsonl", b'broken\n{"a": 1}\n{"prompt": "p"}\n', "the columns are a;"),
         ("e.txt", "中\n".encode("utf-16-be"), "contains NUL bytes"),
         ("e.jsonl", '{"prompt": "p"}\n'.encode("utf-16-le"), "contains NUL bytes"),
-        ("e.json", '["p"]'.encode("utf-16")[:-1], "is damaged: 'utf-16"),
+        ("e.json", '["p"]'.encode("utf-16")[:-1], "cannot read"),
         ("e.csv", "prompt\np\n".encode("utf-16")[:9], "cannot be read: 'utf-16"),
         ("e.csv", b"PK\x03\x04\x14\0\6\0\x08\0\0\0", "is a workbook of a spreadsheet"),
         ("e.xlsx", b"PK\x03\x04\x14\0\6\0\x08\0\0\0", "save the sheet as CSV"),

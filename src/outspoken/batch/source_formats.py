@@ -26,8 +26,8 @@ from outspoken.batch.source_text import (
     NUL,
     BinaryFile,
     Lines,
+    check_text,
     cut_off_at,
-    decoded,
     lines_of,
     not_utf8,
     undecodable,
@@ -35,6 +35,7 @@ from outspoken.batch.source_text import (
 from outspoken.chat import Message
 from outspoken.errors import UsageError
 from outspoken.io.atomic import reason_of
+from outspoken.io.text import decoded
 
 __all__ = [
     "LONE",
@@ -196,7 +197,8 @@ def _json_array(file: BinaryFile, source: ColumnSource) -> Records:
             f"{name} is one JSON array of more than {_MAX_JSON_ARRAY // 2**20} MiB, which cannot be streamed: "
             "make it JSON lines (jq -c '.[]' prompts.json > prompts.jsonl)"
         )
-    yield from _array(decoded(data, name), source)
+    check_text(data, name)
+    yield from _array(decoded(data, name).encode(), source)
 
 
 def _array(data: bytes, source: ColumnSource) -> Records:

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 
 from outspoken.errors import UsageError
 from outspoken.io.atomic import reason_of
+from outspoken.io.text import encoding_of
 
 __all__ = [
     "NUL",
     "BinaryFile",
     "CutOffError",
     "Lines",
+    "check_text",
     "cut_off_at",
-    "decoded",
     "lines_of",
     "not_utf8",
     "undecodable",
@@ -34,12 +35,6 @@ _NOT_TEXT = (
     (b"\x1f\x8b", "is packed with gzip: its name must end in .gz"),
     (b"PAR1", "is Parquet: its name must end in .parquet"),
     (b"SQLite format 3\0", "is an SQLite database: export its rows as JSON lines or CSV"),
-)
-_ENCODINGS = (
-    (b"\xff\xfe\0\0", "UTF-32"),
-    (b"\0\0\xfe\xff", "UTF-32"),
-    (b"\xff\xfe", "UTF-16"),
-    (b"\xfe\xff", "UTF-16"),
 )
 _PEEKED = 16
 
@@ -63,8 +58,10 @@ def lines_of(file: BinaryFile, name: str) -> Lines:
     Raises `UsageError`, which calls the file `name`, if it is not text, and `CutOffError`.
     """
     with cut_off_at(OSError, EOFError, zlib.error, UnicodeDecodeError):
-        encoding = _encoding(file.peek(_PEEKED)[:_PEEKED], name)
-        errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+        head = file.peek(_PEEKED)[:_PEEKED]
+        check_text(head, name)
+        encoding = encoding_of(head)
+        errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         text = io.TextIOWrapper(file, encoding, errors=errors, newline="")
         try:
             for number, line in enumerate(text, 1):
@@ -76,26 +73,11 @@ def lines_of(file: BinaryFile, name: str) -> Lines:
                 text.detach()  # otherwise it closes the file
 
 
-def decoded(data: bytes, name: str) -> bytes:
-    """The content of a text file in UTF-8, without a byte-order mark. Raises `UsageError` if it is not text."""
-    encoding = _encoding(data[:_PEEKED], name)
-    if encoding == "utf-8-sig":
-        data = data.removeprefix(b"\xef\xbb\xbf")
-    else:
-        try:
-            data = data.decode(encoding).encode()
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{name} is damaged: {error}") from error
-    if b"\0" in data:
-        raise UsageError(f"{name} contains NUL bytes and is not UTF-8 text: convert it to UTF-8")
-    return data
-
-
-def _encoding(head: bytes, name: str) -> str:
+def check_text(head: bytes, name: str) -> None:
+    """Raise `UsageError` for a file that begins as one of another kind, which is not text."""
     for beginning, what in _NOT_TEXT:
         if head.startswith(beginning):
             raise UsageError(f"{name} {what}")
-    return next((encoding for mark, encoding in _ENCODINGS if head.startswith(mark)), "utf-8-sig")
 
 
 def undecodable(line: str) -> bool:

@@ -11,6 +11,7 @@ from outspoken.errors import UsageError
 
 __all__ = [
     "decoded",
+    "encoding_of",
     "first_line",
     "json_bytes",
     "one_line",
@@ -69,14 +70,18 @@ def json_bytes(value: object, **options: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, **options).encode("utf-8", "backslashreplace")
 
 
+def encoding_of(content: bytes) -> str:
+    """The encoding that the byte-order mark at the beginning of a file names, UTF-8 without one."""
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+
+
 def decoded(content: bytes, what: str, *, errors: str = "strict") -> str:
     """The text in the bytes of a user's file, which errors call `what`: "the prices p.toml".
 
     It is UTF-8, or UTF-16 or UTF-32 that begins with its mark. Raises `UsageError` for anything else.
     """
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding, errors)
+        text = content.decode(encoding_of(content), errors)
         if errors != "strict" or "\0" not in text:
             return text
     except UnicodeDecodeError as error:

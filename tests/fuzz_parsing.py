@@ -1,4 +1,4 @@
-"""Fuzzing the reader, in three ways.
+"""Fuzzing the reader, in four ways.
 
 `python tests/fuzz_parsing.py --seconds 20 [--seed 1]` mutates the sample replies at random: no input may raise anything
 but `ReplyError`, and feeding it in pieces must close alike.
@@ -8,11 +8,15 @@ but `ReplyError`, and feeding it in pieces must close alike.
 `python tests/fuzz_parsing.py --oracle [--count 100000 | --seconds 60] [--jobs 2] [--seed 1] [--report FILE]` builds
 replies from known candidates in many layouts, damages them, and asks whether what is read is right or named
 (`reply_oracle`). `--replay SEED:INDEX` shows one of them. It exits with 1 if anything is wrong.
+
+`python tests/fuzz_parsing.py --growth [--seconds 60] [--seed 1]` repeats random units of up to 12 characters to long
+replies, and prints those that take the most time for a megabyte, at two lengths.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import math
 import multiprocessing
@@ -207,6 +211,69 @@ def ask_oracle(options: argparse.Namespace) -> bool:
     return not groups
 
 
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+UNITS = (
+    *"{}[]()<>,:;=\"'`“”「」\\\n#/*|-_. \t%&1a0é，：",
+    *(
+        '"text"',
+        '"text": "',
+        "text:",
+        '"probability": 0.5',
+        '"a"',
+        "'a'",
+        '\\"',
+        "&quot;",
+        "%22",
+        "R(",
+        "x=",
+        "//",
+        "/*",
+    ),
+    *(
+        "```",
+        "1. ",
+        "- ",
+        "(0.5)",
+        "0.5",
+        "**",
+        "<response>",
+        "</think>",
+        "null",
+        "```json\n",
+        '{"',
+        '"}',
+        "},{",
+        "},",
+    ),
+)
+OPENINGS = ("", '{"responses": [{"text": "', '[{"text": "a", "probability": 0.5}, ', "{", "[", "1. ", "<response>")
+
+
+def seconds_for_a_megabyte(text: str) -> float:
+    started = time.process_time()
+    with contextlib.suppress(ReplyError):
+        parse(text)
+    return (time.process_time() - started) / len(text) * 1e6
+
+
+def grow(options: argparse.Namespace) -> None:
+    generator = random.Random(options.seed)
+    end = time.monotonic() + options.seconds
+    worst: list[tuple[float, str, str]] = []
+    count = 0
+    while time.monotonic() < end:
+        unit = "".join(generator.choices(UNITS, k=generator.randint(1, 6)))[:12]
+        opening = generator.choice(OPENINGS)
+        worst.append((seconds_for_a_megabyte(opening + unit * (50_000 // len(unit))), opening, unit))
+        worst = sorted(worst, reverse=True)[: options.groups]
+        count += 1
+    print(f"{count} units, seed {options.seed}; seconds for a megabyte at 200 and 800 thousand characters")
+    for _, opening, unit in worst[:20]:
+        long = [opening + unit * (length // len(unit)) for length in (200_000, 800_000)]
+        print("  ", *(f"{seconds_for_a_megabyte(text):6.2f}" for text in long), f" {opening!r} {unit!r}")
+
+
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
@@ -235,8 +302,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="with --oracle: how many processes")
     parser.add_argument("--report", type=Path, help="with --oracle: a file for what is wrong, in groups")
     parser.add_argument("--groups", type=int, default=200, help="with --oracle: how many groups to show")
+    parser.add_argument("--growth", action="store_true", help="look for replies that take long")
     parser.add_argument("--replay", metavar="SEED:INDEX", help="show one reply of the oracle")
     options = parser.parse_args()
+    if options.growth:
+        grow(options)
+        return
     if options.replay:
         sys.exit(not show(options.replay))
     if options.oracle or options.count:

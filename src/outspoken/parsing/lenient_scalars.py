@@ -23,7 +23,7 @@ BARE = re.compile(
     r"(?P<prefix>[rbfuRBFU]{1,2}(?=[\"']))"
     r"|(?P<call>(?:new\s{1,9})?[^\W\d][\w.:]{0,60}+\()"
     r"|(?P<number>[-+]?(?:0[xX][\da-fA-F]{1,12}"
-    r"|(?:\d[\d_]{0,15}+(?:\.\d{0,400}+)?|\.\d{1,400}+)(?:[eE][-+]?\d{1,4}+)?)[fFdDL]?)"
+    r"|(?:\d{1,16}+(?:_\d{1,9}+){0,5}+(?:\.\d{0,400}+)?|\.\d{1,400}+)(?:[eE][-+]?\d{1,4}+)?)[fFdDL]?)"
     + _END_OF_WORD
     + r"|(?P<constant>true|false|null|True|False|None|TRUE|FALSE|NULL|undefined|nil)(?!\w)"
     + _END_OF_WORD
@@ -180,7 +180,7 @@ class ScalarReader:
     def string(self, role: str, key: str = "", *, raw: bool = False) -> Any:
         """A string, and those that are joined to it."""
         value = self.one_string(role, key, raw=raw)
-        while isinstance(value, str) and not self.result.cut:
+        while isinstance(value, str) and not self.result.cut and self.ends.work > 0:
             match = _JOINT.match(self.text, self.at)
             in_call = bool(self.closers) and self.closers[-1] == ")"
             if match is None or not (match[1] or in_call or ("\n" in match[0] and role == "value")):

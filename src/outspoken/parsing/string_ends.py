@@ -21,6 +21,7 @@ _NUMBER_AND_END = re.compile(r"\s*+[,，]\s*+[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?
 _NEXT_ENTRY = re.compile(
     r"(?:[\"'`”]\s{0,9})?[,，:：]{1,2}\s{0,9}[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+[)}\]]\s*+[,，]\s*+[({\[]\s*+[\"'“]"
 )
+_LONGEST_KEY = 20_000
 _OTHER_QUOTE = "\"'`”“’"
 _NEXT_PART = re.compile(r"[^\S\n]*+(?:\n\s*+|\+\s*+)[rbfu]?[\"'`]")
 _NEXT_PART_IN_CALL = re.compile(r"\s++[rbfu]?[\"'`]")
@@ -76,6 +77,7 @@ class StringEnds(Surroundings):
         """The end of the string whose inside begins at `start` and which one of `quotes` closes."""
         match = to_first_quote(quotes).match(self.text, start)
         assert match is not None
+        self.work -= (match.end() - start) // 100
         closed = bool(match[1]) and match[1] != "\\"
         if closed and self.follows(match.end(), place):
             return self.unless_next_entry(start, StringEnd(match.end() - 1, match.end()), place)
@@ -110,27 +112,36 @@ class StringEnds(Surroundings):
         return StringEnd(end, end, "truncated")
 
     def search_key(self, position: int, quotes: str, place: Place) -> StringEnd | None:
-        for match in _scan(quotes, "key").finditer(self.text, position):
-            self.work -= 2
+        last = position
+        for match in _scan(quotes, "key").finditer(self.text, position, position + _LONGEST_KEY):
+            self.work -= 2 + (match.end() - last) // 5
+            last = match.end()
             if match["quote"] and self.follows(match.end(), place):
                 return StringEnd(match.start(), match.end(), "inner-quotes")
             if match["key"] and match[0][0] != "\n":
-                break
+                return None
+        self.work -= (min(len(self.text), position + _LONGEST_KEY) - last) // 5
         return None
 
     def search(self, start: int, quotes: str, place: Place) -> StringEnd:
         """The first quote that what follows confirms; failing that, the likeliest before the next candidate."""
         text, limit = self.text, len(self.text)
         inner: StringEnd | None = None
+        last = start
         for match in _scan(quotes, place.role).finditer(text, start):
-            self.work -= 2
+            self.work -= 2 + (match.end() - last) // 5
+            last = match.end()
+            if self.work < 0:
+                break
             if match["quote"]:
+                if inner is not None and self.ends_quotation(start, match):
+                    continue
                 if not self.follows(match.end(), place):
                     continue
                 end = StringEnd(match.start(), match.end(), self.inner_quotes(start, match))
                 if place.role == "value" or not self.ends_quotation(start, match):
                     return end
-                inner = inner or end
+                inner = end
             elif match["other"]:
                 if match["other"] not in quotes and self.confirms(match, place):
                     return StringEnd(match.start(), match.end(), "missing-quote")
@@ -141,7 +152,7 @@ class StringEnds(Surroundings):
                         break
                 elif place.role == "value" and self.lacks_quote(match, place):
                     return self.before_key(start, match.start())
-        self.work -= (limit - start) // 5
+        self.work -= (limit - last + limit - start) // 5
         return inner or self.likeliest(start, limit, quotes)
 
     def confirms(self, quote: re.Match[str], place: Place) -> bool:

@@ -173,16 +173,20 @@ def read_all(client: socket.socket) -> bytes:
 
 
 async def test_a_client_that_reads_nothing_is_disconnected() -> None:
-    upstream = Scripted(lambda body: "長" * 4_000_000)
-    async with scripted(upstream, limits=ServerLimits(client_timeout=0.5)) as (server, _, _):
-        body = json.dumps({"model": "m:vs", "messages": ASK["messages"], "outspoken": {"k": 1}}).encode()
+    answers = json.dumps({"responses": [{"text": "長" * 4_000_000, "probability": 0.5}]})
+    async with scripted(Scripted(lambda _: answers), limits=ServerLimits(client_timeout=0.5)) as (server, _, _):
+        body = json.dumps({"model": "m", "messages": ASK["messages"]}).encode()
         client = connected(server)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connections = server.server.server_state.connections
         with client:
             await asyncio.to_thread(client.sendall, HEAD % len(body) + body)
             async with asyncio.timeout(15):
-                while server.server.server_state.connections:
+                while not any(connection.transport.get_write_buffer_size() for connection in connections):
+                    await asyncio.sleep(0.01)
+                while connections:
                     await asyncio.sleep(0.05)
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
         assert (await server.get("/healthz"))[0] == 200
 
 

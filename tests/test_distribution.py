@@ -295,6 +295,13 @@ def test_the_cost_is_known_where_the_price_is() -> None:
     assert both.cost is None
 
 
+def test_tokens_that_nobody_counted_are_not_shown_as_none() -> None:
+    made = [Provenance(model="m", usage=usage, requests=1) for usage in (Usage(), Usage(1, 2))]
+    shown = [str(dataclasses.replace(full(), provenance=source)).replace("\n", " ") for source in made]
+    assert "1 request · tokens not reported" in shown[0]
+    assert "1 request · 3 tokens" in shown[1]
+
+
 def test_ipython_shows_the_table() -> None:
     pretty = pytest.importorskip("IPython.lib.pretty", reason="IPython is not installed")
     shown = pretty.pretty(full())

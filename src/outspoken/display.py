@@ -29,7 +29,8 @@ def summary(distribution: Any) -> str:
         parts.append(f"stated mass {distribution.mass:.2f}")
     if provenance.requests:
         parts.append(plural(provenance.requests, "request"))
-        parts.append(plural(provenance.usage.total_tokens, "token"))
+        tokens = provenance.usage.total_tokens
+        parts.append(plural(tokens, "token") if tokens else "tokens not reported")
     if cost := distribution.cost:
         parts.append(f"${cost:.2g}")
     counts = {

@@ -127,6 +127,7 @@ def _show(summary: FileRunSummary) -> None:
     figures = [
         f"{summary.distinct:,} distinct",
         plural(summary.requests, "request"),
+        *([plural(summary.attempts_failed, "failed attempt")] if summary.attempts_failed else []),
         f"{summary.from_ledger:,} from the ledger",
         plural(summary.tokens, "token"),
         *([] if summary.usd is None else [dollars(summary.usd)]),

@@ -41,7 +41,7 @@ _SURE = r"(?:[01]?[.,٫]\d{1,30}|[01]|\d{1,3}(?:[.,]\d{1,20})?\s?[%٪％])"
 
 # A weight in brackets in the middle of a line, and the beginning of the next candidate on that line.
 _INLINE = re.compile(
-    rf"[(\[（【]\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p)[*_\"'`]{{0,3}}\s{{0,3}}[:：=≈~～]?\s{{0,3}})?{_SURE}\s{{0,3}}[)\]）】]"
+    rf"[(\[（【](?![(\[（【])\s{{0,3}}(?:(?:{WEIGHT_LABEL}|p)[*_\"'`]{{0,3}}\s{{0,3}}[:：=≈~～]?\s{{0,3}})?{_SURE}\s{{0,3}}[)\]）】]"
     r"(?:\s{0,3}[,，;；、|·]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
     re.IGNORECASE,
 )
@@ -120,7 +120,7 @@ def without_totals(lines: list[str], repairs: list[str]) -> list[str]:
     for line in lines:
         weight = find_weight(line) if 4 < len(line) < 100 else None
         name = line.partition(":")[0].partition("：")[0].partition("=")[0] if weight is not None else ""
-        if _SUM.search(line) and len(line) < 100 and DIGIT.search(line) and begins_entry(line) is None:
+        if len(line) < 100 and DIGIT.search(line) and _SUM.search(line) and begins_entry(line) is None:
             repairs.append("total")
             continue
         if name and len(name) < len(line) and is_total(name.strip(" \t-•#>(（|")) and "|" not in line:

@@ -169,6 +169,21 @@ async def test_two_runs_at_once_use_the_replies_that_are_stored(tmp_path: Path) 
         assert len(list(kept.stored())) == 100
 
 
+async def test_what_another_run_stored_while_a_request_waited_is_not_asked_again(tmp_path: Path) -> None:
+    author, ledger = Author(), tmp_path / "run.sqlite"
+    async with serving(author) as server:
+        paced = outspoken.arun(["a", "b"], model=model_at(server), ledger=ledger, requests_per_minute=60)
+        reading = asyncio.create_task(collected(paced))
+        async with asyncio.timeout(10):
+            while paced.summary.requests < 1:  # now the next request waits for a second
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            await collected(outspoken.arun(["b"], model=model_at(server), ledger=ledger))
+            await reading
+    assert author.asked == {"a": 1, "b": 1}
+    assert (paced.summary.requests, paced.summary.from_ledger) == (1, 1)
+
+
 async def test_a_longer_run_asks_only_for_what_is_new(tmp_path: Path) -> None:
     author = Author()
     ledger = tmp_path / "run.sqlite"

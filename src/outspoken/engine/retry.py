@@ -127,8 +127,6 @@ class ModelCaller:
         self.broken: OutspokenError | None = None
         self.identity = model.name
         self.ledger = ledger
-        # All requests of a run have different keys: only replies of earlier runs and of others are looked up.
-        self._earlier = ledger is not None and not ledger.empty
         self._limits = limits
         self._cause = ""
         self._in_a_row = 0
@@ -145,7 +143,7 @@ class ModelCaller:
         Raises the model's last error, or `StoppedError`.
         """
         ledger = None if entry is None else self.ledger
-        if ledger is not None and (self._earlier or ledger.shared) and (known := self._known(entry)) is not None:
+        if (known := self._known(entry)) is not None:
             return known
         failed, started = None, time.monotonic()
         while True:
@@ -213,19 +211,19 @@ class ModelCaller:
     async def _attempt(
         self, request: ChatRequest, entry: LedgerEntry | None, failed: FailedAttempts | None
     ) -> ChatReply:
-        limiter, budget, ledger = self.limiter, self._budget, self.ledger
+        limiter, budget = self.limiter, self._budget
         expected = budget.expected(request).total_tokens if limiter.paces_tokens else 0
         await self._enter(expected, failed)
         begun, used = time.monotonic(), 0
         try:
-            if ledger is not None and ledger.shared and (known := self._known(entry)) is not None:
-                return known  # another process stored it while this request waited
             if budget.bounded:
                 await budget.begin(request)
-            logged = logger.isEnabledFor(DEBUG)
-            if logged:
-                log_request(self.model.name, request)
             try:
+                if (known := self._known(entry)) is not None:
+                    return known  # another process stored it while this request waited
+                logged = logger.isEnabledFor(DEBUG)
+                if logged:
+                    log_request(self.model.name, request)
                 async with asyncio.timeout(self._limits.timeout) as scope:
                     coming = self.model.complete(request)
                     if not hasattr(coming, "__await__"):

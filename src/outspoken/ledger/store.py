@@ -102,15 +102,13 @@ class Ledger:
 
     A stored reply survives the death of this process at any moment; a power failure loses at most the replies of
     the last two seconds. Several processes may use one file, which is created if necessary, readable by its owner
-    only. The first reply stored under a key stays. `shared` is false while nobody else has written since the file
-    was opened. Raises `LedgerError`, before anything is paid for, if the file is not a ledger, was written by
-    another version, or cannot be written.
+    only. The first reply stored under a key stays. Raises `LedgerError`, before anything is paid for, if the file
+    is not a ledger, was written by another version, or cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         check_place(self.path)
-        self.shared = True  # until the first write shows that it is not
         self._pending: list[_Pending] = []
         self._lock = threading.Lock()
         self._flushing: Future[None] | None = None
@@ -122,7 +120,6 @@ class Ledger:
             undo.callback(self._writer.shutdown)
             self._out = self._writer.submit(open_ledger, self.path).result()
             undo.callback(self._out.close)
-            self._data_version = self._writer.submit(_data_version, self._out).result()
             self._in = open_ledger(self.path)
             undo.pop_all()
 
@@ -137,10 +134,6 @@ class Ledger:
             return None
         check_digest(key, *row)
         return reply_of(row[0])
-
-    @property
-    def empty(self) -> bool:
-        return next(self.rows("SELECT 1 FROM reply LIMIT 1"), None) is None
 
     async def store(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> ChatReply:
         """Store a reply, wait until it is in the file, and return the reply that the file holds under this key.
@@ -232,7 +225,6 @@ class Ledger:
         earlier: dict[str, str] = {}
         # Schemas are written with their replies each time: another process may have deleted both.
         with transaction(self._out):
-            self.shared = _data_version(self._out) != self._data_version
             self._out.executemany("INSERT OR IGNORE INTO schema VALUES (?, ?)", schemas)
             new = self._out.execute(f"INSERT OR IGNORE INTO reply VALUES {values}", flat).rowcount
             if new < len(batch):
@@ -312,11 +304,6 @@ class Ledger:
             return count
 
         return self._in_writer(work)
-
-
-def _data_version(connection: sqlite3.Connection) -> int:
-    """A number that changes when another connection, such as one of another process, changes the file."""
-    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _tell(batch: list[_Pending], earlier: Mapping[str, str], error: LedgerError | None = None) -> None:

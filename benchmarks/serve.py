@@ -1,6 +1,6 @@
 """Speed and savings of `outspoken serve`, against a bare Starlette route, a plain proxy and the model itself.
 
-    python benchmarks/serve.py [--only economy,pool,pass,first,soak] [--rounds 9] [--soak 2000] [--json]
+    python benchmarks/serve.py [--only economy,pool,pass,first,damaged,soak] [--rounds 9] [--soak 2000] [--json]
 
 Each server is a process of its own; this process is the load. The rounds of the arms are interleaved, and medians
 over the rounds are compared with the bars. The full soak test is `--soak 20000`.
@@ -21,9 +21,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+from aiohttp import web
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
 sys.path.insert(0, str(Path(__file__).parent / "serving"))
 from load import Load, loaded, post
 from parts import FAULTS, REPLY, part, process
+from server import CANDIDATES
 from soak import soak
 
 PROMPT = "Tell me a joke about coffee ☕."
@@ -193,7 +198,59 @@ async def first(options: argparse.Namespace) -> list[Row]:
     return [row(what, overhead, 1.1, most=True, seconds=seconds)]
 
 
-# 5. The soak test.
+# 5. Long damaged replies.
+
+_DAMAGED = {
+    "an open list of objects": '{"text": "a "b" c", ',
+    "quotes in a list": '["a "b",',
+    "brackets": "[",
+    "tags": "<text>",
+    "numbered lines": "1. a (0.5)\n",
+    "prose with figures": "The probability of rain is about 60 % in Rome. ",
+    "one line of figures": "(0.5) ",
+    "escapes": '"\\',
+}
+
+
+async def damaged(_: argparse.Namespace) -> list[Row]:
+    """The longest wait of a client for a short reply while a damaged reply of 1 MB to another one is read."""
+
+    async def answer(request: web.Request) -> web.Response:
+        prompt = (await request.json())["messages"][-1]["content"]
+        unit = next((unit for name, unit in _DAMAGED.items() if name in prompt), None)
+        content = json.dumps(CANDIDATES) if unit is None else unit * (1_000_000 // len(unit))
+        return web.json_response({"model": "m", "choices": [{"message": {"content": content}}]})
+
+    upstream = web.Application()
+    upstream.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(upstream)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    waits = {}
+    with part("outspoken", "--upstream", f"http://127.0.0.1:{runner.addresses[0][1]}/v1") as (port, _side):
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        async with aiohttp.ClientSession() as session:
+
+            async def ask(prompt: str) -> int:
+                async with session.post(url, json=asking("m:vs", prompt)) as response:
+                    await response.read()
+                    return response.status
+
+            for name in _DAMAGED:
+                long = asyncio.create_task(ask(name))
+                seconds = []
+                while not long.done():
+                    started = time.perf_counter()
+                    if await ask(f"{PROMPT} {len(waits)}.{len(seconds)}") != 200:
+                        raise RuntimeError("a short reply was not answered")
+                    seconds.append(time.perf_counter() - started)
+                waits[name] = round(max(seconds), 3)
+    await runner.cleanup()
+    what = "damaged replies of 1 MB: the longest wait of another client, in seconds"
+    return [row(what, max(waits.values()), 0.2, most=True, seconds=waits)]
+
+
+# 6. The soak test.
 
 
 async def soaking(options: argparse.Namespace) -> list[Row]:
@@ -219,7 +276,7 @@ def line_for(entry: Row) -> str:
     return f"{'met   ' if entry['met'] else 'MISSED'} {entry['what']}: {entry['value']} (bar {entry['bar']}){more}"
 
 
-PARTS = {"economy": economy, "pool": pool, "pass": forwarding, "first": first, "soak": soaking}
+PARTS = {"economy": economy, "pool": pool, "pass": forwarding, "first": first, "damaged": damaged, "soak": soaking}
 
 
 def main() -> None:

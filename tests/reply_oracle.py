@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import random
 import re
 import unicodedata
@@ -59,6 +60,8 @@ HARMLESS = frozenset(
 ELSEWHERE = frozenset(
     {"missing-brace", "missing-quote", "odd-marker", "surrogate", "unmarked", "unreadable-probability"}
 )
+# Layouts in which the backslashes and quotes of JSON are escaped once more.
+ENCODED_TWICE = ("json/escaped-whole", "json/in-a-string", "json/tool-arguments")
 Read = Callable[[str, ReplyShape | None], ParsedReply]
 
 
@@ -201,7 +204,7 @@ class Damaged:
         self.written: dict[int, str] = {}
         for string, role, at in case.pieces:
             if role == TEXT:
-                self.contents[at] = self.contents.get(at, "") + " " + string
+                self.contents[at] = self.contents.get(at, "") + " " + _once_encoded(string, case.layout)
             elif role == NUMBER:
                 self.written[at] = self.written.get(at, "") + string
         self.by_text = {known.text: at for at, known in enumerate(case.known)}
@@ -326,7 +329,8 @@ class Damaged:
 
     def stands(self, text: str) -> bool:
         """Whether all letters and digits of a text stand in the reply, as written or decoded."""
-        forms = [key(form) for form in _decoded(self.case.reply)]
+        once = _once_encoded(self.case.reply, self.case.layout)
+        forms = [key(form) for form in (*_decoded(self.case.reply), *_decoded(once), once.replace("\\\n", ""))]
         whole = key(text)
         if any(whole in form for form in forms):
             return True
@@ -360,6 +364,20 @@ class Damaged:
             self.add("silent", f"of {case.known[at].text[:80]!r} the words {missing[:4]} are nowhere")
 
 
+def _once_encoded(written: str, layout: str) -> str:
+    """What was written, without the encoding around the whole JSON, if the layout has one."""
+    if layout.startswith("json/entities"):
+        return html.unescape(written)
+    return _ESCAPE.sub(_unescaped, written) if layout.startswith(ENCODED_TWICE) else written
+
+
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\nrt]))")
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else {"n": "\n", "r": "\r", "t": "\t"}.get(escape[2], escape[2])
+
+
 def _words(written: str) -> list[str]:
     """Words of a text as it was written in the reply, without escapes and entities."""
     parts = re.split(r"\\u[0-9a-fA-F]{0,4}|\\.|&#?\w*;?", written, flags=re.DOTALL)
@@ -380,10 +398,11 @@ def _overlap(text: str, written: str, known: str) -> bool:
     a, b, c = key(text), key(written), key(known)
     if not a or not b:
         return False
-    if a in b or b in a or a in c or c in a:
+    forms = (b, c, *(key(form) for form in _decoded(written) if "\\" in written))
+    if any(a in form or form in a for form in forms if form):
         return True
     size = 4 if min(map(ord, b)) < 0x2E80 else 2
-    return any(a[at : at + size] in form for form in (b, c) for at in range(0, len(a) - size + 1, size))
+    return any(a[at : at + size] in form for form in forms for at in range(0, len(a) - size + 1, size))
 
 
 def streamed(case: Case, whole: ParsedReply | None, generator: random.Random) -> list[Violation]:

@@ -54,6 +54,11 @@ def called(name: str, positional: list[Any], fields: Fields) -> Any:
 def _name_arguments(positional: list[Any], fields: Fields) -> None:
     """Give names to arguments without one: the first string is the text, the first number its probability."""
     names = {plain(name) for name in fields}
+    objects = [argument for argument in positional if isinstance(argument, Fields)]
+    if len(objects) > 1:
+        # The calls after one whose bracket was not closed.
+        fields["responses"] = objects
+        positional = [argument for argument in positional if not isinstance(argument, Fields)]
     has_text, has_weight = not names.isdisjoint(TEXTS), not names.isdisjoint(WEIGHTS)
     for index, argument in enumerate(positional, 1):
         if isinstance(argument, str) and not has_text:

@@ -27,6 +27,7 @@ __all__ = [
     "is_weight",
     "item_of",
     "json_inside",
+    "lacks_texts",
     "numbered_entries",
     "schema_of",
     "takes",
@@ -87,19 +88,29 @@ def numbered_entries(fields: Mapping[str, object]) -> list[dict[str, object]]:
 
     Empty if its keys are not, and if the object states one weight for all of them.
     """
-    entries: dict[str, dict[str, object]] = {}
-    for key, part in fields.items():
-        found = index_of(key)
-        if found is None or not found[0]:
-            if plain(key) in WEIGHTS and not isinstance(part, (dict, list)):
-                return []
-            continue
-        entries.setdefault(found[1], {}).setdefault(found[0], part)
+    if any(plain(key) in WEIGHTS and not isinstance(part, (dict, list)) for key, part in fields.items()):
+        return []
+    entries = _by_number(fields)
     whole = [entry for entry in entries.values() if not WEIGHTS.keys().isdisjoint(entry) and len(entry) > 1]
     if not whole:
         return []
     names = {name for entry in whole for name in entry if name not in WEIGHTS}
     return [entry for entry in entries.values() if not names.isdisjoint(entry)]
+
+
+def lacks_texts(fields: Mapping[str, object]) -> bool:
+    """Whether one of the numbers in the keys of an object belongs to a weight alone."""
+    return any(not entry.keys() - WEIGHTS.keys() for entry in _by_number(fields).values())
+
+
+def _by_number(fields: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """The fields whose keys have a number, by that and the rest of the key."""
+    entries: dict[str, dict[str, object]] = {}
+    for key, part in fields.items():
+        found = index_of(key)
+        if found is not None and found[0]:
+            entries.setdefault(found[1], {}).setdefault(found[0], part)
+    return entries
 
 
 def is_weight(part: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, plain
-from outspoken.parsing.json_fields import index_of, is_weight, item_of, numbered_entries
+from outspoken.parsing.json_fields import index_of, is_weight, item_of, lacks_texts, numbered_entries
 from outspoken.parsing.json_signs import weight_name
 from outspoken.parsing.numbers import number
 
@@ -22,6 +22,7 @@ _TOTALS = frozenset(
     }
 )
 _OTHER_FIELDS = QUESTIONS | REASONING | BOOKKEEPING | _TOTALS | {"note", "notes", "comment", "explanation"}
+_DAMAGED_NUMBER = re.compile(r"\W{0,3}\d")
 _NUMBER = re.compile(r"\s*[^\W\d]{0,20}[ _#-]{0,2}\d{1,4}\s*|[A-J]")
 
 
@@ -44,6 +45,8 @@ def read_numbered(fields: dict[str, object], into: CandidateList) -> bool:
     for item in filter(None, items):
         into.add(item)
     into.repairs.append("numbered-keys")
+    if lacks_texts(fields):
+        into.repairs.append("unread")
     return True
 
 
@@ -98,25 +101,33 @@ def _is_column(part: list[Any]) -> bool:
     return bool(part) and all(map(is_weight, part)) and not all(isinstance(entry, int) for entry in part)
 
 
-def read_keyed(pairs: Sequence[tuple[str, Any]], into: CandidateList) -> bool:
-    """Fields that are the candidates: text to weight, name to object, or number to text."""
+def read_keyed(pairs: Sequence[tuple[str, Any]], into: CandidateList, *, sure: bool = False) -> bool:
+    """Fields that are the candidates: text to weight, name to object, or number to text.
+
+    A few weights may be damaged; with `sure` any that begin with a digit.
+    """
     items: list[RawCandidate] = []
-    totals = damaged = 0
+    totals = damaged = from_keys = 0
     for key, part in pairs:
         name = plain(key)
         if name in _TOTALS and len(pairs) > 2 and is_weight(part):
             totals += 1
             continue
         item = _keyed_item(key, part, into)
+        from_keys += item is not None and item.text == key.strip()
         if item is not None:
             items.append(item)
         elif name not in _OTHER_FIELDS and isinstance(part, (str, int, float)) and name not in TEXTS:
-            damaged += 1
+            from_keys += 1
+            damaged += not (sure and _DAMAGED_NUMBER.match(str(part)))
             items.append(RawCandidate(key.strip(), part, None, stated=True))
         elif name not in _OTHER_FIELDS or isinstance(part, (dict, list)):
             return False
     if len(items) <= 3 * damaged:
         return False
+    if 0 < from_keys < len(items):
+        # Texts among the keys and among the values: some keys were damaged.
+        into.repairs.append("guessed")
     for item in items:
         into.add(item)
     into.repairs += ["as-mapping", *(["total"] if totals else [])]

@@ -24,9 +24,9 @@ _DOCUMENT_WORK = 30
 _MAX_DEPTH = 100
 _OPEN = re.compile(
     r"[{｛]\s*+(?:[\"'“„«「『＂}]|[^\W\d][\w$-]{0,40}+\s*+(?:[:：]|=>?(?!=))|:[^\W\d]\w{0,40}+\s*=>|\d{1,4}\s*+[:：]"
-    r"|[{｛(]\s*+[\"'“\w\[]|\[[\"'])"
+    r"|[{｛(]\s*+[\"'“\w\[]|\[[\"']|[^\W\d][\w -]{0,40}+[\"'”]\s{0,9}[:：])"
     r"|[\[［]\s*+(?:[{｛\[［\"'“„«「(]|$|(?:new\s)?[^\W\d][\w.]{0,60}+\()"
-    r"|(?:\A|(?<=\n))\(\s*+[\"'“]"
+    r"|(?:\A|(?<=\n))(?:\(\s*+[\"'“]|\"[^\W\d_]{1,20}[ _-]?1\"\s*+:\s*+[\"\d])"
     r"|(?<![\w.\"'(])(?:new\s)?[^\W\d][\w.]{0,60}+\(\s*+(?=[\"'\[{]|[^\W\d]\w{0,40}+(?:\s?=|\())",
     re.MULTILINE,
 )
@@ -41,6 +41,8 @@ def first_json(text: str) -> tuple[int, int]:
     certain = next((match.start() for match in _KNOWN_KEY.finditer(text) if is_known(match[1])), -1)
     opening = _OPEN.search(text)
     possible = opening.start() if opening else -1
+    if certain < 0 <= possible and text[possible] == '"' and text.find("}", possible) >= 0:
+        certain = possible
     encoded = encoded_opening(text, possible)
     if encoded >= 0:
         return encoded, encoded

@@ -190,13 +190,19 @@ def _read_mappings(value: list[Any], into: CandidateList) -> bool:
     """A list of objects with one field each, from text to weight; a few may have lost the bracket between them."""
     entries = [entry for entry in value if isinstance(entry, dict)]
     pairs = [pair for entry in entries for pair in entry.items()]
-    if len(entries) < len(value) or not pairs or 2 * sum(len(entry) == 1 for entry in entries) < len(pairs):
+    if (
+        3 * len(entries) < 2 * len(value)
+        or not pairs
+        or 2 * sum(len(entry) == 1 for entry in entries) < len(pairs)
+    ):
         return False
     if any(plain(key) in _FIELDS for key, _ in pairs) or schema_of(into.shape) is not None:
         return False
     whole = all(not isinstance(part, (list, dict)) or len(pairs) == len(entries) for _, part in pairs)
-    if not whole or len({key for key, _ in pairs}) < len(pairs) or not read_keyed(pairs, into):
+    if not whole or len({key for key, _ in pairs}) < len(pairs) or not read_keyed(pairs, into, sure=True):
         return False
+    if len(entries) < len(value):
+        into.repairs.append("unread")
     into.repairs += [repair for entry in entries for repair in getattr(entry, "repairs", ())]
     return True
 

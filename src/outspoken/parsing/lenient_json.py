@@ -30,12 +30,18 @@ class _RejectedError(Exception):
 def relax(text: str, start: int = 0, *, cut: bool = False, ends: StringEnds | None = None) -> LenientValue | None:
     """Read the object, list, tuple or call that opens at `start`; None if it is not almost-JSON.
 
+    An object may lack its opening bracket.
+
     With `cut` the text may end before the value does. Values of one text may share the `ends` of its strings,
     whose work is bounded. Linear in the length of the text.
     """
     reader = _Reader(text, start, ends or StringEnds(text))
     try:
-        value = reader.value("item")
+        if text[start] in CLOSING_QUOTES and reader.begins_object():
+            reader.note("missing-brace")
+            value = reader.fields()
+        else:
+            value = reader.value("item")
         if reader.again:
             value = [value, *reader.repeated()]
     except _RejectedError:

@@ -12,7 +12,10 @@ from outspoken.parsing.json_values import content_of, decode, read_value
 
 __all__ = ["first_tag", "plain_tags", "read_xml"]
 
-_TAG = re.compile(r"<(?P<end>/?)(?P<name>[^\W\d][\w-]{0,40}+)(?P<attributes>(?:\s[^<>]{0,400}+)?)>|<!\[CDATA\[")
+_TAG = re.compile(
+    r"<(?P<end>/?)(?P<name>[^\W\d][\w-]{0,40}+)(?P<attributes>(?:\s[^<>]{0,400}+)?)"
+    r"(?:>|(?=<!\[CDATA\[))|<!\[CDATA\["
+)
 _ATTRIBUTE = re.compile(r"([^\W\d][\w-]{0,40}+)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))")
 _ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|nbsp|#\d{1,7}|#x[\da-fA-F]{1,6});")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'", "nbsp": "\xa0"}
@@ -104,7 +107,9 @@ def _unescape(text: str) -> str:
 
 
 _ALIKE = 0.7
-_STRAY_ELEMENT = re.compile(r"<[^<>]{1,200}>[^<>]*\w")
+_STRAY_ELEMENT = re.compile(r"<[^<>]{1,200}>[^<>]*\w|[^\s<>]\s*+</\w")
+_CUT_NUMBER = re.compile(r"\W*\d{1,3}\W*|[^<>\n]{0,40}\d\s?[-–—/:*^×]\s*")
+_END_OF_CDATA = re.compile(r"\]{0,2}>?(?P<tag></(?P<name>[^\W\d][\w-]{0,40}+)>)")
 
 
 class _ElementReader:
@@ -124,16 +129,14 @@ class _ElementReader:
         self.candidate = RawCandidate("")
         self.has_text = False
         self.outside: list[str] = []
+        self.cdata_end = 0
 
     def run(self) -> None:
         position = 0
         while (tag := _TAG.search(self.text, position)) is not None:
             if tag["name"] is None:
                 self.add_text(self.text[position : tag.start()])
-                end = self.text.find("]]>", tag.end())
-                end = len(self.text) if end < 0 else end
-                self.open_text().append(self.text[tag.end() : end])
-                position = end + 3
+                position = self.read_cdata(tag.end())
                 continue
             if self.is_structure(tag):
                 self.add_text(self.text[position : tag.start()])
@@ -144,13 +147,28 @@ class _ElementReader:
         cut = self.role in ("text", "item") if self.field is not None else self.item is not None
         is_open = self.field is not None or self.item is not None
         rest = self.text[position:]
-        if self.role == "weight" and re.fullmatch(r"\W*\d{1,3}\W*", rest):
+        if self.role == "weight" and _CUT_NUMBER.fullmatch(rest):
             self.candidate.repairs.append("unclosed")
             rest = "…"
         self.add_text(rest)
         self.end_candidate(len(self.text) if is_open else self.span[1] if self.span else 0, cut=cut)
         if self.into.items and _STRAY_ELEMENT.search("".join(self.outside)):
             self.into.repairs.append("unread")
+
+    def read_cdata(self, start: int) -> int:
+        """Read a part without tags up to its end, or to an end tag before the next; the position after it."""
+        text = self.text
+        if start > self.cdata_end >= 0:
+            self.cdata_end = text.find("]]>", start)
+        end = self.cdata_end
+        after = end + 3
+        if end < 0 or text.find("<![CDATA[", start, end) >= 0:
+            tags = _END_OF_CDATA.finditer(text, start, end if end >= 0 else len(text))
+            found = next((tag for tag in tags if _role(tag["name"])), None)
+            end, after = (found.start(), found.start("tag")) if found is not None else (len(text), len(text))
+            self.candidate.repairs.append("missing-brace")
+        self.open_text().append(text[start:end])
+        return after
 
     def open_text(self) -> list[str]:
         return self.field_text if self.field is not None else self.loose_text
@@ -218,10 +236,11 @@ class _ElementReader:
         self.item, self.candidate, self.loose_text, self.has_text = name, RawCandidate(""), [], False
 
     def read_attributes(self, raw: str) -> None:
+        stray = _ATTRIBUTE.sub("", raw).strip(" \t\r\n/") if raw else ""
         for match in _ATTRIBUTE.finditer(raw):
             name, value = match[1], match[2] or match[3] or match[4] or ""
             if _role(name) == "weight":
-                self.candidate.state(value, name)
+                self.candidate.state(raw.strip() if stray else value, name)
             elif _role(name) == "text" and not self.has_text:
                 self.candidate.text, self.has_text = _unescape(value).strip(), True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.entries import is_total
@@ -17,13 +18,18 @@ __all__ = ["read_records"]
 
 _KEY = re.compile(
     r"(?P<indent>[ \t]*)(?P<dash>-[ \t]+)?(?P<quote>[\"']?)(?P<key>[^\W\d_][\w .-]{0,40}?)(?P=quote)"
-    r"[ \t]*(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))(?P<value>.*)"
+    r"[ \t]*(?:(?P<sign>[:=：])(?:[ \t]+|$|(?=[\"'|>{\[]))|(?<=[ \t])(?=[|>][-+]?[ \t]*$))(?P<value>.*)"
 )
 _HEADER = re.compile(r"\s*\[\[?\s*[\w. \"'-]{1,60}\s*\]\]?\s*(?:#.*)?")
 _BLOCK = re.compile(r"(?P<style>[|>])[-+\d]{0,2}\s*(?:#.*)?")
 _COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
 
 
+_DAMAGED_KEY = re.compile(
+    r"(?P<indent>[ \t]*)(?P<dash>-{0,3})(?P<blanks>[ \t]*)"
+    r"(?P<key>\w{1,30}[^\w\s:=：-]?\w{1,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
+)
+_SIMILAR = 0.75
 _TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}:[ \t])")
 
 
@@ -31,6 +37,7 @@ _TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}:[ \t])")
 class _Record:
     fields: dict[str, str] = field(default_factory=dict)
     name: str = ""
+    misspelt: bool = False
 
 
 def read_records(lines: list[str], into: CandidateList) -> bool:
@@ -38,7 +45,7 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
 
     Prose may stand before the first record and after a blank line behind the last one.
     """
-    reader = _RecordReader([part for line in lines for part in _TWO.split(line)])
+    reader = _RecordReader([_mended(part) for line in lines for part in _TWO.split(line)])
     start = reader.first()
     if start is None or any(find_weight(line) or begins_entry(line) for line in reader.lines[:start]):
         return False
@@ -46,6 +53,7 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
         return False
     lines = reader.lines
     records = [record for record in reader.records if record.fields]
+    _rename(records)
     keyed = [record for record in records if _key_of(record, TEXTS)]
     if not keyed or not any(_key_of(record, WEIGHTS) for record in keyed):
         return False
@@ -60,6 +68,28 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
         into.repairs.append("unread" if any(map(_KEY.match, rest)) else "suffixed")
     into.repairs.append("as-records")
     return True
+
+
+def _mended(line: str) -> str:
+    """A line whose known key has a stray sign in it, or before it too many dashes, without those."""
+    match = _DAMAGED_KEY.match(line)
+    if match is None or _KEY.match(line):
+        return line
+    name = re.sub(r"\W", "", match["key"])
+    if plain(name) not in TEXTS and plain(name) not in WEIGHTS:
+        return line
+    return f"{match['indent']}{match['dash'][:1]}{match['blanks']}{name}:{match['rest']}"
+
+
+def _rename(records: list[_Record]) -> None:
+    """Give the fields of records without a text, or without a weight, the names that those of others have."""
+    usual = {key for record in records for key in record.fields if plain(key) in TEXTS or plain(key) in WEIGHTS}
+    for record in records:
+        missing = [key for key in usual if _key_of(record, TEXTS if plain(key) in TEXTS else WEIGHTS) is None]
+        for key in [key for key in record.fields if missing and key not in usual]:
+            if similar := get_close_matches(key, missing, 1, _SIMILAR):
+                record.fields[similar[0]] = record.fields.pop(key)
+                record.misspelt = True
 
 
 def _key_of(record: _Record, names: dict[str, int] | dict[str, str]) -> str | None:
@@ -79,7 +109,7 @@ def _add(record: _Record, into: CandidateList) -> None:
         into.repairs.append("total")
         return
     item: RawCandidate = candidate_of(text, into.shape)
-    item.repairs += ["wrong-key"] * (not named)
+    item.repairs += ["wrong-key"] * (not named or record.misspelt)
     if weight is not None:
         written = record.fields[weight]
         item.state(written, weight)

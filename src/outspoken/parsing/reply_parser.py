@@ -26,7 +26,7 @@ __all__ = ["ReplyParser", "parse"]
 
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
 _FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[\w+.#-]{0,20}")
-_TABLE_HEADER = re.compile(r"\[\[[\w. -]{1,60}\]\][ \t]*(?:\n|\Z)")
+_TABLE_HEADER = re.compile(r"\[\[[\w. -]{1,60}\]\][ \t\r]*(?:\n|\Z)")
 _LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
@@ -214,7 +214,16 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
         into.repairs.insert(0, "prefixed")
         into.reasoning.insert(0, prose)
     if after.replace("```", "").strip(" \n\t\r;,.`~"):
-        into.repairs.append("suffixed")
+        into.repairs.append("unread" if name == "json" and _continues_json(after) else "suffixed")
+
+
+_REST_OF_JSON = re.compile(r"[\s)\]}]*+[-,:;.\d\"'{(\[]")
+_STRING = re.compile(r"[,:{(\[]\s*+(?:\"[^\"\n]{1,400}+\"|'(?:[^'\n]|'(?=\w)){1,400}+')\s*+[,:)\]}]")
+
+
+def _continues_json(after: str) -> bool:
+    """Whether the text after a JSON value goes on with strings between its signs: a bracket ended it early."""
+    return _REST_OF_JSON.match(after) is not None and _STRING.search(after) is not None
 
 
 _BETWEEN_ELEMENTS = re.compile(r"</\w{1,40}>([^<>]{8,600})(?=<\w)")

@@ -17,12 +17,17 @@ __all__ = ["StringEnd", "StringEnds"]
 
 _QUOTE = re.compile("[\"'“”‘’«»「」]")
 _NUMBER_AND_END = re.compile(r"\s*+[,，]\s*+[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+[)\]]")
-# The end of one entry and the first quote of the next.
-_NEXT_ENTRY = re.compile(
-    r"(?:[\"'`”]\s{0,9})?[,，:：]{1,2}\s{0,9}[-+.\d]{1,20}+(?:[eE][-+]?\d{1,3})?\s?%?\s*+[)}\]]\s*+[,，]\s*+[({\[]\s*+[\"'“]"
+# The end of one entry and the first quote of the next, and the number before them.
+_NEXT_ENTRY = re.compile(r"[)}\]]\s*+[,，]\s*+[({\[]\s*+[\"'“]")
+_NEXT_KEY = re.compile(r"(?<=\d)\s*+[,，]\s*+[\"'“]")
+_LAST_NUMBER = re.compile(
+    r"(?:[\"'`”]\s{0,9})?[,，:：]{1,2}[^\w\"'`“”(){}\[\]]{0,9}[-+.\d](?:[^\"'`“”(){}\[\],，:：]|,(?=\d)){0,24}\Z"
 )
+_LONGEST_NUMBER = 50
 _LONGEST_KEY = 20_000
 _OTHER_QUOTE = "\"'`”“’"
+_SIGN_BEFORE = re.compile(r"[,，:：{}\[\]]\s{0,9}\Z")
+_SIGN_AFTER = re.compile(r"\s{0,9}[,，:：{}\[\]]")
 _NEXT_PART = re.compile(r"[^\S\n]*+(?:\n\s*+|\+\s*+)[rbfu]?[\"'`]")
 _NEXT_PART_IN_CALL = re.compile(r"\s++[rbfu]?[\"'`]")
 
@@ -62,6 +67,12 @@ def _weak(quotes: str) -> re.Pattern[str]:
     return re.compile(rf"(?:\\.)++|[{quotes}](?=[{BLANK}]*+(?:[}}\]｝］]|{key}|{word}))", re.DOTALL)
 
 
+@cache
+def _to_quote(quotes: str) -> re.Pattern[str]:
+    """A quote that is not escaped, and no apostrophe inside a word."""
+    return re.compile(rf"(?<!\\)(?!(?<=\w)['’]\w)[{quotes}]")
+
+
 class StringEnds(Surroundings):
     """Finds the ends of the strings of one text. Without any work left they end at their first quote.
 
@@ -74,24 +85,47 @@ class StringEnds(Surroundings):
         self.too_deep = False
 
     def find(self, start: int, quotes: str, place: Place) -> StringEnd:
-        """The end of the string whose inside begins at `start` and which one of `quotes` closes."""
+        """The end of the string whose inside begins at `start` and which one of `quotes` closes.
+
+        Unescaped quotes inside it that are no whole quotations may end it: the repair is then "missing-quote".
+        """
+        end = self.unless_next_entry(start, self.first_end(start, quotes, place), place)
+        if end.repair == "inner-quotes" and self.may_end_before(start, end.end, quotes):
+            return end._replace(repair="missing-quote")
+        return end
+
+    def first_end(self, start: int, quotes: str, place: Place) -> StringEnd:
         match = to_first_quote(quotes).match(self.text, start)
         assert match is not None
         self.work -= (match.end() - start) // 100
         closed = bool(match[1]) and match[1] != "\\"
-        if closed and self.follows(match.end(), place):
-            return self.unless_next_entry(start, StringEnd(match.end() - 1, match.end()), place)
-        if closed and place.role != "key" and self.joins(match.end(), place):
+        if closed and (self.follows(match.end(), place) or self.joins(match.end(), place)):
             return StringEnd(match.end() - 1, match.end())
         if self.work > 0:
             if place.role != "key":
-                return self.unless_next_entry(start, self.search(start, quotes, place), place)
+                return self.search(start, quotes, place)
             if (end := self.search_key(match.end(), quotes, place)) is not None:
-                return self.unless_next_entry(start, end, place)
+                return end
         return StringEnd(match.end() - 1, match.end()) if closed else self.truncated(match.end())
+
+    def may_end_before(self, start: int, end: int, quotes: str) -> bool:
+        """Whether a quote inside a string stands beside a sign of JSON where it opens or closes no quotation."""
+        opens = True
+        beside = False
+        for match in _to_quote(quotes).finditer(self.text, start, end):
+            after = _SIGN_AFTER.match(self.text, match.end(), end) is not None
+            if opens and after and not self.text[match.start() - 1].isspace():
+                return True
+            beside |= (
+                after or _SIGN_BEFORE.search(self.text, max(start, match.start() - 10), match.start()) is not None
+            )
+            opens = not opens
+        return beside and not opens
 
     def joins(self, at: int, place: Place) -> bool:
         """Whether a string follows that is joined to the one before it."""
+        if place.role == "key":
+            return False
         if place.closers and place.closers[-1] == ")":
             part = _NEXT_PART_IN_CALL.match(self.text, at)
         else:
@@ -102,11 +136,16 @@ class StringEnds(Surroundings):
         """The end, unless the next entry of a list begins before it, because a last quote is missing."""
         if place.role == "value" or end.end - start < 4:
             return end
-        opening = _NEXT_ENTRY.search(self.text, start, end.end)
-        if opening is None:
-            return end
-        missing = opening.start()
-        return StringEnd(missing, missing + (self.text[missing] in _OTHER_QUOTE), "missing-quote")
+        for pattern in (_NEXT_ENTRY, _NEXT_KEY) if place.role == "key" else (_NEXT_ENTRY,):
+            opening = pattern.search(self.text, start, end.end)
+            if opening is None:
+                continue
+            before = max(start, opening.start() - _LONGEST_NUMBER)
+            number = _LAST_NUMBER.search(self.text, before, opening.start())
+            if number is not None:
+                missing = number.start()
+                return StringEnd(missing, missing + (self.text[missing] in _OTHER_QUOTE), "missing-quote")
+        return end
 
     def truncated(self, end: int) -> StringEnd:
         return StringEnd(end, end, "truncated")

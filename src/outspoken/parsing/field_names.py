@@ -138,8 +138,12 @@ _AMBIGUOUS = frozenset(
 
 
 def _pattern(names: list[str]) -> str:
-    parts = (re.escape(name).replace("_", r"[\s_-]?") for name in sorted(names, key=len, reverse=True))
-    return "|".join(parts)
+    """The names as alternatives, grouped by their first sign: most positions of a text are those of no name."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names, key=len, reverse=True):
+        groups.setdefault(name[0], []).append(re.escape(name[1:]).replace("_", r"[\s_-]?"))
+    parts = (f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in groups.items())
+    return f"(?=[{re.escape(''.join(groups))}])(?:{'|'.join(parts)})"
 
 
 WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name not in _AMBIGUOUS])

@@ -241,10 +241,11 @@ def _without_xml_draft(body: str, into: CandidateList) -> str:
 
 def _read_list_inside(into: CandidateList) -> bool:
     """Read the list that the one element holds as its text, if its entries state weights."""
+    from outspoken.parsing.list_lines import limited
     from outspoken.parsing.lists import read_lists
 
     inside = CandidateList(into.shape)
-    if "\n" not in into.items[0].text or not read_lists(into.items[0].text, inside):
+    if "\n" not in into.items[0].text or not read_lists(limited(into.items[0].text, inside), inside):
         return False
     if len(inside.items) < 2 or not any(item.stated for item in inside.items):
         return False

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from reply_generator import Case
+from reply_generator import END_TOKENS, Case
 from reply_layouts import NUMBER, TEXT
 
 from outspoken.candidate import Verbalized
@@ -178,7 +178,9 @@ def value_of(written: str) -> float | None:
 def values_of(written: str) -> set[float]:
     """What a number that was damaged may rightly be read as: the whole of it, or the part before a line break."""
     found = set()
-    for part in (written, written.split("\n")[0]):
+    # A quote or a bracket beside a number changes nothing in it: nobody can tell that a digit is missing, too.
+    bare = written.strip(" \"'“”`()[]{}<>$*|")
+    for part in (written, written.split("\n")[0], bare):
         value = value_of(part)
         if value is not None:
             found |= {value, value / 100}
@@ -260,7 +262,9 @@ class Damaged:
         pieces = self.case.sound_pieces
         for number, (_, role, owner) in enumerate(pieces[:-1]):
             if role == NUMBER and owner == at:
-                return not pieces[number + 1][0][0].isspace()
+                # A special token at the end is no sign of the answer: most replies come without it.
+                following = pieces[number + 1][0]
+                return not following[0].isspace() and following not in END_TOKENS
         return False
 
     def weight(self, entry: Verbalized, owners: set[int]) -> None:
@@ -290,7 +294,13 @@ class Damaged:
     def unknown(self, entry: Verbalized, text: str) -> None:
         """A text that no candidate has: a damaged one, several run together, or something invented."""
         case = self.case
-        if any(key(draft)[:8] in key(text) or (len(text) > 7 and text in draft) for draft in case.drafts):
+        cut_draft = case.damage == "cut" and collapsed(case.reply).endswith(text)
+        if any(
+            key(draft)[:8] in key(text)
+            or (len(text) > 7 and text in draft)
+            or (cut_draft and draft.startswith(text))
+            for draft in case.drafts
+        ):
             if not case.reasoning_touched and not case.withdrawn:
                 self.add("draft", f"{text[:80]!r}")
             return

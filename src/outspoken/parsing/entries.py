@@ -16,7 +16,7 @@ from outspoken.parsing.weight_patterns import (
 )
 from outspoken.parsing.words import pattern
 
-__all__ = ["Entry", "add_entries", "entry_of", "is_total"]
+__all__ = ["Entry", "add_entries", "entry_of", "is_remark", "is_total"]
 
 _REMARK = re.compile(
     rf"[ \t]*(?:[-*+•–][ \t]+)?[*_\"(（]{{0,3}}(?:"
@@ -36,7 +36,7 @@ _LEADING = re.compile(
 _UNTITLED_LEADING = re.compile(
     r"\s*(?:[*_]{1,3}\s*)?(?:[:：.．、)\]】）]+|[=＝](?=\s)|，)\s*(?:[*_]{2,3}(?=[\s]|$)\s*)?"
 )
-_LONE_BULLET = re.compile(r"\n\s*[-*•]\s*\Z")
+_LONE_BULLET = re.compile(r"\n\s*[-*+•‣·▪◦–—→●○■□►▶✓★☆◆❖∙・]\s*\Z")
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<body>.*)(?P=quote),?", re.DOTALL)
 _BLOCK_SCALAR = re.compile(r"[|>][-+]?\d?\s*")
 
@@ -53,6 +53,11 @@ class Entry:
     note: str = ""
     index: str = ""
     marked: bool = True
+
+
+def is_remark(line: str) -> bool:
+    """Whether a line begins with a name such as "Reason:" or "Note:"."""
+    return _REMARK.match(line) is not None
 
 
 def is_total(text: str) -> bool:
@@ -94,7 +99,7 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
         if weight is not None or found[0] is None:
             lines[0], found[0] = bare, weight
     at = _chosen(found, titled)
-    if remarks and not any(line.strip() for index, line in enumerate(lines) if index != at):
+    if remarks and not any(any(map(str.isalnum, line)) for index, line in enumerate(lines) if index != at):
         rest = [line for line in block if not is_rule(line) and find_weight(line) is None]
         return Entry(_clean("\n".join(rest)), found[at] if at is not None else None)
     note = "\n".join(remarks)
@@ -169,6 +174,9 @@ def _field_text(lines: list[str], found: list[LineWeight | None], at: int | None
             continue
         if index and at is None and index > 3:
             continue
+        stated = found[at] if at is not None and at < index else None
+        if stated is not None and stated.bracketed and stated.head.strip():
+            return None  # The weight's own line has a text, too.
         first = line[match.end() :]
         weight = found[index]
         if weight is not None and not weight.alone and index == at:

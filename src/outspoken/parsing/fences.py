@@ -14,6 +14,7 @@ _FENCE_LINE = re.compile(
     r"[ \t]{0,12}(?:[-*>][ \t])?(?P<marks>```+|~~~+)(?P<name>[ \t]*[\w+.#-]{0,20}(?:[ \t]+[\w=:{}.\"-]{1,40})?)"
 )
 _GLUED_FENCE = re.compile(r"^[ \t]{0,8}(?:```+|~~~+)(?=(?:[-*•#(\[]|\d{1,3}[.)]|[^\W\d]+ \d)[^`~]*$)")
+_LANGUAGE = re.compile(r"\s?[a-z0-9+#-]{0,20}")
 _PROSE = frozenset(
     ("", "text", "txt", "markdown", "md", "plaintext", "plain", "csv", "tsv", "yaml", "yml", "toml", "ini", "json")
 )
@@ -72,8 +73,16 @@ def _closings(lines: list[str]) -> dict[int, int]:
             found[opened[0]] = at
             opened = None
     if opened is not None:
-        found[opened[0]] = len(lines)
+        found[opened[0]] = _glued_closing(lines, *opened)
     return found
+
+
+def _glued_closing(lines: list[str], opened: int, marks: str) -> int:
+    """The line of marks that a text follows ("```Done."), as the end of a fence without another; else the last."""
+    if lines[opened].strip() == marks:
+        return len(lines)
+    glued = (at for at in range(opened + 1, len(lines)) if lines[at].strip().startswith(marks))
+    return next((at for at in glued if not _LANGUAGE.fullmatch(lines[at].strip().lstrip("`~"))), len(lines))
 
 
 def restored(text: str, held: list[str]) -> str:

@@ -60,7 +60,7 @@ _TRAILING = re.compile(
     r"|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
 )
 _LEADING = re.compile(
-    r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]]"
+    r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]](?![.,]?\d)"
     r"|\s{2,})[\s]*(?=\S)"
 )
 _UNKNOWN_LABEL = re.compile(r"[^\W\d][^\d:：=.]{1,30}(?:[:：=]|\.(?=\s))\s*(?P<value>[^:：=]{1,30})")
@@ -123,7 +123,9 @@ def _in_open_group(line: str, opened: re.Match[str]) -> LineWeight | None:
     if found is None and len(content) > 2 and not any(c.isdecimal() for c in content):
         name = plain(content.rstrip(":：=≈ "))
         found = LineWeight("", name) if any(known.startswith(name) for known in WEIGHTS) else None
-    if found is None or not line[: opened.start()].strip(OPENERS):
+    if found is None:
+        return None
+    if not line[: opened.start()].strip(OPENERS) and (found.key is None or comment_of(found.written)):
         return None
     if _INTEGER.fullmatch(found.written):
         found.written = "…"
@@ -173,7 +175,8 @@ def _as_field(line: str) -> LineWeight | None:
     value = rest[: stop.start()] if stop is not None else rest
     if _reads(value):
         comment = comment_of(value)
-        if len(comment.split()) > _MOST_COMMENT or len(comment) > _LONGEST_COMMENT:
+        goes_on = bool(comment) and stop is not None and _is_open(line, match.end()) and not _is_closing(stop)
+        if goes_on or len(comment.split()) > _MOST_COMMENT or len(comment) > _LONGEST_COMMENT:
             at = rest.index(comment)
             return LineWeight(rest[:at].strip(), key, tail=rest[at:], index=index)
         tail = rest[len(value) :].lstrip(" \t)]）】}*_:：|,，;；-–—.。`$")
@@ -181,7 +184,7 @@ def _as_field(line: str) -> LineWeight | None:
             return LineWeight(rest, key, index=index)
         if not tail or (tail[0] in "(（" and tail[-1:] in ")）"):
             return LineWeight(value, key, note=tail.strip("()（）"), index=index)
-        return LineWeight(value, key, tail=tail, index=index)
+        return LineWeight(value, key, tail=tail, note=comment, index=index)
     bare = rest.rstrip(CLOSERS)
     if (
         SURE_KEY.fullmatch(key)
@@ -193,10 +196,21 @@ def _as_field(line: str) -> LineWeight | None:
     if (
         number(bare)[0] is not None
         or rest.lower() in NO_NUMBERS
-        or (len(rest.split()) <= 6 and len(rest) < 60 and DIGIT.search(rest))
+        or (match[0][-1:] != key[-1:] and len(rest.split()) <= 6 and len(rest) < 60 and DIGIT.search(rest))
     ):
         return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
     return None
+
+
+def _is_open(line: str, end: int) -> bool:
+    """Whether a bracket before `end` is not closed in the whole line."""
+    return any(sign in line[:end] for sign in "([（【") and sum(map(line.count, "([（【")) > sum(
+        map(line.count, ")]）】")
+    )
+
+
+def _is_closing(stop: re.Match[str]) -> bool:
+    return stop[0].strip()[:1] in tuple(")]）】")
 
 
 def _reads(written: str) -> bool:
@@ -235,8 +249,10 @@ def _in_group(line: str) -> LineWeight | None:
         elif at_end:
             tail = ""
             head = trimmed(head)
-        if at_start and re.match(r"[.,]?\d", line[match.end() :]):
-            found.written += tail.split()[0]
+        if (goes_on := _GOES_ON.match(line, match.end())) is not None:
+            # A bracket got into the number, so that it does not end there.
+            found.written = match[0] + goes_on[0]
+            tail = line[goes_on.end() :].lstrip(" \t*_:：-–—|→")
         found.head, found.tail, found.bracketed = head, tail, True
         return found
     return None
@@ -250,6 +266,7 @@ _CHOSEN = re.compile(
 )
 
 
+_GOES_ON = re.compile(r"[.,]?\d[^\s:：]*")
 _ONLY_DIGITS = re.compile(r"[\d.,\s%]+")
 
 
@@ -269,7 +286,7 @@ def _group_content(content: str) -> LineWeight | None:
     if len(chosen) != 1:
         return _part(content)
     at, weight = chosen[0]
-    if any(_ONLY_DIGITS.fullmatch(part) for part in parts[at + 1 :]):
+    if any(_ONLY_DIGITS.fullmatch(ascii_digits(part)) for part in parts[at + 1 :]):
         return LineWeight(content, weight.key)
     weight.note = ", ".join(part.strip("*_ ") for index, part in enumerate(parts) if index != at)
     if weight.key is None and DIGIT.search(weight.note):

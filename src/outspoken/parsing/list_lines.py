@@ -6,12 +6,10 @@ import re
 from itertools import pairwise
 
 from outspoken.parsing.candidates import CandidateList
-from outspoken.parsing.entries import is_total
+from outspoken.parsing.entries import is_remark, is_total
 from outspoken.parsing.field_names import WEIGHT_LABEL
 from outspoken.parsing.line_weights import find_weight
-from outspoken.parsing.markers import (
-    begins_entry,
-)
+from outspoken.parsing.markers import FIELD, begins_entry
 from outspoken.parsing.numbers import number
 from outspoken.parsing.weight_patterns import (
     DIGIT,
@@ -78,7 +76,8 @@ def with_break(line: str) -> list[str]:
     weight = find_weight(line) if len(line) < 300 else None
     if weight is None or not weight.tail or weight.key is None or weight.head.strip() or weight.bracketed:
         return [line]
-    if begins_entry(weight.tail) is None or not line.endswith(weight.tail):
+    marker = begins_entry(weight.tail)
+    if marker is None or not line.endswith(weight.tail) or weight.tail[marker.end :][:1] in tuple(".,:0123456789"):
         return [line]
     return [line[: -len(weight.tail)], weight.tail]
 
@@ -172,22 +171,77 @@ def texts_in_row(lines: list[str], count: int) -> list[str]:
 
 
 def weights_apart(
-    lines: list[str],
+    lines: list[str], repairs: list[str]
 ) -> tuple[list[str], dict[str, LineWeight], tuple[str | None, list[str]] | None]:
     """Take out the lines that state the weights of other lines, by an index ("P2: 0.3") or all in a row."""
     kept: list[str] = []
     by_index: dict[str, LineWeight] = {}
     row = None
+    ends: list[int] = []
     for line in lines:
         if len(line) < 400 and (in_row := weights_in_row(line)) is not None:
             row = in_row
+            ends.append(len(kept))
             continue
         weight = find_weight(line) if len(line) < 120 and re.search(r"\d\D+\d", line) else None
         if weight is not None and weight.index and weight.alone:
             by_index[weight.index] = weight
+            ends.append(len(kept))
             continue
         kept.append(line)
-    return kept, by_index, row
+    kept = _without_strays(kept, ends, repairs)
+    return (_without_hidden(kept, by_index) if by_index else kept), by_index, row
+
+
+def _without_hidden(lines: list[str], by_index: dict[str, LineWeight]) -> list[str]:
+    """Take out the weights by index whose label was lost ("1: 0.3") or joined to the text above it."""
+    key = next(iter(by_index.values())).key or ""
+    hidden = re.compile(
+        rf"(?:(?P<text>.*\S)\s?{re.escape(key)}\s?|\s*)(?P<index>\d{{1,3}})\s?[:：=]\s?(?P<value>.{{1,20}})"
+    )
+    kept = []
+    for line in lines:
+        match = hidden.fullmatch(line) if len(line) < 2_000 and (line[-1:].isalnum() or line[-1:] == "%") else None
+        if match is None or match["index"] in by_index or not weight_of(match["value"]):
+            kept.append(line)
+            continue
+        by_index[match["index"]] = LineWeight(match["value"], key, index=match["index"])
+        if match["text"]:
+            kept.append(match["text"])
+    return kept
+
+
+def _without_strays(lines: list[str], ends: list[int], repairs: list[str]) -> list[str]:
+    """The lines without those between a weight that stood after its text, at one of `ends`, and the next entry.
+
+    Where such lines follow most of the weights, they belong to the texts.
+    """
+    strays: list[range] = []
+    last = len(ends) - 1
+    bodies = 0
+    for at, (start, end) in enumerate(pairwise([*ends, len(lines)])):
+        above = lines[ends[at - 1] if at else 0 : start]
+        below = lines[start:end]
+        in_group = at > 0 and not any(map(str.strip, above))
+        if not in_group and not any(map(begins_entry, above)):
+            continue
+        count = next((count for count, line in enumerate(below) if _goes_on(line)), len(below))
+        if any(map(str.strip, below[:count])):
+            strays.append(range(start, start + count))
+            bodies += at < last and count < len(below)
+    if not strays or not last or bodies * 2 > last:
+        return lines
+    repairs += dict.fromkeys("suffixed" if stray.start == ends[-1] else "skipped" for stray in strays)
+    left_out = {at for stray in strays for at in stray}
+    return [line for at, line in enumerate(lines) if at not in left_out]
+
+
+def _goes_on(line: str) -> bool:
+    """Whether a line below a weight belongs to an entry: it begins one, or is a field of one."""
+    return begins_entry(line) is not None or FIELD.match(line) is not None or is_remark(line)
+
+
+_DAMAGED = re.compile(r"\d[^\w\s]{1,3}\d{1,9}%?|[^\w\s]{1,3}\d{1,9}%?")
 
 
 def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
@@ -206,7 +260,8 @@ def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
         part = re.sub(
             r"^(?:\(?\d{1,3}[.):]\s+|[^\W\d][\w ]{0,40}[:=：]\s?|\(?\d{1,3}\)?\s?[:=→：]\s?)", "", part.strip()
         )
-        if number(part)[0] is None:
+        if number(part)[0] is None and not _DAMAGED.fullmatch(part):
             return None
         written.append(part)
-    return (match["key"], written) if len(written) > 1 else None
+    read = sum(1 for part in written if number(part)[0] is not None)
+    return (match["key"], written) if read > 1 and read * 2 > len(written) else None

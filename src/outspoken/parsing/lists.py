@@ -34,6 +34,8 @@ from outspoken.parsing.markers import (
     strip_ornaments,
     without_quote,
 )
+from outspoken.parsing.misspelt_labels import with_mended_labels
+from outspoken.parsing.numbers import number
 from outspoken.parsing.prose import answer_lines, cut_epilogue, is_refusal
 from outspoken.parsing.tables import read_table
 from outspoken.parsing.weight_patterns import (
@@ -72,18 +74,18 @@ def read_lists(text: str, into: CandidateList) -> bool:
     found = _read_lines(text, into)
     forget_lines()
     for item in into.items[before:] if fences else ():
-        item.text = restored(item.text, fences)
+        item.text = restored(item.text, fences).strip()
     return found
 
 
 def _read_lines(text: str, into: CandidateList) -> bool:
     lines = [part for line in text.split("\n") for whole in parts(ruled_title(line)) for part in with_break(whole)]
     lines, repairs = answer_lines(lines)
-    lines = without_placeholders(lines, repairs)
+    lines = with_mended_labels(without_placeholders(lines, repairs), repairs)
     if read_table(text, lines, into):
         into.repairs += repairs
         return True
-    lines, by_index, row = weights_apart(with_known_labels(without_totals(lines, repairs)))
+    lines, by_index, row = weights_apart(with_known_labels(without_totals(lines, repairs)), repairs)
     weights = [find_weight(line) for line in lines]
     any_weight = any(weights) or bool(by_index or row)
     if not any_weight and is_refusal(lines):
@@ -104,13 +106,19 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     if not entries:
         return False
     if any(line.strip() for line in before):
-        into.repairs.append("prefixed")
+        into.repairs += ["prefixed", *["unread"] * any(map(_states_own, before))]
         into.reasoning.append("\n".join(before).strip())
     into.repairs += repairs
     stated = max(_stated(weights), len(by_index), len(row[1]) if row is not None else 0)
     if sum(1 for entry in entries if entry.weight is not None) < stated:
         into.repairs.append("unread")
     return add_entries(entries, into)
+
+
+def _states_own(line: str) -> bool:
+    """Whether a line is a label and a probability, and so what stands above it may be a candidate."""
+    weight = find_weight(line)
+    return weight is not None and weight.alone and weight.key is not None and number(weight.written)[0] is not None
 
 
 def _stated(weights: Sequence[LineWeight | None]) -> int:
@@ -300,7 +308,8 @@ def _move_leading_weights(lines: list[str], layout: Layout, blocks: list[tuple[M
     """Where each weight stands above its text, move it from the end of the entry before."""
     first = layout.starts[0][0]
     above = [line for line in lines[:first] if line.strip()]
-    if not above or find_weight(above[-1]) is None or any(find_weight(line) for line in blocks[-1][1][1:]):
+    weight = find_weight(above[-1]) if above else None
+    if weight is None or not weight.alone or any(find_weight(line) for line in blocks[-1][1][1:]):
         return
     carried = above[-1]
     for _, block in blocks:

@@ -142,6 +142,8 @@ def _written(raw: str) -> tuple[float | None, bool]:
         return None, False
     value, percent = _value(match)
     rest = text[match.end() :]
+    if match["against"] and rest.lstrip()[:1] == "%":
+        return None, False
     if rest[:1].isalnum() and rest[:1].isascii():
         return None, False
     if not _COMMENT.fullmatch(rest):
@@ -154,6 +156,12 @@ def _written(raw: str) -> tuple[float | None, bool]:
         if percent is False and is_percent is False and value > 1 >= other:
             return other, False
     return (-value if match["sign"] and value else value), percent
+
+
+# Nobody writes a fraction such as 0.1/401, nor odds such as 0.3:4: a sign got into the number.
+_DECIMAL_FRACTION = re.compile(r"-?\s?\d*[.,]\d+\s?[/÷]")
+_ROUND = frozenset((1, 5, 10, 100, 1000))
+_BELOW_ONE = re.compile(r"0*[.,]")
 
 
 def _value(match: re.Match[str]) -> tuple[float, bool]:
@@ -169,11 +177,12 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     value = _decimal(match["value"])
     if match["of"]:
         below = _decimal(match["of"])
-        return (value / below if below else math.nan), False
-    if match["against"] and match["value"][:1] in ".,":
-        return math.nan, False
+        is_odd = _DECIMAL_FRACTION.match(match[0]) is not None and below not in _ROUND
+        return (value / below if below and not is_odd else math.nan), False
     if match["against"]:
         other = _decimal(match["against"])
+        if any(_BELOW_ONE.match(side) for side in (match["value"], match["against"])):
+            return math.nan, False
         ahead = other if match["reversed"] else value
         return (ahead / (value + other) if value + other else math.nan), False
     return value, bool(match["percent"])

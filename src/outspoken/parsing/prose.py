@@ -136,6 +136,8 @@ def cut_epilogue(blocks: list[list[str]], into: CandidateList, *, titled: bool) 
     named = titled and title is not None and not title.tail and not title.alone
     seen = bool(last[0].strip(" :：*_")) and (title is None or not title.alone)
     paragraphs = 1 if last[0].strip() else 0
+    ends = sum(map(_ends_in_weight, blocks[:-1]))
+    weights_end = ends > 0 and ends * 2 >= len(blocks) - 1
     for at in range(1, len(last)):
         line = last[at]
         if not line.strip():
@@ -152,7 +154,8 @@ def cut_epilogue(blocks: list[list[str]], into: CandidateList, *, titled: bool) 
             paragraphs += 1
             weighted = any(find_weight(part) is not None and find_weight(part).alone for part in last[at:])  # type: ignore[union-attr]
             stray = indented and not line[:1].isspace() and len(blocks) > 1
-            if not weighted and (_CLOSING.match(line) or paragraphs > max(most, 1 + named) or stray):
+            ended = weights_end and _ends_in_weight(last[:at])
+            if not weighted and (_CLOSING.match(line) or paragraphs > max(most, 1 + named) or stray or ended):
                 _drop(last, at, into)
                 return
         elif (
@@ -173,11 +176,18 @@ def _drop(block: list[str], at: int, into: CandidateList) -> None:
     del block[at:]
 
 
+def _ends_in_weight(block: list[str]) -> bool:
+    """Whether the last line of an entry that has any letters ends in its weight."""
+    line = next((line for line in reversed(block) if any(map(str.isalnum, line))), "")
+    weight = find_weight(line)
+    return weight is not None and not weight.tail
+
+
 def _paragraphs(block: list[str]) -> int:
-    """The number of paragraphs in an entry: runs of lines that are neither blank nor rules."""
+    """The number of paragraphs in an entry: runs of lines that are neither blank nor signs alone."""
     count, inside = 0, False
     for line in block:
-        text = bool(line.strip()) and not is_rule(line)
+        text = any(map(str.isalnum, line)) and not is_rule(line)
         count += text and not inside
         inside = text
     return count

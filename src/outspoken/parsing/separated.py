@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from outspoken.parsing.field_names import WEIGHTS, plain
 from outspoken.parsing.line_weights import find_weight
+from outspoken.parsing.misspelt_labels import is_misspelt_weight
 from outspoken.parsing.numbers import number
 from outspoken.parsing.weight_patterns import (
     weight_of,
@@ -19,6 +20,7 @@ SEPARATORS = ("\t", ";", ",", "|")
 _MOST_STRAYS = 2
 _MOST_JOINED = 20
 _RULE = re.compile(r"[\s|:\-]{3,1000}")
+_ENDS_IN_NUMBER = re.compile(r"\d\s?%?\s*\Z")
 _QUOTES = "\"“”'`"
 
 
@@ -79,8 +81,13 @@ def _note_end(found: Rows, rest: list[str], separator: str) -> None:
     if at_end and len(found.rows) > 1 and (separator not in last or (last[:1] == '"' and last.count('"') % 2)):
         found.rows.append([last.lstrip(_QUOTES)])
         found.repairs.append("truncated")
-    elif any(separator in line and any(c.isdecimal() for c in line) for line in filled) or any(
-        map(find_weight, filled)
+    elif at_end and len(found.rows) > 1 and last[-1:] == separator and last[:1] in _QUOTES:
+        found.rows.append([_cells(last, separator)[0]])
+        found.repairs.append("truncated")
+    elif (
+        (rest and _ENDS_IN_NUMBER.search(rest[0]) is not None)
+        or any(separator in line and any(c.isdecimal() for c in line) for line in filled)
+        or any(map(find_weight, filled))
     ):
         found.repairs.append("unread")
 
@@ -143,7 +150,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 def names_weight(name: str) -> bool:
     """Whether the name of a column means a weight."""
-    if name in WEIGHTS:
+    if name in WEIGHTS or is_misspelt_weight(name):
         return True
     words = re.split(r"[_\s()（）\[\]/,:]+", name)
     return len(words) <= 5 and any(word in WEIGHTS and word != "p" for word in words if word)

@@ -31,7 +31,11 @@ _Rows = list[list[str]]
 
 def read_table(text: str, lines: list[str], into: CandidateList) -> bool:
     """Add the candidates of the first table that has a column of texts. False if there is none."""
-    for rows in (_html(text), _ruled(lines), *(separated_rows(lines, separator) for separator in SEPARATORS)):
+    for rows in (
+        _html(text),
+        _ruled(_rejoined(lines)),
+        *(separated_rows(lines, separator) for separator in SEPARATORS),
+    ):
         if len(rows.rows) > 1 and _read_rows(rows, into):
             into.repairs += [*dict.fromkeys(rows.repairs), "as-table"]
             return True
@@ -49,6 +53,18 @@ def _html(text: str) -> Rows:
     )
 
 
+def _rejoined(lines: list[str]) -> list[str]:
+    """The lines with the rows of a table of bars in one that a line break in a cell divided."""
+    joined: list[str] = []
+    for line in lines:
+        above = joined[-1].strip() if joined else ""
+        if above[:1] == "|" and above[-1:] != "|" and line.rstrip()[-1:] == "|" and line.lstrip()[:1] != "|":
+            joined[-1] += "\n" + line
+        else:
+            joined.append(line)
+    return joined
+
+
 def _ruled(lines: list[str]) -> Rows:
     """The rows of a table of bars: the header above the first rule, and the lines with bars after it."""
     rule = next((at for at in range(1, len(lines)) if _is_rule(lines[at]) and _is_row(lines[at - 1])), None)
@@ -57,7 +73,7 @@ def _ruled(lines: list[str]) -> Rows:
     found = Rows([_cells(lines[rule - 1])])
     strays: list[str] = []
     for line in lines[rule + 1 :]:
-        if _is_row(line) and not (_RULE.fullmatch(line) and line.strip()):
+        if _is_row(line) and not (line.strip() and (_RULE.fullmatch(line) or _is_rule(line))):
             if any(stray.strip() for stray in strays) or len(_cells(line)) > len(found.rows[0]):
                 found.repairs.append("unread")
             strays = []
@@ -81,12 +97,25 @@ def _barred(lines: list[str]) -> Rows:
     if len(rows) < 2 or not any(names_weight(plain(cell)) for cell in rows[0]):
         return Rows()
     torn = any(len(row) > len(rows[0]) for row in rows)
-    rows = [row for row in rows if any(cell.strip("-: ") for cell in row)]
+    rows = [row for row, line in zip(rows, barred, strict=True) if not _is_rule(line) and any(row)]
     return Rows(rows, repairs=["unread"] if torn else [])
 
 
 def _is_rule(line: str) -> bool:
-    return any(sign in line for sign in ("--", ":-", "──", "══", "━")) and _RULE.fullmatch(line) is not None
+    if not any(sign in line for sign in ("--", ":-", "──", "══", "━")):
+        return False
+    cells = _cells(line) if "|" in line and len(line) < 1_000 else []
+    dashes = sum(map(_is_dashes, cells))
+    # A sign may have got into one of the cells.
+    return (
+        _RULE.fullmatch(line) is not None
+        or dashes * 2 > len(cells)
+        or (dashes > 0 and not any(map(str.isalnum, line)))
+    )
+
+
+def _is_dashes(cell: str) -> bool:
+    return len(cell) > 1 and not cell.strip("-:")
 
 
 def _is_row(line: str) -> bool:

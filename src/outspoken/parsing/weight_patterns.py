@@ -68,7 +68,7 @@ _ADJECTIVE = (
 _INDEX = (
     r"(?:\s(?:of|that|for|von|für|dass|de|du|da|do|di|per|pour|que|para|для|na)\s(?!\d)[^\d:：=()\n]{1,40}(?=\s?[:：=]))?"
     r"(?:\s?(?:of|for|von|de|zu|per|#|no\.?)?\s?(?:response|answer|option|guess|candidate|antwort|回答|选项|選項)?"
-    r"\s?[#(\[（]?(?P<index>\d{1,3})[)\]）]?(?=\s{0,2}[*_]{0,3}\s?[:：=≈](?!\d{1,4}(?![\d.,%]))))?"
+    r"\s?[#(\[（]?(?P<index>\d{1,3})[)\]）]?(?=\s{0,2}[*_]{0,3}\s?[:：=≈](?!\d{1,4}(?!\s?%|[\d.,]))))?"
 )
 
 

@@ -1,0 +1,174 @@
+"""Damaged replies in running text: what is read of them is right, and what is not read is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from outspoken.parsing import ParsedReply, parse
+
+
+def pairs(reading: ParsedReply) -> list[tuple[str, float | None]]:
+    """Texts with their white space collapsed, and probabilities."""
+    return [
+        (" ".join(entry.text.split()), entry.stated and round(entry.stated, 6)) for entry in reading.candidates
+    ]
+
+
+NUMBERS = [
+    "0.1/401",
+    "0.00/89",
+    "0.3:4",
+    "0.52:67",
+    "1: 0.9",
+    "0,)53",
+    "0;28",
+    "٠;٫٢٨",
+    "2:33 %",
+]
+
+
+@pytest.mark.parametrize("written", NUMBERS)
+def test_a_number_that_a_sign_got_into_is_not_read(written: str) -> None:
+    reading = parse(f"1. Rome (probability: 0.3)\n2. Paris (probability: {written})\n3. Oslo (probability: 0.2)")
+    assert [entry.stated for entry in reading.candidates] == [0.3, None, 0.2]
+    assert "unreadable-probability" in reading.candidates[1].repairs
+
+
+@pytest.mark.parametrize(
+    ("written", "stated"),
+    [
+        ("8.5/10", 0.85),
+        ("0.8 / 1.0", 0.8),
+        ("3:1", 0.75),
+        ("1.5:1", 0.6),
+        ("1/14", 0.071429),
+        ("0.5 in 20", 0.025),
+    ],
+)
+def test_fractions_and_odds_that_people_write(written: str, stated: float) -> None:
+    reading = parse(f"1. Rome (probability: 0.3)\n2. Paris (probability: {written})")
+    assert pairs(reading)[1] == ("Paris", stated)
+
+
+ENTRIES = [
+    # A bracket or a blank beside the label or the number was lost.
+    (
+        "- (probability: 0.66) Rome\n- (probability: 0.29 The tuple [x, y] is enough\n- (probability: 0.05) Oslo",
+        [("Rome", 0.66), ("The tuple [x, y] is enough", 0.29), ("Oslo", 0.05)],
+    ),
+    (
+        "1. (p=0.119 He came; he saw; he left\n2. (p=0.147) Oslo",
+        [("He came; he saw; he left", 0.119), ("Oslo", 0.147)],
+    ),
+    (
+        "**Response 1** (30 %)\n\nRome\n\n---\n\n**Response 2** (12 %)\n\nP5aris",
+        [("Rome", 0.3), ("P5aris", 0.12)],
+    ),
+    (
+        "Response 1: Rome\nProbability 1: 67 %\n\nResponse 2: Oslo\nProbability 2:33 %",
+        [("Rome", 0.67), ("Oslo", 0.33)],
+    ),
+    ("- [[90%] Rome\n- [10%] Oslo", [("Rome", 0.9), ("Oslo", 0.1)]),
+    # The label of a weight by index was lost, or joined to the text above it.
+    ("G1: Rome\n1: 0.343\n\nG2: Oslo\nP2: 0.230", [("Rome", 0.343), ("Oslo", 0.23)]),
+    ("G1: Rome\nG2: OsloP1: 0.3270\nP2: 0.4958", [("Rome", 0.327), ("Oslo", 0.4958)]),
+    # One of the probabilities in a row cannot be read.
+    (
+        "1. Rome\n2. Paris\n3. Oslo\n\nProbabilities: 0.66, 0..04, 0.24",
+        [("Rome", 0.66), ("Paris", None), ("Oslo", 0.24)],
+    ),
+    # Lines of signs are no text.
+    ("### Response 1 (0.31)\n...\n\nNote: bring a torch\n\n### Response 2 (0.48)\n\nOslo", None),
+    ("· Rome (0.6)\n· Oslo (0.1)\n· ", [("Rome", 0.6), ("Oslo", 0.1)]),
+    # A fence whose end is joined to the text after it.
+    (
+        "### Response 1 (0.3)\n\nUse:\n```python\nd = {}\n```Done.\n\n### Response 2 (0.2)\n\nOslo",
+        [("Use: ```python d = {} ```Done.", 0.3), ("Oslo", 0.2)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), ENTRIES)
+def test_entries(text: str, expected: list[tuple[str, float | None]] | None) -> None:
+    reading = parse(text)
+    if expected is None:
+        expected = [("... Note: bring a torch", 0.31), ("Oslo", 0.48)]
+    assert pairs(reading) == expected
+
+
+@pytest.mark.parametrize("noise", ["Sure!", "(continued)", "[output truncated]"])
+def test_words_between_weights_belong_to_no_text(noise: str) -> None:
+    reading = parse(f"G1: Rome\nG2: Paris\nG3: Oslo\nP1: 70%\nP2: 8%\n{noise}\nP3: 10%")
+    assert pairs(reading) == [("Rome", 0.7), ("Paris", 0.08), ("Oslo", 0.1)]
+    assert "skipped" in reading.repairs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "G1: Rome\nP1: 16%\n\n(continued)\nG2: Paris\nP2: 3%\n\nG3: Oslo\nP3: 11%\n\nSo much for the moods.",
+        "1. Rome\n***\n   (Probability: 16%)\n2. Paris\n   (Probability: 3%)\n3. Oslo\n   (Probability: 11%)\n\nSo much.",
+        "1. Rome (16%)\n\n<br>\n\n2. Paris (3%)\n\n...\n3. Oslo (11%)\n\nSo much for the moods.",
+        "▪ Rome (16%)\n\n,▪ Paris (3%)\n\n▪ Oslo (11%)\n\nSo much for the moods.",
+    ],
+)
+def test_a_closing_remark_below_the_last_weight_belongs_to_no_text(text: str) -> None:
+    reading = parse(text)
+    assert pairs(reading)[2] == ("Oslo", 0.11)
+    assert {"suffixed", "skipped"} & set(reading.repairs)
+
+
+def test_lines_below_most_weights_are_texts() -> None:
+    reading = parse(
+        "Title 1: A\nProbability 1: 0.3\nOne calm page.\n\nTitle 2: B\nProbability 2: 0.2\nOne loud page."
+    )
+    assert pairs(reading) == [("A One calm page.", 0.3), ("B One loud page.", 0.2)]
+
+
+MISSPELT = [
+    "**Response 1:** Rome\n**Probability:** 0.3\n\n**Respose 2:** Oslo\n**Probabilit:** 0.2",
+    "**Answer 1:** Rome\n,**Prrobability:** 0.3\n\n**Annswer 2:** Oslo\n**Probabilityy:** 0.2",
+    "Response: Rome\nProbability: 0.3\n\nRaesponse: Oslo\nProbabiliy: 0.2",
+    "Response 1: Rome\nProbability: 0.3\n\nR'esponse 2: Oslo\nProbab”ility: 0.2",
+    "text,pobability\nRome,0.3\nOslo,0.2",
+]
+
+
+@pytest.mark.parametrize("text", MISSPELT)
+def test_labels_with_a_wrong_letter(text: str) -> None:
+    assert pairs(parse(text)) == [("Rome", 0.3), ("Oslo", 0.2)]
+
+
+TABLES = [
+    (
+        "| Text | p |\n| -----: |/ -----: |\n| Rome | 0.7 |\n| A long \nname | 0.3 |",
+        [("Rome", 0.7), ("A long name", 0.3)],
+    ),
+    ("| Text | p |\n| --- | --\\- |\n| Rome | 0.7 |\n| Oslo | 0.3 |", [("Rome", 0.7), ("Oslo", 0.3)]),
+    (
+        '"Rome",10%\n"Oslo",15%\n"She said ""no"", twice",',
+        [("Rome", 0.1), ("Oslo", 0.15), ('She said "no", twice', None)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TABLES)
+def test_tables(text: str, expected: list[tuple[str, float | None]]) -> None:
+    assert pairs(parse(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text;probability\nRome;0,67\nOslo0,33\n\nSag Bescheid.",
+        "Some words### Response 1\n\nRome\n\n**Probability:** .210\n\n### Response 2\n\nOslo\n\n**P-y:** .112",
+    ],
+)
+def test_what_was_not_read_is_named(text: str) -> None:
+    assert "unread" in parse(text).repairs
+
+
+def test_a_number_in_brackets_that_the_end_leaves_open_is_named() -> None:
+    reading = parse("1. Rome\n   (Probability: 0.29)\n2. Oslo\n   (Probability: 0.09")
+    assert pairs(reading) == [("Rome", 0.29), ("Oslo", 0.09)]
+    assert "unclosed" in reading.candidates[1].repairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import random
 import re
 import unicodedata
@@ -301,14 +302,14 @@ class Damaged:
             or (cut_draft and draft.startswith(text))
             for draft in case.drafts
         ):
-            if not case.reasoning_touched and not case.withdrawn:
+            if not case.reasoning_touched and not case.withdrawn and "unread" not in self.reading.repairs:
                 self.add("draft", f"{text[:80]!r}")
             return
         named = self.named or bool(set(entry.repairs) - HARMLESS)
         owners = {at for at, written in self.contents.items() if _overlap(text, written, case.known[at].text)}
         if named:
             self.covered |= owners
-        if not self.stands(text):
+        if not self.stands(text) and not (named and self.is_source(text)):
             self.add("invented", f"{text[:80]!r} stands nowhere in the reply")
         elif not owners:
             if not named and not self.left_over(entry, text):
@@ -346,6 +347,14 @@ class Damaged:
             return True
         parts = re.findall(r"[a-zA-Z]+|\d+|[^\W\da-zA-Z_]+", text)
         return all(any(part in form for form in forms) for part in parts)
+
+    def is_source(self, text: str) -> bool:
+        """Whether a text is JSON of which all strings stand in the reply: its numbers may be written otherwise."""
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return False
+        return isinstance(value, (dict, list)) and all(map(self.stands, re.findall(r'"((?:[^"\\]|\\.)*)"', text)))
 
     def missing(self, at: int) -> None:
         """A candidate whose text was not read as it is."""
@@ -408,7 +417,8 @@ def _overlap(text: str, written: str, known: str) -> bool:
     a, b, c = key(text), key(written), key(known)
     if not a or not b:
         return False
-    forms = (b, c, *(key(form) for form in _decoded(written) if "\\" in written))
+    decoded = (*_decoded(written), _ESCAPE.sub(_unescaped, written)) if "\\" in written else ()
+    forms = (b, c, *map(key, decoded))
     if any(a in form or form in a for form in forms if form):
         return True
     size = 4 if min(map(ord, b)) < 0x2E80 else 2

@@ -27,7 +27,7 @@ __all__ = [
     "is_weight",
     "item_of",
     "json_inside",
-    "lacks_texts",
+    "leaves_fields",
     "numbered_entries",
     "schema_of",
     "takes",
@@ -88,19 +88,30 @@ def numbered_entries(fields: Mapping[str, object]) -> list[dict[str, object]]:
 
     Empty if its keys are not, and if the object states one weight for all of them.
     """
-    if any(plain(key) in WEIGHTS and not isinstance(part, (dict, list)) for key, part in fields.items()):
-        return []
     entries = _by_number(fields)
     whole = [entry for entry in entries.values() if not WEIGHTS.keys().isdisjoint(entry) and len(entry) > 1]
-    if not whole:
+    if not whole or (len(entries) == 1 and _states_one(fields)):
         return []
     names = {name for entry in whole for name in entry if name not in WEIGHTS}
-    return [entry for entry in entries.values() if not names.isdisjoint(entry)]
+    weights = {name for entry in whole for name in entry if name in WEIGHTS}
+    return [_with_weight(entry, names, weights) for entry in entries.values() if not names.isdisjoint(entry)]
 
 
-def lacks_texts(fields: Mapping[str, object]) -> bool:
-    """Whether one of the numbers in the keys of an object belongs to a weight alone."""
-    return any(not entry.keys() - WEIGHTS.keys() for entry in _by_number(fields).values())
+def _states_one(fields: Mapping[str, object]) -> bool:
+    return any(plain(key) in WEIGHTS and not isinstance(part, (dict, list)) for key, part in fields.items())
+
+
+def _with_weight(entry: dict[str, object], names: set[str], weights: set[str]) -> dict[str, object]:
+    """An entry whose only number besides the usual fields stands under a damaged key, with the usual key."""
+    odd = [key for key, part in entry.items() if key not in names and key not in WEIGHTS and is_weight(part)]
+    if len(odd) != 1 or len(weights) != 1 or not WEIGHTS.keys().isdisjoint(entry):
+        return entry
+    return {key: part for key, part in entry.items() if key not in odd} | {next(iter(weights)): entry[odd[0]]}
+
+
+def leaves_fields(fields: Mapping[str, object]) -> bool:
+    """Whether some of the numbered fields belong to no candidate, because the key of another is damaged."""
+    return len(_by_number(fields)) > len(numbered_entries(fields)) or _states_one(fields)
 
 
 def _by_number(fields: Mapping[str, object]) -> dict[str, dict[str, object]]:

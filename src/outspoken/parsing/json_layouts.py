@@ -8,11 +8,11 @@ from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, plain
-from outspoken.parsing.json_fields import index_of, is_weight, item_of, lacks_texts, numbered_entries
+from outspoken.parsing.json_fields import index_of, is_weight, item_of, leaves_fields, numbered_entries
 from outspoken.parsing.json_signs import weight_name
 from outspoken.parsing.numbers import number
 
-__all__ = ["drop_total", "read_columns", "read_keyed", "read_numbered", "rows_of"]
+__all__ = ["damaged_rows", "drop_total", "read_columns", "read_keyed", "read_numbered", "rows_of"]
 
 _TOTALS = frozenset(
     {
@@ -23,6 +23,9 @@ _TOTALS = frozenset(
 )
 _OTHER_FIELDS = QUESTIONS | REASONING | BOOKKEEPING | _TOTALS | {"note", "notes", "comment", "explanation"}
 _DAMAGED_NUMBER = re.compile(r"\W{0,3}\d")
+_DAMAGED_FRACTION = re.compile(
+    r"[^\w\s\"']{0,3}[01]?[^\w\s]{0,3}[.,]\W{0,3}(?:\d[\d\W]*)?(?:[eE]{1,2}\W?[-+]?\d+)?"
+)
 _NUMBER = re.compile(r"\s*[^\W\d]{0,20}[ _#-]{0,2}\d{1,4}\s*|[A-J]")
 
 
@@ -45,7 +48,7 @@ def read_numbered(fields: dict[str, object], into: CandidateList) -> bool:
     for item in filter(None, items):
         into.add(item)
     into.repairs.append("numbered-keys")
-    if lacks_texts(fields):
+    if leaves_fields(fields):
         into.repairs.append("unread")
     return True
 
@@ -172,6 +175,8 @@ def rows_of(value: list[Any]) -> list[tuple[str, object]]:
     """The pairs of text and weight in a list: rows, two columns, or alternating; none if it is another list."""
     lists = bool(value) and all(isinstance(entry, list) for entry in value)
     if not lists:
+        if len(value) == 2 and _may_be_weight(value[1]) and isinstance(value[0], str):
+            return [(value[0], value[1])]
         if len(value) < 2 or len(value) % 2 or not any(isinstance(entry, (int, float, list)) for entry in value):
             return []
         return _pairs([value[start : start + 2] for start in range(0, len(value), 2)])
@@ -190,6 +195,26 @@ def rows_of(value: list[Any]) -> list[tuple[str, object]]:
     return _wide_rows(value) if width > 2 else []
 
 
+def damaged_rows(value: list[Any]) -> list[tuple[str, object]]:
+    """The pairs of a list of which most are two entries long, and the texts of the others."""
+    rows = [entry for entry in value if isinstance(entry, list) and entry]
+    pairs = [(row[0], row[1]) for row in rows if len(row) == 2]
+    if len(pairs) == len(value) or 2 * len(pairs) < len(value) or not _pairs(pairs):
+        return []
+    found: list[tuple[str, object]] = []
+    for row in rows:
+        texts = [cell for cell in row if isinstance(cell, str) and not _may_be_weight(cell)]
+        weights = [cell for cell in row if is_weight(cell) and cell not in texts]
+        if texts:
+            found.append((", ".join(texts), weights[-1] if weights else None))
+    return found
+
+
+def _may_be_weight(part: object) -> bool:
+    """Whether a value is a text of digits and other signs, such as a damaged decimal fraction."""
+    return isinstance(part, str) and len(part) < 30 and _DAMAGED_FRACTION.fullmatch(part) is not None
+
+
 def _wide_rows(value: list[list[Any]]) -> list[tuple[str, object]]:
     """The first column of texts, and the only one of numbers that does not count the rows."""
     columns = list(zip(*value, strict=True))
@@ -202,7 +227,7 @@ def _wide_rows(value: list[list[Any]]) -> list[tuple[str, object]]:
 def _pairs(rows: Sequence[Sequence[Any]]) -> list[tuple[str, object]]:
     for weight_first in (False, True):
         pairs = [(second, first) if weight_first else (first, second) for first, second in rows]
-        read = sum(weight is None or is_weight(weight) for _, weight in pairs)
+        read = sum(weight is None or is_weight(weight) or _may_be_weight(weight) for _, weight in pairs)
         scalars = all(isinstance(text, str) and not isinstance(weight, (list, dict)) for text, weight in pairs)
         if read == len(pairs) and all(isinstance(text, str) for text, _ in pairs):
             return pairs

@@ -172,6 +172,8 @@ def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -
     if not certain and text[start].isalpha() and not _is_statement(text, start, relaxed.value):
         into.items.clear()
         return None, None
+    if any(_holds_candidate(item.text) for item in into.items[before:]):
+        into.repairs.append("guessed")
     into.repairs += relaxed.repairs
     _record_cut(relaxed, into.items[before:])
     return relaxed.value, relaxed.end
@@ -183,6 +185,11 @@ def _has_swallowed(relaxed: LenientValue) -> bool:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     texts = [part for part in parts if isinstance(part, str)] if relaxed.texts else []
     return any(is_known(match[1]) for text in texts for match in _KNOWN_KEY.finditer(text))
+
+
+def _holds_candidate(text: str) -> bool:
+    """Whether a text that was read from damaged JSON holds an object with a known key."""
+    return any(is_known(match[1]) for match in _KNOWN_KEY.finditer(text))
 
 
 def _is_statement(text: str, start: int, value: object) -> bool:

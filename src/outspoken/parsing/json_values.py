@@ -17,7 +17,14 @@ from outspoken.parsing.json_fields import (
     numbered_entries,
     schema_of,
 )
-from outspoken.parsing.json_layouts import drop_total, read_columns, read_keyed, read_numbered, rows_of
+from outspoken.parsing.json_layouts import (
+    damaged_rows,
+    drop_total,
+    read_columns,
+    read_keyed,
+    read_numbered,
+    rows_of,
+)
 from outspoken.parsing.json_signs import weight_name
 from outspoken.reply_shape import ReplyShape
 
@@ -168,6 +175,10 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
     into.list_seen = True
     before = len(into.items)
     if _add_pairs(rows_of(value), into) or _read_mappings(value, into):
+        drop_total(into, before)
+        return
+    if _add_pairs(damaged_rows(value), into):
+        into.repairs.append("guessed")
         drop_total(into, before)
         return
     if len(value) > _MOST_ENTRIES:

@@ -213,6 +213,9 @@ class _Reader(ScalarReader):
 
     def field(self, fields: Fields, key: str) -> None:
         sign = self.skip()
+        while sign in tuple(":：=") and sign:
+            self.at += 1
+            sign = self.skip()
         if sign in COMMAS or sign in CLOSERS or not sign:
             if sign:
                 fields[key] = None
@@ -250,12 +253,14 @@ class _Reader(ScalarReader):
         """The entries of a list up to its end. One that begins with a key is an object."""
         self.enter(closer)
         items: list[Any] = []
+        words: list[int] = []
         keyed = has_objects = False
         separated = True
         while True:
             sign, separated = self.next_entry(closer, separated, filled=True)
             if not sign:
                 break
+            start = self.at
             if self.begins_object():
                 keyed |= not items
                 if items:
@@ -270,8 +275,17 @@ class _Reader(ScalarReader):
                 continue
             if not separated:
                 self.note("missing-comma")
+            if isinstance(value, (list, Fields)) and words:
+                # Words between the entries.
+                self.note("skipped")
+                items = [item for at, item in enumerate(items) if at not in words]
+                words = []
+            if has_objects and not separated and isinstance(value, (int, float)):
+                self.note("skipped")
             separated = False
             has_objects |= isinstance(value, Fields)
+            if isinstance(value, str) and sign not in CLOSING_QUOTES and not BARE.match(self.text, start):
+                words.append(len(items))
             items.append(value)
             items += self.repeated()
         self.closers.pop()
@@ -309,8 +323,10 @@ class _Reader(ScalarReader):
             value = self.value("argument")
             if value is NOTHING:
                 self.junk()
-            else:
-                positional.append(value)
+                continue
+            if isinstance(value, str) and sign not in CLOSING_QUOTES and not value[:1].isdigit():
+                self.note("guessed")
+            positional.append(value)
         self.closers.pop()
         self.inner.pop()
         return called(token.rstrip("( ").rpartition(" ")[2], positional, fields)

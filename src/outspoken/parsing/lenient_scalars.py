@@ -8,7 +8,7 @@ from typing import Any
 
 from outspoken.parsing.calls import Fields
 from outspoken.parsing.json_escapes import unescape
-from outspoken.parsing.json_signs import BLANK, CLOSERS, CLOSING_QUOTES, COMMAS, key_at, weight_name
+from outspoken.parsing.json_signs import BLANK, CLOSERS, CLOSING_QUOTES, COMMAS, is_known, key_at, weight_name
 from outspoken.parsing.string_context import Place
 from outspoken.parsing.string_ends import StringEnds
 
@@ -35,6 +35,7 @@ _CONSTANTS |= {"TRUE": True, "FALSE": False, "NULL": None, "undefined": None, "n
 _STRICT_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?(?:[eE][-+]?\d++)?")
 _WORDS = re.compile(rf"[^{COMMAS}}}\]｝］\n]++")
 _WEIGHT = re.compile(r"(?:[^,，،;}\]｝］\n]++|[,，،](?=\d))++")
+_OPENING = re.compile(r"[({\[]\s*+[\"']")
 _DECIMAL_COMMA = re.compile(r"[,，]\d")
 _JUNK = re.compile(rf"[^{COMMAS}{{}}\[\]｛｝［］()（）\n\"'“”„«»「」『』]*+")
 _JOINT = re.compile(rf"[{BLANK}]*+(\+|\.\.)?[{BLANK}]*+([rbfuRBFU]{{0,2}})(?=[\"'`“])")
@@ -161,9 +162,15 @@ class ScalarReader:
         if match is None:
             return NOTHING
         end = match.end()
+        if (
+            role != "value"
+            and (opening := _OPENING.search(text, start, end)) is not None
+            and opening.start() > start
+        ):
+            end = opening.start()
         while role == "value" and weight_name(key) is None and text[end : end + 1] in tuple(COMMAS):
             after = self.after_blanks(end + 1)
-            if after >= len(text) or text[after] in CLOSERS or key_at(text, after):
+            if after >= len(text) or text[after] in CLOSERS or self.continues(after):
                 break
             more = _WORDS.match(text, end + 1)
             end = more.end() if more is not None else end + 1
@@ -172,10 +179,17 @@ class ScalarReader:
             self.cut("object" if role == "value" else "list")
             return NOTHING
         self.note("unquoted")
+        if _OPENING.search(text, start, end) is not None:
+            self.note("guessed")
         word = text[start:end].strip()
         if word[-1:] in '"”' and word[:1] not in CLOSING_QUOTES:
             word = word[:-1].rstrip()
         return word or NOTHING
+
+    def continues(self, at: int) -> bool:
+        """Whether the next field begins at a position, and not a part of unquoted words with a colon in it."""
+        key = key_at(self.text, at)
+        return key is not None and (not key.bare or is_known(key.name) or "unquoted" in self.repairs)
 
     def string(self, role: str, key: str = "", *, raw: bool = False) -> Any:
         """A string, and those that are joined to it."""

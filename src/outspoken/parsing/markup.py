@@ -147,7 +147,9 @@ class _ElementReader:
         cut = self.role in ("text", "item") if self.field is not None else self.item is not None
         is_open = self.field is not None or self.item is not None
         rest = self.text[position:]
-        if self.role == "weight" and _CUT_NUMBER.fullmatch(rest):
+        if self.role == "weight" and (
+            _CUT_NUMBER.fullmatch(rest) or ("</" in self.text and rest.rstrip()[-1:].isdigit())
+        ):
             self.candidate.repairs.append("unclosed")
             rest = "…"
         self.add_text(rest)

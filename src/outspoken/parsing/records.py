@@ -29,6 +29,8 @@ _DAMAGED_KEY = re.compile(
     r"(?P<indent>[ \t]*)(?P<dash>-{0,3})(?P<blanks>[ \t]*)"
     r"(?P<key>\w{1,30}[^\w\s:=：-]?\w{1,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
 )
+_STRAY_BEFORE = re.compile(r"(?P<stray>[ \t]*[^\s\"'#-]{1,2}[ \t]+)(?P<rest>-[ \t]+\w{1,30}[ \t]*[:=：].*)")
+_LONGEST_NOISE = 60
 _SIMILAR = 0.75
 _TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}:[ \t])")
 
@@ -63,6 +65,7 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
     if before and not re.fullmatch(r"[\w ]{1,40}:", before):
         into.repairs.append("prefixed")
         into.reasoning.append(before)
+    into.repairs += ["skipped"] * reader.skipped
     rest = lines[reader.at :]
     if any(line.strip() for line in rest):
         into.repairs.append("unread" if any(map(_KEY.match, rest)) else "suffixed")
@@ -70,8 +73,16 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
     return True
 
 
+def _is_known_field(line: str) -> bool:
+    match = _KEY.match(line)
+    return match is not None and (plain(match["key"]) in TEXTS or plain(match["key"]) in WEIGHTS)
+
+
 def _mended(line: str) -> str:
     """A line whose known key has a stray sign in it, or before it too many dashes, without those."""
+    stray = _STRAY_BEFORE.match(line)
+    if stray is not None and _is_known_field(stray["rest"]):
+        return " " * len(stray["stray"]) + stray["rest"]
     match = _DAMAGED_KEY.match(line)
     if match is None or _KEY.match(line):
         return line
@@ -130,6 +141,7 @@ class _RecordReader:
         self.lines = lines
         self.at = 0
         self.records: list[_Record] = []
+        self.skipped = False
 
     def first(self) -> int | None:
         """The line at which records begin: a field in lower case, or the list item or header above it."""
@@ -167,6 +179,10 @@ class _RecordReader:
                 self.at += 1
                 continue
             match = _KEY.match(line)
+            if match is None and not blank and self.is_noise():
+                self.skipped = True
+                self.at += 1
+                continue
             if match is None:
                 return blank and len(self.records) > 0 and bool(self.records[-1].fields)
             if (
@@ -179,6 +195,19 @@ class _RecordReader:
             depth = self.read_field(match, depth)
             blank = False
         return True
+
+    def is_noise(self) -> bool:
+        """Whether the current line is a short one at the margin among records that are indented."""
+        line = self.lines[self.at]
+        later = self.lines[self.at + 1 : self.at + 3]
+        return (
+            not self.skipped
+            and len(line) < _LONGEST_NOISE
+            and not line[0].isspace()
+            and any(record.fields for record in self.records)
+            and bool(later)
+            and all(each[:1].isspace() for each in later)
+        )
 
     def read_field(self, match: re.Match[str], depth: int | None) -> int | None:
         """Read the field on the current line and those that its value goes on to; returns the depth of its key."""

@@ -214,15 +214,19 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
         into.repairs.insert(0, "prefixed")
         into.reasoning.insert(0, prose)
     if after.replace("```", "").strip(" \n\t\r;,.`~"):
-        into.repairs.append("unread" if name == "json" and _continues_json(after) else "suffixed")
+        into.repairs.append("unread" if name == "json" and _holds_more(after) else "suffixed")
 
 
 _REST_OF_JSON = re.compile(r"[\s)\]}]*+[-,:;.\d\"'{(\[]")
 _STRING = re.compile(r"[,:{(\[]\s*+(?:\"[^\"\n]{1,400}+\"|'(?:[^'\n]|'(?=\w)){1,400}+')\s*+[,:)\]}]")
 
 
-def _continues_json(after: str) -> bool:
-    """Whether the text after a JSON value goes on with strings between its signs: a bracket ended it early."""
+def _holds_more(after: str) -> bool:
+    """Whether strings of JSON follow a value, because a bracket ended it early, or an answer that replaces it."""
+    from outspoken.parsing.prose import replaces
+
+    if (opening := after.find("{")) >= 0 and replaces(after[:opening]):
+        return True
     return _REST_OF_JSON.match(after) is not None and _STRING.search(after) is not None
 
 

@@ -26,7 +26,7 @@ _LAST_NUMBER = re.compile(
 _LONGEST_NUMBER = 50
 _LONGEST_KEY = 20_000
 _OTHER_QUOTE = "\"'`”“’"
-_SIGN_BEFORE = re.compile(r"[,，:：{}\[\]]\s{0,9}\Z")
+_SIGN_BEFORE = re.compile(r"[,，:：={}\[\]]\s{0,9}\Z")
 _SIGN_AFTER = re.compile(r"\s{0,9}[,，:：{}\[\]]")
 _NEXT_PART = re.compile(r"[^\S\n]*+(?:\n\s*+|\+\s*+)[rbfu]?[\"'`]")
 _NEXT_PART_IN_CALL = re.compile(r"\s++[rbfu]?[\"'`]")
@@ -110,17 +110,16 @@ class StringEnds(Surroundings):
 
     def may_end_before(self, start: int, end: int, quotes: str) -> bool:
         """Whether a quote inside a string stands beside a sign of JSON where it opens or closes no quotation."""
-        opens = True
-        beside = False
+        opens, beside, misplaced = True, False, False
         for match in _to_quote(quotes).finditer(self.text, start, end):
             after = _SIGN_AFTER.match(self.text, match.end(), end) is not None
-            if opens and after and not self.text[match.start() - 1].isspace():
-                return True
+            blank = self.text[match.end() : match.end() + 1].isspace()
+            misplaced |= opens and (after or blank) and not self.text[match.start() - 1].isspace()
             beside |= (
                 after or _SIGN_BEFORE.search(self.text, max(start, match.start() - 10), match.start()) is not None
             )
             opens = not opens
-        return beside and not opens
+        return beside and (misplaced or not opens)
 
     def joins(self, at: int, place: Place) -> bool:
         """Whether a string follows that is joined to the one before it."""

@@ -130,6 +130,8 @@ MISSPELT = [
     "**Answer 1:** Rome\n,**Prrobability:** 0.3\n\n**Annswer 2:** Oslo\n**Probabilityy:** 0.2",
     "Response: Rome\nProbability: 0.3\n\nRaesponse: Oslo\nProbabiliy: 0.2",
     "Response 1: Rome\nProbability: 0.3\n\nR'esponse 2: Oslo\nProbab”ility: 0.2",
+    "**Respnse 1** (p=0.3): Rome\n\n**Response 2** (p=0.2): Oslo",
+    "**Response 1 (.3):** Rome\n**Reesponse 2 (.2):** Oslo",
     "text,pobability\nRome,0.3\nOslo,0.2",
 ]
 

@@ -11,7 +11,11 @@ from outspoken.parsing.weight_patterns import WEIGHT_FIELD
 
 __all__ = ["is_misspelt_weight", "with_mended_labels"]
 
-_PREFIX = re.compile(r"(?P<lead>\W{0,8})(?P<name>[^\W\d_][^\n]{4,26}?)(?P<end>[*_]{0,3}[:：]{1,2}(?=[\s*_]|$))")
+# A word with at most one sign in it, an index, and a colon or a bracket.
+_LABEL = re.compile(
+    r"(?P<lead>\W{0,8}?)(?P<word>[^\W\d_]{1,24}(?:[^\w\s*(（\[][^\W\d_]{0,24})?)"
+    r"(?P<index>\s?[^\w\s*(（\[]?(?:\d{1,3}|(?<=\s)[A-Z]))?(?P<end>[*_]{0,3}(?:[:：]{1,2}(?=[\s*_]|$)|\s?[(（\[]))"
+)
 _SHORTEST = 6
 _OTHER_NAMES = frozenset(
     name for names in (LISTS, QUESTIONS, REASONING, BOOKKEEPING, TEXTS, WEIGHTS) for name in names
@@ -21,51 +25,48 @@ _WEIGHTS = tuple(name for name in WEIGHTS if len(name) > _SHORTEST)
 
 def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:
     """The lines with labels that are one letter away from a label of other lines, or of a weight, set right."""
-    known: dict[str, str] = {}
+    known: dict[tuple[str, bool], str] = {}
     unknown: list[tuple[int, re.Match[str]]] = []
     for at, line in enumerate(lines):
-        match = _PREFIX.match(line) if ":" in line or "：" in line else None
+        match = _LABEL.match(line) if any(sign in line for sign in ":：(（[") else None
         if match is None:
             continue
-        name = match["name"]
-        if any(marks.match(line) for marks in (FIELD, WEIGHT_FIELD)) or marker_of("label", line) is not None:
-            known.setdefault(_letters(name), name)
-        elif plain(name) not in _OTHER_NAMES:
+        word, has_index = match["word"], match["index"] is not None
+        if word.isalpha() and _is_label(line):
+            known.setdefault((word.casefold(), has_index), word)
+        elif plain(word) not in _OTHER_NAMES:
             unknown.append((at, match))
-    mended = dict(_mended(unknown, lines, known))
+    mended = {at: line for at, match in unknown if (line := _mended(match, lines[at], known)) is not None}
     if not mended:
         return lines
     repairs.append("wrong-key")
     return [mended.get(at, line) for at, line in enumerate(lines)]
 
 
-def _mended(
-    unknown: list[tuple[int, re.Match[str]]], lines: list[str], known: dict[str, str]
-) -> list[tuple[int, str]]:
-    found = []
-    for at, match in unknown:
-        letters, digits = _letters(match["name"]), "".join(filter(str.isdecimal, match["name"]))
-        if len(letters) < _SHORTEST:
-            continue
-        rest = lines[at][match.end() :]
-        near = next((each for each in known if _is_near(letters, each)), None)
-        if near is not None and bool(digits) == any(map(str.isdecimal, known[near])):
-            name = re.sub(r"\d+", digits, known[near])
-        elif number(rest)[0] is not None and is_misspelt_weight(letters):
-            name = f"probability {digits}".strip()
-        else:
-            continue
-        found.append((at, f"{match['lead'].lstrip(',;.:')}{name}{match['end']}{rest}"))
-    return found
+def _is_label(line: str) -> bool:
+    return any(marks.match(line) for marks in (FIELD, WEIGHT_FIELD)) or marker_of("label", line) is not None
+
+
+def _mended(match: re.Match[str], line: str, known: dict[tuple[str, bool], str]) -> str | None:
+    """The line with its label as it was meant; None where that is not known."""
+    letters, index = re.sub(r"\W", "", match["word"]).casefold(), match["index"]
+    if len(letters) < _SHORTEST:
+        return None
+    has_index = index is not None
+    word = next(
+        (word for (name, indexed), word in known.items() if indexed is has_index and _is_near(letters, name)), ""
+    )
+    rest = line[match.end() :]
+    if not word and match["end"][-1:] in ":：" and number(rest)[0] is not None and is_misspelt_weight(letters):
+        word = "probability"
+    if not word:
+        return None
+    return f"{match['lead'].lstrip(',;.:')}{word}{index or ''}{match['end']}{rest}"
 
 
 def is_misspelt_weight(name: str) -> bool:
     """Whether a name is one letter away from that of a weight."""
     return len(name) >= _SHORTEST and any(_is_near(name, known) for known in _WEIGHTS)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W\d_]+", "", name).casefold()
 
 
 def _is_near(one: str, other: str) -> bool:

@@ -92,9 +92,9 @@ class ScalarReader:
 
     def skip(self) -> str:
         """Pass over blanks and comments; returns the next sign, or "" at the end of the text or its fence."""
-        self.ends.work -= 2
         match = _SKIP.match(self.text, self.at)
         assert match is not None
+        self.ends.work -= 2 + (match.end() - self.at) // 100
         if match[1] is not None:
             self.note("skipped" if match[1] in ("...", "…") else "comment")
         self.at = match.end()
@@ -107,6 +107,7 @@ class ScalarReader:
         """The position after blanks and comments."""
         match = _SKIP.match(self.text, at)
         assert match is not None
+        self.ends.work -= (match.end() - at) // 100
         return match.end()
 
     def cut(self, kind: str) -> None:
@@ -117,9 +118,9 @@ class ScalarReader:
 
     def junk(self) -> None:
         """Pass over what cannot be read, up to the next sign that may begin or end something."""
-        self.ends.work -= 4
         match = _JUNK.match(self.text, self.at)
         assert match is not None
+        self.ends.work -= 4 + (match.end() - self.at) // 100
         self.at = max(match.end(), self.at + 1)
         self.note("skipped")
 
@@ -169,12 +170,14 @@ class ScalarReader:
         ):
             end = opening.start()
         while role == "value" and weight_name(key) is None and text[end : end + 1] in tuple(COMMAS):
+            self.ends.work -= 2
             after = self.after_blanks(end + 1)
             if after >= len(text) or text[after] in CLOSERS or self.continues(after):
                 break
             more = _WORDS.match(text, end + 1)
             end = more.end() if more is not None else end + 1
         self.at = end
+        self.ends.work -= (end - start) // 100
         if end == len(text):
             self.cut("object" if role == "value" else "list")
             return NOTHING

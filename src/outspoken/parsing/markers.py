@@ -174,12 +174,15 @@ def without_quote(line: str) -> str:
     return re.sub(r"^\s{0,3}>\s?", "", line, count=1)
 
 
+_ORNAMENT = re.compile(r"[*_`>#<]")
 _PAIRS = (("***", "***"), ("**", "**"), ("__", "__"), ("`", "`"), ("*", "*"), ("_", "_"))
 
 
 def strip_ornaments(text: str) -> str:
     """A text without the marks that surround all of it: bold, italics, backticks, a block quote, list tags."""
     text = text.strip()
+    if _ORNAMENT.search(text) is None:
+        return text
     lines = text.split("\n")
     if all(line.lstrip().startswith(">") or not line.strip() for line in lines):
         text = "\n".join(without_quote(line) for line in lines).strip()

@@ -83,7 +83,10 @@ def number(raw: object) -> tuple[float | None, bool]:
     a list of one, or an object that has one under a key such as "value".
     """
     if isinstance(raw, str):
-        value, percent = _written(raw)
+        if len(raw) < _LONGEST and _PLAIN.fullmatch(raw) is not None:
+            value, percent = float(raw) + 0.0, False
+        else:
+            value, percent = _written(raw)
     elif isinstance(raw, (int, float)) and not isinstance(raw, bool):
         value, percent = math.nan, False
         with suppress(OverflowError):

@@ -19,6 +19,7 @@ __all__ = ["SEPARATORS", "Rows", "names_weight", "separated_rows"]
 SEPARATORS = ("\t", ";", ",", "|")
 _MOST_STRAYS = 2
 _MOST_JOINED = 20
+_NOT_IN_HEADER = re.compile(r"[:：\d]")
 _RULE = re.compile(r"[\s|:\-]{3,1000}")
 _ENDS_IN_NUMBER = re.compile(r"\d\s?%?\s*\Z")
 _QUOTES = "\"“”'`"
@@ -157,10 +158,11 @@ def names_weight(name: str) -> bool:
 
 
 def _is_header(line: str, separator: str) -> bool:
-    names = [plain(cell.strip().strip("\"'")) for cell in line.strip().split(separator)]
-    if not 2 <= len(names) <= 12 or any(len(name) > 40 for name in names):
+    cells = line.strip().split(separator)
+    if not 2 <= len(cells) <= 12 or _NOT_IN_HEADER.search(line) is not None:
         return False
-    if any(sign in line for sign in ":：") or any(c.isdecimal() for c in line):
+    names = [plain(cell.strip().strip("\"'")) for cell in cells]
+    if any(len(name) > 40 for name in names):
         return False
     return 1 <= sum(map(names_weight, names)) < len(names) and any(names)
 

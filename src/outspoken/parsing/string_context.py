@@ -170,6 +170,7 @@ class Surroundings:
             return True
         else:
             value = _WORDS.match(text, at)
+        self.work -= (value.end() - at) // 100 if value is not None else 0
         return value.end() if value is not None else sign in CLOSERS or sign in COMMAS
 
     def is_sibling(self, at: int, first: str | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from outspoken.parsing.field_names import ANY_WEIGHT_LABEL, WEIGHT_LABEL
 from outspoken.parsing.numbers import HEDGE, PERCENT_WORD, number
@@ -126,17 +125,21 @@ _SURE = re.compile(
 
 def weight_of(written: str, *, sure: bool = True) -> bool:
     """Whether a text is a number that reads as a weight; `sure`: even without a label."""
-    if sure and _SURE.fullmatch(ascii_digits(written.strip(" \t*_`$\"'"))) is None:
+    if sure and (
+        DIGIT.search(written) is None or _SURE.fullmatch(ascii_digits(written.strip(" \t*_`$\"'"))) is None
+    ):
         return False
     return number(written)[0] is not None
 
 
-@lru_cache(maxsize=512)
+_ASCII = str.maketrans("％٪．，٫−", "%%.,.-")
+_OTHER_DIGIT = re.compile(r"[^\D0-9]")
+
+
 def ascii_digits(text: str) -> str:
     if text.isascii():
         return text
-    table = {"％": "%", "٪": "%", "．": ".", "，": ",", "٫": ".", "−": "-"}
-    return "".join(str(int(c)) if c.isdecimal() else table.get(c, c) for c in text)
+    return _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), text.translate(_ASCII))
 
 
 NO_NUMBERS = frozenset(

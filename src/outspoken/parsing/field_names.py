@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from outspoken.parsing.words import alternatives
+
 __all__ = [
     "ANY_WEIGHT_LABEL",
     "BOOKKEEPING",
@@ -138,12 +140,7 @@ _AMBIGUOUS = frozenset(
 
 
 def _pattern(names: list[str]) -> str:
-    """The names as alternatives, grouped by their first sign: most positions of a text are those of no name."""
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names, key=len, reverse=True):
-        groups.setdefault(name[0], []).append(re.escape(name[1:]).replace("_", r"[\s_-]?"))
-    parts = (f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in groups.items())
-    return f"(?=[{re.escape(''.join(groups))}])(?:{'|'.join(parts)})"
+    return alternatives("|".join(re.escape(name).replace("_", r"[\s_-]?") for name in names))
 
 
 WEIGHT_LABEL = _pattern([name for name in WEIGHTS if name not in _AMBIGUOUS])

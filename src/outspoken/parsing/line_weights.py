@@ -111,6 +111,7 @@ def _find(line: str) -> LineWeight | None:
     return _in_group(line) or _labelled(line) or _unlabelled(line)
 
 
+_STARTS_OF_LABELS = frozenset(name[:end] for name in WEIGHTS for end in range(len(name) + 1))
 _OPEN_GROUP = re.compile(r"[(（\[【]([^()（）\[\]【】]{1,60})$")
 
 
@@ -122,7 +123,7 @@ def _in_open_group(line: str, opened: re.Match[str]) -> LineWeight | None:
     found = _group_content(content)
     if found is None and len(content) > 2 and not any(c.isdecimal() for c in content):
         name = plain(content.rstrip(":：=≈ "))
-        found = LineWeight("", name) if any(known.startswith(name) for known in WEIGHTS) else None
+        found = LineWeight("", name) if name in _STARTS_OF_LABELS else None
     if found is None:
         return None
     if not line[: opened.start()].strip(OPENERS) and (found.key is None or comment_of(found.written)):

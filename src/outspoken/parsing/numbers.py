@@ -11,22 +11,26 @@ import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 
+from outspoken.parsing.words import alternatives
+
 __all__ = ["HEDGE", "PERCENT_WORD", "comment_of", "number", "number_or_text"]
 
 _LONGEST = 200
 _PLAIN = re.compile(r"-?[0-9]{0,300}\.?[0-9]{1,300}(?:[eE]-?[0-9]{1,3})?")
 
-HEDGE = (
-    r"(?:[~≈≃∼～〜=<≤]|\b(?:about|approximately|approx|around|roughly|nearly|almost|circa|ca|estimated at|maybe"
-    r"|perhaps"
-    r"|less than|under|etwa|ungefähr|rund|zirka|knapp|environ|approximativement|à peu près|presque"
-    r"|alrededor del?|cerca del?"
-    r"|aproximadamente|aprox|unos|unas|circa il|intorno al|около|примерно|приблизительно|приблизно|około|ok"
-    r"|mniej więcej|yaklaşık|kabaca|ongeveer|rond|omkring|ungefär|cirka|runt"
-    r"|kring|noin|nagyjából|körülbelül|přibližně|zhruba|asi|aproximativ|cam|okolo"
-    r"|otprilike|okvirno|kurang lebih|lebih kurang|apie|orientačně|περίπου|khoảng|tầm|sekitar|kira-kira)\b\.?"
-    r"|大约|大約|约|約|大概|およそ|おおよそ|だいたい|ほぼ|약|대략|حوالي|تقريبًا|تقريبا|نحو|בערך|כ-|लगभग|करीब|ประมาณ|ราว)"
+_ROUGHLY = (
+    "about|approximately|approx|around|roughly|nearly|almost|circa|ca|estimated at|maybe|perhaps"
+    "|less than|under|etwa|ungefähr|rund|zirka|knapp|environ|approximativement|à peu près|presque"
+    "|alrededor del?|cerca del?|aproximadamente|aprox|unos|unas|circa il|intorno al"
+    "|около|примерно|приблизительно|приблизно|około|ok|mniej więcej|yaklaşık|kabaca|ongeveer|rond|omkring"
+    "|ungefär|cirka|runt|kring|noin|nagyjából|körülbelül|přibližně|zhruba|asi|aproximativ|cam|okolo"
+    "|otprilike|okvirno|kurang lebih|lebih kurang|apie|orientačně|περίπου|khoảng|tầm|sekitar|kira-kira"
 )
+_ROUGHLY_UNSPACED = (
+    "大约|大約|约|約|大概|およそ|おおよそ|だいたい|ほぼ|약|대략"
+    "|حوالي|تقريبًا|تقريبا|نحو|בערך|כ-|लगभग|करीब|ประมาณ|ราว"
+)
+HEDGE = rf"(?:[~≈≃∼～〜=<≤]|\b{alternatives(_ROUGHLY)}\b\.?|{alternatives(_ROUGHLY_UNSPACED)})"
 """Words and signs before a number that only say that it is rough."""
 
 PERCENT_WORD = (
@@ -82,13 +86,15 @@ def number(raw: object) -> tuple[float | None, bool]:
     `raw` is a number, a text that a number fills (apart from words such as "about" and a comment without figures),
     a list of one, or an object that has one under a key such as "value".
     """
+    value: float | None
+    percent = False
     if isinstance(raw, str):
         if len(raw) < _LONGEST and _PLAIN.fullmatch(raw) is not None:
-            value, percent = float(raw) + 0.0, False
+            value = float(raw) + 0.0
         else:
             value, percent = _written(raw)
     elif isinstance(raw, (int, float)) and not isinstance(raw, bool):
-        value, percent = math.nan, False
+        value = math.nan
         with suppress(OverflowError):
             value = float(raw)
     elif isinstance(raw, list) and len(raw) == 1 and not isinstance(raw[0], (list, dict)):

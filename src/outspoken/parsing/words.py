@@ -6,7 +6,7 @@ import tomllib
 from functools import lru_cache
 from importlib.resources import files
 
-__all__ = ["pattern"]
+__all__ = ["alternatives", "pattern"]
 
 
 @lru_cache(maxsize=1)
@@ -18,3 +18,15 @@ def pattern(name: str, *, longest_first: bool = False) -> str:
     """The words of this name as the alternatives of a regular expression."""
     words = _words()[name]
     return "|".join(sorted(words, key=len, reverse=True) if longest_first else words)
+
+
+def alternatives(words: str) -> str:
+    """Words with bars between them as the alternatives of a regular expression, the longest first.
+
+    They are grouped by their first sign and tried only before one of those: most positions of a text have no word.
+    """
+    groups: dict[str, list[str]] = {}
+    for word in sorted(words.split("|"), key=len, reverse=True):
+        groups.setdefault(word[0], []).append(word[1:])
+    parts = (f"{first}(?:{'|'.join(rests)})" for first, rests in groups.items())
+    return f"(?=[{''.join(groups)}])(?:{'|'.join(parts)})"

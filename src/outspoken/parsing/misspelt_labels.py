@@ -36,7 +36,8 @@ def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:
             known.setdefault((word.casefold(), has_index), word)
         elif plain(word) not in _OTHER_NAMES:
             unknown.append((at, match))
-    mended = {at: line for at, match in unknown if (line := _mended(match, lines[at], known)) is not None}
+    found = ((at, _mended(match, lines[at], known)) for at, match in unknown)
+    mended = {at: line for at, line in found if line is not None}
     if not mended:
         return lines
     repairs.append("wrong-key")

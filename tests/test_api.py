@@ -154,7 +154,7 @@ def test_a_model_that_is_none_is_refused(name: str, message: str, monkeypatch: p
 
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ProviderError, match="is the server running"):
-        outspoken.verbalize("x", model="http://127.0.0.1:9/v1#m")
+        outspoken.verbalize("x", model="http://127.0.0.1:9/v1#m", attempts=1)
 
 
 def test_the_model_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

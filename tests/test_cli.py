@@ -134,7 +134,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (["ask", "x", "--model", "local/smolm2"], 2, "did you mean 'smollm2'"),
     (["ask", "x", "--model", "local//none.gguf"], 2, "none.gguf"),
     (["ask", "x", "--model", "openai/gpt-4.1"], 2, "OPENAI_API_KEY"),
-    (["ask", "x", "--model", "http://127.0.0.1:9/v1#m"], 1, "is the server running"),
+    (["ask", "x", "--attempts", "1", "--model", "http://127.0.0.1:9/v1#m"], 1, "is the server running"),
     (["ask", "x", "--model", "replay/none.jsonl"], 2, "none.jsonl"),
     (["ask", "x", "--draw", "0"], 2, "--draw"),
     (["ask", "x", "--schema", "none.json"], 2, "cannot read the schema none.json: there is no such file"),

@@ -180,7 +180,7 @@ def values_of(written: str) -> set[float]:
     """What a number that was damaged may rightly be read as: the whole of it, or the part before a line break."""
     found = set()
     # A quote or a bracket beside a number changes nothing in it: nobody can tell that a digit is missing, too.
-    bare = written.strip(" \"'“”`()[]{}<>$*|")
+    bare = written.strip(" \"'“”`()[]{}<>$*|").rstrip(".,")
     for part in (written, written.split("\n")[0], bare):
         value = value_of(part)
         if value is not None:
@@ -300,6 +300,7 @@ class Damaged:
             key(draft)[:8] in key(text)
             or (len(text) > 7 and text in draft)
             or (cut_draft and draft.startswith(text))
+            or (case.reasoning_touched and key(draft)[-8:] in key(text))
             for draft in case.drafts
         ):
             if not case.reasoning_touched and not case.withdrawn and "unread" not in self.reading.repairs:
@@ -354,7 +355,7 @@ class Damaged:
             value = json.loads(text)
         except ValueError:
             return False
-        return isinstance(value, (dict, list)) and all(map(self.stands, re.findall(r'"((?:[^"\\]|\\.)*)"', text)))
+        return isinstance(value, (dict, list)) and all(map(self.stands, _strings(value)))
 
     def missing(self, at: int) -> None:
         """A candidate whose text was not read as it is."""
@@ -395,6 +396,16 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\nrt]))")
 
 def _unescaped(escape: re.Match[str]) -> str:
     return chr(int(escape[1], 16)) if escape[1] else {"n": "\n", "r": "\r", "t": "\t"}.get(escape[2], escape[2])
+
+
+def _strings(value: object) -> Iterator[str]:
+    """The keys and strings of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _strings(part)
 
 
 def _words(written: str) -> list[str]:

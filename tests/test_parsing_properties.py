@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from outspoken.candidate import Verbalized
 from outspoken.errors import ReplyError
 from outspoken.parsing import REPAIRS, ParsedReply, ReplyParser, parse
+from outspoken.parsing.json_answers import may_be_placeholder
 from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
@@ -255,6 +256,8 @@ SOUND = {
 def test_chunks_of_a_sound_reply_come_out_alike(
     render, name: str, is_early: bool, entries: list[tuple[str, float]], cuts: list[int]
 ) -> None:  # type: ignore[no-untyped-def]
+    # What may be a placeholder is not handed out before the end.
+    assume(not any(may_be_placeholder(text) for text, _ in entries))
     text = render(entries)
     whole = parse(text, SHAPES[name]).candidates
     for places in (cuts, range(len(text))):

@@ -15,7 +15,7 @@ __all__ = ["Document", "is_template", "may_be_placeholder", "the_answer"]
 _TYPES = frozenset(("object", "array", "string", "number", "integer", "boolean", "null"))
 _SHOWN = r"<[^<>]{1,120}>|\.{3}|…+|\{\{?[\w .-]{1,80}\}?\}|(?:Array|List|list)[<\[].{0,80}"
 _PLACEHOLDER = re.compile(
-    rf"{_SHOWN}|\[[\w ./-]{{1,120}}\]|(?:str|string|text|float|number|int|any)\b.{{0,20}}"
+    rf"{_SHOWN}|\[[\d ./-]*+[^\W\d][\w ./-]{{0,120}}\]|(?:str|string|text|float|number|int|any)\b.{{0,20}}"
     r"|(?:the|your|an?|first|second|third|next|another) (?:response|answer|candidate|completion|text|option)"
     r"(?: text| here| goes here)?|(?:response|answer|candidate|text|option)(?: text| here| goes here| \d| [A-Z])",
     re.IGNORECASE,
@@ -27,7 +27,7 @@ _CONTINUES = re.compile(
     r"|\b\d\s?(?:/|of)\s?\d\b|另外|继续|繼續|部分|続き|残り|계속",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_WORD = re.compile(r"[^\W\d_]{2,}|\d\s*+[}\])]")
 
 
 class Document(NamedTuple):

@@ -104,8 +104,10 @@ def _states_one(fields: Mapping[str, object]) -> bool:
 def _with_weight(entry: dict[str, object], names: set[str], weights: set[str]) -> dict[str, object]:
     """An entry whose only number besides the usual fields stands under a damaged key, with the usual key."""
     odd = [key for key, part in entry.items() if key not in names and key not in WEIGHTS and is_weight(part)]
-    if len(odd) != 1 or len(weights) != 1 or not WEIGHTS.keys().isdisjoint(entry):
+    if not WEIGHTS.keys().isdisjoint(entry):
         return entry
+    if len(odd) != 1 or len(weights) != 1:
+        return {key: part for key, part in entry.items() if key in names}
     return {key: part for key, part in entry.items() if key not in odd} | {next(iter(weights)): entry[odd[0]]}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
@@ -22,10 +24,10 @@ _TOTALS = frozenset(
     }
 )
 _OTHER_FIELDS = QUESTIONS | REASONING | BOOKKEEPING | _TOTALS | {"note", "notes", "comment", "explanation"}
-_DAMAGED_NUMBER = re.compile(r"\W{0,3}\d")
-_DAMAGED_FRACTION = re.compile(
-    r"[^\w\s\"']{0,3}[01]?[^\w\s]{0,3}[.,]\W{0,3}(?:\d[\d\W]*)?(?:[eE]{1,2}\W?[-+]?\d+)?"
-)
+_DAMAGED_NUMBER = re.compile(r"\W{0,3}[^\W\d]?\W?\d")
+_MOST_STRAY_LETTERS = 3
+_LONGEST_NUMBER = 24
+_USUAL = ("text", "response", "answer", "content", "output", "completion", "candidate")
 _NUMBER = re.compile(r"\s*[^\W\d]{0,20}[ _#-]{0,2}\d{1,4}\s*|[A-J]")
 
 
@@ -122,7 +124,7 @@ def read_keyed(pairs: Sequence[tuple[str, Any]], into: CandidateList, *, sure: b
             items.append(item)
         elif name not in _OTHER_FIELDS and isinstance(part, (str, int, float)) and name not in TEXTS:
             from_keys += 1
-            damaged += not (sure and _DAMAGED_NUMBER.match(str(part)))
+            damaged += not (_may_be_weight(part) or (sure and _DAMAGED_NUMBER.match(str(part))))
             items.append(RawCandidate(key.strip(), part, None, stated=True))
         elif name not in _OTHER_FIELDS or isinstance(part, (dict, list)):
             return False
@@ -148,11 +150,19 @@ def _keyed_item(key: str, part: Any, into: CandidateList) -> RawCandidate | None
         if weight is None or known:
             return None
         rest = {name: value for name, value in part.items() if name != weight}
+        misspelt = [
+            name for name in rest if isinstance(rest[name], str) and get_close_matches(name, _USUAL, 1, 0.8)
+        ]
+        if len(misspelt) == 1:
+            text = rest.pop(misspelt[0]).strip()
+            return RawCandidate(
+                text, part[weight], weight_name(weight), stated=True, repairs=["wrong-key"], meta=rest
+            )
         return RawCandidate(key.strip(), part[weight], weight_name(weight), stated=True, meta=rest)
     if isinstance(part, list) and is_name and len(part) == 2:
         rows = rows_of([part])
         return RawCandidate(rows[0][0].strip(), rows[0][1], None, stated=True) if rows else None
-    if isinstance(part, str) and is_name:
+    if isinstance(part, str) and is_name and not _may_be_weight(part):
         return RawCandidate(part.strip())
     if (
         weight_name(key) is None
@@ -198,8 +208,12 @@ def rows_of(value: list[Any]) -> list[tuple[str, object]]:
 def damaged_rows(value: list[Any]) -> list[tuple[str, object]]:
     """The pairs of a list of which most are two entries long, and the texts of the others."""
     rows = [entry for entry in value if isinstance(entry, list) and entry]
+    for text, weight in pairwise(value):
+        if isinstance(text, str) and isinstance(weight, (int, float)) and rows:
+            # The bracket before the text, or after the number, is missing.
+            rows.append([text, weight])
     pairs = [(row[0], row[1]) for row in rows if len(row) == 2]
-    if len(pairs) == len(value) or 2 * len(pairs) < len(value) or not _pairs(pairs):
+    if rows == value or 3 * len(pairs) < 2 * len(value) - 2 or not _pairs(pairs):
         return []
     found: list[tuple[str, object]] = []
     for row in rows:
@@ -211,8 +225,11 @@ def damaged_rows(value: list[Any]) -> list[tuple[str, object]]:
 
 
 def _may_be_weight(part: object) -> bool:
-    """Whether a value is a text of digits and other signs, such as a damaged decimal fraction."""
-    return isinstance(part, str) and len(part) < 30 and _DAMAGED_FRACTION.fullmatch(part) is not None
+    """Whether a value is a text of digits with a few other signs, such as a damaged decimal fraction."""
+    if not isinstance(part, str) or len(part) > _LONGEST_NUMBER or not ("." in part or "," in part):
+        return False
+    letters, digits = sum(map(str.isalpha, part)), sum(map(str.isdigit, part))
+    return digits > 0 and letters <= min(digits, _MOST_STRAY_LETTERS)
 
 
 def _wide_rows(value: list[list[Any]]) -> list[tuple[str, object]]:

@@ -70,6 +70,9 @@ def _read_object(value: dict[str, Any], into: CandidateList, depth: int) -> None
     if several and (read_numbered(fields, into) or read_columns(fields, into)):
         into.repairs += own_repairs
         return
+    if _are_numbered(fields) and read_keyed(list(fields.items()), into):
+        into.repairs += own_repairs
+        return
     if item is not None and is_candidate and not is_weight(item.weight) and _read_wrapped(fields, into, depth):
         return
     if item is not None and is_candidate:
@@ -87,6 +90,12 @@ def _read_object(value: dict[str, Any], into: CandidateList, depth: int) -> None
         and not TEXTS.keys().isdisjoint(map(plain, fields))
     ):
         into.add(item)
+
+
+def _are_numbered(fields: Mapping[str, Any]) -> bool:
+    """Whether the fields are objects whose keys differ by their numbers alone, of which one may be missing."""
+    keys = [key for key, part in fields.items() if isinstance(part, dict)]
+    return 1 < len(keys) == len(fields) and len({key.rstrip("0123456789 _-") for key in keys}) == 1
 
 
 def _read_nested(fields: Mapping[str, object], into: CandidateList, depth: int) -> bool:
@@ -201,11 +210,7 @@ def _read_mappings(value: list[Any], into: CandidateList) -> bool:
     """A list of objects with one field each, from text to weight; a few may have lost the bracket between them."""
     entries = [entry for entry in value if isinstance(entry, dict)]
     pairs = [pair for entry in entries for pair in entry.items()]
-    if (
-        3 * len(entries) < 2 * len(value)
-        or not pairs
-        or 2 * sum(len(entry) == 1 for entry in entries) < len(pairs)
-    ):
+    if 3 * len(entries) < 2 * len(value) or not pairs or not _mostly_single(entries, pairs):
         return False
     if any(plain(key) in _FIELDS for key, _ in pairs) or schema_of(into.shape) is not None:
         return False
@@ -216,6 +221,11 @@ def _read_mappings(value: list[Any], into: CandidateList) -> bool:
         into.repairs.append("unread")
     into.repairs += [repair for entry in entries for repair in getattr(entry, "repairs", ())]
     return True
+
+
+def _mostly_single(entries: list[dict[str, Any]], pairs: list[tuple[str, Any]]) -> bool:
+    single = sum(len(entry) == 1 for entry in entries)
+    return 2 * single >= len(pairs) or (single > 0 and all(is_weight(part) for _, part in pairs))
 
 
 def _read_entry(entry: dict[str, Any], into: CandidateList, depth: int) -> None:

@@ -213,7 +213,9 @@ class _Reader(ScalarReader):
 
     def field(self, fields: Fields, key: str) -> None:
         sign = self.skip()
-        while sign in tuple(":：=") and sign:
+        while sign in tuple(":：=") or (sign in CLOSERS and CLOSERS[sign] not in self.closers):
+            if sign in CLOSERS:
+                self.note("missing-brace")
             self.at += 1
             sign = self.skip()
         if sign in COMMAS or sign in CLOSERS or not sign:

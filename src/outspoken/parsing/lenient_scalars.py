@@ -35,6 +35,9 @@ _CONSTANTS |= {"TRUE": True, "FALSE": False, "NULL": None, "undefined": None, "n
 _STRICT_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?(?:[eE][-+]?\d++)?")
 _WORDS = re.compile(rf"[^{COMMAS}}}\]｝］\n]++")
 _WEIGHT = re.compile(r"(?:[^,，،;}\]｝］\n]++|[,，،](?=\d))++")
+_END_OF_KEY = re.compile(r"[\"”]\s*+[:：]")
+# The rest of a string whose first quote is missing.
+_REST_OF_STRING = re.compile(r"(?:[^\"“”'\[\]{}\n]|'(?=\w)){1,400}+[\"”'](?=\s*+[,，)\]}])")
 _OPENING = re.compile(r"[({\[]\s*+[\"']")
 _DECIMAL_COMMA = re.compile(r"[,，]\d")
 _JUNK = re.compile(rf"[^{COMMAS}{{}}\[\]｛｝［］()（）\n\"'“”„«»「」『』]*+")
@@ -169,10 +172,17 @@ class ScalarReader:
             and opening.start() > start
         ):
             end = opening.start()
+        elif (
+            role != "value" and text[start].isalpha() and (rest := _REST_OF_STRING.match(text, start)) is not None
+        ):
+            end = rest.end()
+            self.note("missing-quote")
         while role == "value" and weight_name(key) is None and text[end : end + 1] in tuple(COMMAS):
             self.ends.work -= 2
             after = self.after_blanks(end + 1)
             if after >= len(text) or text[after] in CLOSERS or self.continues(after):
+                break
+            if text[after] in CLOSING_QUOTES and text[start].isdigit():
                 break
             more = _WORDS.match(text, end + 1)
             end = more.end() if more is not None else end + 1
@@ -184,8 +194,10 @@ class ScalarReader:
         self.note("unquoted")
         if _OPENING.search(text, start, end) is not None:
             self.note("guessed")
+        if _END_OF_KEY.search(text, start, end) is not None:
+            self.note("missing-quote")
         word = text[start:end].strip()
-        if word[-1:] in '"”' and word[:1] not in CLOSING_QUOTES:
+        if word[-1:] in ('"', "”", "'") and word[:1] not in CLOSING_QUOTES:
             word = word[:-1].rstrip()
         return word or NOTHING
 

@@ -145,15 +145,13 @@ def _written(raw: str) -> tuple[float | None, bool]:
     if (hedges := _HEDGES.match(text)) is not None:
         text = text[hedges.end() :].lstrip(_WRAPPERS)
     match = _FORMS.match(text)
-    if match is None or (
-        text[match.end() :][:1] == "." and not text[match.end() + 1 :] and match[0].strip("0") == ""
-    ):
+    if match is None or (text[match.end() :][:1] == "." and match[0].strip("0") == ""):
         return None, False
     value, percent = _value(match)
     rest = text[match.end() :]
     if match["against"] and rest.lstrip()[:1] == "%":
         return None, False
-    if rest[:1].isalnum() and rest[:1].isascii():
+    if (rest[:1].isalnum() and rest[:1].isascii()) or _BROKEN_EXPONENT.match(rest):
         return None, False
     if not _COMMENT.fullmatch(rest):
         again = _SAME_AGAIN.fullmatch(rest)
@@ -186,7 +184,9 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     value = _decimal(match["value"])
     if match["of"]:
         below = _decimal(match["of"])
-        is_odd = _DECIMAL_FRACTION.match(match[0]) is not None and below not in _ROUND
+        is_odd = _DECIMAL_FRACTION.match(match[0]) is not None and below not in (
+            _ROUND - {5} if _BELOW_ONE.match(match["value"]) else _ROUND
+        )
         return (value / below if below and not is_odd else math.nan), False
     if match["against"]:
         other = _decimal(match["against"])
@@ -197,6 +197,7 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     return value, bool(match["percent"])
 
 
+_BROKEN_EXPONENT = re.compile(r"[^\w\s]{1,3}e[^\w\s]{0,3}\d")
 _BLOCKS = re.compile(r"[█▓▒░▏▎▍▌▋▊▉■□▪▫●○⬛⬜🟩🟦🟥🟨🟪🟧⭐★☆▰▱]{2,}")
 
 

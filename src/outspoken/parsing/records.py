@@ -13,6 +13,7 @@ from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_values import candidate_of
 from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import begins_entry
+from outspoken.parsing.numbers import comment_of
 
 __all__ = ["read_records"]
 
@@ -27,12 +28,14 @@ _COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
 
 _DAMAGED_KEY = re.compile(
     r"(?P<indent>[ \t]*)(?P<dash>-{0,3})(?P<blanks>[ \t]*)"
-    r"(?P<key>\w{1,30}[^\w\s:=：-]?\w{1,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
+    r"(?P<key>\w{1,30}[^\w\s:=：-]?\w{0,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
 )
 _STRAY_BEFORE = re.compile(r"(?P<stray>[ \t]*[^\s\"'#-]{1,2}[ \t]+)(?P<rest>-[ \t]+\w{1,30}[ \t]*[:=：].*)")
 _LONGEST_NOISE = 60
 _SIMILAR = 0.75
-_TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}:[ \t])")
+_TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}[^\w\s]?:[ \t])|(?<=\]\])[ \t]*+(?=[a-z]{1,20}[ \t]*=)")
+_DAMAGED_HEADER = re.compile(r"(\s*\[\[?[\w. \"'-]{1,60}\]\]?)[^\w\s]{1,2}\s*")
+_USUAL = ("text", "response", "answer", "content", "output", "completion", "candidate")
 
 
 @dataclass(slots=True)
@@ -83,13 +86,26 @@ def _mended(line: str) -> str:
     stray = _STRAY_BEFORE.match(line)
     if stray is not None and _is_known_field(stray["rest"]):
         return " " * len(stray["stray"]) + stray["rest"]
+    if (header := _DAMAGED_HEADER.fullmatch(line)) is not None:
+        return header[1]
     match = _DAMAGED_KEY.match(line)
-    if match is None or _KEY.match(line):
+    if match is None:
         return line
+    if (found := _KEY.match(line)) is not None:
+        return _with_usual_key(line, found)
     name = re.sub(r"\W", "", match["key"])
     if plain(name) not in TEXTS and plain(name) not in WEIGHTS:
         return line
     return f"{match['indent']}{match['dash'][:1]}{match['blanks']}{name}:{match['rest']}"
+
+
+def _with_usual_key(line: str, field: re.Match[str]) -> str:
+    """A line that begins a record with a block under a misspelt key, with the key that was meant."""
+    key = field["key"]
+    if not field["dash"] or _BLOCK.fullmatch(field["value"]) is None or plain(key) in TEXTS:
+        return line
+    similar = get_close_matches(key, _USUAL, 1, 0.8)
+    return line.replace(key, similar[0], 1) if similar else line
 
 
 def _rename(records: list[_Record]) -> None:
@@ -124,6 +140,8 @@ def _add(record: _Record, into: CandidateList) -> None:
     if weight is not None:
         written = record.fields[weight]
         item.state(written, weight)
+        if ":" in comment_of(written):
+            into.repairs.append("unread")
     for key, value in record.fields.items():
         if key in (ranked[0], weight):
             continue

@@ -25,8 +25,8 @@ from outspoken.reply_shape import ReplyShape
 __all__ = ["ReplyParser", "parse"]
 
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
-_FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[\w+.#-]{0,20}")
-_TABLE_HEADER = re.compile(r"\[\[[\w. -]{1,60}\]\][ \t\r]*(?:\n|\Z)")
+_FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[^\s`~]{0,20}")
+_TABLE_HEADER = re.compile(r"\[\[[^\W\d][\w. -]{0,60}\]\]")
 _LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
@@ -154,11 +154,12 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
     certain, possible = first_json(body)
     tag = first_tag(body)
     formats = [(2, 0, "lists")]
-    if certain < 0 and tag < 0 and _read_as_records(limited(body, into), into):
+    is_table = possible >= 0 and _TABLE_HEADER.match(body, possible) is not None
+    if ((certain < 0 and tag < 0) or is_table) and _read_as_records(limited(body, into), into):
         return
     if certain >= 0:
         formats.append((0, certain, "json"))
-    elif possible >= 0 and _TABLE_HEADER.match(body, possible) is None:
+    elif possible >= 0 and not is_table:
         marker = first_marker(body)
         is_first = possible < marker if marker >= 0 else not states_weight(body[:possible])
         formats.append((1 if is_first else 3, possible, "json"))
@@ -218,6 +219,8 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
 
 
 _REST_OF_JSON = re.compile(r"[\s)\]}]*+[-,:;.\d\"'{(\[]")
+_REST_OF_NUMBER = re.compile(r"[.,]?\d[\d.]{0,20}+(?:[eE][-+]?\d{1,3})?\s*+[}\])]")
+_FIELD = re.compile(r"[\"'”]\s*+[:：]\s*+[\"'“\d{\[]")
 _STRING = re.compile(r"[,:{(\[]\s*+(?:\"[^\"\n]{1,400}+\"|'(?:[^'\n]|'(?=\w)){1,400}+')\s*+[,:)\]}]")
 
 
@@ -226,6 +229,8 @@ def _holds_more(after: str) -> bool:
     from outspoken.parsing.prose import replaces
 
     if (opening := after.find("{")) >= 0 and replaces(after[:opening]):
+        return True
+    if _REST_OF_NUMBER.match(after) or _FIELD.search(after.partition("\n")[0]):
         return True
     return _REST_OF_JSON.match(after) is not None and _STRING.search(after) is not None
 

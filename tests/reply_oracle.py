@@ -8,6 +8,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from reply_generator import END_TOKENS, Case
@@ -180,8 +181,8 @@ def values_of(written: str) -> set[float]:
     """What a number that was damaged may rightly be read as: the whole of it, or the part before a line break."""
     found = set()
     # A quote or a bracket beside a number changes nothing in it: nobody can tell that a digit is missing, too.
-    bare = written.strip(" \"'“”`()[]{}<>$*|").rstrip(".,")
-    for part in (written, written.split("\n")[0], bare):
+    first = written.split("\n")[0]
+    for part in (written, first, *(part.strip(" \"'“”`()[]{}<>$*|").rstrip(".,-") for part in (written, first))):
         value = value_of(part)
         if value is not None:
             found |= {value, value / 100}
@@ -299,8 +300,10 @@ class Damaged:
         if any(
             key(draft)[:8] in key(text)
             or (len(text) > 7 and text in draft)
-            or (cut_draft and draft.startswith(text))
             or (case.reasoning_touched and key(draft)[-8:] in key(text))
+            # A damaged draft below a damaged mark.
+            or (case.reasoning_touched and (cut_draft and draft.startswith(text)))
+            or (case.reasoning_touched and SequenceMatcher(None, draft, text).ratio() > 0.8)
             for draft in case.drafts
         ):
             if not case.reasoning_touched and not case.withdrawn and "unread" not in self.reading.repairs:
@@ -317,7 +320,9 @@ class Damaged:
                 self.add("structure", f"{text[:80]!r} is no text of a candidate")
         elif len(owners) == 1 and self.labelled(text, min(owners)):
             self.matched[min(owners)] = entry
-        elif not owners & case.touched and not named:
+        elif (
+            not owners & case.touched and not named and not (case.damage == "cut" and self.left_over(entry, text))
+        ):
             self.add("altered", f"{text[:80]!r} for {case.known[min(owners)].text[:80]!r}, which was not damaged")
         if owners:
             self.weight(entry, owners)
@@ -379,7 +384,12 @@ class Damaged:
                 *(str(value) for entry in self.reading.candidates for value in entry.meta.values()),
             )
         )
-        missing = [word for word in _words(self.contents[at]) if word not in out]
+        # A remark under an entry is kept without the name before it ("Note:").
+        written = self.contents[at]
+        kept = re.sub(r"^\s*Note:\s*", "", written)
+        missing = [
+            word for word in _words(kept if kept.strip() and kept.strip() in out else written) if word not in out
+        ]
         if missing:
             self.add("silent", f"of {case.known[at].text[:80]!r} the words {missing[:4]} are nowhere")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from outspoken.errors import ReplyError
 from outspoken.parsing import ParsedReply, parse
 
 
@@ -20,6 +21,10 @@ NUMBERS = [
     "0.3:4",
     "0.52:67",
     "1: 0.9",
+    "0.1/5",
+    "0,:53",
+    "0,”15",
+    "22:8é",
     "0,)53",
     "0;28",
     "٠;٫٢٨",
@@ -77,10 +82,23 @@ ENTRIES = [
         "1. Rome\n2. Paris\n3. Oslo\n\nProbabilities: 0.66, 0..04, 0.24",
         [("Rome", 0.66), ("Paris", None), ("Oslo", 0.24)],
     ),
+    ("G1: Rome\nG2: Paris\nP: 0.3948\nP2: 0.3362", [("Rome", 0.3948), ("Paris", 0.3362)]),
+    ("G1: Rome\nG2: Paris\nPP1: 0.3948\nP2: 0.3362", [("Rome", 0.3948), ("Paris", 0.3362)]),
+    # The first label is joined to the words before it.
+    (
+        "Some words### Response 1\n\nRome\n\n**Probability:** .210\n\n### Response 2\n\nOslo\n\n**Probability:** .112",
+        [("Rome", 0.21), ("Oslo", 0.112)],
+    ),
+    ("Some wordsOption A [19%]: Rome\nOption B [14%]: Oslo", [("Rome", 0.19), ("Oslo", 0.14)]),
     # Lines of signs are no text.
     ("### Response 1 (0.31)\n...\n\nNote: bring a torch\n\n### Response 2 (0.48)\n\nOslo", None),
     ("· Rome (0.6)\n· Oslo (0.1)\n· ", [("Rome", 0.6), ("Oslo", 0.1)]),
-    # A fence whose end is joined to the text after it.
+    ("- Rome, with a probability of 6%\n- Oslo, with a probability of %", [("Rome", 0.06), ("Oslo", None)]),
+    # A fence whose beginning was damaged, and one whose end is joined to the text after it.
+    (
+        "**Response 1** (0.3)\n\nUse:\n``x`\nrm $f\n```\n\n---\n\n**Response 2** (0.2)\n\nOslo",
+        [("Use: ``x` rm $f ```", 0.3), ("Oslo", 0.2)],
+    ),
     (
         "### Response 1 (0.3)\n\nUse:\n```python\nd = {}\n```Done.\n\n### Response 2 (0.2)\n\nOslo",
         [("Use: ```python d = {} ```Done.", 0.3), ("Oslo", 0.2)],
@@ -146,6 +164,7 @@ TABLES = [
         "| Text | p |\n| -----: |/ -----: |\n| Rome | 0.7 |\n| A long \nname | 0.3 |",
         [("Rome", 0.7), ("A long name", 0.3)],
     ),
+    ("| Text | p |\n| --- | --- |\n| Rome\n | 0.7 |\n| Oslo | 0.3 |", [("Rome", 0.7), ("Oslo", 0.3)]),
     ("| Text | p |\n| --- | --\\- |\n| Rome | 0.7 |\n| Oslo | 0.3 |", [("Rome", 0.7), ("Oslo", 0.3)]),
     (
         '"Rome",10%\n"Oslo",15%\n"She said ""no"", twice",',
@@ -162,8 +181,9 @@ def test_tables(text: str, expected: list[tuple[str, float | None]]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "Response | Probability\n--- | ---\nRome | 14%\nOslo  3%\n\nLet me know.",
+        "1. Rome\n2. Oslo\n\nProbabilities: 0.681, ",
         "text;probability\nRome;0,67\nOslo0,33\n\nSag Bescheid.",
-        "Some words### Response 1\n\nRome\n\n**Probability:** .210\n\n### Response 2\n\nOslo\n\n**P-y:** .112",
     ],
 )
 def test_what_was_not_read_is_named(text: str) -> None:
@@ -174,3 +194,23 @@ def test_a_number_in_brackets_that_the_end_leaves_open_is_named() -> None:
     reading = parse("1. Rome\n   (Probability: 0.29)\n2. Oslo\n   (Probability: 0.09")
     assert pairs(reading) == [("Rome", 0.29), ("Oslo", 0.09)]
     assert "unclosed" in reading.candidates[1].repairs
+
+
+@pytest.mark.parametrize("end", ["*Probability: 0.1", "**Probability: 0.1", "(Probability: 0.1"])
+def test_a_weight_whose_marks_do_not_end_is_named(end: str) -> None:
+    reading = parse(f"- Rome\n  *Probability: 0.14*\n- Oslo\n  {end}")
+    assert "unclosed" in reading.candidates[1].repairs
+
+
+def test_a_label_without_a_value_states_nothing() -> None:
+    assert pairs(parse("Response 1: Rome\nProbability 1: ")) == [("Rome", None)]
+
+
+def test_lines_beside_a_field_of_the_text_are_kept_as_a_note() -> None:
+    reading = parse("Option A: Rome (0.3)\n\nOption B: Oslo (0.>313)\n\nOption : Bern (0.2)")
+    assert "Oslo" in str([(entry.text, entry.meta) for entry in reading.candidates])
+
+
+def test_an_empty_table_is_no_error_of_the_reader() -> None:
+    with pytest.raises(ReplyError):
+        parse("| # | Text | p |\n| --- | --- | --- |\n|")

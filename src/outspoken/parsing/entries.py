@@ -99,12 +99,18 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
         if weight is not None or found[0] is None:
             lines[0], found[0] = bare, weight
     at = _chosen(found, titled)
-    if remarks and not any(any(map(str.isalnum, line)) for index, line in enumerate(lines) if index != at):
+    alone = at is None or (found[at] is not None and found[at].alone)  # type: ignore[union-attr]
+    if (
+        remarks
+        and alone
+        and not any(any(map(str.isalnum, line)) for index, line in enumerate(lines) if index != at)
+    ):
         rest = [line for line in block if not is_rule(line) and find_weight(line) is None]
         return Entry(_clean("\n".join(rest)), found[at] if at is not None else None)
     note = "\n".join(remarks)
     fielded = _field_text(lines, found, at)
     if fielded is not None:
+        note = "\n".join(filter(None, (note, _beside(fielded, lines, at))))
         return Entry(fielded, found[at] if at is not None else None, note)
     if at is None:
         return Entry(_clean("\n".join(lines)), None, note)
@@ -194,6 +200,15 @@ def _field_text(lines: list[str], found: list[LineWeight | None], at: int | None
             rest.append(lines[after])
         return _value("\n".join([first, *rest]), first)
     return None
+
+
+def _beside(text: str, lines: list[str], at: int | None) -> str:
+    """The lines of an entry that are neither its text, which a field held, nor its weight, nor other fields."""
+    return "\n".join(
+        line.strip()
+        for index, line in enumerate(lines)
+        if index != at and any(map(str.isalnum, line)) and line.strip() not in text and FIELD.match(line) is None
+    )
 
 
 def _value(text: str, first: str) -> str:

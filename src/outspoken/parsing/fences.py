@@ -46,6 +46,10 @@ def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
         match = _FENCE_LINE.fullmatch(lines[at].rstrip())
         name = match["name"].strip().lower() if match is not None else ""
         entries = sum(1 for line in inner[:400] if begins_entry(line) or find_weight(line))
+        if begun and not name and entries and end == len(lines):
+            kept.append(lines[at])  # The end of a block whose beginning was lost.
+            at += 1
+            continue
         around = name in _PROSE and (not begun or entries > 1)
         if around or (entries and not begun) or (end == len(lines) and not entries and not name):
             into.repairs.append("fenced")

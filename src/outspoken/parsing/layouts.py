@@ -12,7 +12,7 @@ from outspoken.parsing.weight_patterns import (
     LineWeight,
 )
 
-__all__ = ["Layout", "best_layout", "place_of"]
+__all__ = ["Layout", "best_layout", "place_of", "with_start_apart"]
 
 _SAMPLE = 1_200
 _RELIABILITY = {kind: 0.5 - 0.04 * at for at, kind in enumerate(KINDS)}
@@ -47,6 +47,22 @@ def best_layout(lines: list[str], weights: Sequence[LineWeight | None], apart: b
     if len(lines) > _SAMPLE:
         return next((each for each in _layouts(best.kind, lines) if each.level == best.level), None)
     return best
+
+
+def with_start_apart(lines: list[str], layout: Layout) -> list[str] | None:
+    """The lines with the first label on a line of its own, where it is joined to the words before it."""
+    at, marker = layout.starts[0]
+    index = marker.written.split()[-1] if marker.written else ""
+    head = lines[at][: marker.end].strip()
+    if index not in ("2", "B", "二") or layout.kind not in ("label", "ordinal", "dynamic") or len(head) < 4:
+        return None
+    before, _, after = head.rpartition(index)
+    first = before + {"2": "1", "B": "A", "二": "一"}[index] + after
+    joined = next((place for place in range(at) if lines[place].find(first) > 0), None)
+    if joined is None:
+        return None
+    position = lines[joined].find(first)
+    return [*lines[:joined], lines[joined][:position], lines[joined][position:], *lines[joined + 1 :]]
 
 
 def _is_list(layout: Layout, lines: list[str]) -> bool:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from outspoken.parsing.field_names import WEIGHTS, plain
 from outspoken.parsing.numbers import comment_of, number
+from outspoken.parsing.weight_damage import goes_on, is_open, note_damage
 from outspoken.parsing.weight_patterns import (
     AFTERWARDS,
     CLOSERS,
@@ -60,11 +61,10 @@ _TRAILING = re.compile(
     r"|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
 )
 _LEADING = re.compile(
-    r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]](?![.,]?\d)"
+    r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|](?!\d)|[→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]](?![.,]?\d)"
     r"|\s{2,})[\s]*(?=\S)"
 )
 _UNKNOWN_LABEL = re.compile(r"[^\W\d][^\d:：=.]{1,30}(?:[:：=]|\.(?=\s))\s*(?P<value>[^:：=]{1,30})")
-_CUT_ZERO = re.compile(r"(?<![\d.,])0[.,]$")
 
 
 def find_weight(line: str) -> LineWeight | None:
@@ -91,12 +91,14 @@ def _find_weight(line: str) -> LineWeight | None:
     if len(line) > 2 * _LONGEST:
         return _in_long_line(line)
     found = _find(line)
-    if found is not None and _CUT_ZERO.search(line):
-        found.written = "0."
+    if found is not None:
+        note_damage(line, found)
     return found
 
 
 def _find(line: str) -> LineWeight | None:
+    if line[-1:] in ":：=" and (label := WEIGHT_FIELD.fullmatch(line)) is not None and label["index"]:
+        return LineWeight("", label["key"], index=label["index"])
     opened = _OPEN_GROUP.search(line)
     if opened is not None and (found := _in_open_group(line, opened)) is not None:
         return found
@@ -169,15 +171,21 @@ def _as_field(line: str) -> LineWeight | None:
     rest = line[match.end() :].strip().strip("*_`\"'$").strip()
     if not rest or rest[:1] in ",;":
         return None
-    if rest.isdecimal() and not _SEPARATED.search(line, 0, match.end()):
+    number_of_label = rest.rstrip(" :：=≈")
+    if number_of_label.isdecimal() and not _SEPARATED.search(line, 0, match.end()):
         # The number of a label whose value the end of the reply cut off.
-        return LineWeight("", key, index=rest)
+        return LineWeight("", key, index=number_of_label)
     stop = _VALUE_END.search(rest)
     value = rest[: stop.start()] if stop is not None else rest
     if _reads(value):
         comment = comment_of(value)
-        goes_on = bool(comment) and stop is not None and _is_open(line, match.end()) and not _is_closing(stop)
-        if goes_on or len(comment.split()) > _MOST_COMMENT or len(comment) > _LONGEST_COMMENT:
+        is_text = (
+            bool(comment)
+            and stop is not None
+            and is_open(line, match.end())
+            and stop[0].strip()[:1] not in tuple(")]）】")
+        )
+        if is_text or len(comment.split()) > _MOST_COMMENT or len(comment) > _LONGEST_COMMENT:
             at = rest.index(comment)
             return LineWeight(rest[:at].strip(), key, tail=rest[at:], index=index)
         tail = rest[len(value) :].lstrip(" \t)]）】}*_:：|,，;；-–—.。`$")
@@ -203,17 +211,6 @@ def _as_field(line: str) -> LineWeight | None:
     return None
 
 
-def _is_open(line: str, end: int) -> bool:
-    """Whether a bracket before `end` is not closed in the whole line."""
-    return any(sign in line[:end] for sign in "([（【") and sum(map(line.count, "([（【")) > sum(
-        map(line.count, ")]）】")
-    )
-
-
-def _is_closing(stop: re.Match[str]) -> bool:
-    return stop[0].strip()[:1] in tuple(")]）】")
-
-
 def _reads(written: str) -> bool:
     """Whether a value is a number, with few words after it."""
     return len(written) < 80 and len(written.split()) <= 12 and number(written)[0] is not None
@@ -227,6 +224,8 @@ def _in_group(line: str) -> LineWeight | None:
         if found is None:
             continue
         head, tail = line[: match.start()], line[match.end() :]
+        if _ONE_INTEGER.fullmatch(match[0]) and head[-1:].isdigit():
+            continue
         marks = match[0][0] in "*_`$<|「『《〈"
         chosen = _CHOSEN.fullmatch(tail) if len(tail) < 40 else None
         marked = chosen is not None and (chosen["word"] is not None or not tail.isascii())
@@ -250,10 +249,10 @@ def _in_group(line: str) -> LineWeight | None:
         elif at_end:
             tail = ""
             head = trimmed(head)
-        if (goes_on := _GOES_ON.match(line, match.end())) is not None:
+        if rest := goes_on(line, match.end()):
             # A bracket got into the number, so that it does not end there.
-            found.written = match[0] + goes_on[0]
-            tail = line[goes_on.end() :].lstrip(" \t*_:：-–—|→")
+            found.written = match[0] + rest
+            tail = line[match.end() + len(rest) :].lstrip(" \t*_:：-–—|→")
         found.head, found.tail, found.bracketed = head, tail, True
         return found
     return None
@@ -267,7 +266,7 @@ _CHOSEN = re.compile(
 )
 
 
-_GOES_ON = re.compile(r"[.,]?\d[^\s:：]*")
+_ONE_INTEGER = re.compile(r"[(（\[]\d+[)）\]]")
 _ONLY_DIGITS = re.compile(r"[\d.,\s%]+")
 
 
@@ -373,6 +372,8 @@ def _trailing(line: str) -> LineWeight | None:
         if match.start() and weight_of(value) and line[: match.start()].strip(OPENERS):
             head = line[: match.start()]
             if match[0][:1] in ",，;；" and not SURE_SIGN.search(value) and " " not in value:
+                continue
+            if head.rstrip()[-1:] == "^":
                 continue
             head = trimmed(head)
             is_key = len(head) > 2 and head[0] == head[-1] == '"' and match[0].strip()[:1] in (":", "：")

@@ -196,17 +196,23 @@ def weights_apart(
 def _without_hidden(lines: list[str], by_index: dict[str, LineWeight]) -> list[str]:
     """Take out the weights by index whose label was lost ("1: 0.3") or joined to the text above it."""
     key = next(iter(by_index.values())).key or ""
+    unnumbered = re.compile(rf"\s*{re.escape(key)}\s?[:：=]\s?(?P<value>.{{1,20}})")
+    lost = [line for line in lines if len(line) < 80 and unnumbered.fullmatch(line)]
     hidden = re.compile(
         rf"(?:(?P<text>.*\S)\s?{re.escape(key)}\s?|\s*)(?P<index>\d{{1,3}})\s?[:：=]\s?(?P<value>.{{1,20}})"
     )
     kept = []
     for line in lines:
         match = hidden.fullmatch(line) if len(line) < 2_000 and (line[-1:].isalnum() or line[-1:] == "%") else None
+        if lost == [line]:
+            index = next(str(place) for place in range(1, len(by_index) + 2) if str(place) not in by_index)
+            by_index[index] = LineWeight(line.rpartition(key)[2].strip(" :：="), key, index=index)
+            continue
         if match is None or match["index"] in by_index or not weight_of(match["value"]):
             kept.append(line)
             continue
         by_index[match["index"]] = LineWeight(match["value"], key, index=match["index"])
-        if match["text"]:
+        if match["text"] and len(match["text"].strip()) > 2:
             kept.append(match["text"])
     return kept
 
@@ -241,6 +247,10 @@ def _goes_on(line: str) -> bool:
     return begins_entry(line) is not None or FIELD.match(line) is not None or is_remark(line)
 
 
+_PLURAL = re.compile(
+    r"probabilities|probs|confidences|likelihoods|chances|wahrscheinlichkeiten|probabilidades|probabilités",
+    re.IGNORECASE,
+)
 _DAMAGED = re.compile(r"\d[^\w\s]{1,3}\d{1,9}%?|[^\w\s]{1,3}\d{1,9}%?")
 
 
@@ -264,4 +274,5 @@ def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
             return None
         written.append(part)
     read = sum(1 for part in written if number(part)[0] is not None)
-    return (match["key"], written) if read > 1 and read * 2 > len(written) else None
+    enough = read > 1 or (read == 1 and _PLURAL.fullmatch(match["key"]))
+    return (match["key"], written) if enough and read * 2 > len(written) else None

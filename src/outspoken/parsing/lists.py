@@ -14,7 +14,7 @@ from typing import NamedTuple
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.entries import Entry, add_entries, entry_of
 from outspoken.parsing.fences import restored, without_fences
-from outspoken.parsing.layouts import Layout, best_layout, place_of
+from outspoken.parsing.layouts import Layout, best_layout, place_of, with_start_apart
 from outspoken.parsing.line_weights import find_weight, forget_lines
 from outspoken.parsing.list_lines import (
     parts,
@@ -91,6 +91,9 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     if not any_weight and is_refusal(lines):
         return False
     layout = best_layout(lines, weights, bool(by_index or row))
+    if layout is not None and (apart := with_start_apart(lines, layout)) is not None:
+        lines, weights = apart, [find_weight(line) for line in apart]
+        layout = best_layout(lines, weights, bool(by_index or row))
     entries: list[Entry] = []
     before: list[str] = []
     if layout is not None:

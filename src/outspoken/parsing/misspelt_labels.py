@@ -14,7 +14,7 @@ __all__ = ["is_misspelt_weight", "with_mended_labels"]
 # A word with at most one sign in it, an index, and a colon or a bracket.
 _LABEL = re.compile(
     r"(?P<lead>\W{0,8}?)(?P<word>[^\W\d_]{1,24}(?:[^\w\s*(（\[][^\W\d_]{0,24})?)"
-    r"(?P<index>\s?[^\w\s*(（\[]?(?:\d{1,3}|(?<=\s)[A-Z]))?(?P<end>[*_]{0,3}(?:[:：]{1,2}(?=[\s*_]|$)|\s?[(（\[]))"
+    r"(?P<index>\s?[^\w\s*(（\[]?(?:\d{1,3}|(?<=\s)[A-Z]))?(?P<end>[*_]{0,3}(?:[:：]{1,2}(?=[\s*_]|$)|\s?[(（\[]|(?<=\d)\s*$))"
 )
 _SHORTEST = 6
 _OTHER_NAMES = frozenset(
@@ -28,7 +28,7 @@ def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:
     known: dict[tuple[str, bool], str] = {}
     unknown: list[tuple[int, re.Match[str]]] = []
     for at, line in enumerate(lines):
-        match = _LABEL.match(line) if any(sign in line for sign in ":：(（[") else None
+        match = _LABEL.match(line) if any(sign in line for sign in ":：(（[#") else None
         if match is None:
             continue
         word, has_index = match["word"], match["index"] is not None

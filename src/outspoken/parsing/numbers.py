@@ -16,6 +16,7 @@ from outspoken.parsing.words import alternatives
 __all__ = ["HEDGE", "PERCENT_WORD", "comment_of", "number", "number_or_text"]
 
 _LONGEST = 200
+_FIRST_OTHER_SCRIPT = "\u0250"
 _PLAIN = re.compile(r"-?[0-9]{0,300}\.?[0-9]{1,300}(?:[eE]-?[0-9]{1,3})?")
 
 _ROUGHLY = (
@@ -145,13 +146,15 @@ def _written(raw: str) -> tuple[float | None, bool]:
     if (hedges := _HEDGES.match(text)) is not None:
         text = text[hedges.end() :].lstrip(_WRAPPERS)
     match = _FORMS.match(text)
-    if match is None or (text[match.end() :][:1] == "." and match[0].strip("0") == ""):
+    if match is None or (
+        (text[match.end() :][:1] == "." or text[match.end() :] == ",") and match[0].strip("0") == ""
+    ):
         return None, False
     value, percent = _value(match)
     rest = text[match.end() :]
     if match["against"] and rest.lstrip()[:1] == "%":
         return None, False
-    if (rest[:1].isalnum() and rest[:1].isascii()) or _BROKEN_EXPONENT.match(rest):
+    if (rest[:1].isalnum() and rest[0] < _FIRST_OTHER_SCRIPT) or _BROKEN_EXPONENT.match(rest):
         return None, False
     if not _COMMENT.fullmatch(rest):
         again = _SAME_AGAIN.fullmatch(rest)
@@ -167,7 +170,7 @@ def _written(raw: str) -> tuple[float | None, bool]:
 
 # Nobody writes a fraction such as 0.1/401, nor odds such as 0.3:4: a sign got into the number.
 _DECIMAL_FRACTION = re.compile(r"-?\s?\d*[.,]\d+\s?[/÷]")
-_ROUND = frozenset((1, 5, 10, 100, 1000))
+_ROUND = frozenset((1, 10, 100, 1000))
 _BELOW_ONE = re.compile(r"0*[.,]")
 
 

@@ -14,14 +14,15 @@ from outspoken.parsing.weight_patterns import (
     weight_of,
 )
 
-__all__ = ["SEPARATORS", "Rows", "names_weight", "separated_rows"]
+__all__ = ["ENDS_IN_NUMBER", "SEPARATORS", "Rows", "names_weight", "separated_rows"]
 
 SEPARATORS = ("\t", ";", ",", "|")
 _MOST_STRAYS = 2
 _MOST_JOINED = 20
 _NOT_IN_HEADER = re.compile(r"[:：\d]")
 _RULE = re.compile(r"[\s|:\-]{3,1000}")
-_ENDS_IN_NUMBER = re.compile(r"\d\s?%?\s*\Z")
+ENDS_IN_NUMBER = re.compile(r"\d\s?%?\s*\Z")
+_BULLET = re.compile(r"\s*[-*•]\s")
 _QUOTES = "\"“”'`"
 
 
@@ -86,7 +87,7 @@ def _note_end(found: Rows, rest: list[str], separator: str) -> None:
         found.rows.append([_cells(last, separator)[0]])
         found.repairs.append("truncated")
     elif (
-        (rest and _ENDS_IN_NUMBER.search(rest[0]) is not None)
+        (rest and ENDS_IN_NUMBER.search(rest[0]) is not None)
         or any(separator in line and any(c.isdecimal() for c in line) for line in filled)
         or any(map(find_weight, filled))
     ):
@@ -159,7 +160,7 @@ def names_weight(name: str) -> bool:
 
 def _is_header(line: str, separator: str) -> bool:
     cells = line.strip().split(separator)
-    if not 2 <= len(cells) <= 12 or _NOT_IN_HEADER.search(line) is not None:
+    if not 2 <= len(cells) <= 12 or _NOT_IN_HEADER.search(line) or _BULLET.match(line):
         return False
     names = [plain(cell.strip().strip("\"'")) for cell in cells]
     if any(len(name) > 40 for name in names):

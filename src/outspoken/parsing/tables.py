@@ -12,7 +12,7 @@ from outspoken.parsing.field_names import BOOKKEEPING, LISTS, REASONING, TEXTS, 
 from outspoken.parsing.json_values import candidate_of
 from outspoken.parsing.markers import strip_ornaments
 from outspoken.parsing.numbers import number
-from outspoken.parsing.separated import SEPARATORS, Rows, names_weight, separated_rows
+from outspoken.parsing.separated import ENDS_IN_NUMBER, SEPARATORS, Rows, names_weight, separated_rows
 from outspoken.parsing.weight_patterns import (
     weight_of,
 )
@@ -54,15 +54,17 @@ def _html(text: str) -> Rows:
 
 
 def _rejoined(lines: list[str]) -> list[str]:
-    """The lines with the rows of a table of bars in one that a line break in a cell divided."""
+    """The lines with the rows of a table of bars in one that a line break divided."""
     joined: list[str] = []
-    for line in lines:
+    width = next((len(_cells(line)) for line in lines if line.strip()[:1] == "|" and line.strip()[-1:] == "|"), 0)
+    for line in lines if width else ():
         above = joined[-1].strip() if joined else ""
-        if above[:1] == "|" and above[-1:] != "|" and line.rstrip()[-1:] == "|" and line.lstrip()[:1] != "|":
-            joined[-1] += "\n" + line
+        whole = above + "\n" + line
+        if above[:1] == "|" and above[-1:] != "|" and line.rstrip()[-1:] == "|" and len(_cells(whole)) == width:
+            joined[-1] = whole
         else:
             joined.append(line)
-    return joined
+    return joined or lines
 
 
 def _ruled(lines: list[str]) -> Rows:
@@ -82,6 +84,8 @@ def _ruled(lines: list[str]) -> Rows:
             strays.append(line)
             if len(strays) > 2:
                 break
+    if len(strays) > 1 and ENDS_IN_NUMBER.search(strays[0]) is not None:
+        found.repairs.append("unread")
     if len(strays) == 1 and strays[0].strip() and len(found.rows) > 1:
         found.rows.append(_cells(strays[0]))
         found.repairs.append("truncated")
@@ -131,7 +135,9 @@ def _cells(line: str) -> list[str]:
 
 def _read_rows(table: Rows, into: CandidateList) -> bool:
     """Find the columns of texts and of weights, by the header or by what they hold, and add the rows."""
-    rows = table.rows
+    rows = [row for row in table.rows if row]
+    if len(rows) < 2:
+        return False
     width = max(len(row) for row in rows)
     header = [plain(strip_ornaments(cell)) for cell in rows[0]] if table.headed else []
     body = rows[1:] if table.headed else rows

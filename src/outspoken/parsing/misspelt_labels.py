@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.markers import FIELD, marker_of
@@ -20,7 +21,23 @@ _SHORTEST = 6
 _OTHER_NAMES = frozenset(
     name for names in (LISTS, QUESTIONS, REASONING, BOOKKEEPING, TEXTS, WEIGHTS) for name in names
 )
-_WEIGHTS = tuple(name for name in WEIGHTS if len(name) > _SHORTEST)
+_Ends = tuple[str, str]
+
+
+def _ends(word: str) -> tuple[_Ends, _Ends]:
+    """The first letters of a word, and its last ones: a word that is near to it shares these or those."""
+    return (word[: _SHORTEST // 2], ""), ("", word[-_SHORTEST // 2 :])
+
+
+def _by_ends(names: Iterable[str]) -> dict[_Ends, list[str]]:
+    groups: dict[_Ends, list[str]] = {}
+    for name in names:
+        for ends in _ends(name):
+            groups.setdefault(ends, []).append(name)
+    return groups
+
+
+_WEIGHTS = _by_ends(name for name in WEIGHTS if len(name) > _SHORTEST)
 
 
 def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:
@@ -36,7 +53,8 @@ def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:
             known.setdefault((word.casefold(), has_index), word)
         elif plain(word) not in _OTHER_NAMES:
             unknown.append((at, match))
-    found = ((at, _mended(match, lines[at], known)) for at, match in unknown)
+    by_ends = {flag: _by_ends(name for name, has_index in known if has_index is flag) for flag in (True, False)}
+    found = ((at, _mended(match, lines[at], known, by_ends)) for at, match in unknown)
     mended = {at: line for at, line in found if line is not None}
     if not mended:
         return lines
@@ -48,15 +66,18 @@ def _is_label(line: str) -> bool:
     return any(marks.match(line) for marks in (FIELD, WEIGHT_FIELD)) or marker_of("label", line) is not None
 
 
-def _mended(match: re.Match[str], line: str, known: dict[tuple[str, bool], str]) -> str | None:
+def _mended(
+    match: re.Match[str],
+    line: str,
+    known: dict[tuple[str, bool], str],
+    by_ends: dict[bool, dict[_Ends, list[str]]],
+) -> str | None:
     """The line with its label as it was meant; None where that is not known."""
     letters, index = re.sub(r"\W", "", match["word"]).casefold(), match["index"]
     if len(letters) < _SHORTEST:
         return None
     has_index = index is not None
-    word = next(
-        (word for (name, indexed), word in known.items() if indexed is has_index and _is_near(letters, name)), ""
-    )
+    word = known.get((_nearest(letters, by_ends[has_index]), has_index), "")
     rest = line[match.end() :]
     if not word and match["end"][-1:] in ":：" and number(rest)[0] is not None and is_misspelt_weight(letters):
         word = "probability"
@@ -67,7 +88,12 @@ def _mended(match: re.Match[str], line: str, known: dict[tuple[str, bool], str])
 
 def is_misspelt_weight(name: str) -> bool:
     """Whether a name is one letter away from that of a weight."""
-    return len(name) >= _SHORTEST and any(_is_near(name, known) for known in _WEIGHTS)
+    return len(name) >= _SHORTEST and bool(_nearest(name, _WEIGHTS))
+
+
+def _nearest(word: str, names: dict[_Ends, list[str]]) -> str:
+    """The first of the names that is near to the word, "" for none."""
+    return next((name for ends in _ends(word) for name in names.get(ends, ()) if _is_near(word, name)), "")
 
 
 def _is_near(one: str, other: str) -> bool:

@@ -300,7 +300,7 @@ class Damaged:
         if any(
             key(draft)[:8] in key(text)
             or (len(text) > 7 and text in draft)
-            or (case.reasoning_touched and key(draft)[-8:] in key(text))
+            or (case.reasoning_touched and key(draft)[-(len(draft) + 1) // 4 :] in key(text))
             # A damaged draft below a damaged mark.
             or (case.reasoning_touched and (cut_draft and draft.startswith(text)))
             or (case.reasoning_touched and SequenceMatcher(None, draft, text).ratio() > 0.8)
@@ -348,6 +348,7 @@ class Damaged:
         """Whether all letters and digits of a text stand in the reply, as written or decoded."""
         once = _once_encoded(self.case.reply, self.case.layout)
         forms = [key(form) for form in (*_decoded(self.case.reply), *_decoded(once), once.replace("\\\n", ""))]
+        forms.append(key(self.case.reply.replace("<![CDATA[", "").replace("]]>", "")))
         whole = key(text)
         if any(whole in form for form in forms):
             return True

@@ -102,7 +102,9 @@ def _is_schema(value: object) -> bool:
         and all(isinstance(p, (Mapping, bool)) for p in properties.values())
     ):
         return True
-    if value.get("type") in _TYPES and not value.keys().isdisjoint(("items", "required", "additionalProperties")):
+    if str(value.get("type")) in _TYPES and not value.keys().isdisjoint(
+        ("items", "required", "additionalProperties")
+    ):
         return True
     return any(
         _is_schema(value.get(key)) for key in ("schema", "json_schema", "parameters", "function", "input_schema")

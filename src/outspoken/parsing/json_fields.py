@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import jiter
 
 from outspoken.io.dataclass_json import finite
 from outspoken.parsing.candidates import RawCandidate
-from outspoken.parsing.field_names import BOOKKEEPING, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_escapes import literal_backslashes
 from outspoken.parsing.json_signs import weight_name
 from outspoken.parsing.lenient_json import relax
@@ -38,6 +39,7 @@ _NUMBERED = re.compile(r"(\D{0,60}?)_?(\d{1,4})_?(\D{0,60})")
 _LETTERED = re.compile(r"([^_].{0,60}?)_([a-j])(?:_(.{1,60}))?")
 _FENCED = re.compile(r"\s*+```[\w-]{0,20}\s*+(.*?)\s*(?:```\s*+)?\Z", re.DOTALL)
 _LONGEST_WEIGHT = 60
+_USUAL_TEXTS = ("text", "response", "answer", "content", "output", "completion", "candidate")
 
 
 def decode(text: str, repairs: list[str] | None = None) -> Any:
@@ -150,6 +152,8 @@ def item_of(entry: Mapping[str, object], shape: ReplyShape | None) -> RawCandida
         fields = {k: v for k, v in rest.items() if plain(k) not in BOOKKEEPING and plain(k) not in REASONING}
         if all(part is None or part in ([], {}) for part in fields.values()):
             return None
+        if len(fields) == 1 and "value" in fields and is_weight(fields["value"]):
+            return None
         rest = {k: v for k, v in rest.items() if k not in fields}
         raw, only = fields, next(iter(fields.values()))
         if len(fields) == 1 and isinstance(only, str) and not (schema is not None and takes(schema, "object")):
@@ -221,11 +225,19 @@ def _text_key(entry: Mapping[str, object], names: Mapping[str, str], shape: Repl
         return None
     known = [name for name in names if name in TEXTS]
     if not known:
-        return None
+        return next((key for name, key in names.items() if _is_misspelt_text(name)), None)
     key = names[min(known, key=TEXTS.__getitem__)]
     schema = schema_of(shape)
     properties = None if schema is None else schema.get("properties")
     return None if isinstance(properties, Mapping) and key in properties else key
+
+
+@lru_cache(maxsize=4096)
+def _is_misspelt_text(name: str) -> bool:
+    """Whether a key is probably one of the usual keys of a text, with a letter too few or too many."""
+    if not 2 < len(name) < 12 or not name.isalpha() or name in BOOKKEEPING or name in LISTS:
+        return False
+    return bool(get_close_matches(name, _USUAL_TEXTS, 1, 0.85))
 
 
 def candidate_of(raw: object, shape: ReplyShape | None) -> RawCandidate:

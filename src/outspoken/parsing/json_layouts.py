@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import pairwise
 from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
@@ -27,6 +26,7 @@ _OTHER_FIELDS = QUESTIONS | REASONING | BOOKKEEPING | _TOTALS | {"note", "notes"
 _DAMAGED_NUMBER = re.compile(r"\W{0,3}[^\W\d]?\W?\d")
 _MOST_STRAY_LETTERS = 3
 _LONGEST_NUMBER = 24
+_LIKE_NAME = re.compile(r"\S{1,24}?[ _-]?\d{1,3}\w?")
 _USUAL = ("text", "response", "answer", "content", "output", "completion", "candidate")
 _NUMBER = re.compile(r"\s*[^\W\d]{0,20}[ _#-]{0,2}\d{1,4}\s*|[A-J]")
 
@@ -153,6 +153,8 @@ def _keyed_item(key: str, part: Any, into: CandidateList) -> RawCandidate | None
         misspelt = [
             name for name in rest if isinstance(rest[name], str) and get_close_matches(name, _USUAL, 1, 0.8)
         ]
+        if not misspelt and _LIKE_NAME.fullmatch(key):
+            misspelt = [name for name in rest if isinstance(rest[name], str)]
         if len(misspelt) == 1:
             text = rest.pop(misspelt[0]).strip()
             return RawCandidate(
@@ -207,13 +209,17 @@ def rows_of(value: list[Any]) -> list[tuple[str, object]]:
 
 def damaged_rows(value: list[Any]) -> list[tuple[str, object]]:
     """The pairs of a list of which most are two entries long, and the texts of the others."""
-    rows = [entry for entry in value if isinstance(entry, list) and entry]
-    for text, weight in pairwise(value):
-        if isinstance(text, str) and isinstance(weight, (int, float)) and rows:
+    rows: list[list[Any]] = []
+    for entry, following in zip(value, [*value[1:], None], strict=False):
+        if isinstance(entry, list) and entry:
+            rows.append(entry)
+        elif isinstance(entry, str) and isinstance(following, (int, float)):
             # The bracket before the text, or after the number, is missing.
-            rows.append([text, weight])
+            rows.append([entry, following])
     pairs = [(row[0], row[1]) for row in rows if len(row) == 2]
-    if rows == value or 3 * len(pairs) < 2 * len(value) - 2 or not _pairs(pairs):
+    if not any(isinstance(entry, list) for entry in value) or all(len(row) == 2 for row in rows) > (rows != value):
+        return []
+    if 3 * len(pairs) < 2 * len(rows) - 2 or not _pairs(pairs):
         return []
     found: list[tuple[str, object]] = []
     for row in rows:

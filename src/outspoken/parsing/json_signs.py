@@ -100,7 +100,7 @@ def weight_name(key: str) -> str | None:
         return name
     words = [word for word in _WORD.split(name) if word]
     if not 1 < len(words) < 5 or any(word not in _WEIGHT_WORDS for word in words):
-        close = get_close_matches(name, _USUAL_WEIGHTS, 1, 0.85) if 5 < len(name) < 25 and name.isascii() else []
+        close = get_close_matches(name, _USUAL_WEIGHTS, 1, 0.85) if 5 < len(name) < 25 else []
         return close[0] if close and name not in TEXTS else None
     found = [word for word in words if word in WEIGHTS]
     return next((word for word in found if WEIGHTS[word] != "probability"), found[0] if found else None)

@@ -131,6 +131,7 @@ def _states_several(fields: Mapping[str, Any]) -> bool:
     lists = {key for key, part in fields.items() if isinstance(part, (list, dict)) and part}
     weights = {key for key in lists if weight_name(key) is not None}
     columns = any(len(fields[key]) > 1 for key in weights) or any(plain(key) in LISTS for key in lists - weights)
+    columns = columns or any(isinstance(fields[key], list) for key in lists - weights)
     return bool(weights and columns) or bool(numbered_entries(fields))
 
 
@@ -192,6 +193,7 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
         return
     if len(value) > _MOST_ENTRIES:
         into.repairs.append("unread")
+    objects = sum(isinstance(entry, dict) for entry in value)
     for entry in value[:_MOST_ENTRIES]:
         if not entry and isinstance(entry, (dict, list)):
             into.repairs.append("empty")
@@ -199,6 +201,9 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
             _read_entry(entry, into, depth)
         elif isinstance(entry, str):
             into.add(_string(entry, into.shape))
+        elif isinstance(entry, list) and 2 * objects > len(value) and all(isinstance(part, str) for part in entry):
+            # A remark in brackets between the objects.
+            into.repairs.append("skipped")
         elif isinstance(entry, list) and (not scalars or any(isinstance(part, (dict, list)) for part in entry)):
             read_value(entry, into, depth=depth + 1)
         elif scalars and entry is not None:

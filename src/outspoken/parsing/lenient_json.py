@@ -218,6 +218,12 @@ class _Reader(ScalarReader):
                 self.note("missing-brace")
             self.at += 1
             sign = self.skip()
+        if sign and sign in COMMAS:
+            # A comma before the value, and not in its place.
+            after = self.after_blanks(self.at + 1)
+            if self.text[after : after + 1] in CLOSING_QUOTES and key_at(self.text, after) is None:
+                self.note("skipped")
+                self.at, sign = after, self.text[after]
         if sign in COMMAS or sign in CLOSERS or not sign:
             if sign:
                 fields[key] = None

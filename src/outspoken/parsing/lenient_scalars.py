@@ -35,6 +35,9 @@ _CONSTANTS |= {"TRUE": True, "FALSE": False, "NULL": None, "undefined": None, "n
 _STRICT_NUMBER = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?(?:[eE][-+]?\d++)?")
 _WORDS = re.compile(rf"[^{COMMAS}}}\]｝］\n]++")
 _WEIGHT = re.compile(r"(?:[^,，،;}\]｝］\n]++|[,，،](?=\d))++")
+_STRAY_BEFORE_STRING = re.compile(
+    r"[^\s\"'“”‘’`«»,;:{}\[\]()](?=[\"“「『])|[^\w\s\"'“”‘’`«»,;:{}\[\]()](?=')|\d(?=')"
+)
 _END_OF_KEY = re.compile(r"[\"”]\s*+[:：]")
 # The rest of a string whose first quote is missing.
 _REST_OF_STRING = re.compile(r"(?:[^\"“”'\[\]{}\n]|'(?=\w)){1,400}+[\"”'](?=\s*+[,，)\]}])")
@@ -162,6 +165,10 @@ class ScalarReader:
     def words(self, role: str, key: str) -> Any:
         """Unquoted words up to the end of the field: 12%, about 0.1, 1/4, Paris."""
         text, start = self.text, self.at
+        if (stray := _STRAY_BEFORE_STRING.match(text, start)) is not None:
+            self.at = stray.end()
+            self.note("skipped")
+            return self.string(role, key)
         match = (_WEIGHT if weight_name(key) is not None else _WORDS).match(text, start)
         if match is None:
             return NOTHING

@@ -274,6 +274,8 @@ class _ElementReader:
         value = decode(text) if text[:1] in ("{", "[") and not candidate.stated else None
         if isinstance(value, (dict, list)) and read_value(value, self.into):
             return
+        if any(tag["name"] and _role(tag["name"]) in ("item", "weight") for tag in _TAG.finditer(text)):
+            candidate.repairs.append("missing-brace")
         candidate.text, candidate.value = content_of(text, self.into.shape)
         if cut:
             candidate.repairs.append("truncated")

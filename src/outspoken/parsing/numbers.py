@@ -185,6 +185,8 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     if match["tenths"]:
         return float(match["tenths"]) * 10, True
     value = _decimal(match["value"])
+    if (match["of"] or match["against"]) and "e" in match["value"]:
+        return math.nan, False
     if match["of"]:
         below = _decimal(match["of"])
         is_odd = _DECIMAL_FRACTION.match(match[0]) is not None and below not in (

@@ -76,6 +76,10 @@ _ANSWER_TAG = re.compile(
 )
 
 
+_ESCAPED_START = re.compile(r"(?:[\[{(]\s*+)++\\")
+_QUOTE = re.compile(r"(?<!\\)\"")
+
+
 class Split(NamedTuple):
     """The reasoning of a reply, the rest of it, and the repairs."""
 
@@ -197,6 +201,9 @@ def _is_in_candidate(text: str, position: int) -> bool:
     """Whether a position is inside a candidate: the last opening before it closes after it."""
     start = max((match.start() for match in _CANDIDATES_START.finditer(text, 0, position)), default=-1)
     if start < 0 or text[start] not in "{[":
+        return False
+    if _ESCAPED_START.match(text, start) and _QUOTE.search(text, start, position):
+        # The string that holds this JSON ends before.
         return False
     end = balanced(text, start)
     relaxed = relax(text, start) if end is None else None

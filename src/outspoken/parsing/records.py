@@ -27,14 +27,17 @@ _COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
 
 
 _DAMAGED_KEY = re.compile(
-    r"(?P<indent>[ \t]*)(?P<dash>-{0,3})(?P<blanks>[ \t]*)"
-    r"(?P<key>\w{1,30}[^\w\s:=：-]?\w{0,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
+    r"(?P<indent>[ \t]*)(?P<dash>-{0,3})(?P<blanks>[ \t]*)[;:.,]?"
+    r"(?P<key>\w{1,30}[^\w\n:=：-]?\w{0,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
 )
 _STRAY_BEFORE = re.compile(r"(?P<stray>[ \t]*[^\s\"'#-]{1,2}[ \t]+)(?P<rest>-[ \t]+\w{1,30}[ \t]*[:=：].*)")
 _LONGEST_NOISE = 60
 _SIMILAR = 0.75
 _TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}[^\w\s]?:[ \t])|(?<=\]\])[ \t]*+(?=[a-z]{1,20}[ \t]*=)")
-_DAMAGED_HEADER = re.compile(r"(\s*\[\[?[\w. \"'-]{1,60}\]\]?)[^\w\s]{1,2}\s*")
+_DAMAGED_HEADER = re.compile(
+    r"\s*\[\[?[\w. \"'-]{1,60}\]\]?[^\w\s]{1,2}\s*|\s*\[\[[^\[\]]{1,60}\]{0,2}[^\w\s]{0,2}\s*|\w{1,20}\]\]\s*"
+)
+_NO_SIGN = re.compile(r"(?P<key>[ \t]*[a-z]{1,20})[ \t]+(?P<value>[\d.]+%?)\s*")
 _USUAL = ("text", "response", "answer", "content", "output", "completion", "candidate")
 
 
@@ -68,7 +71,7 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
     if before and not re.fullmatch(r"[\w ]{1,40}:", before):
         into.repairs.append("prefixed")
         into.reasoning.append(before)
-    into.repairs += ["skipped"] * reader.skipped
+    into.repairs += [*["skipped"] * reader.skipped, *["comment"] * reader.comments]
     rest = lines[reader.at :]
     if any(line.strip() for line in rest):
         into.repairs.append("unread" if any(map(_KEY.match, rest)) else "suffixed")
@@ -86,8 +89,10 @@ def _mended(line: str) -> str:
     stray = _STRAY_BEFORE.match(line)
     if stray is not None and _is_known_field(stray["rest"]):
         return " " * len(stray["stray"]) + stray["rest"]
-    if (header := _DAMAGED_HEADER.fullmatch(line)) is not None:
-        return header[1]
+    if _DAMAGED_HEADER.fullmatch(line) is not None:
+        return "[[responses]]"
+    if (weight := _NO_SIGN.fullmatch(line)) is not None and plain(weight["key"]) in WEIGHTS:
+        return f"{weight['key']}: {weight['value']}"
     match = _DAMAGED_KEY.match(line)
     if match is None:
         return line
@@ -159,7 +164,8 @@ class _RecordReader:
         self.lines = lines
         self.at = 0
         self.records: list[_Record] = []
-        self.skipped = False
+        self.skipped = self.comments = False
+        self.depths: dict[str, int] = {}
 
     def first(self) -> int | None:
         """The line at which records begin: a field in lower case, or the list item or header above it."""
@@ -243,6 +249,7 @@ class _RecordReader:
         if record.fields and (match["dash"] or key in record.fields):
             record = _Record()
             self.records.append(record)
+        self.depths.setdefault(key, indent)
         record.fields[key] = self.value(value, indent)
         return indent
 
@@ -261,6 +268,7 @@ class _RecordReader:
         """A value: a block, a string in quotes, or words up to a comment, with the deeper lines after them."""
         block = _BLOCK.fullmatch(first)
         if block is not None:
+            self.comments |= "#" in first
             return self.block(block["style"], indent)
         for quote in ('"""', "'''", '"', "'"):
             if first.startswith(quote):
@@ -287,10 +295,8 @@ class _RecordReader:
                 if (
                     depth < indent
                     or (depth <= indent and match is not None)
-                    or (match is not None and match["dash"] and depth < indent)
+                    or (match is not None and self.depths.get(match["key"]) == match.start("key"))
                 ):
-                    break
-                if depth <= indent - 1:
                     break
             body.append(line)
             self.at += 1

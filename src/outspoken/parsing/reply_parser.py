@@ -26,7 +26,7 @@ __all__ = ["ReplyParser", "parse"]
 
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
 _FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[^\s`~]{0,20}")
-_TABLE_HEADER = re.compile(r"\[\[[^\W\d][\w. -]{0,60}\]\]")
+_TABLE_HEADER = re.compile(r"^[ \t]{0,8}\[\[[^\W\d][\w. -]{0,60}\]\]", re.MULTILINE)
 _LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
@@ -154,7 +154,7 @@ def _read_first_format(body: str, into: CandidateList, *, last_only: bool) -> No
     certain, possible = first_json(body)
     tag = first_tag(body)
     formats = [(2, 0, "lists")]
-    is_table = possible >= 0 and _TABLE_HEADER.match(body, possible) is not None
+    is_table = "[[" in body and _TABLE_HEADER.search(body) is not None
     if ((certain < 0 and tag < 0) or is_table) and _read_as_records(limited(body, into), into):
         return
     if certain >= 0:
@@ -184,7 +184,7 @@ def _read_as_records(body: str, into: CandidateList) -> bool:
     if fence is not None:
         match = _FENCE_LINE.fullmatch(lines[fence].rstrip())
         marks = match["marks"] if match is not None else ""
-        last = next((at for at in range(len(lines) - 1, fence, -1) if lines[at].strip() == marks), len(lines))
+        last = next((at for at in range(len(lines) - 1, fence, -1) if lines[at].startswith(marks)), len(lines))
         if lines[fence][:1] in "`~" and read_records(lines[fence + 1 : last], into):
             into.repairs.append("fenced")
             return True

@@ -173,6 +173,7 @@ class ScalarReader:
         if match is None:
             return NOTHING
         end = match.end()
+        self.ends.work -= (end - start) // 40
         if (
             role != "value"
             and (opening := _OPENING.search(text, start, end)) is not None
@@ -185,16 +186,15 @@ class ScalarReader:
             end = rest.end()
             self.note("missing-quote")
         while role == "value" and weight_name(key) is None and text[end : end + 1] in tuple(COMMAS):
-            self.ends.work -= 2
             after = self.after_blanks(end + 1)
             if after >= len(text) or text[after] in CLOSERS or self.continues(after):
                 break
             if text[after] in CLOSING_QUOTES and text[start].isdigit():
                 break
             more = _WORDS.match(text, end + 1)
+            self.ends.work -= 2 + (more.end() - end) // 40 if more is not None else 2
             end = more.end() if more is not None else end + 1
         self.at = end
-        self.ends.work -= (end - start) // 100
         if end == len(text):
             self.cut("object" if role == "value" else "list")
             return NOTHING

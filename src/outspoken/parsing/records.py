@@ -27,7 +27,7 @@ _COMMENT = re.compile(r"(?:^|\s)#(?:\s.*|$)|\s//\s.*$")
 
 
 _DAMAGED_KEY = re.compile(
-    r"(?P<indent>[ \t]*)(?P<dash>-{0,3})(?P<blanks>[ \t]*)[;:.,]?"
+    r"(?P<indent>[ \t]*+)(?P<dash>-{0,3}+)(?P<blanks>[ \t]*+)[;:.,]?"
     r"(?P<key>\w{1,30}[^\w\n:=：-]?\w{0,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
 )
 _STRAY_BEFORE = re.compile(r"(?P<stray>[ \t]*[^\s\"'#-]{1,2}[ \t]+)(?P<rest>-[ \t]+\w{1,30}[ \t]*[:=：].*)")

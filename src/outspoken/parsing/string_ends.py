@@ -89,7 +89,9 @@ class StringEnds(Surroundings):
 
         Unescaped quotes inside it that are no whole quotations may end it: the repair is then "missing-quote".
         """
-        end = self.unless_next_entry(start, self.first_end(start, quotes, place), place)
+        end = self.first_end(start, quotes, place)
+        self.work -= (end.end - start) // 20
+        end = self.unless_next_entry(start, end, place)
         if end.repair == "inner-quotes" and self.may_end_before(start, end.end, quotes):
             return end._replace(repair="missing-quote")
         return end

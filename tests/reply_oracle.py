@@ -149,7 +149,8 @@ def names(reading: ParsedReply) -> set[str]:
 
 _NUMBER = re.compile(r"[-+]?(\d+(?:[.,]\d+)?|[.,]\d+)(?:[eE]([-+]?\d{1,3}))?\s*(%|percent)?")
 _FRACTION = re.compile(r"(\d+)\s*(?:/|in|out of)\s*(\d+)")
-_ODDS = re.compile(r"(\d+)\s*:\s*(\d+)")
+_ODDS = re.compile(r"(\d+)\s*:\s*(\d+(?:\.\d+)?)")
+_SHARE = re.compile(r"(\d*\.\d+)\s*/\s*(10{0,3})")  # 0.7/1, 8.5/10: nobody can tell that a sign was put in.
 _POWER = re.compile(r"([\d.,]+)\s*[x×]\s*10\s*\^?\s*(-?\d+)")
 _ABOUT = re.compile(r"(?:~|≈|about|approximately|etwa|environ|circa|aproximadamente|およそ|约|약|около)\s*")
 _SMALL = str.maketrans("٫٪％．，⁻⁰¹²³⁴⁵⁶⁷⁸⁹", ".%%.,-0123456789")
@@ -165,8 +166,11 @@ def value_of(written: str) -> float | None:
     if fraction and int(fraction[2]):
         return int(fraction[1]) / int(fraction[2])
     odds = _ODDS.fullmatch(plain)
-    if odds and int(odds[1]) + int(odds[2]):
-        return int(odds[1]) / (int(odds[1]) + int(odds[2]))
+    if odds and int(odds[1]) + float(odds[2]):
+        return int(odds[1]) / (int(odds[1]) + float(odds[2]))
+    share = _SHARE.fullmatch(plain)
+    if share:
+        return float(share[1]) / int(share[2])
     power = _POWER.fullmatch(plain)
     if power:
         return value_of(f"{power[1]}e{power[2]}")
@@ -182,7 +186,7 @@ def values_of(written: str) -> set[float]:
     found = set()
     # A quote or a bracket beside a number changes nothing in it: nobody can tell that a digit is missing, too.
     first = written.split("\n")[0]
-    for part in (written, first, *(part.strip(" \"'“”`()[]{}<>$*|").rstrip(".,-") for part in (written, first))):
+    for part in (written, first, *(part.strip(" \"'“”`()[]{}<>$*|\\").rstrip(".,-") for part in (written, first))):
         value = value_of(part)
         if value is not None:
             found |= {value, value / 100}

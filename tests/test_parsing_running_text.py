@@ -23,6 +23,9 @@ NUMBERS = [
     "1: 0.9",
     "0.1/5",
     "0,:53",
+    "0,é01",
+    "1 o",
+    "1 out) of 20",
     "0,”15",
     "22:8é",
     "0,)53",
@@ -90,14 +93,34 @@ ENTRIES = [
         [("Rome", 0.21), ("Oslo", 0.112)],
     ),
     ("Some wordsOption A [19%]: Rome\nOption B [14%]: Oslo", [("Rome", 0.19), ("Oslo", 0.14)]),
+    # A label lost its index.
+    (
+        "Option A: Rome (0.5)\nOption : Paris (0.3)\nOption C: Oslo (0.2)",
+        [("Rome", 0.5), ("Paris", 0.3), ("Oslo", 0.2)],
+    ),
+    ("G: Rome\nG2: Paris\nP1: 0.6\nP2: 0.4", [("Rome", 0.6), ("Paris", 0.4)]),
+    # Numbers that are no weights: a marker in bold, one before two blanks, one inside brackets.
+    ("**1.** Rome — 84%\n\n**,2.** Oslo — 16%", [("**1.** Rome", 0.84), ("**,2.** Oslo", 0.16)]),
+    ("1.  Rome, no more\n2. Oslo\n\nProbabilities: 0.1, 0.3", [("Rome, no more", 0.1), ("Oslo", 0.3)]),
+    ("Response 1 (0.15\t56): Rome\nResponse 2 (0.0457): Oslo", [("(0.15 56): Rome", None), ("Oslo", 0.0457)]),
+    ("案1（確率0.75）：Rome\n案2（確率0.06）：Half (0.5)", [("Rome", 0.75), ("Half (0.5)", 0.06)]),
+    ("## 回答1 (0.29)\n\nRome\n\n## 回答2 (00.05)\n\nOslo", [("Rome", 0.29), ("Oslo", 0.05)]),
+    ("1. 0.8% - Rome\n2. 3\n% - She said, twice\n3. 7.2%- Oslo, yes", None),
     # Lines of signs are no text.
-    ("### Response 1 (0.31)\n...\n\nNote: bring a torch\n\n### Response 2 (0.48)\n\nOslo", None),
+    (
+        "### Response 1 (0.31)\n...\n\nNote: bring a torch\n\n### Response 2 (0.48)\n\nOslo",
+        [("... Note: bring a torch", 0.31), ("Oslo", 0.48)],
+    ),
     ("· Rome (0.6)\n· Oslo (0.1)\n· ", [("Rome", 0.6), ("Oslo", 0.1)]),
     ("- Rome, with a probability of 6%\n- Oslo, with a probability of %", [("Rome", 0.06), ("Oslo", None)]),
     # A fence whose beginning was damaged, and one whose end is joined to the text after it.
     (
         "**Response 1** (0.3)\n\nUse:\n``x`\nrm $f\n```\n\n---\n\n**Response 2** (0.2)\n\nOslo",
         [("Use: ``x` rm $f ```", 0.3), ("Oslo", 0.2)],
+    ),
+    (
+        "## Option 1 — 69%\n\nUse:\n```python\nd = {}\n``9`\nDone.\n\n## Option 2 — 17%\n\nOslo",
+        [("Use: ```python d = {} ``9` Done.", 0.69), ("Oslo", 0.17)],
     ),
     (
         "### Response 1 (0.3)\n\nUse:\n```python\nd = {}\n```Done.\n\n### Response 2 (0.2)\n\nOslo",
@@ -110,8 +133,9 @@ ENTRIES = [
 def test_entries(text: str, expected: list[tuple[str, float | None]] | None) -> None:
     reading = parse(text)
     if expected is None:
-        expected = [("... Note: bring a torch", 0.31), ("Oslo", 0.48)]
-    assert pairs(reading) == expected
+        assert len(reading.candidates) > 1
+    else:
+        assert pairs(reading) == expected
 
 
 @pytest.mark.parametrize("noise", ["Sure!", "(continued)", "[output truncated]"])
@@ -214,3 +238,8 @@ def test_lines_beside_a_field_of_the_text_are_kept_as_a_note() -> None:
 def test_an_empty_table_is_no_error_of_the_reader() -> None:
     with pytest.raises(ReplyError):
         parse("| # | Text | p |\n| --- | --- | --- |\n|")
+
+
+def test_a_choice_below_numbered_answers_is_no_answer() -> None:
+    reading = parse("Answer 1: Rome (0.6)\nAnswer 2: Oslo (0.4)\n\nAnswer: 2")
+    assert [entry.stated for entry in reading.candidates] == [0.6, 0.4]

@@ -110,7 +110,7 @@ def entry_of(block: list[str], *, titled: bool) -> Entry:
     note = "\n".join(remarks)
     fielded = _field_text(lines, found, at)
     if fielded is not None:
-        note = "\n".join(filter(None, (note, _beside(fielded, lines, at))))
+        note = "\n".join(filter(None, (note, _beside(fielded, lines, found, at))))
         return Entry(fielded, found[at] if at is not None else None, note)
     if at is None:
         return Entry(_clean("\n".join(lines)), None, note)
@@ -202,12 +202,13 @@ def _field_text(lines: list[str], found: list[LineWeight | None], at: int | None
     return None
 
 
-def _beside(text: str, lines: list[str], at: int | None) -> str:
+def _beside(text: str, lines: list[str], found: list[LineWeight | None], at: int | None) -> str:
     """The lines of an entry that are neither its text, which a field held, nor its weight, nor other fields."""
+    rest = [weight.head if index == at and (weight := found[index]) else line for index, line in enumerate(lines)]
     return "\n".join(
         line.strip()
-        for index, line in enumerate(lines)
-        if index != at and any(map(str.isalnum, line)) and line.strip() not in text and FIELD.match(line) is None
+        for line in rest
+        if any(map(str.isalnum, line)) and line.strip() not in text and FIELD.match(line) is None
     )
 
 

@@ -6,7 +6,7 @@ import re
 
 from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.line_weights import find_weight
-from outspoken.parsing.markers import begins_entry
+from outspoken.parsing.markers import begins_entry, heading_level, marker_of
 
 __all__ = ["restored", "without_fences"]
 
@@ -86,7 +86,18 @@ def _glued_closing(lines: list[str], opened: int, marks: str) -> int:
     if lines[opened].strip() == marks:
         return len(lines)
     glued = (at for at in range(opened + 1, len(lines)) if lines[at].strip().startswith(marks))
-    return next((at for at in glued if not _LANGUAGE.fullmatch(lines[at].strip().lstrip("`~"))), len(lines))
+    closing = next((at for at in glued if not _LANGUAGE.fullmatch(lines[at].strip().lstrip("`~"))), len(lines))
+    if closing < len(lines) or not any(map(_is_title, lines[:opened])):
+        return closing
+    # Without any end, the block ends above the title of the next entry.
+    return next((at - 1 for at in range(opened + 1, len(lines)) if _is_title(lines[at])), len(lines))
+
+
+def _is_title(line: str) -> bool:
+    """Whether a line is the title of an entry, which no line of a program looks like."""
+    if marker_of("label", line) is not None or marker_of("ordinal", line) is not None:
+        return True
+    return heading_level(line) > 0 and find_weight(line) is not None
 
 
 def restored(text: str, held: list[str]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from outspoken.parsing.field_names import WEIGHTS, plain
+from outspoken.parsing.field_names import WEIGHT_LABEL, WEIGHTS, plain
 from outspoken.parsing.numbers import comment_of, number
 from outspoken.parsing.weight_damage import goes_on, is_open, note_damage
+from outspoken.parsing.weight_groups import INDEX, group_content
 from outspoken.parsing.weight_patterns import (
     AFTERWARDS,
     CLOSERS,
@@ -20,7 +21,6 @@ from outspoken.parsing.weight_patterns import (
     SYMBOL,
     WEIGHT_FIELD,
     LineWeight,
-    ascii_digits,
     trimmed,
     weight_of,
 )
@@ -55,7 +55,6 @@ _GROUP = re.compile(
     r"|(?<!\*)\*([^*\n]{1,60})\*(?!\*)|(?<!\w)_([^_\n]{1,60})_(?!\w)"
     r"|「([^「」\n]{1,60})」|\|([^|\n]{1,60})\|"
 )
-_PARTS = re.compile(r"\s*(?:[;；、|·•]|[,，](?!\d)|(?<!\d)[,，]|\s[-–—]\s)\s*")
 _TRAILING = re.compile(
     r"(?:\s[-–—−‒]{1,3}(?=\s?[\d.~≈]|\s)|[-–—]{2,3}|—|–(?=\s)|(?<!\d)[:：]|[:：](?=\s)|=>|-->|->|\s[~≈](?=\s?\d)"
     r"|[|=→⇒➔➜➡▸▶»›·•⟶↦@]|\.{2,}|…+|\t|\s{2,}|[,，;；](?=\s?[^\s]))\ufe0f?\s*"
@@ -64,7 +63,6 @@ _LEADING = re.compile(
     r"(?P<value>[^\s:：\-–—|→\t][^:：|→\t\n]{0,30}?)\s*(?:[:：|](?!\d)|[→\t]|->|=>|\s[-–—]\s|[-–—]\s|\s[-–—]|[)）\]](?![.,]?\d)"
     r"|\s{2,})[\s]*(?=\S)"
 )
-_UNKNOWN_LABEL = re.compile(r"[^\W\d][^\d:：=.]{1,30}(?:[:：=]|\.(?=\s))\s*(?P<value>[^:：=]{1,30})")
 
 
 def find_weight(line: str) -> LineWeight | None:
@@ -122,7 +120,7 @@ def _in_open_group(line: str, opened: re.Match[str]) -> LineWeight | None:
     content = opened[1].strip(" *_")
     if len(content.split()) > _MOST_COMMENT + 2:
         return None
-    found = _group_content(content)
+    found = group_content(content)
     if found is None and len(content) > 2 and not any(c.isdecimal() for c in content):
         name = plain(content.rstrip(":：=≈ "))
         found = LineWeight("", name) if name in _STARTS_OF_LABELS else None
@@ -207,6 +205,8 @@ def _as_field(line: str) -> LineWeight | None:
         or rest.lower() in NO_NUMBERS
         or (match[0][-1:] != key[-1:] and len(rest.split()) <= 6 and len(rest) < 60 and DIGIT.search(rest))
     ):
+        if stop is not None and stop[0].strip()[:1] in tuple(")]）】") and rest[stop.end() :].strip(CLOSERS):
+            return LineWeight(value, key, tail=rest[stop.end() :].strip(), index=index)
         return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
     return None
 
@@ -219,8 +219,11 @@ def _reads(written: str) -> bool:
 def _in_group(line: str) -> LineWeight | None:
     """The last weight in brackets, bold or backticks: at an end of the line, or anywhere if it has a label."""
     groups = list(_GROUP.finditer(line))
-    for match in [*reversed(groups[-6:]), *groups[:1]]:
-        found = _group_content(next(part for part in match.groups() if part is not None))
+    ordered = [*reversed(groups[-6:]), *groups[:1]]
+    if len(groups) > 1 and not line[: groups[0].start()].strip(OPENERS) and _LABELLED_GROUP.match(groups[0][0]):
+        ordered.insert(0, groups[0])
+    for match in ordered:
+        found = group_content(next(part for part in match.groups() if part is not None))
         if found is None:
             continue
         head, tail = line[: match.start()], line[match.end() :]
@@ -266,54 +269,8 @@ _CHOSEN = re.compile(
 )
 
 
+_LABELLED_GROUP = re.compile(rf"[(（\[【](?:{WEIGHT_LABEL}|p\s?=)", re.IGNORECASE)
 _ONE_INTEGER = re.compile(r"[(（\[]\d+[)）\]]")
-_ONLY_DIGITS = re.compile(r"[\d.,\s%]+")
-
-
-def _group_content(content: str) -> LineWeight | None:
-    """The weight in the text between brackets, and the rest of it as a note."""
-    content = content.strip(" *_`\"'")
-    if content[:1] in "([（【" and content[-1:] in ")]）】":
-        content = content[1:-1].strip(" *_`\"'")
-    if not content or (DIGIT.search(content) is None and len(content) > 40):
-        return None
-    parts = [part for part in _PARTS.split(content) if part]
-    if len(parts) < 2:
-        return _part(content)
-    found = [(at, part) for at, part in ((at, _part(part)) for at, part in enumerate(parts)) if part is not None]
-    labelled = [each for each in found if each[1].key is not None]
-    chosen = labelled or found
-    if len(chosen) != 1:
-        return _part(content)
-    at, weight = chosen[0]
-    if any(_ONLY_DIGITS.fullmatch(ascii_digits(part)) for part in parts[at + 1 :]):
-        return LineWeight(content, weight.key)
-    weight.note = ", ".join(part.strip("*_ ") for index, part in enumerate(parts) if index != at)
-    if weight.key is None and DIGIT.search(weight.note):
-        return None
-    return weight
-
-
-def _part(content: str) -> LineWeight | None:
-    match = WEIGHT_FIELD.match(content) or SYMBOL.match(content)
-    if match is not None:
-        value = content[match.end() :].strip(" *_`\"'")
-        index = match["index"] or (match.groupdict().get("second") or "")
-        if number(value)[0] is not None and len(value) < 60:
-            return LineWeight(value, match["key"], index=index)
-        if value and (value.lower() in NO_NUMBERS or (DIGIT.match(ascii_digits(value)) and len(value) < 30)):
-            return LineWeight(value, match["key"], index=index)
-    if weight_of(content):
-        return LineWeight(content, None)
-    unknown = _UNKNOWN_LABEL.fullmatch(content)
-    if unknown is not None and weight_of(unknown["value"]):
-        return LineWeight(unknown["value"], "probability")
-    after = AFTERWARDS.fullmatch(content) or LABELLED.search(content)
-    if after is not None and after.re is AFTERWARDS and number(after["value"])[0] is not None:
-        return LineWeight(after["value"], after["key"])
-    if after is not None and after.re is LABELLED and weight_of(content[after.end() :]):
-        return LineWeight(content[after.end() :], after["key"], note=content[: after.start()].strip(" ,;:"))
-    return None
 
 
 _CONNECTIVE = re.compile(
@@ -384,6 +341,12 @@ def _trailing(line: str) -> LineWeight | None:
 _LEADING_COLON = re.compile(r"\s*(?:[:：→]|\s[-–—]\s|[)）\]])\s*")
 
 
+def _is_inside(line: str, leading: str) -> bool:
+    """Whether a line begins with a bracket that ends only after this beginning of it."""
+    opened = line.lstrip(" \t*_")[:1] in tuple("([（【") and not any(sign in leading for sign in ")]）】")
+    return opened and any(sign in line for sign in ")]）】")
+
+
 def _leading(line: str) -> LineWeight | None:
     """A weight at the beginning of the line, with a dash, colon, arrow or bar after it."""
     bare = line.lstrip(OPENERS.replace("(", "").replace("[", ""))
@@ -392,6 +355,8 @@ def _leading(line: str) -> LineWeight | None:
     if said is not None and colon is not None and number(said["value"])[0] is not None:
         return LineWeight(said["value"], said["key"], tail=bare[colon.end() :].strip())
     match = _LEADING.match(bare)
+    if match is not None and (INDEX.fullmatch(match["value"]) or _is_inside(line, match[0])):
+        return None
     value = match["value"].strip(" *_`$([（") if match is not None else ""
     if match is None or not SURE_SIGN.search(value) or not weight_of(value):
         return None

@@ -1,4 +1,4 @@
-"""Labels with one wrong letter, such as "Probabiliy:" or "Respnse 3:", written as they were meant."""
+"""Labels with one wrong letter ("Probabiliy:", "Respnse 3:") or a lost index, written as they were meant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.line_weights import find_weight
 from outspoken.parsing.markers import FIELD, marker_of
 from outspoken.parsing.numbers import number
 from outspoken.parsing.weight_patterns import WEIGHT_FIELD
@@ -41,7 +42,56 @@ _WEIGHTS = _by_ends(name for name in WEIGHTS if len(name) > _SHORTEST)
 
 
 def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:
-    """The lines with labels that are one letter away from a label of other lines, or of a weight, set right."""
+    """The lines with labels that are one letter away from a label of other lines, or of a weight, set right.
+
+    A label that lost the index that the same labels above and below it have gets it back.
+    """
+    return _with_lost_index(_with_lost_letter(lines, repairs), repairs)
+
+
+_INDEXED = re.compile(
+    r"(?P<before>\W{0,6}(?P<word>[^\W\d_]{1,16}))(?P<index>\s?(?:\d{1,3}|(?<=\s)[A-Z]))?(?=\W{0,4}[:：])"
+)
+
+
+def _with_lost_index(lines: list[str], repairs: list[str]) -> list[str]:
+    labels: dict[str, list[tuple[int, re.Match[str]]]] = {}
+    for at, line in enumerate(lines):
+        match = _INDEXED.match(line)
+        if match is not None:
+            labels.setdefault(match["word"], []).append((at, match))
+    for found in labels.values():
+        lost = [place for place, (_, match) in enumerate(found) if match["index"] is None]
+        if len(lost) != 1 or len(found) < 2:
+            continue
+        at, match = found[lost[0]]
+        index = _index_between(found, lost[0])
+        # A last one may also name the choice: "Answer: 2".
+        is_entry = lost[0] + 1 < len(found) or any(map(find_weight, lines[at : at + 3]))
+        if index is not None and is_entry:
+            repairs.append("wrong-key")
+            lines = [*lines[:at], match["before"] + index + lines[at][match.end() :], *lines[at + 1 :]]
+    return lines
+
+
+def _index_between(found: list[tuple[int, re.Match[str]]], place: int) -> str | None:
+    """The index that fits between those of the labels before and after; None where there is no place for one."""
+    step = -1 if place == 0 else 1
+    beside = found[place - step][1]["index"]
+    blank, sign = beside[: -len(beside.lstrip())] if beside[:1].isspace() else "", beside.strip()
+    index = str(int(sign) + step) if sign.isdecimal() else chr(ord(sign) + step)
+    after = found[place + 1][1]["index"].strip() if place + 1 < len(found) else None
+    taken = {match["index"].strip() for _, match in found if match["index"] is not None}
+    if index in taken or index in ("0", "@") or (place and after not in (None, _next(index))):
+        return None
+    return blank + index
+
+
+def _next(index: str) -> str:
+    return str(int(index) + 1) if index.isdecimal() else chr(ord(index) + 1)
+
+
+def _with_lost_letter(lines: list[str], repairs: list[str]) -> list[str]:
     known: dict[tuple[str, bool], str] = {}
     unknown: list[tuple[int, re.Match[str]]] = []
     for at, line in enumerate(lines):

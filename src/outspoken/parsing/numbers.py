@@ -152,6 +152,8 @@ def _written(raw: str) -> tuple[float | None, bool]:
         return None, False
     value, percent = _value(match)
     rest = text[match.end() :]
+    if match[0].isdigit() and _CUT_OF.fullmatch(rest):
+        return None, False
     if match["against"] and rest.lstrip()[:1] == "%":
         return None, False
     if (rest[:1].isalnum() and rest[0] < _FIRST_OTHER_SCRIPT) or _BROKEN_EXPONENT.match(rest):
@@ -171,6 +173,7 @@ def _written(raw: str) -> tuple[float | None, bool]:
 # Nobody writes a fraction such as 0.1/401, nor odds such as 0.3:4: a sign got into the number.
 _DECIMAL_FRACTION = re.compile(r"-?\s?\d*[.,]\d+\s?[/÷]")
 _ROUND = frozenset((1, 10, 100, 1000))
+_CUT_OF = re.compile(r"\s?(?:out of|out o|out|ou|o|of|in|i|auf|au|von|vo|v|sur)\s?\)?")
 _BELOW_ONE = re.compile(r"0*[.,]")
 
 
@@ -189,9 +192,8 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
         return math.nan, False
     if match["of"]:
         below = _decimal(match["of"])
-        is_odd = _DECIMAL_FRACTION.match(match[0]) is not None and below not in (
-            _ROUND - {5} if _BELOW_ONE.match(match["value"]) else _ROUND
-        )
+        is_odd = _DECIMAL_FRACTION.match(match[0]) is not None and below not in _ROUND
+        is_odd = is_odd or _BELOW_ONE.match(match["of"]) is not None
         return (value / below if below and not is_odd else math.nan), False
     if match["against"]:
         other = _decimal(match["against"])

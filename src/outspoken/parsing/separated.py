@@ -19,7 +19,7 @@ __all__ = ["ENDS_IN_NUMBER", "SEPARATORS", "Rows", "names_weight", "separated_ro
 SEPARATORS = ("\t", ";", ",", "|")
 _MOST_STRAYS = 2
 _MOST_JOINED = 20
-_NOT_IN_HEADER = re.compile(r"[:：\d]")
+_NOT_IN_HEADER = re.compile(r"[:：\d]|---")
 _RULE = re.compile(r"[\s|:\-]{3,1000}")
 ENDS_IN_NUMBER = re.compile(r"\d\s?%?\s*\Z")
 _BULLET = re.compile(r"\s*[-*•]\s")
@@ -155,7 +155,7 @@ def names_weight(name: str) -> bool:
     if name in WEIGHTS or is_misspelt_weight(name):
         return True
     words = re.split(r"[_\s()（）\[\]/,:]+", name)
-    return len(words) <= 5 and any(word in WEIGHTS and word != "p" for word in words if word)
+    return len(words) <= 5 and any(word in WEIGHTS and word not in ("p", "%") for word in words if word)
 
 
 def _is_header(line: str, separator: str) -> bool:

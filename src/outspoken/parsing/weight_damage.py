@@ -9,7 +9,7 @@ from outspoken.parsing.weight_patterns import LineWeight
 __all__ = ["goes_on", "is_open", "note_damage"]
 
 _PRINT = re.compile(r"(?:\*{1,3}|_{1,2}|`)(?=\w)")
-_TORN = re.compile(r"(?<![\d.,])0[.,;][^\w\s]{1,2}\d+")
+_TORN = re.compile(r"(?<![\d.,])0[.,;][^\d\s]{1,2}\d+")
 _CUT_ZERO = re.compile(r"(?<![\d.,])0[.,]$")
 _GOES_ON = re.compile(r"[.,]?\d[^\s:：]*")
 _OPENING, _CLOSING = "([（【", ")]）】"

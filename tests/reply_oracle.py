@@ -165,6 +165,8 @@ def value_of(written: str) -> float | None:
     fraction = _FRACTION.fullmatch(plain)
     if fraction and int(fraction[2]):
         return int(fraction[1]) / int(fraction[2])
+    if plain.endswith("/1"):
+        return value_of(plain[:-2])
     odds = _ODDS.fullmatch(plain)
     if odds and int(odds[1]) + float(odds[2]):
         return int(odds[1]) / (int(odds[1]) + float(odds[2]))
@@ -443,6 +445,8 @@ def _overlap(text: str, written: str, known: str) -> bool:
     a, b, c = key(text), key(written), key(known)
     if not a or not b:
         return False
+    if key(_ESCAPE.sub(_unescaped, text)) == c:
+        return True
     decoded = (*_decoded(written), _ESCAPE.sub(_unescaped, written)) if "\\" in written else ()
     forms = (b, c, *map(key, decoded))
     if any(a in form or form in a for form in forms if form):

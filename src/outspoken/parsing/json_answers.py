@@ -27,6 +27,7 @@ _CONTINUES = re.compile(
     r"|\b\d\s?(?:/|of)\s?\d\b|另外|继续|繼續|部分|続き|残り|계속",
     re.IGNORECASE,
 )
+_QUOTED = re.compile(r"[\"“”][^\"“”\n]*[\"“”]")
 _WORD = re.compile(r"[^\W\d_]{2,}|\d\s*+[}\])]")
 
 
@@ -127,7 +128,7 @@ def _replaces(document: Document, answer: Sequence[Document], text: str, into: C
 
     between = _between(answer[-1], document, text)
     continues = _CONTINUES.search(between) is not None
-    if replaces(between) and not continues:
+    if replaces(_QUOTED.sub("", between)) and not continues:
         return True
     before = [item for each in answer for item in each.read.items]
     items = document.read.items

@@ -235,6 +235,7 @@ def _text_key(entry: Mapping[str, object], names: Mapping[str, str], shape: Repl
 @lru_cache(maxsize=4096)
 def _is_misspelt_text(name: str) -> bool:
     """Whether a key is probably one of the usual keys of a text, with a letter too few or too many."""
+    name = re.sub(r"[\W_]", "", name)
     if not 2 < len(name) < 12 or not name.isalpha() or name in BOOKKEEPING or name in LISTS:
         return False
     return bool(get_close_matches(name, _USUAL_TEXTS, 1, 0.85))

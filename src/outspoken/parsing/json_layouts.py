@@ -10,10 +10,10 @@ from typing import Any
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, plain
 from outspoken.parsing.json_fields import index_of, is_weight, item_of, leaves_fields, numbered_entries
-from outspoken.parsing.json_signs import weight_name
+from outspoken.parsing.json_signs import is_known, weight_name
 from outspoken.parsing.numbers import number
 
-__all__ = ["damaged_rows", "drop_total", "read_columns", "read_keyed", "read_numbered", "rows_of"]
+__all__ = ["damaged_rows", "drop_total", "is_stray", "read_columns", "read_keyed", "read_numbered", "rows_of"]
 
 _TOTALS = frozenset(
     {
@@ -174,6 +174,11 @@ def _keyed_item(key: str, part: Any, into: CandidateList) -> RawCandidate | None
     ):
         return RawCandidate(key.strip(), part, None, stated=True)
     return None
+
+
+def is_stray(entry: object) -> bool:
+    """Whether an entry between objects is a number or a key, which was a part of one of them."""
+    return isinstance(entry, (int, float)) or (isinstance(entry, str) and (is_known(entry) or _is_name(entry)))
 
 
 def _is_name(key: str) -> bool:

@@ -20,6 +20,7 @@ from outspoken.parsing.json_fields import (
 from outspoken.parsing.json_layouts import (
     damaged_rows,
     drop_total,
+    is_stray,
     read_columns,
     read_keyed,
     read_numbered,
@@ -93,9 +94,9 @@ def _read_object(value: dict[str, Any], into: CandidateList, depth: int) -> None
 
 
 def _are_numbered(fields: Mapping[str, Any]) -> bool:
-    """Whether the fields are objects whose keys differ by their numbers alone, of which one may be missing."""
+    """Whether the fields are objects whose keys begin alike, as if numbered, and one number may be missing."""
     keys = [key for key, part in fields.items() if isinstance(part, dict)]
-    return 1 < len(keys) == len(fields) and len({key.rstrip("0123456789 _-") for key in keys}) == 1
+    return 1 < len(keys) == len(fields) and all(key[:4] == keys[0][:4] for key in keys)
 
 
 def _read_nested(fields: Mapping[str, object], into: CandidateList, depth: int) -> bool:
@@ -199,6 +200,8 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
             into.repairs.append("empty")
         elif isinstance(entry, dict):
             _read_entry(entry, into, depth)
+        elif is_stray(entry) if objects else len(value) == 1 and isinstance(entry, str) and plain(entry) in LISTS:
+            into.repairs.append("skipped")
         elif isinstance(entry, str):
             into.add(_string(entry, into.shape))
         elif isinstance(entry, list) and 2 * objects > len(value) and all(isinstance(part, str) for part in entry):
@@ -235,6 +238,9 @@ def _mostly_single(entries: list[dict[str, Any]], pairs: list[tuple[str, Any]]) 
 
 def _read_entry(entry: dict[str, Any], into: CandidateList, depth: int) -> None:
     """An object of a list: one candidate, or several."""
+    if entry and all(weight_name(key) is not None for key in entry) and into.items:
+        into.repairs.append("unread")
+        return
     if read_numbered(entry, into):
         into.repairs += getattr(entry, "repairs", ())
         return

@@ -283,6 +283,8 @@ class _Reader(ScalarReader):
                 continue
             if not separated:
                 self.note("missing-comma")
+                if closer == "}":
+                    self.note("guessed")
             if isinstance(value, (list, Fields)) and words:
                 # Words between the entries.
                 self.note("skipped")

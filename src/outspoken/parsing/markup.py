@@ -29,6 +29,7 @@ _ITEMS = frozenset(_ITEM_NAMES.split())
 
 
 _WIDE_TAG = re.compile(r"[＜〈《‹«⟨❬⟪﹤](/?[^\W\d][^＜＞〈〉《》‹›«»⟨⟩❬❭⟪⟫﹤﹥<>\n]{0,80}/?)[＞〉》›»⟩❭⟫﹥]")
+_HALF_WIDE_TAG = re.compile(r"＜/{0,2}\w|\w＞")
 _SQUARE_TAG = re.compile(r"\[(/?[^\W\d][\w-]{0,40})\]")
 _ESCAPED_TAG = re.compile(r"&lt;/?([^\W\d][\w-]{0,40})&gt;")
 _LISTS = re.compile(
@@ -43,7 +44,8 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
     Tags are otherwise written with full-width marks, typographic marks, or as entities.
     """
     if _known(_WIDE_TAG, text) and first_tag(text) < 0:
-        return _WIDE_TAG.sub(lambda tag: f"<{tag[1]}>", text), ("odd-tags",)
+        plain = _WIDE_TAG.sub(lambda tag: f"<{tag[1]}>", text)
+        return plain, ("odd-tags", "unread") if _HALF_WIDE_TAG.search(plain) else ("odd-tags",)
     if _known(_ESCAPED_TAG, text) and first_tag(text) < 0:
         return _unescape(text), ("odd-tags",)
     if "[/" in text and (square := _SQUARE_TAG.search(text)) is not None and _role(square[1].strip("/")):

@@ -30,7 +30,7 @@ _DAMAGED_KEY = re.compile(
     r"(?P<indent>[ \t]*+)(?P<dash>-{0,3}+)(?P<blanks>[ \t]*+)[;:.,]?"
     r"(?P<key>\w{1,30}[^\w\n:=：-]?\w{0,30})[ \t]*[:=：](?=[ \t]|$)(?P<rest>.*)"
 )
-_STRAY_BEFORE = re.compile(r"(?P<stray>[ \t]*[^\s\"'#-]{1,2}[ \t]+)(?P<rest>-[ \t]+\w{1,30}[ \t]*[:=：].*)")
+_STRAY_BEFORE = re.compile(r"(?P<stray>[ \t]*[^\s\"'#-]{1,2}[ \t]*)(?P<rest>-[ \t]+\w{1,30}[ \t]*[:=：].*)")
 _LONGEST_NOISE = 60
 _SIMILAR = 0.75
 _TWO = re.compile(r"(?<=[\d%\"'])[ \t]*(?=-[ \t]+\w{1,20}[^\w\s]?:[ \t])|(?<=\]\])[ \t]*+(?=[a-z]{1,20}[ \t]*=)")
@@ -53,7 +53,7 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
 
     Prose may stand before the first record and after a blank line behind the last one.
     """
-    reader = _RecordReader([_mended(part) for line in lines for part in _TWO.split(line)])
+    reader = _RecordReader([_mended(part) for line in lines for part in _fields_of(line)])
     start = reader.first()
     if start is None or any(find_weight(line) or begins_entry(line) for line in reader.lines[:start]):
         return False
@@ -77,6 +77,11 @@ def read_records(lines: list[str], into: CandidateList) -> bool:
         into.repairs.append("unread" if any(map(_KEY.match, rest)) else "suffixed")
     into.repairs.append("as-records")
     return True
+
+
+def _fields_of(line: str) -> list[str]:
+    """The fields on one line: two where the line break between them is missing."""
+    return [line] if _STRAY_BEFORE.fullmatch(line) else _TWO.split(line)
 
 
 def _is_known_field(line: str) -> bool:

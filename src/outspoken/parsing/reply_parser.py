@@ -27,6 +27,7 @@ __all__ = ["ReplyParser", "parse"]
 _FENCE = re.compile(r"(?m:^|(?<=: )|(?<=\s))[ \t]{0,8}(?:```+|~~~+)[\w+.-]{0,20}[ \t]*(?:\n|\Z)")
 _FENCE_LINE = re.compile(r"[ \t]{0,8}(?P<marks>```+|~~~+)[ \t]*[^\s`~]{0,20}")
 _TABLE_HEADER = re.compile(r"^[ \t]{0,8}\[\[[^\W\d][\w. -]{0,60}\]\]", re.MULTILINE)
+_NEXT_OBJECT = re.compile(r"\s*+[^\s,{}\[\]]?\s*+,")
 _LONGEST_END = 40
 _new = tuple.__new__
 _NO_META = Verbalized("").meta
@@ -137,8 +138,8 @@ def _with_early(early: EarlyReader, text: str, shape: ReplyShape, candidates: Ca
     remainder = text[early.end :]
     if shape.kind == "xml":
         read_xml(remainder, rest)
-    elif remainder.lstrip()[:1] == ",":
-        read_json("[" + remainder.lstrip()[1:], rest)
+    elif (comma := _NEXT_OBJECT.match(remainder)) is not None:
+        read_json("[" + remainder[comma.end() :], rest)
     else:
         candidates.repairs.append("suffixed")
     candidates.repairs += rest.repairs

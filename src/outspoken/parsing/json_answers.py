@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -51,14 +52,16 @@ def the_answer(documents: list[Document], text: str, into: CandidateList, *, las
     """The documents whose candidates count; what is left out is named in `into.repairs`."""
     kept = _without_templates(documents, into)
     answer: list[Document] = []
+    seen = _Seen()
     for document in kept:
-        if answer and (last_only or _replaces(document, answer, text, into)):
+        if answer and (last_only or _replaces(document, answer, seen, text, into)):
             if _is_cut_early(document):
                 into.repairs += ["draft", "truncated"]
                 continue
-            answer = []
+            answer, seen = [], _Seen()
             into.repairs.append("draft")
         answer.append(document)
+        seen.add(document.read.items)
     for one, other in pairwise(answer):
         if _WORD.search(_between(one, other, text)):
             into.repairs.append("skipped")
@@ -121,7 +124,35 @@ def _is_example(items: Sequence[RawCandidate], pattern: re.Pattern[str]) -> bool
     )
 
 
-def _replaces(document: Document, answer: Sequence[Document], text: str, into: CandidateList) -> bool:
+@dataclass(slots=True)
+class _Seen:
+    """The texts of candidates, and the sum of their stated probabilities."""
+
+    texts: set[str] = field(default_factory=set)
+    count: int = 0
+    unread: int = 0
+    percents: float = 0.0
+    others: float = 0.0
+    largest: float = 0.0
+
+    def add(self, items: Sequence[RawCandidate]) -> None:
+        for item in items:
+            value, percent = number(item.weight)
+            self.texts.add(item.text)
+            self.count += 1
+            self.unread += value is None
+            self.percents += (value or 0.0) if percent else 0.0
+            self.others += 0.0 if percent else (value or 0.0)
+            self.largest = max(self.largest, value or 0.0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the stated probabilities of several candidates sum to 1."""
+        total = self.percents / 100 + self.others / (100 if self.largest > 1 else 1)
+        return self.count > 1 and not self.unread and 0.95 <= total <= 1.05
+
+
+def _replaces(document: Document, answer: Sequence[Document], seen: _Seen, text: str, into: CandidateList) -> bool:
     """Whether a document replaces the answer so far, and does not continue it."""
     # Imported here: the patterns of running text take long to build, and most replies have one value.
     from outspoken.parsing.prose import replaces
@@ -130,28 +161,19 @@ def _replaces(document: Document, answer: Sequence[Document], text: str, into: C
     continues = _CONTINUES.search(between) is not None
     if replaces(_QUOTED.sub("", between)) and not continues:
         return True
-    before = [item for each in answer for item in each.read.items]
     items = document.read.items
     if document.is_entry:
-        return len(before) > 1 and items[0].text == before[0].text
-    texts = {item.text for item in before}
-    if sum(item.text in texts for item in items) * 2 >= len(items):
+        return seen.count > 1 and items[0].text == answer[0].read.items[0].text
+    if sum(item.text in seen.texts for item in items) * 2 >= len(items):
         return True
     shape = into.shape
-    if shape is not None and shape.k > 1 and len(items) == shape.k == len(before):
+    if shape is not None and shape.k > 1 and len(items) == shape.k == seen.count:
         return True
-    return not continues and _is_whole(before) and _is_whole(items)
-
-
-def _is_whole(items: Sequence[RawCandidate]) -> bool:
-    """Whether the stated probabilities of several candidates sum to 1."""
-    values = [number(item.weight) for item in items]
-    if len(items) < 2 or any(value is None for value, _ in values):
+    if continues or not seen.is_whole:
         return False
-    total = sum(
-        (value or 0) / (100 if percent or max(v or 0 for v, _ in values) > 1 else 1) for value, percent in values
-    )
-    return 0.95 <= total <= 1.05
+    own = _Seen()
+    own.add(items)
+    return own.is_whole
 
 
 def _is_cut_early(document: Document) -> bool:

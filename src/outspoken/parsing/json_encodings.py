@@ -11,10 +11,12 @@ from outspoken.parsing.json_escapes import unescape
 __all__ = ["encoded_opening", "plain_json"]
 
 _MOST_LEVELS = 3
+_FEW = "{1,8}+"
+"""Brackets in a row: each position of a text is searched only so far."""
 _BLANK = r"(?:\s|\\[nrt])*+"
-_BACKSLASHES = re.compile(rf"(?:[\[{{]{_BLANK})++\\+(?:\"|u0022)|(?<!\\)\\+u00(?:7[bB]|5[bB]){_BLANK}\\+u00")
-_ENTITIES = re.compile(r"(?:[\[{]\s*+)++[\"'“”`]?&(?:quot|apos|#0*34|#0*39|#[xX]22|ldquo|amp;quot);")
-_PERCENT = re.compile(r"%(?:7[bB]|5[bB])(?:%0[aAdD]|%20|\+|%7[bB])*+%22")
+_BACKSLASHES = re.compile(rf"(?:[\[{{]{_BLANK}){_FEW}\\+(?:\"|u0022)|(?<!\\)\\+u00(?:7[bB]|5[bB]){_BLANK}\\+u00")
+_ENTITIES = re.compile(rf"(?:[\[{{]\s*+){_FEW}[\"'“”`]?&(?:quot|apos|#0*34|#0*39|#[xX]22|ldquo|amp;quot);")
+_PERCENT = re.compile(r"%(?:7[bB]|5[bB])(?:%0[aAdD]|%20|\+|%7[bB]){0,40}+%22")
 _STRING = re.compile(r"(?:[^\"\\]++|\\.)*+", re.DOTALL)
 _URL = re.compile(r"[^\s\"'<>`]++")
 

@@ -188,7 +188,11 @@ def values_of(written: str) -> set[float]:
     found = set()
     # A quote or a bracket beside a number changes nothing in it: nobody can tell that a digit is missing, too.
     first = written.split("\n")[0]
-    for part in (written, first, *(part.strip(" \"'“”`()[]{}<>$*|\\").rstrip(".,-") for part in (written, first))):
+    for part in (
+        written,
+        first,
+        *(_ABOUT.sub("", part).strip(" \"'“”`()[]{}<>$*|\\;").rstrip(".,-") for part in (written, first)),
+    ):
         value = value_of(part)
         if value is not None:
             found |= {value, value / 100}
@@ -392,11 +396,8 @@ class Damaged:
             )
         )
         # A remark under an entry is kept without the name before it ("Note:").
-        written = self.contents[at]
-        kept = re.sub(r"^\s*Note:\s*", "", written)
-        missing = [
-            word for word in _words(kept if kept.strip() and kept.strip() in out else written) if word not in out
-        ]
+        named = {"Note"} if any("note" in entry.meta for entry in self.reading.candidates) else set()
+        missing = [word for word in _words(self.contents[at]) if word not in out and word not in named]
         if missing:
             self.add("silent", f"of {case.known[at].text[:80]!r} the words {missing[:4]} are nowhere")
 

@@ -93,6 +93,21 @@ ENTRIES = [
         [("Rome", 0.21), ("Oslo", 0.112)],
     ),
     ("Some wordsOption A [19%]: Rome\nOption B [14%]: Oslo", [("Rome", 0.19), ("Oslo", 0.14)]),
+    (
+        "案1（確率0.6）：Rome\n案2（確率.1）：Paris\n案3（確率0.3）：Oslo",
+        [("Rome", 0.6), ("Paris", 0.1), ("Oslo", 0.3)],
+    ),
+    (
+        "Guess 1: Rome\nProbability 1: 7%Guess 2: Oslo\nProbability 2: 15%",
+        [("Rome", 0.07), ("Oslo", 0.15)],
+    ),
+    # A sign got into a label, or an index is wrong.
+    (
+        "## Response 1\n- **Text:** Rome\n- **Probability:** 0.6\n\n## Response :2\n- **Text:** Oslo\n- **Probability:** 0.3",
+        [("Rome", 0.6), ("Oslo", 0.3)],
+    ),
+    ("11. **0.1** Rome\n2. **0.2** Paris\n3. **0.3** Oslo", [("Rome", 0.1), ("Paris", 0.2), ("Oslo", 0.3)]),
+    ("Answer 1: Rome — 0.5\nAnswer 2: Reply :with — 0.2", [("Rome", 0.5), ("Reply :with", 0.2)]),
     # A label lost its index.
     (
         "Option A: Rome (0.5)\nOption : Paris (0.3)\nOption C: Oslo (0.2)",
@@ -188,6 +203,7 @@ TABLES = [
         "| Text | p |\n| -----: |/ -----: |\n| Rome | 0.7 |\n| A long \nname | 0.3 |",
         [("Rome", 0.7), ("A long name", 0.3)],
     ),
+    ("| Text | p |\n| --- | --- |\n| Rome |\n 0.7 |\n| Oslo | 0.3 |", [("Rome", 0.7), ("Oslo", 0.3)]),
     ("| Text | p |\n| --- | --- |\n| Rome\n | 0.7 |\n| Oslo | 0.3 |", [("Rome", 0.7), ("Oslo", 0.3)]),
     ("| Text | p |\n| --- | --\\- |\n| Rome | 0.7 |\n| Oslo | 0.3 |", [("Rome", 0.7), ("Oslo", 0.3)]),
     (
@@ -243,3 +259,10 @@ def test_an_empty_table_is_no_error_of_the_reader() -> None:
 def test_a_choice_below_numbered_answers_is_no_answer() -> None:
     reading = parse("Answer 1: Rome (0.6)\nAnswer 2: Oslo (0.4)\n\nAnswer: 2")
     assert [entry.stated for entry in reading.candidates] == [0.6, 0.4]
+
+
+def test_the_label_of_a_response_is_no_note() -> None:
+    reading = parse(
+        "## Response 1\n- Text: Rome\n- Probability: 0.6\n\n## Response 2\n- Text: Oslo\n- Probability: 0.3"
+    )
+    assert [dict(entry.meta) for entry in reading.candidates] == [{}, {}]

@@ -10,7 +10,7 @@ from outspoken.parsing.field_names import TEXTS, plain
 from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_values import candidate_of
 from outspoken.parsing.line_weights import find_weight
-from outspoken.parsing.markers import FIELD, is_rule, strip_ornaments
+from outspoken.parsing.markers import FIELD, is_rule, marker_of, strip_ornaments
 from outspoken.parsing.weight_patterns import (
     LineWeight,
 )
@@ -208,8 +208,14 @@ def _beside(text: str, lines: list[str], found: list[LineWeight | None], at: int
     return "\n".join(
         line.strip()
         for line in rest
-        if any(map(str.isalnum, line)) and line.strip() not in text and FIELD.match(line) is None
+        if any(map(str.isalnum, line)) and line.strip() not in text and not _is_name(line)
     )
+
+
+def _is_name(line: str) -> bool:
+    """Whether a line is a field, or the label of the entry alone."""
+    label = marker_of("label", line)
+    return FIELD.match(line) is not None or (label is not None and not any(map(str.isalnum, line[label.end :])))
 
 
 def _value(text: str, first: str) -> str:

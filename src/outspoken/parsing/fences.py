@@ -19,6 +19,7 @@ _PROSE = frozenset(
     ("", "text", "txt", "markdown", "md", "plaintext", "plain", "csv", "tsv", "yaml", "yml", "toml", "ini", "json")
 )
 _FIRST_PLACEHOLDER = 0xF0000
+_FIRST_LINES = 6
 _MOST_FENCES = 5_000
 _PLACEHOLDER = re.compile(f"[{chr(_FIRST_PLACEHOLDER)}-{chr(_FIRST_PLACEHOLDER + _MOST_FENCES)}]")
 
@@ -47,7 +48,9 @@ def without_fences(text: str, into: CandidateList, held: list[str]) -> str:
         name = match["name"].strip().lower() if match is not None else ""
         entries = sum(1 for line in inner[:400] if begins_entry(line) or find_weight(line))
         if begun and not name and entries and end == len(lines):
-            kept.append(lines[at])  # The end of a block whose beginning was lost.
+            # The end of a block whose beginning was lost: of the one around the list, or of one inside an entry.
+            around = any(line.strip() in ("``", "`", "~~", "~") for line in kept[:_FIRST_LINES])
+            kept += [] if around else [lines[at]]
             at += 1
             continue
         around = name in _PROSE and (not begun or entries > 1)

@@ -143,7 +143,8 @@ def _in_sequence(starts: list[tuple[int, Marker]]) -> list[tuple[int, Marker]]:
     roman = starts[0][1].written in ("I", "i") and len(starts) > 1
     for start in starts:
         place = _ROMAN.get(start[1].written.upper(), -1) if roman else place_of(start[1].written)
-        if place < 0 or not kept or place in (0, 1) or last <= place <= last + 3:
+        is_next = last <= place <= last + 3 or (place == 2 and len(kept) == 1)  # The first index may be damaged.
+        if place < 0 or not kept or place in (0, 1) or is_next:
             kept.append(start)
             last = place if place >= 0 else last + 1
     return kept

@@ -338,6 +338,7 @@ def _trailing(line: str) -> LineWeight | None:
     return None
 
 
+_NUMBER_IN_BRACKETS = re.compile(r"[\d.,]+\s?%?[)）\]】]")
 _LEADING_COLON = re.compile(r"\s*(?:[:：→]|\s[-–—]\s|[)）\]])\s*")
 
 
@@ -352,6 +353,8 @@ def _leading(line: str) -> LineWeight | None:
     bare = line.lstrip(OPENERS.replace("(", "").replace("[", ""))
     said = AFTERWARDS.match(bare)
     colon = _LEADING_COLON.match(bare, said.end()) if said is not None else None
+    if said is not None and colon is not None and _NUMBER_IN_BRACKETS.match(bare, colon.end()):
+        return None
     if said is not None and colon is not None and number(said["value"])[0] is not None:
         return LineWeight(said["value"], said["key"], tail=bare[colon.end() :].strip())
     match = _LEADING.match(bare)

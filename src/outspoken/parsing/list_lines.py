@@ -71,13 +71,25 @@ _LABEL_LINE = re.compile(
 )
 
 
+_GLUED = re.compile(r"[\d%](?=[^\W\d_]{3,20} \d{1,3}[:：]\s)")
+
+
 def with_break(line: str) -> list[str]:
     """A line in two where the next entry begins behind a weight on it."""
+    glued = _GLUED.search(line) if len(line) < 300 else None
+    stated = find_weight(line[: glued.end()]) if glued is not None else None
+    if glued is not None and stated is not None and stated.key is not None and stated.alone:
+        return [line[: glued.end()], line[glued.end() :]]
     weight = find_weight(line) if len(line) < 300 else None
     if weight is None or not weight.tail or weight.key is None or weight.head.strip() or weight.bracketed:
         return [line]
     marker = begins_entry(weight.tail)
-    if marker is None or not line.endswith(weight.tail) or weight.tail[marker.end :][:1] in tuple(".,:0123456789"):
+    if (
+        marker is None
+        or marker.written == "0"
+        or not line.endswith(weight.tail)
+        or weight.tail[marker.end :][:1] in tuple(".,:0123456789")
+    ):
         return [line]
     return [line[: -len(weight.tail)], weight.tail]
 

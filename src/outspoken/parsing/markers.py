@@ -87,7 +87,8 @@ _FIELD_NAME = "|".join(
 )
 FIELD = re.compile(
     rf"[ \t]{{0,12}}(?:>[ \t]?)?(?:[-*+•][ \t]+)?(?:#{{1,6}}[ \t]*)?[*_\"'`\[【]{{0,3}}"
-    rf"(?P<name>(?:the\s)?(?:{_FIELD_NAME}))[*_\"'`\]】]{{0,3}}\s{{0,2}}(?:[:：]|=(?!=))[*_]{{0,3}}[ \t]{{0,4}}",
+    rf"(?P<name>(?:the\s)?(?:{_FIELD_NAME}))[*_\"'`\]】]{{0,3}}"
+    r"(?:[:：]|\s{1,2}[:：](?=[\s*_]|$)|\s{0,2}=(?!=))[*_]{0,3}[ \t]{0,4}",
     re.IGNORECASE,
 )
 """A line that begins with the name of a text and a colon."""

@@ -16,7 +16,7 @@ __all__ = ["is_misspelt_weight", "with_mended_labels"]
 # A word with at most one sign in it, an index, and a colon or a bracket.
 _LABEL = re.compile(
     r"(?P<lead>\W{0,8}?)(?P<word>[^\W\d_]{1,24}(?:[^\w\s*(（\[][^\W\d_]{0,24})?)"
-    r"(?P<index>\s?[^\w\s*(（\[]?(?:\d{1,3}|(?<=\s)[A-Z]))?(?P<end>[*_]{0,3}(?:[:：]{1,2}(?=[\s*_]|$)|\s?[(（\[]|(?<=\d)\s*$))"
+    r"(?P<index>\s?[^\w\s*(（\[]?(?:\d{1,3}|(?<=\s)[A-Z]))?(?P<end>[*_]{0,3}(?:[:：]{1,2}(?=[\s*_]|$)|\s{0,2}[(（\[]|(?<=\d)\s*$))"
 )
 _SHORTEST = 6
 _OTHER_NAMES = frozenset(

@@ -119,6 +119,9 @@ _CLOSING = re.compile(
 )
 
 
+_BRACKETS = re.compile(r"\s*[(（\[][^()（）\[\]]{0,20}\d[^()（）\[\]]{0,20}[)）\]]\W*")
+
+
 def cut_epilogue(blocks: list[list[str]], into: CandidateList, *, titled: bool) -> None:
     """Remove the prose after the list from its last entry.
 
@@ -134,7 +137,9 @@ def cut_epilogue(blocks: list[list[str]], into: CandidateList, *, titled: bool) 
     )
     title = find_weight(last[0])
     named = titled and title is not None and not title.tail and not title.alone
-    seen = bool(last[0].strip(" :：*_")) and (title is None or not title.alone)
+    seen = (
+        bool(last[0].strip(" :：*_")) and (title is None or not title.alone) and not _BRACKETS.fullmatch(last[0])
+    )
     paragraphs = 1 if last[0].strip() else 0
     ends = sum(map(_ends_in_weight, blocks[:-1]))
     weights_end = ends > 0 and ends * 2 >= len(blocks) - 1

@@ -60,8 +60,11 @@ def _rejoined(lines: list[str]) -> list[str]:
     for line in lines if width else ():
         above = joined[-1].strip() if joined else ""
         whole = above + "\n" + line
-        if above[:1] == "|" and above[-1:] != "|" and line.rstrip()[-1:] == "|" and len(_cells(whole)) == width:
+        is_part = above[:1] == "|" and line.rstrip()[-1:] == "|"
+        if is_part and above[-1:] != "|" and len(_cells(whole)) == width:
             joined[-1] = whole
+        elif is_part and above[-1:] == "|" and line.lstrip()[:1] != "|" and len(_cells(above + line)) == width:
+            joined[-1] = above + line
         else:
             joined.append(line)
     return joined or lines

@@ -81,7 +81,7 @@ _SEPARATOR = (
 WEIGHT_FIELD = re.compile(
     rf"(?:[^\w\n]|_){{0,12}}(?P<key>{_ADJECTIVE}(?:{ANY_WEIGHT_LABEL}))(?:\s?\((?:p|%|0-1"
     rf"|prob)\))?"
-    rf"(?![^\W\d]){_INDEX}[】」\]]?\.?{_SEPARATOR}",
+    rf"(?![^\W\d]){_INDEX}[】」\]]?(?:\.(?!\d))?{_SEPARATOR}",
     re.IGNORECASE,
 )
 
@@ -98,7 +98,7 @@ SYMBOL = re.compile(
 
 LABELLED = re.compile(
     rf"(?<![^\W_])(?P<key>{WEIGHT_LABEL}|(?:p"
-    rf"|Pr)(?:_?\d{{1,2}}|\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}\.?{_SEPARATOR}(?={HEDGE}"
+    rf"|Pr)(?:_?\d{{1,2}}|\([^()]{{1,60}}\))?(?=\s{{0,2}}[=:≈]))(?![^\W\d]){_INDEX}(?:\.(?!\d))?{_SEPARATOR}(?={HEDGE}"
     rf"|[\d.,½¼¾⅓⅔⅛％%$*(-]|nan|n/a|unknown|high|medium|low)",
     re.IGNORECASE,
 )

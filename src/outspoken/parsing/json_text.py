@@ -162,6 +162,8 @@ def _read_region(text: str, start: int, into: CandidateList, ends: StringEnds) -
         value = decode(text[start:end], into.repairs)
         if value is not None:
             read_value(value, into)
+            if any(isinstance(item.value, (dict, list)) and _holds_text(item.value) for item in into.items):
+                into.repairs.append("guessed")
             return value, end
     relaxed = relax(text, start, cut=True, ends=ends)
     if relaxed is None:
@@ -188,6 +190,16 @@ def _has_swallowed(relaxed: LenientValue) -> bool:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     texts = [part for part in parts if isinstance(part, str)] if relaxed.texts else []
     return any(is_known(match[1]) for text in texts for match in _KNOWN_KEY.finditer(text))
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether the value of a candidate holds a list of objects with texts, which may be the candidates."""
+    parts = value.values() if isinstance(value, dict) else value
+    return any(
+        "text" in part if isinstance(part, dict) and isinstance(value, list) else _holds_text(part)
+        for part in parts
+        if isinstance(part, (dict, list))
+    )
 
 
 def _holds_candidate(text: str) -> bool:

@@ -273,6 +273,8 @@ class _Reader(ScalarReader):
                 keyed |= not items
                 if items:
                     self.note("missing-brace")
+                    if closer == "}":
+                        self.result.repairs.append("guessed")
                 value = self.fields()
             elif has_objects and self.is_remark(sign):
                 value = NOTHING
@@ -288,7 +290,8 @@ class _Reader(ScalarReader):
             if isinstance(value, (list, Fields)) and words:
                 # Words between the entries.
                 self.note("skipped")
-                items = [item for at, item in enumerate(items) if at not in words]
+                first, dropped = words[0], set(words)
+                items[first:] = [item for at, item in enumerate(items[first:], first) if at not in dropped]
                 words = []
             if has_objects and not separated and isinstance(value, (int, float)):
                 self.note("skipped")

@@ -222,6 +222,7 @@ def _read_delimited(name: str, body: str, into: CandidateList, last_only: bool) 
 _REST_OF_JSON = re.compile(r"[\s)\]}]*+[-,:;.\d\"'{(\[]")
 _REST_OF_NUMBER = re.compile(r"[.,]?\d[\d.]{0,20}+(?:[eE][-+]?\d{1,3})?\s*+[}\])]")
 _FIELD = re.compile(r"[\"'”]\s*+[:：]\s*+[\"'“\d{\[]")
+_OPENING = re.compile(r"\{|[\"'”]\s*+[:：]\s*+[\"'“\d{\[]")
 _STRING = re.compile(r"[,:{(\[]\s*+(?:\"[^\"\n]{1,400}+\"|'(?:[^'\n]|'(?=\w)){1,400}+')\s*+[,:)\]}]")
 
 
@@ -229,7 +230,7 @@ def _holds_more(after: str) -> bool:
     """Whether strings of JSON follow a value, because a bracket ended it early, or an answer that replaces it."""
     from outspoken.parsing.prose import replaces
 
-    if (opening := after.find("{")) >= 0 and replaces(after[:opening]):
+    if (opening := _OPENING.search(after)) is not None and replaces(after[: opening.start()]):
         return True
     if _REST_OF_NUMBER.match(after) or _FIELD.search(after.partition("\n")[0]):
         return True

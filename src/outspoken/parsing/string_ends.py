@@ -92,7 +92,7 @@ class StringEnds(Surroundings):
         end = self.first_end(start, quotes, place)
         self.work -= (end.end - start) // 20
         end = self.unless_next_entry(start, end, place)
-        if end.repair == "inner-quotes" and self.may_end_before(start, end.end, quotes):
+        if end.repair == "inner-quotes" and self.may_end_before(start, end.end, quotes, place.role):
             return end._replace(repair="missing-quote")
         return end
 
@@ -110,7 +110,7 @@ class StringEnds(Surroundings):
                 return end
         return StringEnd(match.end() - 1, match.end()) if closed else self.truncated(match.end())
 
-    def may_end_before(self, start: int, end: int, quotes: str) -> bool:
+    def may_end_before(self, start: int, end: int, quotes: str, role: str) -> bool:
         """Whether a quote inside a string stands beside a sign of JSON where it opens or closes no quotation."""
         opens, beside, misplaced = True, False, False
         for match in _to_quote(quotes).finditer(self.text, start, end):
@@ -121,7 +121,7 @@ class StringEnds(Surroundings):
                 after or _SIGN_BEFORE.search(self.text, max(start, match.start() - 10), match.start()) is not None
             )
             opens = not opens
-        return beside and (misplaced or not opens)
+        return beside and (misplaced or not opens or role == "key")
 
     def joins(self, at: int, place: Place) -> bool:
         """Whether a string follows that is joined to the one before it."""

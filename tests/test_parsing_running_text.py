@@ -25,6 +25,7 @@ NUMBERS = [
     "0,:53",
     "0,é01",
     "1 o",
+    "1.\t9 x 10^-1",
     "1 out) of 20",
     "0,”15",
     "22:8é",
@@ -266,3 +267,8 @@ def test_the_label_of_a_response_is_no_note() -> None:
         "## Response 1\n- Text: Rome\n- Probability: 0.6\n\n## Response 2\n- Text: Oslo\n- Probability: 0.3"
     )
     assert [dict(entry.meta) for entry in reading.candidates] == [{}, {}]
+
+
+def test_a_label_that_stays_in_a_text_is_as_the_reply_has_it() -> None:
+    reply = "**回答[1：**Rome here (0.05)\n**回b答2：**Paris here (0.09)\n**回答3：**Oslo here (0.2)\n**回答：**Bern here (0.1)"
+    assert all(entry.text in reply for entry in parse(reply).candidates)

@@ -187,7 +187,7 @@ def _as_field(line: str) -> LineWeight | None:
             at = rest.index(comment)
             return LineWeight(rest[:at].strip(), key, tail=rest[at:], index=index)
         tail = rest[len(value) :].lstrip(" \t)]）】}*_:：|,，;；-–—.。`$")
-        if tail and number(tail)[0] is not None and not any(map(str.isalpha, tail)):
+        if tail and number(tail)[0] is not None and ("10^" in tail or not any(map(str.isalpha, tail))):
             return LineWeight(rest, key, index=index)
         if not tail or (tail[0] in "(（" and tail[-1:] in ")）"):
             return LineWeight(value, key, note=tail.strip("()（）"), index=index)

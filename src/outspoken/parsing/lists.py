@@ -34,7 +34,7 @@ from outspoken.parsing.markers import (
     strip_ornaments,
     without_quote,
 )
-from outspoken.parsing.misspelt_labels import with_mended_labels
+from outspoken.parsing.misspelt_labels import as_written, with_mended_labels
 from outspoken.parsing.numbers import number
 from outspoken.parsing.prose import answer_lines, cut_epilogue, is_refusal
 from outspoken.parsing.tables import read_table
@@ -81,7 +81,8 @@ def read_lists(text: str, into: CandidateList) -> bool:
 def _read_lines(text: str, into: CandidateList) -> bool:
     lines = [part for line in text.split("\n") for whole in parts(ruled_title(line)) for part in with_break(whole)]
     lines, repairs = answer_lines(lines)
-    lines = with_mended_labels(without_placeholders(lines, repairs), repairs)
+    written = without_placeholders(lines, repairs)
+    lines = mended = with_mended_labels(written, repairs)
     if read_table(text, lines, into):
         into.repairs += repairs
         return True
@@ -106,6 +107,10 @@ def _read_lines(text: str, into: CandidateList) -> bool:
     if not entries and row is not None:
         entries = [Entry(text) for text in texts_in_row(lines, len(row[1]))]
     entries = _with_weights_apart(entries, by_index, row)
+    if mended is not written:
+        texts = as_written([entry.text for entry in entries], written, mended)
+        for entry, text in zip(entries, texts, strict=True):
+            entry.text = text
     if not entries:
         return False
     if any(line.strip() for line in before):

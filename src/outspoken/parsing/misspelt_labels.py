@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice, takewhile
 
 from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
 from outspoken.parsing.line_weights import find_weight
@@ -11,7 +12,7 @@ from outspoken.parsing.markers import FIELD, marker_of
 from outspoken.parsing.numbers import number
 from outspoken.parsing.weight_patterns import WEIGHT_FIELD
 
-__all__ = ["is_misspelt_weight", "with_mended_labels"]
+__all__ = ["as_written", "is_misspelt_weight", "with_mended_labels"]
 
 # A word with at most one sign in it, an index, and a colon or a bracket.
 _LABEL = re.compile(
@@ -39,6 +40,24 @@ def _by_ends(names: Iterable[str]) -> dict[_Ends, list[str]]:
 
 
 _WEIGHTS = _by_ends(name for name in WEIGHTS if len(name) > _SHORTEST)
+
+
+_BEHIND = 8  # How many signs behind a label must be the same for it to be the one that was set right.
+_MOST_CHANGES = 50
+
+
+def as_written(texts: list[str], before: list[str], after: list[str]) -> list[str]:
+    """Texts with their labels as the reply has them: `after` are the lines `before` with labels set right."""
+    changes = []
+    for old, new in islice(
+        ((old, new) for old, new in zip(before, after, strict=True) if old != new), _MOST_CHANGES
+    ):
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(reversed(old), reversed(new), strict=False))
+        kept = max(0, sum(1 for _ in same) - _BEHIND)
+        changes.append((new[: len(new) - kept].strip(), old[: len(old) - kept].strip()))
+    for new, old in changes:
+        texts = [text.replace(new, old) for text in texts]
+    return texts
 
 
 def with_mended_labels(lines: list[str], repairs: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
@@ -312,3 +313,28 @@ def test_long_hostile_replies_end(unit: str, start: str) -> None:
     text = start + unit * (30_000 // len(unit))
     with contextlib.suppress(ReplyError):
         check(parse(text))
+
+
+ONE_AFTER_ANOTHER = {
+    "blanks and dashes": ("", "\t", "-"),
+    "words to the end": ("[", '{"text":>"text": "', "é"),
+    "backslashes before brackets": ('{"a": ', "\\", "["),
+    "brackets before entities": ("&[", "[{", "&lt;"),
+    "values": ("{", "「", '"}, {"text": "a'),
+    "entries on one line": ("[", ";- (0.5)", "a"),
+}
+
+
+@pytest.mark.parametrize(("start", "one", "other"), ONE_AFTER_ANOTHER.values(), ids=ONE_AFTER_ANOTHER.keys())
+def test_the_time_for_hostile_replies_does_not_grow_with_the_square(start: str, one: str, other: str) -> None:
+    text = start + one * (150_000 // len(one)) + other * (150_000 // len(other))
+    started = time.process_time()
+    with contextlib.suppress(ReplyError):
+        check(parse(text))
+    assert time.process_time() - started < 10
+
+
+def test_entries_on_one_line_beyond_the_limit_are_named() -> None:
+    read = parse(", ".join(f"{place}. word{place} (0.5)" for place in range(1, 10_003)))
+    assert len(read.candidates) == 10_000
+    assert "too-long" in read.repairs

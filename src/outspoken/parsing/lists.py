@@ -17,6 +17,7 @@ from outspoken.parsing.fences import restored, without_fences
 from outspoken.parsing.layouts import Layout, best_layout, place_of, with_start_apart
 from outspoken.parsing.line_weights import find_weight, forget_lines
 from outspoken.parsing.list_lines import (
+    MOST_LINES,
     parts,
     ruled_title,
     texts_in_row,
@@ -79,7 +80,11 @@ def read_lists(text: str, into: CandidateList) -> bool:
 
 
 def _read_lines(text: str, into: CandidateList) -> bool:
-    lines = [part for line in text.split("\n") for whole in parts(ruled_title(line)) for part in with_break(whole)]
+    wholes = (whole for line in text.split("\n") for whole in parts(ruled_title(line)))
+    lines = list(islice((part for whole in wholes for part in with_break(whole)), MOST_LINES + 1))
+    if len(lines) > MOST_LINES:
+        lines.pop()
+        into.repairs.append("too-long")
     lines, repairs = answer_lines(lines)
     written = without_placeholders(lines, repairs)
     lines = mended = with_mended_labels(written, repairs)

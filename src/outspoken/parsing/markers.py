@@ -20,7 +20,7 @@ __all__ = [
     "without_quote",
 ]
 
-_NAME = f"(?:{pattern('labels', longest_first=True)})"
+_NAME = f"(?:{pattern('labels', grouped=True)})"
 _ORDINALS = pattern("ordinals")
 _CJK_NUMERAL = "[一二三四五六七八九十〇两壹贰叁]{1,3}"
 _STARS = r"[*_]{0,3}"

@@ -14,10 +14,10 @@ def _words() -> dict[str, list[str]]:
     return tomllib.loads((files(__package__) / "words.toml").read_text(encoding="utf-8"))
 
 
-def pattern(name: str, *, longest_first: bool = False) -> str:
-    """The words of this name as the alternatives of a regular expression."""
-    words = _words()[name]
-    return "|".join(sorted(words, key=len, reverse=True) if longest_first else words)
+def pattern(name: str, *, grouped: bool = False) -> str:
+    """The words of this name as the alternatives of a regular expression; `grouped`: see `alternatives`."""
+    words = "|".join(_words()[name])
+    return alternatives(words) if grouped else words
 
 
 def alternatives(words: str) -> str:

@@ -285,6 +285,31 @@ DAMAGED: dict[str, Row] = {
         [('He said "hi"', 0.6), ("Rome", 0.4)],
         "inner-quotes",
     ),
+    "strings-end-lost": (
+        '["Rope, bread, "First the rain.", "Rome"]',
+        [('Rope, bread, "First the rain.', None), ("Rome", None)],
+        "missing-quote",
+    ),
+    "mapping-end-lost": ('{"Paris: 0.6, "Rome": 0.4}', TWO, "missing-quote"),
+    "pairs-sign": ('[["Paris", <0.6], ["Rome", 0.4]]', TWO, None),
+    "pairs-bracket": ('[["Paris", 0.6], "Rome", 0.4], ["Oslo", 0.2]]', [*TWO, ("Oslo", 0.2)], "guessed"),
+    "mappings-number": ('[{"Paris": 0.>6}, {"Rome": 0.4}]', [("Paris", None), ("Rome", 0.4)], "as-mapping"),
+    "numbered-key": (
+        '{"text1": "Paris", "prob1": 0.6, "text2": "Rome", "prob2": 0.4, "text": "Oslo", "prob3": 0.2}',
+        TWO,
+        "unread",
+    ),
+    "call-bracket": (
+        '[Answer((text="Paris", probability=0.6), Answer(text="Rome", probability=0.4)]',
+        TWO,
+        "missing-brace",
+    ),
+    "double-colon": ('{"Paris":: 0.6, "Rome": 0.4}', TWO, "as-mapping"),
+    "bracket-in-number": (
+        '[{"text": "Paris", "probability": 0.6}, {"text": "Rome", "probability": 0.4}, 12]',
+        TWO,
+        "skipped",
+    ),
     "single-quotes": (
         "[{'text': 'it's 'me', you know', 'probability': 0.6}, {'text': 'Rome', 'probability': 0.4}]",
         [("it's 'me', you know", 0.6), ("Rome", 0.4)],

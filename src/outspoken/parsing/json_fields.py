@@ -152,8 +152,6 @@ def item_of(entry: Mapping[str, object], shape: ReplyShape | None) -> RawCandida
         fields = {k: v for k, v in rest.items() if plain(k) not in BOOKKEEPING and plain(k) not in REASONING}
         if all(part is None or part in ([], {}) for part in fields.values()):
             return None
-        if len(fields) == 1 and "value" in fields and is_weight(fields["value"]):
-            return None
         rest = {k: v for k, v in rest.items() if k not in fields}
         raw, only = fields, next(iter(fields.values()))
         if len(fields) == 1 and isinstance(only, str) and not (schema is not None and takes(schema, "object")):

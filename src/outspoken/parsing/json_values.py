@@ -195,9 +195,12 @@ def _read_list(value: list[Any], into: CandidateList, depth: int, *, scalars: bo
     if len(value) > _MOST_ENTRIES:
         into.repairs.append("unread")
     objects = sum(isinstance(entry, dict) for entry in value)
+    wide = any(isinstance(entry, dict) and not _is_weight_alone(entry) for entry in value)
     for entry in value[:_MOST_ENTRIES]:
         if not entry and isinstance(entry, (dict, list)):
             into.repairs.append("empty")
+        elif isinstance(entry, dict) and wide and _is_weight_alone(entry):
+            into.repairs.append("unread")
         elif isinstance(entry, dict):
             _read_entry(entry, into, depth)
         elif is_stray(entry) if objects else len(value) == 1 and isinstance(entry, str) and plain(entry) in LISTS:
@@ -238,9 +241,6 @@ def _mostly_single(entries: list[dict[str, Any]], pairs: list[tuple[str, Any]]) 
 
 def _read_entry(entry: dict[str, Any], into: CandidateList, depth: int) -> None:
     """An object of a list: one candidate, or several."""
-    if entry and all(weight_name(key) is not None for key in entry) and into.items:
-        into.repairs.append("unread")
-        return
     if read_numbered(entry, into):
         into.repairs += getattr(entry, "repairs", ())
         return
@@ -252,6 +252,13 @@ def _read_entry(entry: dict[str, Any], into: CandidateList, depth: int) -> None:
             into.add(item)
         elif not read_value(entry, into, depth=depth + 1):
             into.repairs.append("empty")
+
+
+def _is_weight_alone(entry: dict[str, Any]) -> bool:
+    """Whether an object has nothing but a weight, because a bracket parted it from its candidate."""
+    if len(entry) == 1 and isinstance(entry.get("value"), (int, float)):
+        return True
+    return all(weight_name(key) is not None for key in entry)
 
 
 def _string(entry: str, shape: ReplyShape | None) -> RawCandidate:

@@ -20,6 +20,7 @@ __all__ = ["LenientValue", "relax"]
 
 _MAX_DEPTH = 64
 
+_STRAY_BEFORE_COLON = re.compile(r"[^\s\"'{}\[\],:：]{1,2}[:：]")
 _HALF_KEY = re.compile(r"([^\"'“”{}\[\]\n:：]{1,400}+)[\"”]\s{0,9}[:：]")
 
 
@@ -176,6 +177,12 @@ class _Reader(ScalarReader):
             self.ends.bare_keys |= found.bare
             if found.repair:
                 self.note(found.repair)
+            if (
+                found.repair == "missing-comma"
+                and (stray := _STRAY_BEFORE_COLON.match(self.text, self.at)) is not None
+            ):
+                self.note("skipped")
+                self.at = stray.end()
         return found.name
 
     def long_key(self, fields: Fields) -> str | None:

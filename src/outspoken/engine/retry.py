@@ -127,6 +127,8 @@ class ModelCaller:
         self.broken: OutspokenError | None = None
         self.identity = model.name
         self.ledger = ledger
+        # All requests of a run have different keys: only replies of earlier runs and of others are looked up.
+        self._earlier = ledger is not None and not ledger.empty
         self._limits = limits
         self._cause = ""
         self._in_a_row = 0
@@ -143,7 +145,7 @@ class ModelCaller:
         Raises the model's last error, or `StoppedError`.
         """
         ledger = None if entry is None else self.ledger
-        if (known := self._known(entry)) is not None:
+        if ledger is not None and (self._earlier or ledger.shared) and (known := self._known(entry)) is not None:
             return known
         failed, started = None, time.monotonic()
         while True:
@@ -219,7 +221,8 @@ class ModelCaller:
             if budget.bounded:
                 await budget.begin(request)
             try:
-                if (known := self._known(entry)) is not None:
+                shared = self.ledger is not None and self.ledger.shared
+                if shared and (known := self._known(entry)) is not None:
                     return known  # another process stored it while this request waited
                 logged = logger.isEnabledFor(DEBUG)
                 if logged:

@@ -80,6 +80,7 @@ class PartRecord:
 _ROWS_A_TRANSACTION = 100
 _SECONDS_BETWEEN_SYNCS = 2.0
 _SECONDS_TO_GATHER = 0.01
+_SECONDS_ALONE = 0.05
 
 
 _Waiter = asyncio.Future[str | LedgerError | None]
@@ -104,11 +105,15 @@ class Ledger:
     the last two seconds. Several processes may use one file, which is created if necessary, readable by its owner
     only. The first reply stored under a key stays. Raises `LedgerError`, before anything is paid for, if the file
     is not a ledger, was written by another version, or cannot be written.
+
+    `shared` is whether another process may have stored replies since the file was opened. Each write looks for
+    that; while this process writes, it is false until such a reply is 0.05 seconds old.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         check_place(self.path)
+        self._alone_until = 0.0
         self._pending: list[_Pending] = []
         self._lock = threading.Lock()
         self._flushing: Future[None] | None = None
@@ -120,6 +125,7 @@ class Ledger:
             undo.callback(self._writer.shutdown)
             self._out = self._writer.submit(open_ledger, self.path).result()
             undo.callback(self._out.close)
+            self._data_version = self._writer.submit(_data_version, self._out).result()
             self._in = open_ledger(self.path)
             undo.pop_all()
 
@@ -134,6 +140,14 @@ class Ledger:
             return None
         check_digest(key, *row)
         return reply_of(row[0])
+
+    @property
+    def empty(self) -> bool:
+        return next(self.rows("SELECT 1 FROM reply LIMIT 1"), None) is None
+
+    @property
+    def shared(self) -> bool:
+        return time.monotonic() > self._alone_until
 
     async def store(self, entry: LedgerEntry, reply: ChatReply, seconds: float) -> ChatReply:
         """Store a reply, wait until it is in the file, and return the reply that the file holds under this key.
@@ -225,6 +239,8 @@ class Ledger:
         earlier: dict[str, str] = {}
         # Schemas are written with their replies each time: another process may have deleted both.
         with transaction(self._out):
+            alone = _data_version(self._out) == self._data_version
+            self._alone_until = time.monotonic() + _SECONDS_ALONE if alone else 0.0
             self._out.executemany("INSERT OR IGNORE INTO schema VALUES (?, ?)", schemas)
             new = self._out.execute(f"INSERT OR IGNORE INTO reply VALUES {values}", flat).rowcount
             if new < len(batch):
@@ -304,6 +320,11 @@ class Ledger:
             return count
 
         return self._in_writer(work)
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection, such as one of another process, changes the file."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _tell(batch: list[_Pending], earlier: Mapping[str, str], error: LedgerError | None = None) -> None:

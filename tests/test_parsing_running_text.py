@@ -272,3 +272,43 @@ def test_the_label_of_a_response_is_no_note() -> None:
 def test_a_label_that_stays_in_a_text_is_as_the_reply_has_it() -> None:
     reply = "**回答[1：**Rome here (0.05)\n**回b答2：**Paris here (0.09)\n**回答3：**Oslo here (0.2)\n**回答：**Bern here (0.1)"
     assert all(entry.text in reply for entry in parse(reply).candidates)
+
+
+BOTH = [("Paris", 0.6), ("Rome", 0.4)]
+PLACES = {
+    "below a label": "Response 1: Paris\nProbability:\n0.6\nResponse 2: Rome\nProbability:\n0.4",
+    "below a label with an index": "Response 1:\nParis\nProbability 1:\n0.6\n\nResponse 2:\nRome\nProbability 2:\n0.4",
+    "below a bold label": "1. Paris\n**Probability:**\n\n60%\n2. Rome\n**Probability:**\n\n40%",
+    "below, before the text": "Probability 1:\n0.6\nResponse 1: Paris\nProbability 2:\n0.4\nResponse 2: Rome",
+    "by letter": "A: Paris\nB: Rome\nP(A): 0.6\nP(B): 0.4",
+    "by letter in brackets": "A) Paris\nB) Rome\n\nP(A) = 0.6\nP(B) = 0.4",
+    "by small letter": "a. Paris\nb. Rome\n\nProbability a: 0.6\nProbability b: 0.4",
+    "by letter of an option": "Option A: Paris\nOption B: Rome\n- Probability A: 0.6\n- Probability B: 0.4",
+    "in one line": "Paris: 0.6; Rome: 0.4",
+    "in one line with commas": "Paris = 60%, Rome = 40%",
+    "in a list of LaTeX": "\\begin{itemize}\n  \\item Paris (0.6)\n  \\item Rome (0.4)\n\\end{itemize}",
+    "in a numbered list of LaTeX": "Here:\n\\begin{enumerate}[a]\n\\item Paris ($p=0.6$)\n\\item[b] Rome ($p=0.4$)\n\\end{enumerate}",
+    "other letters beside the texts": "1. Paris\nP(x): 0.6\n2. Rome\nP(y): 0.4",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_weights_that_stand_apart(place: str) -> None:
+    assert pairs(parse(PLACES[place])) == BOTH
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Weight loss in 3 weeks",
+        "The chances are 3/4 that it rains",
+        "**Probability** is a concept",
+        "Likelihood of success is low",
+        "Score 5/5 on the test",
+        "Odds ratios explained",
+        "Chances of rain are 40%",
+    ],
+)
+def test_a_text_that_begins_with_the_word_of_a_label(text: str) -> None:
+    assert pairs(parse(f"1. {text} (0.6)\n2. Rome (0.4)")) == [(text, 0.6), ("Rome", 0.4)]
+    assert pairs(parse(f"1. {text} [60%]\n2. Rome [40%]")) == [(text, 0.6), ("Rome", 0.4)]

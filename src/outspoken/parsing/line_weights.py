@@ -164,6 +164,8 @@ def _as_field(line: str) -> LineWeight | None:
     match = match or symbol
     if match is None:
         return None
+    if _SEPARATED.search(line, match.end("key"), match.end()) is None and _ends_with_another(line, match.end()):
+        return None
     index = match["index"] or (match.groupdict().get("second") or "")
     key = match["key"].strip()
     rest = line[match.end() :].strip().strip("*_`\"'$").strip()
@@ -209,6 +211,15 @@ def _as_field(line: str) -> LineWeight | None:
             return LineWeight(value, key, tail=rest[stop.end() :].strip(), index=index)
         return LineWeight(bare if number(bare)[0] is not None else rest, key, index=index)
     return None
+
+
+def _ends_with_another(line: str, start: int) -> bool:
+    """Whether a line that begins with a label's word, as in "Weight loss in 3 weeks (0.3)", ends with a weight."""
+    found = _in_group(line) if line.rstrip(" \t.。*_")[-1:] in tuple(")]）】") else None
+    if found is None or found.tail or len(found.head) <= start:
+        return False
+    between = found.head[start:].strip()
+    return number(between)[0] is None or len(comment_of(between).split()) > 2
 
 
 def _reads(written: str) -> bool:

@@ -9,7 +9,7 @@ from outspoken.parsing.candidates import CandidateList
 from outspoken.parsing.entries import is_remark, is_total
 from outspoken.parsing.field_names import WEIGHT_LABEL
 from outspoken.parsing.line_weights import find_weight
-from outspoken.parsing.markers import FIELD, begins_entry
+from outspoken.parsing.markers import FIELD, begins_entry, marker_of
 from outspoken.parsing.numbers import number
 from outspoken.parsing.weight_patterns import (
     DIGIT,
@@ -27,6 +27,7 @@ __all__ = [
     "weights_apart",
     "with_break",
     "with_known_labels",
+    "with_values",
     "without_placeholders",
     "without_totals",
 ]
@@ -57,13 +58,24 @@ def ruled_title(line: str) -> str:
 
 
 def parts(line: str) -> list[str]:
-    """The candidates of a line with several, each of which ends with its weight in brackets."""
+    """The candidates of a line with several, each of which ends with its weight."""
+    if ";" in line or ", " in line:
+        for separator in ("; ", ", ") if len(line) < 300 and line[-1:] in "0123456789%." else ():
+            pieces = line.strip(" .").split(separator)
+            if len(pieces) > 1 and all(map(_ends_with_own, pieces)):
+                return pieces
     if len(line) < 8 or ("(" not in line and "（" not in line and "[" not in line and "【" not in line):
         return [line]
     cuts = [0, *(match.end() for match in _INLINE.finditer(line)), len(line)]
     if len(cuts) == 2:
         return [line]
     return [part for start, end in pairwise(cuts) if (part := line[start:end].rstrip(" \t,，;；、|·"))]
+
+
+def _ends_with_own(part: str) -> bool:
+    """Whether a part of a line is a text and its weight, without brackets or a label: "Paris: 0.6"."""
+    found = find_weight(part) if begins_entry(part) is None else None
+    return found is not None and found.key is None and bool(found.head) and not (found.tail or found.bracketed)
 
 
 _LABEL_LINE = re.compile(
@@ -92,6 +104,21 @@ def with_break(line: str) -> list[str]:
     ):
         return [line]
     return [line[: -len(weight.tail)], weight.tail]
+
+
+def with_values(lines: list[str]) -> list[str]:
+    """The lines, with a label of a weight joined to its value where that stands alone on the next line."""
+    joined: list[str] = []
+    for line in lines:
+        bare = line.strip(" \t*_`$")
+        if 0 < len(bare) < 30 and joined and weight_of(bare):
+            above = next((at for at in (-1, -2) if len(joined) >= -at and joined[at].strip()), 0)
+            label = joined[above].strip(" \t*_`") if above and len(joined[above]) < 60 else ""
+            if label[-1:] in tuple(":：=") and WEIGHT_FIELD.fullmatch(label) is not None:
+                joined[above:] = [f"{label} {bare}"]
+                continue
+        joined.append(line)
+    return joined
 
 
 def with_known_labels(lines: list[str]) -> list[str]:
@@ -190,7 +217,13 @@ def weights_apart(
     by_index: dict[str, LineWeight] = {}
     row = None
     ends: list[int] = []
+    letters = _letters(lines)
     for line in lines:
+        lettered = _LETTERED.fullmatch(line) if letters and len(line) < 80 else None
+        if lettered is not None:
+            by_index[lettered["letter"]] = LineWeight(lettered["value"], lettered["key"], index=lettered["letter"])
+            ends.append(len(kept))
+            continue
         if len(line) < 400 and (in_row := weights_in_row(line)) is not None:
             row = in_row
             ends.append(len(kept))
@@ -203,6 +236,23 @@ def weights_apart(
         kept.append(line)
     kept = _without_strays(kept, ends, repairs)
     return (_without_hidden(kept, by_index) if by_index else kept), by_index, row
+
+
+_LETTERED = re.compile(
+    rf"[\s*_•>-]{{0,8}}(?P<key>(?i:{WEIGHT_LABEL}|pr?))\s?\(?(?P<letter>[A-Za-z])\)?[*_]{{0,3}}\s?[:：=≈]\s{{0,3}}[*_]{{0,3}}"
+    r"(?P<value>[^*_]{1,20})[*_]{0,3}\s*"
+)
+
+
+def _letters(lines: list[str]) -> set[str]:
+    """The letters by which several lines state the weights of others ("P(B): 0.3"), if these begin with them."""
+    found = [match for line in lines if len(line) < 80 and (match := _LETTERED.fullmatch(line)) is not None]
+    letters = {match["letter"] for match in found if number(match["value"])[0] is not None}
+    if len(letters) < 2 or len(letters) < len(found):
+        return set()
+    markers = [marker_of(kind, line) for line in lines if line for kind in ("letter", "label")]
+    begun = {marker.written.split()[-1] for marker in markers if marker is not None and marker.written}
+    return letters if letters <= begun else set()
 
 
 def _without_hidden(lines: list[str], by_index: dict[str, LineWeight]) -> list[str]:

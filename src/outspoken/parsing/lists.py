@@ -24,6 +24,7 @@ from outspoken.parsing.list_lines import (
     weights_apart,
     with_break,
     with_known_labels,
+    with_values,
     without_placeholders,
     without_totals,
 )
@@ -86,7 +87,7 @@ def _read_lines(text: str, into: CandidateList) -> bool:
         lines.pop()
         into.repairs.append("too-long")
     lines, repairs = answer_lines(lines)
-    written = without_placeholders(lines, repairs)
+    written = with_values(without_placeholders(lines, repairs))
     lines = mended = with_mended_labels(written, repairs)
     if read_table(text, lines, into):
         into.repairs += repairs

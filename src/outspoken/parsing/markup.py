@@ -35,11 +35,16 @@ _ESCAPED_TAG = re.compile(r"&lt;/?([^\W\d][\w-]{0,40})&gt;")
 _LISTS = re.compile(
     r"</?(?:ol|ul|dl|p|br|div|span|em|i|u|small|mark|code)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE
 )
+_LATEX_LIST = re.compile(
+    r"^[ \t]{0,12}\\(?:begin|end)\{(?:itemize|enumerate|description)\*?\}(?:\[[^\[\]\n]{0,60}\])?[ \t]*$",
+    re.MULTILINE,
+)
+_LATEX_ITEM = re.compile(r"^[ \t]{0,12}\\item(?![a-z])(?:\[[^\[\]\n]{0,60}\])?[ \t]*", re.MULTILINE)
 _BOLD = re.compile(r"</?(?:b|strong)>", re.IGNORECASE)
 
 
 def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text with tags of a known name in ASCII, and with the lines of an HTML list as bullets; and the repairs.
+    """The text with tags of a known name in ASCII, and a list of HTML or LaTeX as bullets; and the repairs.
 
     Tags are otherwise written with full-width marks, typographic marks, or as entities.
     """
@@ -58,6 +63,8 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
             "**", _LISTS.sub("", re.sub(r"\s*<li\b[^<>]{0,100}>\s*", "\n- ", text, flags=re.IGNORECASE))
         )
         return _unescape(listed), ()
+    if "\\item" in text and _LATEX_LIST.search(text) is not None:
+        return _LATEX_ITEM.sub("- ", _LATEX_LIST.sub("", text)), ()
     return text, ()
 
 

@@ -288,6 +288,18 @@ PLACES = {
     "in one line with commas": "Paris = 60%, Rome = 40%",
     "in a list of LaTeX": "\\begin{itemize}\n  \\item Paris (0.6)\n  \\item Rome (0.4)\n\\end{itemize}",
     "in a numbered list of LaTeX": "Here:\n\\begin{enumerate}[a]\n\\item Paris ($p=0.6$)\n\\item[b] Rome ($p=0.4$)\n\\end{enumerate}",
+    "in a row with labels": "G1: Paris P1: 0.6 G2: Rome P2: 0.4",
+    "in a row with semicolons": "G1: Paris; P1: 0.6; G2: Rome; P2: 0.4",
+    "behind labels in brackets": "[G1] Paris [P1] 0.6\n[G2] Rome [P2] 0.4",
+    "below a heading": "## Response 1\n### Text\nParis\n### Probability\n0.6\n\n"
+    "## Response 2\n### Text\nRome\n### Probability\n0.4",
+    "below a title of AsciiDoc": "== Response 1\nParis\nProbability: 0.6\n\n== Response 2\nRome\nProbability: 0.4",
+    "in the titles of what is folded": "<details><summary>Response 1 (0.6)</summary>\nParis\n</details>\n"
+    "<details><summary>Response 2 (0.4)</summary>\nRome\n</details>",
+    "behind a number without a dot": "#1 Paris — 60%\n#2 Rome — 40%",
+    "behind a box of LaTeX": "1. \\boxed{Paris} (0.6)\n2. $\\boxed{Rome}$ (0.4)",
+    "in thousandths": "1. Paris (600‰)\n2. Rome (400 ‰)",
+    "as a share of 1.0": "1. Paris (0.6/1.0)\n2. Rome (0.4 / 1.0)",
     "other letters beside the texts": "1. Paris\nP(x): 0.6\n2. Rome\nP(y): 0.4",
 }
 

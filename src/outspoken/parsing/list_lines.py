@@ -22,12 +22,10 @@ __all__ = [
     "MOST_LINES",
     "limited",
     "parts",
-    "ruled_title",
     "texts_in_row",
     "weights_apart",
     "with_break",
     "with_known_labels",
-    "with_values",
     "without_placeholders",
     "without_totals",
 ]
@@ -44,17 +42,6 @@ _INLINE = re.compile(
     r"(?:\s{0,3}[,，;；、|·]\s{0,3}|\s{1,8}(?=[(（]?\d{1,4}[.)）]\s|[-*•]\s))",
     re.IGNORECASE,
 )
-
-
-_RULED_TITLE = re.compile(
-    r"\s*(?P<mark>[=~-])(?P=mark){1,30}\s*(?P<title>[^\s=~|-].{0,200}?)\s*(?P=mark){2,30}\s*"
-)
-
-
-def ruled_title(line: str) -> str:
-    """A title between signs (=== Response 1 ===) as a heading of Markdown."""
-    match = _RULED_TITLE.fullmatch(line) if line[:3].strip()[:1] in ("=", "~", "-") else None
-    return line if match is None else f"## {match['title']}"
 
 
 def parts(line: str) -> list[str]:
@@ -104,21 +91,6 @@ def with_break(line: str) -> list[str]:
     ):
         return [line]
     return [line[: -len(weight.tail)], weight.tail]
-
-
-def with_values(lines: list[str]) -> list[str]:
-    """The lines, with a label of a weight joined to its value where that stands alone on the next line."""
-    joined: list[str] = []
-    for line in lines:
-        bare = line.strip(" \t*_`$")
-        if 0 < len(bare) < 30 and joined and weight_of(bare):
-            above = next((at for at in (-1, -2) if len(joined) >= -at and joined[at].strip()), 0)
-            label = joined[above].strip(" \t*_`") if above and len(joined[above]) < 60 else ""
-            if label[-1:] in tuple(":：=") and WEIGHT_FIELD.fullmatch(label) is not None:
-                joined[above:] = [f"{label} {bare}"]
-                continue
-        joined.append(line)
-    return joined
 
 
 def with_known_labels(lines: list[str]) -> list[str]:

@@ -19,12 +19,10 @@ from outspoken.parsing.line_weights import find_weight, forget_lines
 from outspoken.parsing.list_lines import (
     MOST_LINES,
     parts,
-    ruled_title,
     texts_in_row,
     weights_apart,
     with_break,
     with_known_labels,
-    with_values,
     without_placeholders,
     without_totals,
 )
@@ -37,6 +35,7 @@ from outspoken.parsing.markers import (
     without_quote,
 )
 from outspoken.parsing.misspelt_labels import as_written, with_mended_labels
+from outspoken.parsing.notations import usual_lines, with_values
 from outspoken.parsing.numbers import number
 from outspoken.parsing.prose import answer_lines, cut_epilogue, is_refusal
 from outspoken.parsing.tables import read_table
@@ -81,7 +80,7 @@ def read_lists(text: str, into: CandidateList) -> bool:
 
 
 def _read_lines(text: str, into: CandidateList) -> bool:
-    wholes = (whole for line in text.split("\n") for whole in parts(ruled_title(line)))
+    wholes = (whole for line in text.split("\n") for usual in usual_lines(line) for whole in parts(usual))
     lines = list(islice((part for whole in wholes for part in with_break(whole)), MOST_LINES + 1))
     if len(lines) > MOST_LINES:
         lines.pop()

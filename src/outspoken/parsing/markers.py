@@ -55,7 +55,7 @@ _DYNAMIC = re.compile(
 _NUMBER = re.compile(
     r"[ \t]{0,12}(?:>[ \t]?){0,2}(?:[-*+•][ \t]+(?=[*_]{0,3}[(（]?\d))?(?:#{1,6}[ \t]*)?"
     r"[*_]{0,3}[ \t]?(?:#(?=\d))?[(（\[【]?(?P<digits>\d{1,4})(?:번|번째|番|号|號)?"
-    rf"(?:[.:：．]{_STARS}(?![\d%])|[)）\]】、｡]{_STARS}(?!%)|\s?[-–—](?=\s)|(?:\ufe0f?\u20e3)\.?)[)）:：.、]?{_STARS}"
+    rf"(?:(?<=#\d)(?=\s\S)|(?<=#\d\d)(?=\s\S)|[.:：．]{_STARS}(?![\d%])|[)）\]】、｡]{_STARS}(?!%)|\s?[-–—](?=\s)|(?:\ufe0f?\u20e3)\.?)[)）:：.、]?{_STARS}"
 )
 _CIRCLED = re.compile(
     rf"[ \t]{{0,12}}(?:#{{1,6}}[ \t]*)?[*_]{{0,3}}"
@@ -175,7 +175,8 @@ def without_quote(line: str) -> str:
     return re.sub(r"^\s{0,3}>\s?", "", line, count=1)
 
 
-_ORNAMENT = re.compile(r"[*_`>#<]")
+_ORNAMENT = re.compile(r"[*_`>#<\\]")
+_BOXED = re.compile(r"\$?\\boxed\{(?P<text>[^{}]*)\}\$?")
 _PAIRS = (("***", "***"), ("**", "**"), ("__", "__"), ("`", "`"), ("*", "*"), ("_", "_"))
 
 
@@ -189,6 +190,8 @@ def strip_ornaments(text: str) -> str:
         text = "\n".join(without_quote(line) for line in lines).strip()
     text = re.sub(r"\A(?:<li>|<p>)\s*|\s*(?:</li>|</p>|</ol>|</ul>|<br\s?/?>)+\Z", "", text)
     text = re.sub(r"\A#{1,6}\s+", "", text)
+    boxed = _BOXED.fullmatch(text) if "\\" in text else None
+    text = boxed["text"].strip() if boxed is not None and boxed["text"].strip() else text
     changed = True
     while changed and len(text) > 2:
         changed = False

@@ -35,6 +35,8 @@ _ESCAPED_TAG = re.compile(r"&lt;/?([^\W\d][\w-]{0,40})&gt;")
 _LISTS = re.compile(
     r"</?(?:ol|ul|dl|p|br|div|span|em|i|u|small|mark|code)\b[^<>]{0,100}>|</(?:li|dt|dd)>", re.IGNORECASE
 )
+_FOLDED = re.compile(r"<details\b[^<>]{0,60}>\s{0,9}<summary>(?P<title>[^\n]{1,200}?)</summary>", re.IGNORECASE)
+_FOLDED_END = re.compile(r"</details>", re.IGNORECASE)
 _LATEX_LIST = re.compile(
     r"^[ \t]{0,12}\\(?:begin|end)\{(?:itemize|enumerate|description)\*?\}(?:\[[^\[\]\n]{0,60}\])?[ \t]*$",
     re.MULTILINE,
@@ -63,6 +65,8 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
             "**", _LISTS.sub("", re.sub(r"\s*<li\b[^<>]{0,100}>\s*", "\n- ", text, flags=re.IGNORECASE))
         )
         return _unescape(listed), ()
+    if "<summary>" in text and first_tag(text) < 0:
+        text = _FOLDED_END.sub("\n\n", _FOLDED.sub(r"\n## \g<title>\n", text))
     if "\\item" in text and _LATEX_LIST.search(text) is not None:
         return _LATEX_ITEM.sub("- ", _LATEX_LIST.sub("", text)), ()
     return text, ()

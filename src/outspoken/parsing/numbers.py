@@ -55,7 +55,7 @@ _FORMS = re.compile(
     rf"|(?P<whole>\d{{1,9}})分之(?P<share>\d{{1,9}}(?:\.\d{{1,9}})?)"
     rf"|百分之\s?(?P<hundredths>{_NUMBER})|(?:yüzde|%)\s?(?P<prefixed>{_NUMBER})(?![.,]?\d)"
     rf"|(?P<tenths>\d{{1,2}}(?:\.\d)?)\s?[成割](?!\w)"
-    rf"|(?P<value>{_NUMBER})(?![.,]?\d)(?:\s?(?P<percent>{PERCENT_WORD})|\s?{_OF}\s?(?P<of>\d{{1,9}}(?:[.,]\d{{1,3}})?)(?![.,]?\d)"
+    rf"|(?P<value>{_NUMBER})(?![.,]?\d)(?:\s?(?P<percent>{PERCENT_WORD})|\s?(?P<thousandths>‰)|\s?{_OF}\s?(?P<of>\d{{1,9}}(?:[.,]\d{{1,3}})?)(?![.,]?\d)"
     rf"|\s?(?::|\bto\b|\bzu\b|\bcontre\b|\bcontra\b|\bк\b"
     rf"|\ba\b(?=\s?\d))\s?(?P<against>\d{{1,6}}(?:[.,]\d)?)(?![.,:]?\d)(?P<reversed>\s?against)?)?"
     rf")"
@@ -188,6 +188,8 @@ def _value(match: re.Match[str]) -> tuple[float, bool]:
     if match["tenths"]:
         return float(match["tenths"]) * 10, True
     value = _decimal(match["value"])
+    if match["thousandths"]:
+        return value / 10, True
     if (match["of"] or match["against"]) and "e" in match["value"]:
         return math.nan, False
     if match["of"]:

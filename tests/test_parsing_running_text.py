@@ -300,6 +300,12 @@ PLACES = {
     "behind a box of LaTeX": "1. \\boxed{Paris} (0.6)\n2. $\\boxed{Rome}$ (0.4)",
     "in thousandths": "1. Paris (600‰)\n2. Rome (400 ‰)",
     "as a share of 1.0": "1. Paris (0.6/1.0)\n2. Rome (0.4 / 1.0)",
+    "behind an introduction": "Sure! Here are two: 1. Paris (0.6) 2. Rome (0.4)",
+    "behind thoughts": "**Thinking:** London (0.9) is grey.\n\n**Answer:**\n1. Paris (0.6)\n2. Rome (0.4)",
+    "behind invisible marks": "\u200f1. \u200bParis\u200b (0.6)\n\u200f2. Rome (0.4)",
+    "in a list of definitions": "<dl><dt>Paris</dt><dd>0.6</dd>\n<dt>Rome</dt><dd>0.4</dd></dl>",
+    "beside elements of other names": "<list><item><city>Paris</city><prob>0.6</prob></item>"
+    "<item><city>Rome</city><prob>0.4</prob></item></list>",
     "other letters beside the texts": "1. Paris\nP(x): 0.6\n2. Rome\nP(y): 0.4",
 }
 

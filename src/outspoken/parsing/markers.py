@@ -182,7 +182,7 @@ _PAIRS = (("***", "***"), ("**", "**"), ("__", "__"), ("`", "`"), ("*", "*"), ("
 
 def strip_ornaments(text: str) -> str:
     """A text without the marks that surround all of it: bold, italics, backticks, a block quote, list tags."""
-    text = text.strip()
+    text = text.strip().strip("\u200b\ufeff")
     if _ORNAMENT.search(text) is None:
         return text
     lines = text.split("\n")

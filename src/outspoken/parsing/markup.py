@@ -37,6 +37,7 @@ _LISTS = re.compile(
 )
 _FOLDED = re.compile(r"<details\b[^<>]{0,60}>\s{0,9}<summary>(?P<title>[^\n]{1,200}?)</summary>", re.IGNORECASE)
 _FOLDED_END = re.compile(r"</details>", re.IGNORECASE)
+_DEFINITION = re.compile(r"<dt>([^\n<>]{1,400})</dt>\s{0,9}<dd>([^\n<>]{1,400})</dd>", re.IGNORECASE)
 _LATEX_LIST = re.compile(
     r"^[ \t]{0,12}\\(?:begin|end)\{(?:itemize|enumerate|description)\*?\}(?:\[[^\[\]\n]{0,60}\])?[ \t]*$",
     re.MULTILINE,
@@ -67,6 +68,8 @@ def plain_tags(text: str) -> tuple[str, tuple[str, ...]]:
         return _unescape(listed), ()
     if "<summary>" in text and first_tag(text) < 0:
         text = _FOLDED_END.sub("\n\n", _FOLDED.sub(r"\n## \g<title>\n", text))
+    if "<dt>" in text and first_tag(text) < 0:
+        text = _LISTS.sub("", _DEFINITION.sub(r"\n- \1: \2\n", text))
     if "\\item" in text and _LATEX_LIST.search(text) is not None:
         return _LATEX_ITEM.sub("- ", _LATEX_LIST.sub("", text)), ()
     return text, ()
@@ -117,6 +120,16 @@ def _unescape(text: str) -> str:
         return chr(point) if 0 < point < 0xD800 or 0xDFFF < point < 0x110000 else "\ufffd"
 
     return _ENTITY.sub(decoded, text)
+
+
+_WHOLE_ELEMENT = re.compile(r"<(?P<name>[a-z][\w-]{1,40})>(?P<text>[^<>]*)</(?P=name)>")
+_OF_HTML = frozenset(("em", "strong", "code", "pre", "sub", "sup", "mark", "span", "small", "del", "ins", "kbd"))
+
+
+def _inside(text: str) -> str:
+    """The content of the only element in a text, if its name is not one of HTML for a part of a text."""
+    element = _WHOLE_ELEMENT.fullmatch(text)
+    return text if element is None or element["name"] in _OF_HTML else element["text"].strip()
 
 
 _ALIKE = 0.7
@@ -283,7 +296,7 @@ class _ElementReader:
             self.span = (self.span[0], end)
         if not inside and not had_text and not candidate.stated:
             return
-        text = candidate.text if had_text else loose_text
+        text = candidate.text if had_text else _inside(loose_text)
         value = decode(text) if text[:1] in ("{", "[") and not candidate.stated else None
         if isinstance(value, (dict, list)) and read_value(value, self.into):
             return

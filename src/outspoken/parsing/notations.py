@@ -20,12 +20,16 @@ _LABEL_IN_BRACKETS = re.compile(
     rf"\[\s?(?P<label>(?:[GP]|(?i:{WEIGHT_LABEL}))\s?\d{{1,2}})\s?\](?=\s{{0,3}}[^\s:：=(])"
 )
 _NAME = r"(?:G|(?:Guess|Answer|Response|Option|Candidate)\s?)"
+_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_INTRODUCTION = re.compile(r"[^.\n]{3,120}[:：](?=\s1[.)]\s.{1,400}\s2[.)]\s)")
 _FIRST_OF_ROW = re.compile(rf"[\W_]{{0,8}}{_NAME}1\s?[:=]\s")
 _NEXT_OF_ROW = re.compile(rf"(?<=[\s;,|]){_NAME}(?P<index>\d{{1,2}})\s?[:=](?=\s)")
 
 
 def usual_lines(line: str) -> list[str]:
     """A line as Markdown: "=== Title ===" as a heading, "[P1] 0.6" as "P1: 0.6", "G1: a G2: b" as two lines."""
+    if line[:1] in _INVISIBLE:
+        line = line.lstrip(_INVISIBLE)
     if line[:3].strip()[:1] in ("=", "~", "-"):
         title = _TITLE_BETWEEN.fullmatch(line) or _TITLE_AFTER.fullmatch(line)
         if title is not None:
@@ -34,6 +38,9 @@ def usual_lines(line: str) -> list[str]:
         return [line]
     if "[" in line:
         line = _LABEL_IN_BRACKETS.sub(r"\g<label>:", line)
+    introduction = _INTRODUCTION.match(line) if " 1" in line[:130] else None
+    if introduction is not None:
+        return [introduction[0], line[introduction.end() :].strip()]
     if _FIRST_OF_ROW.match(line) is None:
         return [line]
     following = list(_NEXT_OF_ROW.finditer(line))

@@ -40,7 +40,7 @@ def replaces(text: str) -> bool:
 def answer_lines(lines: list[str]) -> tuple[list[str], list[str]]:
     """The lines of the answer, without a draft before it and a choice after it, and the repairs."""
     repairs: list[str] = []
-    cut = _last_replacement(lines)
+    cut = _last_replacement(lines) or _end_of_thought(lines)
     if cut:
         lines = lines[cut:]
         repairs.append("draft")
@@ -57,6 +57,20 @@ def answer_lines(lines: list[str]) -> tuple[list[str], list[str]]:
             repairs.append("suffixed")
             return lines[:at], repairs
     return lines, repairs
+
+
+_THOUGHT = re.compile(
+    r"\W{0,6}(?:thinking|thoughts?|thought process|reasoning|analysis)\b\W{0,3}[:：]", re.IGNORECASE
+)
+_ANSWER = re.compile(r"\W{0,6}(?:answers?|responses?|output|candidates?)\W{1,6}", re.IGNORECASE)
+
+
+def _end_of_thought(lines: list[str]) -> int:
+    """The position after "Answer:" on a line of its own, where the reply begins with "Thinking:"; else 0."""
+    if _THOUGHT.match(next(filter(str.strip, lines), "")) is None:
+        return 0
+    end = next((at for at, line in enumerate(lines) if len(line) < 40 and _ANSWER.fullmatch(line)), -1) + 1
+    return end if any(map(find_weight, lines[end : end + 50])) else 0
 
 
 def _last_replacement(lines: list[str]) -> int:

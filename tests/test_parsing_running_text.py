@@ -306,6 +306,8 @@ PLACES = {
     "in a list of definitions": "<dl><dt>Paris</dt><dd>0.6</dd>\n<dt>Rome</dt><dd>0.4</dd></dl>",
     "beside elements of other names": "<list><item><city>Paris</city><prob>0.6</prob></item>"
     "<item><city>Rome</city><prob>0.4</prob></item></list>",
+    "behind a damaged index": "G1: Paris\nG2: Rome\nP1: 0.6\nPb2: 0.4",
+    "in a table with a stray sign": "%| # | Response | p |\n|---|---|---|\n| 1 | Paris | 0.6 |\n| 2 | Rome | 0.4 |",
     "other letters beside the texts": "1. Paris\nP(x): 0.6\n2. Rome\nP(y): 0.4",
 }
 
@@ -330,3 +332,25 @@ def test_weights_that_stand_apart(place: str) -> None:
 def test_a_text_that_begins_with_the_word_of_a_label(text: str) -> None:
     assert pairs(parse(f"1. {text} (0.6)\n2. Rome (0.4)")) == [(text, 0.6), ("Rome", 0.4)]
     assert pairs(parse(f"1. {text} [60%]\n2. Rome [40%]")) == [(text, 0.6), ("Rome", 0.4)]
+
+
+@pytest.mark.parametrize("written", ["0.1|0", "0..1", ".5/|1", "1. x 10^-1", "1.}4 x 10^^-1"])
+def test_the_end_of_a_torn_number_is_no_number(written: str) -> None:
+    for between in (" — ", "\n   Probability: "):
+        reading = parse(f"1. Rome{between}0.2\n2. Oslo{between}{written}\n3. Bern{between}0.3")
+        assert [entry.stated for entry in reading.candidates] == [0.2, None, 0.3]
+
+
+@pytest.mark.parametrize("end", ['"Salt, rust and a lamp"', '"Salt, rust and a lamp', "Salt"])
+def test_the_last_row_of_a_reply_that_was_cut_off_is_kept(end: str) -> None:
+    for fence in ("", "```csv\n"):
+        reading = parse(f"{fence}text,probability\nParis,0.6\n{end}")
+        assert pairs(reading) == [("Paris", 0.6), (end.strip('",'), None)]
+        assert "truncated" in reading.repairs
+
+
+def test_rows_that_lack_a_number_or_a_header_are_named() -> None:
+    lacking = parse('"Paris",94%\n"Rome",%\n"Oslo, again",1%')
+    assert pairs(lacking) == [("Paris", 0.94), ("Oslo, again", 0.01)]
+    assert "unread" in lacking.repairs
+    assert "unread" in parse('5response,probability\nParis,11.9%\n"Rome",0.8%\n"Oslo, again",2.6%').repairs

@@ -153,6 +153,8 @@ def _in_long_line(line: str) -> LineWeight | None:
 
 
 _MOST_COMMENT = 3
+_INSIDE = re.compile(r"\d[^\w\s%]{0,2}\Z")
+_POWER = re.compile(r"[\d.,]{0,8}\s?[x×*·]?\s?10\s?\^")
 _LONGEST_COMMENT = 24
 _SEPARATED = re.compile(r"[:：=≈→]|->|[-–—]\s")
 
@@ -189,7 +191,7 @@ def _as_field(line: str) -> LineWeight | None:
             at = rest.index(comment)
             return LineWeight(rest[:at].strip(), key, tail=rest[at:], index=index)
         tail = rest[len(value) :].lstrip(" \t)]）】}*_:：|,，;；-–—.。`$")
-        if tail and number(tail)[0] is not None and ("10^" in tail or not any(map(str.isalpha, tail))):
+        if _POWER.match(tail) or (tail and number(tail)[0] is not None and not any(map(str.isalpha, tail))):
             return LineWeight(rest, key, index=index)
         if not tail or (tail[0] in "(（" and tail[-1:] in ")）"):
             return LineWeight(value, key, note=tail.strip("()（）"), index=index)
@@ -341,7 +343,7 @@ def _trailing(line: str) -> LineWeight | None:
             head = line[: match.start()]
             if match[0][:1] in ",，;；" and not SURE_SIGN.search(value) and " " not in value:
                 continue
-            if head.rstrip()[-1:] == "^":
+            if head.rstrip()[-1:] == "^" or (_INSIDE.search(head) and not match[0][:1].isspace()):
                 continue
             head = trimmed(head)
             is_key = len(head) > 2 and head[0] == head[-1] == '"' and match[0].strip()[:1] in (":", "：")

@@ -235,9 +235,13 @@ def _without_hidden(lines: list[str], by_index: dict[str, LineWeight]) -> list[s
     hidden = re.compile(
         rf"(?:(?P<text>.*\S)\s?{re.escape(key)}\s?|\s*)(?P<index>\d{{1,3}})\s?[:：=]\s?(?P<value>.{{1,20}})"
     )
+    torn = re.compile(
+        rf"\s*{re.escape(key)}[^\W\d]?(?P<index>\d{{1,3}})[^\W\d]?\s?[:：=]\s?(?P<value>.{{1,20}})(?P<text>)"
+    )
     kept = []
     for line in lines:
         match = hidden.fullmatch(line) if len(line) < 2_000 and (line[-1:].isalnum() or line[-1:] == "%") else None
+        match = match or (torn.fullmatch(line) if len(line) < 60 else None)
         if lost == [line]:
             index = next(str(place) for place in range(1, len(by_index) + 2) if str(place) not in by_index)
             by_index[index] = LineWeight(line.rpartition(key)[2].strip(" :：="), key, index=index)

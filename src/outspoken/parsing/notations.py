@@ -36,6 +36,8 @@ def usual_lines(line: str) -> list[str]:
             return [f"## {title['title']}"]
     if len(line) > _LONGEST:
         return [line]
+    if line[1:2] == "|" and line[:1] not in " |\\" and not line[:1].isalnum() and line.count("|") > 2:
+        line = line[1:]
     if "[" in line:
         line = _LABEL_IN_BRACKETS.sub(r"\g<label>:", line)
     introduction = _INTRODUCTION.match(line) if " 1" in line[:130] else None

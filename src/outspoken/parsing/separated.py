@@ -67,7 +67,7 @@ def separated_rows(lines: list[str], separator: str) -> Rows:
         if count > 1 or any(mark in row[0] for mark in '"“') or _is_torn(lines[at], separator):
             found.repairs.append("inner-quotes")
         is_first = start is None and not found.rows
-        if len(row) > width or (is_first and any('"' in line for line in lines[:at])):
+        if len(row) > width or (is_first and any(_may_be_row(line, separator) for line in lines[:at])):
             found.repairs.append("unread")
         found.rows.append(row)
         at += count
@@ -80,8 +80,12 @@ def _note_end(found: Rows, rest: list[str], separator: str) -> None:
     filled = [line for line in rest if line.strip()]
     last = filled[-1].strip() if filled else ""
     at_end = len(filled) == 1 and rest[0].strip() == rest[-1].strip() == last and found.repairs[-1:] != ["unread"]
-    if at_end and len(found.rows) > 1 and (separator not in last or (last[:1] == '"' and last.count('"') % 2)):
-        found.rows.append([last.lstrip(_QUOTES)])
+    if (
+        at_end
+        and len(found.rows) > 1
+        and (len(_cells(last, separator)) < 2 or (last[:1] == '"' and last.count('"') % 2))
+    ):
+        found.rows.append([_unquoted(last)])
         found.repairs.append("truncated")
     elif at_end and len(found.rows) > 1 and last[-1:] == separator and last[:1] in _QUOTES:
         found.rows.append([_cells(last, separator)[0]])
@@ -119,6 +123,10 @@ def _row(lines: list[str], at: int, separator: str, width: int) -> tuple[list[st
 
 def _ends_in_weight(line: str, separator: str) -> bool:
     return separator in line and weight_of(line.rpartition(separator)[2].strip())
+
+
+def _may_be_row(line: str, separator: str) -> bool:
+    return '"' in line or _ends_in_weight(line, separator)
 
 
 def _is_torn(line: str, separator: str) -> bool:
@@ -162,6 +170,8 @@ def _is_header(line: str, separator: str) -> bool:
     cells = line.strip().split(separator)
     if not 2 <= len(cells) <= 12 or _NOT_IN_HEADER.search(line) or _BULLET.match(line):
         return False
+    if "%" in (cell.strip() for cell in cells) and any(quote in line for quote in _QUOTES):
+        return False  # A row that lacks its number.
     names = [plain(cell.strip().strip("\"'")) for cell in cells]
     if any(len(name) > 40 for name in names):
         return False

@@ -308,6 +308,8 @@ PLACES = {
     "<item><city>Rome</city><prob>0.4</prob></item></list>",
     "behind a damaged index": "G1: Paris\nG2: Rome\nP1: 0.6\nPb2: 0.4",
     "in a table with a stray sign": "%| # | Response | p |\n|---|---|---|\n| 1 | Paris | 0.6 |\n| 2 | Rome | 0.4 |",
+    "below a label with a digit too many": "**Response 1:** Paris\n**Probability:** 60%\n\n"
+    "**Response 2:** Rome\n**Probability0:** 40%",
     "other letters beside the texts": "1. Paris\nP(x): 0.6\n2. Rome\nP(y): 0.4",
 }
 
@@ -334,7 +336,7 @@ def test_a_text_that_begins_with_the_word_of_a_label(text: str) -> None:
     assert pairs(parse(f"1. {text} [60%]\n2. Rome [40%]")) == [(text, 0.6), ("Rome", 0.4)]
 
 
-@pytest.mark.parametrize("written", ["0.1|0", "0..1", ".5/|1", "1. x 10^-1", "1.}4 x 10^^-1"])
+@pytest.mark.parametrize("written", ["0.1|0", "0..1", ".5/|1", "1. x 10^-1", "1.}4 x 10^^-1", "1. × 10⁻¹"])
 def test_the_end_of_a_torn_number_is_no_number(written: str) -> None:
     for between in (" — ", "\n   Probability: "):
         reading = parse(f"1. Rome{between}0.2\n2. Oslo{between}{written}\n3. Bern{between}0.3")

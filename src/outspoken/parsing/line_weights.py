@@ -154,7 +154,7 @@ def _in_long_line(line: str) -> LineWeight | None:
 
 _MOST_COMMENT = 3
 _INSIDE = re.compile(r"\d[^\w\s%]{0,2}\Z")
-_POWER = re.compile(r"[\d.,]{0,8}\s?[x×*·]?\s?10\s?\^")
+_POWER = re.compile(r"[\d.,]{0,8}\s?[x×*·]?\s?10\s?[\^⁻⁰¹²³⁴⁵⁶⁷⁸⁹]")
 _LONGEST_COMMENT = 24
 _SEPARATED = re.compile(r"[:：=≈→]|->|[-–—]\s")
 

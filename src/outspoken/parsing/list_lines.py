@@ -206,6 +206,8 @@ def weights_apart(
             ends.append(len(kept))
             continue
         kept.append(line)
+    if by_index and len(by_index) <= sum(map(_is_field, kept)):
+        return lines, {}, row  # These are no indices: a digit got into a label.
     kept = _without_strays(kept, ends, repairs)
     return (_without_hidden(kept, by_index) if by_index else kept), by_index, row
 
@@ -280,6 +282,12 @@ def _without_strays(lines: list[str], ends: list[int], repairs: list[str]) -> li
     return [line for at, line in enumerate(lines) if at not in left_out]
 
 
+def _is_field(line: str) -> bool:
+    """Whether a line is a label without an index and a weight."""
+    found = find_weight(line) if len(line) < 120 else None
+    return found is not None and found.alone and found.key is not None and bool(found.written)
+
+
 def _goes_on(line: str) -> bool:
     """Whether a line below a weight belongs to an entry: it begins one, or is a field of one."""
     return begins_entry(line) is not None or FIELD.match(line) is not None or is_remark(line)
@@ -289,7 +297,7 @@ _PLURAL = re.compile(
     r"probabilities|probs|confidences|likelihoods|chances|wahrscheinlichkeiten|probabilidades|probabilités",
     re.IGNORECASE,
 )
-_DAMAGED = re.compile(r"\d[^\w\s]{1,3}\d{1,9}%?|[^\w\s]{1,3}\d{1,9}%?")
+_DAMAGED = re.compile(r"\d[^\w\s]{1,3}\s?\d{1,9}%?|[^\w\s]{1,3}\d{1,9}%?")
 
 
 def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
@@ -306,7 +314,9 @@ def weights_in_row(line: str) -> tuple[str | None, list[str]] | None:
     written = []
     for part in parts:
         part = re.sub(
-            r"^(?:\(?\d{1,3}[.):]\s+|[^\W\d][\w ]{0,40}[:=：]\s?|\(?\d{1,3}\)?\s?[:=→：]\s?)", "", part.strip()
+            r"^(?:\(?[1-9]\d{0,2}[.):]\s+|[^\W\d][\w ]{0,40}[:=：]\s?|\(?\d{1,3}\)?\s?[:=→：]\s?)",
+            "",
+            part.strip(),
         )
         if number(part)[0] is None and not _DAMAGED.fullmatch(part):
             return None

@@ -101,7 +101,7 @@ def _index_between(found: list[tuple[int, re.Match[str]]], place: int) -> str | 
     index = str(int(sign) + step) if sign.isdecimal() else chr(ord(sign) + step)
     after = found[place + 1][1]["index"].strip() if place + 1 < len(found) else None
     taken = {match["index"].strip() for _, match in found if match["index"] is not None}
-    if index in taken or index in ("0", "@") or (place and after not in (None, _next(index))):
+    if index in taken or index in ("-1", "0", "@") or (place and after not in (None, _next(index))):
         return None
     return blank + index
 

@@ -87,7 +87,7 @@ def _note_end(found: Rows, rest: list[str], separator: str) -> None:
     ):
         found.rows.append([_unquoted(last)])
         found.repairs.append("truncated")
-    elif at_end and len(found.rows) > 1 and last[-1:] == separator and last[:1] in _QUOTES:
+    elif at_end and len(found.rows) > 1 and last.rstrip("% ")[-1:] == separator and last[:1] in _QUOTES:
         found.rows.append([_cells(last, separator)[0]])
         found.repairs.append("truncated")
     elif (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import urllib.parse
 from collections.abc import Sequence
 
 import pytest
 
 from outspoken.errors import ReplyError
-from outspoken.parsing import REPAIRS, ParsedReply, parse
+from outspoken.parsing import REPAIRS, ParsedReply, json_text, parse
 from outspoken.reply_shape import ReplyShape
 
 pytestmark = pytest.mark.core
@@ -740,3 +741,32 @@ def test_raw_strings_keep_their_backslashes() -> None:
 def test_calls_in_prose_are_no_candidates(text: str) -> None:
     with pytest.raises(ReplyError):
         parse(text)
+
+
+_SIGNS = [
+    "(",
+    "{",
+    "[",
+    '"',
+    "'",
+    "a",
+    "foo",
+    "new ",
+    " ",
+    "\n",
+    "=",
+    ".",
+    'text":',
+    "1",
+    '"text": 1',
+    "x.y(",
+    "(a=",
+]
+
+
+def test_the_first_opening_is_that_of_the_whole_pattern() -> None:
+    chosen = random.Random(1)
+    for _ in range(20_000):
+        text = "".join(chosen.choices(_SIGNS, k=chosen.randrange(1, 14)))
+        whole = json_text._OPEN.search(text)
+        assert json_text._first_opening(text) == (whole.start() if whole is not None else -1), text

@@ -14,6 +14,7 @@ __all__ = [
     "QUESTIONS",
     "REASONING",
     "TEXTS",
+    "USUAL_TEXTS",
     "WEIGHTS",
     "WEIGHT_LABEL",
     "plain",
@@ -108,6 +109,9 @@ REASONING = frozenset(
 BOOKKEEPING = frozenset(_words("id index rank number no idx # type role"))
 QUESTIONS = frozenset(_words("question problem prompt input query instruction task 问题 問題 질문 вопрос frage"))
 """Beside one of these keys, an answer is a field of a structured candidate and not its text."""
+
+USUAL_TEXTS = ("text", "response", "answer", "content", "output", "completion", "candidate")
+"""The names of a text that a misspelt one is compared with."""
 
 _AMBIGUOUS = frozenset(
     (

@@ -13,7 +13,16 @@ import jiter
 
 from outspoken.io.dataclass_json import finite
 from outspoken.parsing.candidates import RawCandidate
-from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.field_names import (
+    BOOKKEEPING,
+    LISTS,
+    QUESTIONS,
+    REASONING,
+    TEXTS,
+    USUAL_TEXTS,
+    WEIGHTS,
+    plain,
+)
 from outspoken.parsing.json_escapes import literal_backslashes
 from outspoken.parsing.json_signs import weight_name
 from outspoken.parsing.lenient_json import relax
@@ -39,7 +48,6 @@ _NUMBERED = re.compile(r"(\D{0,60}?)_?(\d{1,4})_?(\D{0,60})")
 _LETTERED = re.compile(r"([^_].{0,60}?)_([a-j])(?:_(.{1,60}))?")
 _FENCED = re.compile(r"\s*+```[\w-]{0,20}\s*+(.*?)\s*(?:```\s*+)?\Z", re.DOTALL)
 _LONGEST_WEIGHT = 60
-_USUAL_TEXTS = ("text", "response", "answer", "content", "output", "completion", "candidate")
 
 
 def decode(text: str, repairs: list[str] | None = None) -> Any:
@@ -236,7 +244,7 @@ def _is_misspelt_text(name: str) -> bool:
     name = re.sub(r"[\W_]", "", name)
     if not 2 < len(name) < 12 or not name.isalpha() or name in BOOKKEEPING or name in LISTS:
         return False
-    return bool(get_close_matches(name, _USUAL_TEXTS, 1, 0.85))
+    return bool(get_close_matches(name, USUAL_TEXTS, 1, 0.85))
 
 
 def candidate_of(raw: object, shape: ReplyShape | None) -> RawCandidate:

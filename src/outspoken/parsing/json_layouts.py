@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
-from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, plain
+from outspoken.parsing.field_names import BOOKKEEPING, LISTS, QUESTIONS, REASONING, TEXTS, USUAL_TEXTS, plain
 from outspoken.parsing.json_fields import index_of, is_weight, item_of, leaves_fields, numbered_entries
 from outspoken.parsing.json_signs import is_known, weight_name
 from outspoken.parsing.numbers import number
@@ -27,7 +27,6 @@ _DAMAGED_NUMBER = re.compile(r"\W{0,3}[^\W\d]?\W?\d")
 _MOST_STRAY_LETTERS = 3
 _LONGEST_NUMBER = 24
 _LIKE_NAME = re.compile(r"\S{1,24}?[ _-]?\d{1,3}\w?")
-_USUAL = ("text", "response", "answer", "content", "output", "completion", "candidate")
 _NUMBER = re.compile(r"\s*[^\W\d]{0,20}[ _#-]{0,2}\d{1,4}\s*|[A-J]")
 
 
@@ -151,7 +150,7 @@ def _keyed_item(key: str, part: Any, into: CandidateList) -> RawCandidate | None
             return None
         rest = {name: value for name, value in part.items() if name != weight}
         misspelt = [
-            name for name in rest if isinstance(rest[name], str) and get_close_matches(name, _USUAL, 1, 0.8)
+            name for name in rest if isinstance(rest[name], str) and get_close_matches(name, USUAL_TEXTS, 1, 0.8)
         ]
         if not misspelt and _LIKE_NAME.fullmatch(key):
             misspelt = [name for name in rest if isinstance(rest[name], str)]

@@ -87,8 +87,7 @@ def read_json(text: str, into: CandidateList, *, last_only: bool = False) -> tup
     The answer is one JSON value, or several that continue one another. One that replaces those before it is the
     answer alone; with `last_only` each one does. Linear in the length of the text.
     """
-    opening = _OPEN.search(text)
-    encoded = encoded_opening(text, opening.start() if opening else -1)
+    encoded = encoded_opening(text, _first_opening(text))
     if encoded >= 0:
         plain, end = plain_json(text, encoded)
         if read_json(plain, into, last_only=last_only) is not None:
@@ -218,7 +217,7 @@ def _has_swallowed(relaxed: LenientValue) -> bool:
     value = relaxed.value
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     texts = [part for part in parts if isinstance(part, str)] if relaxed.texts else []
-    return any(is_known(match[1]) for text in texts for match in _KNOWN_KEY.finditer(text))
+    return any(map(_holds_candidate, texts))
 
 
 def _holds_text(value: Any) -> bool:

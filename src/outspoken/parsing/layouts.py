@@ -167,7 +167,7 @@ def _score(layout: Layout, lines: list[str], weights: Sequence[LineWeight | None
         count = alone + (first is not None) if alone + (first is not None) == 1 else count + (first is not None)
         one, many, none = one + (count == 1), many + (count > 1), none + (count == 0)
         titled = titled or first is not None
-        fields += first is not None and first.alone and first.key is not None
+        fields += first is not None and first.is_field
         if count and layout.kind in ("heading", "bold"):
             named += any(marker_of(kind, lines[at]) for kind in ("label", "ordinal", "number"))
     if layout.kind == "bullet" and fields * 2 >= len(starts):

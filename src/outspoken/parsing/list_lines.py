@@ -77,7 +77,7 @@ def with_break(line: str) -> list[str]:
     """A line in two where the next entry begins behind a weight on it."""
     glued = _GLUED.search(line) if len(line) < 300 else None
     stated = find_weight(line[: glued.end()]) if glued is not None else None
-    if glued is not None and stated is not None and stated.key is not None and stated.alone:
+    if glued is not None and stated is not None and stated.is_field:
         return [line[: glued.end()], line[glued.end() :]]
     weight = find_weight(line) if len(line) < 300 else None
     if weight is None or not weight.tail or weight.key is None or weight.head.strip() or weight.bracketed:
@@ -285,7 +285,7 @@ def _without_strays(lines: list[str], ends: list[int], repairs: list[str]) -> li
 def _is_field(line: str) -> bool:
     """Whether a line is a label without an index and a weight."""
     found = find_weight(line) if len(line) < 120 else None
-    return found is not None and found.alone and found.key is not None and bool(found.written)
+    return found is not None and found.is_field and bool(found.written)
 
 
 def _goes_on(line: str) -> bool:

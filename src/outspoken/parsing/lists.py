@@ -131,7 +131,7 @@ def _read_lines(text: str, into: CandidateList) -> bool:
 def _states_own(line: str) -> bool:
     """Whether a line is a label and a probability, and so what stands above it may be a candidate."""
     weight = find_weight(line)
-    return weight is not None and weight.alone and weight.key is not None and number(weight.written)[0] is not None
+    return weight is not None and weight.is_field and number(weight.written)[0] is not None
 
 
 def _stated(weights: Sequence[LineWeight | None]) -> int:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from outspoken.parsing.candidates import CandidateList, RawCandidate
 from outspoken.parsing.entries import is_total
-from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, WEIGHTS, plain
+from outspoken.parsing.field_names import LISTS, REASONING, TEXTS, USUAL_TEXTS, WEIGHTS, plain
 from outspoken.parsing.json_escapes import unescape
 from outspoken.parsing.json_values import candidate_of
 from outspoken.parsing.line_weights import find_weight
@@ -38,7 +38,6 @@ _DAMAGED_HEADER = re.compile(
     r"\s*\[\[?[\w. \"'-]{1,60}\]\]?[^\w\s]{1,2}\s*|\s*\[\[[^\[\]]{1,60}\]{0,2}[^\w\s]{0,2}\s*|\w{1,20}\]\]\s*"
 )
 _NO_SIGN = re.compile(r"(?P<key>[ \t]*[a-z]{1,20})[ \t]+(?P<value>[\d.]+%?)\s*")
-_USUAL = ("text", "response", "answer", "content", "output", "completion", "candidate")
 
 
 @dataclass(slots=True)
@@ -114,7 +113,7 @@ def _with_usual_key(line: str, field: re.Match[str]) -> str:
     key = field["key"]
     if not field["dash"] or _BLOCK.fullmatch(field["value"]) is None or plain(key) in TEXTS:
         return line
-    similar = get_close_matches(key, _USUAL, 1, 0.8)
+    similar = get_close_matches(key, USUAL_TEXTS, 1, 0.8)
     return line.replace(key, similar[0], 1) if similar else line
 
 

@@ -48,6 +48,11 @@ class LineWeight:
         """Whether the line states nothing else."""
         return not self.head.strip(OPENERS) and not self.tail.strip(CLOSERS)
 
+    @property
+    def is_field(self) -> bool:
+        """Whether the line is a label and the weight alone."""
+        return self.alone and self.key is not None
+
 
 OPENERS = " \t([（【{—–-,，;；:：|*_\"'~>•·‣▪→=`#+$"
 

@@ -20,10 +20,12 @@ from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.io.dataclass_json import finite
+from outspoken.measure.intervals import UnitFigures, interval, wilson_of
 from outspoken.measure.power import prompts_needed
 
 __all__ = [
     "FEW",
+    "LEVEL",
     "Comparison",
     "Estimate",
     "compare",
@@ -34,6 +36,7 @@ __all__ = [
     "wilson",
 ]
 
+LEVEL = 0.05
 FEW = 6
 """With fewer units intervals are rough, and no two-sided permutation test reaches 0.05 (2 / 2^5 = 0.0625)."""
 
@@ -76,8 +79,9 @@ class Comparison:
 
     `p` is two-sided, `p_holm` the same after Holm's correction for its family (equal to `p` until `corrected`).
     `effect` is Cohen's d_z with Hedges' correction. `needed` is the number of prompts that would show a difference
-    of this size with a power of 0.8 at the level 0.05; it helps to plan the next experiment, and says nothing
-    about this one. Figures that do not exist are None.
+    of this size with a power of 0.8 at the level 0.05, among as many comparisons; it helps to plan the next
+    experiment, and says nothing about this one. `sd` is the standard deviation of the units' differences. Figures
+    that do not exist are None.
     """
 
     difference: float
@@ -89,6 +93,7 @@ class Comparison:
     units: int
     needed: int | None
     note: str = ""
+    sd: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary: None for numbers that are not finite."""
@@ -98,41 +103,43 @@ class Comparison:
         """The difference and its interval times a factor."""
         return replace(self, **_scaled(self, factor, "difference"))
 
+    def swapped(self) -> Self:
+        """The same comparison as b minus a."""
+        low, high, effect = (None if end is None else -end for end in (self.high, self.low, self.effect))
+        return replace(self, difference=-self.difference, low=low, high=high, effect=effect)
+
 
 def mean_estimate(
     values: ArrayLike,
     weights: ArrayLike | None = None,
     *,
+    bounds: tuple[float, float] | None = None,
+    step: float | None = None,
     level: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
     unit: str = "prompt",
 ) -> Estimate:
-    """sum(values) / sum(weights) over units, with an interval from resampling units (cluster bootstrap).
+    """sum(values) / sum(weights) over units, with an interval from the variation between units.
 
     Without weights this is the mean of one figure per prompt. With weights it is a figure pooled over prompts:
-    `values` holds each prompt's sum over its pairs of responses, `weights` its number of pairs.
+    `values` holds each prompt's sum over its pairs of responses, `weights` its number of pairs. Responses to one
+    prompt are alike, so only the differences between prompts count. `bounds` is the range of a unit's figure and
+    `step` its grain, if it is a count, or a share of responses.
 
-    The interval is the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap"
-    (2015): each tail is Phi(-sqrt(n/(n-1)) t(alpha/2, n-1)) instead of alpha/2, which corrects most of the
-    narrowness of intervals from few units. The same seed gives the same interval, whatever the order of the units.
+    The interval is that of `outspoken.measure.intervals.interval`. By simulation it covers 91 to 97 % of normal,
+    skewed and pooled figures of 6 to 50 units, and more where they take few values (docs/decisions/0006).
 
     Raises `UsageError` for weights that are not positive and infinite numbers, `UndefinedError` for no units.
     """
-    table = np.column_stack(_figures(values, weights, "values", "weights"))
-    units = len(table)
-    _check(units, unit, level, resamples, seed)
-    table = table[np.lexsort(table.T)]
-    value = float(_ratio(table.sum(axis=0)))
-    ratios = _ratio(table)
-    if units == 1:
-        return Estimate(value, None, None, units, unit, f"one {unit}: nothing to resample")
-    notes = [f"fewer than {FEW} {unit}s: the interval is a rough guide"] if units < FEW else []
-    if np.ptp(ratios) <= _ROUNDING * np.abs(ratios).max():
-        notes.append(f"no variation among {units} {unit}s")
-    sums = np.concatenate([counts @ table for counts in _blocks(_counts, units, resamples, seed)])
-    low, high = _quantiles(_ratio(sums), units, level)
-    return Estimate(value, low, high, units, unit, "; ".join(notes))
+    numbers, divisors = _figures(values, weights, "values", "weights")
+    count = len(numbers)
+    _check(count, unit, level)
+    order = np.lexsort((divisors, numbers))
+    units = UnitFigures(numbers[order], divisors[order])
+    if count == 1:
+        return Estimate(units.value, None, None, count, unit, f"one {unit}: nothing to compare it with")
+    low, high, note = interval(units, level=level, bounds=bounds, step=step)
+    notes = [f"fewer than {FEW} {unit}s: the interval is a rough guide"] if count < FEW else []
+    return Estimate(units.value, low, high, count, unit, "; ".join(filter(None, (*notes, note))))
 
 
 def plugin_estimate(
@@ -192,17 +199,20 @@ def compare(
     a_weights: ArrayLike | None = None,
     b_weights: ArrayLike | None = None,
     *,
+    bounds: tuple[float, float] | None = None,
+    step: float | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
     unit: str = "prompt",
 ) -> Comparison:
-    """Method a minus method b on the same units, in the same order; values and weights as in `mean_estimate`.
+    """Two methods on the same units: entry i of a and of b belong to one prompt. The figures are a minus b.
 
-    The interval resamples units, the same ones for both methods. The test swaps the labels of the two methods
-    within units, values and weights together: all swaps if there are at most 2^14, otherwise `resamples` random
-    ones with p = (b + 1) / (m + 1). `effect` is the mean of the units' differences of values / weights over their
-    standard deviation, times Hedges' exact correction (from 3 units on). `needed` is at least `FEW`.
+    The interval is that of `mean_estimate` for the units' differences; `bounds` are those of a figure of one
+    group. The test swaps the labels of the two methods within units, values and weights together: all swaps if
+    there are at most 2^14, otherwise `resamples` random ones with p = (b + 1) / (m + 1). `effect` is the mean of
+    the units' differences of values / weights over their standard deviation, times Hedges' exact correction (from
+    3 units on). `needed` is at least `FEW`.
 
     Raises `UsageError` for different numbers of units, weights that are not positive and numbers that are not
     finite, `UndefinedError` for no units.
@@ -219,27 +229,56 @@ def compare(
     gaps = _gap(table)
     slack = _ROUNDING * float(np.abs(np.concatenate([_ratio(table), _ratio(table[:, 2:])])).max())
     if units == 1:
-        note = f"one {unit}: nothing to resample or to test"
+        note = f"one {unit}: nothing to test"
         return Comparison(difference, None, None, None, None, None, units, None, note)
-    sums = np.concatenate([counts @ table for counts in _blocks(_counts, units, resamples, seed)])
-    low, high = _quantiles(_gap(sums), units, level)
     p = _swap_test(table, difference, slack, resamples, seed)
     sd = float(gaps.std(ddof=1))
+    both = UnitFigures(table[:, 0], table[:, 1]).minus(UnitFigures(table[:, 2], table[:, 3]))
+    if sd <= slack:
+        both.figures[:] = difference
+    of_difference = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
+    low, high, doubt = interval(both, level=level, bounds=of_difference, step=step)
     effect = needed = None
     notes = [f"fewer than {FEW} {unit}s: no permutation test can reach p < 0.05"] if units < FEW else []
     if sd <= slack:
         notes.append(f"the same difference for each of {units} {unit}s")
     else:
         effect = float(gaps.mean()) / sd * _hedges(units - 1) if units > 2 else None
-        needed = max(FEW, prompts_needed(sd, difference)) if abs(difference) > slack else None
-    return Comparison(difference, low, high, p, p, effect, units, needed, "; ".join(notes))
+        needed = _needed(sd, difference, 1) if abs(difference) > slack else None
+    note = "; ".join(filter(None, (*notes, doubt)))
+    return Comparison(difference, low, high, p, p, effect, units, needed, note, sd if sd > slack else None)
 
 
 def corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Copies of the comparisons, with `p_holm` corrected for all of them as one family."""
+    """Copies of the comparisons, with `p_holm` and `needed` corrected for all of them as one family.
+
+    A difference that is to be shown among m comparisons has to reach 0.05 / m in the strictest step of Holm's
+    correction, and no permutation test of n units has a p value below 2 / 2^n.
+    """
     family = list(comparisons)
     adjusted = holm([comparison.p for comparison in family])
-    return [replace(comparison, p_holm=p) for comparison, p in zip(family, adjusted, strict=True)]
+    tests = sum(comparison.p is not None for comparison in family)
+    results = []
+    for comparison, p in zip(family, adjusted, strict=True):
+        sd, needed, note = comparison.sd, comparison.needed, comparison.note
+        if sd is not None and needed is not None:
+            needed = _needed(sd, comparison.difference, tests)
+        if sd is not None and tests > 1 and FEW <= comparison.units < _fewest(tests):
+            few = (
+                f"with {tests:,} comparisons, at least {_fewest(tests):,} are needed for p < 0.05 after correction"
+            )
+            note = "; ".join(filter(None, (note, few)))
+        results.append(replace(comparison, p_holm=p, needed=needed, note=note))
+    return results
+
+
+def _fewest(tests: int) -> int:
+    """The fewest units with which a permutation test can reach 0.05 / tests: 2 / 2^n is its smallest p value."""
+    return max(FEW, math.ceil(math.log2(2 * tests / LEVEL)))
+
+
+def _needed(sd: float, difference: float, tests: int) -> int:
+    return max(_fewest(tests), prompts_needed(sd, difference, alpha=LEVEL / tests))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -355,7 +394,7 @@ def _numbers(values: ArrayLike, name: str) -> _Floats:
     return numbers
 
 
-def _check(units: int, unit: str, level: float, resamples: int, seed: int) -> None:
+def _check(units: int, unit: str, level: float, resamples: int = 1, seed: int = 0) -> None:
     if units < 1:
         raise UndefinedError(f"there is no {unit} to compute a figure from")
     if not 0 < level < 1:
@@ -377,8 +416,5 @@ def wilson(right: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """
     if total < 1:
         raise UndefinedError("there is no question to compute a share from")
-    z = float(norm.isf((1 - level) / 2))
-    share, spread = right / total, z * z / total
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
-    return (0.0 if right == 0 else middle - half), (1.0 if right == total else middle + half)
+    low, high = wilson_of(right / total, total, float(norm.isf((1 - level) / 2)))
+    return (0.0 if right == 0 else low), (1.0 if right == total else high)

@@ -84,7 +84,7 @@ def test_the_states_with_the_counts_of_a_corpus() -> None:
         ("12", "12"),
         ("3.5", "3.5"),
         ("４", "4"),
-        ("sechs", "sechs"),
+        ("sechs", "6"),
     ],
 )
 def test_a_die_has_six_faces(text: str, face: str) -> None:

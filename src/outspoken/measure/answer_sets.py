@@ -9,7 +9,9 @@ from typing import Any
 
 from outspoken.errors import UsageError, errors_at
 from outspoken.io.text import read_json
+from outspoken.measure.answer_numbers import as_number
 from outspoken.measure.divergence import is_weight, shares
+from outspoken.measure.short_answers import answer_of
 from outspoken.same_text import text_key
 
 __all__ = ["Answers", "load", "published_key"]
@@ -38,6 +40,11 @@ class Answers:
     reference: Mapping[str, float] | None = None
     normalise: Callable[[str], str] = text_key
     aliases: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _numbers: Mapping[float, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        numbers = {as_number(answer): answer for answer in self.known or ()}
+        object.__setattr__(self, "_numbers", {} if None in numbers else numbers)
 
     @classmethod
     def counts(cls, counts: Mapping[str, object], *, normalise: Callable[[str], str] = text_key) -> Answers:
@@ -90,8 +97,16 @@ class Answers:
         return cls(normalise=normalise)
 
     def label(self, text: str) -> str:
-        """The known answer with this spelling, else the normalised text."""
+        """The known answer with this spelling or, if all known answers are numbers, with this value; else the
+        normalised text, without an opening such as "The answer is: "."""
         key = self.normalise(text)
+        if key in self.aliases:
+            return self.aliases[key]
+        answer = answer_of(text)
+        if answer != text:
+            key = self.normalise(answer)
+        if key not in self.aliases and self._numbers and (number := as_number(text)) in self._numbers:
+            return self._numbers[number]  # type: ignore[index]  # None is no key
         return self.aliases.get(key, key)
 
 

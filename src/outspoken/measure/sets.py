@@ -22,6 +22,7 @@ __all__ = [
     "partition_by_similarity",
     "semantic_diversity",
     "semantic_pairs",
+    "unit_rows",
     "utility_k",
     "vendi",
     "weights_of",
@@ -40,7 +41,7 @@ def semantic_pairs(embeddings: ArrayLike) -> Floats:
 
     Raises `UndefinedError` for fewer than two rows, `UsageError` for a row that is zero or holds NaN or infinity.
     """
-    rows = _unit_rows(embeddings)
+    rows = unit_rows(embeddings)
     if len(rows) < 2:
         raise UndefinedError("one response has no diversity: at least two are needed")
     cosines = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
@@ -61,7 +62,7 @@ def vendi(embeddings: ArrayLike) -> float:
 
     Raises `UndefinedError` for no rows, `UsageError` for a row that is zero or holds NaN or infinity.
     """
-    rows = _unit_rows(embeddings)
+    rows = unit_rows(embeddings)
     count, width = rows.shape
     if count == 0:
         raise UndefinedError("without responses there is no diversity")
@@ -90,7 +91,7 @@ def partition_by_similarity(embeddings: ArrayLike, threshold: float) -> tuple[in
     """
     if not -1 <= threshold <= 1:
         raise UsageError(f"the threshold must be a cosine from -1 to 1, not {threshold:g}")
-    rows = _unit_rows(embeddings)
+    rows = unit_rows(embeddings)
     firsts: list[int] = []
     classes: list[int] = []
     for index, row in enumerate(rows):
@@ -209,7 +210,8 @@ def effective_size(weights: Iterable[float]) -> float:
     return math.exp(entropy(weights))
 
 
-def _unit_rows(embeddings: ArrayLike) -> Floats:
+def unit_rows(embeddings: ArrayLike) -> Floats:
+    """The rows divided by their lengths. Raises `UsageError` for a row that is zero or holds NaN or infinity."""
     try:
         rows = np.asarray(embeddings, dtype=np.float64)
     except (TypeError, ValueError):

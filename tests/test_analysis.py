@@ -84,7 +84,7 @@ async def test_what_is_undefined_is_named_and_not_zero():
     one = group("direct", {"p": ["only one"], "q": ["a b c d", "a b c e"]})
     analysis = await analyse([one], resamples=200)
     (measured,) = analysis.groups
-    assert measured.figures["rouge_l"].units == 1
+    assert (measured.figures["rouge_l"].units, measured.figures["rouge_l"].unit) == (2, "draw")
     assert measured.figures["rouge_l"].value == pytest.approx(0.75)
     assert "one response has no diversity" in measured.undefined["rouge_l"]
     assert "(1 of 2 prompts)" in measured.undefined["rouge_l"]
@@ -142,13 +142,14 @@ async def test_one_prompt_with_known_answers_is_resampled_by_its_calls():
     analysis = await analyse([direct, spread], answers=lambda prompt: answers, resamples=300)
     one, other = analysis.groups
     tv = one.figures["tv"]
-    assert (tv.unit, tv.units, tv.value) == ("call", 40, pytest.approx(0.2))
+    assert (tv.unit, tv.units, tv.value) == ("draw", 40, pytest.approx(0.2))
     assert tv.low < tv.value < tv.high  # type: ignore[operator]
     assert one.figures["coverage"].low is None
     assert one.figures["coverage"].value == pytest.approx(2 / 3)
     assert other.figures["precision"].value == 1
     result = next(item for item in analysis.comparisons if item.measure == "tv").comparison
-    assert result.p is None
+    assert result.p is not None
+    assert 0 < result.p <= 1
     assert result.low < result.difference < result.high  # type: ignore[operator]
     (shown,) = analysis.distributions
     assert shown.reference == pytest.approx({"Texas": 0.6, "Ohio": 0.2, "茶州": 0.2})
@@ -188,7 +189,7 @@ def test_the_options_have_one_list_and_help_describes_each():
         table = " ".join((function.__doc__ or "").split("Options:")[1].split())
         for name, default in options.items():
             assert re.search(rf"\b{name}: [A-Z][^:]*(: .*?)? Default: {re.escape(repr(default))}\.", table), name
-    own = {"model", "n", "ledger", "embedder", "progress"}
+    own = {"model", "n", "ledger", "embedder", "same", "progress"}
     assert set(api.CompareOptions.__annotations__) - own == set(Settings.__dataclass_fields__) - {"method"}
     for function in (api.acompare, api.compare):
         assert all(f"- `{name}`: " in (function.__doc__ or "") for name in own)

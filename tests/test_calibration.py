@@ -185,5 +185,5 @@ def test_a_group_is_compared_with_the_direct_answers_of_the_same_settings() -> N
         return Group(method, "m", (PromptGroup("p", "p", responses),), {"temperature": temperature})
 
     groups = [group("direct", 0, "a", "a"), group("direct", 1, "a", "b"), group("vs-cot", 1, "a", "b", stated=0.5)]
-    (result,) = calibrate(groups, resamples=100)
+    (result,) = calibrate(groups)
     assert (result.group, result.source, result.total_variation.value) == (2, "direct", pytest.approx(0))

@@ -61,7 +61,7 @@ def test_the_document_that_scripts_rely_on(tmp_path: Path, minilm: str):
 def test_the_table_has_intervals_and_p_values(tmp_path: Path):
     done = outspoken("measure", responses(tmp_path / "r.jsonl"), "--embedder", "none", "--resamples", 300)
     assert done.returncode == 0, done.stderr
-    assert "Distinct answers ↑" in done.stdout
+    assert "Different answers ↑" in done.stdout
     assert "p (Holm)" in done.stdout
     assert "[" in done.stdout
     assert "\x1b[" not in done.stdout + done.stderr
@@ -77,7 +77,7 @@ def test_the_reference_adds_its_figures(tmp_path: Path):
     for name in ["coverage", "precision", "kl_reference", "kl_reference_shared", "kl_uniform", "js", "tv"]:
         assert measures[name]["value"] >= 0
     assert measures["tv"]["unit"] == "call"
-    assert "no resampling knows the answers that never appeared" in measures["coverage"]["note"]
+    assert "it depends on the answers that never appeared" in measures["coverage"]["note"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,8 @@ def test_compare_asks_with_both_methods(tmp_path: Path, smollm2: str):
     assert direct["cost"]["per_distinct"]["tokens"] >= direct["cost"]["per_response"]["tokens"] > 0
     again = outspoken(*command)
     assert again.returncode == 0, again.stderr
-    assert "vs-standard has an effective size of" in again.stdout
+    assert "different answers a prompt" in again.stdout.splitlines()[-1]
+    assert "tokens for each different answer" in again.stdout.splitlines()[-1]
     assert json.loads(done.stdout)["responses"][0]["responses"][0]["text"].split()[0] in again.stdout
     refused = outspoken("compare", "p", "--methods", "direct", "--embedder", "none")
     assert (refused.returncode, "two different methods" in refused.stderr) == (2, True)

@@ -9,13 +9,12 @@ import typer
 from outspoken._options import CallOptions
 from outspoken.cli.common import PARTLY, command, console, note_default, print_json, typed
 from outspoken.cli.interrupts import run_or_exit
-from outspoken.cli.options import Embedder, Json, LedgerFile, Methods, ModelName, Responses, several
+from outspoken.cli.options import Embedder, Json, LedgerFile, Methods, ModelName, Responses, Same, several
 from outspoken.settings import Settings
 from outspoken.terminal import ShareBar, TextTable
 
 if TYPE_CHECKING:
     from outspoken.cli.screen import Screen
-    from outspoken.measure.analysis import Analysis, MeasuredGroup
     from outspoken.measure.values import Group
 
 __all__ = ["compare"]
@@ -33,11 +32,13 @@ def compare(
     model: ModelName = None,
     ledger: LedgerFile = None,
     embedder: Embedder = "minilm",
+    same: Same = "exact",
     json: Json = False,
 ) -> None:
     """Ask the same prompts with several methods, and compare the diversity and the price of the responses.
 
-    By default direct and vs-standard, with 10 responses per prompt and method.
+    By default direct and vs-standard, with 10 responses per prompt and method. All methods ask for the responses
+    alone: without --template, the direct ones do in the published wording (`outspoken templates paper`).
 
     Example: outspoken compare "Name a US state." --methods direct,vs-standard -n 20
     """
@@ -57,6 +58,7 @@ def compare(
                 n=n or _DEFAULT_RESPONSES,
                 ledger=ledger,
                 embedder=None if embedder == "none" else embedder,
+                same=same,
                 progress=progress,
                 **options,
             )
@@ -67,7 +69,6 @@ def compare(
         for index in range(len(prompts)):
             _show_answers(console(), groups, index)
         show(analysis)
-        _summarise(analysis)
     if any(prompt.failures for group in groups for prompt in group.prompts):
         raise typer.Exit(PARTLY)
 
@@ -109,30 +110,3 @@ def _show_answers(screen: Screen, groups: list[Group], index: int) -> None:
             table.add_row(f"{len(weights) - _MAX_ANSWERS:,} more", share(rest, 1), style="dim")
         screen.print(table)
     screen.print()
-
-
-def _summarise(analysis: Analysis) -> None:
-    """The effective size of each method in a sentence, compared with the first method, and its price."""
-    from outspoken.report.format import number, times
-
-    first, *others = analysis.groups
-    base = first.figures.get("effective_size")
-    for other in others:
-        size = other.figures.get("effective_size")
-        if base is None or size is None:
-            continue
-        console().print(
-            f"{other.group.method} has an effective size of {number(size.value)}, {first.group.method} "
-            f"{number(base.value)} ({times(size.value / base.value)}){_price(first, other)}.",
-            soft_wrap=True,
-        )
-
-
-def _price(first: MeasuredGroup, other: MeasuredGroup) -> str:
-    from outspoken.report.format import count
-
-    costs = [group.cost_summary for group in (other, first)]
-    tokens = [cost.per_distinct.tokens for cost in costs if cost is not None]
-    if len(tokens) < 2 or not all(tokens):
-        return ""
-    return f", at {count(tokens[0])} tokens for each distinct response against {count(tokens[1])}"

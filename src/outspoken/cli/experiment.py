@@ -226,12 +226,14 @@ def _show_results(
 ) -> None:
     files = {"results": str(folder / "results.json"), "report": str(folder / "report.html")}
     if as_json:
-        names = ("name", "primary", "quality", "baseline", "axis", "groups", "comparisons", "warnings")
+        names = ("name", "primary", "quality", "baseline", "axis", "groups", "comparisons", "effects", "warnings")
         document = results.to_dict()
         counts = {} if running is None else {"requests": running.requests, "from_ledger": running.from_ledger}
         print_json({name: document[name] for name in names} | {"problems": list(problems)} | counts | files)
         return
     _show_figures(results)
+    for effect in results.effects:
+        console().print(effect.sentence, style="bold", soft_wrap=True)
     for line in results.warnings:
         note(f"  {line}", style="dim" if line not in problems else None)
     if running is not None:

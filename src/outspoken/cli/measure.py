@@ -9,7 +9,7 @@ import typer
 
 from outspoken.cli.common import command, note, print_json
 from outspoken.cli.interrupts import run_or_exit
-from outspoken.cli.options import Embedder, Json, Seed, several
+from outspoken.cli.options import Embedder, Json, Same, Seed, several
 from outspoken.errors import UsageError
 
 __all__ = ["measure"]
@@ -48,6 +48,7 @@ def measure(
     verdicts: Annotated[
         Path | None, typer.Option(help="Ledger of the judge. Default: RESPONSES.verdicts.sqlite.")
     ] = None,
+    same: Same = "exact",
     seed: Seed = None,
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap and of the test.")] = 10_000,
     every: Annotated[bool, typer.Option("--all", help="Show every comparison, and published figures.")] = False,
@@ -77,6 +78,7 @@ def measure(
                 judge=judge,
                 rubric=rubric,
                 verdicts=verdicts,
+                same=same,
                 seed=seed or 0,
                 resamples=resamples,
                 progress=progress,

@@ -12,35 +12,50 @@ from outspoken.terminal import TextTable
 if TYPE_CHECKING:
     from outspoken.cli.screen import Screen
     from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
+    from outspoken.measure.equal_size import NoiseFloor
     from outspoken.measure.statistics import Estimate
 
 __all__ = ["label", "show"]
 
 _NAME_WIDTH, _CELL_WIDTH = 24, 21
 _MAX_PAIRS = 3
+_MAX_NAMES = 4
 
 
 def label(measured: MeasuredGroup, all_groups: Sequence[MeasuredGroup]) -> str:
     """The name of a group: what distinguishes it from the others."""
-    group = measured.group
-    models = {other.group.model for other in all_groups}
-    methods = {other.group.method for other in all_groups}
-    parts = [group.method] if len(methods) > 1 or len(models) == 1 else []
-    if len(models) > 1:
-        parts.append(group.model)
-    parts += [f"{name}={value}" for name, value in group.settings.items()]
-    return " ".join(parts)
+    from outspoken.measure.values import group_label
+
+    return group_label(measured.group, [other.group for other in all_groups])
 
 
 def show(analysis: Analysis, *, every: bool = False) -> None:
-    """The figures with a column for each group, the comparisons, the calibration, and notes about all of these."""
+    """The figures with a column for each group, the comparisons, the calibration, notes, and the verdicts."""
     screen = console()
     _figures(screen, analysis.groups, every=every)
     _comparisons(screen, analysis, every=every)
     _calibration(screen, analysis)
-    notes = dict.fromkeys(estimate.note for measured in analysis.groups for estimate in measured.figures.values())
-    for text in (*analysis.warnings, *filter(None, notes), *_undefined(analysis.groups)):
+    for text in (*analysis.warnings, *_notes(analysis, every=every), *_undefined(analysis.groups)):
         note(f"note: {text}", style="yellow")
+    for effect in analysis.effects:
+        colour = {"helps": "green", "hurts": "red"}.get(effect.outcome, "")
+        screen.print(effect.sentence, style=f"bold {colour}".strip(), soft_wrap=True)
+
+
+def _notes(analysis: Analysis, *, every: bool) -> Iterator[str]:
+    """The notes of the figures and comparisons that are shown, each with the measures that it is about."""
+    from outspoken.measure.measures import MEASURES
+
+    titles: dict[str, dict[str, None]] = {}
+    notes = [(name, one.note) for measured in analysis.groups for name, one in measured.figures.items()]
+    notes += [(row.measure, row.comparison.note) for row in analysis.comparisons]
+    for name, text in notes:
+        if text and (every or MEASURES[name].kind != "published"):
+            titles.setdefault(text, {})[MEASURES[name].title] = None
+    for text, names in titles.items():
+        first = list(names)[:_MAX_NAMES]
+        more = f" and {len(names) - len(first)} more" if len(names) > len(first) else ""
+        yield f"{', '.join(first)}{more}: {text}"
 
 
 def _undefined(groups: Sequence[MeasuredGroup]) -> Iterator[str]:
@@ -68,11 +83,18 @@ def _figures(screen: Screen, groups: Sequence[MeasuredGroup], *, every: bool) ->
             cells = [measured.figures.get(measure.name) for measured in part]
             if not any(cells) or (measure.kind == "published" and not every):
                 continue
+            if measure.name.endswith("_shares") and not any(measured.states_shares for measured in groups):
+                continue
+            if measure.name == "empty" and not any(cell.value for cell in cells if cell):
+                continue
             arrow = {"higher": " ↑", "lower": " ↓"}.get(measure.better, "")
             style = "" if measure.kind == "headline" else "dim"
             table.add_row(
                 measure.title + arrow, *(_cell(estimate, measure.scale) for estimate in cells), style=style
             )
+            floors = [measured.floors.get(measure.name) for measured in part]
+            if any(floors) and measure.kind != "published":
+                table.add_row("  by chance", *map(_floor, floors), style="dim")
         screen.print(table)
         _costs(screen, part, groups)
         screen.print()
@@ -85,6 +107,12 @@ def _cell(estimate: Estimate | None, scale: float = 1) -> str:
         return NONE
     scaled = estimate.scaled(scale)
     return with_interval(scaled.value, scaled.low, scaled.high)
+
+
+def _floor(floor: NoiseFloor | None) -> str:
+    from outspoken.report.format import NONE, with_interval
+
+    return NONE if floor is None else with_interval(floor.value, floor.low, floor.high)
 
 
 def _costs(screen: Screen, part: Sequence[MeasuredGroup], groups: Sequence[MeasuredGroup]) -> None:
@@ -122,8 +150,6 @@ def _comparisons(screen: Screen, analysis: Analysis, *, every: bool) -> None:
         note("the other comparisons are shown with --all, and all of them with --json")
     for title, table in tables:
         _show_comparisons(screen, title, table)
-    for text in sorted({row.comparison.note for _, table in tables for row in table.values()} - {""}):
-        note(f"note: {text}", style="yellow")
 
 
 def _pair(analysis: Analysis, row: GroupComparison) -> str:

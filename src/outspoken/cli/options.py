@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,7 @@ __all__ = [
     "ModelName",
     "Overwrite",
     "Responses",
+    "Same",
     "Seed",
     "Workers",
     "several",
@@ -89,6 +90,10 @@ LedgerFile = Annotated[
 ]
 Embedder = Annotated[
     str, typer.Option("--embedder", help="Embedding model: minilm, wordllama, a model's name or URL, or none.")
+]
+Same = Annotated[
+    Literal["exact", "meaning"],
+    typer.Option(help="When two responses are one answer: by their exact texts, or by their meaning."),
 ]
 Engine = Annotated[
     str, typer.Option("--engine", help="local: this machine; ray: a Ray cluster with a shared disk.")

@@ -35,7 +35,7 @@ from outspoken.tasks import Task
 __all__ = ["ArmResponses", "check_measuring", "groups_of_grid", "groups_of_recordings", "measure_groups"]
 
 _DEFAULT_EMBEDDER = "minilm"
-_PARTS = ("groups", "comparisons", "distributions", "calibration", "examples", "warnings")
+_PARTS = ("groups", "comparisons", "effects", "distributions", "calibration", "examples", "warnings")
 _EXAMPLE_PROMPTS, _EXAMPLE_TEXTS, _EXAMPLE_LENGTH = 3, 5, 1200
 
 
@@ -145,6 +145,7 @@ async def measure_groups(
                 quality=quality,
                 costs=[group.cost for group in own],
                 pairs=_pairs(spec, own),
+                names=[group.arm for group in own],
                 seed=spec.seed or 0,
                 progress=report,
             )
@@ -232,6 +233,9 @@ def _add(
     for row in analysis.comparisons:
         names = {"model": groups[row.a].group.model, "a": ids[row.a], "b": ids[row.b]}
         parts["comparisons"].append(row.to_dict() | own | names)
+    for effect in analysis.effects:
+        names = {"model": groups[effect.a].group.model, "a": ids[effect.a], "b": ids[effect.b]}
+        parts["effects"].append(effect.to_dict() | own | names)
     for shares in analysis.distributions:
         entry = shares.to_dict() | own
         by_group = (shares.groups, shares.chi_square)

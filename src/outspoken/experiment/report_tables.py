@@ -9,7 +9,7 @@ from outspoken.experiment.report_text import SOURCES
 from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResults
 from outspoken.experiment.results_view import DisplayedFigure, ResultsView, displayed
 from outspoken.measure.cost import CostShare
-from outspoken.report.format import NONE, count, dollars, number, p_value
+from outspoken.report.format import NONE, count, dollars, number, p_value, with_interval
 from outspoken.report.html import Column, Table, TableCell, TableRow
 
 __all__ = ["calibration", "comparisons", "costs", "figures"]
@@ -29,7 +29,13 @@ def figures(view: ResultsView, task: str, model: str) -> Table:
     """A row for each arm and a column for each measure, headline measures first and published ones last."""
     groups = view.panel(task, model)
     ranked = sorted(view.measures, key=lambda name: _rank(view, name))
-    names = [name for name in ranked if any(view.figure(group, name) for group in groups)]
+    stated = any(group.states_shares for group in groups)
+    names = [
+        name
+        for name in ranked
+        if any(view.figure(group, name) for group in groups)
+        and (stated or name == view.primary or not name.endswith("_shares"))
+    ]
     notes = _Notes()
     likes = {name: _like(view.figure(group, name) for group in groups) for name in names}
     rows = [
@@ -86,6 +92,9 @@ def _figure(view: ResultsView, group: ArmResults, name: str, notes: _Notes, like
     if figure is None:
         reason = group.undefined.get(name, "")
         return TableCell(NONE, None, notes=notes.add(reason and f"undefined: {reason}"))
+    if floor := group.floors.get(name):
+        by_chance = with_interval(floor.value, floor.low, floor.high)
+        figure = replace(figure, note="; ".join(filter(None, (figure.note, f"perfect draws: {by_chance}"))))
     mark, verdict = _mark(view, group, name)
     return _figure_cell(figure, notes, like, mark, verdict)
 

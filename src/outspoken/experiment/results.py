@@ -14,11 +14,14 @@ from outspoken.io.text import json_bytes
 from outspoken.measure.calibration import Bin
 from outspoken.measure.cost import CostSummary
 from outspoken.measure.divergence import Significance
+from outspoken.measure.effect import Beside
+from outspoken.measure.equal_size import NoiseFloor
 from outspoken.measure.statistics import Comparison, Estimate
 
 __all__ = [
     "ArmCalibration",
     "ArmComparison",
+    "ArmEffect",
     "ArmResults",
     "DisplayedMeasure",
     "ExperimentResults",
@@ -47,7 +50,8 @@ class ArmResults:
     """The figures of one arm: for one task and model, and for one value of the axis.
 
     `measures` holds the estimate of each measure, and `undefined` the reason why one has none. `failures` are
-    missing responses and `empty` those without text; neither is among `responses`.
+    missing responses and `empty` those without text; neither is among `responses`. `states_shares` says whether
+    responses carry stated probabilities, and `floors` holds the noise floors of the figures that have one.
     """
 
     id: str
@@ -62,6 +66,8 @@ class ArmResults:
     empty: int
     measures: Mapping[str, Estimate | None]
     undefined: Mapping[str, str] = field(default_factory=dict)
+    floors: Mapping[str, NoiseFloor] = field(default_factory=dict)
+    states_shares: bool = False
     cost: CostSummary | None = None
 
 
@@ -74,6 +80,22 @@ class ArmComparison(Comparison):
     measure: str
     a: str
     b: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmEffect:
+    """The verdict on the arm with the id `a` beside that with the id `b`; see `measure.effect.Effect`."""
+
+    task: str
+    model: str
+    a: str
+    b: str
+    outcome: str
+    measure: str
+    these_prompts: bool
+    needed: int | None
+    beside: tuple[Beside, ...]
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +158,7 @@ class ExperimentResults:
     measures: tuple[DisplayedMeasure, ...]
     groups: tuple[ArmResults, ...]
     comparisons: tuple[ArmComparison, ...] = ()
+    effects: tuple[ArmEffect, ...] = ()
     distributions: tuple[TaskDistribution, ...] = ()
     calibration: tuple[ArmCalibration, ...] = ()
     examples: tuple[PromptExamples, ...] = ()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from outspoken.errors import UsageError
 from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResults, ExperimentResults
-from outspoken.measure.statistics import FEW, Comparison, Estimate
+from outspoken.measure.statistics import FEW, LEVEL, Comparison, Estimate
 from outspoken.report import format as numbers
 
 __all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "displayed"]
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +165,7 @@ class ResultsView:
         if entry := self._comparisons.get((name, a.id, b.id)):
             return self.difference(entry)
         if entry := self._comparisons.get((name, b.id, a.id)):
-            reverse = self.difference(entry).scaled(-1)
-            effect = None if reverse.effect is None else -reverse.effect
-            return replace(reverse, low=reverse.high, high=reverse.low, effect=effect)
+            return self.difference(entry).swapped()
         return None
 
     def difference(self, entry: ArmComparison) -> DisplayedDifference:

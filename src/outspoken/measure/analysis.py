@@ -3,53 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from outspoken.errors import UndefinedError, UsageError
+from outspoken.errors import UndefinedError, UnknownNameError, UsageError
 from outspoken.io.dataclass_json import to_json
 from outspoken.io.text import plural
-from outspoken.measure import sets
+from outspoken.measure.analysis_notes import warnings_about
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.calibration import AnswerShares, GroupCalibration, answer_shares, calibrate
 from outspoken.measure.cost import Cost, CostSummary
-from outspoken.measure.measures import (
-    MEASURES,
-    MeasureDefinition,
-    MeasureInput,
-    NotGivenError,
-    SumAndWeight,
-    compute,
-)
-from outspoken.measure.statistics import Comparison, Estimate, compare, corrected, mean_estimate, plugin_estimate
-from outspoken.measure.values import Group, JsonResult, PromptGroup, Response
+from outspoken.measure.effect import Effect, effects_of
+from outspoken.measure.equal_size import NoiseFloor, noise_floor
+from outspoken.measure.group_comparison import GroupComparer
+from outspoken.measure.measure_definition import MeasureDefinition, SumAndWeight, compute
+from outspoken.measure.measure_input import MeasureInput, NotGivenError
+from outspoken.measure.measures import MEASURES
+from outspoken.measure.statistics import Comparison, Estimate, corrected, mean_estimate
+from outspoken.measure.values import Group, JsonResult, PromptGroup
+from outspoken.measure.within_prompt import estimate_within
 
 if TYPE_CHECKING:
     from outspoken.measure.embedding import Embedder
 
-__all__ = ["Analysis", "GroupComparison", "MeasuredGroup", "Progress", "analyse"]
+__all__ = ["SAMENESS", "Analysis", "GroupComparison", "MeasuredGroup", "Progress", "Sameness", "analyse"]
 
 Floats = NDArray[np.floating]
+Sameness = Literal["exact", "meaning"]
+SAMENESS: tuple[Sameness, ...] = ("exact", "meaning")
 Progress = Callable[[str, int, int], None]
 """Called with the name of a step, the number of its finished parts, and the number of all."""
 
 _MIN_RESAMPLES = 100
-# Resamples of the calls of one prompt; each counts the answers again.
-_CALL_RESAMPLES = 2_000
-# Measures that depend on answers that never appeared. Resampled calls do not contain these, so intervals would
-# cover the truth in less than half of all samples (see `plugin_estimate`).
-_NO_INTERVAL = ("coverage", "kl_reference", "kl_reference_shared")
-_NO_INTERVAL_NOTE = (
-    "one prompt: coverage and KL from the reference have no interval, because no resampling knows the answers "
-    "that never appeared"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +50,9 @@ class MeasuredGroup:
     `figures` holds the estimate of each measure by name. `undefined` says why a measure is undefined for the group
     or for some of its prompts; the measures whose input was not given (a reference, embeddings, a judge) are also
     in `not_given`. `sums` holds the sum and weight that each prompt adds to a figure, by measure and prompt id.
+    `floors` holds the noise floors of the figures that compare draws with a reference, and `with_counts` is the
+    number of prompts whose reference has counts. `states_shares` says whether responses carry stated
+    probabilities: without them, figures of shares are those of draws.
     """
 
     group: Group
@@ -67,6 +61,9 @@ class MeasuredGroup:
     sums: Mapping[str, Mapping[str, SumAndWeight]]
     cost: Cost | None = None
     not_given: frozenset[str] = frozenset()
+    floors: Mapping[str, NoiseFloor] = field(default_factory=dict)
+    with_counts: int = 0
+    states_shares: bool = False
 
     @property
     def responses(self) -> int:
@@ -84,6 +81,11 @@ class MeasuredGroup:
         return sum(prompt.empty for prompt in self.group.prompts)
 
     @property
+    def has_counts(self) -> bool:
+        """Whether the shares that the answers ought to have are known for a prompt."""
+        return self.with_counts > 0
+
+    @property
     def cost_summary(self) -> CostSummary | None:
         """The cost for each response and each distinct one, None if it is unknown."""
         distinct = sum(value for value, _ in self.sums.get("distinct_answers", {}).values())
@@ -99,8 +101,10 @@ class MeasuredGroup:
             "responses": self.responses,
             "failures": self.failures,
             "empty": self.empty,
+            "states_shares": self.states_shares,
             "measures": to_json(self.figures, methods=True),
             "undefined": dict(self.undefined),
+            "floors": to_json(self.floors, methods=True),
             "cost": to_json(self.cost_summary),
         }
 
@@ -125,7 +129,9 @@ class Analysis(JsonResult):
 
     `warnings` are sentences that a reader of the figures should know. `distributions` holds the share of each
     answer, for prompts whose answers are known. `calibration` compares the stated probabilities of a group with
-    the direct answers of the same model and with the reference.
+    the direct answers of the same model and with the reference. `same` says when two responses are one answer: if
+    their texts are equal ("exact"), or their meaning ("meaning"). `effects` are the verdicts, on each group beside
+    the direct one of its model.
     """
 
     groups: tuple[MeasuredGroup, ...]
@@ -133,6 +139,8 @@ class Analysis(JsonResult):
     distributions: tuple[AnswerShares, ...] = ()
     calibration: tuple[GroupCalibration, ...] = ()
     warnings: tuple[str, ...] = ()
+    same: str = "exact"
+    effects: tuple[Effect, ...] = ()
 
 
 async def analyse(
@@ -143,6 +151,8 @@ async def analyse(
     quality: Mapping[tuple[int, str], Sequence[float]] | None = None,
     costs: Sequence[Cost | None] | None = None,
     pairs: Sequence[tuple[int, int]] | None = None,
+    names: Sequence[str] | None = None,
+    same: Sameness = "exact",
     seed: int = 0,
     resamples: int = 10_000,
     progress: Progress | None = None,
@@ -151,19 +161,29 @@ async def analyse(
 
     `answers` returns for a prompt how its answers are distinguished and which are known (default: every distinct
     text is an answer). `quality` holds the scores of a judge by group index and prompt id, `costs` the cost of
-    each group, `pairs` the indices of the groups to compare (default: all pairs). Prompts are resampled, or the
-    calls of a prompt if it is the only one with known answers. Holm's correction of the p values is over all pairs
-    of one measure.
+    each group, `pairs` the indices of the groups to compare (default: all pairs), and `names` what the groups are
+    called in the verdicts. `same` says when two responses are one answer: if their texts are equal, or if their
+    meaning is, which needs an embedder. Prompts are resampled, or the draws of a prompt if it is the only one.
+    Holm's correction of the p values is over all pairs of one measure.
 
-    Raises `UsageError` if there is nothing to measure, or fewer than 100 `resamples`.
+    Raises `UsageError` if there is nothing to measure, no embedder for meanings, or fewer than 100 `resamples`.
     """
     if resamples < _MIN_RESAMPLES:
         raise UsageError(f"resamples must be at least {_MIN_RESAMPLES}, not {resamples}")
+    if same not in SAMENESS:
+        raise UnknownNameError("same", same, SAMENESS)
+    if same == "meaning" and embedder is None:
+        raise UsageError(
+            'answers of the same meaning are found by their embeddings: name an embedder, or use same="exact"'
+        )
     if not any(prompt.responses for group in groups for prompt in group.prompts):
         raise UsageError("there is no response to measure")
     progress = progress or (lambda step, done, total: None)
     embeddings = await _embed(groups, embedder, progress)
-    inputs = [_inputs(index, group, answers, embeddings, quality or {}) for index, group in enumerate(groups)]
+    by_meaning = same == "meaning"
+    inputs = [
+        _inputs(at, group, answers, embeddings, quality or {}, by_meaning) for at, group in enumerate(groups)
+    ]
     measured: list[MeasuredGroup] = []
     sizes = [len(group.prompts) for group in groups]
     for index, group in enumerate(groups):
@@ -171,13 +191,16 @@ async def analyse(
         measured.append(await _measure(group, inputs[index], cost, seed, resamples))
         progress("measuring", sum(sizes[: index + 1]), sum(sizes))
     wanted = tuple(combinations(range(len(groups)), 2)) if pairs is None else pairs
-    comparisons = await _compare(measured, wanted, seed, resamples, progress)
+    comparer = GroupComparer([one.sums for one in measured], inputs, seed, resamples)
+    comparisons = await _compare(comparer, wanted, progress)
     return Analysis(
         tuple(measured),
         comparisons,
         tuple(answer_shares(groups, inputs)),
-        calibrate(groups, answers, seed=seed, resamples=resamples),
-        tuple(_warnings(measured)),
+        calibrate(groups, answers),
+        tuple(warnings_about(measured)),
+        same,
+        effects_of(measured, comparisons, comparer, pairs, names),
     )
 
 
@@ -195,6 +218,7 @@ def _inputs(
     answers: Callable[[PromptGroup], Answers] | None,
     embeddings: Mapping[str, Floats],
     quality: Mapping[tuple[int, str], Sequence[float]],
+    by_meaning: bool,
 ) -> dict[str, MeasureInput]:
     inputs = {}
     for prompt in group.prompts:
@@ -204,12 +228,18 @@ def _inputs(
             answers(prompt) if answers else Answers.free(),
             np.stack(vectors) if vectors else None,
             tuple(quality.get((index, prompt.prompt_id), ())),
+            empty=prompt.empty,
+            by_meaning=by_meaning,
         )
     return inputs
 
 
 async def _measure(
-    group: Group, inputs: Mapping[str, MeasureInput], cost: Cost | None, seed: int, resamples: int
+    group: Group,
+    inputs: Mapping[str, MeasureInput],
+    cost: Cost | None,
+    seed: int,
+    resamples: int,
 ) -> MeasuredGroup:
     figures: dict[str, Estimate] = {}
     undefined: dict[str, str] = {}
@@ -233,7 +263,12 @@ async def _measure(
         if by_prompt:
             sums[measure.name] = by_prompt
             figures[measure.name] = _estimate(measure, by_prompt, inputs, seed, resamples)
-    return MeasuredGroup(group, figures, undefined, sums, cost, frozenset(not_given))
+    states_shares = any(one.states_shares for one in inputs.values())
+    with_counts = sum(one.answers.reference is not None for one in inputs.values())
+    floors = {name: floor for name in figures if (floor := noise_floor(MEASURES[name], inputs, seed)) is not None}
+    return MeasuredGroup(
+        group, figures, undefined, sums, cost, frozenset(not_given), floors, with_counts, states_shares
+    )
 
 
 def _estimate(
@@ -243,147 +278,22 @@ def _estimate(
     seed: int,
     resamples: int,
 ) -> Estimate:
-    values, weights = np.array(list(by_prompt.values())).T
-    if len(by_prompt) == 1 and measure.needs_reference:
-        if measure.name in _NO_INTERVAL:
-            return Estimate(float(values[0] / weights[0]), None, None, 1, note=_NO_INTERVAL_NOTE)
+    if len(by_prompt) == 1:
         (prompt_id,) = by_prompt
-        estimate = _estimate_from_calls(measure, inputs[prompt_id], seed)
-        if estimate is not None:
-            return estimate
-    return mean_estimate(values, weights, resamples=resamples, seed=seed)
+        return estimate_within(measure, inputs[prompt_id], seed)
+    values, weights = np.array(list(by_prompt.values())).T
+    return mean_estimate(values, weights, bounds=measure.bounds, step=measure.step)
 
 
 async def _compare(
-    groups: Sequence[MeasuredGroup],
-    pairs: Sequence[tuple[int, int]],
-    seed: int,
-    resamples: int,
-    progress: Progress,
+    comparer: GroupComparer, pairs: Sequence[tuple[int, int]], progress: Progress
 ) -> tuple[GroupComparison, ...]:
     comparisons: list[GroupComparison] = []
     for done, name in enumerate(MEASURES, 1):
         await asyncio.sleep(0)
-        compared = {(a, b): _compare_pair(name, groups[a], groups[b], seed, resamples) for a, b in pairs}
+        compared = {(a, b): comparer.compare(name, a, b) for a, b in pairs}
         family = {pair: comparison for pair, comparison in compared.items() if comparison is not None}
         for (a, b), comparison in zip(family, corrected(family.values()), strict=True):
             comparisons.append(GroupComparison(name, a, b, comparison))
         progress("comparing", done, len(MEASURES))
     return tuple(comparisons)
-
-
-def _compare_pair(
-    name: str, group: MeasuredGroup, other: MeasuredGroup, seed: int, resamples: int
-) -> Comparison | None:
-    a, b = group.sums.get(name, {}), other.sums.get(name, {})
-    shared = sorted(a.keys() & b.keys())
-    if not shared:
-        return None
-    if len(a) == len(b) == 1 and MEASURES[name].needs_reference:
-        return _compare_calls(group.figures[name], other.figures[name])
-    a_values, a_weights = np.array([a[prompt] for prompt in shared]).T
-    b_values, b_weights = np.array([b[prompt] for prompt in shared]).T
-    return compare(a_values, b_values, a_weights, b_weights, resamples=resamples, seed=seed)
-
-
-def _estimate_from_calls(measure: MeasureDefinition, inputs: MeasureInput, seed: int) -> Estimate | None:
-    """The figure of one prompt, with an interval from resampling its calls; None for fewer than two calls."""
-    calls: dict[int | None, list[Response]] = {}
-    for response in inputs.responses:
-        calls.setdefault(response.call, []).append(response)
-    if len(calls) < 2 or None in calls:
-        return None
-    # For each call, the weights of its answers, and how often each answer appears in it.
-    weights = [sets.answer_weights(call, inputs.answers.label) for call in calls.values()]
-    counts = [MeasureInput(tuple(call), inputs.answers).counts for call in calls.values()]
-
-    def statistic(resampled: NDArray[np.integer]) -> NDArray[np.floating]:
-        figures = np.empty(len(resampled))
-        for row, times in enumerate(resampled):
-            resample = MeasureInput(inputs.responses, inputs.answers)
-            resample.weights, resample.counts = _total(weights, times), _total(counts, times)
-            try:
-                figures[row], _ = compute(measure, resample)
-            except UndefinedError:
-                figures[row] = math.nan
-        return figures
-
-    estimate = plugin_estimate(statistic, len(calls), resamples=_CALL_RESAMPLES, seed=seed, unit="call")
-    if estimate.low is None or estimate.high is None:
-        return estimate
-    low, high = (min(max(end, 0.0), measure.maximum) for end in (estimate.low, estimate.high))
-    return replace(estimate, low=low, high=high)
-
-
-def _total(parts: Sequence[Mapping[str, float]], times: Iterable[int]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for part, count in zip(parts, times, strict=True):
-        if count:
-            for name, value in part.items():
-                total[name] = total.get(name, 0.0) + int(count) * value
-    return total
-
-
-def _compare_calls(a: Estimate, b: Estimate) -> Comparison:
-    """Compare two figures of one prompt, each with an interval from its own calls.
-
-    The interval of the difference follows from the two intervals by Zou and Donner (2008, Statistics in Medicine
-    27). There is no test, because nothing is paired, and the calls of two methods are not exchangeable.
-    """
-    difference = a.value - b.value
-    low = high = None
-    if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
-        # An interval that is corrected for bias may not contain its figure.
-        low = difference - math.hypot(max(a.value - a.low, 0), max(b.high - b.value, 0))
-        high = difference + math.hypot(max(a.high - a.value, 0), max(b.value - b.low, 0))
-    note = "one prompt: the interval is from the calls of each group, and there is no test"
-    return Comparison(difference, low, high, None, None, None, min(a.units, b.units), None, note)
-
-
-def _warnings(groups: Sequence[MeasuredGroup]) -> Iterable[str]:
-    for measured in groups:
-        group = measured.group
-        name = " ".join(part for part in (group.model, group.method) if part) or "the responses"
-        if measured.failures:
-            yield f"{name}: {plural(measured.failures, 'response')} missing, which no measure counts"
-        if measured.empty:
-            yield f"{name}: {plural(measured.empty, 'empty response')}, which no measure counts"
-        sizes = [len(prompt.responses) for prompt in group.prompts]
-        if sizes and min(sizes) != max(sizes):
-            yield f"{name}: prompts have {min(sizes):,} to {plural(max(sizes), 'response')}"
-        if none := sizes.count(0):
-            yield f"{name}: {plural(none, 'prompt')} without a response, which no measure counts"
-        if single := sizes.count(1):
-            yield f"{name}: {plural(single, 'prompt')} with one response, whose diversity is undefined"
-    if incomplete := _incomplete_calls(groups):
-        yield (
-            f"{plural(incomplete, 'call lacks', 'calls lack')} the probability of some responses: within "
-            "these calls all responses have the same weight"
-        )
-    means = {
-        round(measured.responses / len(measured.group.prompts), 1) for measured in groups if measured.group.prompts
-    }
-    if len(means) > 1:
-        yield (
-            f"the groups have {min(means):g} to {max(means):g} responses a prompt: distinct answers, effective "
-            "size, Vendi, distinct-n, self-BLEU and compression depend on that number (`outspoken measure "
-            "--per-prompt` compares equal numbers)"
-        )
-    prompts = [{prompt.prompt_id for prompt in measured.group.prompts} for measured in groups]
-    common = set.intersection(*prompts)
-    if any(ids != common for ids in prompts):
-        yield (
-            "the groups differ in their prompts: two groups are compared on those that both have "
-            f"({len(common):,} are in all groups)"
-        )
-
-
-def _incomplete_calls(groups: Sequence[MeasuredGroup]) -> int:
-    """The number of calls that have a probability for some of their responses and none for others."""
-    missing: dict[tuple[int, str, int | None], set[bool]] = {}
-    for index, measured in enumerate(groups):
-        for prompt in measured.group.prompts:
-            for response in prompt.responses:
-                key = (index, prompt.prompt_id, response.call)
-                missing.setdefault(key, set()).add(response.probability is None)
-    return sum(len(values) > 1 for values in missing.values())

@@ -19,7 +19,7 @@ from outspoken.errors import OutspokenError, UsageError
 from outspoken.io.text import plural
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
-from outspoken.measure.analysis import Analysis, Progress, analyse
+from outspoken.measure.analysis import Analysis, Progress, Sameness, analyse
 from outspoken.measure.answer_sets import Answers, load
 from outspoken.measure.cost import Cost, cost_of
 from outspoken.measure.judge import Judge, Quality, judge_quality
@@ -50,6 +50,7 @@ class MeasureOptions(TypedDict, total=False):
     judge: str | Model | None
     rubric: str | Rubric
     verdicts: Source | None
+    same: Sameness
     seed: int
     resamples: int
     progress: Progress | None
@@ -62,6 +63,7 @@ class CompareOptions(CallOptions, total=False):
     n: int
     ledger: Source | None
     embedder: str | None
+    same: Sameness
     progress: Progress | None
 
 
@@ -83,6 +85,8 @@ def measure(responses: Responses, **options: Unpack[MeasureOptions]) -> Analysis
         judge: A model that scores the quality of each response. Default: None.
         rubric: The criteria of the judge: 'creative', 'joke', a .toml file, or a `Rubric`. Default: 'creative'.
         verdicts: The ledger of the judge: nothing in it is judged again. Default: None.
+        same: When two responses are one answer: if their texts are equal ('exact'), or if their meaning is, by
+            their embeddings ('meaning'). Default: 'exact'.
         seed: The seed of the resampling and of the judge. Default: 0.
         resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
         progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
@@ -101,6 +105,7 @@ async def ameasure(
     judge: str | Model | None = None,
     rubric: str | Rubric = "creative",
     verdicts: Source | None = None,
+    same: Sameness = "exact",
     seed: int = 0,
     resamples: int = 10_000,
     progress: Progress | None = None,
@@ -118,6 +123,8 @@ async def ameasure(
         judge: A model that scores the quality of each response. Default: None.
         rubric: The criteria of the judge: 'creative', 'joke', a .toml file, or a `Rubric`. Default: 'creative'.
         verdicts: The ledger of the judge: nothing in it is judged again. Default: None.
+        same: When two responses are one answer: if their texts are equal ('exact'), or if their meaning is, by
+            their embeddings ('meaning'). Default: 'exact'.
         seed: The seed of the resampling and of the judge. Default: 0.
         resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
         progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
@@ -142,6 +149,7 @@ async def ameasure(
             answers=answers,
             quality=quality,
             costs=costs,
+            same=same,
             seed=seed,
             resamples=resamples,
             progress=progress,
@@ -165,6 +173,7 @@ def compare(
     - `n`: the number of responses to each prompt by each method. Default: 10.
     - `ledger`: a file for every reply; nothing in it is asked again. Default: None.
     - `embedder`: the embedding model, as in `measure`. Default: 'minilm'.
+    - `same`: when two responses are one answer, as in `measure`. Default: 'exact'.
     - `progress`: called with the name of a step, the number of parts done, and the number of all. Default: None.
 
     Raises `UsageError` for invalid arguments. If there is no response at all, raises the error of the first
@@ -196,6 +205,7 @@ async def acompare(
     n: int = 10,
     ledger: Source | None = None,
     embedder: str | None = "minilm",
+    same: Sameness = "exact",
     progress: Progress | None = None,
     **options: Unpack[CallOptions],
 ) -> tuple[list[Group], Analysis]:
@@ -205,6 +215,7 @@ async def acompare(
     - `n`: the number of responses to each prompt by each method. Default: 10.
     - `ledger`: a file for every reply; nothing in it is asked again. Default: None.
     - `embedder`: the embedding model, as in `measure`. Default: 'minilm'.
+    - `same`: when two responses are one answer, as in `measure`. Default: 'exact'.
     - `progress`: called with the name of a step, the number of parts done, and the number of all. Default: None.
 
     Options:
@@ -233,7 +244,7 @@ async def acompare(
         rows.append(row)
     if not rows:
         raise UsageError("there is no prompt to ask")
-    plans = [RunPlan.make(model, None, {**options, "method": method, "n": n}) for method in methods]
+    plans = [RunPlan.make(model, None, _options_of(method, n, options)) for method in methods]
     async with _opened(embedder) as embedding:
         with nullcontext() if ledger is None else Ledger(Path(ledger)) as store:
             asked = [await _ask(rows, plan, store, progress) for plan in plans]
@@ -242,10 +253,21 @@ async def acompare(
         if errors and not any(prompt.responses for group in groups for prompt in group.prompts):
             raise next(iter(errors.values()))
         costs = [cost for _, cost, _ in asked]
-        analysis = await analyse(groups, embedder=embedding, costs=costs, progress=progress)
+        analysis = await analyse(groups, embedder=embedding, costs=costs, same=same, progress=progress)
         problems = (f"{name} failed for some prompts; the first error: {error}" for name, error in errors.items())
         warnings = (*problems, *analysis.warnings, *(embedding.warnings if embedding else ()))
     return groups, replace(analysis, warnings=warnings)
+
+
+def _options_of(method: str | Method, n: int, options: CallOptions) -> dict[str, Any]:
+    """The options of one method.
+
+    All methods ask for the responses alone: the direct ones do so in the published wording if no other is given,
+    because a bare prompt also returns openings and explanations, which would count as different answers.
+    """
+    row = METHODS.get(method) if isinstance(method, str) else method
+    wording = {"template": "paper"} if row is not None and row.independent else {}
+    return {**wording, **options, "method": method, "n": n}
 
 
 async def _ask(
@@ -272,7 +294,7 @@ async def _ask(
     usage = metrics.usage + metrics.usage_from_ledger
     usd = None if plan.price is None else plan.price.cost(usage)
     cost = Cost(metrics.requests + metrics.from_ledger, usage.total_tokens, metrics.seconds, usd)
-    settings = {} if plan.template.name == "standard" else {"template": plan.template.name}
+    settings = {"template": plan.template.name}
     return Group(method, plan.model.name, tuple(prompts), settings), cost, engine.broken or error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from scipy import special, stats
@@ -13,7 +12,7 @@ from scipy import special, stats
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.divergence import Significance, chi_square, is_weight, shares, tv
-from outspoken.measure.measures import MeasureInput
+from outspoken.measure.measure_input import MeasureInput
 from outspoken.measure.sets import answer_weights
 from outspoken.measure.statistics import Estimate, mean_estimate
 from outspoken.measure.values import Group, JsonResult, PromptGroup, Response
@@ -171,15 +170,11 @@ class GroupCalibration(JsonResult):
 def calibrate(
     groups: Sequence[Group],
     answers: Callable[[PromptGroup], Answers] | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = 10_000,
 ) -> tuple[GroupCalibration, ...]:
     """Calibrate every group with stated probabilities against each source that exists."""
     known = answers or (lambda prompt: Answers.free())
-    mean = partial(mean_estimate, seed=seed, resamples=resamples)
     calibrations = (
-        _calibrate_group(index, source, group, observed, known, mean)
+        _calibrate_group(index, source, group, observed, known)
         for index, group in enumerate(groups)
         for source, observed in _sources(group, groups, known)
     )
@@ -234,7 +229,6 @@ def _calibrate_group(
     group: Group,
     observed: _Observed,
     known: Callable[[PromptGroup], Answers],
-    mean: Callable[[list[float]], Estimate],
 ) -> GroupCalibration | None:
     calibrations: list[Calibration] = []
     pairs: list[tuple[float, float]] = []
@@ -262,9 +256,9 @@ def _calibrate_group(
     return GroupCalibration(
         index,
         source,
-        mean([one.total_variation for one in calibrations]),
-        mean([one.ece for one in calibrations]),
-        mean(ranks) if ranks else None,
+        mean_estimate([one.total_variation for one in calibrations]),
+        mean_estimate([one.ece for one in calibrations]),
+        mean_estimate(ranks) if ranks else None,
         reliability(all_stated, all_observed),
         undefined,
     )

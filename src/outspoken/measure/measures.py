@@ -1,154 +1,17 @@
-"""The measures of one prompt's responses: the name of each, its formula, and which direction is better."""
+"""The measures by name: what each says, its formula, and which direction is better."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TypeVar
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from outspoken.errors import UndefinedError
-from outspoken.measure import divergence, lexical, sets
-from outspoken.measure.answer_sets import Answers
+from outspoken.measure import answer_table, lexical, sets
+from outspoken.measure.answer_table import RowFormula
+from outspoken.measure.measure_definition import MeasureDefinition, of_answers, of_several
+from outspoken.measure.measure_input import Basis
 from outspoken.measure.tokenization import words
-from outspoken.measure.values import Response
 
-__all__ = ["MEASURES", "MeasureDefinition", "MeasureInput", "NotGivenError", "SumAndWeight", "compute"]
-
-Floats = NDArray[np.floating]
-T = TypeVar("T")
-
-SumAndWeight = tuple[float, float]
-"""The figure of one prompt. Over several prompts the sums and the weights are added up."""
-
-
-class NotGivenError(UndefinedError):
-    """An input of the measure, beside the responses, was not given."""
-
-
-class MeasureInput:
-    """The responses to one prompt, with the intermediate values that several measures share."""
-
-    def __init__(
-        self,
-        responses: tuple[Response, ...],
-        answers: Answers,
-        embeddings: Floats | None = None,
-        quality: tuple[float, ...] = (),
-    ) -> None:
-        self.responses = responses
-        self.answers = answers
-        self._embeddings = embeddings
-        self._quality = quality
-
-    @cached_property
-    def texts(self) -> list[str]:
-        return [response.text for response in self.responses]
-
-    @cached_property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of each answer in the distribution that a user draws from."""
-        return sets.answer_weights(self.responses, self.answers.label)
-
-    @cached_property
-    def counts(self) -> Mapping[str, float]:
-        """How often each answer appeared, whatever its probability."""
-        counts: dict[str, float] = {}
-        for text in self.texts:
-            label = self.answers.label(text)
-            counts[label] = counts.get(label, 0) + 1
-        return counts
-
-    @property
-    def reference(self) -> Mapping[str, float]:
-        """The shares that the answers ought to have: those given, or else equal shares of all known answers."""
-        if self.answers.reference is not None:
-            return self.answers.reference
-        return dict.fromkeys(self.known, 1 / len(self.known))
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        if not self.answers.known:
-            raise NotGivenError("there is no reference: name one with --reference")
-        return tuple(self.answers.known)
-
-    @property
-    def known_weights(self) -> dict[str, float]:
-        """The weights of the answers that are known."""
-        known = set(self.known)
-        weights = {answer: weight for answer, weight in self.weights.items() if answer in known}
-        if not weights:
-            raise UndefinedError("none of the responses is a known answer")
-        return weights
-
-    @property
-    def partition(self) -> tuple[int, ...]:
-        classes = [response.partition for response in self.responses]
-        return _complete(classes, "the responses come without a partition into classes")
-
-    @property
-    def scores(self) -> tuple[float, ...]:
-        return _complete([response.score for response in self.responses], "the responses come without scores")
-
-    @property
-    def embeddings(self) -> Floats:
-        if self._embeddings is None:
-            raise NotGivenError("there are no embeddings")
-        return self._embeddings
-
-    @property
-    def quality(self) -> tuple[float, ...]:
-        if not self._quality:
-            raise NotGivenError("no judge scored these responses")
-        return self._quality
-
-
-def _complete(values: list[T | None], problem: str) -> tuple[T, ...]:
-    present = tuple(value for value in values if value is not None)
-    if len(present) < len(values):
-        raise NotGivenError(problem)
-    return present
-
-
-Formula = Callable[[MeasureInput], float | Sequence[float] | Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureDefinition:
-    """A measure by name.
-
-    `formula` returns one number for a prompt, or one for each response or pair of responses; the figure of several
-    prompts is the mean of all these numbers. `about` explains it and names its source. `better` is "higher",
-    "lower" or "" (neither), `scale` the factor by which tables multiply the figure. `kind` is "headline" for
-    measures that tables show first, and "published" for formulas of the literature that are only meant for
-    comparison with it. `needs_reference` marks measures from 0 to `maximum` that compare answers with known ones.
-    """
-
-    name: str
-    title: str
-    about: str
-    formula: Formula
-    better: str = "higher"
-    scale: int = 1
-    kind: str = ""
-    needs_reference: bool = False
-    maximum: float = math.inf
-
-
-def _of_several(formula: Formula) -> Formula:
-    """A formula that is undefined for a single response."""
-
-    def checked(inputs: MeasureInput) -> float | Sequence[float] | Floats:
-        if len(inputs.responses) < 2:
-            raise UndefinedError("one response has no diversity: at least two are needed")
-        return formula(inputs)
-
-    return checked
-
+__all__ = ["MEASURES"]
 
 _ROWS = (
     MeasureDefinition(
@@ -156,7 +19,7 @@ _ROWS = (
         "Semantic diversity",
         "Mean of 1 - clip(cosine, 0, 1) over all pairs of responses to the same prompt, pooled over the prompts "
         "(arXiv 2510.01171, section 5). It depends on the embedder.",
-        _of_several(lambda inputs: sets.semantic_pairs(inputs.embeddings)),
+        of_several(lambda inputs: sets.semantic_pairs(inputs.embeddings)),
         scale=100,
         kind="headline",
     ),
@@ -166,36 +29,85 @@ _ROWS = (
         "Mean score of the responses by the judge's rubric, from 0 to 100.",
         lambda inputs: inputs.quality,
         kind="headline",
+        per_response=True,
     ),
-    MeasureDefinition(
-        "distinct_answers",
-        "Distinct answers",
-        "Distinct responses per prompt: two are equal if their texts are after NFKC, case folding and trimming of "
-        "punctuation, or if they are the same answer. Grows with the number of responses.",
-        lambda inputs: len(inputs.weights),
+    of_answers(
+        "distinct_meanings",
+        "Different answers, by meaning",
+        "Different responses per prompt that are no refusals, where responses of the same meaning are one (see "
+        "`outspoken.measure.same_meaning`, which is approximate). Grows with the number of responses.",
+        answer_table.distinct,
+        basis="meanings",
         kind="headline",
+        step=1,
     ),
-    MeasureDefinition(
+    of_answers(
+        "distinct_answers",
+        "Different answers",
+        "Different responses per prompt that are no refusals: two are equal if their texts are after NFKC, case "
+        "folding and trimming of punctuation, or if they are the same answer. Grows with the number of responses.",
+        answer_table.distinct,
+        kind="headline",
+        step=1,
+    ),
+    of_answers(
         "effective_size",
         "Effective size",
-        "exp of the entropy of the answers' weights (Hill number of order 1): the number of equally likely "
-        "answers with the same entropy.",
-        lambda inputs: sets.effective_size(inputs.weights.values()),
+        "exp of the entropy of the responses (Hill number of order 1): the number of equally likely answers with "
+        "the same entropy. Each response counts once, and all refusals are one answer.",
+        answer_table.effective_size,
         kind="headline",
     ),
-    MeasureDefinition(
+    of_answers(
+        "effective_size_shares",
+        "Effective size, shares",
+        "The effective size of the distribution that a user draws from: the weights of a call are its normalised "
+        "stated probabilities, or equal, and calls are averaged.",
+        answer_table.effective_size,
+        basis="shares",
+    ),
+    of_answers(
         "entropy",
         "Entropy",
-        "Entropy of the answers' weights in nats. The weights of a call are its normalised stated probabilities, "
-        "or equal.",
-        lambda inputs: sets.entropy(inputs.weights.values()),
+        "Entropy of the responses' answers in nats; each response counts once.",
+        answer_table.entropy,
+    ),
+    of_answers(
+        "entropy_shares",
+        "Entropy, shares",
+        "Entropy in nats of the distribution that a user draws from, as for the effective size of the shares.",
+        answer_table.entropy,
+        basis="shares",
+    ),
+    MeasureDefinition(
+        "refusals",
+        "Refusals",
+        "Share of the responses that decline to answer, recognised by their opening in ten languages (see "
+        "`outspoken.measure.refusals`).",
+        lambda inputs: [float(refused) for refused in inputs.refused],
+        better="lower",
+        kind="headline",
+        per_response=True,
+        bounds=(0, 1),
+        step=1,
+    ),
+    MeasureDefinition(
+        "empty",
+        "Empty responses",
+        "Share of the responses without text; they are in no other figure.",
+        lambda inputs: [1.0] * inputs.empty + [0.0] * len(inputs.responses),
+        better="lower",
+        per_response=True,
+        bounds=(0, 1),
+        step=1,
     ),
     MeasureDefinition(
         "vendi",
         "Vendi score",
         "exp of the von Neumann entropy of the cosine kernel over n (Friedman and Dieng 2023).",
-        _of_several(lambda inputs: sets.vendi(inputs.embeddings)),
+        of_several(lambda inputs: sets.vendi(inputs.embeddings)),
         kind="headline",
+        grows=True,
     ),
     MeasureDefinition(
         "distinct_k",
@@ -203,6 +115,7 @@ _ROWS = (
         "Classes of the partition that comes with the responses (NoveltyBench, arXiv 2504.05228).",
         lambda inputs: sets.distinct_k(inputs.partition),
         kind="headline",
+        grows=True,
     ),
     MeasureDefinition(
         "utility_k",
@@ -211,13 +124,14 @@ _ROWS = (
         "(NoveltyBench, arXiv 2504.05228).",
         lambda inputs: sets.utility_k(sets.first_of_class(inputs.partition, inputs.scores)),
         kind="headline",
+        grows=True,
     ),
     MeasureDefinition(
         "rouge_l",
         "ROUGE-L",
         "F1 of the longest common subsequence of words (split at white space, case-sensitive), mean over all "
         "pairs of responses to the same prompt (Lin 2004; as in arXiv 2510.01171).",
-        _of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts)),
+        of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts)),
         scale=100,
         better="lower",
     ),
@@ -225,7 +139,7 @@ _ROWS = (
         "rouge_l_unicode",
         "ROUGE-L, Unicode",
         "ROUGE-L over the words of Unicode, case folded; in scripts without spaces each character is a word.",
-        _of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts, words)),
+        of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts, words)),
         scale=100,
         better="lower",
     ),
@@ -234,7 +148,8 @@ _ROWS = (
             f"distinct_{n}",
             f"distinct-{n}",
             f"Distinct {n}-grams over all {n}-grams of the set of responses to a prompt (Li et al. 2016).",
-            _of_several(lambda inputs, n=n: lexical.distinct_n(inputs.texts, n)),  # type: ignore[misc]
+            of_several(lambda inputs, n=n: lexical.distinct_n(inputs.texts, n)),  # type: ignore[misc]
+            grows=True,
         )
         for n in (1, 2, 3)
     ),
@@ -243,113 +158,142 @@ _ROWS = (
         "self-BLEU",
         "Mean BLEU-4 of each response against the others to the same prompt (Zhu et al. 2018), smoothed by "
         "method 1.",
-        _of_several(lambda inputs: lexical.self_bleu(inputs.texts)),
+        of_several(lambda inputs: lexical.self_bleu(inputs.texts)),
         better="lower",
+        grows=True,
     ),
     MeasureDefinition(
         "compression_ratio",
         "Compression ratio",
         "Bytes of the responses to a prompt over their bytes after gzip (arXiv 2403.00553).",
-        _of_several(lambda inputs: lexical.compression_ratio(inputs.texts)),
+        of_several(lambda inputs: lexical.compression_ratio(inputs.texts)),
         better="lower",
+        grows=True,
     ),
 )
 
+_BASES: tuple[tuple[str, str, Basis, str], ...] = (
+    ("", "", "draws", "Each response counts once."),
+    ("_shares", ", shares", "shares", "Of the distribution that a user draws from."),
+)
+
+
+def _of_known(name: str, title: str, about: str, rows: RowFormula, **options: Any) -> MeasureDefinition:
+    """A measure that compares the answers with known ones."""
+    return of_answers(name, title, about, rows, needs_reference=True, **options)
+
+
+_NO_KNOWN = "none of the responses is a known answer"
+
 _REFERENCE_ROWS = (
-    MeasureDefinition(
+    _of_known(
         "coverage",
         "Coverage-N",
-        "Share of the known answers that appeared.",
-        lambda inputs: divergence.coverage(inputs.counts, inputs.known),
+        "Share of the known answers that appeared. Grows with the number of responses.",
+        answer_table.coverage,
         kind="headline",
-        maximum=1,
+        bounds=(0, 1),
     ),
-    MeasureDefinition(
+    _of_known(
         "precision",
         "Precision",
         "Share of the responses that are a known answer.",
-        lambda inputs: divergence.precision(inputs.counts, inputs.known),
+        answer_table.precision,
         kind="headline",
-        maximum=1,
+        bounds=(0, 1),
+        step=1,
+        grows=False,
     ),
-    MeasureDefinition(
-        "tv",
-        "Total variation",
-        "Half of the sum of |reference - model| over all answers. Contains no constant.",
-        lambda inputs: divergence.tv(inputs.reference, inputs.weights),
-        kind="headline",
-        maximum=1,
-        better="lower",
+    *(
+        _of_known(
+            f"{name}{ending}",
+            f"{title}{of}",
+            f"{about} {counted} Contains no constant.",
+            rows,
+            basis=basis,
+            kind="headline",
+            bounds=(0, most),
+            better="lower",
+        )
+        for ending, of, basis, counted in _BASES
+        for name, title, about, rows, most in (
+            (
+                "tv",
+                "Total variation",
+                "Half of the sum of |reference - answers| over all answers.",
+                answer_table.tv,
+                1,
+            ),
+            (
+                "js",
+                "Jensen-Shannon",
+                "Jensen-Shannon divergence from the reference in nats, 0 to ln 2.",
+                answer_table.js,
+                math.log(2),
+            ),
+        )
     ),
-    MeasureDefinition(
-        "js",
-        "Jensen-Shannon",
-        "Jensen-Shannon divergence from the reference in nats, 0 to ln 2. Contains no constant.",
-        lambda inputs: divergence.js(inputs.reference, inputs.weights),
-        kind="headline",
-        maximum=math.log(2),
-        better="lower",
+    *(
+        _of_known(
+            f"ks{ending}",
+            f"Kolmogorov-Smirnov{of}",
+            "Greatest distance of the cumulative distributions, if the answers are numbers: max |P(X <= x) - "
+            f"Q(X <= x)| of the reference and of the answers that are numbers. {counted}",
+            answer_table.ks,
+            basis=basis,
+            bounds=(0, 1),
+            better="lower",
+            undefined="KS needs answers that are numbers",
+        )
+        for ending, of, basis, counted in _BASES
     ),
-    MeasureDefinition(
-        "ks",
-        "Kolmogorov-Smirnov",
-        "Greatest distance of the cumulative distributions, if the answers are numbers: "
-        "max |P(X <= x) - Q(X <= x)| of the reference and of the model's known answers.",
-        lambda inputs: divergence.ks_distance(inputs.reference, inputs.known_weights),
-        maximum=1,
-        better="lower",
-    ),
-    MeasureDefinition(
+    _of_known(
         "kl_reference_shared",
         "KL, shared support",
-        "KL(reference || model) over the answers that both have, renormalised. Contains no constant, and ignores "
+        "KL(reference || shares) over the answers that both have, renormalised. Contains no constant, and ignores "
         "missing answers, so read it beside the coverage.",
-        lambda inputs: divergence.kl_shared(inputs.reference, inputs.weights),
+        answer_table.kl_shared,
+        basis="shares",
         better="lower",
+        undefined=_NO_KNOWN,
     ),
-    MeasureDefinition(
+    _of_known(
         "kl_uniform",
         "KL from uniform",
-        "KL(model || uniform over the known answers), of the model's known answers.",
-        lambda inputs: divergence.kl_uniform(inputs.known_weights, len(inputs.known)),
+        "KL(shares || uniform over the known answers), of the known answers that were given.",
+        answer_table.kl_uniform,
+        basis="shares",
         better="lower",
+        undefined=_NO_KNOWN,
     ),
-    MeasureDefinition(
+    _of_known(
         "kl_reference",
         "KL, smoothed by 1e-10",
-        "KL(reference || model) with 1e-10 added on the union of the answers, as published (arXiv 2510.01171). If "
-        "answers are missing, nearly all of it is due to the constant.",
-        lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.weights),
+        "KL(reference || shares) with 1e-10 added on the union of the answers, as published (arXiv 2510.01171). "
+        "If answers are missing, nearly all of it is due to the constant.",
+        answer_table.kl_smoothed,
+        basis="shares",
         kind="published",
         better="lower",
     ),
-    MeasureDefinition(
+    _of_known(
         "kl_model",
         "KL from the model, smoothed",
-        "KL(model || reference), the other direction, with 1e-10 added on the union of the answers.",
-        lambda inputs: divergence.kl_smoothed(inputs.weights, inputs.reference),
+        "KL(shares || reference), the other direction, with 1e-10 added on the union of the answers.",
+        answer_table.kl_model,
+        basis="shares",
         kind="published",
         better="lower",
     ),
-    MeasureDefinition(
+    _of_known(
         "kl_uniform_published",
         "KL from uniform, as published",
-        "KL(model || uniform over the answers that appeared): a model with one answer scores a perfect 0.",
-        lambda inputs: divergence.kl_uniform_published(inputs.known_weights),
+        "KL(shares || uniform over the answers that appeared): a model with one answer scores a perfect 0.",
+        answer_table.kl_uniform_published,
+        basis="shares",
         kind="published",
         better="lower",
+        undefined=_NO_KNOWN,
     ),
 )
-MEASURES: dict[str, MeasureDefinition] = {
-    row.name: row for row in (*_ROWS, *(replace(row, needs_reference=True) for row in _REFERENCE_ROWS))
-}
-
-
-def compute(measure: MeasureDefinition, inputs: MeasureInput) -> SumAndWeight:
-    """A measure's sum and weight for one prompt. Raises `UndefinedError` if it does not exist for it."""
-    if not inputs.responses:
-        raise UndefinedError("there is no response")
-    values = measure.formula(inputs)
-    if isinstance(values, (int, float)):
-        return float(values), 1.0
-    return float(np.sum(values)), float(len(values))
+MEASURES: dict[str, MeasureDefinition] = {row.name: row for row in (*_ROWS, *_REFERENCE_ROWS)}

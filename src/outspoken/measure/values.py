@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.io.dataclass_json import to_json
 
-__all__ = ["Group", "JsonResult", "PromptGroup", "Response"]
+__all__ = ["Group", "JsonResult", "PromptGroup", "Response", "group_label"]
 
 
 class JsonResult:
@@ -58,3 +58,18 @@ class Group:
     model: str
     prompts: tuple[PromptGroup, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def group_label(group: Group, groups: Sequence[Group]) -> str:
+    """The name of a group: what distinguishes it from the other `groups`.
+
+    That is its method and model, and those of its settings in which groups of the same method and model differ.
+    """
+    models, methods = ({getattr(one, name) for one in groups} for name in ("model", "method"))
+    parts = [group.method] if len(methods) > 1 or len(models) == 1 else []
+    parts += [group.model] if len(models) > 1 else []
+    alike = [one for one in groups if (one.method, one.model) == (group.method, group.model)]
+    names = dict.fromkeys(name for one in alike for name in one.settings)
+    differing = [name for name in names if len({repr(one.settings.get(name)) for one in alike}) > 1]
+    parts += [f"{name}={group.settings[name]}" for name in differing if group.settings.get(name) is not None]
+    return " ".join(parts) or group.method

@@ -209,8 +209,8 @@ def test_files_in_both_forms(tmp_path: Path) -> None:
         ('{"Texas": 1, "Ohio": 2, "Texas": 2}', "'Texas' appears twice"),
         ('{"Name one.": {"answers": []}}', "'Name one.': the list of answers is empty"),
         ('{"Name one.": {"answers": [["UK"], [" "]]}}', "'Name one.': 'answer 2' must be text"),
-        ('{"Name one.": {"answers": "UK"}}', "'Name one.' must hold a list of answers"),
-        ('{"Name one.": {"answers": ["UK"]}, "Texas": 3}', "'Texas' must hold a list of answers"),
+        ('{"Name one.": {"answers": "UK"}}', "'Name one.': answers must be a list"),
+        ('{"Name one.": {"answers": ["UK"]}, "Texas": 3}', "'Texas' must hold answers"),
     ],
 )
 def test_files_without_valid_answers(tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -228,3 +228,40 @@ def test_missing_files(tmp_path: Path) -> None:
         load(tmp_path / "missing.json")
     with pytest.raises(UsageError, match="it is a folder"):
         load(tmp_path)
+
+
+def test_references_of_questions_have_counts(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    questions = {
+        "Q": {"answers": [["red", "crimson"], "blue"], "counts": {"crimson": 3, "Blue": 1}},
+        "R": {"red": 70, "blue": 30},
+        "S": {"answers": ["red", "blue"]},
+        "T": {"counts": {"1": 2, "2": 2}},
+    }
+    file.write_text(json.dumps(questions))
+    loaded = load(file)
+    assert isinstance(loaded, dict)
+    assert loaded["Q"].reference == {"red": 0.75, "blue": 0.25}
+    assert loaded["Q"].label("Crimson.") == "red"
+    assert loaded["R"].reference == {"red": 0.7, "blue": 0.3}
+    assert (loaded["S"].known, loaded["S"].reference) == (("red", "blue"), None)
+    assert loaded["T"].reference == {"1": 0.5, "2": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ({"answers": ["red"], "count": {"red": 1}}, "count"),
+        ({"answers": ["red"], "counts": {"green": 1}}, "not among the answers"),
+        ({"answers": ["red"], "counts": {"red": 0}}, "no answer has a count above 0"),
+        ({"answers": ["red"], "counts": [1]}, "counts must be an object"),
+        ({"answers": "red"}, "answers must be a list"),
+        ({"red": -1, "blue": {"count": 2}}, "finite number of at least 0"),
+        ({}, "must hold answers"),
+    ],
+)
+def test_references_that_say_too_much_or_too_little_are_refused(tmp_path: Path, question, message) -> None:
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps({"Q": question, "R": {"answers": ["x"]}}))
+    with pytest.raises(UsageError, match=message):
+        load(file)

@@ -45,6 +45,8 @@ def columns(texts: list[str], **other: list[Any]) -> dict[str, list[Any]]:
         "method": ["vs-standard"] * count,
         "template": ["standard"] * count,
         "model": ["replay/x"] * count,
+        "k": [5] * count,
+        **{name: [None] * count for name in ("tau", "words", "temperature", "top_p", "settings")},
         "rank": list(range(count)),
         "call": [0] * count,
         "request_key": ["k"] * count,

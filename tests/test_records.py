@@ -21,7 +21,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.measure import sets  # noqa: E402
 from outspoken.measure.response_files import Records, from_rows, read, read_all  # noqa: E402
-from outspoken.measure.values import Response  # noqa: E402
+from outspoken.measure.values import Response, group_label  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEA, COFFEE = "说一种茶 🍵", "قهوة؟"
@@ -107,7 +107,8 @@ def test_what_run_writes_is_read(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-m", "outspoken", *map(str, command)], check=True, capture_output=True)
         records = read(out, by=["topic"])
         assert [(g.method, g.model, dict(g.settings)) for g in records.groups] == [
-            ("vs-standard", f"replay/{replies}", {"template": "standard", "topic": topic}) for topic in (7, None)
+            ("vs-standard", f"replay/{replies}", {"template": "standard", "k": 2, "topic": topic})
+            for topic in (7, None)
         ]
         (tea,) = records.groups[0].prompts
         assert (tea.prompt_id, tea.prompt) == ("tea", TEA)
@@ -346,23 +347,132 @@ def test_files_that_name_nothing_are_separate_groups(tmp_path: Path) -> None:
     people = lines(tmp_path / "people.v2.jsonl", row(TEA, "c"), row(TEA, "d"))
     assert [group.method for group in read_all([*files, people]).groups] == ["direct", "vs", "people.v2"]
     copy = lines(tmp_path / "direct" / "direct.jsonl", row(TEA, "c"), row(TEA, "d"))
-    assert [group.method for group in read_all([files[0], copy]).groups] == [str(files[0]), str(copy)]
+    assert [group.method for group in read_all([files[0], copy]).groups] == ["direct/responses", "direct/direct"]
     assert [group.method for group in read(files[0]).groups] == ["recorded"]
 
 
-def test_equal_groups_of_several_files_are_merged(tmp_path: Path) -> None:
+def test_files_that_share_no_prompt_are_one_group(tmp_path: Path) -> None:
     named = {"method": "direct", "model": "m", "prompt_id": "1"}
     one = lines(tmp_path / "1.jsonl", row(TEA, "a", call=0, **named), row(TEA, "b", call=1, **named))
-    two = lines(tmp_path / "2.jsonl", row(TEA, "c", call=0, **named), row(COFFEE, "d", call=0, **named))
+    two = lines(tmp_path / "2.jsonl", row(COFFEE, "d", call=0, **named))
     other = lines(tmp_path / "3.jsonl", row(TEA, "e", **{**named, "model": "n"}))
     records = read_all([one, two, other])
     assert texts(records) == {
-        ("direct", "m"): {"1": ["a", "b", "c"], "1 (2)": ["d"]},
+        ("direct", "m"): {"1": ["a", "b"], "1 (2)": ["d"]},
         ("direct", "n"): {"1": ["e"]},
     }
-    assert [r.call for r in records.groups[0].prompts[0].responses] == [0, 1, 2]
     assert records.problems == ("1 prompt has the id of another prompt; they count as different prompts",)
     assert records.source == f"{one}, {two}, {other}"
+
+
+def test_runs_with_other_settings_are_other_groups(tmp_path: Path) -> None:
+    """Nobody has to name the column: two temperatures of one method never become one column of figures."""
+    named = {"method": "direct", "model": "m"}
+    files = [
+        lines(tmp_path / f"{t}.jsonl", *(row(TEA, f"{t} {n}", temperature=t, **named) for n in range(4)))
+        for t in (0.3, 1.2)
+    ]
+    records = read_all(files)
+    assert [dict(group.settings) for group in records.groups] == [{"temperature": 0.3}, {"temperature": 1.2}]
+    assert [group_label(group, records.groups) for group in records.groups] == [
+        "direct temperature=0.3",
+        "direct temperature=1.2",
+    ]
+    assert records.problems == ()
+
+
+def test_files_that_repeat_prompts_are_put_apart_and_named_by_what_differs(tmp_path: Path) -> None:
+    named = {"method": "direct", "model": "m"}
+    by_column = [
+        lines(tmp_path / f"{persona}.jsonl", row(TEA, persona, persona=persona, note="x", **named))
+        for persona in ("poet", "clerk")
+    ]
+    records = read_all(by_column)
+    assert [dict(group.settings) for group in records.groups] == [{"persona": "poet"}, {"persona": "clerk"}]
+    assert "named by the column 'persona'" in records.problems[0]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        lines(tmp_path / folder / "x.jsonl", row(TEA, folder, **named))
+    records = read_all([tmp_path / "a" / "x.jsonl", tmp_path / "b" / "x.jsonl"])
+    assert [dict(group.settings) for group in records.groups] == [{"file": "a/x"}, {"file": "b/x"}]
+    assert "named by their files" in records.problems[0]
+
+
+def test_responses_of_one_file_that_a_column_parts_are_reported(tmp_path: Path) -> None:
+    rows = [
+        row(prompt, f"{t} {n}", temp=t, topic=prompt, method="direct")
+        for prompt in (TEA, COFFEE)
+        for t in (0.3, 1.2)
+        for n in range(3)
+    ]
+    (problem,) = read(lines(tmp_path / "r.jsonl", *rows)).problems
+    assert "differ in the column 'temp' ('0.3', '1.2')" in problem or "differ in the column 'temp' (0.3" in problem
+    assert "--by temp" in problem
+    assert read(tmp_path / "r.jsonl", by=["temp"]).problems == ()
+
+
+def test_partitions_never_join(tmp_path: Path) -> None:
+    entry = {"id": "1", "prompt": TEA, "model": "m", "generations": ["a", "b"], "partition": [0, 1]}
+    regular = lines(tmp_path / "regular.jsonl", entry)
+    in_context = lines(tmp_path / "in-context.jsonl", {**entry, "generations": ["c", "d"]})
+    records = read_all([regular, in_context])
+    assert [dict(group.settings) for group in records.groups] == [{"file": "regular"}, {"file": "in-context"}]
+    (twice,) = read(lines(tmp_path / "twice.jsonl", entry, {**entry, "generations": ["c", "d"]})).groups
+    assert [response.partition for response in twice.prompts[0].responses] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "read_as", "mixed"),
+    [
+        (["40%", "60%"], [0.4, 0.6], False),
+        (["40%", "60"], [0.4, 0.6], False),
+        (["40%", 0.6], [0.4, 0.6], False),
+        (["40%", "60", "0.1"], [None, None, None], True),
+    ],
+)
+def test_probabilities_of_one_call_are_on_one_scale(tmp_path: Path, probabilities, read_as, mixed) -> None:
+    rows = [row(TEA, f"t{at}", probability=value, call=0) for at, value in enumerate(probabilities)]
+    official = {
+        "prompt": TEA,
+        "responses": [{"text": f"t{at}", "probability": v} for at, v in enumerate(probabilities)],
+    }
+    for path in (lines(tmp_path / "rows.jsonl", *rows), lines(tmp_path / "official.jsonl", official)):
+        records = read(path)
+        found = [response.probability for response in records.groups[0].prompts[0].responses]
+        assert found == (read_as if mixed else pytest.approx(read_as))
+        assert any("on several scales" in problem for problem in records.problems) == mixed
+
+
+def test_percentages_without_signs_add_up_to_100(tmp_path: Path) -> None:
+    entry = {"prompt": TEA, "responses": [{"text": "a", "probability": 70}, {"text": "b", "probability": 30}]}
+    responses = read(lines(tmp_path / "r.jsonl", entry)).groups[0].prompts[0].responses
+    assert [response.probability for response in responses] == pytest.approx([0.7, 0.3])
+
+
+def test_lists_and_counts_of_answers_alone(tmp_path: Path) -> None:
+    def put(name: str, value: Any) -> Path:
+        (tmp_path / name).write_text(json.dumps(value), encoding="utf-8")
+        return tmp_path / name
+
+    trials = {
+        f"responses_{n}": [{"text": "Texas", "probability": 0.5}, {"text": "Ohio", "probability": 0.5}]
+        for n in (1, 2)
+    }
+    (prompt,) = read(put("named.json", trials)).groups[0].prompts
+    assert [(one.text, one.call) for one in prompt.responses] == [
+        ("Texas", 0),
+        ("Ohio", 0),
+        ("Texas", 1),
+        ("Ohio", 1),
+    ]
+    (prompt,) = (
+        read(put("counts.json", {"Texas": {"count": 2}, "Ohio": {"count": 1, "share": 0.3}})).groups[0].prompts
+    )
+    assert [one.text for one in prompt.responses] == ["Texas", "Texas", "Ohio"]
+    (prompt,) = read(put("draws.json", [4, 3, "Red", 4])).groups[0].prompts
+    assert [one.text for one in prompt.responses] == ["4", "3", "Red", "4"]
+    with pytest.raises(UsageError, match="holds metrics and no responses"):
+        read(put("metrics.json", {"instance_metrics": [{"avg": 1}], "overall_metrics": {}}))
 
 
 def test_rows_in_memory(tmp_path: Path) -> None:

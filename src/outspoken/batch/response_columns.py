@@ -10,9 +10,14 @@ from outspoken.batch.output_formats import COLUMNS
 from outspoken.batch.sources import PromptRow
 from outspoken.candidate import Candidate
 from outspoken.engine import CallResult, PromptResult, ResponseGoal
+from outspoken.methods.table import METHODS
+from outspoken.provenance import Provenance
 from outspoken.same_text import text_key
 
 __all__ = ["ResponseColumns", "select_responses"]
+
+# Settings of the sampling that do not change which answers are likely.
+_WITHOUT_EFFECT = ("seed", "max_tokens", "stop")
 
 
 class ResponseColumns:
@@ -44,6 +49,7 @@ class ResponseColumns:
                 "method": [provenance.method] * count,
                 "template": [provenance.template] * count,
                 "model": [provenance.model] * count,
+                **{name: [value] * count for name, value in _settings(provenance).items()},
                 "rank": [at + 1 for _, _, at in selected],
                 "call": [call.number for _, call, _ in selected],
                 "request_key": [call.key_of(at) for _, call, at in selected],
@@ -98,6 +104,17 @@ def _drawn(call: CallResult, count: int) -> list[int]:
     places = {id(candidate): at for at, candidate in enumerate(distribution)}
     drawn = distribution.draw(count, seed=int(call.call.key(0), 16), replace=False)
     return sorted(places[id(candidate)] for candidate in drawn)
+
+
+def _settings(provenance: Provenance) -> dict[str, object]:
+    """The settings that change which answers are likely; `settings` holds the less usual ones."""
+    sampling = dict(provenance.sampling)
+    own = {name: sampling.pop(name, None) for name in ("temperature", "top_p")}
+    others = {name: value for name, value in sampling.items() if name not in _WITHOUT_EFFECT}
+    if METHODS[provenance.method].turn_count(2) > 1:
+        others["turns"] = provenance.turns
+    text = json.dumps(others, ensure_ascii=False, sort_keys=True, default=str) if others else None
+    return {"k": provenance.k, "tau": provenance.tau, "words": provenance.words, **own, "settings": text}
 
 
 def _value(candidate: Candidate) -> str | None:

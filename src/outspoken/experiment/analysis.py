@@ -29,7 +29,7 @@ from outspoken.measure.cost import Cost
 from outspoken.measure.embedding import Embedder, embedder
 from outspoken.measure.judge import Judge, Quality, judge_quality
 from outspoken.measure.measures import MEASURES
-from outspoken.measure.values import Group
+from outspoken.measure.values import Group, group_label
 from outspoken.tasks import Task
 
 __all__ = ["ArmResponses", "check_measuring", "groups_of_grid", "groups_of_recordings", "measure_groups"]
@@ -83,15 +83,12 @@ def groups_of_grid(spec: ExperimentSpec, results: Iterable[CellResult]) -> list[
 def groups_of_recordings(task: Task, files: Sequence[Path]) -> tuple[list[ArmResponses], tuple[str, ...]]:
     """Recorded responses to one task, and sentences about problems with the files.
 
-    A group is named by its method, and by its settings too if several groups have the same method and model.
+    A group is named by its method, and by what distinguishes it if several groups have the same method and model.
     """
     records = response_files.read_all(files)
     names = [group.method for group in records.groups]
     if len({(group.method, group.model) for group in records.groups}) < len(names):
-        names = [
-            ", ".join(str(part) for part in (group.method, *group.settings.values()) if part)
-            for group in records.groups
-        ]
+        names = [group_label(group, records.groups) for group in records.groups]
     groups = [
         ArmResponses(task, name, group.method, group) for name, group in zip(names, records.groups, strict=True)
     ]

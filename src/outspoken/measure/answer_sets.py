@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from outspoken.errors import UsageError, errors_at
+from outspoken.errors import UnknownNameError, UsageError, errors_at
 from outspoken.io.text import read_json
 from outspoken.measure.answer_numbers import as_number
 from outspoken.measure.divergence import is_weight, shares
@@ -17,9 +17,10 @@ from outspoken.same_text import text_key
 __all__ = ["Answers", "load", "published_key"]
 
 _FORMS = (
-    'an object of answers and counts ({"Texas": 3}), or one of questions with their answers '
-    '({"Name a country.": {"answers": [["UK", "Britain"], ["Peru"]]}})'
+    'an object of answers and counts ({"Texas": 3}), or one of questions with their answers, with counts if they '
+    'are known ({"Name a country.": {"answers": [["UK", "Britain"], ["Peru"]], "counts": {"UK": 3, "Peru": 1}}})'
 )
+_QUESTION_KEYS = ("answers", "counts")
 
 
 def published_key(text: str) -> str:
@@ -91,6 +92,21 @@ class Answers:
             raise UsageError("the list of answers is empty: give at least one")
         return cls(tuple(dict.fromkeys(aliases.values())), None, normalise, aliases)
 
+    def with_counts(self, counts: Mapping[str, object]) -> Answers:
+        """The same answers, with the shares that these counts amount to; an answer that is not among them has 0.
+
+        Raises `UsageError` for a count of an answer that is not known, and as `counts` does.
+        """
+        weights = dict.fromkeys(self.known or (), 0.0)
+        for answer, entry in counts.items():
+            name = self.label(answer)
+            if name not in weights:
+                raise UsageError(f"there is a count of {answer!r}, which is not among the answers: add it to them")
+            weights[name] += _count(answer, entry)
+        if not any(weights.values()):
+            raise UsageError("no answer has a count above 0: give at least one")
+        return replace(self, reference=shares(weights))
+
     @classmethod
     def free(cls, *, normalise: Callable[[str], str] = text_key) -> Answers:
         """Without known answers: texts that differ after normalising are different answers."""
@@ -114,14 +130,15 @@ def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Ans
     """Read a JSON file of answers: counts become one `Answers`, questions one each, by the text of the question.
 
     Counts are `{answer: count}` or `{answer: {"count": count}}`, questions `{question: {"answers": [[answer,
-    alias, ...], ...]}}`. Raises `UsageError`, naming the file and the entry, for anything else.
+    alias, ...], ...], "counts": {answer: count}}}` (the counts may be missing, or stand alone: `{question:
+    {answer: count}}`). Raises `UsageError`, naming the file and the entry, for anything else.
     """
     file = Path(path)
     entries = read_json(file, "file of answers", object_pairs_hook=_unique_keys)
     with errors_at(str(file)):
         if not isinstance(entries, dict) or not entries:
             raise UsageError(f"the file holds no answers: it must be {_FORMS}")
-        if any(isinstance(entry, dict) and "answers" in entry for entry in entries.values()):
+        if any(isinstance(entry, dict) and not _is_count(entry) for entry in entries.values()):
             return {name: _question(name, entry, normalise) for name, entry in entries.items()}
         return Answers.counts(entries, normalise=normalise)
 
@@ -135,12 +152,33 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return entries
 
 
+def _is_count(entry: Mapping[str, object]) -> bool:
+    """Whether an entry says how often one answer came, `{"count": 3}`, so that its name is an answer."""
+    return is_weight(entry.get("count")) and not any(key in entry for key in _QUESTION_KEYS)
+
+
 def _question(name: str, entry: object, normalise: Callable[[str], str]) -> Answers:
-    answers = entry.get("answers") if isinstance(entry, dict) else None
-    if not isinstance(answers, list):
-        raise UsageError(f"{name!r} must hold a list of answers, as the other questions do")
+    """The answers to one question: listed, with counts, or counts alone."""
+    if not isinstance(entry, dict) or not entry:
+        raise UsageError(f"{name!r} must hold answers, as the other questions do: the file must be {_FORMS}")
     with errors_at(repr(name)):
-        return Answers.listed(answers, normalise=normalise)
+        if not any(key in entry for key in _QUESTION_KEYS):
+            return Answers.counts(entry, normalise=normalise)
+        if unknown := [key for key in entry if key not in _QUESTION_KEYS]:
+            raise UnknownNameError("key", unknown[0], _QUESTION_KEYS)
+        counts = entry.get("counts")
+        if "answers" not in entry:
+            return Answers.counts(_mapping(counts), normalise=normalise)
+        if not isinstance(entry["answers"], list):
+            raise UsageError("answers must be a list, of texts or of lists of spellings")
+        listed = Answers.listed(entry["answers"], normalise=normalise)
+        return listed if counts is None else listed.with_counts(_mapping(counts))
+
+
+def _mapping(counts: object) -> Mapping[str, object]:
+    if not isinstance(counts, dict):
+        raise UsageError(f"counts must be an object of answers and counts, not {counts!r}")
+    return counts
 
 
 def _count(answer: str, entry: object) -> float:

@@ -352,6 +352,13 @@ def _answers(reference: Reference) -> Callable[[PromptGroup], Answers]:
 def _unknown_prompts(groups: Sequence[Group], answers: Callable[[PromptGroup], Answers] | None) -> Iterable[str]:
     if answers is None:
         return
+    by_text = {prompt.prompt: prompt for group in groups for prompt in group.prompts}
+    equal = sum(own.known is not None and own.reference is None for own in map(answers, by_text.values()))
+    if equal:
+        yield (
+            f"the reference of {plural(equal, 'prompt')} has no counts: its known answers count as equally "
+            "likely, and distances are from equal shares"
+        )
     missing = {prompt.prompt: None for group in groups for prompt in group.prompts if not answers(prompt).known}
     if missing:
         prompts = plural(len(missing), "prompt")

@@ -23,8 +23,12 @@ from outspoken.batch.source_formats import (
 from outspoken.batch.source_text import CutOffError
 from outspoken.errors import UsageError
 from outspoken.io.text import plural
+from outspoken.measure.response_groups import FileGroup, OtherColumns, joined
 from outspoken.measure.response_rows import (
     KINDS,
+    NAMELESS,
+    Draws,
+    NamedLists,
     ResponseRowError,
     Row,
     RowReader,
@@ -32,12 +36,24 @@ from outspoken.measure.response_rows import (
     Trials,
     has_value,
     is_counts,
+    is_named_lists,
+    mixed_scales,
 )
-from outspoken.measure.values import Group, PromptGroup, Response
+from outspoken.measure.values import Group
 
 __all__ = ["Records", "from_rows", "read", "read_all"]
 
 Source = str | PathLike[str]
+
+SETTINGS = ("template", "k", "tau", "words", "temperature", "top_p", "settings")
+"""The columns of settings, by which responses are grouped."""
+
+_KNOWN = """
+prompt_id id prompt text stated probability method model rank call request_key repairs value error partition score
+responses generations generation_scores partition_scores distinct utility index turn logprob seed
+"""
+KNOWN = frozenset((*_KNOWN.split(), *SETTINGS))
+"""The columns that say something about a response or its settings."""
 
 _UNNAMED = "recorded"
 _MAX_PROBLEMS = 10
@@ -58,7 +74,12 @@ def read(path: Source, *, method: str = "", model: str = "", by: Sequence[str] =
 
 
 def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: Sequence[str] = ()) -> Records:
-    """The responses of several files, grouped by method, model, template and the columns named in `by`.
+    """The responses of several files, grouped by method, model, settings and the columns named in `by`.
+
+    Settings are the columns template, k, tau, words, temperature, top_p and `settings` (others, as JSON).
+
+    Files of one such group that have no prompt in common are joined. Files that repeat a prompt are groups of
+    their own, named by the only other column that differs between them, or else by their names.
 
     A file has any format of `outspoken.batch.sources.read` (JSON lines, JSON, CSV or Parquet; "-" is standard
     input). Its columns determine how its rows are read:
@@ -70,11 +91,14 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
       `generation_scores`.
     - `prompt` and `responses`: one call per row, from the package `verbalized-sampling`. An empty answer is a
       failed call; the turns of a conversation are one call.
-    - Only counts, `{answer: count}` or a list of these: trials of one prompt, each of them a call. Numbers that
-      are not whole are the weights of the answers.
+    - Only counts, `{answer: count}` or `{answer: {"count": count}}`, or a list of these: trials of one prompt,
+      each of them a call. Numbers that are not whole are the weights of the answers.
+    - Only lists of responses, `{"responses_1": [...], ...}`: calls for one prompt.
+    - A list of answers and nothing else, `[4, 3, "Red"]`: draws for one prompt.
 
     `method` and `model` apply to rows without these columns. If both are unknown, the method is "recorded", or the
-    name of the file if there are several such files. Prompts are identified by id, or else by text.
+    name of the file if there are several such files. Probabilities of one call on several scales are left out.
+    Prompts are identified by id, or else by text.
 
     Raises `UsageError` for a file that is missing or empty, and for one without these columns or a readable row.
     """
@@ -124,36 +148,14 @@ def _shortened(lines: list[str], more: str) -> list[str]:
     return lines if rest <= 0 else [*lines[:_MAX_PROBLEMS], more.format(f"{rest:,}")]
 
 
-class _Prompt:
-    """The responses to one prompt, collected from one file after the other."""
-
-    def __init__(self, prompt: str) -> None:
-        self.prompt = prompt
-        self.responses: list[Response] = []
-        self.failures = self.empty = 0
-        self._file, self._first, self._next = -1, 0, 0
-
-    def add(self, row: RowResponses, file: int) -> None:
-        if file != self._file:
-            self._file, self._first = file, self._next
-        for response in row.responses:
-            if response.call is not None and self._first:
-                # Call 0 of another file is another call.
-                response = replace(response, call=response.call + self._first)
-            self._next = max(self._next, 0 if response.call is None else response.call + 1)
-            self.responses.append(response)
-        self.failures += row.failures
-        self.empty += row.empty
-
-
 class _Collected:
     def __init__(self, method: str, model: str, by: tuple[str, ...]) -> None:
         self._by = by
         self.problems: list[str] = []
         self._defaults = {"method": method, "model": model}
-        # For each group: the group without prompts, the number of its file if that names neither method nor model,
-        # and its prompts.
-        self._groups: dict[tuple[str, ...], tuple[Group, int | None, dict[str, _Prompt]]] = {}
+        # For each group: the group without prompts, and its prompts by the number of the file.
+        self._groups: dict[tuple[str, ...], tuple[Group, dict[int, FileGroup]]] = {}
+        self._columns: dict[int, OtherColumns] = {}
         # The key of each pair of id and text, and for each text its keys with the files that have them.
         self._key_of_pair: dict[tuple[str, str], str] = {}
         self._keys_of_text: dict[str, dict[str, set[int]]] = {}
@@ -173,6 +175,11 @@ class _Collected:
             try:
                 for position, value in records(stack):
                     rows += 1
+                    is_answer = isinstance(value, (str, int, float)) and not isinstance(value, (bool, Unreadable))
+                    if is_answer and reader is None and ".txt" not in source.name:
+                        reader = Draws()
+                    if is_answer and isinstance(reader, Draws):
+                        value = {"text": value}
                     if type(value) is not dict:
                         reason = str(value) if type(value) is Unreadable else "not a JSON object"
                         unreadable.append(f"{source.where(position)}: {reason}")
@@ -184,7 +191,7 @@ class _Collected:
                         unreadable.append(f"{source.where(position)}: {error}")
                         continue
                     left_out += [f"{source.where(position)}: {each} was left out" for each in responses.left_out]
-                    self._add({} if isinstance(reader, Trials) else value, responses, file)
+                    self._add({} if isinstance(reader, NAMELESS) else value, responses, file)
             except CutOffError as error:
                 cut_off = f"{source.where(position + 1)}: cannot be read from here on: {error}"
         name = source.name
@@ -202,6 +209,12 @@ class _Collected:
         kind = next((kind for name, kind in KINDS.items() if name in columns), None)
         if kind is None and is_counts(first):
             return Trials()
+        if kind is None and is_named_lists(first):
+            return NamedLists()
+        if kind is None and "instance_metrics" in columns:
+            raise UsageError(
+                f"{source.name} holds metrics and no responses: give the file of responses that they are about"
+            )
         missing = [repr(name) for name in ("prompt", *self._by) if name not in columns]
         if kind is not None and not missing:
             return kind()
@@ -211,21 +224,24 @@ class _Collected:
     def _add(self, row: Row, responses: RowResponses, file: int) -> None:
         names = {
             name: str(row[name]) if has_value(row.get(name)) else self._defaults.get(name, "")
-            for name in ("method", "model", "template")
+            for name in ("method", "model")
         }
-        settings = {name: _json_value(row.get(name)) for name in self._by}
+        values = {name: _json_value(row.get(name)) for name in (*SETTINGS, *self._by)}
+        values = {name: value if has_value(value) else None for name, value in values.items()}
+        settings = {name: value for name, value in values.items() if value is not None or name in self._by}
         # Rows without method and model form a group for each file.
         own_file = None if names["method"] or names["model"] else file
-        key = (*names.values(), *map(repr, settings.values()), str(own_file))
+        key = (*names.values(), *map(repr, values.values()), str(own_file))
         if key not in self._groups:
-            template = {"template": names["template"]} if names["template"] else {}
-            group = Group(names["method"], names["model"], (), {**template, **settings})
-            self._groups[key] = group, own_file, {}
-        prompts = self._groups[key][2]
-        prompt_id = self._prompt_key(responses, file)
-        if prompt_id not in prompts:
-            prompts[prompt_id] = _Prompt(responses.prompt)
-        prompts[prompt_id].add(responses, file)
+            self._groups[key] = Group(names["method"], names["model"], (), settings), {}
+        files = self._groups[key][1]
+        if file not in files:
+            files[file] = FileGroup()
+        prompt_key = self._prompt_key(responses, file)
+        files[file].add(prompt_key, responses)
+        if file not in self._columns:
+            self._columns[file] = OtherColumns(KNOWN | {*self._by})
+        self._columns[file].add(prompt_key, row)
 
     def _prompt_key(self, row: RowResponses, file: int) -> str:
         """The id of a prompt among all files.
@@ -257,26 +273,74 @@ class _Collected:
         if self._clashes:
             clashes = plural(self._clashes, "prompt has", "prompts have")
             self.problems.append(f"{clashes} the id of another prompt; they count as different prompts")
-        nameless = sorted({file for _, file, _ in self._groups.values() if file is not None})
-        labels = [_label(files[number]) for number in nameless]
-        if len(set(labels)) < len(labels):
-            labels = [files[number] for number in nameless]
-        names: dict[int | None, str] = dict(zip(nameless, labels, strict=True)) if len(nameless) > 1 else {}
+        mixed = sum(one.on_one_scale() for _, own in self._groups.values() for one in own.values())
+        self.problems += [mixed_scales(mixed)] if mixed else []
+        labels = _labels(files)
+        nameless = {next(iter(own)) for group, own in self._groups.values() if not (group.method or group.model)}
         groups = []
-        for group, file, collected in self._groups.values():
-            prompts = (
-                PromptGroup(prompt_id, one.prompt, tuple(one.responses), one.failures, one.empty)
-                for prompt_id, one in collected.items()
-            )
-            method = group.method or names.get(file, _UNNAMED)
-            groups.append(replace(group, method=method, prompts=tuple(prompts)))
+        for group, own in self._groups.values():
+            numbers = list(own)
+            named = labels[numbers[0]] if numbers[0] in nameless and len(nameless) > 1 else _UNNAMED
+            whole = replace(group, method=group.method or (_UNNAMED if group.model else named))
+            if _overlap(list(own.values())):
+                name, values = self._difference(numbers, labels)
+                self.problems.append(_put_apart(whole, name, [files[number] for number in numbers]))
+                groups += [
+                    joined(replace(whole, settings={**whole.settings, name: values[number]}), [own[number]])
+                    for number in numbers
+                ]
+            else:
+                groups.append(joined(whole, list(own.values())))
+        for number, columns in self._columns.items():
+            for name, several in columns.parting.items():
+                self.problems.append(
+                    f"{files[number]}: the responses to each prompt differ in the column {name!r} "
+                    f"({listed(map(str, several))}) and are measured together; part them with --by {name}"
+                )
         return Records(tuple(groups), tuple(self.problems), ", ".join(files))
+
+    def _difference(self, numbers: Sequence[int], labels: Sequence[str]) -> tuple[str, dict[int, object]]:
+        """What tells files with the same prompts apart: the only column that differs, or their names."""
+        constants = [self._columns[number].constant for number in numbers]
+        shared = [name for name in constants[0] if all(name in one for one in constants)]
+        differing = [name for name in shared if len({repr(one[name]) for one in constants}) == len(constants)]
+        if len(differing) == 1:
+            name = differing[0]
+            return name, {number: _json_value(one[name]) for number, one in zip(numbers, constants, strict=True)}
+        return "file", {number: labels[number] for number in numbers}
+
+
+def _overlap(files: Sequence[FileGroup]) -> bool:
+    """Whether two of the files have a prompt in common."""
+    return len({key for file in files for key in file.prompts}) < sum(len(file.prompts) for file in files)
+
+
+def _put_apart(group: Group, name: str, files: Sequence[str]) -> str:
+    by = "their files" if name == "file" else f"the column {name!r}"
+    what = " ".join(filter(None, (group.method, group.model)))
+    return (
+        f"{listed(files)} ask the same prompts as {what} with the same settings: they are groups of their own, "
+        f"named by {by}"
+    )
 
 
 def _json_value(value: object) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def _labels(files: Sequence[str]) -> list[str]:
+    """A name for each file: its own without the ending, or as much of its path as tells it from the others."""
+    labels = [_label(path) for path in files]
+    if len(set(labels)) == len(labels):
+        return labels
+    paths = [Path(path).with_suffix("") for path in files]
+    for depth in range(2, max(len(path.parts) for path in paths) + 1):
+        labels = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    return list(files)
 
 
 def _label(path: str) -> str:

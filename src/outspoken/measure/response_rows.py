@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,22 @@ from outspoken.io.text import plural
 from outspoken.measure.values import Response
 from outspoken.parsing.numbers import number
 
-__all__ = ["KINDS", "ResponseRowError", "Row", "RowReader", "RowResponses", "Trials", "has_value", "is_counts"]
+__all__ = [
+    "KINDS",
+    "NAMELESS",
+    "Draws",
+    "NamedLists",
+    "ResponseRowError",
+    "Row",
+    "RowReader",
+    "RowResponses",
+    "Trials",
+    "has_value",
+    "is_counts",
+    "is_named_lists",
+    "mixed_scales",
+    "on_one_scale",
+]
 
 _MAX_EXCERPT = 40
 _MAX_COUNT = 1_000_000
@@ -30,7 +46,8 @@ class ResponseRowError(Exception):
 
 @dataclass(slots=True)
 class RowResponses:
-    """The responses in one row. `left_out` describes unusable values."""
+    """The responses in one row. `left_out` describes unusable values, `percent` says whether its probability has a
+    percent sign."""
 
     prompt_id: str | None
     prompt: str
@@ -38,6 +55,7 @@ class RowResponses:
     failures: int = 0
     empty: int = 0
     left_out: list[str] = field(default_factory=list)
+    percent: bool = False
 
     def add(self, text: object, **values: Any) -> None:
         """Add a response, a failure (no text), or an empty response (nothing but white space)."""
@@ -102,7 +120,7 @@ class RowReader:
             raise ResponseRowError(f"no text: the columns are {listed(row)}")
         result.add(
             row["text"],
-            probability=result.number(row, "probability", lambda value: value >= 0),
+            probability=self._probability(row, result),
             stated=result.number(row, "stated"),
             call=result.integer(row, "call"),
             request=str(row.get("request_key") or ""),
@@ -110,6 +128,12 @@ class RowReader:
             score=result.number(row, "score"),
         )
         return result
+
+    @staticmethod
+    def _probability(row: Row, result: RowResponses) -> float | None:
+        value = row.get("probability")
+        result.percent = isinstance(value, str) and number(value)[1]
+        return result.number(row, "probability", lambda value: value >= 0)
 
     def notes(self) -> Iterator[str]:
         """Sentences about all rows so far."""
@@ -147,7 +171,7 @@ class _Calls(RowReader):
 
     def __init__(self) -> None:
         self._call, self._last_prompt = -1, ""
-        self._empty_calls = self._unparsed = self._other_scales = 0
+        self._empty_calls = self._unparsed = self._other_scales = self._mixed = 0
 
     def __call__(self, row: Row) -> RowResponses:
         result = RowResponses(None, _prompt(row))
@@ -161,7 +185,7 @@ class _Calls(RowReader):
             self._empty_calls += 1
             result.failures = 1
             return result
-        stated = [self._stated(value, result) for _, value in pairs]
+        stated = self._on_one_scale([self._stated(value, result) for _, value in pairs])
         weights: Sequence[float | None] = stated
         if any(value is not None and not 0 <= value <= 1 for value in stated):
             self._other_scales += 1
@@ -181,11 +205,21 @@ class _Calls(RowReader):
         return later and prompt == self._last_prompt
 
     @staticmethod
-    def _stated(raw: object, result: RowResponses) -> float | None:
+    def _stated(raw: object, result: RowResponses) -> tuple[float | None, bool]:
+        """The number as it stands, and whether it has a percent sign."""
         value, percent = number(raw)
         if value is None and has_value(raw):
             result.left_out.append(f"probability {repr(raw)[:_MAX_EXCERPT]}")
-        return value / 100 if value is not None and percent else value
+        return value, percent
+
+    def _on_one_scale(self, stated: Sequence[tuple[float | None, bool]]) -> list[float | None]:
+        """The numbers of one call as shares of 1; all are missing if they are on several scales."""
+        shares = on_one_scale([(value, percent) for value, percent in stated if value is not None])
+        if shares is None:
+            self._mixed += 1
+            return [None] * len(stated)
+        rest = iter(shares)
+        return [None if value is None else next(rest) for value, _ in stated]
 
     def notes(self) -> Iterator[str]:
         if self._empty_calls:
@@ -195,6 +229,29 @@ class _Calls(RowReader):
         if self._other_scales:
             calls = plural(self._other_scales, "call states", "calls state")
             yield f"{calls} numbers outside 0 to 1: their responses have equal weights"
+        if self._mixed:
+            yield mixed_scales(self._mixed)
+
+
+def on_one_scale(stated: Sequence[tuple[float, bool]]) -> list[float] | None:
+    """Numbers of one call, each with whether it has a percent sign, on the scale of 0 to 1; None for mixed scales.
+
+    Beside a percent sign, bare numbers are percentages if all are above 1, and shares if none is. Without one,
+    numbers above 1 that add up to about 100 are percentages; others stay as they are.
+    """
+    bare = [value for value, percent in stated if not percent]
+    signs = len(bare) < len(stated)
+    if signs and any(value > 1 for value in bare) and any(value <= 1 for value in bare):
+        return None
+    total = sum(value for value, _ in stated)
+    percentages = bool(bare) and min(bare) > 1 and (signs or 95 <= total <= 105)
+    return [value / 100 if percent or percentages else value for value, percent in stated]
+
+
+def mixed_scales(calls: int) -> str:
+    """A sentence about calls whose probabilities are on several scales."""
+    number_of = plural(calls, "call states", "calls state")
+    return f"{number_of} probabilities on several scales (40%, 60, 0.1): their responses have equal weights"
 
 
 def _position(entry: Row, name: str) -> float:
@@ -255,12 +312,45 @@ def is_counts(row: Row) -> bool:
 
 
 def _counts(row: Row) -> dict[str, int | float] | None:
-    counts = {
-        answer: count
-        for answer, count in row.items()
-        if isinstance(count, (int, float)) and not isinstance(count, bool)
-    }
-    return counts if row and len(counts) == len(row) else None
+    counts: dict[str, int | float] = {}
+    for answer, entry in row.items():
+        count = entry.get("count") if isinstance(entry, dict) else entry
+        if not isinstance(count, (int, float)) or isinstance(count, bool):
+            return None
+        counts[answer] = count
+    return counts or None
+
+
+class NamedLists(_Calls):
+    """Reads one object of lists of responses, `{"responses_1": [...], "responses_2": [...]}`: a call each."""
+
+    def __call__(self, row: Row) -> RowResponses:
+        total = RowResponses(_COUNTS_ID, "")
+        for name in sorted(row, key=lambda name: (len(name), name)):
+            self._last_prompt = ""
+            call = super().__call__({"prompt": name, "responses": row[name]})
+            total.responses += call.responses
+            total.failures += call.failures
+            total.empty += call.empty
+            total.left_out += call.left_out
+        return total
+
+
+class Draws(RowReader):
+    """Reads a list of answers without anything else, `[4, 3, "Red"]`: draws of one prompt."""
+
+    def __call__(self, row: Row) -> RowResponses:
+        result = RowResponses(_COUNTS_ID, "")
+        result.add(row["text"])
+        return result
+
+
+def is_named_lists(row: Row) -> bool:
+    """Whether a row holds nothing but lists of responses with numbered names."""
+    return bool(row) and all(
+        re.fullmatch(r"responses?_?\d+", name) is not None and isinstance(entries, list)
+        for name, entries in row.items()
+    )
 
 
 KINDS: dict[str, type[RowReader]] = {
@@ -270,3 +360,7 @@ KINDS: dict[str, type[RowReader]] = {
     "error": RowReader,
 }
 """The reader of a file by the first of these columns that it has."""
+
+
+NAMELESS = (Trials, NamedLists, Draws)
+"""The readers of rows that hold answers alone."""

@@ -9,7 +9,7 @@ import typer
 from outspoken._options import CallOptions
 from outspoken.cli.common import PARTLY, command, console, note_default, print_json, typed
 from outspoken.cli.interrupts import run_or_exit
-from outspoken.cli.options import Embedder, Json, LedgerFile, Methods, ModelName, Responses, Same, several
+from outspoken.cli.options import Embedder, Format, Json, LedgerFile, Methods, ModelName, Responses, Same, several
 from outspoken.settings import Settings
 from outspoken.terminal import ShareBar, TextTable
 
@@ -33,6 +33,7 @@ def compare(
     ledger: LedgerFile = None,
     embedder: Embedder = "minilm",
     same: Same = "exact",
+    form: Format = None,
     json: Json = False,
 ) -> None:
     """Ask the same prompts with several methods, and compare the diversity and the price of the responses.
@@ -42,10 +43,11 @@ def compare(
 
     Example: outspoken compare "Name a US state." --methods direct,vs-standard -n 20
     """
-    from outspoken.cli.measure_tables import show
+    from outspoken.cli.measure_tables import check_format, show
     from outspoken.cli.progress import step_progress
     from outspoken.measure.api import acompare
 
+    check_format(form, json=json)
     prompts = list(map(typed, prompts))
     if model is None:
         note_default()
@@ -66,9 +68,9 @@ def compare(
     if json:
         print_json({"prompts": prompts, **analysis.to_dict(), "responses": _texts(groups)})
     else:
-        for index in range(len(prompts)):
+        for index in range(len(prompts) if form is None else 0):
             _show_answers(console(), groups, index)
-        show(analysis)
+        show(analysis, form=form)
     if any(prompt.failures for group in groups for prompt in group.prompts):
         raise typer.Exit(PARTLY)
 

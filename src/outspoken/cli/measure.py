@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outspoken.cli.common import command, note, print_json
 from outspoken.cli.interrupts import run_or_exit
-from outspoken.cli.options import Embedder, Json, Same, Seed, several
+from outspoken.cli.options import Embedder, Format, Json, Same, Seed, read_limits, several
 from outspoken.errors import UsageError
+
+if TYPE_CHECKING:
+    from outspoken.measure.gate import GateResult
 
 __all__ = ["measure"]
 
@@ -52,16 +55,35 @@ def measure(
     seed: Seed = None,
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap and of the test.")] = 10_000,
     every: Annotated[bool, typer.Option("--all", help="Show every comparison, and published figures.")] = False,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MEASURE=LIMIT: exit with 1 if a figure lies below the limit with its whole interval; repeat the "
+            "option or use commas."
+        ),
+    ] = None,
+    fail_over: Annotated[
+        list[str] | None, typer.Option(help="MEASURE=LIMIT: the same for figures above the limit.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --fail-under and --fail-over: if any of the interval does.")
+    ] = False,
+    form: Format = None,
     json: Json = False,
 ) -> None:
     """Measure diversity, coverage and divergence of recorded responses, and compare their methods.
 
     Example: outspoken measure responses.parquet --reference counts.json
     """
-    from outspoken.cli.measure_tables import show
+    from outspoken.cli.measure_tables import check_format, show
     from outspoken.cli.progress import step_progress
     from outspoken.measure.api import ameasure
+    from outspoken.measure.gate import check, limits
 
+    wanted = limits(read_limits(fail_under, "--fail-under"), read_limits(fail_over, "--fail-over"))
+    if strict and not wanted:
+        raise UsageError("--strict goes with --fail-under and --fail-over: name a limit")
+    check_format(form, json=json)
     if judge is not None and verdicts is None:
         if str(responses[0]) == "-":
             raise UsageError("name a file for the judge's verdicts: --verdicts verdicts.sqlite")
@@ -84,9 +106,20 @@ def measure(
                 progress=progress,
             )
         )
+    gate = check(analysis, wanted, strict=strict) if wanted else None
     if json:
-        print_json(analysis.to_dict())
+        print_json({**analysis.to_dict(), **({} if gate is None else {"gate": gate.to_dict()})})
         for warning in analysis.warnings:
             note(f"note: {warning}")
     else:
-        show(analysis, every=every)
+        show(analysis, every=every, form=form)
+    if gate is not None:
+        _report(gate)
+
+
+def _report(gate: GateResult) -> None:
+    """A line for each failure; exits with 1 if there is one, and with 2 if something could not be checked."""
+    for line in (*gate.failures, *gate.missing):
+        note(line, style="red", error=True)
+    if not gate.passed:
+        raise typer.Exit(1 if gate.failures else 2)

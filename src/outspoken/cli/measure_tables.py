@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from outspoken.cli.common import console, note
+from outspoken.cli.common import console, note, print_text
+from outspoken.errors import UsageError
 from outspoken.io.text import plural
 from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
     from outspoken.cli.screen import Screen
+    from outspoken.cli.table_formats import TableFormat
     from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
     from outspoken.measure.equal_size import NoiseFloor
     from outspoken.measure.statistics import Estimate
 
-__all__ = ["label", "show"]
+__all__ = ["check_format", "label", "show"]
 
 _NAME_WIDTH, _CELL_WIDTH = 24, 21
 _MAX_PAIRS = 3
@@ -29,9 +31,25 @@ def label(measured: MeasuredGroup, all_groups: Sequence[MeasuredGroup]) -> str:
     return group_label(measured.group, [other.group for other in all_groups])
 
 
-def show(analysis: Analysis, *, every: bool = False) -> None:
-    """The figures with a column for each group, the comparisons, the calibration, notes, and the verdicts."""
+def check_format(form: TableFormat | None, *, json: bool) -> None:
+    """Raise `UsageError` for --format with --json."""
+    if form is not None and json:
+        raise UsageError("--format and --json print different things: choose one of them")
+
+
+def show(analysis: Analysis, *, every: bool = False, form: TableFormat | None = None) -> None:
+    """The figures with a column for each group, the comparisons, the calibration, notes, and the verdicts.
+
+    With `form`, only the figures as a table to paste, and the warnings on standard error.
+    """
     screen = console()
+    if form is not None:
+        from outspoken.cli.table_formats import table_of
+
+        print_text(table_of(analysis, form, every=every))
+        for text in analysis.warnings:
+            note(f"note: {text}", style="yellow")
+        return
     _figures(screen, analysis.groups, every=every)
     _comparisons(screen, analysis, every=every)
     _calibration(screen, analysis)

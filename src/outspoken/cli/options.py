@@ -19,6 +19,7 @@ __all__ = [
     "DryRun",
     "Embedder",
     "Engine",
+    "Format",
     "Json",
     "LedgerFile",
     "Methods",
@@ -28,6 +29,7 @@ __all__ = [
     "Same",
     "Seed",
     "Workers",
+    "read_limits",
     "several",
 ]
 
@@ -91,6 +93,10 @@ LedgerFile = Annotated[
 Embedder = Annotated[
     str, typer.Option("--embedder", help="Embedding model: minilm, wordllama, a model's name or URL, or none.")
 ]
+Format = Annotated[
+    Literal["markdown", "csv", "latex"] | None,
+    typer.Option("--format", help="Print the figures as a table to paste, and nothing else."),
+]
 Same = Annotated[
     Literal["exact", "meaning"],
     typer.Option(help="When two responses are one answer: by their exact texts, or by their meaning."),
@@ -117,3 +123,17 @@ def several(values: Iterable[str] | None, name: str) -> tuple[str, ...]:
     if values and not parts:
         raise UsageError(f"{name} has no value: give one or several, separated by commas")
     return parts
+
+
+def read_limits(values: list[str] | None, option: str) -> dict[str, float]:
+    """The limits by measure of an option with MEASURE=LIMIT. Raises `UsageError` for anything else."""
+    limits = {}
+    for value in several(values, option):
+        name, equals, limit = value.partition("=")
+        try:
+            limits[name.strip()] = float(limit)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"{option} needs MEASURE=LIMIT, such as distinct_answers=5, not {value!r}")
+    return limits

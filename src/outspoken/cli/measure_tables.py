@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from outspoken.cli.table_formats import TableFormat
     from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
     from outspoken.measure.equal_size import NoiseFloor
+    from outspoken.measure.richness import GroupRichness
     from outspoken.measure.statistics import Estimate
 
 __all__ = ["check_format", "label", "show"]
@@ -55,9 +56,21 @@ def show(analysis: Analysis, *, every: bool = False, form: TableFormat | None = 
     _calibration(screen, analysis)
     for text in (*analysis.warnings, *_notes(analysis, every=every), *_undefined(analysis.groups)):
         note(f"note: {text}", style="yellow")
+    for one in analysis.richness:
+        screen.print(
+            _richness(label(analysis.groups[one.group], analysis.groups), one), style="dim", soft_wrap=True
+        )
     for effect in analysis.effects:
         colour = {"helps": "green", "hurts": "red"}.get(effect.outcome, "")
         screen.print(effect.sentence, style=f"bold {colour}".strip(), soft_wrap=True)
+
+
+def _richness(name: str, one: GroupRichness) -> str:
+    from outspoken.report.format import number, share
+
+    text = f"{name}: {number(one.seen)} answers seen a prompt, at least {number(one.at_least)} in the model"
+    again = f"{share(one.coverage, 1)} of further responses would be an answer already seen"
+    return f"{text}; {again}, and as many responses again would show {number(one.new_in_as_many)} new ones"
 
 
 def _notes(analysis: Analysis, *, every: bool) -> Iterator[str]:

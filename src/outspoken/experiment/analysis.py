@@ -35,7 +35,7 @@ from outspoken.tasks import Task
 __all__ = ["ArmResponses", "check_measuring", "groups_of_grid", "groups_of_recordings", "measure_groups"]
 
 _DEFAULT_EMBEDDER = "minilm"
-_PARTS = ("groups", "comparisons", "effects", "distributions", "calibration", "examples", "warnings")
+_PARTS = ("groups", "comparisons", "effects", "richness", "distributions", "calibration", "examples", "warnings")
 _EXAMPLE_PROMPTS, _EXAMPLE_TEXTS, _EXAMPLE_LENGTH = 3, 5, 1200
 
 
@@ -233,6 +233,7 @@ def _add(
     for effect in analysis.effects:
         names = {"model": groups[effect.a].group.model, "a": ids[effect.a], "b": ids[effect.b]}
         parts["effects"].append(effect.to_dict() | own | names)
+    parts["richness"] += [one.to_dict() | own | {"group": ids[one.group]} for one in analysis.richness]
     for shares in analysis.distributions:
         entry = shares.to_dict() | own
         by_group = (shares.groups, shares.chi_square)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from outspoken.experiment.report_text import SOURCES
-from outspoken.experiment.results import ArmCalibration, TaskDistribution
+from outspoken.experiment.results import ArmCalibration, ArmRichness, TaskDistribution
 from outspoken.experiment.results_view import DisplayedFigure, ResultsView
 from outspoken.report.charts import (
     Figure,
@@ -22,7 +22,7 @@ from outspoken.report.charts import (
 )
 from outspoken.report.format import number
 
-__all__ = ["answers", "figures", "hypervolume", "pareto_front", "reliabilities"]
+__all__ = ["answers", "figures", "hypervolume", "pareto_front", "reliabilities", "saturations"]
 
 _TOP = 12
 
@@ -156,6 +156,58 @@ def answers(view: ResultsView, distribution: TaskDistribution, group_id: str) ->
     ]
     behind = fold_others(distribution.reference, top) if distribution.reference else {}
     return bars(rows, behind, most, f"Answers of {view.label(group)}", color=_colour(view, legend=None))
+
+
+def saturations(view: ResultsView) -> list[Figure]:
+    """Different answers over the number of responses: a chart for every task and model."""
+    charts = []
+    for task, model in view.panels:
+        entries = [one for one in view.results.richness if view.by_id[one.group] in view.panel(task, model)]
+        if entries:
+            where = " · ".join(filter(None, (task, model)))
+            charts.append(Figure("saturation", where, _SATURATION, _saturation(view, entries, task, model)))
+    return charts
+
+
+_SATURATION = (
+    "The mean number of different answers to a prompt over the number of responses, extrapolated beyond the "
+    "responses that there are (dashed). Bands are 95 % intervals. A line that flattens has shown what it reaches; "
+    "two that rise to one height only differ in speed."
+)
+
+
+def _saturation(view: ResultsView, entries: Sequence[ArmRichness], task: str, model: str) -> Any:
+    """A line and a band for each arm, dashed beyond its responses."""
+    rows = [
+        {
+            "arm": view.by_id[one.group].arm,
+            "line": one.group,
+            "draws": point.draws,
+            "beyond": point.draws > one.draws + 0.5,
+        }
+        | span("y", point.distinct, point.low, point.high)
+        for one in entries
+        for point in one.curve
+    ]
+    # The dashed part begins where the other one ends.
+    last = {row["line"]: row for row in rows if not row["beyond"]}
+    beyond = [*({**row, "beyond": True} for row in last.values()), *(row for row in rows if row["beyond"])]
+    x = alt.X("draws:Q", title="responses to a prompt")
+    y = alt.Y("y:Q", title="different answers")
+    detail = alt.Detail("line:N")
+    layers = [
+        chart_of(rows)
+        .mark_area(opacity=0.14)
+        .encode(x=x, y="y_low:Q", y2="y_high:Q", color=_colour(view), detail=detail),
+        chart_of([row for row in rows if not row["beyond"]])
+        .mark_line(strokeWidth=2)
+        .encode(x=x, y=y, color=_colour(view), detail=detail),
+        chart_of(beyond)
+        .mark_line(strokeWidth=2, strokeDash=[5, 4])
+        .encode(x=x, y=y, color=_colour(view), detail=detail),
+        _dots_of(view, list(last.values()), 60, x=x, y=y, tooltip=_tooltip("y")),
+    ]
+    return layer_charts(layers, f"{_place(task, model)}: different answers over the number of responses", 300)
 
 
 def reliabilities(view: ResultsView) -> list[Figure]:

@@ -56,6 +56,7 @@ def render(results: ExperimentResults) -> str:
             if entry.groups
         ],
         reliabilities=[(add_chart(specs, figure.chart, _SQUARE), figure) for figure in charts.reliabilities(view)],
+        saturations=[(add_chart(specs, figure.chart), figure) for figure in charts.saturations(view)],
         calibration=report_tables.calibration(view),
         calibrated_arms={view.by_id[entry.group].arm for entry in view.results.calibration},
         samples=samples_per_prompt(view),
@@ -85,7 +86,9 @@ def _pictures(view: ResultsView) -> Iterator[tuple[str, str, Spec]]:
         if entry.groups:
             chart = spec(_side_by_side(view, entry), _SMALL)
             del chart["width"]
-            yield "answers", f"{entry.task}: {entry.prompt}"[:80], chart
+            yield "answers", f"{entry.task}: {entry.prompt}", chart
+    for figure in charts.saturations(view):
+        yield figure.name, f"Different answers over the responses, {figure.title}", spec(figure.chart, _WIDTH)
     for figure in charts.reliabilities(view):
         yield figure.name, figure.title, spec(figure.chart, _LARGE_SQUARE, _LARGE_SQUARE)
 

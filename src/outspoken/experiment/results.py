@@ -16,6 +16,7 @@ from outspoken.measure.cost import CostSummary
 from outspoken.measure.divergence import Significance
 from outspoken.measure.effect import Beside
 from outspoken.measure.equal_size import NoiseFloor
+from outspoken.measure.richness import CurvePoint
 from outspoken.measure.statistics import Comparison, Estimate
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ArmComparison",
     "ArmEffect",
     "ArmResults",
+    "ArmRichness",
     "DisplayedMeasure",
     "ExperimentResults",
     "PromptExamples",
@@ -98,6 +100,21 @@ class ArmEffect:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRichness:
+    """How many answers the model has, by the arm with the id `group`; see `measure.richness.GroupRichness`."""
+
+    task: str
+    group: str
+    prompts: int
+    draws: float
+    seen: float
+    at_least: float
+    coverage: float
+    new_in_as_many: float
+    curve: tuple[CurvePoint, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskDistribution:
     """The share of each answer to one prompt, in the `reference` and in the responses of each arm, by its id.
@@ -159,6 +176,7 @@ class ExperimentResults:
     groups: tuple[ArmResults, ...]
     comparisons: tuple[ArmComparison, ...] = ()
     effects: tuple[ArmEffect, ...] = ()
+    richness: tuple[ArmRichness, ...] = ()
     distributions: tuple[TaskDistribution, ...] = ()
     calibration: tuple[ArmCalibration, ...] = ()
     examples: tuple[PromptExamples, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -25,6 +25,7 @@ from outspoken.measure.group_comparison import GroupComparer
 from outspoken.measure.measure_definition import MeasureDefinition, SumAndWeight, compute
 from outspoken.measure.measure_input import MeasureInput, NotGivenError
 from outspoken.measure.measures import MEASURES
+from outspoken.measure.richness import GroupRichness, group_richness
 from outspoken.measure.statistics import Comparison, Estimate, corrected, mean_estimate
 from outspoken.measure.values import Group, JsonResult, PromptGroup
 from outspoken.measure.within_prompt import estimate_within
@@ -131,7 +132,7 @@ class Analysis(JsonResult):
     answer, for prompts whose answers are known. `calibration` compares the stated probabilities of a group with
     the direct answers of the same model and with the reference. `same` says when two responses are one answer: if
     their texts are equal ("exact"), or their meaning ("meaning"). `effects` are the verdicts, on each group beside
-    the direct one of its model.
+    the direct one of its model. `richness` says how many answers the model has.
     """
 
     groups: tuple[MeasuredGroup, ...]
@@ -141,6 +142,7 @@ class Analysis(JsonResult):
     warnings: tuple[str, ...] = ()
     same: str = "exact"
     effects: tuple[Effect, ...] = ()
+    richness: tuple[GroupRichness, ...] = ()
 
 
 async def analyse(
@@ -201,6 +203,7 @@ async def analyse(
         tuple(warnings_about(measured)),
         same,
         effects_of(measured, comparisons, comparer, pairs, names),
+        tuple(_richness(inputs)),
     )
 
 
@@ -269,6 +272,14 @@ async def _measure(
     return MeasuredGroup(
         group, figures, undefined, sums, cost, frozenset(not_given), floors, with_counts, states_shares
     )
+
+
+def _richness(inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterator[GroupRichness]:
+    """How many answers the model has in each group, from the prompts with an answer."""
+    for index, own in enumerate(inputs):
+        known = [one.richness for one in own.values() if any(not refused for refused in one.refused)]
+        if known:
+            yield group_richness(index, known)
 
 
 def _estimate(

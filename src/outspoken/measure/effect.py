@@ -90,7 +90,7 @@ def effects_of(
     first = {a: (a, b) for a, b in reversed(pairs or ())}
     beside = [first.get(a) if pairs is not None else _baseline(groups, a) for a in range(len(groups))]
     measures = {pair: _deciding(groups, *pair) for pair in beside if pair is not None}
-    alone = _on_these_prompts(comparer, measures, by_pair)
+    alone = _on_these_prompts(groups, comparer, measures, by_pair)
     effects = []
     for (a, b), measure in measures.items():
         comparison = alone.get((a, b)) or by_pair.get((measure, a, b))
@@ -126,14 +126,17 @@ def _is_saturated(one: MeasuredGroup, measure: str) -> bool:
 
 
 def _on_these_prompts(
-    comparer: GroupComparer, measures: Mapping[tuple[int, int], str], by_pair: Mapping[Key, Comparison]
+    groups: Sequence[MeasuredGroup],
+    comparer: GroupComparer,
+    measures: Mapping[tuple[int, int], str],
+    by_pair: Mapping[Key, Comparison],
 ) -> dict[tuple[int, int], Comparison]:
     """The comparisons with the prompts as they are, for pairs with too few prompts for a test over prompts."""
     few = {
         pair: comparison
         for pair, measure in measures.items()
-        if (of_prompts := by_pair.get((measure, *pair))) is not None
-        and (of_prompts.p is None or of_prompts.units < FEW)
+        if (measure, *pair) in by_pair
+        and len(_shared(groups, measure, pair)) < FEW
         and (comparison := comparer.within(measure, *pair)) is not None
     }
     return dict(zip(few, corrected(few.values()), strict=True))
@@ -161,7 +164,7 @@ def _effect(
     beside = tuple(_beside(groups, a, b, measure, by_pair))
     text = _sentence([labels[a], labels[b]], outcome, measure, comparison, groups, pair)
     if these_prompts:
-        prompts = len(groups[a].sums.get(measure, {}).keys() & groups[b].sums.get(measure, {}).keys())
+        prompts = len(_shared(groups, measure, pair))
         text += f" This holds for {'this prompt' if prompts == 1 else f'these {prompts} prompts'} alone"
         text += f"; for prompts like them, ask at least {needed or FEW:,}."
     elif needed:
@@ -169,6 +172,12 @@ def _effect(
     return Effect(
         a, b, outcome, measure, comparison, these_prompts, needed, beside, f"{text} {_beside_text(beside)}"
     )
+
+
+def _shared(groups: Sequence[MeasuredGroup], measure: str, pair: tuple[int, int]) -> set[str]:
+    """The prompts for which both groups have the figure."""
+    a, b = (groups[index].sums.get(measure, {}) for index in pair)
+    return set(a.keys() & b.keys())
 
 
 def _is_significant(comparison: Comparison) -> bool:

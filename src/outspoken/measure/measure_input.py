@@ -16,6 +16,7 @@ from outspoken.measure.answer_numbers import as_number
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.answer_table import AnswerColumns
 from outspoken.measure.refusals import is_refusal
+from outspoken.measure.richness import Richness, richness
 from outspoken.measure.same_meaning import same_meaning
 from outspoken.measure.values import Response
 
@@ -114,6 +115,11 @@ class MeasureInput:
         for label in self.labels:
             counts[label] = counts.get(label, 0) + 1
         return counts
+
+    @cached_property
+    def richness(self) -> Richness:
+        """How many answers are in the model; refusals are none. Raises `UndefinedError` without an answer."""
+        return richness(count for label, count in self.counts.items() if label != REFUSAL)
 
     @cached_property
     def states_shares(self) -> bool:

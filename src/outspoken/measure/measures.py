@@ -80,6 +80,24 @@ _ROWS = (
         basis="shares",
     ),
     MeasureDefinition(
+        "chao1",
+        "Answers in the model, Chao1",
+        "A lower bound of the number of answers that the model has, from those that came once and twice (Chao "
+        "1984).",
+        lambda inputs: inputs.richness.estimate,
+        grows=True,
+    ),
+    MeasureDefinition(
+        "sample_coverage",
+        "Sample coverage",
+        "Share of further responses that would be an answer already seen (Good-Turing; Chao and Jost 2012). High "
+        "coverage of few answers is a collapsed model; low coverage means that more responses show more answers.",
+        lambda inputs: inputs.richness.coverage,
+        better="",
+        grows=True,
+        bounds=(0, 1),
+    ),
+    MeasureDefinition(
         "refusals",
         "Refusals",
         "Share of the responses that decline to answer, recognised by their opening in ten languages (see "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -145,7 +146,11 @@ def spec(chart: Any, width: int | str, height: int | None = None) -> Spec:
     """
     document: Spec = chart.to_dict(validate=False)
     document.pop("config", None)
+    _limit_legends(document, _rows(document))
     return {**document, "width": width, **({"height": height} if height else {})}
+
+
+_TITLE_WIDTH, _LONGEST_NAME = 80, 57
 
 
 def add_chart(specs: dict[str, Spec], chart: Any, square: int | None = None) -> str:
@@ -158,13 +163,40 @@ def add_chart(specs: dict[str, Spec], chart: Any, square: int | None = None) -> 
     return name
 
 
+def _rows(part: object) -> list[Row]:
+    """All rows of data in a part of a chart."""
+    if isinstance(part, list):
+        return [row for each in part for row in _rows(each)]
+    if not isinstance(part, dict):
+        return []
+    own = [row for row in part.get("values", ()) if isinstance(row, dict)] if "values" in part else []
+    sets = [row for rows in part.get("datasets", {}).values() for row in rows]
+    return [*own, *sets, *(row for name, each in part.items() if name != "datasets" for row in _rows(each))]
+
+
+def _limit_legends(part: object, rows: Sequence[Row]) -> None:
+    """Show in each legend only what is drawn; the colours of the others stay reserved."""
+    for each in part if isinstance(part, list) else part.values() if isinstance(part, dict) else ():
+        _limit_legends(each, rows)
+    for channel in ("color", "shape"):
+        encoding = part.get("encoding", {}).get(channel) if isinstance(part, dict) else None
+        scale = encoding.get("scale") if isinstance(encoding, dict) else None
+        domain = scale.get("domain") if isinstance(scale, dict) else None
+        if isinstance(encoding, dict) and isinstance(domain, list) and encoding.get("legend", {}) is not None:
+            drawn = {row.get(encoding.get("field", "")) for row in rows}
+            encoding["legend"] = {**encoding.get("legend", {}), "values": [one for one in domain if one in drawn]}
+
+
 def write_pictures(drawn: Iterable[tuple[str, str, Spec]], folder: Path) -> None:
     """Write charts as numbered SVG and PNG files. `drawn` holds the name, the title and the `spec` of each."""
     convert = need("vl_convert", _WHAT, "measure")
     for index, (name, title, document) in enumerate(drawn, start=1):
         words = re.findall(r"[\w.]+", f"{name} {title}")
-        stem = f"{index:02d}-{'-'.join(words)}"[:60].rstrip("-.")
-        svg = convert.vegalite_to_svg({**document, "title": title}, vl_version=_vega_lite(), config=theme())
+        while len("-".join(words)) > _LONGEST_NAME and len(words) > 1:
+            words.pop()
+        stem = f"{index:02d}-{'-'.join(words)}"[: _LONGEST_NAME + 3].rstrip("-.")
+        titled = {**document, "title": textwrap.wrap(title, _TITLE_WIDTH) or ""}
+        svg = convert.vegalite_to_svg(titled, vl_version=_vega_lite(), config=theme())
         write_bytes(folder / f"{stem}.svg", svg.encode())
         write_bytes(folder / f"{stem}.png", convert.svg_to_png(svg, scale=2))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from outspoken.io.text import shorten
 from outspoken.report.charts import (
     Figure,
     LabelledPoint,
@@ -117,7 +118,7 @@ def _forest(models: Sequence[dict[str, Any]]) -> Any:
 
 def _key(at: int, mark: str, label: str) -> str:
     """The value of a row: unique, with the visible label from its fifth character on."""
-    return f"{at:03d}{mark}" + "\n".join(textwrap.wrap(label, 24)[:2])
+    return f"{at:03d}{mark}" + "\n".join(textwrap.wrap(label, 24, max_lines=2, placeholder="…"))
 
 
 def _curve(model: dict[str, Any]) -> Any:
@@ -196,7 +197,7 @@ def _counts(document: dict[str, Any]) -> Any:
 def _labels(rows: Sequence[dict[str, Any]]) -> list[Any]:
     """The labels of the most frequent answers, on logarithmic axes."""
     labelled = [
-        (row["answer"][:18] if at < _LABELLED and row["aligned"] > 0 else "", row["x"], row["y"])
+        (shorten(row["answer"], 18) if at < _LABELLED and row["aligned"] > 0 else "", row["x"], row["y"])
         for at, row in enumerate(sorted(rows, key=lambda row: -row["y"])[:_NEAR])
     ]
     return label_layers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from outspoken.io.text import shorten
 from outspoken.report.format import NONE, alike, number, p_equation, p_value, percent
 
 __all__ = ["ABOUT", "GLOSSARY", "TITLES", "ends", "estimates", "interval_text", "level_title", "tiles"]
@@ -153,7 +154,7 @@ def _sharpen(document: dict[str, Any]) -> list[Tile]:
             "most likely answer",
             f"{percent(top['before'])} → {percent(top['after'])}",
             "",
-            f"The share of {top['text'][:60]}.",
+            f"The share of {shorten(top['text'], 60)}.",
         ),
     ]
 

@@ -34,6 +34,13 @@ def measure(
             "their answers."
         ),
     ] = None,
+    law: Annotated[
+        str | None,
+        typer.Option(
+            help="Known law that the responses should follow: uniform:1:6, normal:100:15, binomial:10:0.3, "
+            "poisson:4, exponential:2, or a JSON file of counts."
+        ),
+    ] = None,
     embedder: Embedder = "minilm",
     by: Annotated[
         list[str] | None,
@@ -93,6 +100,7 @@ def measure(
             lambda: ameasure(
                 responses,
                 reference=reference,
+                law=law,
                 embedder=None if embedder == "none" else embedder,
                 by=several(by, "--by"),
                 per_prompt=per_prompt,

@@ -56,6 +56,7 @@ def show(analysis: Analysis, *, every: bool = False, form: TableFormat | None = 
     _calibration(screen, analysis)
     for text in (*analysis.warnings, *_notes(analysis, every=every), *_undefined(analysis.groups)):
         note(f"note: {text}", style="yellow")
+    _fidelity(screen, analysis)
     for one in analysis.richness:
         screen.print(
             _richness(label(analysis.groups[one.group], analysis.groups), one), style="dim", soft_wrap=True
@@ -63,6 +64,37 @@ def show(analysis: Analysis, *, every: bool = False, form: TableFormat | None = 
     for effect in analysis.effects:
         colour = {"helps": "green", "hurts": "red"}.get(effect.outcome, "")
         screen.print(effect.sentence, style=f"bold {colour}".strip(), soft_wrap=True)
+
+
+def _fidelity(screen: Screen, analysis: Analysis) -> None:
+    """The law's figures of each group, and a sentence about each."""
+    from outspoken.report.format import NONE, number, p_value
+
+    if not analysis.fidelity:
+        return
+    law = analysis.fidelity[0].fidelity.law
+    table = TextTable(
+        law, "draws", "left out", "KS@N (by chance)", "total variation (by chance)", "chi-square p", right=True
+    )
+    table.add_column("sd / law's", right=True)
+    for one in analysis.fidelity:
+        found = one.fidelity
+        pairs = ((found.ks, found.ks_by_chance), (found.tv, found.tv_by_chance))
+        table.add_row(
+            label(analysis.groups[one.group], analysis.groups),
+            f"{found.draws:,}",
+            f"{found.left_out:,}",
+            *(NONE if a is None or b is None else f"{number(a)} ({number(b)})" for a, b in pairs),
+            p_value(found.chi_square_p),
+            _cell(found.sd_ratio),
+        )
+    screen.print()
+    screen.print(table)
+    for one in analysis.fidelity:
+        name = label(analysis.groups[one.group], analysis.groups)
+        shares = one.sd_ratio_of_shares
+        more = "" if shares is None else f" Of the stated shares the ratio is {number(shares)}."
+        screen.print(f"{name}: {one.fidelity.sentence}{more}", soft_wrap=True)
 
 
 def _richness(name: str, one: GroupRichness) -> str:

@@ -21,6 +21,7 @@ from outspoken.measure.calibration import AnswerShares, GroupCalibration, answer
 from outspoken.measure.cost import Cost, CostSummary
 from outspoken.measure.effect import Effect, effects_of
 from outspoken.measure.equal_size import NoiseFloor, noise_floor
+from outspoken.measure.fidelity import GroupFidelity
 from outspoken.measure.group_comparison import GroupComparer
 from outspoken.measure.measure_definition import MeasureDefinition, SumAndWeight, compute
 from outspoken.measure.measure_input import MeasureInput, NotGivenError
@@ -132,7 +133,8 @@ class Analysis(JsonResult):
     answer, for prompts whose answers are known. `calibration` compares the stated probabilities of a group with
     the direct answers of the same model and with the reference. `same` says when two responses are one answer: if
     their texts are equal ("exact"), or their meaning ("meaning"). `effects` are the verdicts, on each group beside
-    the direct one of its model. `richness` says how many answers the model has.
+    the direct one of its model. `richness` says how many answers the model has, and
+    `fidelity` how the responses compare with a known law, if one was given.
     """
 
     groups: tuple[MeasuredGroup, ...]
@@ -143,6 +145,7 @@ class Analysis(JsonResult):
     same: str = "exact"
     effects: tuple[Effect, ...] = ()
     richness: tuple[GroupRichness, ...] = ()
+    fidelity: tuple[GroupFidelity, ...] = ()
 
 
 async def analyse(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -20,9 +20,11 @@ from outspoken.io.text import plural
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, Progress, Sameness, analyse
-from outspoken.measure.answer_sets import Answers, load
 from outspoken.measure.cost import Cost, cost_of
+from outspoken.measure.fidelity import GroupFidelity, group_fidelities
 from outspoken.measure.judge import Judge, Quality, judge_quality
+from outspoken.measure.laws import read_law
+from outspoken.measure.references import Reference, answers_of, problems_with
 from outspoken.measure.rubrics import Rubric
 from outspoken.measure.values import Group, PromptGroup, Response
 from outspoken.methods.table import METHODS, Method
@@ -36,13 +38,13 @@ __all__ = ["CompareOptions", "MeasureOptions", "acompare", "ameasure", "compare"
 
 Source = str | PathLike[str]
 Responses = Source | Sequence[Source] | Iterable[Mapping[str, object]]
-Reference = Source | Mapping[str, object]
 
 
 class MeasureOptions(TypedDict, total=False):
     """The options of `measure`, which describes them."""
 
     reference: Reference | None
+    law: Source | None
     embedder: str | None
     by: Sequence[str]
     per_prompt: int | None
@@ -77,6 +79,8 @@ def measure(responses: Responses, **options: Unpack[MeasureOptions]) -> Analysis
     Options:
         reference: The shares that the answers ought to have: `{answer: count}`, or a file that
             `outspoken.measure.answer_sets.load` reads. Default: None.
+        law: The law that the responses should follow, by name or as a file of counts, which
+            `outspoken.measure.laws.read_law` reads; its answers are the reference without another. Default: None.
         embedder: The embedding model, see `outspoken.measure.embedding.embedder`; None leaves out the measures
             that need embeddings. Default: 'minilm'.
         by: Further columns to group by, in addition to method, model and template. Default: ().
@@ -98,6 +102,7 @@ async def ameasure(
     responses: Responses,
     *,
     reference: Reference | None = None,
+    law: Source | None = None,
     embedder: str | None = "minilm",
     by: Sequence[str] = (),
     per_prompt: int | None = None,
@@ -115,6 +120,8 @@ async def ameasure(
     Options:
         reference: The shares that the answers ought to have: `{answer: count}`, or a file that
             `outspoken.measure.answer_sets.load` reads. Default: None.
+        law: The law that the responses should follow, by name or as a file of counts, which
+            `outspoken.measure.laws.read_law` reads; its answers are the reference without another. Default: None.
         embedder: The embedding model, see `outspoken.measure.embedding.embedder`; None leaves out the measures
             that need embeddings. Default: 'minilm'.
         by: Further columns to group by, in addition to method, model and template. Default: ().
@@ -129,7 +136,8 @@ async def ameasure(
         resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
         progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
     """
-    answers = None if reference is None else _answers(reference)
+    wanted = None if law is None else read_law(law)
+    answers = answers_of(reference, wanted)
     records = _read(responses, by)
     groups = records.groups
     if per_prompt is not None:
@@ -155,8 +163,12 @@ async def ameasure(
             progress=progress,
         )
         warnings = (*analysis.warnings, *(embedding.warnings if embedding else ()))
-    warnings = (*records.problems, *_unknown_prompts(groups, answers), *notes, *warnings)
-    return replace(analysis, warnings=tuple(dict.fromkeys(warnings)))
+    fidelities: tuple[GroupFidelity, ...] = ()
+    if wanted is not None:
+        fidelities, problems = group_fidelities(groups, wanted, seed)
+        notes = (*notes, *problems)
+    warnings = (*records.problems, *problems_with(groups, answers), *notes, *warnings)
+    return replace(analysis, warnings=tuple(dict.fromkeys(warnings)), fidelity=fidelities)
 
 
 def compare(
@@ -338,31 +350,6 @@ def _read(responses: Responses, by: Sequence[str]) -> response_files.Records:
     if not all(isinstance(source, (str, PathLike)) for source in sources):
         raise UsageError("responses must be paths of files, or mappings with prompt and text")
     return response_files.read_all(sources, by=by)
-
-
-def _answers(reference: Reference) -> Callable[[PromptGroup], Answers]:
-    if not isinstance(reference, (Mapping, str, PathLike)):
-        raise UsageError("a reference must be a mapping {answer: count}, or the path of a file")
-    answers = Answers.counts(reference) if isinstance(reference, Mapping) else load(Path(reference))
-    if isinstance(answers, Answers):
-        return lambda prompt: answers
-    return lambda prompt: answers.get(prompt.prompt, Answers.free())
-
-
-def _unknown_prompts(groups: Sequence[Group], answers: Callable[[PromptGroup], Answers] | None) -> Iterable[str]:
-    if answers is None:
-        return
-    by_text = {prompt.prompt: prompt for group in groups for prompt in group.prompts}
-    equal = sum(own.known is not None and own.reference is None for own in map(answers, by_text.values()))
-    if equal:
-        yield (
-            f"the reference of {plural(equal, 'prompt')} has no counts: its known answers count as equally "
-            "likely, and distances are from equal shares"
-        )
-    missing = {prompt.prompt: None for group in groups for prompt in group.prompts if not answers(prompt).known}
-    if missing:
-        prompts = plural(len(missing), "prompt")
-        yield f"the reference has no answers to {prompts}, the first: {next(iter(missing))!r}"
 
 
 def _first_responses(group: Group, count: int) -> Group:

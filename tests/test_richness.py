@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ def test_the_bound_and_the_coverage_hold(law, answers, draws):
     random = np.random.default_rng(answers + draws)
     above_truth = above_seen = covered = 0
     errors = []
+    on_curve: Counter[int] = Counter()
     for _ in range(TIMES):
         counts = random.multinomial(draws, shares)
-        found = richness(counts[counts > 0], points=2)
+        found = richness(counts[counts > 0], points=4)
         above_truth += found.at_least > answers
         above_seen += found.at_least > found.seen
         if found.once == 0:
@@ -35,6 +37,9 @@ def test_the_bound_and_the_coverage_hold(law, answers, draws):
         true = shares[counts > 0].sum()
         errors.append(found.coverage - true)
         covered += found.coverage_low <= true <= found.coverage_high
+        for point in found.curve:
+            expected = (1 - (1 - shares) ** point.draws).sum()
+            on_curve[point.draws] += point.low - 1e-9 <= expected <= point.high + 1e-9
     assert above_truth / TIMES <= 0.07 + SLACK
     if law == "uniform" and answers == 200 and draws >= 100:
         assert above_seen / TIMES >= 0.9 - SLACK
@@ -42,6 +47,8 @@ def test_the_bound_and_the_coverage_hold(law, answers, draws):
         assert abs(np.mean(errors)) <= 0.01 + SLACK / 4
     if draws >= 300:
         assert covered / TIMES >= 0.88 - SLACK
+    for size, held in on_curve.items():
+        assert held / TIMES >= (0.92 if size <= draws else 0.86) - SLACK
 
 
 def test_the_curve_is_that_of_all_subsets():
@@ -71,6 +78,10 @@ def test_edges():
     assert (same.estimate, same.at_least, same.coverage, same.new_in_as_many) == (1, 1, 1.0, 0.0)
     different = richness([1] * 10)
     assert different.estimate > 10
+    assert different.coverage_high == pytest.approx(0.3)
+    seen = richness([6] * 50).curve[-1]
+    assert (seen.draws, seen.distinct) == (600, 50)
+    assert seen.low < 50
     assert all(point.low <= point.distinct <= point.high + 1e-9 for point in different.curve)
     with pytest.raises(UndefinedError, match="no draw"):
         richness([])

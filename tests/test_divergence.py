@@ -185,9 +185,13 @@ def test_ks() -> None:
 
 def test_answers_that_are_one_number_are_added_up_for_ks() -> None:
     assert ks_distance({"1": 1, "1.0": 1, "2": 2}, {"1": 1, "2": 1}) == pytest.approx(0)
+    assert ks_distance({"$1": 1, "one": 1, "1.0": 1, "４": 1}, {"1": 3, "4": 1}) == pytest.approx(0)
     for answer in ("many", "nan"):
-        with pytest.raises(UndefinedError, match="numbers"):
-            ks_distance({"1": 1}, {"1": 1, answer: 1})
+        with pytest.raises(
+            UndefinedError, match=f"1 answer is none, with 25.0% of the weight, such as '{answer}'"
+        ):
+            ks_distance({"1": 1}, {"1": 3, answer: 1})
+    assert ks_distance({"1": 1, "many": 0}, {"1": 1}) == 0
 
 
 def test_l1_histogram() -> None:

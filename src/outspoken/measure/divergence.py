@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.io.text import one_line, plural
+from outspoken.measure.answer_numbers import as_number
 
 __all__ = [
     "Significance",
@@ -206,19 +208,10 @@ def ks(a: Sequence[float], b: Sequence[float]) -> Significance:
 def ks_distance(p: Mapping[str, float], q: Mapping[str, float]) -> float:
     """The Kolmogorov-Smirnov distance of two distributions over numbers: max |P(X <= x) - Q(X <= x)|, 0 to 1.
 
-    Raises `UndefinedError` if an answer is not a number.
+    Numbers are read as `answer_numbers.as_number` does: "1", "1.0", "$1" and "one" are one. Raises
+    `UndefinedError`, with their number and their share, if answers with a weight are no numbers: leave them out.
     """
-    first: dict[float, float] = {}
-    second: dict[float, float] = {}
-    for side, weights in ((first, p), (second, q)):
-        for answer, share in shares(weights).items():
-            try:
-                number = float(answer)
-            except ValueError:
-                number = math.nan
-            if math.isnan(number):
-                raise UndefinedError("KS needs answers that are numbers")
-            side[number] = side.get(number, 0.0) + share  # "1" and "1.0" are one number
+    first, second = _by_number(p), _by_number(q)
     places = sorted({**first, **second})
     gaps = np.cumsum([first.get(place, 0.0) - second.get(place, 0.0) for place in places])
     return float(np.abs(gaps).max())
@@ -242,6 +235,24 @@ def l1_histogram(
         counts, _ = np.histogram(values, bins, (low, high))
         heights.append(counts / len(values))
     return float(np.abs(heights[0] - heights[1]).sum())
+
+
+def _by_number(weights: Mapping[str, float]) -> dict[float, float]:
+    """The shares of the numbers that the answers are."""
+    numbers: dict[float, float] = {}
+    others: dict[str, float] = {}
+    for answer, share in shares(weights).items():
+        number = as_number(answer)
+        if number is not None:
+            numbers[number] = numbers.get(number, 0.0) + share
+        elif share > 0:
+            others[answer] = share
+    if others:
+        raise UndefinedError(
+            f"KS needs answers that are numbers: {plural(len(others), 'answer is none', 'answers are none')}, "
+            f"with {math.fsum(others.values()):.1%} of the weight, such as {one_line(next(iter(others)), 40)!r}"
+        )
+    return numbers
 
 
 def _known(known: Collection[str]) -> frozenset[str]:

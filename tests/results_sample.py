@@ -91,13 +91,13 @@ def _group(at: int, task: str, model: str, method: str, noise: random.Random) ->
     gain = 1.0 if model == MODELS[0] else 0.05 if task == "jokes" else 0.4
     tokens = METHODS[method][2]
     usd = tokens * 8e-6 if model == MODELS[0] else None
-    share = {"tokens": tokens, "usd": usd, "seconds": tokens / 90}
+    share = {"tokens": tokens, "usd": usd}
     measures = _measures(task, method, gain, noise)
     why = {"quality": "there is no rubric for states"} if measures["quality"] is None else {}
     return {"id": f"g{at}", "task": task, "model": model, "arm": method, "method": method, "settings": {"k": 5},
             "prompts": 40, "responses": 1200, "failures": at % 3, "empty": 0, "measures": measures,
             "undefined": why,
-            "cost": {"requests": 240, "tokens": int(tokens * 600), "usd": usd and usd * 600, "seconds": 900.0,
+            "cost": {"requests": 240, "tokens": int(tokens * 600), "usd": usd and usd * 600, "model_seconds": 900.0, "wall_seconds": 60.0,
                      "per_response": {key: value and value / 2 for key, value in share.items()},
                      "per_distinct": share}}  # fmt: skip
 

@@ -18,6 +18,7 @@ from aiohttp import web
 import outspoken
 from outspoken import UsageError
 from outspoken.measure import Answers, Cost, Group, PromptGroup, Response, ameasure, analyse, api, measure
+from outspoken.measure.cost import busy_seconds
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.sets import semantic_diversity
 from outspoken.settings import Settings
@@ -177,7 +178,7 @@ async def test_quality_and_cost_are_among_the_figures():
     analysis = await analyse([result], quality=quality, costs=[Cost(6, 600, 12.0, 0.5)], resamples=100)
     (entry,) = analysis.to_dict()["groups"]
     assert entry["measures"]["quality"]["value"] == 70
-    assert entry["cost"]["per_response"] == {"tokens": 100, "usd": pytest.approx(0.5 / 6), "seconds": 2}
+    assert entry["cost"]["per_response"] == {"tokens": 100, "usd": pytest.approx(0.5 / 6)}
     assert entry["cost"]["per_distinct"]["tokens"] == 120
 
 
@@ -381,3 +382,10 @@ def test_columns_to_group_by_are_json():
     analysis = measure(rows, embedder=None, by=["temperature"], resamples=100)
     document = json.dumps(analysis.to_dict(), allow_nan=False)
     assert [entry["settings"]["temperature"] for entry in json.loads(document)["groups"]] == [None, 0.7, "x"]
+
+
+def test_time_is_that_of_the_clock_and_that_of_the_model():
+    """Eight requests of 5 seconds at once are 5 seconds on the clock and 40 of the model."""
+    assert busy_seconds([(100.0, 105.0)] * 8) == 5
+    assert busy_seconds([(0.0, 2.0), (1.0, 3.0), (10.0, 11.0)]) == 4
+    assert busy_seconds([]) == 0

@@ -270,7 +270,7 @@ async def test_the_cost_of_replies_without_a_candidate_is_counted(tmp_path: Path
             (one,) = await running.run()
         assert one.cost().requests == len(server.bodies) == 8
     assert one.cost().tokens == 8 * 60
-    assert one.cost().seconds > 0
+    assert one.cost().model_seconds > 0
 
 
 async def test_a_failing_cell_is_kept_and_the_others_continue(tmp_path: Path, task: str) -> None:

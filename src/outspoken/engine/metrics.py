@@ -22,9 +22,9 @@ class RunMetrics:
     prompt. `requests` were answered and paid for in this run, with their `usage` and `usd` (None: unknown);
     replies `from_ledger`, and their usage, were paid for earlier. `unmetered` replies had no usage, which is
     estimated. `superseded` replies were paid for and not used, because another run had stored one to the same
-    request meanwhile. `attempts_failed` were retried or given up. `failures` counts prompts that lack responses
-    because of an error, by cause; `short` those that have fewer responses than wanted without an error; `bad_rows`
-    are rows of the input without a valid prompt.
+    request meanwhile. `model_seconds` is the sum of the times that the model took. `attempts_failed` were retried
+    or given up. `failures` counts prompts that lack responses because of an error, by cause; `short` those that
+    have fewer responses than wanted without an error; `bad_rows` are rows of the input without a valid prompt.
     """
 
     prompts: int = 0
@@ -40,6 +40,7 @@ class RunMetrics:
     usage: Usage = Usage()
     usage_from_ledger: Usage = Usage()
     usd: float | None = 0.0
+    model_seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
 

@@ -151,7 +151,7 @@ class ModelCaller:
         while True:
             begun = time.monotonic()
             try:
-                reply = await self._attempt(request, entry, failed)
+                reply, seconds = await self._attempt(request, entry, failed)
             except ProviderError as error:
                 if logger.isEnabledFor(DEBUG):
                     log_error(self.model.name, error, time.monotonic() - begun)
@@ -168,7 +168,7 @@ class ModelCaller:
             else:
                 if entry is None or ledger is None:
                     return reply
-                return await self._store(ledger, entry, reply, time.monotonic() - begun)
+                return await self._store(ledger, entry, reply, seconds)
 
     def _known(self, entry: LedgerEntry | None) -> ChatReply | None:
         """The reply in the ledger."""
@@ -212,7 +212,8 @@ class ModelCaller:
 
     async def _attempt(
         self, request: ChatRequest, entry: LedgerEntry | None, failed: FailedAttempts | None
-    ) -> ChatReply:
+    ) -> tuple[ChatReply, float]:
+        """The reply, and the seconds that the model took, without those before it was asked."""
         limiter, budget = self.limiter, self._budget
         expected = budget.expected(request).total_tokens if limiter.paces_tokens else 0
         await self._enter(expected, failed)
@@ -223,10 +224,11 @@ class ModelCaller:
             try:
                 shared = self.ledger is not None and self.ledger.shared
                 if shared and (known := self._known(entry)) is not None:
-                    return known  # another process stored it while this request waited
+                    return known, 0.0  # another process stored it while this request waited
                 logged = logger.isEnabledFor(DEBUG)
                 if logged:
                     log_request(self.model.name, request)
+                asked = time.monotonic()
                 async with asyncio.timeout(self._limits.timeout) as scope:
                     coming = self.model.complete(request)
                     if not hasattr(coming, "__await__"):
@@ -234,6 +236,8 @@ class ModelCaller:
                     reply = await coming
                     if not isinstance(reply, ChatReply):
                         raise not_a_reply(self.model, reply)
+                seconds = time.monotonic() - asked
+                self.metrics.model_seconds += seconds
             finally:
                 if budget.bounded:
                     budget.end()
@@ -244,7 +248,7 @@ class ModelCaller:
             if limiter.paces_tokens:
                 used = usage.total_tokens
             limiter.answered()
-            return reply
+            return reply, seconds
         except TimeoutError as error:
             if not scope.expired():
                 raise

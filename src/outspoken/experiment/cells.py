@@ -14,7 +14,7 @@ from outspoken.errors import StoppedError
 from outspoken.experiment.grid import GridCell
 from outspoken.ledger import Draw, Ledger, LedgerEntry, reply_of
 from outspoken.measure.api import responses_of
-from outspoken.measure.cost import Cost
+from outspoken.measure.cost import Cost, busy_seconds
 from outspoken.measure.values import Group, PromptGroup
 
 __all__ = ["CellCost", "CellResult", "limit_tokens", "read_cell"]
@@ -22,14 +22,14 @@ __all__ = ["CellCost", "CellResult", "limit_tokens", "read_cell"]
 
 @dataclass(frozen=True, slots=True)
 class CellCost:
-    """The cost of some requests; `seconds` is the sum of their durations."""
+    """The cost of some requests; `spans` are the times from the start to the end of each."""
 
     requests: int = 0
     usage: Usage = Usage()
-    seconds: float = 0.0
+    spans: tuple[tuple[float, float], ...] = ()
 
     def __add__(self, other: CellCost) -> CellCost:
-        return CellCost(self.requests + other.requests, self.usage + other.usage, self.seconds + other.seconds)
+        return CellCost(self.requests + other.requests, self.usage + other.usage, self.spans + other.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,14 @@ class CellResult:
 
     def cost(self) -> Cost:
         """The cost of all calls."""
-        total = sum((call for calls in self.calls.values() for call in calls), CellCost())
+        calls = [call for calls in self.calls.values() for call in calls]
+        spans = tuple(span for call in calls for span in call.spans)
+        usage = sum((call.usage for call in calls), Usage())
+        total = CellCost(sum(call.requests for call in calls), usage, spans)
         price = self.cell.plan().price
         usd = None if price is None else price.cost(total.usage)
-        return Cost(total.requests, total.usage.total_tokens, total.seconds, usd)
+        seconds = sum(end - start for start, end in total.spans)
+        return Cost(total.requests, total.usage.total_tokens, seconds, usd, busy_seconds(total.spans))
 
 
 class _LedgerCaller(ModelCaller):
@@ -81,8 +85,9 @@ class _LedgerCaller(ModelCaller):
         )
 
     def _cost(self, key: str) -> CellCost:
-        for row in self._replies.rows("SELECT reply, seconds FROM reply WHERE key = ?", key):
-            return CellCost(1, reply_of(row["reply"]).usage, row["seconds"])
+        for row in self._replies.rows("SELECT reply, seconds, created FROM reply WHERE key = ?", key):
+            span = row["created"] - row["seconds"], row["created"]
+            return CellCost(1, reply_of(row["reply"]).usage, (span,))
         return CellCost()
 
 

@@ -222,18 +222,21 @@ def costs(view: ResultsView) -> Table:
         Column("failures", "Missing responses. They are not among the responses."),
         Column("empty", "Responses without text. They are not among the responses."),
         *map(Column, ("requests", "tokens", "dollars")),
-        Column("seconds", "The sum over all requests, however many ran at once."),
+        Column("seconds", "The time during which at least one request was under way."),
+        Column(
+            "model seconds", "The sum of the times that the model took for each request, however many ran at once."
+        ),
         Column("tokens per response"),
         Column("tokens per distinct response", "All tokens divided by the number of distinct responses."),
         Column("dollars per distinct response"),
-        Column("seconds per distinct response"),
     )
     rows = []
     for group in view.groups:
-        requests = tokens = usd = seconds = None
+        requests = tokens = usd = wall = model = None
         each = distinct = CostShare()
         if cost := group.cost:
-            requests, tokens, usd, seconds = cost.requests, cost.tokens, cost.usd, cost.seconds
+            requests, tokens, usd = cost.requests, cost.tokens, cost.usd
+            wall, model = cost.wall_seconds, cost.model_seconds
             each, distinct = cost.per_response, cost.per_distinct
         counts = (group.prompts, group.responses, group.failures, group.empty, requests, tokens)
         cells = (
@@ -241,9 +244,8 @@ def costs(view: ResultsView) -> Table:
             *map(TableCell.of, (group.task, group.model)),
             *(TableCell.of(value, count) for value in counts),
             TableCell.of(usd, dollars),
-            *map(TableCell.of, (seconds, each.tokens, distinct.tokens)),
+            *map(TableCell.of, (wall, model, each.tokens, distinct.tokens)),
             TableCell.of(distinct.usd, dollars),
-            TableCell.of(distinct.seconds),
         )
         rows.append(TableRow(cells))
     return Table("Requests, responses and cost", columns, tuple(rows))

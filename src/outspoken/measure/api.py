@@ -305,7 +305,8 @@ async def _ask(
                     progress(method, len(prompts), len(rows))
     usage = metrics.usage + metrics.usage_from_ledger
     usd = None if plan.price is None else plan.price.cost(usage)
-    cost = Cost(metrics.requests + metrics.from_ledger, usage.total_tokens, metrics.seconds, usd)
+    requests = metrics.requests + metrics.from_ledger
+    cost = Cost(requests, usage.total_tokens, metrics.model_seconds, usd, metrics.seconds)
     settings = {"template": plan.template.name}
     return Group(method, plan.model.name, tuple(prompts), settings), cost, engine.broken or error
 

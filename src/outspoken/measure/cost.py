@@ -1,4 +1,4 @@
-"""The cost of responses: requests, tokens, money and seconds, for each response and each distinct one."""
+"""The cost of responses: requests, tokens, money and time, for each response and each distinct one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from outspoken.chat_reply import Usage
 from outspoken.ledger.keys import reply_of
 from outspoken.ledger.reader import LedgerReader
 
-__all__ = ["Cost", "CostShare", "CostSummary", "cost_of"]
+__all__ = ["Cost", "CostShare", "CostSummary", "busy_seconds", "cost_of"]
 
 _KEYS_PER_QUERY = 500
 
@@ -20,14 +20,17 @@ _KEYS_PER_QUERY = 500
 class Cost:
     """The price of a group of responses.
 
-    `tokens` are those of prompts and replies together. `seconds` is the sum of the durations of all requests (for
-    `compare` the elapsed time), `usd` the price in US dollars, None if it is unknown.
+    `tokens` are those of prompts and replies together, `usd` is the price in US dollars, None if it is unknown.
+    `model_seconds` is the sum of the times that the model took for each request, however many ran at once;
+    `wall_seconds` is the time during which at least one request was under way (for `compare` the elapsed time),
+    None if it is unknown.
     """
 
     requests: int
     tokens: int
-    seconds: float
+    model_seconds: float
     usd: float | None = None
+    wall_seconds: float | None = None
 
     def summary(self, responses: int, distinct: int) -> CostSummary:
         """The cost, with the shares of one of the `responses` and of one of the `distinct` ones."""
@@ -36,7 +39,7 @@ class Cost:
     def _per(self, count: int) -> CostShare:
         if not count:
             return CostShare()
-        return CostShare(self.tokens / count, None if self.usd is None else self.usd / count, self.seconds / count)
+        return CostShare(self.tokens / count, None if self.usd is None else self.usd / count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,6 @@ class CostShare:
 
     tokens: float | None = None
     usd: float | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,23 @@ def cost_of(ledger: Path, requests: Iterable[str], dollars: Callable[[Usage], fl
     Raises `UsageError` if there is no such ledger, and `LedgerError` if it cannot be read.
     """
     keys = iter(dict.fromkeys(key for key in requests if key))
-    count, seconds, usage = 0, 0.0, Usage()
+    spans: list[tuple[float, float]] = []
+    usage = Usage()
     with LedgerReader(ledger) as reader:
         while batch := list(islice(keys, _KEYS_PER_QUERY)):
             marks = ", ".join("?" * len(batch))
-            for row in reader.rows(f"SELECT reply, seconds FROM reply WHERE key IN ({marks})", *batch):
-                count += 1
-                seconds += row["seconds"]
+            for row in reader.rows(f"SELECT reply, seconds, created FROM reply WHERE key IN ({marks})", *batch):
+                spans.append((row["created"] - row["seconds"], row["created"]))
                 usage += reply_of(row["reply"]).usage
-    return Cost(count, usage.total_tokens, seconds, None if dollars is None else dollars(usage))
+    seconds = sum(end - start for start, end in spans)
+    price = None if dollars is None else dollars(usage)
+    return Cost(len(spans), usage.total_tokens, seconds, price, busy_seconds(spans))
+
+
+def busy_seconds(spans: Iterable[tuple[float, float]]) -> float:
+    """The time that the spans, each from a start to an end, cover together."""
+    total, until = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total

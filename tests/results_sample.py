@@ -127,7 +127,7 @@ def _calibration(group: dict[str, Any], against: str, noise: random.Random) -> d
         bins.append({"low": stated * 0.9, "high": stated * 1.1, "stated": stated, "observed": observed,
                      "count": 60 if not at else 12})  # fmt: skip
     return {"task": group["task"], "group": group["id"], "against": against,
-            "total_variation": _estimate(noise.uniform(0.3, 0.5), 0.06), "ece": _estimate(noise.uniform(0.02, 0.04), 0.01),
+            "total_variation": _estimate(noise.uniform(0.3, 0.5), 0.06), "brier": _estimate(noise.uniform(0.02, 0.04), 0.01),
             "rank_correlation": _estimate(noise.uniform(0.2, 0.6), 0.1, "from 2 prompts"), "bins": bins,
             "undefined": 0}  # fmt: skip
 

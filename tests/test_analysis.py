@@ -278,7 +278,7 @@ async def test_stated_probabilities_are_compared_with_direct_answers_and_a_refer
     assert (by_direct.group, by_direct.source, by_reference.source) == (1, "direct", "reference")
     # Stated 0.65, 0.25 and 0.1 against 0.75, 0.25 and 0.
     assert by_direct.total_variation.value == pytest.approx(0.1)
-    assert by_direct.ece.value == pytest.approx(0.2 / 3)
+    assert by_direct.brier.value == pytest.approx(0.02)
     assert by_direct.rank_correlation is not None
     assert by_direct.rank_correlation.value == pytest.approx(1)
     assert sum(entry.count for entry in by_direct.bins) == 3 * len(prompts)

@@ -23,7 +23,7 @@ def test_what_is_calibrated() -> None:
     truth = {"a": 0.5, "b": 0.3, "東京": 0.15, "d": 0.05}
     result = against(truth, {answer: round(1000 * share) for answer, share in truth.items()})
     assert result.total_variation == pytest.approx(0, abs=1e-12)
-    assert result.ece == pytest.approx(0, abs=1e-12)
+    assert result.brier == pytest.approx(0, abs=1e-12)
     assert result.rank_correlation == pytest.approx(1)
     assert result.answers == 4
     assert [entry.count for entry in result.bins] == [1, 1, 1, 1]
@@ -36,17 +36,24 @@ def test_by_hand() -> None:
         Bin(0.0, 0.25, pytest.approx(0.5 / 3), pytest.approx(0.8 / 3), 3),
         Bin(0.5, 0.5, 0.5, pytest.approx(0.2), 1),
     )
-    assert result.ece == pytest.approx(0.75 * 0.1 + 0.25 * 0.3)
+    assert result.brier == pytest.approx(0.3**2 + 0.35**2 + 0.25**2 + 0.2**2)
     assert result.total_variation == pytest.approx((0.2 + 0.3 + 0.35 + 0.25) / 2)
     assert result.rank_correlation == pytest.approx(stats.spearmanr([0.5, 0.25, 0.25, 0], [0.2, 0.6, 0, 0.2])[0])
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     assert result.to_dict()["bins"][1] == {"low": 0.5, "high": 0.5, "stated": 0.5, "observed": 0.2, "count": 1}
 
 
+def test_a_certain_wrong_answer_among_fifty_is_no_small_error() -> None:
+    observed = {f"answer {at}": 1 for at in range(1, 50)}
+    result = against({"answer 0": 1.0}, observed)
+    assert result.total_variation == pytest.approx(1)
+    assert result.brier == pytest.approx(1 + 49 / 49**2)
+
+
 def test_stated_probabilities_are_not_normalised() -> None:
     halved = against({"a": 0.3, "b": 0.2}, {"a": 6, "b": 4})
     assert halved.total_variation == pytest.approx(0, abs=1e-12)
-    assert halved.ece == pytest.approx(0.25)
+    assert halved.brier == pytest.approx(0.3**2 + 0.2**2)
     assert halved.rank_correlation == pytest.approx(1)
 
 
@@ -57,9 +64,9 @@ def test_a_planted_miscalibration_is_found() -> None:
     observed = {f"answer {at}": int(count) for at, count in drawn.items()}
     sharp = {f"answer {at}": float(p) for at, p in enumerate(truth**2 / (truth**2).sum())}
     honest = {f"answer {at}": float(p) for at, p in enumerate(truth)}
-    assert against(honest, observed).ece < 0.001
+    assert against(honest, observed).brier < 0.001
     assert against(honest, observed).total_variation < 0.02
-    assert against(sharp, observed).ece > 10 * against(honest, observed).ece
+    assert against(sharp, observed).brier > 10 * against(honest, observed).brier
     assert (against(sharp, observed).rank_correlation or 0) > 0.99
     curve = against(sharp, observed).bins
     assert curve[0].stated < curve[0].observed
@@ -79,11 +86,8 @@ def test_properties_of_every_calibration(stated: dict[str, float], observed: dic
     assert result.total_variation == pytest.approx(tv(stated, observed))
     total = sum(observed.values())
     one_by_one = [abs(stated.get(a, 0) - observed.get(a, 0) / total) for a in {*stated, *observed}]
-    assert 0 <= result.ece <= sum(one_by_one) / result.answers + 1e-12
+    assert result.brier == pytest.approx(sum(gap**2 for gap in one_by_one))
     assert result.rank_correlation is None or -1 - 1e-9 <= result.rank_correlation <= 1 + 1e-9
-    complete = against(stated, observed, bins=1)
-    mass = sum(stated.values())
-    assert complete.ece == pytest.approx(abs(mass - 1) / result.answers, abs=1e-12)
 
 
 def test_bins_hold_equally_many() -> None:
@@ -138,12 +142,12 @@ def test_against_the_models_own_log_probabilities() -> None:
     shares = [0.5, 0.3, 0.2]
     honest = against_logprobs([0.25, 0.15, 0.1], [math.log(share) - 700 for share in shares])
     assert honest.total_variation == pytest.approx(0, abs=1e-12)
-    assert honest.ece == pytest.approx(0, abs=1e-12)
+    assert honest.brier == pytest.approx(0, abs=1e-12)
     assert honest.rank_correlation == pytest.approx(1)
     reverse = against_logprobs([1, 2, 3], [math.log(share) for share in shares])
     assert reverse.rank_correlation == pytest.approx(-1)
     assert reverse.total_variation == pytest.approx((abs(1 / 6 - 0.5) + abs(1 / 3 - 0.3) + abs(0.5 - 0.2)) / 2)
-    assert reverse.ece == pytest.approx(2 * reverse.total_variation / 3)
+    assert reverse.brier == pytest.approx((1 / 6 - 0.5) ** 2 + (1 / 3 - 0.3) ** 2 + (0.5 - 0.2) ** 2)
     assert against_logprobs([1, 1], [-3, -math.inf]).total_variation == pytest.approx(0.5)
     assert against_logprobs([1, 1], [-3, -4]).rank_correlation is None
 

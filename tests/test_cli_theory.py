@@ -160,7 +160,8 @@ def test_gamma_of_one_method_at_a_time(counts: Path, tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     refused(run("gamma", file, "--reference", counts), "--method or --model")
-    refused(run("gamma", file, "--reference", counts, "--method", "vs-standard"), "no draws of the model")
+    stated = document("gamma", file, "--reference", counts, "--method", "vs-standard")
+    assert (stated["how"], stated["unit"], stated["units"]) == ("shares", "call", 1)
     refused(run("gamma", file, "--reference", counts, "--method", "sequence"), "there are direct, vs-standard")
     assert document("gamma", file, "--reference", counts, "--method", "direct")["units"] == 10
     refused(run("gamma", file, "--method", "direct"), "--reference COUNTS")

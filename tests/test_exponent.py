@@ -18,7 +18,7 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.answer_sets import Answers, load
 from outspoken.theory.gamma_result import Gamma, Point
 from outspoken.theory.sharpening import sharpen
-from outspoken.theory.sharpening_exponent import gamma_from_counts, gamma_from_logprobs
+from outspoken.theory.sharpening_exponent import gamma_from_counts, gamma_from_logprobs, gamma_from_shares
 
 STATES = Path(__file__).parents[2] / "shared/data/states"
 NAMES = [f"{script}{at}" for at in range(10) for script in ("S", "州", "ولاية")]
@@ -260,3 +260,23 @@ def test_what_the_two_ways_say_is_the_same() -> None:
     ]
     assert gamma_from_counts([counts], BASE, resamples=1).value == pytest.approx(1.5, abs=1e-6)
     assert gamma_from_logprobs(rows).value == pytest.approx(1.5, abs=1e-9)
+
+
+def test_the_gamma_of_stated_distributions_is_that_of_their_power():
+    """Calls that state the reference to a power have that power, whatever the noise between them averages to."""
+    reference = {f"a{rank}": 1 / rank for rank in range(1, 21)}
+    random = np.random.default_rng(0)
+    for gamma in (0.8, 2.1):
+        power = {answer: share**gamma for answer, share in reference.items()}
+        exact = gamma_from_shares([power] * 10, reference)
+        assert exact.value == pytest.approx(gamma)
+        noisy = [{answer: share * random.lognormal(0, 0.3) for answer, share in power.items()} for _ in range(12)]
+        found = gamma_from_shares(noisy, reference)
+        assert found.low < gamma < found.high
+        assert (found.unit, found.units, found.how) == ("call", 12, "shares")
+        assert "stated shares and no draws" in found.sentences[-1]
+    lone = gamma_from_shares([power], reference)
+    assert lone.value == pytest.approx(2.1)
+    assert "precision is unknown" in lone.sentences[1]
+    with pytest.raises(UndefinedError, match="none of the stated answers"):
+        gamma_from_shares([{"other": 1.0}], reference)

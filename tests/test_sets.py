@@ -245,3 +245,9 @@ def test_entropy_at_its_ends() -> None:
 def test_distinct_answers_and_their_entropy_need_no_scipy() -> None:
     code = "import sys, outspoken.measure.sets as sets; sets.entropy([1, 2]); print('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"False"
+
+
+def test_the_published_average_divides_by_the_calls_that_hold_an_answer():
+    calls = [{"a": 2.0, "b": 2.0}, {"a": 1.0}]
+    assert sets.published_average(calls) == {"a": 0.75, "b": 0.5}
+    assert sets.published_average([]) == {}

@@ -12,6 +12,7 @@ from outspoken.cli.interrupts import run_or_exit
 from outspoken.cli.options import Json, Overwrite, Seed
 from outspoken.cli.theory_output import Out, claim, deliver, read_answers
 from outspoken.errors import UsageError
+from outspoken.io.text import plural
 from outspoken.report.format import number, p_value, percent, with_interval
 from outspoken.terminal import TextTable
 
@@ -117,13 +118,18 @@ def _from_responses(
     source: Path, reference: Path, method: str | None, model: str | None, seed: int
 ) -> tuple[Gamma, list[str]]:
     from outspoken.measure import response_files
-    from outspoken.theory.gamma_sources import count_draws, single_group
-    from outspoken.theory.sharpening_exponent import gamma_from_counts
+    from outspoken.theory.gamma_sources import count_draws, single_group, stated_shares, states_shares
+    from outspoken.theory.sharpening_exponent import gamma_from_counts, gamma_from_shares
 
     answers = read_answers(reference)
     recorded = response_files.read(source)
-    trials, unit = count_draws(single_group(recorded.groups, method, model), answers.label)
+    group = single_group(recorded.groups, method, model)
     warnings = list(recorded.problems)
+    if states_shares(group):
+        if len(group.prompts) > 1:
+            warnings.append(f"{len(group.prompts):,} prompts are treated as wordings of one question")
+        return gamma_from_shares(stated_shares(group, answers.label), answers.reference or {}), warnings
+    trials, unit = count_draws(group, answers.label)
     if unit == "prompt":
         warnings.append(f"{len(trials):,} prompts are treated as wordings of one question, with one reference")
     return gamma_from_counts(trials, answers.reference or {}, unit=unit, seed=seed), warnings
@@ -137,7 +143,7 @@ def _show(document: dict[str, Any]) -> None:
     figures = TextTable("", "")
     figures.add_row("gamma", with_interval(*ends(gamma)), style="bold")
     figures.add_row(
-        "standard error", f"{number(gamma['se'] or 0)}, over {document['units']:,} {document['unit']}s"
+        "standard error", f"{number(gamma['se'] or 0)}, over {plural(document['units'], document['unit'])}"
     )
     figures.add_row("p (gamma = 1)", p_value(gamma["p"]))
     for name, title in _FIT.items():
@@ -145,7 +151,7 @@ def _show(document: dict[str, Any]) -> None:
             figures.add_row(title, p_value(fit[name]) if name == "p" else number(fit[name]))
     screen.print(figures)
     screen.print()
-    counted = document["how"] == "counts"
+    counted = document["how"] != "logprobs"
     write = percent if counted else number
     columns = ("answer", *(("reference", "observed") if counted else ("base", "aligned")), "fitted")
     table = TextTable(*columns, right=True)

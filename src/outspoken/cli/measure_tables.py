@@ -242,12 +242,12 @@ def _show_comparisons(screen: Screen, title: str, rows: Mapping[str, GroupCompar
 def _calibration(screen: Screen, analysis: Analysis) -> None:
     if not analysis.calibration:
         return
-    table = TextTable("stated probabilities", "against", "total variation", "ECE", "rank correlation")
+    table = TextTable("stated probabilities", "against", "total variation", "Brier", "rank correlation")
     for row in analysis.calibration:
         table.add_row(
             label(analysis.groups[row.group], analysis.groups),
             row.source,
-            *(_cell(estimate) for estimate in (row.total_variation, row.ece, row.rank_correlation)),
+            *(_cell(estimate) for estimate in (row.total_variation, row.brier, row.rank_correlation)),
         )
     screen.print()
     screen.print(table)

@@ -121,9 +121,9 @@ def calibration(view: ResultsView) -> Table:
             "lower is better",
         ),
         Column(
-            "ECE",
-            "Expected calibration error: the mean difference of stated and observed probabilities over bins of "
-            "answers. It depends on the number of answers: compare within a task.",
+            "Brier",
+            "The sum over answers of the squared difference of stated and observed probability, 0 to 2: the part "
+            "of the Brier score that is due to the stated probabilities.",
             "lower is better",
         ),
         Column(
@@ -136,7 +136,7 @@ def calibration(view: ResultsView) -> Table:
     )
     entries = [entry for entries in view.calibrations().values() for entry in entries]
     figures = [
-        tuple(map(displayed, (entry.total_variation, entry.ece, entry.rank_correlation))) for entry in entries
+        tuple(map(displayed, (entry.total_variation, entry.brier, entry.rank_correlation))) for entry in entries
     ]
     likes = [_like(column) for column in zip(*figures, strict=True)]
     notes = _Notes()

@@ -138,7 +138,7 @@ class ArmCalibration:
     group: str
     against: str
     total_variation: Estimate | None
-    ece: Estimate | None
+    brier: Estimate | None
     rank_correlation: Estimate | None
     bins: tuple[Bin, ...]
     undefined: int = 0

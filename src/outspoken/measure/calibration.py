@@ -48,13 +48,13 @@ class Bin(JsonResult):
 class Calibration(JsonResult):
     """Stated probabilities against observed ones.
 
-    `total_variation` is the distance of the two distributions, each divided by its sum, and `ece` the expected
-    calibration error. `rank_correlation` is Spearman's rho with mid-ranks for ties, None if one side is all equal.
+    `total_variation` is the distance of the two distributions, each divided by its sum, and `brier` their
+    squared distance. `rank_correlation` is Spearman's rho with mid-ranks for ties, None if one side is all equal.
     `bins` are the reliability curve from low to high, `answers` the number of compared answers.
     """
 
     total_variation: float
-    ece: float
+    brier: float
     rank_correlation: float | None
     bins: tuple[Bin, ...]
     answers: int
@@ -64,12 +64,13 @@ def against(stated: Mapping[str, float], observed: Mapping[str, float], *, bins:
     """Stated probabilities against frequencies of the same answers: counts of many direct samples, or a reference.
 
     All answers of either side are compared; the probability of an answer that a side lacks is 0. `observed` is
-    divided by its sum. `ece` and `bins` use the stated probabilities as they are: another sum than 1 is an error.
+    divided by its sum. `brier` and `bins` use the stated probabilities as they are: another sum than 1 is an
+    error.
 
-    ECE = sum over bins of (answers in it / answers) |mean stated - mean observed|. Each answer counts once: if
-    answers were weighted by their stated probability, an answer that was never stated would not count. The bins
-    are those of `reliability`. The ECE depends on the number of answers, and few samples raise it and the total
-    variation by chance: compare within a task, at equal numbers of samples.
+    `brier` is the sum over answers of (stated - observed)^2, 0 to 2: the part of the Brier score (1950) that is
+    due to the stated probabilities, the rest being the observed law's own. It and the total variation do not
+    shrink with the number of answers, as a calibration error that is averaged over answers does. Few samples raise
+    both by chance: compare at equal numbers of samples.
 
     Raises `UndefinedError` for fewer than two answers, or if nothing was observed or stated above 0; `UsageError`
     for a stated value that is no probability, an observed one that is no weight, or `bins` below 1.
@@ -142,7 +143,7 @@ def _compare(stated: Mapping[str, float], observed: Mapping[str, float], bins: i
     x = [stated.get(answer, 0.0) for answer in union]
     y = [observed.get(answer, 0.0) for answer in union]
     curve = reliability(x, y, bins=bins)
-    error = math.fsum(entry.count * abs(entry.stated - entry.observed) for entry in curve) / len(union)
+    error = math.fsum((a - b) ** 2 for a, b in zip(x, y, strict=True))
     varied = len(set(x)) > 1 and len(set(y)) > 1
     rank_correlation = float(stats.spearmanr(x, y).statistic) if varied else None
     return Calibration(tv(stated, observed), error, rank_correlation, curve, len(union))
@@ -161,7 +162,7 @@ class GroupCalibration(JsonResult):
     group: int
     source: str = field(metadata={"key": "against"})
     total_variation: Estimate
-    ece: Estimate
+    brier: Estimate
     rank_correlation: Estimate | None
     bins: tuple[Bin, ...]
     undefined: int = 0
@@ -257,7 +258,7 @@ def _calibrate_group(
         index,
         source,
         mean_estimate([one.total_variation for one in calibrations]),
-        mean_estimate([one.ece for one in calibrations]),
+        mean_estimate([one.brier for one in calibrations]),
         mean_estimate(ranks) if ranks else None,
         reliability(all_stated, all_observed),
         undefined,

@@ -108,6 +108,20 @@ class MeasureInput:
             weights[label] = weights.get(label, 0.0) + float(weight)
         return weights
 
+    @property
+    def published_shares(self) -> Mapping[str, float]:
+        """The published average over calls; see `sets.published_average`."""
+        calls: dict[int | None, list[int]] = {}
+        for at, response in enumerate(self.responses):
+            calls.setdefault(response.call, []).append(at)
+        labels, parts = self.labels, []
+        for places in calls.values():
+            own: dict[str, float] = {}
+            for at, weight in zip(places, sets.weights_of([self.responses[at] for at in places]), strict=True):
+                own[labels[at]] = own.get(labels[at], 0.0) + float(weight)
+            parts.append(own)
+        return sets.published_average(parts)
+
     @cached_property
     def counts(self) -> Mapping[str, int]:
         """How often each answer appeared, whatever its probability."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from outspoken.measure import answer_table, lexical, sets
+from outspoken.measure import answer_table, divergence, lexical, sets
 from outspoken.measure.answer_table import RowFormula
 from outspoken.measure.measure_definition import MeasureDefinition, of_answers, of_several
 from outspoken.measure.measure_input import Basis
@@ -293,6 +293,16 @@ _REFERENCE_ROWS = (
         basis="shares",
         kind="published",
         better="lower",
+    ),
+    MeasureDefinition(
+        "kl_reference_published_average",
+        "KL, smoothed, published average",
+        "The same with the published average over calls, which divides the shares of an answer by the calls that "
+        "contain it; the mixture that one draws from divides by all calls (arXiv 2510.01171, Table 32).",
+        lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.published_shares),
+        kind="published",
+        better="lower",
+        needs_reference=True,
     ),
     _of_known(
         "kl_model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "first_of_class",
     "partition",
     "partition_by_similarity",
+    "published_average",
     "semantic_diversity",
     "semantic_pairs",
     "unit_rows",
@@ -181,6 +182,23 @@ def answer_weights(responses: Sequence[Response], label: Callable[[str], str]) -
         answer = label(response.text)
         weights[answer] = weights.get(answer, 0.0) + float(weight)
     return weights
+
+
+def published_average(calls: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The published mean of several stated distributions (arXiv 2510.01171, Table 32).
+
+    Each is divided by its sum, and each answer's shares are averaged over the calls that contain it, so the result
+    sums to more than 1 if calls differ in their answers. The mixture that one draws from divides by all calls
+    (`answer_weights`): it is the better law, and this one is for comparison with published figures.
+    """
+    totals: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for call in calls:
+        whole = math.fsum(call.values())
+        for answer, weight in call.items():
+            totals[answer] = totals.get(answer, 0.0) + weight / whole
+            counts[answer] = counts.get(answer, 0) + 1
+    return {answer: total / counts[answer] for answer, total in totals.items()}
 
 
 def entropy(weights: Iterable[float]) -> float:

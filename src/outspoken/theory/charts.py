@@ -150,7 +150,7 @@ def _curve(model: dict[str, Any]) -> Any:
 
 def _gamma(document: dict[str, Any]) -> list[Figure]:
     """The scatter plot of shares or of log-probabilities."""
-    counts = document["how"] == "counts"
+    counts = document["how"] != "logprobs"
     caption = (
         "A point is an answer: how likely it is under the base model, and how likely under the aligned one; both "
         "axes are logarithmic. On the dashed line (gamma = 1) alignment changed nothing. The steeper the solid "

@@ -50,7 +50,7 @@ class Gamma:
     names.
     """
 
-    how: Literal["counts", "logprobs"]
+    how: Literal["counts", "shares", "logprobs"]
     value: float
     low: float
     high: float
@@ -67,7 +67,7 @@ class Gamma:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The result, for readers who do not know the paper."""
-        base, basis = "the reference", f"{self.units:,} {self.unit}s"
+        base, basis = "the reference", plural(self.units, self.unit)
         if self.how == "logprobs":
             base = "the base model"
             basis = f"{plural(self.answers, 'answer')} to {plural(self.prompts, 'prompt')}"
@@ -86,7 +86,8 @@ class Gamma:
             verdict = f"That is below 1, flatter: it favours likely answers less than {base} does."
         else:
             verdict = f"The interval includes 1: nothing here shows a distribution sharper or flatter than {base}."
-        return (finding, verdict, *(self._fit_of_counts() if self.how == "counts" else self._fit_of_logprobs()))
+        fits = {"counts": self._fit_of_counts, "shares": self._fit_of_shares, "logprobs": self._fit_of_logprobs}
+        return (finding, verdict, *fits[self.how]())
 
     def _fit_of_counts(self) -> tuple[str, ...]:
         p, tv, before = self.fit["p"], self.fit["tv"], self.fit["tv_base"]
@@ -107,6 +108,13 @@ class Gamma:
             f"predicts {percent(worst.fitted or 0)}."
         )
         return text, gap
+
+    def _fit_of_shares(self) -> tuple[str, ...]:
+        return (
+            "These are stated shares and no draws: gamma is that of the power nearest to their mean, at a total "
+            f"variation of {number(self.fit['tv'])} (0 is the same, 1 nothing in common); the unchanged reference "
+            f"is at {number(self.fit['tv_base'])}.",
+        )
 
     def _fit_of_logprobs(self) -> tuple[str, ...]:
         share = percent(self.fit["r2"], decimals=0) if "r2" in self.fit else "None"

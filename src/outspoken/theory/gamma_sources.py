@@ -14,11 +14,20 @@ from outspoken.engine import score_all
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import answer_sets
-from outspoken.measure.values import Group
+from outspoken.measure.sets import answer_weights
+from outspoken.measure.values import Group, Response
 from outspoken.models.base import Model, Score
 from outspoken.theory.gamma_result import Point
 
-__all__ = ["count_draws", "read_points", "read_questions", "score_points", "single_group"]
+__all__ = [
+    "count_draws",
+    "read_points",
+    "read_questions",
+    "score_points",
+    "single_group",
+    "stated_shares",
+    "states_shares",
+]
 
 _COLUMNS = ("prompt", "answer", "base", "aligned")
 
@@ -36,22 +45,35 @@ def single_group(groups: Sequence[Group], method: str | None = None, model: str 
     raise UsageError(f"there are no responses of that method and model: there are {names}")
 
 
+def states_shares(group: Group) -> bool:
+    """Whether the responses carry probabilities other than 1, from lists or stated distributions."""
+    return any(response.probability not in (None, 1) for prompt in group.prompts for response in prompt.responses)
+
+
+def stated_shares(group: Group, label: Callable[[str], str]) -> list[dict[str, float]]:
+    """The shares of the answers in each call; all calls are of one question. They sum to 1 in each."""
+    calls: dict[object, list[Response]] = {}
+    for prompt in group.prompts:
+        for response in prompt.responses:
+            calls.setdefault((prompt.prompt_id, response.call), []).append(response)
+    if not calls:
+        raise UndefinedError("there are no responses to measure gamma from: give a file that holds some")
+    return [answer_weights(responses, label) for responses in calls.values()]
+
+
 def count_draws(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, int]], str]:
     """The counts of answers in each trial, and what a trial is: "trial" for a call, or "prompt" if there are
     several prompts, which are then treated as wordings of one question.
 
     `label` is as in `outspoken.measure.answer_sets.Answers`. Raises `UsageError` for responses with a probability
-    other than 1 (from a list or a distribution): they are not draws.
+    other than 1, which are no draws (`stated_shares` reads them).
     """
     several = len(group.prompts) > 1
     trials: dict[object, Counter[str]] = {}
     for prompt in group.prompts:
         for at, response in enumerate(prompt.responses):
             if response.probability not in (None, 1):
-                raise UsageError(
-                    "these responses have probabilities, so they are no draws of the model: give single answers, "
-                    "from the method direct"
-                )
+                raise UsageError("these responses have probabilities, so they are no draws of the model")
             trial = prompt.prompt_id if several else (response.call, at if response.call is None else 0)
             trials.setdefault(trial, Counter())[label(response.text)] += 1
     if not trials:

@@ -142,7 +142,7 @@ def _sharpen(document: dict[str, Any]) -> list[Table]:
 def _gamma(document: dict[str, Any]) -> list[Table]:
     about = document["about"]
     fit = ((_cell(name), _cell(value), _cell(about.get(name, ""))) for name, value in document["fit"].items())
-    what = "Share" if document["how"] == "counts" else "Log-probability"
+    what = "Share" if document["how"] != "logprobs" else "Log-probability"
     write: Callable[[float], str] = _share if what == "Share" else number
     texts = ["answer", "prompt"] if document["prompts"] > 1 else ["answer"]
     points = sorted(document["points"], key=lambda point: -point["base"])

@@ -19,12 +19,13 @@ from scipy.special import logsumexp, rel_entr, softmax, xlogy
 from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.io.text import plural
 from outspoken.measure.divergence import is_weight, shares
 from outspoken.measure.statistics import FEW
 from outspoken.theory.gamma_result import Gamma, Point
 from outspoken.theory.sharpening import sharpen
 
-__all__ = ["gamma_from_counts", "gamma_from_logprobs"]
+__all__ = ["gamma_from_counts", "gamma_from_logprobs", "gamma_from_shares"]
 
 Floats = NDArray[np.float64]
 
@@ -90,6 +91,61 @@ def gamma_from_counts(
         fit=fit,
         points=tuple(Point("", *row) for row in rows),
         warnings=_warnings(table, outside, unknown, unit, se),
+    )
+
+
+def gamma_from_shares(calls: Sequence[Mapping[str, float]], reference: Mapping[str, float]) -> Gamma:
+    """The gamma of stated distributions: the power of the reference nearest to the mean of the calls' shares.
+
+    `calls` hold the stated shares of each call, which count as one draw each: gamma minimises KL(shares ||
+    reference^gamma), where the mean of ln(reference) over the shares equals its expectation under the power. The
+    interval is a sandwich over the calls, with t on their number minus one; a single call has none. Nothing is
+    sampled, so there is no deviance and no p value of the fit.
+
+    Raises `UndefinedError` as `gamma_from_counts` does.
+    """
+    base = {answer: share for answer, share in shares(reference).items() if share > 0}
+    p = np.array(list(base.values()))
+    rows, outside, unknown = [], 0.0, set()
+    for call in calls:
+        known = {answer: weight for answer, weight in shares(call).items() if answer in base}
+        unknown |= {answer for answer in call if answer not in base}
+        outside += 1 - math.fsum(known.values())
+        if known:
+            rows.append([known.get(answer, 0.0) for answer in base])
+    if not rows:
+        raise UndefinedError("none of the stated answers has a share in the reference")
+    table = np.array(rows)
+    table /= table.sum(axis=1, keepdims=True)
+    observed, logs, units = table.mean(axis=0), np.log(p), len(table)
+    value = _solve(observed, logs, list(base))
+    fitted = sharpen(p, value)
+    centred = logs - fitted @ logs
+    scores = table @ centred
+    information = units * float(fitted @ centred**2)
+    warnings = [f"{len(unknown):,} stated answers are not in the reference, and are left out"] if unknown else []
+    if units < FEW:
+        warnings.append(f"{plural(units, 'call')}: with fewer than {FEW}, the interval is a rough guide")
+    se = math.sqrt(units / (units - 1) * float(scores @ scores)) / information if units > 1 else 0.0
+    fit = {
+        "tv": float(np.abs(observed - fitted).sum()) / 2,
+        "tv_base": float(np.abs(observed - p).sum()) / 2,
+        "kl": float(rel_entr(observed, fitted).sum()),
+        "kl_base": float(rel_entr(observed, p).sum()),
+        "outside": outside / len(calls),
+    }
+    return Gamma(
+        how="shares",
+        **_tested(value, se, max(1, units - 1)),
+        unit="call",
+        units=units,
+        answers=len(p),
+        prompts=1,
+        fit=fit,
+        points=tuple(
+            Point("", *row) for row in zip(base, p.tolist(), observed.tolist(), fitted.tolist(), strict=True)
+        ),
+        warnings=tuple(warnings),
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from outspoken.chat import ChatRequest
+from outspoken.chat_reply import ChatReply
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.measure import measure
 from outspoken.measure.calibration import Bin, against, against_logprobs, calibrate, reliability, stated_of
 from outspoken.measure.divergence import tv
 from outspoken.measure.values import Group, PromptGroup, Response
+from outspoken.models.base import Capabilities, Model, Score
 
 names = st.sampled_from(["Texas", "東京", "กรุงเทพ", "القاهرة", "🦙", "Ohio", "Peru"])
 stated_ones = st.dictionaries(names, st.floats(0, 1).filter(lambda value: value == 0 or value > 1e-6), min_size=1)
@@ -191,3 +196,45 @@ def test_a_group_is_compared_with_the_direct_answers_of_the_same_settings() -> N
     groups = [group("direct", 0, "a", "a"), group("direct", 1, "a", "b"), group("vs-cot", 1, "a", "b", stated=0.5)]
     (result,) = calibrate(groups)
     assert (result.group, result.source, result.total_variation.value) == (2, "direct", pytest.approx(0))
+
+
+def test_stated_probabilities_beside_log_probabilities_of_a_model() -> None:
+    """The scored texts are those of the responses, after the prompt in the model's own template."""
+
+    class Scorer(Model):
+        name = "scorer"
+        capabilities = Capabilities(score=True)
+
+        async def complete(self, request: ChatRequest) -> ChatReply:
+            raise NotImplementedError
+
+        async def score_identity(self) -> str:
+            return "scorer"
+
+        async def chat_text(self, prompt: str) -> str:
+            return f"<{prompt}>"
+
+        async def scores(self, pairs: Sequence[tuple[str, str]]) -> list[Score | UsageError]:
+            assert all(context == "<Name a tea.>" for context, _ in pairs)
+            known = {"Oolong": 0.6, "龙井": 0.3, "Assam": 0.1}
+            return [Score((math.log(known[text]),)) if text in known else UsageError("no") for _, text in pairs]
+
+    def row(text: str, stated: float, call: int) -> dict[str, object]:
+        return {
+            "prompt": "Name a tea.",
+            "text": text,
+            "stated": stated,
+            "probability": stated,
+            "call": call,
+            "method": "vs-standard",
+        }
+
+    rows = [row("Oolong", 0.6, 0), row("龙井", 0.3, 0), row("Assam", 0.1, 0), row("Oolong", 0.1, 1)]
+    rows += [row("Assam", 0.6, 1), row("unscored", 0.3, 1)]
+    analysis = measure(rows, embedder=None, score=Scorer())
+    (found,) = analysis.calibration
+    assert found.source == "logprobs"
+    # The first call is right; the second states 1/7 and 6/7 where the model has 6/7 and 1/7.
+    assert found.total_variation.value == pytest.approx((0 + 5 / 7) / 2)
+    assert found.brier.value == pytest.approx((0 + 2 * (5 / 7) ** 2) / 2)
+    assert any("1 response could not be scored" in warning for warning in analysis.warnings)

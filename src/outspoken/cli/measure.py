@@ -59,6 +59,13 @@ def measure(
         Path | None, typer.Option(help="Ledger of the judge. Default: RESPONSES.verdicts.sqlite.")
     ] = None,
     same: Same = "exact",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that scores the responses, as `outspoken score` does: compares stated probabilities with "
+            "its log-probabilities."
+        ),
+    ] = None,
     seed: Seed = None,
     resamples: Annotated[int, typer.Option(help="Resamples of the bootstrap and of the test.")] = 10_000,
     every: Annotated[bool, typer.Option("--all", help="Show every comparison, and published figures.")] = False,
@@ -109,6 +116,7 @@ def measure(
                 rubric=rubric,
                 verdicts=verdicts,
                 same=same,
+                score=score,
                 seed=seed or 0,
                 resamples=resamples,
                 progress=progress,

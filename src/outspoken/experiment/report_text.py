@@ -12,7 +12,7 @@ from outspoken.report.format import number, p_equation, times
 
 __all__ = ["SOURCES", "Conclusion", "TaskConclusion", "conclude", "samples_per_prompt"]
 
-SOURCES = {"direct": "direct answers", "reference": "the reference"}
+SOURCES = {"direct": "direct answers", "reference": "the reference", "logprobs": "log-probabilities"}
 """What stated probabilities are compared with."""
 
 

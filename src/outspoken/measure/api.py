@@ -20,14 +20,17 @@ from outspoken.io.text import plural
 from outspoken.ledger import Ledger
 from outspoken.measure import response_files
 from outspoken.measure.analysis import Analysis, Progress, Sameness, analyse
+from outspoken.measure.calibration import GroupCalibration
 from outspoken.measure.cost import Cost, cost_of
 from outspoken.measure.fidelity import GroupFidelity, group_fidelities
 from outspoken.measure.judge import Judge, Quality, judge_quality
 from outspoken.measure.laws import read_law
+from outspoken.measure.logprob_calibration import calibrate_by_logprobs
 from outspoken.measure.references import Reference, answers_of, problems_with
 from outspoken.measure.rubrics import Rubric
 from outspoken.measure.values import Group, PromptGroup, Response
 from outspoken.methods.table import METHODS, Method
+from outspoken.models import get_model
 from outspoken.models.base import Model
 from outspoken.prices import price_of
 
@@ -53,6 +56,7 @@ class MeasureOptions(TypedDict, total=False):
     rubric: str | Rubric
     verdicts: Source | None
     same: Sameness
+    score: str | Model | None
     seed: int
     resamples: int
     progress: Progress | None
@@ -91,6 +95,8 @@ def measure(responses: Responses, **options: Unpack[MeasureOptions]) -> Analysis
         verdicts: The ledger of the judge: nothing in it is judged again. Default: None.
         same: When two responses are one answer: if their texts are equal ('exact'), or if their meaning is, by
             their embeddings ('meaning'). Default: 'exact'.
+        score: A model whose log-probabilities of the responses the stated ones are compared with: the one that
+            was asked, with its weights in reach. Default: None.
         seed: The seed of the resampling and of the judge. Default: 0.
         resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
         progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
@@ -111,6 +117,7 @@ async def ameasure(
     rubric: str | Rubric = "creative",
     verdicts: Source | None = None,
     same: Sameness = "exact",
+    score: str | Model | None = None,
     seed: int = 0,
     resamples: int = 10_000,
     progress: Progress | None = None,
@@ -132,6 +139,8 @@ async def ameasure(
         verdicts: The ledger of the judge: nothing in it is judged again. Default: None.
         same: When two responses are one answer: if their texts are equal ('exact'), or if their meaning is, by
             their embeddings ('meaning'). Default: 'exact'.
+        score: A model whose log-probabilities of the responses the stated ones are compared with: the one that
+            was asked, with its weights in reach. Default: None.
         seed: The seed of the resampling and of the judge. Default: 0.
         resamples: The number of resamples of each bootstrap and each test, at least 100. Default: 10000.
         progress: Called with the name of a step, the number of parts done, and the number of all. Default: None.
@@ -163,12 +172,19 @@ async def ameasure(
             progress=progress,
         )
         warnings = (*analysis.warnings, *(embedding.warnings if embedding else ()))
+    scored: tuple[GroupCalibration, ...] = ()
+    if score is not None:
+        scoring = get_model(score) if isinstance(score, str) else score
+        scored, problems = await calibrate_by_logprobs(groups, scoring, progress)
+        notes = (*notes, *problems)
     fidelities: tuple[GroupFidelity, ...] = ()
     if wanted is not None:
         fidelities, problems = group_fidelities(groups, wanted, seed)
         notes = (*notes, *problems)
     warnings = (*records.problems, *problems_with(groups, answers), *notes, *warnings)
-    return replace(analysis, warnings=tuple(dict.fromkeys(warnings)), fidelity=fidelities)
+    calibration = (*analysis.calibration, *scored)
+    warnings = tuple(dict.fromkeys(warnings))
+    return replace(analysis, warnings=warnings, fidelity=fidelities, calibration=calibration)
 
 
 def compare(

@@ -151,8 +151,8 @@ def _compare(stated: Mapping[str, float], observed: Mapping[str, float], bins: i
 
 @dataclass(frozen=True, slots=True)
 class GroupCalibration(JsonResult):
-    """The calibration of a group against a `source`: the answers of the same model's "direct" group, or the
-    "reference".
+    """The calibration of a group against a `source`: the answers of the same model's "direct" group, the
+    "reference", or "logprobs", a model's log-probabilities of the same responses.
 
     `group` is its index. The figures are means over prompts, and `bins` the reliability curve of all answers.
     `undefined` counts prompts without calibration: those with one answer in all, and those without a stated answer

@@ -71,8 +71,9 @@ def interval(
     low, high = _hall(units, critical)
     note = ""
     few_values = len(np.unique(np.round(units.figures, 9))) <= _FEW_VALUES
-    if step is not None and (few_values or bounds is not None):
-        score = _score(units, critical, bounds, step)
+    range_ = bounds if bounds is not None and math.isfinite(bounds[1] - bounds[0]) else None
+    if step is not None and (few_values or range_ is not None):
+        score = _score(units, critical, range_, step)
         low, high = min(low, score[0]), max(high, score[1])
     elif not units.vary:
         note = f"no variation: the interval is {NOT_TRUSTED}"

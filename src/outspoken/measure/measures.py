@@ -22,6 +22,7 @@ _ROWS = (
         of_several(lambda inputs: sets.semantic_pairs(inputs.embeddings)),
         scale=100,
         kind="headline",
+        bounds=(0, 1),
     ),
     MeasureDefinition(
         "quality",
@@ -40,6 +41,7 @@ _ROWS = (
         basis="meanings",
         kind="headline",
         step=1,
+        bounds=(0, math.inf),
     ),
     of_answers(
         "distinct_answers",
@@ -49,6 +51,7 @@ _ROWS = (
         answer_table.distinct,
         kind="headline",
         step=1,
+        bounds=(0, math.inf),
     ),
     of_answers(
         "effective_size",
@@ -57,6 +60,7 @@ _ROWS = (
         "the same entropy. Each response counts once, and all refusals are one answer.",
         answer_table.effective_size,
         kind="headline",
+        bounds=(1, math.inf),
     ),
     of_answers(
         "effective_size_shares",
@@ -65,12 +69,14 @@ _ROWS = (
         "stated probabilities, or equal, and calls are averaged.",
         answer_table.effective_size,
         basis="shares",
+        bounds=(1, math.inf),
     ),
     of_answers(
         "entropy",
         "Entropy",
         "Entropy of the responses' answers in nats; each response counts once.",
         answer_table.entropy,
+        bounds=(0, math.inf),
     ),
     of_answers(
         "entropy_shares",
@@ -78,6 +84,7 @@ _ROWS = (
         "Entropy in nats of the distribution that a user draws from, as for the effective size of the shares.",
         answer_table.entropy,
         basis="shares",
+        bounds=(0, math.inf),
     ),
     MeasureDefinition(
         "chao1",
@@ -86,6 +93,7 @@ _ROWS = (
         "1984).",
         lambda inputs: inputs.richness.estimate,
         grows=True,
+        bounds=(0, math.inf),
     ),
     MeasureDefinition(
         "sample_coverage",
@@ -126,6 +134,7 @@ _ROWS = (
         of_several(lambda inputs: sets.vendi(inputs.embeddings)),
         kind="headline",
         grows=True,
+        bounds=(1, math.inf),
     ),
     MeasureDefinition(
         "distinct_k",
@@ -134,6 +143,7 @@ _ROWS = (
         lambda inputs: sets.distinct_k(inputs.partition),
         kind="headline",
         grows=True,
+        bounds=(0, math.inf),
     ),
     MeasureDefinition(
         "utility_k",
@@ -152,6 +162,7 @@ _ROWS = (
         of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts)),
         scale=100,
         better="lower",
+        bounds=(0, 1),
     ),
     MeasureDefinition(
         "rouge_l_unicode",
@@ -160,6 +171,7 @@ _ROWS = (
         of_several(lambda inputs: lexical.rouge_l_pairs(inputs.texts, words)),
         scale=100,
         better="lower",
+        bounds=(0, 1),
     ),
     *(
         MeasureDefinition(
@@ -168,6 +180,7 @@ _ROWS = (
             f"Distinct {n}-grams over all {n}-grams of the set of responses to a prompt (Li et al. 2016).",
             of_several(lambda inputs, n=n: lexical.distinct_n(inputs.texts, n)),  # type: ignore[misc]
             grows=True,
+            bounds=(0, 1),
         )
         for n in (1, 2, 3)
     ),
@@ -179,6 +192,7 @@ _ROWS = (
         of_several(lambda inputs: lexical.self_bleu(inputs.texts)),
         better="lower",
         grows=True,
+        bounds=(0, 1),
     ),
     MeasureDefinition(
         "compression_ratio",
@@ -187,6 +201,7 @@ _ROWS = (
         of_several(lambda inputs: lexical.compression_ratio(inputs.texts)),
         better="lower",
         grows=True,
+        bounds=(0, math.inf),
     ),
 )
 
@@ -274,6 +289,7 @@ _REFERENCE_ROWS = (
         basis="shares",
         better="lower",
         undefined=_NO_KNOWN,
+        bounds=(0, math.inf),
     ),
     _of_known(
         "kl_uniform",
@@ -283,6 +299,7 @@ _REFERENCE_ROWS = (
         basis="shares",
         better="lower",
         undefined=_NO_KNOWN,
+        bounds=(0, math.inf),
     ),
     _of_known(
         "kl_reference",
@@ -293,6 +310,7 @@ _REFERENCE_ROWS = (
         basis="shares",
         kind="published",
         better="lower",
+        bounds=(0, math.inf),
     ),
     MeasureDefinition(
         "kl_reference_published_average",
@@ -312,6 +330,7 @@ _REFERENCE_ROWS = (
         basis="shares",
         kind="published",
         better="lower",
+        bounds=(0, math.inf),
     ),
     _of_known(
         "kl_uniform_published",
@@ -322,6 +341,7 @@ _REFERENCE_ROWS = (
         kind="published",
         better="lower",
         undefined=_NO_KNOWN,
+        bounds=(0, math.inf),
     ),
 )
 MEASURES: dict[str, MeasureDefinition] = {row.name: row for row in (*_ROWS, *_REFERENCE_ROWS)}

@@ -14,16 +14,9 @@ from proofs import repetitions, within
 from scipy import stats
 
 from outspoken.errors import UndefinedError, UsageError
+from outspoken.measure.estimates import Comparison, Estimate
 from outspoken.measure.power import detectable, prompts_needed
-from outspoken.measure.statistics import (
-    Comparison,
-    Estimate,
-    compare,
-    corrected,
-    holm,
-    mean_estimate,
-    plugin_estimate,
-)
+from outspoken.measure.statistics import compare, corrected, holm, mean_estimate, plugin_estimate
 
 REPETITIONS = repetitions()
 PROMPTS = 30

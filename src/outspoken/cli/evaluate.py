@@ -19,7 +19,7 @@ from outspoken.training.settings import EvalSettings
 
 if TYPE_CHECKING:
     from outspoken.cli.screen import Screen
-    from outspoken.measure.statistics import Estimate
+    from outspoken.measure.estimates import Estimate
     from outspoken.training.evaluation_result import ArmScore, Evaluation, StudentComparison
 
 __all__ = ["evaluate"]

@@ -13,10 +13,11 @@ from outspoken.terminal import TextTable
 if TYPE_CHECKING:
     from outspoken.cli.screen import Screen
     from outspoken.cli.table_formats import TableFormat
-    from outspoken.measure.analysis import Analysis, GroupComparison, MeasuredGroup
+    from outspoken.measure.analysis import Analysis
     from outspoken.measure.equal_size import NoiseFloor
+    from outspoken.measure.estimates import Estimate
+    from outspoken.measure.measured import GroupComparison, MeasuredGroup
     from outspoken.measure.richness import GroupRichness
-    from outspoken.measure.statistics import Estimate
 
 __all__ = ["check_format", "label", "show"]
 

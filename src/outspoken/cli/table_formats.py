@@ -11,7 +11,8 @@ from outspoken.measure.values import group_label
 from outspoken.report.format import NONE, with_interval
 
 if TYPE_CHECKING:
-    from outspoken.measure.analysis import Analysis, MeasuredGroup
+    from outspoken.measure.analysis import Analysis
+    from outspoken.measure.measured import MeasuredGroup
 
 __all__ = ["TableFormat", "table_of"]
 

@@ -16,8 +16,8 @@ from outspoken.measure.cost import CostSummary
 from outspoken.measure.divergence import Significance
 from outspoken.measure.effect import Beside
 from outspoken.measure.equal_size import NoiseFloor
+from outspoken.measure.estimates import Comparison, Estimate
 from outspoken.measure.richness import CurvePoint
-from outspoken.measure.statistics import Comparison, Estimate
 
 __all__ = [
     "ArmCalibration",
@@ -86,7 +86,7 @@ class ArmComparison(Comparison):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmEffect:
-    """The verdict on the arm with the id `a` beside that with the id `b`; see `measure.effect.Effect`."""
+    """The verdict on the arm with the id `a` beside that with the id `b`; see `measure.effect.MethodEffect`."""
 
     task: str
     model: str

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from outspoken.errors import UsageError
 from outspoken.experiment.results import ArmCalibration, ArmComparison, ArmResults, ExperimentResults
-from outspoken.measure.statistics import FEW, LEVEL, Comparison, Estimate
+from outspoken.measure.estimates import Comparison, Estimate
+from outspoken.measure.statistics import FEW, LEVEL
 from outspoken.report import format as numbers
 
 __all__ = ["LEVEL", "DisplayedDifference", "DisplayedFigure", "ResultsView", "displayed"]

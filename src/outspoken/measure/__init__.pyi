@@ -2,8 +2,6 @@
 from outspoken.measure.agreement import gwet_ac1 as gwet_ac1
 from outspoken.measure.agreement import krippendorff_alpha as krippendorff_alpha
 from outspoken.measure.analysis import Analysis as Analysis
-from outspoken.measure.analysis import GroupComparison as GroupComparison
-from outspoken.measure.analysis import MeasuredGroup as MeasuredGroup
 from outspoken.measure.analysis import analyse as analyse
 from outspoken.measure.answer_sets import Answers as Answers
 from outspoken.measure.api import acompare as acompare
@@ -13,11 +11,15 @@ from outspoken.measure.api import measure as measure
 from outspoken.measure.cost import Cost as Cost
 from outspoken.measure.embedding import Embedder as Embedder
 from outspoken.measure.embedding import embedder as embedder
+from outspoken.measure.estimates import Comparison as Comparison
+from outspoken.measure.estimates import Estimate as Estimate
 from outspoken.measure.judge import Judge as Judge
 from outspoken.measure.lexical import compression_ratio as compression_ratio
 from outspoken.measure.lexical import distinct_n as distinct_n
 from outspoken.measure.lexical import rouge_l as rouge_l
 from outspoken.measure.lexical import self_bleu as self_bleu
+from outspoken.measure.measured import GroupComparison as GroupComparison
+from outspoken.measure.measured import MeasuredGroup as MeasuredGroup
 from outspoken.measure.sets import distinct_k as distinct_k
 from outspoken.measure.sets import effective_size as effective_size
 from outspoken.measure.sets import entropy as entropy
@@ -25,8 +27,6 @@ from outspoken.measure.sets import partition as partition
 from outspoken.measure.sets import semantic_diversity as semantic_diversity
 from outspoken.measure.sets import utility_k as utility_k
 from outspoken.measure.sets import vendi as vendi
-from outspoken.measure.statistics import Comparison as Comparison
-from outspoken.measure.statistics import Estimate as Estimate
 from outspoken.measure.values import Group as Group
 from outspoken.measure.values import PromptGroup as PromptGroup
 from outspoken.measure.values import Response as Response

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from outspoken.io.text import plural
 
 if TYPE_CHECKING:
-    from outspoken.measure.analysis import MeasuredGroup
+    from outspoken.measure.measured import MeasuredGroup
 
 __all__ = ["warnings_about"]
 

@@ -12,9 +12,10 @@ from scipy import special, stats
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.answer_sets import Answers
 from outspoken.measure.divergence import Significance, chi_square, is_weight, shares, tv
+from outspoken.measure.estimates import Estimate
 from outspoken.measure.measure_input import MeasureInput
 from outspoken.measure.sets import answer_weights
-from outspoken.measure.statistics import Estimate, mean_estimate
+from outspoken.measure.statistics import mean_estimate
 from outspoken.measure.values import Group, JsonResult, PromptGroup, Response
 
 __all__ = [

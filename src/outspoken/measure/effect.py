@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from outspoken.measure.estimates import Comparison
 from outspoken.measure.group_comparison import GroupComparer
 from outspoken.measure.measures import MEASURES
-from outspoken.measure.statistics import FEW, LEVEL, Comparison, corrected
+from outspoken.measure.statistics import FEW, LEVEL, corrected
 from outspoken.measure.values import JsonResult, group_label
-from outspoken.report.format import NONE, alike, count, dollars, number, p_equation, percent
+from outspoken.report.format import NONE, alike, count, dollars, number, p_equation, share
 
 if TYPE_CHECKING:
-    from outspoken.measure.analysis import GroupComparison, MeasuredGroup
+    from outspoken.measure.measured import GroupComparison, MeasuredGroup
 
-__all__ = ["Beside", "Effect", "Outcome", "effects_of"]
+__all__ = ["Beside", "MethodEffect", "Outcome", "effects_of"]
 
 Outcome = Literal["helps", "hurts", "no evidence"]
 
@@ -49,7 +50,7 @@ class Beside(JsonResult):
 
 
 @dataclass(frozen=True, slots=True)
-class Effect(JsonResult):
+class MethodEffect(JsonResult):
     """Whether group `a` is more diverse than group `b` (indices of groups), and at what price.
 
     `measure` is the one that decides: nearness to the reference if its counts are known, else the number of
@@ -77,7 +78,7 @@ def effects_of(
     comparer: GroupComparer,
     pairs: Sequence[tuple[int, int]] | None = None,
     names: Sequence[str] | None = None,
-) -> tuple[Effect, ...]:
+) -> tuple[MethodEffect, ...]:
     """The verdict on each group beside another one.
 
     That is the second of the first of the `pairs` with the group, or without pairs the first "direct" group of its
@@ -108,7 +109,7 @@ def _baseline(groups: Sequence[MeasuredGroup], index: int) -> tuple[int, int] | 
 
 
 def _deciding(groups: Sequence[MeasuredGroup], a: int, b: int) -> str:
-    """The measure that decides; see `Effect`."""
+    """The measure that decides; see `MethodEffect`."""
     pair = groups[a], groups[b]
     has = {name: all(name in one.figures for one in pair) for name in MEASURES}
     if any(one.has_counts for one in pair) and (has["tv_shares"] or has["tv"]):
@@ -150,7 +151,7 @@ def _effect(
     comparison: Comparison,
     by_pair: Mapping[Key, Comparison],
     these_prompts: bool,
-) -> Effect:
+) -> MethodEffect:
     a, b = pair
     sign = -1 if MEASURES[measure].better == "lower" else 1
     significant = _is_significant(comparison)
@@ -169,7 +170,7 @@ def _effect(
         text += f"; for prompts like them, ask at least {needed or FEW:,}."
     elif needed:
         text += f" A difference of this size needs about {needed:,} prompts; there were {comparison.units:,}."
-    return Effect(
+    return MethodEffect(
         a, b, outcome, measure, comparison, these_prompts, needed, beside, f"{text} {_beside_text(beside)}"
     )
 
@@ -239,13 +240,17 @@ def _beside_text(beside: Sequence[Beside]) -> str:
             parts.append("no refusals")
         elif one.measure in ("refusals", "empty") and (one.a or one.b):
             name = "refusals" if one.measure == "refusals" else "empty responses"
-            parts.append(f"{name} {percent(one.a, decimals=0)} against {percent(one.b, decimals=0)}")
+            parts.append(f"{name} {_share(one.a)} against {_share(one.b)}")
         elif one.measure == "tokens_per_different_answer":
             parts.append(f"{count(one.a)} against {count(one.b)} tokens for each different answer")
         elif one.measure == "usd_per_different_answer" and (one.a or one.b):
             parts.append(f"{dollars(one.a)} against {dollars(one.b)}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _share(value: float | None) -> str:
+    return NONE if value is None else share(value, 1)
 
 
 def _number(value: float | None) -> str:

@@ -18,9 +18,10 @@ from outspoken.errors import UndefinedError
 from outspoken.io.text import plural
 from outspoken.measure.answer_numbers import as_number
 from outspoken.measure.answer_sets import Answers
+from outspoken.measure.estimates import Estimate
 from outspoken.measure.laws import Law
 from outspoken.measure.sets import answer_weights
-from outspoken.measure.statistics import LEVEL, Estimate, mean_estimate
+from outspoken.measure.statistics import LEVEL, mean_estimate
 from outspoken.measure.values import Group, JsonResult, Response
 from outspoken.report.format import number, p_equation
 

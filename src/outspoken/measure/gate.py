@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outspoken.errors import UnknownNameError, UsageError
-from outspoken.measure.analysis import Analysis, MeasuredGroup
+from outspoken.measure.analysis import Analysis
+from outspoken.measure.measured import MeasuredGroup
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.values import JsonResult, group_label
 from outspoken.report.format import number, with_interval

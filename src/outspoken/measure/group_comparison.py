@@ -9,10 +9,11 @@ import numpy as np
 
 from outspoken.errors import UndefinedError
 from outspoken.measure.equal_size import at_size, size_to_compare
+from outspoken.measure.estimates import Comparison
 from outspoken.measure.measure_definition import MeasureDefinition, SumAndWeight
 from outspoken.measure.measure_input import MeasureInput
 from outspoken.measure.measures import MEASURES
-from outspoken.measure.statistics import Comparison, compare
+from outspoken.measure.statistics import compare
 from outspoken.measure.within_prompt import compare_within
 
 __all__ = ["GroupComparer"]

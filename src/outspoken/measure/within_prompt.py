@@ -18,9 +18,10 @@ from scipy.stats import norm
 from outspoken.errors import UndefinedError
 from outspoken.measure.answer_table import in_blocks
 from outspoken.measure.equal_size import at_size, generator, size_to_compare
+from outspoken.measure.estimates import Comparison, Estimate
 from outspoken.measure.measure_definition import MeasureDefinition, compute
 from outspoken.measure.measure_input import Basis, MeasureInput
-from outspoken.measure.statistics import Comparison, Estimate, mean_estimate, plugin_estimate, wilson
+from outspoken.measure.statistics import mean_estimate, plugin_estimate, wilson
 
 __all__ = ["NO_CALLS", "compare_within", "estimate_within"]
 

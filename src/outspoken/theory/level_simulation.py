@@ -17,7 +17,8 @@ from scipy.special import kl_div, softmax
 from outspoken.distribution import Distribution
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.divergence import shares
-from outspoken.measure.statistics import Estimate, plugin_estimate
+from outspoken.measure.estimates import Estimate
+from outspoken.measure.statistics import plugin_estimate
 from outspoken.report.format import number, percent
 from outspoken.theory.sharpening import log_weights, rewards_of
 

@@ -23,7 +23,8 @@ from outspoken.engine import run, score_all
 from outspoken.errors import PromptTooLongError, UndefinedError, UsageError
 from outspoken.io.text import plural
 from outspoken.ledger import Ledger
-from outspoken.measure.statistics import Estimate, holm, mean_estimate, wilson
+from outspoken.measure.estimates import Estimate
+from outspoken.measure.statistics import holm, mean_estimate, wilson
 from outspoken.models import get_model
 from outspoken.models.base import Model, Score
 from outspoken.report.format import alike

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.io.dataclass_json import to_json
-from outspoken.measure.statistics import Estimate
+from outspoken.measure.estimates import Estimate
 from outspoken.report.format import alike, number, p_value, percent, signed
 from outspoken.theory.controls import Control, Effect, Range
 from outspoken.theory.preferences import Preferences

@@ -18,7 +18,8 @@ from scipy.stats import t as student
 from outspoken.checking.answer_extraction import find_final
 from outspoken.checking.maths import answer_groups, same_answer
 from outspoken.errors import UndefinedError
-from outspoken.measure.statistics import FEW, Estimate, compare, holm, mean_estimate, wilson
+from outspoken.measure.estimates import Estimate
+from outspoken.measure.statistics import FEW, compare, holm, mean_estimate, wilson
 from outspoken.training.evaluation_result import (
     AnswerCounts,
     ArmResult,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from outspoken.io.dataclass_json import to_json
-from outspoken.measure.statistics import Estimate
+from outspoken.measure.estimates import Estimate
 
 __all__ = [
     "KIND",

@@ -89,3 +89,34 @@ def test_a_true_distance_is_found_in_the_right_direction(law):
         wrong += result.p <= 0.05 and result.difference > 0
     assert within(right / times, 0.95, 1), right / times
     assert wrong / times <= 0.005
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("law", LAWS)
+def test_stated_shares_far_from_the_reference_are_not_nearer_than_draws_from_it(law):
+    """60 draws from the reference beside 12 calls that state all shares of a law at a distance of 0.13."""
+    random = np.random.default_rng(3)
+    true = LAWS[law]
+    moved = true * (1 - 0.13 / (1 - true[0]))
+    moved[0] = true[0] + 0.13
+    answers = reference(true)
+    stated = MeasureInput(
+        tuple(
+            Response(name, float(share), stated=float(share), call=call)
+            for call in range(12)
+            for name, share in zip(NAMES, moved, strict=True)
+        ),
+        answers,
+    )
+    assert compute(MEASURES["tv_shares"], stated)[0] == pytest.approx(0.13)
+    times = repetitions(100, 15)
+    nearer = farther = 0
+    for run in range(times):
+        drawn = [draws(true, 60, answers, random) for _ in range(PROMPTS)]
+        result = comparer([stated] * PROMPTS, drawn, ("tv_shares",), run).compare("tv_shares", 0, 1)
+        assert result is not None
+        assert result.p is not None
+        nearer += result.p <= 0.05 and result.difference < 0
+        farther += result.p <= 0.05 and result.difference > 0
+    assert nearer / times <= 0.02
+    assert farther / times >= 0.9

@@ -64,7 +64,7 @@ _ROWS = (
     ),
     of_answers(
         "effective_size_shares",
-        "Effective size, shares",
+        "Effective size of shares",
         "The effective size of the distribution that a user draws from: the weights of a call are its normalised "
         "stated probabilities, or equal, and calls are averaged.",
         answer_table.effective_size,
@@ -80,7 +80,7 @@ _ROWS = (
     ),
     of_answers(
         "entropy_shares",
-        "Entropy, shares",
+        "Entropy of shares",
         "Entropy in nats of the distribution that a user draws from, as for the effective size of the shares.",
         answer_table.entropy,
         basis="shares",
@@ -207,7 +207,7 @@ _ROWS = (
 
 _BASES: tuple[tuple[str, str, Basis, str], ...] = (
     ("", "", "draws", "Each response counts once."),
-    ("_shares", ", shares", "shares", "Of the distribution that a user draws from."),
+    ("_shares", " of shares", "shares", "Of the distribution that a user draws from."),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chart_legends import check_legends
 from synth_report_sample import ARABIC, EVIL, TOPICS, generated, pipeline, step
 
 pytest.importorskip("altair", reason="altair is not installed")
@@ -22,6 +23,7 @@ from outspoken.errors import ProviderError, UnknownNameError, UsageError
 from outspoken.measure import lexical
 from outspoken.measure.tokenization import words
 from outspoken.models.local import Local
+from outspoken.report.charts import spec
 from outspoken.report.format import share
 from outspoken.synth.records import rows_in
 from outspoken.synth.report import builder, charts, coverage_map, diversity
@@ -509,6 +511,7 @@ def test_every_chart_is_valid_vega_lite(mapped: PipelineReport) -> None:
     assert [figure.name for figure in figures] == ["steps", *["diversity"] * 6, "map"]
     for figure in figures:
         json.dumps(figure.chart.to_dict(validate=True), allow_nan=False)
+        check_legends(spec(figure.chart, 560))
 
 
 @pytest.mark.parametrize("document", [{}, {"kind": "gamma"}, {"kind": "synth", "format": 0}])

@@ -19,12 +19,13 @@ from outspoken.report.charts import (
     label_layers,
     layer_charts,
     span,
+    title_lines,
 )
 from outspoken.report.format import number
 
 __all__ = ["answers", "figures", "hypervolume", "pareto_front", "reliabilities", "saturations"]
 
-_TOP = 12
+_TOP, _LABEL_WIDTH = 12, 24
 
 Point = tuple[float, float]
 _Figures = tuple[DisplayedFigure, DisplayedFigure]
@@ -89,13 +90,19 @@ def _plane(view: ResultsView, task: str, model: str, points: Mapping[str, _Figur
 
 def _dots(view: ResultsView, task: str, model: str) -> Any:
     rows = [
-        {"arm": group.arm, "label": view.label(group), **span("x", figure.value, figure.low, figure.high)}
+        {
+            "arm": group.arm,
+            "label": "\n".join(title_lines(view.label(group), _LABEL_WIDTH)),
+            **span("x", figure.value, figure.low, figure.high),
+        }
         for group in view.panel(task, model)
         if (figure := view.figure(group, view.primary)) is not None
     ]
+    axis = alt.Axis(labelExpr="split(datum.label, '\\n')", labelLimit=0)
+    lines = max(str(row["label"]).count("\n") for row in rows) + 1
     base = [row for row in rows if row["arm"] == view.baseline][:1]
     x = alt.X("x:Q", title=_axis_title(view, view.primary), scale=alt.Scale(zero=False, padding=20))
-    y = alt.Y("label:N", title=None, sort=[row["label"] for row in rows])
+    y = alt.Y("label:N", title=None, sort=[row["label"] for row in rows], axis=axis)
     layers = [
         chart_of(base).mark_rule(strokeDash=[4, 4], style="quiet").encode(x=x),
         chart_of([row for row in rows if row["x_low"] is not None])
@@ -103,7 +110,9 @@ def _dots(view: ResultsView, task: str, model: str) -> Any:
         .encode(x="x_low:Q", x2="x_high:Q", y=y, color=_colour(view)),
         _dots_of(view, rows, 110, x=x, y=y, tooltip=_tooltip("x")),
     ]
-    return layer_charts(layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", 34 * len(rows))
+    return layer_charts(
+        layers, f"{_place(task, model)}: {view.title(view.primary)} of each arm", (20 + 14 * lines) * len(rows)
+    )
 
 
 def _over_axis(view: ResultsView, task: str, model: str, name: str) -> Any:

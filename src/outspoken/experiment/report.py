@@ -14,12 +14,12 @@ from outspoken.experiment.results import ExperimentResults, TaskDistribution
 from outspoken.experiment.results_view import ResultsView
 from outspoken.io.atomic import write_bytes
 from outspoken.report import html
-from outspoken.report.charts import Spec, add_chart, alt, spec, write_pictures
+from outspoken.report.charts import Spec, add_chart, alt, spec, title_lines, write_pictures
 
 __all__ = ["render", "write"]
 
 _WIDTH = 560
-_SMALL = 230
+_SMALL, _SMALL_TITLE = 230, 38
 _SQUARE, _LARGE_SQUARE = 240, 400
 
 
@@ -97,7 +97,7 @@ def _side_by_side(view: ResultsView, entry: TaskDistribution) -> Any:
     groups = [view.by_id[key] for key in entry.groups]
     answers = [
         charts.answers(view, entry, group.id).properties(
-            width=_SMALL, title=f"{view.label(group)} · {group.model}"
+            width=_SMALL, title=title_lines(f"{view.label(group)} · {group.model}", _SMALL_TITLE)
         )
         for group in groups
     ]

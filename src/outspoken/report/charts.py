@@ -32,6 +32,7 @@ __all__ = [
     "span",
     "spec",
     "theme",
+    "title_lines",
     "vega_script",
     "write_pictures",
 ]
@@ -50,6 +51,8 @@ SHAPES = (
     "triangle-right",
     "triangle-left",
 )
+
+_LEGEND_COLUMNS, _LEGEND_WIDTH = 4, 72
 
 
 def theme(dark: bool = False, *, legend: bool = True) -> dict[str, object]:
@@ -75,7 +78,8 @@ def theme(dark: bool = False, *, legend: bool = True) -> dict[str, object]:
             **text,
             "disable": not legend,
             "orient": "bottom",
-            "columns": 4,
+            "columns": _LEGEND_COLUMNS,
+            "labelLimit": 0,
             "title": None,
             "symbolOpacity": 1,
             "symbolSize": 90,
@@ -153,6 +157,11 @@ def spec(chart: Any, width: int | str, height: int | None = None) -> Spec:
 _TITLE_WIDTH, _LONGEST_NAME = 80, 57
 
 
+def title_lines(title: str, width: int = _TITLE_WIDTH) -> list[str]:
+    """The title in lines of at most `width` characters, broken between words; a longer word is broken itself."""
+    return textwrap.wrap(title, width) or [""]
+
+
 def add_chart(specs: dict[str, Spec], chart: Any, square: int | None = None) -> str:
     """Add the chart to the `specs` that a page draws, and return the id of its HTML element.
 
@@ -175,7 +184,7 @@ def _rows(part: object) -> list[Row]:
 
 
 def _limit_legends(part: object, rows: Sequence[Row]) -> None:
-    """Show in each legend only what is drawn; the colours of the others stay reserved."""
+    """Show in each legend only what is drawn, whole; the colours of the others stay reserved."""
     for each in part if isinstance(part, list) else part.values() if isinstance(part, dict) else ():
         _limit_legends(each, rows)
     for channel in ("color", "shape"):
@@ -184,7 +193,10 @@ def _limit_legends(part: object, rows: Sequence[Row]) -> None:
         domain = scale.get("domain") if isinstance(scale, dict) else None
         if isinstance(encoding, dict) and isinstance(domain, list) and encoding.get("legend", {}) is not None:
             drawn = {row.get(encoding.get("field", "")) for row in rows}
-            encoding["legend"] = {**encoding.get("legend", {}), "values": [one for one in domain if one in drawn]}
+            shown = [one for one in domain if one in drawn]
+            longest = max((len(str(one)) for one in shown), default=0)
+            columns = max(1, min(_LEGEND_COLUMNS, _LEGEND_WIDTH // (longest + 1)))
+            encoding["legend"] = {**encoding.get("legend", {}), "values": shown, "columns": columns}
 
 
 def write_pictures(drawn: Iterable[tuple[str, str, Spec]], folder: Path) -> None:
@@ -195,7 +207,7 @@ def write_pictures(drawn: Iterable[tuple[str, str, Spec]], folder: Path) -> None
         while len("-".join(words)) > _LONGEST_NAME and len(words) > 1:
             words.pop()
         stem = f"{index:02d}-{'-'.join(words)}"[: _LONGEST_NAME + 3].rstrip("-.")
-        titled = {**document, "title": textwrap.wrap(title, _TITLE_WIDTH) or ""}
+        titled = {**document, "title": title_lines(title)}
         svg = convert.vegalite_to_svg(titled, vl_version=_vega_lite(), config=theme())
         write_bytes(folder / f"{stem}.svg", svg.encode())
         write_bytes(folder / f"{stem}.png", convert.svg_to_png(svg, scale=2))

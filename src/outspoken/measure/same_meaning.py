@@ -34,7 +34,7 @@ THRESHOLD = 0.48
 _COEFFICIENTS = np.array([0.5742, 0.1924, 4.5127, 0.8309, 0.3038, 0.6042, 0.0, 2.0557, -0.9039, -0.8486, 0.0758])
 _INTERCEPT = -3.5724
 _SHORT = 6  # words
-_BLOCK = 4_000_000  # pairs computed at once: 32 MB an array
+_BLOCK = 1_000_000  # pairs computed at once: 8 MB an array
 # Words that say little about an answer; a response of nothing else keeps them.
 _COMMON = frozenset(("a", "an", "the", "my", "of", "in", "to", "and", "is", "i", "it", "would", "be"))
 
@@ -95,51 +95,55 @@ class _Pairs:
         self._rows, self._mean = rows, mean
         own = [[word for word in split if word not in _COMMON] or split for split in map(words, texts)]
         places: dict[str, int] = {}
-        members = [{places.setdefault(word, len(places)) for word in text} for text in own]
-        lengths = [len(member) for member in members]
+        members = [[places.setdefault(word, len(places)) for word in dict.fromkeys(text)] for text in own]
+        sizes = np.array([len(member) for member in members], dtype=np.int64)
         indices = np.array([place for member in members for place in member], dtype=np.int32)
-        pointers = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        values = np.ones(len(indices))
-        self._words = sparse.csr_matrix((values, indices, pointers), shape=(len(texts), max(1, len(places))))
-        self._sizes = np.array(lengths, dtype=np.float64)
+        pointers = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        shape = (len(texts), max(1, len(places)))
+        self._words = sparse.csr_matrix((np.ones(len(indices)), indices, pointers), shape=shape)
         # Words of few responses tell answers apart, those of all are the topic's.
-        rarity = np.log((len(texts) + 1) / np.maximum(1.0, np.asarray(self._words.sum(axis=0)).ravel()))
-        self._rare = self._words.multiply(np.sqrt(np.maximum(rarity, 0.0))[None, :]).tocsr()
-        self._rarities = np.asarray(self._rare.multiply(self._rare).sum(axis=1)).ravel()
+        rarity = np.log((len(texts) + 1) / np.maximum(1, np.bincount(indices, minlength=shape[1])))
+        self._rare = sparse.csr_matrix((np.sqrt(rarity)[indices], indices, pointers), shape=shape)
+        owners = np.repeat(np.arange(len(texts)), sizes)
+        self._rarities = np.bincount(owners, weights=rarity[indices], minlength=len(texts))
+        self._sizes = sizes.astype(np.float64)
         self._lengths = np.array([len(text) for text in own], dtype=np.float64)
 
     def features(self, start: int, stop: int) -> Floats:
         """The features of the pairs of texts start to stop with all texts, of shape (stop - start, n, 11)."""
+        return np.stack(list(self._columns(start, stop)), axis=-1)
+
+    def _columns(self, start: int, stop: int) -> Iterator[Floats]:
+        """Each feature as a table of (stop - start, n), in the order of the coefficients."""
         cosine = self._rows[start:stop] @ self._rows.T
-        common = (self._words[start:stop] @ self._words.T).toarray()
-        sizes, others = self._sizes[start:stop, None], self._sizes[None, :]
-        jaccard = common / np.maximum(1, sizes + others - common)
-        contained = common / np.maximum(1, np.minimum(sizes, others))
         shorter = np.minimum(self._lengths[start:stop, None], self._lengths[None, :])
         short = np.maximum(self._lengths[start:stop, None], self._lengths[None, :]) <= _SHORT
         log = np.log1p(shorter)
+        yield cosine
+        yield cosine * log
+        common = (self._words[start:stop] @ self._words.T).toarray()
+        sizes, others = self._sizes[start:stop, None], self._sizes[None, :]
+        contained = common / np.maximum(1, np.minimum(sizes, others))
+        yield common / np.maximum(1, sizes + others - common)
+        yield contained
+        yield contained * log
+        yield np.full_like(cosine, self._mean)
+        yield log
+        yield contained * short
+        yield cosine * short
         shared = (self._rare[start:stop] @ self._rare.T).toarray()
-        rarities = np.minimum(self._rarities[start:stop, None], self._rarities[None, :])
-        rare = shared / np.maximum(1e-9, rarities)
-        columns = (
-            cosine,
-            cosine * log,
-            jaccard,
-            contained,
-            contained * log,
-            np.full_like(cosine, self._mean),
-            log,
-            contained * short,
-            cosine * short,
-            rare,
-            rare * log,
-        )
-        return np.stack(columns, axis=-1)
+        rare = shared / np.maximum(1e-9, np.minimum(self._rarities[start:stop, None], self._rarities[None, :]))
+        yield rare
+        yield rare * log
 
     def likelihoods(self) -> Iterator[tuple[int, Floats]]:
         """The probability of being the same for each pair, in blocks of rows, with the number of the first row."""
-        count = len(self._sizes)
-        at_once = max(1, _BLOCK // max(1, count))
-        for start in range(0, count, at_once):
-            logits = self.features(start, min(count, start + at_once)) @ _COEFFICIENTS + _INTERCEPT
+        texts = len(self._sizes)
+        at_once = max(1, _BLOCK // max(1, texts))
+        for start in range(0, texts, at_once):
+            stop = min(texts, start + at_once)
+            # Summed feature by feature: all of them at once would take eleven times the memory.
+            logits = np.full((stop - start, texts), _INTERCEPT)
+            for coefficient, column in zip(_COEFFICIENTS, self._columns(start, stop), strict=True):
+                logits += coefficient * column
             yield start, 1 / (1 + np.exp(-logits))

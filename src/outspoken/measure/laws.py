@@ -16,10 +16,12 @@ from scipy import stats
 from outspoken.errors import UnknownNameError, UsageError
 from outspoken.measure.answer_numbers import as_number
 from outspoken.measure.answer_sets import Answers, load
+from outspoken.measure.divergence import is_weight
 
 __all__ = ["LAWS", "Law", "read_law"]
 
 _TAIL = 1e-9
+_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,14 @@ class Law:
     """A distribution of numbers or of categories.
 
     `shares` are the probabilities of the answers of a discrete law, by their text; None for a continuous one.
-    `numbers` is scipy's distribution of the values, None for categories.
+    `numbers` is scipy's distribution of the values, None for categories. `estimated` says that the shares come
+    from counts, so that an answer without one may be possible.
     """
 
     title: str
     shares: Mapping[str, float] | None = None
     numbers: Any = field(default=None, repr=False)
+    estimated: bool = False
 
     @property
     def answers(self) -> Answers | None:
@@ -58,15 +62,18 @@ def read_law(spec: str | PathLike[str]) -> Law:
     - `uniform:LOW:HIGH`: whole numbers from LOW to HIGH; any number between them if one has a decimal point.
     - `normal:MEAN:SD`, `exponential:MEAN`: continuous.
     - `binomial:TRIALS:P`, `poisson:MEAN`: whole numbers.
-    - a JSON file of counts, `{answer: count}`: numbers if all answers are, else categories.
+    - `counts:ANSWER=COUNT,…`, or a JSON file of counts, `{answer: count}`: numbers if all answers are, else
+      categories.
 
     Raises `UsageError` for an unknown name, parameters that cannot be, and a file that cannot be read.
     """
     text = fspath(spec)
     name, *parameters = text.split(":")
+    if name == "counts" and parameters:
+        return _of_counts(text)
     if name not in LAWS:
         if ":" in text and not Path(text).exists():
-            raise UnknownNameError("law", name, LAWS)
+            raise UnknownNameError("law", name, (*LAWS, "counts"))
         return _of_file(Path(text))
     needs, make = LAWS[name]
     if len(parameters) != len(needs):
@@ -85,6 +92,11 @@ def read_law(spec: str | PathLike[str]) -> Law:
 def _discrete(title: str, numbers: Any) -> Law:
     """A law of whole numbers, with the answers that have all but 1e-9 of the probability."""
     low, high = int(numbers.ppf(_TAIL)), int(numbers.ppf(1 - _TAIL))
+    if high - low > _MOST:
+        raise UsageError(
+            f"the law has about {high - low:,} possible answers, more than {_MOST:,}: take a continuous one of "
+            "the same shape, such as uniform:LOW.0:HIGH or normal:MEAN:SD"
+        )
     places = np.arange(max(low, int(numbers.support()[0])), high + 1)
     return Law(title, {str(place): float(numbers.pmf(place)) for place in places}, numbers)
 
@@ -93,7 +105,7 @@ def _uniform(text: str, values: list[float], continuous: bool) -> Law:
     low, high = values
     if not low < high:
         raise UsageError(f"the law {text!r} is empty: write the smaller number first, uniform:LOW:HIGH")
-    if continuous:
+    if continuous or low != int(low) or high != int(high):
         return Law(f"uniform from {low:g} to {high:g}", None, stats.uniform(low, high - low))
     return _discrete(
         f"whole numbers from {low:g} to {high:g}, equally likely", stats.randint(int(low), int(high) + 1)
@@ -130,13 +142,36 @@ def _of_file(path: Path) -> Law:
     answers = load(path)
     if not isinstance(answers, Answers) or answers.reference is None:
         raise UsageError(f"{path} holds questions: a law is one object of answers and counts")
-    numbers = [as_number(answer) for answer in answers.reference]
-    title = f"the counts in {path.name}"
+    return _of_shares(f"the counts in {path.name}", answers.reference)
+
+
+def _of_counts(text: str) -> Law:
+    """The law in `counts:red=70,blue=30`."""
+    counts: dict[str, float] = {}
+    for entry in text.partition(":")[2].split(","):
+        answer, equals, written = (part.strip() for part in entry.rpartition("="))
+        try:
+            count = float(written) if equals and answer else math.nan
+        except ValueError:
+            count = math.nan
+        if not is_weight(count):
+            raise UsageError(f"{entry!r} in the law {text!r} is no count: write counts:ANSWER=COUNT,ANSWER=COUNT")
+        counts[answer] = counts.get(answer, 0.0) + count
+    shares = Answers.counts(counts).reference or {}
+    return _of_shares("counts of " + ", ".join(f"{answer} {count:g}" for answer, count in counts.items()), shares)
+
+
+def _of_shares(title: str, reference: Mapping[str, float]) -> Law:
+    numbers = [as_number(answer) for answer in reference]
     if None in numbers:
-        return Law(title, dict(answers.reference), None)
-    values = np.array(numbers, dtype=np.float64)
-    shares = np.array(list(answers.reference.values()))
-    return Law(title, dict(answers.reference), _Table(values, shares))
+        return Law(title, dict(reference), None, estimated=True)
+    names: dict[float | None, str] = {}
+    shares: dict[str, float] = {}
+    for value, (answer, share) in zip(numbers, reference.items(), strict=True):
+        name = names.setdefault(value, answer)  # "1" and "1.0" are one number
+        shares[name] = shares.get(name, 0.0) + share
+    table = _Table(np.array(list(names), dtype=np.float64), np.array(list(shares.values())))
+    return Law(title, shares, table, estimated=True)
 
 
 class _Table:

@@ -110,8 +110,10 @@ def test_listed_answers_are_the_connected_groups(entries: list[list[str]]) -> No
         ([], "the list of answers is empty"),
         ([["UK"], []], "answer 2 has no spelling"),
         ([["UK", ""]], "'answer 1' must be text that is not blank"),
-        ([["UK", 3]], "not 3"),
-        ([7], "answer 1 must be a list of spellings, not 7"),
+        ([["UK", None]], "not None"),
+        ([None], "answer 1 must be a list of spellings, not None"),
+        ([float("nan")], "'answer 1' must be text that is not blank, not nan"),
+        ([True], "not True"),
         ([{"UK": 1}], "answer 1 must be a list of spellings"),
     ],
 )
@@ -237,6 +239,7 @@ def test_references_of_questions_have_counts(tmp_path: Path) -> None:
         "R": {"red": 70, "blue": 30},
         "S": {"answers": ["red", "blue"]},
         "T": {"counts": {"1": 2, "2": 2}},
+        "U": {"answers": [[1, "one"], 2.0], "counts": {"1": 1, "2": 3}},
     }
     file.write_text(json.dumps(questions))
     loaded = load(file)
@@ -246,12 +249,20 @@ def test_references_of_questions_have_counts(tmp_path: Path) -> None:
     assert loaded["R"].reference == {"red": 0.7, "blue": 0.3}
     assert (loaded["S"].known, loaded["S"].reference) == (("red", "blue"), None)
     assert loaded["T"].reference == {"1": 0.5, "2": 0.5}
+    assert loaded["U"].reference == {"1": 0.25, "2": 0.75}
+    assert loaded["U"].label("One") == "1"
 
 
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"answers": ["red"], "count": {"red": 1}}, "count"),
+        ({"answers": ["red"], "count": {"red": 1}}, "'Q': unknown key 'count': did you mean 'counts'"),
+        ({"answers": ["red"], "source": "census"}, "unknown key 'source': known: answers, counts"),
+        ({"answer": ["red"]}, "unknown key 'answer': did you mean 'answers'"),
+        ({"answers": {"red": 3}}, "counts belong to 'counts'"),
+        ({"count": 3}, "'Q' is an answer with its count, other entries are not"),
+        ({"answers": ["red"], "counts": {"red": float("nan")}}, "not nan"),
+        ({"answers": ["red"], "counts": {"red": "three"}}, "not 'three'"),
         ({"answers": ["red"], "counts": {"green": 1}}, "not among the answers"),
         ({"answers": ["red"], "counts": {"red": 0}}, "no answer has a count above 0"),
         ({"answers": ["red"], "counts": [1]}, "counts must be an object"),

@@ -21,7 +21,7 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 from outspoken.measure import sets  # noqa: E402
 from outspoken.measure.response_files import Records, from_rows, read, read_all  # noqa: E402
-from outspoken.measure.values import Response, group_label  # noqa: E402
+from outspoken.measure.values import Response  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEA, COFFEE = "说一种茶 🍵", "قهوة؟"
@@ -219,29 +219,6 @@ def test_wrong_use(tmp_path: Path) -> None:
             call()
 
 
-def test_people_and_a_model_on_the_same_prompts() -> None:
-    files = [shared("novelty_bench", f"{name}_curated.jsonl") for name in ("gpt-4o", "humans")]
-    records = read_all(files)
-    model, people = records.groups
-    assert [(g.method, g.model) for g in records.groups] == [
-        ("recorded", "gpt-4o-2024-11-20"),
-        ("recorded", "human"),
-    ]
-    assert {a.prompt_id for a in model.prompts} == {a.prompt_id for a in people.prompts}
-    assert [len(a.responses) for a in model.prompts] == [10] * 100
-    assert [len(a.responses) for a in people.prompts] == [8] * 100
-    assert records.problems == ()
-    for file, group in zip(files, records.groups, strict=True):
-        recorded = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        for prompt, one in zip(group.prompts, recorded, strict=True):
-            assert prompt.prompt == one["prompt"]
-            assert [r.text for r in prompt.responses] == one["generations"]
-            scores = sets.first_of_class(
-                [r.partition for r in prompt.responses], [r.score for r in prompt.responses]
-            )
-            assert sets.utility_k(scores) == pytest.approx(one["utility"], abs=1e-9)
-
-
 def test_generations_without_a_partition(tmp_path: Path) -> None:
     given = {"id": 3, "prompt": TEA, "model": "m", "generations": ["绿茶", None, "", "红茶"]}
     records = read(lines(tmp_path / "g.jsonl", {**given, "partition": [0, 1]}), method="direct")
@@ -339,95 +316,21 @@ def test_one_trial_and_weights(tmp_path: Path) -> None:
     assert sets.answer_weights(responses, str) == pytest.approx({"东京": 5 / 6, "大阪": 1 / 6})
 
 
-def test_files_that_name_nothing_are_separate_groups(tmp_path: Path) -> None:
-    for name in ("direct", "vs"):
-        (tmp_path / name).mkdir()
-        lines(tmp_path / name / "responses.jsonl", calls(TEA, "a"), calls(TEA, "b"))
-    files = [tmp_path / name / "responses.jsonl" for name in ("direct", "vs")]
-    people = lines(tmp_path / "people.v2.jsonl", row(TEA, "c"), row(TEA, "d"))
-    assert [group.method for group in read_all([*files, people]).groups] == ["direct", "vs", "people.v2"]
-    copy = lines(tmp_path / "direct" / "direct.jsonl", row(TEA, "c"), row(TEA, "d"))
-    assert [group.method for group in read_all([files[0], copy]).groups] == ["direct/responses", "direct/direct"]
-    assert [group.method for group in read(files[0]).groups] == ["recorded"]
-
-
-def test_files_that_share_no_prompt_are_one_group(tmp_path: Path) -> None:
-    named = {"method": "direct", "model": "m", "prompt_id": "1"}
-    one = lines(tmp_path / "1.jsonl", row(TEA, "a", call=0, **named), row(TEA, "b", call=1, **named))
-    two = lines(tmp_path / "2.jsonl", row(COFFEE, "d", call=0, **named))
-    other = lines(tmp_path / "3.jsonl", row(TEA, "e", **{**named, "model": "n"}))
-    records = read_all([one, two, other])
-    assert texts(records) == {
-        ("direct", "m"): {"1": ["a", "b"], "1 (2)": ["d"]},
-        ("direct", "n"): {"1": ["e"]},
-    }
-    assert records.problems == ("1 prompt has the id of another prompt; they count as different prompts",)
-    assert records.source == f"{one}, {two}, {other}"
-
-
-def test_runs_with_other_settings_are_other_groups(tmp_path: Path) -> None:
-    """Nobody has to name the column: two temperatures of one method never become one column of figures."""
-    named = {"method": "direct", "model": "m"}
-    files = [
-        lines(tmp_path / f"{t}.jsonl", *(row(TEA, f"{t} {n}", temperature=t, **named) for n in range(4)))
-        for t in (0.3, 1.2)
-    ]
-    records = read_all(files)
-    assert [dict(group.settings) for group in records.groups] == [{"temperature": 0.3}, {"temperature": 1.2}]
-    assert [group_label(group, records.groups) for group in records.groups] == [
-        "direct temperature=0.3",
-        "direct temperature=1.2",
-    ]
-    assert records.problems == ()
-
-
-def test_files_that_repeat_prompts_are_put_apart_and_named_by_what_differs(tmp_path: Path) -> None:
-    named = {"method": "direct", "model": "m"}
-    by_column = [
-        lines(tmp_path / f"{persona}.jsonl", row(TEA, persona, persona=persona, note="x", **named))
-        for persona in ("poet", "clerk")
-    ]
-    records = read_all(by_column)
-    assert [dict(group.settings) for group in records.groups] == [{"persona": "poet"}, {"persona": "clerk"}]
-    assert "named by the column 'persona'" in records.problems[0]
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        lines(tmp_path / folder / "x.jsonl", row(TEA, folder, **named))
-    records = read_all([tmp_path / "a" / "x.jsonl", tmp_path / "b" / "x.jsonl"])
-    assert [dict(group.settings) for group in records.groups] == [{"file": "a/x"}, {"file": "b/x"}]
-    assert "named by their files" in records.problems[0]
-
-
-def test_responses_of_one_file_that_a_column_parts_are_reported(tmp_path: Path) -> None:
-    rows = [
-        row(prompt, f"{t} {n}", temp=t, topic=prompt, method="direct")
-        for prompt in (TEA, COFFEE)
-        for t in (0.3, 1.2)
-        for n in range(3)
-    ]
-    (problem,) = read(lines(tmp_path / "r.jsonl", *rows)).problems
-    assert "differ in the column 'temp' ('0.3', '1.2')" in problem or "differ in the column 'temp' (0.3" in problem
-    assert "--by temp" in problem
-    assert read(tmp_path / "r.jsonl", by=["temp"]).problems == ()
-
-
-def test_partitions_never_join(tmp_path: Path) -> None:
-    entry = {"id": "1", "prompt": TEA, "model": "m", "generations": ["a", "b"], "partition": [0, 1]}
-    regular = lines(tmp_path / "regular.jsonl", entry)
-    in_context = lines(tmp_path / "in-context.jsonl", {**entry, "generations": ["c", "d"]})
-    records = read_all([regular, in_context])
-    assert [dict(group.settings) for group in records.groups] == [{"file": "regular"}, {"file": "in-context"}]
-    (twice,) = read(lines(tmp_path / "twice.jsonl", entry, {**entry, "generations": ["c", "d"]})).groups
-    assert [response.partition for response in twice.prompts[0].responses] == [0, 1, 2, 3]
-
-
 @pytest.mark.parametrize(
     ("probabilities", "read_as", "mixed"),
     [
         (["40%", "60%"], [0.4, 0.6], False),
         (["40%", "60"], [0.4, 0.6], False),
         (["40%", 0.6], [0.4, 0.6], False),
+        (["40%", "59", "1"], [0.4, 0.59, 0.01], False),
+        (["99%", "1"], [0.99, 0.01], False),
+        ([40, 60], [0.4, 0.6], False),
+        ([70, 30, 0], [0.7, 0.3, 0.0], False),
+        ([90.5, 9, 0.5], [0.905, 0.09, 0.005], False),
+        (["½", "1 in 4", "25 percent"], [0.5, 0.25, 0.25], False),
         (["40%", "60", "0.1"], [None, None, None], True),
+        (["40%", "20", 0.4], [None, None, None], True),
+        ([40, 0.6], [None, None], True),
     ],
 )
 def test_probabilities_of_one_call_are_on_one_scale(tmp_path: Path, probabilities, read_as, mixed) -> None:
@@ -471,8 +374,54 @@ def test_lists_and_counts_of_answers_alone(tmp_path: Path) -> None:
     assert [one.text for one in prompt.responses] == ["Texas", "Texas", "Ohio"]
     (prompt,) = read(put("draws.json", [4, 3, "Red", 4])).groups[0].prompts
     assert [one.text for one in prompt.responses] == ["4", "3", "Red", "4"]
-    with pytest.raises(UsageError, match="holds metrics and no responses"):
-        read(put("metrics.json", {"instance_metrics": [{"avg": 1}], "overall_metrics": {}}))
+
+
+def test_draws_that_are_no_answers(tmp_path: Path) -> None:
+    file = tmp_path / "draws.json"
+    file.write_text('[null, "Red", 4, null, NaN, " ", true, {"a": 1}, {"prompt": "x", "text": "y"}]')
+    records = read(file)
+    (prompt,) = records.groups[0].prompts
+    assert ([one.text for one in prompt.responses], prompt.failures, prompt.empty) == (["Red", "4"], 3, 1)
+    assert [problem.removeprefix(f"{file}: ") for problem in records.problems] == [
+        "row 7: not a JSON object",
+        "row 8: an object, where the first row is an answer alone",
+        "row 9: an object, where the first row is an answer alone",
+    ]
+    file.write_text("[null, null]")
+    with pytest.raises(UsageError, match=r"holds no row that can be read: .*row 1: null"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"Texas": "2", "Ohio": 1}', "the count of 'Texas' must be a number of at least 0, not '2'"),
+        ('{"Texas": {"count": null}, "Ohio": {"count": 1}}', "the count of 'Texas' must be .* not None"),
+        ('{"Texas": NaN}', "the count of 'Texas' must be .* not nan"),
+        ('{"Texas": -2}', "the count of 'Texas' is -2, outside"),
+    ],
+)
+def test_counts_that_are_no_numbers(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "counts.json"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=message):
+        read(file)
+
+
+def test_results_of_the_official_evaluators(tmp_path: Path) -> None:
+    """`diversity_results.json` and its like repeat the responses; those of a judge do not."""
+    file = tmp_path / "diversity_results.json"
+    entries = [{"response_length": 1, "response": text, "prompt": TEA} for text in ("绿茶", "红茶", "")]
+    file.write_text(json.dumps({"instance_metrics": [*entries, None], "overall_metrics": {"avg_diversity": 0.3}}))
+    records = read(file)
+    (prompt,) = records.groups[0].prompts
+    assert (prompt.prompt, [one.text for one in prompt.responses], prompt.empty) == (TEA, ["绿茶", "红茶"], 1)
+    assert records.problems == (f"{file}: row 4: null",)
+    file.write_text(json.dumps({"instance_metrics": [{"fluency": {"score": 3}}], "overall_metrics": {}}))
+    with pytest.raises(
+        UsageError, match=r"holds metrics and no responses: .*generation/EXPERIMENT/responses\.jsonl"
+    ):
+        read(file)
 
 
 def test_rows_in_memory(tmp_path: Path) -> None:
@@ -487,12 +436,3 @@ def test_rows_in_memory(tmp_path: Path) -> None:
     for rows, message in (([], "responses holds no rows"), ([{"text": "a"}], "responses has no column 'prompt'")):
         with pytest.raises(UsageError, match=message):
             from_rows(rows)
-
-
-def test_columns_distinguish_groups(tmp_path: Path) -> None:
-    rows = [row(TEA, f"{t}", temperature=t, method="direct") for t in (0.5, 1.0, 0.5)]
-    groups = read(lines(tmp_path / "r.jsonl", *rows), by=["temperature"]).groups
-    assert [(dict(g.settings), len(g.prompts[0].responses)) for g in groups] == [
-        ({"temperature": 0.5}, 2),
-        ({"temperature": 1.0}, 1),
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,9 +67,9 @@ class Answers:
 
     @classmethod
     def listed(
-        cls, entries: Iterable[str | Iterable[str]], *, normalise: Callable[[str], str] = text_key
+        cls, entries: Iterable[str | float | Iterable[str | float]], *, normalise: Callable[[str], str] = text_key
     ) -> Answers:
-        """From `[[answer, alias, ...], ...]`, or texts for answers without aliases; there is no `reference`.
+        """From `[[answer, alias, ...], ...]`, or texts or numbers for answers without aliases; no `reference`.
 
         Entries that share a spelling after normalising are one answer, named by the first spelling of the first of
         them. The published code groups by the first spelling only, so that "United States" and "America, United
@@ -76,7 +77,7 @@ class Answers:
         """
         aliases: dict[str, str] = {}
         for number, entry in enumerate(entries, 1):
-            spellings = [entry] if isinstance(entry, str) else entry
+            spellings = [entry] if isinstance(entry, (str, int, float)) else entry
             if not isinstance(spellings, Iterable) or isinstance(spellings, Mapping):
                 raise UsageError(f"answer {number} must be a list of spellings, not {entry!r}")
             texts = [_spelling(spelling, f"answer {number}") for spelling in spellings]
@@ -138,7 +139,12 @@ def load(path: str | Path, *, normalise: Callable[[str], str] = text_key) -> Ans
     with errors_at(str(file)):
         if not isinstance(entries, dict) or not entries:
             raise UsageError(f"the file holds no answers: it must be {_FORMS}")
+        counted = next((name for name, entry in entries.items() if _is_count(entry)), None)
         if any(isinstance(entry, dict) and not _is_count(entry) for entry in entries.values()):
+            if counted is not None:
+                raise UsageError(
+                    f"{counted!r} is an answer with its count, other entries are not: the file must be {_FORMS}"
+                )
             return {name: _question(name, entry, normalise) for name, entry in entries.items()}
         return Answers.counts(entries, normalise=normalise)
 
@@ -152,9 +158,9 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return entries
 
 
-def _is_count(entry: Mapping[str, object]) -> bool:
+def _is_count(entry: object) -> bool:
     """Whether an entry says how often one answer came, `{"count": 3}`, so that its name is an answer."""
-    return is_weight(entry.get("count")) and not any(key in entry for key in _QUESTION_KEYS)
+    return isinstance(entry, dict) and "count" in entry and not any(key in entry for key in _QUESTION_KEYS)
 
 
 def _question(name: str, entry: object, normalise: Callable[[str], str]) -> Answers:
@@ -162,17 +168,26 @@ def _question(name: str, entry: object, normalise: Callable[[str], str]) -> Answ
     if not isinstance(entry, dict) or not entry:
         raise UsageError(f"{name!r} must hold answers, as the other questions do: the file must be {_FORMS}")
     with errors_at(repr(name)):
-        if not any(key in entry for key in _QUESTION_KEYS):
-            return Answers.counts(entry, normalise=normalise)
-        if unknown := [key for key in entry if key not in _QUESTION_KEYS]:
+        named = any(key in entry for key in _QUESTION_KEYS)
+        unknown = [key for key in entry if key not in _QUESTION_KEYS and (named or _holds_several(entry[key]))]
+        if unknown:
             raise UnknownNameError("key", unknown[0], _QUESTION_KEYS)
+        if not named:
+            return Answers.counts(entry, normalise=normalise)
         counts = entry.get("counts")
         if "answers" not in entry:
             return Answers.counts(_mapping(counts), normalise=normalise)
         if not isinstance(entry["answers"], list):
-            raise UsageError("answers must be a list, of texts or of lists of spellings")
+            raise UsageError(
+                "answers must be a list, of texts or of lists of spellings; counts belong to 'counts'"
+            )
         listed = Answers.listed(entry["answers"], normalise=normalise)
         return listed if counts is None else listed.with_counts(_mapping(counts))
+
+
+def _holds_several(value: object) -> bool:
+    """Whether a value holds answers or counts, so that its name is a key and no answer."""
+    return isinstance(value, list) or (isinstance(value, dict) and not _is_count(value))
 
 
 def _mapping(counts: object) -> Mapping[str, object]:
@@ -189,6 +204,8 @@ def _count(answer: str, entry: object) -> float:
 
 
 def _spelling(text: object, where: str) -> str:
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and math.isfinite(text):
+        return str(int(text) if float(text).is_integer() else text)
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f"{where!r} must be text that is not blank, not {text!r}")
     return text.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,23 +20,19 @@ from outspoken.batch.source_formats import (
     open_source,
 )
 from outspoken.batch.source_text import CutOffError
-from outspoken.errors import UsageError
+from outspoken.errors import UsageError, errors_at
 from outspoken.io.text import plural
-from outspoken.measure.response_groups import FileGroup, OtherColumns, joined
+from outspoken.measure.answer_layouts import NAMELESS, Draws, answers_reader, evaluated_rows
+from outspoken.measure.probability_scale import mixed_scales
+from outspoken.measure.recorded_settings import SETTINGS, settings_of
+from outspoken.measure.response_groups import FileGroup, OtherColumns, joined, parts_of_group
 from outspoken.measure.response_rows import (
     KINDS,
-    NAMELESS,
-    Draws,
-    NamedLists,
     ResponseRowError,
     Row,
     RowReader,
     RowResponses,
-    Trials,
     has_value,
-    is_counts,
-    is_named_lists,
-    mixed_scales,
 )
 from outspoken.measure.values import Group
 
@@ -45,12 +40,9 @@ __all__ = ["Records", "from_rows", "read", "read_all"]
 
 Source = str | PathLike[str]
 
-SETTINGS = ("template", "k", "tau", "words", "temperature", "top_p", "settings")
-"""The columns of settings, by which responses are grouped."""
-
 _KNOWN = """
 prompt_id id prompt text stated probability method model rank call request_key repairs value error partition score
-responses generations generation_scores partition_scores distinct utility index turn logprob seed
+responses generations generation_scores partition_scores distinct utility index turn logprob
 """
 KNOWN = frozenset((*_KNOWN.split(), *SETTINGS))
 """The columns that say something about a response or its settings."""
@@ -76,10 +68,12 @@ def read(path: Source, *, method: str = "", model: str = "", by: Sequence[str] =
 def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: Sequence[str] = ()) -> Records:
     """The responses of several files, grouped by method, model, settings and the columns named in `by`.
 
-    Settings are the columns template, k, tau, words, temperature, top_p and `settings` (others, as JSON).
+    Settings are the columns template, k, tau, words, temperature, top_p and `settings` (others, as a JSON object);
+    "0.3" and 0.3 are one temperature.
 
-    Files of one such group that have no prompt in common are joined. Files that repeat a prompt are groups of
-    their own, named by the only other column that differs between them, or else by their names.
+    Files of one such group that have no prompt in common are joined. Files that repeat a prompt are parted by the
+    only other column that has one value per file and tells them apart, or else are groups of their own, named by
+    their files.
 
     A file has any format of `outspoken.batch.sources.read` (JSON lines, JSON, CSV or Parquet; "-" is standard
     input). Its columns determine how its rows are read:
@@ -94,7 +88,8 @@ def read_all(paths: Iterable[Source], *, method: str = "", model: str = "", by: 
     - Only counts, `{answer: count}` or `{answer: {"count": count}}`, or a list of these: trials of one prompt,
       each of them a call. Numbers that are not whole are the weights of the answers.
     - Only lists of responses, `{"responses_1": [...], ...}`: calls for one prompt.
-    - A list of answers and nothing else, `[4, 3, "Red"]`: draws for one prompt.
+    - A list of answers and nothing else, `[4, 3, "Red"]`: draws for one prompt. Null is a failure.
+    - `instance_metrics`, from the evaluators of `verbalized-sampling`, if each repeats its prompt and response.
 
     `method` and `model` apply to rows without these columns. If both are unknown, the method is "recorded", or the
     name of the file if there are several such files. Probabilities of one call on several scales are left out.
@@ -155,6 +150,9 @@ class _Collected:
         self._defaults = {"method": method, "model": model}
         # For each group: the group without prompts, and its prompts by the number of the file.
         self._groups: dict[tuple[str, ...], tuple[Group, dict[int, FileGroup]]] = {}
+        # The same by the values of the columns that part groups, as they are written.
+        self._grouping = dict.fromkeys(("method", "model", *SETTINGS, *by))
+        self._group_of: dict[str, FileGroup] = {}
         self._columns: dict[int, OtherColumns] = {}
         # The key of each pair of id and text, and for each text its keys with the files that have them.
         self._key_of_pair: dict[tuple[str, str], str] = {}
@@ -173,16 +171,10 @@ class _Collected:
         cut_off = ""
         with ExitStack() as stack:
             try:
-                for position, value in records(stack):
+                for position, value in _values(records(stack), source):
                     rows += 1
-                    is_answer = isinstance(value, (str, int, float)) and not isinstance(value, (bool, Unreadable))
-                    if is_answer and reader is None and ".txt" not in source.name:
-                        reader = Draws()
-                    if is_answer and isinstance(reader, Draws):
-                        value = {"text": value}
-                    if type(value) is not dict:
-                        reason = str(value) if type(value) is Unreadable else "not a JSON object"
-                        unreadable.append(f"{source.where(position)}: {reason}")
+                    if not isinstance(value, dict):
+                        unreadable.append(f"{source.where(position)}: {_why_unreadable(value)}")
                         continue
                     reader = reader or self._reader(source, value)
                     try:
@@ -207,14 +199,11 @@ class _Collected:
     def _reader(self, source: ColumnSource, first: Row) -> RowReader:
         columns = source.columns = source.columns or list(first)
         kind = next((kind for name, kind in KINDS.items() if name in columns), None)
-        if kind is None and is_counts(first):
-            return Trials()
-        if kind is None and is_named_lists(first):
-            return NamedLists()
-        if kind is None and "instance_metrics" in columns:
-            raise UsageError(
-                f"{source.name} holds metrics and no responses: give the file of responses that they are about"
-            )
+        if isinstance(first, _AnswerAlone):
+            return Draws()
+        with errors_at(source.name):
+            if kind is None and (reader := answers_reader(first)) is not None:
+                return reader
         missing = [repr(name) for name in ("prompt", *self._by) if name not in columns]
         if kind is not None and not missing:
             return kind()
@@ -222,26 +211,26 @@ class _Collected:
         raise UsageError(f"{source.name} has no column {column}: the columns are {listed(columns)}")
 
     def _add(self, row: Row, responses: RowResponses, file: int) -> None:
+        given = repr([file, *map(row.get, self._grouping)])
+        if given not in self._group_of:
+            self._group_of[given] = self._group(row, file)
+        prompt_key = self._prompt_key(responses, file)
+        self._group_of[given].add(prompt_key, responses)
+        self._columns[file].add(prompt_key, row)
+
+    def _group(self, row: Row, file: int) -> FileGroup:
+        """The group that a row of a file belongs to."""
         names = {
-            name: str(row[name]) if has_value(row.get(name)) else self._defaults.get(name, "")
-            for name in ("method", "model")
+            name: str(row[name]) if has_value(row.get(name)) else self._defaults[name] for name in self._defaults
         }
-        values = {name: _json_value(row.get(name)) for name in (*SETTINGS, *self._by)}
-        values = {name: value if has_value(value) else None for name, value in values.items()}
-        settings = {name: value for name, value in values.items() if value is not None or name in self._by}
+        settings = settings_of(row, self._by)
         # Rows without method and model form a group for each file.
         own_file = None if names["method"] or names["model"] else file
-        key = (*names.values(), *map(repr, values.values()), str(own_file))
+        key = (*names.values(), *map(repr, sorted(settings.items())), str(own_file))
         if key not in self._groups:
             self._groups[key] = Group(names["method"], names["model"], (), settings), {}
-        files = self._groups[key][1]
-        if file not in files:
-            files[file] = FileGroup()
-        prompt_key = self._prompt_key(responses, file)
-        files[file].add(prompt_key, responses)
-        if file not in self._columns:
-            self._columns[file] = OtherColumns(KNOWN | {*self._by})
-        self._columns[file].add(prompt_key, row)
+        self._columns.setdefault(file, OtherColumns(KNOWN | {*self._by}))
+        return self._groups[key][1].setdefault(file, FileGroup())
 
     def _prompt_key(self, row: RowResponses, file: int) -> str:
         """The id of a prompt among all files.
@@ -282,15 +271,16 @@ class _Collected:
             numbers = list(own)
             named = labels[numbers[0]] if numbers[0] in nameless and len(nameless) > 1 else _UNNAMED
             whole = replace(group, method=group.method or (_UNNAMED if group.model else named))
-            if _overlap(list(own.values())):
-                name, values = self._difference(numbers, labels)
+            name, parts = parts_of_group({number: (own[number], self._columns[number]) for number in numbers})
+            if name is not None:
                 self.problems.append(_put_apart(whole, name, [files[number] for number in numbers]))
-                groups += [
-                    joined(replace(whole, settings={**whole.settings, name: values[number]}), [own[number]])
-                    for number in numbers
-                ]
-            else:
-                groups.append(joined(whole, list(own.values())))
+            for value, members in parts:
+                extra = {} if name is None else {name: labels[members[0]] if name == "file" else value}
+                groups.append(
+                    joined(
+                        replace(whole, settings={**whole.settings, **extra}), [own[number] for number in members]
+                    )
+                )
         for number, columns in self._columns.items():
             for name, several in columns.parting.items():
                 self.problems.append(
@@ -299,20 +289,31 @@ class _Collected:
                 )
         return Records(tuple(groups), tuple(self.problems), ", ".join(files))
 
-    def _difference(self, numbers: Sequence[int], labels: Sequence[str]) -> tuple[str, dict[int, object]]:
-        """What tells files with the same prompts apart: the only column that differs, or their names."""
-        constants = [self._columns[number].constant for number in numbers]
-        shared = [name for name in constants[0] if all(name in one for one in constants)]
-        differing = [name for name in shared if len({repr(one[name]) for one in constants}) == len(constants)]
-        if len(differing) == 1:
-            name = differing[0]
-            return name, {number: _json_value(one[name]) for number, one in zip(numbers, constants, strict=True)}
-        return "file", {number: labels[number] for number in numbers}
+
+class _AnswerAlone(dict[str, object]):
+    """The row of an answer that stands alone, without columns."""
 
 
-def _overlap(files: Sequence[FileGroup]) -> bool:
-    """Whether two of the files have a prompt in common."""
-    return len({key for file in files for key in file.prompts}) < sum(len(file.prompts) for file in files)
+def _values(records: Iterator[tuple[int, Any]], source: ColumnSource) -> Iterator[tuple[int, Any]]:
+    """The records as rows where they can be: answers alone too, if the first record that is not null is one."""
+    alone: bool | None = None
+    nulls: list[int] = []
+    for at, record in records:
+        for position, value in evaluated_rows(at, record, source.name):
+            is_text = isinstance(value, (str, int, float)) and not isinstance(value, (bool, Unreadable))
+            if alone is None and value is None:
+                nulls.append(position)
+                continue
+            if alone is None:
+                alone = is_text and ".txt" not in source.name
+                yield from ((null, _AnswerAlone(text=None) if alone else None) for null in nulls)
+            yield position, _AnswerAlone(text=value) if alone and (is_text or value is None) else value
+    if alone is None:
+        yield from ((null, None) for null in nulls)
+
+
+def _why_unreadable(value: object) -> str:
+    return str(value) if type(value) is Unreadable else "null" if value is None else "not a JSON object"
 
 
 def _put_apart(group: Group, name: str, files: Sequence[str]) -> str:
@@ -322,12 +323,6 @@ def _put_apart(group: Group, name: str, files: Sequence[str]) -> str:
         f"{listed(files)} ask the same prompts as {what} with the same settings: they are groups of their own, "
         f"named by {by}"
     )
-
-
-def _json_value(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
 def _labels(files: Sequence[str]) -> list[str]:
@@ -340,7 +335,8 @@ def _labels(files: Sequence[str]) -> list[str]:
         labels = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(labels)) == len(labels):
             return labels
-    return list(files)
+    names = [Path(path).name for path in files]
+    return names if len(set(names)) == len(names) else list(files)
 
 
 def _label(path: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from outspoken.measure.response_rows import Row, RowResponses, on_one_scale
+from outspoken.measure.probability_scale import on_one_scale
+from outspoken.measure.response_rows import Row, RowResponses
 from outspoken.measure.values import Group, PromptGroup, Response
 
-__all__ = ["FileGroup", "OtherColumns", "joined"]
+__all__ = ["FileGroup", "OtherColumns", "joined", "parts_of_group"]
 
 _MAX_VALUES = 10
+# Columns whose values do not change which answers are likely.
+_SAME_LAW = ("seed",)
 
 
 class _Prompt:
@@ -21,6 +24,7 @@ class _Prompt:
         self.responses: list[Response] = []
         self.failures = self.empty = 0
         self._percents: list[bool] = []
+        self._may_be_mixed = False
         self._classes = 0
 
     def add(self, row: RowResponses) -> None:
@@ -34,12 +38,13 @@ class _Prompt:
         else:
             self.responses += row.responses
         self._percents += [row.percent] * len(row.responses)
+        self._may_be_mixed |= row.percent or any((one.probability or 0.0) > 1 for one in row.responses)
         self.failures += row.failures
         self.empty += row.empty
 
     def on_one_scale(self) -> int:
         """Bring the probabilities of each call to one scale; returns how often that is impossible."""
-        if not any(self._percents):
+        if not self._may_be_mixed:
             return 0
         calls: dict[int | None, list[int]] = {}
         for at, response in enumerate(self.responses):
@@ -105,9 +110,10 @@ class OtherColumns:
                 continue
             values = self._values.setdefault(name, {})
             if len(values) <= _MAX_VALUES:
-                values[repr(value)] = value
+                written = repr(value)
+                values[written] = value
                 counts = self._rows.setdefault(name, {})
-                counts[key, repr(value)] = counts.get((key, repr(value)), 0) + 1
+                counts[key, written] = counts.get((key, written), 0) + 1
 
     @property
     def constant(self) -> Mapping[str, object]:
@@ -121,6 +127,44 @@ class OtherColumns:
         for name, values in self._values.items():
             counts = self._rows[name]
             complete = len(counts) == len(values) * len(self._prompts) and min(counts.values()) > 1
-            if 1 < len(values) <= _MAX_VALUES and complete:
+            if 1 < len(values) <= _MAX_VALUES and complete and name not in _SAME_LAW:
                 found[name] = tuple(values.values())
         return found
+
+
+def parts_of_group(
+    files: Mapping[int, tuple[FileGroup, OtherColumns]],
+) -> tuple[str | None, list[tuple[object, list[int]]]]:
+    """What parts the files of one group, and the parts: the value of each, and the numbers of its files.
+
+    Files that have no prompt in common are one part, and None parts them. Others are parted by the only column
+    that has one value in each file, and for each value files without a common prompt. If there is none, or
+    several, each file is a part, and the column is "file".
+    """
+    if not _repeat_prompts([group for group, _ in files.values()]):
+        return None, [(None, list(files))]
+    constants = {number: columns.constant for number, (_, columns) in files.items()}
+    first = next(iter(constants.values()))
+    found = []
+    for name in first:
+        if all(name in one for one in constants.values()):
+            values = {number: one[name] for number, one in constants.items()}
+            parts = _equal(values)
+            if not any(_repeat_prompts([files[number][0] for number in members]) for _, members in parts):
+                found.append((name, parts))
+    if len(found) == 1:
+        return found[0]
+    return "file", [(number, [number]) for number in files]
+
+
+def _equal(values: Mapping[int, object]) -> list[tuple[object, list[int]]]:
+    """The numbers of the files with each value, in the order in which the values appear."""
+    members: dict[str, list[int]] = {}
+    for number, value in values.items():
+        members.setdefault(repr(value), []).append(number)
+    return [(values[numbers[0]], numbers) for numbers in members.values()]
+
+
+def _repeat_prompts(files: Sequence[FileGroup]) -> bool:
+    """Whether two of the files have a prompt in common."""
+    return len({key for file in files for key in file.prompts}) < sum(len(file.prompts) for file in files)

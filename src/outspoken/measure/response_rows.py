@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.batch.source_formats import listed
 from outspoken.io.text import plural
+from outspoken.measure.probability_scale import mixed_scales, on_one_scale
 from outspoken.measure.values import Response
 from outspoken.parsing.numbers import number
 
 __all__ = [
     "KINDS",
-    "NAMELESS",
-    "Draws",
-    "NamedLists",
+    "CallReader",
     "ResponseRowError",
     "Row",
     "RowReader",
     "RowResponses",
-    "Trials",
     "has_value",
-    "is_counts",
-    "is_named_lists",
-    "mixed_scales",
-    "on_one_scale",
 ]
 
 _MAX_EXCERPT = 40
-_MAX_COUNT = 1_000_000
-_COUNTS_ID = "counts"
 
 Row = Mapping[str, object]
 """The values of one row by column."""
@@ -161,7 +152,7 @@ class _Generations(RowReader):
         return result
 
 
-class _Calls(RowReader):
+class CallReader(RowReader):
     """Reads rows with a call each, or a turn of one: verbalized-sampling 0.1.3 (`tasks/base`, `methods/parser`).
 
     Turns are numbered by `index` (from 0, over the candidates) or `turn` (from 1). A direct reply in JSON is a
@@ -233,27 +224,6 @@ class _Calls(RowReader):
             yield mixed_scales(self._mixed)
 
 
-def on_one_scale(stated: Sequence[tuple[float, bool]]) -> list[float] | None:
-    """Numbers of one call, each with whether it has a percent sign, on the scale of 0 to 1; None for mixed scales.
-
-    Beside a percent sign, bare numbers are percentages if all are above 1, and shares if none is. Without one,
-    numbers above 1 that add up to about 100 are percentages; others stay as they are.
-    """
-    bare = [value for value, percent in stated if not percent]
-    signs = len(bare) < len(stated)
-    if signs and any(value > 1 for value in bare) and any(value <= 1 for value in bare):
-        return None
-    total = sum(value for value, _ in stated)
-    percentages = bool(bare) and min(bare) > 1 and (signs or 95 <= total <= 105)
-    return [value / 100 if percent or percentages else value for value, percent in stated]
-
-
-def mixed_scales(calls: int) -> str:
-    """A sentence about calls whose probabilities are on several scales."""
-    number_of = plural(calls, "call states", "calls state")
-    return f"{number_of} probabilities on several scales (40%, 60, 0.1): their responses have equal weights"
-
-
 def _position(entry: Row, name: str) -> float:
     value = entry.get(name)
     return value if isinstance(value, (int, float)) else 0
@@ -282,85 +252,10 @@ def _is_unparsed_reply(text: object) -> bool:
     )
 
 
-class Trials(RowReader):
-    """Reads rows with one trial each: answers and their counts."""
-
-    def __init__(self) -> None:
-        self._call, self._total = -1, 0.0
-
-    def __call__(self, row: Row) -> RowResponses:
-        counts = _counts(row)
-        if counts is None:
-            raise ResponseRowError("not an object of answers and their counts")
-        if not all(0 <= count <= _MAX_COUNT for count in counts.values()):
-            raise ResponseRowError(f"a count outside 0 to {_MAX_COUNT:,}: give a reference with --reference")
-        self._call += 1
-        self._total += sum(counts.values())
-        if self._total > _MAX_COUNT:
-            raise ResponseRowError(f"more than {_MAX_COUNT:,} answers: give a reference with --reference")
-        result = RowResponses(_COUNTS_ID, "")
-        integers = all(float(count).is_integer() for count in counts.values())
-        for answer, count in counts.items():
-            for _ in range(int(count) if integers else 1):
-                result.add(answer, probability=None if integers else float(count), call=self._call)
-        return result
-
-
-def is_counts(row: Row) -> bool:
-    """Whether a row holds nothing but answers and their counts."""
-    return _counts(row) is not None
-
-
-def _counts(row: Row) -> dict[str, int | float] | None:
-    counts: dict[str, int | float] = {}
-    for answer, entry in row.items():
-        count = entry.get("count") if isinstance(entry, dict) else entry
-        if not isinstance(count, (int, float)) or isinstance(count, bool):
-            return None
-        counts[answer] = count
-    return counts or None
-
-
-class NamedLists(_Calls):
-    """Reads one object of lists of responses, `{"responses_1": [...], "responses_2": [...]}`: a call each."""
-
-    def __call__(self, row: Row) -> RowResponses:
-        total = RowResponses(_COUNTS_ID, "")
-        for name in sorted(row, key=lambda name: (len(name), name)):
-            self._last_prompt = ""
-            call = super().__call__({"prompt": name, "responses": row[name]})
-            total.responses += call.responses
-            total.failures += call.failures
-            total.empty += call.empty
-            total.left_out += call.left_out
-        return total
-
-
-class Draws(RowReader):
-    """Reads a list of answers without anything else, `[4, 3, "Red"]`: draws of one prompt."""
-
-    def __call__(self, row: Row) -> RowResponses:
-        result = RowResponses(_COUNTS_ID, "")
-        result.add(row["text"])
-        return result
-
-
-def is_named_lists(row: Row) -> bool:
-    """Whether a row holds nothing but lists of responses with numbered names."""
-    return bool(row) and all(
-        re.fullmatch(r"responses?_?\d+", name) is not None and isinstance(entries, list)
-        for name, entries in row.items()
-    )
-
-
 KINDS: dict[str, type[RowReader]] = {
     "text": RowReader,
     "generations": _Generations,
-    "responses": _Calls,
+    "responses": CallReader,
     "error": RowReader,
 }
 """The reader of a file by the first of these columns that it has."""
-
-
-NAMELESS = (Trials, NamedLists, Draws)
-"""The readers of rows that hold answers alone."""

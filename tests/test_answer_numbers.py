@@ -7,7 +7,8 @@ from outspoken.measure.answer_numbers import as_number
 NUMBERS = {
     "1.0": 1, "$1": 1, "1,000": 1000, "４": 4, "-5": -5, "−5": -5, "3/4": 0.75, "50%": 0.5, "1e3": 1000, "four": 4,
     "The answer is 4.": 4, "**7**": 7, "٣": 3, " 7 ": 7, "Twenty-one": 21, "one hundred and five": 105,
-    "two thousand twenty": 2020, "三": 3, "drei": 3, "I rolled a 4!": 4, "4 (four)": 4, "It's 4, yes 4": 4, "$12.50": 12.5,
+    "two thousand twenty": 2020, "三": 3, "drei": 3, "I rolled a 4!": 4, "4 (four)": 4, "It's 4, yes 4": 4, "$12.50": 12.5, ".5": 0.5, "minus five": -5, "two hundred": 200,
+    "nineteen": 19, "ninety-nine": 99, "It is .25": 0.25,
 }  # fmt: skip
 NONE = (
     "red",

@@ -28,6 +28,7 @@ from outspoken.measure.measure_input import MeasureInput, NotGivenError
 from outspoken.measure.measured import GroupComparison, MeasuredGroup
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.richness import GroupRichness, group_richness
+from outspoken.measure.same_meaning import ACCURACY
 from outspoken.measure.statistics import corrected, mean_estimate
 from outspoken.measure.values import Group, JsonResult, PromptGroup
 from outspoken.measure.within_prompt import estimate_within
@@ -124,7 +125,7 @@ async def analyse(
         comparisons,
         tuple(answer_shares(groups, inputs)),
         calibrate(groups, answers),
-        tuple(warnings_about(measured)),
+        (*warnings_about(measured), *_about_meanings(measured)),
         same,
         effects_of(measured, comparisons, comparer, pairs, names),
         tuple(_richness(inputs)),
@@ -196,6 +197,12 @@ async def _measure(
     return MeasuredGroup(
         group, figures, undefined, sums, cost, frozenset(not_given), floors, with_counts, states_shares
     )
+
+
+def _about_meanings(measured: Sequence[MeasuredGroup]) -> Iterator[str]:
+    """How good the count of different answers by meaning is, if it is among the figures."""
+    if any("distinct_meanings" in one.figures for one in measured):
+        yield f"different answers by meaning are {ACCURACY}"
 
 
 def _richness(inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterator[GroupRichness]:

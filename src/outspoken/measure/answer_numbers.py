@@ -11,7 +11,12 @@ from outspoken.parsing.numbers import number
 __all__ = ["as_number"]
 
 _LONGEST = 80
-_DIGITS = re.compile(r"(?<![\w.,:])[-−]?[$€£¥]?\d+(?:,\d{3})*(?:\.\d+)?(?!\d)(?![.,:]\d)")
+_AROUND = " \t\n*_`\"'“”"
+_DIGITS = re.compile(
+    r"(?<![\w.,:½¼¾%-])[-−]?[$€£¥]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?![\d½¼¾])(?![.,:]\d)(?!%)"
+    r"(?!\s?(?:[kmb]|thousand|million|billion|hundred|percent)\b)",
+    re.IGNORECASE,
+)
 _ONES = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen
@@ -44,8 +49,8 @@ def as_number(text: str) -> float | None:
     """
     if len(text) > _LONGEST:
         return None
-    answer = answer_of(text).strip(" \t\n*_`\"'“”.!。").casefold()
-    if ":" not in answer:
+    answer = answer_of(text).lstrip(_AROUND).rstrip(_AROUND + ".!。").casefold()
+    if ":" not in answer and "½%" not in answer:
         value, percent = number(answer)
         if value is not None:
             return value / 100 if percent else value
@@ -61,14 +66,21 @@ def _in_words(answer: str) -> float | None:
     if answer in _OTHERS:
         return float(_OTHERS[answer])
     words = [word for word in re.split(r"[\s-]+", answer) if word != "and"]
-    total, current = 0, 0
+    sign = -1.0 if words and words[0] in ("minus", "negative") else 1.0
+    words = words[1:] if sign < 0 else words
+    total, current, last = 0, 0, 1_000
     for word in words:
         if word in _WORDS:
+            # "twenty-one" goes down by a decimal place; "five six" is two numbers.
+            if last <= 9 or _WORDS[word] >= last or (last < 100 and (last < 20 or _WORDS[word] > 9)):
+                return None
             current += _WORDS[word]
+            last = _WORDS[word] or 1
         elif word in _SCALES and current:
             current *= _SCALES[word]
+            last = 1_000
             if _SCALES[word] > 100:
                 total, current = total + current, 0
         else:
             return None
-    return float(total + current) if words else None
+    return sign * float(total + current) if words else None

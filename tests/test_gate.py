@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from proofs import repetitions, within
 
+from outspoken.candidate import Candidate
+from outspoken.cli.table_formats import table_of
+from outspoken.distribution import Distribution
 from outspoken.errors import UsageError
 from outspoken.measure import measure
+from outspoken.measure.fixture import checked
 from outspoken.measure.gate import check, limits
 
 
@@ -56,7 +62,7 @@ def test_strict_fails_where_any_of_the_interval_is_beyond():
     figure = analysis.groups[0].figures["distinct_answers"]
     between = limits({"distinct_answers": (figure.low + figure.high) / 2})
     assert check(analysis, between).passed
-    assert "in part" in check(analysis, between, strict=True).failures[0]
+    assert "in part" in check(analysis, between, strict=True).failures[0].text
 
 
 def test_limits_are_in_the_unit_of_the_tables():
@@ -64,17 +70,23 @@ def test_limits_are_in_the_unit_of_the_tables():
     analysis = measure([row for at in range(8) for row in rows(texts, f"p{at}")], embedder=None)
     assert analysis.groups[0].figures["rouge_l"].value == pytest.approx(0.25)
     assert not check(analysis, limits(fail_over={"rouge_l": 30})).failures
-    assert "25.0" in check(analysis, limits(fail_over={"rouge_l": 20})).failures[0]
+    assert "25.0" in check(analysis, limits(fail_over={"rouge_l": 20})).failures[0].text
 
 
 def test_what_cannot_be_checked_is_said():
     analysis = measure(rows(["a", "b", "c"]), embedder=None)
     result = check(analysis, limits({"semantic_diversity": 10, "coverage": 0.5}))
     assert result.failures == ()
-    assert "there are no embeddings" in result.missing[0]
-    assert "--reference" in result.missing[1]
+    assert "there are no embeddings" in result.missing[0].text
+    assert "--reference" in result.missing[1].text
     single = check(measure(rows(["a"]), embedder=None), FEW)
-    assert "there is no interval" in single.missing[0]
+    assert "1 response to a prompt cannot reach the limit of 5.00: give more" in single.missing[0].text
+    assert "name an embedder" in result.missing[0].reason
+    one = check(measure(rows(["a"]), embedder=None), limits({"distinct_answers": 1}))
+    assert "there is no interval" in one.missing[0].reason
+    with pytest.raises(UsageError, match="a mapping such as"):
+        limits(["distinct_answers"])
+    assert limits({"entropy": np.int64(1)})[0].value == 1
     with pytest.raises(UsageError, match="distinct_answers"):
         limits({"distinct_answer": 5})
     with pytest.raises(UsageError, match="finite number"):
@@ -98,7 +110,12 @@ def test_the_command_exits_with_1_or_2(tmp_path: Path):
     missing = outspoken(*base, "--fail-under", "coverage=0.5")
     assert (missing.returncode, "cannot be checked" in missing.stderr) == (2, True)
     document = json.loads(outspoken(*base, "--fail-under", "distinct_answers=5", "--json").stdout)
-    assert len(document["gate"]["failures"]) == 1
+    (failure,) = document["gate"]["failures"]
+    assert failure["limit"] == {"measure": "distinct_answers", "value": 5.0, "over": False}
+    assert failure["low"] <= failure["value"] <= failure["high"] < 5
+    assert document["gate"]["missing"] == []
+    twice = outspoken(*base, "--fail-under", "entropy=1,entropy=2")
+    assert (twice.returncode, "twice" in twice.stderr) == (2, True)
     for wrong, message in (
         ("distinct_answers", "MEASURE=LIMIT"),
         ("distinct=5", "distinct"),
@@ -122,6 +139,39 @@ def test_tables_to_paste(tmp_path: Path):
     (row,) = (row for row in table if row["measure"] == "distinct_answers")
     assert (row["group"], float(row["value"]), row["unit"]) == ("direct", 3, "draw")
     assert outspoken(*base, "--format", "csv", "--json").returncode == 2
+
+
+def test_a_figure_that_is_not_finite_is_not_within_its_limit():
+    analysis = measure(rows(["a", "b"] * 5), embedder=None)
+    (group,) = analysis.groups
+    for broken in ({"value": math.nan}, {"low": math.nan}, {"high": math.inf}):
+        figure = replace(group.figures["entropy"], **broken)
+        changed = replace(analysis, groups=(replace(group, figures={**group.figures, "entropy": figure}),))
+        result = check(changed, limits({"entropy": 0.1}, {"entropy": 9}))
+        assert (len(result.failures), len(result.missing), result.passed) == (0, 2, False)
+
+
+def test_what_is_no_responses_is_refused():
+    class Frame(list):
+        columns = ("prompt", "text")
+
+    for wrong in ({"p": "one text"}, {"p": 3}, 3, Frame(["prompt", "text"])):
+        with pytest.raises(UsageError, match="responses"):
+            checked(wrong, {"distinct_answers": 2}, None, False, {})
+
+
+def test_candidates_are_texts():
+    drawn = Distribution((Candidate("Oolong", 0.5), Candidate("Assam", 0.3), Candidate("Sencha", 0.2)))
+    analysis, result = checked(drawn, {"distinct_answers": 1}, None, False, {})
+    assert (analysis.groups[0].responses, result.passed) == (3, True)
+
+
+def test_csv_says_why_a_group_lacks_a_figure():
+    texts = rows(["a b c", "a b d", "a c d"]) + rows(["x"], method="vs-standard")
+    table = list(csv.DictReader(io.StringIO(table_of(measure(texts, embedder=None), "csv"))))
+    (row,) = (one for one in table if (one["measure"], one["group"]) == ("rouge_l", "vs-standard"))
+    assert row["value"] == ""
+    assert row["note"]
 
 
 TESTS = """
@@ -168,6 +218,15 @@ def test_the_fixture_in_the_tests_of_a_project(tmp_path: Path):
         [*command, "--fixtures", "."], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert "Fail the test if responses are less diverse" in described.stdout
+
+
+def test_the_fixture_with_several_workers(tmp_path: Path):
+    put(tmp_path, ["Oolong", "Assam", "Sencha"] * 5)
+    (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "3 failed, 2 passed" in done.stdout, done.stdout
+    assert "below the limit of 5" in done.stdout
 
 
 def test_loading_the_plugin_imports_nothing_of_the_measures():

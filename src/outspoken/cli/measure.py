@@ -135,7 +135,7 @@ def measure(
 
 def _report(gate: GateResult) -> None:
     """A line for each failure; exits with 1 if there is one, and with 2 if something could not be checked."""
-    for line in (*gate.failures, *gate.missing):
+    for line in gate.lines:
         note(line, style="red", error=True)
     if not gate.passed:
         raise typer.Exit(1 if gate.failures else 2)

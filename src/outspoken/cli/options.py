@@ -127,13 +127,17 @@ def several(values: Iterable[str] | None, name: str) -> tuple[str, ...]:
 
 def read_limits(values: list[str] | None, option: str) -> dict[str, float]:
     """The limits by measure of an option with MEASURE=LIMIT. Raises `UsageError` for anything else."""
-    limits = {}
+    limits: dict[str, float] = {}
     for value in several(values, option):
+        number = 0.0
         name, equals, limit = value.partition("=")
         try:
-            limits[name.strip()] = float(limit)
+            number = float(limit)
         except ValueError:
             equals = ""
         if not equals:
             raise UsageError(f"{option} needs MEASURE=LIMIT, such as distinct_answers=5, not {value!r}")
+        if name.strip() in limits:
+            raise UsageError(f"{option} names {name.strip()} twice: give it one limit")
+        limits[name.strip()] = number
     return limits

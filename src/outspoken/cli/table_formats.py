@@ -31,7 +31,8 @@ def table_of(analysis: Analysis, form: TableFormat, *, every: bool = False) -> s
     """The figures of all groups.
 
     Markdown and LaTeX have a row for each measure and a column for each group; CSV has a row for each figure,
-    unscaled, with its interval. With `every` published figures are included.
+    unscaled, with its interval, and the reason if only this group has none. With `every` published figures are
+    included.
     """
     names = [
         name
@@ -80,4 +81,6 @@ def _csv(analysis: Analysis, labels: list[str], names: list[str]) -> str:
             if (figure := measured.figures.get(name)) is not None:
                 ends = ("" if end is None else end for end in (figure.low, figure.high))
                 table.writerow((name, label, figure.value, *ends, figure.units, figure.unit, figure.note))
+            elif name in measured.undefined:
+                table.writerow((name, label, "", "", "", "", "", measured.undefined[name]))
     return text.getvalue().rstrip("\n")

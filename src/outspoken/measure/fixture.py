@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
+from outspoken.candidate import Candidate
+from outspoken.errors import UsageError
 from outspoken.measure.analysis import Analysis
 from outspoken.measure.api import measure
 from outspoken.measure.gate import EMBEDDED, GateResult, check, limits
@@ -32,12 +34,16 @@ def checked(
 
 
 def _rows(responses: object) -> Any:
-    """Rows or files from what a test gives: texts, texts by prompt, rows, or paths."""
+    """Rows or files from what a test gives: texts or candidates, texts by prompt, rows, or paths."""
     if isinstance(responses, (str, PathLike)):
         return responses
     if isinstance(responses, Mapping):
+        if any(isinstance(texts, str) or not isinstance(texts, Iterable) for texts in responses.values()):
+            raise UsageError("a mapping of responses has a list of texts for each prompt")
         return [{"prompt": prompt, "text": text} for prompt, texts in responses.items() for text in texts]
-    entries = list(responses) if isinstance(responses, Iterable) else [responses]
+    if not isinstance(responses, Iterable) or hasattr(responses, "columns"):
+        raise UsageError(f"responses are texts, rows or files, not {type(responses).__name__}")
+    entries = [one.text if isinstance(one, Candidate) else one for one in responses]
     if entries and all(isinstance(entry, str) for entry in entries):
         return [{"prompt": "the prompt", "text": text} for text in entries]
     return entries

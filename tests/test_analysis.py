@@ -389,3 +389,20 @@ def test_time_is_that_of_the_clock_and_that_of_the_model():
     assert busy_seconds([(100.0, 105.0)] * 8) == 5
     assert busy_seconds([(0.0, 2.0), (1.0, 3.0), (10.0, 11.0)]) == 4
     assert busy_seconds([]) == 0
+
+
+async def test_the_published_average_is_of_stated_shares_and_never_negative():
+    answers = Answers.counts({"Texas": 6, "Ohio": 3, "Utah": 1})
+    direct = group("direct", {"p": ["Texas"] * 12 + ["Ohio"] * 6 + ["Utah"] * 2})
+    stated = tuple(
+        Response(text, share, share, call)
+        for call, shares in enumerate(({"Texas": 0.7, "Ohio": 0.3}, {"Texas": 0.5, "Utah": 0.5}))
+        for text, share in shares.items()
+    )
+    verbalized = Group("vs-standard", "m", (PromptGroup("p", "prompt p", stated),))
+    analysis = await analyse([direct, verbalized], answers=lambda prompt: answers, resamples=100)
+    one, other = (measured.figures["kl_reference_published_average"] for measured in analysis.groups)
+    assert one.value == pytest.approx(analysis.groups[0].figures["kl_reference"].value)
+    assert other.value != pytest.approx(analysis.groups[1].figures["kl_reference"].value)
+    for figure in (one, other):
+        assert figure.low is None or figure.low >= 0

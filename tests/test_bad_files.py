@@ -105,6 +105,10 @@ TEXTS = {
         "id_column",
         "engine",
         "address",
+        "law",  # a name or a file of counts: tests of laws
+        "score",
+        "fail_under",
+        "fail_over",
         "methods",
         "models",
     ),

@@ -278,5 +278,8 @@ def test_the_gamma_of_stated_distributions_is_that_of_their_power():
     lone = gamma_from_shares([power], reference)
     assert lone.value == pytest.approx(2.1)
     assert "precision is unknown" in lone.sentences[1]
+    partly = gamma_from_shares([power] * 9 + [{"Narnia": 1.0, "a1": 0.0}, {"a1": 0.0}], reference)
+    assert partly.value == pytest.approx(2.1)
+    assert any("2 calls without an answer of the reference" in line for line in partly.warnings)
     with pytest.raises(UndefinedError, match="none of the stated answers"):
         gamma_from_shares([{"other": 1.0}], reference)

@@ -165,7 +165,7 @@ def test_free_answers_are_compared_after_normalising(tmp_path: Path) -> None:
         ('prompts = ["x"]\nn = true', "n must be"),
         ('prompts = ["x"]\nanswers = "some"', "unknown answers"),
         ('prompts = ["x"]\nanswers = "free"\nknown = ["a"]', 'answers = "listed"'),
-        ('prompts = ["x"]\nknown = [3]', "answer 1"),
+        ('prompts = ["x"]\nknown = [true]', "answer 1"),
         ('prompts = ["x"]\nname = "a/b"', "is used for files"),
         ('prompts = ["x"]\n[normalise]\npatern = "x"', "did you mean 'pattern'"),
         ('prompts = ["x"]\n[normalise]\npattern = "(x"', "not a regular expression"),

@@ -110,7 +110,9 @@ class MeasureInput:
 
     @property
     def published_shares(self) -> Mapping[str, float]:
-        """The published average over calls; see `sets.published_average`."""
+        """The published average over calls (see `sets.published_average`); of draws, their shares."""
+        if not self.states_shares:
+            return self.weights
         calls: dict[int | None, list[int]] = {}
         for at, response in enumerate(self.responses):
             calls.setdefault(response.call, []).append(at)

@@ -318,6 +318,8 @@ _REFERENCE_ROWS = (
         "The same with the published average over calls, which divides the shares of an answer by the calls that "
         "contain it; the mixture that one draws from divides by all calls (arXiv 2510.01171, Table 32).",
         lambda inputs: divergence.kl_smoothed(inputs.reference, inputs.published_shares),
+        basis="shares",
+        bounds=(0, math.inf),
         kind="published",
         better="lower",
         needs_reference=True,

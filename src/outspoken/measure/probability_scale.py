@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from outspoken.io.text import plural
@@ -21,7 +20,7 @@ def on_one_scale(stated: Sequence[tuple[float, bool]]) -> list[float] | None:
     """
     bare = [value for value, percent in stated if not percent]
     signs = len(bare) < len(stated)
-    total = math.fsum(value for value, _ in stated)
+    total = sum(value for value, _ in stated)  # weights may be large: infinity is no error
     above, fractions = any(value > 1 for value in bare), any(0 < value < 1 for value in bare)
     # A fraction among percentages is plausible only if the sum is hardly off.
     hundred = abs(total - 100) <= (1 if fractions else 5)

@@ -195,6 +195,8 @@ def published_average(calls: Sequence[Mapping[str, float]]) -> dict[str, float]:
     counts: dict[str, int] = {}
     for call in calls:
         whole = math.fsum(call.values())
+        if not whole > 0:
+            raise UndefinedError("a call whose weights sum to 0 states nothing")
         for answer, weight in call.items():
             totals[answer] = totals.get(answer, 0.0) + weight / whole
             counts[answer] = counts.get(answer, 0) + 1

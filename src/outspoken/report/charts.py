@@ -143,14 +143,16 @@ def layer_charts(layers: Iterable[Any], description: str, height: int) -> Any:
     return alt.layer(*shown).properties(description=description, height=height)
 
 
-def spec(chart: Any, width: int | str, height: int | None = None) -> Spec:
+def spec(chart: Any, width: int | str, height: int | None = None, *, legends: bool = True) -> Spec:
     """The chart in Vega-Lite's JSON, without `config`, which the theme provides.
 
-    It is not validated against Vega-Lite's schema, because that is slow and only this package builds charts.
+    With `legends` each shows what is drawn; a page has its own. It is not validated against Vega-Lite's schema,
+    because that is slow and only this package builds charts.
     """
     document: Spec = chart.to_dict(validate=False)
     document.pop("config", None)
-    _limit_legends(document, _rows(document))
+    if legends:
+        _limit_legends(document, _rows(document))
     return {**document, "width": width, **({"height": height} if height else {})}
 
 
@@ -168,7 +170,7 @@ def add_chart(specs: dict[str, Spec], chart: Any, square: int | None = None) -> 
     The chart takes the width of its element, or is a square of `square` pixels.
     """
     name = f"chart-{len(specs)}"
-    specs[name] = spec(chart, square or "container", square)
+    specs[name] = spec(chart, square or "container", square, legends=False)
     return name
 
 

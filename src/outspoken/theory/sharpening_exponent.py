@@ -108,10 +108,12 @@ def gamma_from_shares(calls: Sequence[Mapping[str, float]], reference: Mapping[s
     p = np.array(list(base.values()))
     rows, outside, unknown = [], 0.0, set()
     for call in calls:
+        if not any(call.values()):
+            continue
         known = {answer: weight for answer, weight in shares(call).items() if answer in base}
         unknown |= {answer for answer in call if answer not in base}
         outside += 1 - math.fsum(known.values())
-        if known:
+        if any(known.values()):
             rows.append([known.get(answer, 0.0) for answer in base])
     if not rows:
         raise UndefinedError("none of the stated answers has a share in the reference")
@@ -124,6 +126,8 @@ def gamma_from_shares(calls: Sequence[Mapping[str, float]], reference: Mapping[s
     scores = table @ centred
     information = units * float(fitted @ centred**2)
     warnings = [f"{len(unknown):,} stated answers are not in the reference, and are left out"] if unknown else []
+    if units < len(calls):
+        warnings.append(f"{plural(len(calls) - units, 'call')} without an answer of the reference left out")
     if units < FEW:
         warnings.append(f"{plural(units, 'call')}: with fewer than {FEW}, the interval is a rough guide")
     se = math.sqrt(units / (units - 1) * float(scores @ scores)) / information if units > 1 else 0.0

@@ -1,8 +1,9 @@
 """Python runs this when it starts, where `tests/recorded` is on its path: models in process then give recorded replies.
 
 `$OUTSPOKEN_RECORDED` names the recording, JSON lines. Each holds the key of a request (model, messages, sampling,
-schema) and a reply of the real model; several replies to one request are given in turn. With `$OUTSPOKEN_RECORD=1` the
-real model answers, and what it answers is added to the recording.
+schema) and a reply of the real model; several replies to one request are given in turn, from the first in each process.
+With `$OUTSPOKEN_RECORD=1` the real model answers what the recording lacks, and that is added to it: a later process asks
+on after the same replies as when they are given.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def _change(local: Any, file: Path) -> None:
     from outspoken.chat_reply import ChatReply, Usage
 
     complete, stream = local.complete, local.stream
+    recording = bool(os.environ.get("OUTSPOKEN_RECORD"))
     given: Counter[str] = Counter()
     replies: dict[str, list[dict[str, Any]]] = {}
     if file.exists():
@@ -64,13 +66,16 @@ def _change(local: Any, file: Path) -> None:
         parts = [model.name, messages, request.sampling.to_dict(), request.schema]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
-    def take(model: Any, request: ChatRequest) -> ChatReply:
+    def take(model: Any, request: ChatRequest) -> ChatReply | None:
+        """The next reply to a request; None if it is to be recorded."""
         at = key(model, request)
-        known = replies.get(at)
+        known, number = replies.get(at, []), given[at]
+        given[at] += 1
+        if recording and number >= len(known):
+            return None
         if not known:
             raise RuntimeError(f"{file.name} holds no reply to {request.messages[-1].content[:60]!r}: record it")
-        found = known[given[at] % len(known)]
-        given[at] += 1
+        found = known[number % len(known)]
         return ChatReply(**{**found, "usage": Usage(**found["usage"])})
 
     def keep(model: Any, request: ChatRequest, reply: ChatReply) -> None:
@@ -79,23 +84,22 @@ def _change(local: Any, file: Path) -> None:
             target.write(line.encode())
 
     async def recorded(self: Any, request: ChatRequest) -> ChatReply:
-        if not os.environ.get("OUTSPOKEN_RECORD"):
-            return take(self, request)
+        if (known := take(self, request)) is not None:
+            return known
         reply: ChatReply = await complete(self, request)
         keep(self, request, reply)
         return reply
 
     async def streamed(self: Any, request: ChatRequest) -> AsyncGenerator[str | ChatReply, None]:
-        if os.environ.get("OUTSPOKEN_RECORD"):
+        if (known := take(self, request)) is None:
             async for item in stream(self, request):
                 if isinstance(item, ChatReply):
                     keep(self, request, item)
                 yield item
             return
-        reply = take(self, request)
-        for start in range(0, len(reply.text), _PIECE):
-            yield reply.text[start : start + _PIECE]
-        yield reply
+        for start in range(0, len(known.text), _PIECE):
+            yield known.text[start : start + _PIECE]
+        yield known
 
     local.complete, local.stream = recorded, streamed
 

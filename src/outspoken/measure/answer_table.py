@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from scipy import special
 
 from outspoken.errors import UndefinedError
+from outspoken.measure import divergence
+from outspoken.measure.divergence import smoothed
 
 __all__ = ["AnswerColumns", "RowFormula", "in_blocks"]
 
 Floats = NDArray[np.float64]
 
-_EPSILON = 1e-10
 _BLOCK = 2_000_000
 
 
@@ -99,15 +100,12 @@ def precision(columns: AnswerColumns, table: Floats) -> Floats:
 
 def tv(columns: AnswerColumns, table: Floats) -> Floats:
     """Total variation from the reference: sum |p - q| / 2."""
-    return np.asarray(np.minimum(1.0, np.abs(_shares(table) - _reference(columns)).sum(axis=1) / 2))
+    return divergence.tv_of(_reference(columns), _shares(table))
 
 
 def js(columns: AnswerColumns, table: Floats) -> Floats:
     """Jensen-Shannon divergence from the reference in nats."""
-    p, q = _reference(columns), _shares(table)
-    middle = (p + q) / 2
-    divergences = special.kl_div(p, middle).sum(axis=1) + special.kl_div(q, middle).sum(axis=1)
-    return np.asarray(np.minimum(math.log(2), divergences / 2))
+    return divergence.js_of(_reference(columns), _shares(table))
 
 
 def ks(columns: AnswerColumns, table: Floats) -> Floats:
@@ -126,10 +124,7 @@ def ks(columns: AnswerColumns, table: Floats) -> Floats:
 
 def kl_shared(columns: AnswerColumns, table: Floats) -> Floats:
     """KL(reference || answers) over the answers that both have, each renormalised."""
-    p = _reference(columns)
-    both = (table > 0) & (p > 0)
-    p_shared, q_shared = _shares(np.where(both, p, 0.0)), _shares(np.where(both, table, 0.0))
-    return np.where(both.any(axis=1), special.kl_div(p_shared, q_shared).sum(axis=1), math.nan)
+    return divergence.kl_shared_of(_reference(columns), table)
 
 
 def kl_uniform(columns: AnswerColumns, table: Floats) -> Floats:
@@ -148,15 +143,9 @@ def kl_uniform_published(columns: AnswerColumns, table: Floats) -> Floats:
 
 def kl_smoothed(columns: AnswerColumns, table: Floats) -> Floats:
     """KL(reference || answers) with 1e-10 added to every share."""
-    p, q = _smooth(_reference(columns)[None, :]), _smooth(_shares(table))
-    return np.asarray(special.kl_div(p, q).sum(axis=1))
+    return divergence.kl_of(smoothed(_reference(columns)), smoothed(_shares(table)))
 
 
 def kl_model(columns: AnswerColumns, table: Floats) -> Floats:
     """KL(answers || reference) with 1e-10 added to every share."""
-    p, q = _smooth(_shares(table)), _smooth(_reference(columns)[None, :])
-    return np.asarray(special.kl_div(p, q).sum(axis=1))
-
-
-def _smooth(table: Floats) -> Floats:
-    return _shares(table + _EPSILON)
+    return divergence.kl_of(smoothed(_shares(table)), smoothed(_reference(columns)))

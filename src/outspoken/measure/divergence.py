@@ -24,7 +24,10 @@ __all__ = [
     "coverage",
     "is_weight",
     "js",
+    "js_of",
+    "kl_of",
     "kl_shared",
+    "kl_shared_of",
     "kl_smoothed",
     "kl_uniform",
     "kl_uniform_published",
@@ -33,10 +36,16 @@ __all__ = [
     "l1_histogram",
     "precision",
     "shares",
+    "smoothed",
     "tv",
+    "tv_of",
 ]
 
+Floats = NDArray[np.float64]
+
 _FEW = 5
+EPSILON = 1e-10
+"""The constant of the published KL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ def precision(weights: Mapping[str, float], known: Collection[str]) -> float:
     return min(1.0, math.fsum(weight for answer, weight in shares(weights).items() if answer in answers))
 
 
-def kl_smoothed(p: Mapping[str, float], q: Mapping[str, float], epsilon: float = 1e-10) -> float:
+def kl_smoothed(p: Mapping[str, float], q: Mapping[str, float], epsilon: float = EPSILON) -> float:
     """KL(p || q) = sum p ln(p/q) in nats, smoothed as published; there, `p` is the reference.
 
     An answer that one side lacks has the share 0 there. `epsilon` is added to every share of both sides, and both
@@ -110,8 +119,8 @@ def kl_smoothed(p: Mapping[str, float], q: Mapping[str, float], epsilon: float =
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise UsageError(f"epsilon must be above 0, not {epsilon:g}: use kl_shared for KL without a constant")
-    first, second = (side + epsilon for side in _over_union(p, q))
-    return _kl(first / first.sum(), second / second.sum())
+    first, second = _over_union(p, q)
+    return float(kl_of(smoothed(first, epsilon), smoothed(second, epsilon)))
 
 
 def kl_shared(p: Mapping[str, float], q: Mapping[str, float]) -> float:
@@ -120,11 +129,10 @@ def kl_shared(p: Mapping[str, float], q: Mapping[str, float]) -> float:
     Nothing is smoothed. Answers that only one side has are left out, so read it beside `coverage` and `precision`.
     Raises `UndefinedError` if they share no answer.
     """
-    first, second = _over_union(p, q)
-    both = (first > 0) & (second > 0)
-    if not both.any():
+    figure = float(kl_shared_of(*_over_union(p, q)))
+    if math.isnan(figure):
         raise UndefinedError("the two distributions share no answer: their divergence does not exist")
-    return _kl(first[both] / first[both].sum(), second[both] / second[both].sum())
+    return figure
 
 
 def kl_uniform(q: Mapping[str, float], answers: int) -> float:
@@ -157,15 +165,46 @@ def js(p: Mapping[str, float], q: Mapping[str, float]) -> float:
     Over the union of the answers, nothing smoothed. Source: Lin 1991, IEEE Transactions on Information Theory
     37(1), equation 4.1 with equal weights.
     """
-    first, second = _over_union(p, q)
-    middle = (first + second) / 2
-    return min(math.log(2), (_kl(first, middle) + _kl(second, middle)) / 2)
+    return float(js_of(*_over_union(p, q)))
 
 
 def tv(p: Mapping[str, float], q: Mapping[str, float]) -> float:
     """Total variation distance, 0 to 1: sum |p - q| / 2 over the union of the answers. Nothing is smoothed."""
-    first, second = _over_union(p, q)
-    return min(1.0, float(np.abs(first - second).sum()) / 2)
+    return float(tv_of(*_over_union(p, q)))
+
+
+# The formulas over the last axis of arrays of shares: for two laws, or for a table with a law in each row.
+
+
+def tv_of(p: Floats, q: Floats) -> Floats:
+    """Total variation of shares, over the last axis."""
+    return np.asarray(np.minimum(1.0, np.abs(p - q).sum(axis=-1) / 2))
+
+
+def js_of(p: Floats, q: Floats) -> Floats:
+    """Jensen-Shannon divergence of shares, over the last axis."""
+    middle = (p + q) / 2
+    return np.asarray(np.minimum(math.log(2), (kl_of(p, middle) + kl_of(q, middle)) / 2))
+
+
+def kl_of(p: Floats, q: Floats) -> Floats:
+    """KL(p || q) of shares, over the last axis."""
+    # p ln(p/q) - p + q has the same sum, because both add up to 1, and no term is negative by rounding.
+    return np.asarray(special.kl_div(p, q).sum(axis=-1))
+
+
+def kl_shared_of(p: Floats, q: Floats) -> Floats:
+    """KL(p || q) over the answers that both have, each renormalised, over the last axis; NaN without any."""
+    both = (p > 0) & (q > 0)
+    first, second = (np.where(both, side, 0.0) for side in (p, q))
+    with np.errstate(invalid="ignore"):
+        figures = kl_of(*(side / side.sum(axis=-1, keepdims=True) for side in (first, second)))
+    return np.where(both.any(axis=-1), figures, math.nan)
+
+
+def smoothed(weights: Floats, epsilon: float = EPSILON) -> Floats:
+    """The weights with `epsilon` added to each, divided by their sum over the last axis."""
+    return np.asarray((weights + epsilon) / (weights + epsilon).sum(axis=-1, keepdims=True))
 
 
 def chi_square(counts: Mapping[str, float], p: Mapping[str, float]) -> Significance:
@@ -264,11 +303,6 @@ def _known(known: Collection[str]) -> frozenset[str]:
 def _over_union(p: Mapping[str, float], q: Mapping[str, float]) -> list[NDArray[np.float64]]:
     sides = shares(p), shares(q)
     return [np.array([side.get(answer, 0.0) for answer in {**sides[0], **sides[1]}]) for side in sides]
-
-
-def _kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    # p ln(p/q) - p + q has the same sum, because both add up to 1, and no term is negative by rounding.
-    return float(special.kl_div(p, q).sum())
 
 
 def _entropy(p: Mapping[str, float]) -> float:

@@ -28,7 +28,6 @@ from outspoken.measure.measure_input import MeasureInput, NotGivenError
 from outspoken.measure.measured import GroupComparison, MeasuredGroup
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.richness import GroupRichness, group_richness
-from outspoken.measure.same_meaning import ACCURACY
 from outspoken.measure.statistics import corrected, mean_estimate
 from outspoken.measure.values import Group, JsonResult, PromptGroup
 from outspoken.measure.within_prompt import estimate_within
@@ -55,8 +54,8 @@ class Analysis(JsonResult):
     answer, for prompts whose answers are known. `calibration` compares the stated probabilities of a group with
     the direct answers of the same model and with the reference. `same` says when two responses are one answer: if
     their texts are equal ("exact"), or their meaning ("meaning"). `effects` are the verdicts, on each group beside
-    the direct one of its model. `richness` says how many answers the model has, and
-    `fidelity` how the responses compare with a known law, if one was given.
+    the direct one of its model. `richness` says how many answers the model has, and `fidelity` how the responses
+    compare with a known law, if one was given.
     """
 
     groups: tuple[MeasuredGroup, ...]
@@ -125,7 +124,7 @@ async def analyse(
         comparisons,
         tuple(answer_shares(groups, inputs)),
         calibrate(groups, answers),
-        (*warnings_about(measured), *_about_meanings(measured)),
+        tuple(warnings_about(measured)),
         same,
         effects_of(measured, comparisons, comparer, pairs, names),
         tuple(_richness(inputs)),
@@ -197,12 +196,6 @@ async def _measure(
     return MeasuredGroup(
         group, figures, undefined, sums, cost, frozenset(not_given), floors, with_counts, states_shares
     )
-
-
-def _about_meanings(measured: Sequence[MeasuredGroup]) -> Iterator[str]:
-    """How good the count of different answers by meaning is, if it is among the figures."""
-    if any("distinct_meanings" in one.figures for one in measured):
-        yield f"different answers by meaning are {ACCURACY}"
 
 
 def _richness(inputs: Sequence[Mapping[str, MeasureInput]]) -> Iterator[GroupRichness]:

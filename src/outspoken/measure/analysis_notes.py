@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from outspoken.io.text import plural
+from outspoken.measure.same_meaning import ACCURACY
 
 if TYPE_CHECKING:
     from outspoken.measure.measured import MeasuredGroup
@@ -49,6 +50,8 @@ def warnings_about(groups: Sequence[MeasuredGroup]) -> Iterable[str]:
             "the groups differ in their prompts: two groups are compared on those that both have "
             f"({len(common):,} are in all groups)"
         )
+    if any("distinct_meanings" in measured.figures for measured in groups):
+        yield f"different answers by meaning are {ACCURACY}"
 
 
 def _incomplete_calls(groups: Sequence[MeasuredGroup]) -> int:

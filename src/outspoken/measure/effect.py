@@ -1,6 +1,6 @@
 """The verdict on a method: does it help, beside another one, and what does it cost?
 
-The rules are in `effect_of`. Refusals never count as diversity, and figures are compared at equal numbers of
+The rules are in `effects_of`. Refusals never count as diversity, and figures are compared at equal numbers of
 responses.
 """
 

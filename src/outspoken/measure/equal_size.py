@@ -18,6 +18,7 @@ from outspoken.errors import UndefinedError
 from outspoken.measure.answer_table import in_blocks
 from outspoken.measure.measure_definition import MeasureDefinition, SumAndWeight, compute
 from outspoken.measure.measure_input import MeasureInput
+from outspoken.measure.statistics import middle
 from outspoken.measure.values import JsonResult
 
 __all__ = ["NoiseFloor", "at_size", "generator", "noise_floor", "size_to_compare"]
@@ -25,7 +26,6 @@ __all__ = ["NoiseFloor", "at_size", "generator", "noise_floor", "size_to_compare
 _TABLE_DRAWS = 200
 _SUBSETS = 30
 _FLOOR_DRAWS = 400
-_LEVEL = 0.95
 
 
 def size_to_compare(measure: MeasureDefinition, a: MeasureInput, b: MeasureInput) -> int | None:
@@ -59,8 +59,6 @@ def at_size(measure: MeasureDefinition, inputs: MeasureInput, size: int, seed: i
         table = random.multinomial(size, row / row.sum(), _TABLE_DRAWS)
     else:
         table = random.multivariate_hypergeometric(row.astype(np.int64), size, _TABLE_DRAWS, method="marginals")
-    if measure.needs_reference:
-        _ = inputs.known
     figures = in_blocks(measure.rows, inputs.columns_of(measure.basis), table.astype(np.float64))
     finite = figures[np.isfinite(figures)]
     return (float(finite.mean()), 1.0) if len(finite) else None
@@ -112,8 +110,7 @@ def noise_floor(measure: MeasureDefinition, inputs: Mapping[str, MeasureInput], 
     figures = figures[np.isfinite(figures)]
     if not len(figures):
         return None
-    low, high = np.quantile(figures, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return NoiseFloor(float(figures.mean()), float(low), float(high))
+    return NoiseFloor(float(figures.mean()), *middle(figures))
 
 
 def generator(seed: int, size: int, *texts: str) -> np.random.Generator:

@@ -24,7 +24,7 @@ from outspoken.measure.answer_sets import Answers
 from outspoken.measure.estimates import Estimate
 from outspoken.measure.laws import Law
 from outspoken.measure.sets import answer_weights
-from outspoken.measure.statistics import LEVEL, mean_estimate
+from outspoken.measure.statistics import LEVEL, mean_estimate, middle
 from outspoken.measure.values import Group, JsonResult
 from outspoken.report.format import number, p_equation
 
@@ -130,7 +130,7 @@ def _with_values(found: Fidelity, values: Floats, law: Law, random: np.random.Ge
         found,
         ks=ks,
         ks_by_chance=float(by_chance.mean()),
-        ks_chance_range=_middle(by_chance),
+        ks_chance_range=middle(by_chance),
         ks_p=_p_above(ks, by_chance),
         mean=mean_estimate(values, unit="draw"),
     )
@@ -142,11 +142,6 @@ def _with_values(found: Fidelity, values: Floats, law: Law, random: np.random.Ge
         sd_ratio=_sd_ratio(values, law, random),
         sd_p=_p_either(float(values.std(ddof=1)), sds),
     )
-
-
-def _middle(simulated: Floats) -> tuple[float, float]:
-    low, high = np.quantile(simulated, [LEVEL / 2, 1 - LEVEL / 2])
-    return float(low), float(high)
 
 
 def _p_above(value: float, simulated: Floats) -> float:
@@ -190,7 +185,7 @@ def _with_counts(
         outside=int(counts[-1]),
         tv=tv,
         tv_by_chance=float(by_chance.mean()),
-        tv_chance_range=_middle(by_chance),
+        tv_chance_range=middle(by_chance),
         tv_p=_p_above(tv, by_chance),
         chi_square=statistic,
         chi_square_p=p,
@@ -205,7 +200,7 @@ def _with_counts(
         found,
         entropy_ratio=ratio,
         entropy_ratio_by_chance=float(ratios.mean()),
-        entropy_ratio_chance_range=_middle(ratios),
+        entropy_ratio_chance_range=middle(ratios),
         entropy_p=_p_either(ratio, ratios),
     )
 

@@ -10,7 +10,7 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.io.text import plural
 from outspoken.measure.calibration import Calibration, GroupCalibration, against_logprobs, reliability
 from outspoken.measure.statistics import mean_estimate
-from outspoken.measure.values import Group, PromptGroup, Response
+from outspoken.measure.values import Group, PromptGroup, Response, by_call
 from outspoken.models.base import Model, Score
 
 __all__ = ["calibrate_by_logprobs"]
@@ -47,11 +47,9 @@ async def calibrate_by_logprobs(
 
 def _calls(prompt: PromptGroup) -> Calls:
     """The responses with a stated probability of each call with several of them, with the text of the prompt."""
-    calls: dict[int | None, list[Response]] = {}
-    for response in prompt.responses:
-        if response.stated is not None and response.stated >= 0:
-            calls.setdefault(response.call, []).append(response)
-    return [(prompt.prompt, own) for own in calls.values() if len(own) > 1 and any(one.stated for one in own)]
+    stated = [response for response in prompt.responses if response.stated is not None and response.stated >= 0]
+    calls = by_call(stated).values()
+    return [(prompt.prompt, own) for own in calls if len(own) > 1 and any(one.stated for one in own)]
 
 
 def _calibration(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, TypeVar
 
@@ -18,7 +18,7 @@ from outspoken.measure.answer_table import AnswerColumns
 from outspoken.measure.refusals import is_refusal
 from outspoken.measure.richness import Richness, richness
 from outspoken.measure.same_meaning import same_meaning
-from outspoken.measure.values import Response
+from outspoken.measure.values import Response, by_call
 
 __all__ = ["REFUSAL", "Basis", "MeasureInput", "NotGivenError"]
 
@@ -60,6 +60,7 @@ class MeasureInput:
         self._embeddings = embeddings
         self._quality = quality
         self._by_meaning = by_meaning
+        self._rows: dict[Basis, NDArray[np.float64]] = {}
 
     def subset(self, positions: Sequence[int]) -> MeasureInput:
         """The responses at these positions; classes by meaning stay as they are among all responses."""
@@ -83,13 +84,19 @@ class MeasureInput:
     @cached_property
     def refused(self) -> list[bool]:
         """Whether each response is a refusal; a known answer never is."""
-        known = set(self.answers.known or ())
-        return [self.answers.label(text) not in known and is_refusal(text) for text in self.texts]
+        known = frozenset(self.answers.known or ())
+        named = zip(self.texts, self._own_labels, strict=True)
+        return [label not in known and is_refusal(text) for text, label in named]
+
+    @cached_property
+    def _own_labels(self) -> list[str]:
+        """The answer that each response is by its own text, refusals too."""
+        return [self.answers.label(text) for text in self.texts]
 
     @cached_property
     def labels(self) -> list[str]:
         """The answer that each response is."""
-        labels = [self.answers.label(text) for text in self.texts]
+        labels = self._own_labels
         if self._by_meaning and self._embeddings is not None and not self.answers.known:
             first: dict[int, str] = {}
             labels = [first.setdefault(each, label) for each, label in zip(self.meanings, labels, strict=True)]
@@ -103,25 +110,20 @@ class MeasureInput:
     @cached_property
     def weights(self) -> Mapping[str, float]:
         """The weight of each answer in the distribution that a user draws from."""
-        weights: dict[str, float] = {}
-        for label, weight in zip(self.labels, sets.weights_of(self.responses), strict=True):
-            weights[label] = weights.get(label, 0.0) + float(weight)
-        return weights
+        return sets.answer_weights(self.responses, self._label_of_text)
+
+    @property
+    def _label_of_text(self) -> Callable[[str], str]:
+        # Equal texts are one answer, whatever tells answers apart.
+        return dict(zip(self.texts, self.labels, strict=True)).__getitem__
 
     @property
     def published_shares(self) -> Mapping[str, float]:
         """The published average over calls (see `sets.published_average`); of draws, their shares."""
         if not self.states_shares:
             return self.weights
-        calls: dict[int | None, list[int]] = {}
-        for at, response in enumerate(self.responses):
-            calls.setdefault(response.call, []).append(at)
-        labels, parts = self.labels, []
-        for places in calls.values():
-            own: dict[str, float] = {}
-            for at, weight in zip(places, sets.weights_of([self.responses[at] for at in places]), strict=True):
-                own[labels[at]] = own.get(labels[at], 0.0) + float(weight)
-            parts.append(own)
+        label = self._label_of_text
+        parts = [sets.answer_weights(own, label) for own in by_call(self.responses).values()]
         return sets.published_average(parts)
 
     @cached_property
@@ -151,6 +153,7 @@ class MeasureInput:
     def columns(self) -> AnswerColumns:
         """The answers that appeared and those that are known."""
         known = self.answers.known or ()
+        correct = frozenset(known)
         names = tuple(dict.fromkeys((*known, *self.labels)))
         reference = None
         if known:
@@ -159,7 +162,7 @@ class MeasureInput:
         numbers = [as_number(name) if known else None for name in names]
         return AnswerColumns(
             names,
-            np.array([name in set(known) for name in names], dtype=bool),
+            np.array([name in correct for name in names], dtype=bool),
             np.array([name != REFUSAL for name in names], dtype=bool),
             reference,
             np.array([math.nan if number is None else number for number in numbers]),
@@ -187,10 +190,13 @@ class MeasureInput:
         return np.array([places[label] for label in self.labels], dtype=np.intp)
 
     def row(self, basis: Basis) -> NDArray[np.float64]:
-        """The responses as one row of a table."""
-        columns = self.columns_of(basis)
-        weights = sets.weights_of(self.responses) if basis == "shares" else None
-        return np.bincount(self.positions(basis), weights, len(columns.names)).astype(np.float64)
+        """The responses as one row of a table; several measures share it."""
+        if basis not in self._rows:
+            columns = self.columns_of(basis)
+            weights = sets.weights_of(self.responses) if basis == "shares" else None
+            counted = np.bincount(self.positions(basis), weights, len(columns.names))
+            self._rows[basis] = counted.astype(np.float64)
+        return self._rows[basis]
 
     @property
     def reference(self) -> Mapping[str, float]:

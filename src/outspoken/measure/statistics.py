@@ -29,6 +29,7 @@ __all__ = [
     "corrected",
     "holm",
     "mean_estimate",
+    "middle",
     "plugin_estimate",
     "wilson",
 ]
@@ -183,6 +184,12 @@ def compare(
         needed = _needed(sd, difference, 1) if abs(difference) > slack else None
     note = "; ".join(filter(None, (*notes, doubt)))
     return Comparison(difference, low, high, p, p, effect, units, needed, note, sd if sd > slack else None)
+
+
+def middle(figures: _Floats, level: float = 1 - LEVEL) -> tuple[float, float]:
+    """The range of the middle `level` of simulated or resampled figures."""
+    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def corrected(comparisons: Iterable[Comparison]) -> list[Comparison]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from outspoken.io.dataclass_json import to_json
 
-__all__ = ["Group", "JsonResult", "PromptGroup", "Response", "group_label"]
+__all__ = ["Group", "JsonResult", "PromptGroup", "Response", "by_call", "group_label"]
 
 
 class JsonResult:
@@ -58,6 +58,14 @@ class Group:
     model: str
     prompts: tuple[PromptGroup, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def by_call(responses: Iterable[Response]) -> dict[int | None, list[Response]]:
+    """The responses of each call, in order; those without a call form one together."""
+    calls: dict[int | None, list[Response]] = {}
+    for response in responses:
+        calls.setdefault(response.call, []).append(response)
+    return calls
 
 
 def group_label(group: Group, groups: Sequence[Group]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from outspoken.errors import UndefinedError
 from outspoken.measure.answer_table import in_blocks
@@ -21,18 +22,18 @@ from outspoken.measure.equal_size import at_size, generator, size_to_compare
 from outspoken.measure.estimates import Comparison, Estimate
 from outspoken.measure.measure_definition import MeasureDefinition, compute
 from outspoken.measure.measure_input import Basis, MeasureInput
-from outspoken.measure.statistics import mean_estimate, plugin_estimate, wilson
+from outspoken.measure.sets import weights_of
+from outspoken.measure.statistics import LEVEL, mean_estimate, middle, plugin_estimate, wilson
 
-__all__ = ["NO_CALLS", "compare_within", "estimate_within"]
+__all__ = ["compare_within", "estimate_within"]
 
 Floats = NDArray[np.float64]
 
 _RESAMPLES = 2_000
 _PARTS = 30
 _MAX_DRAWS_OF_SLOW_FIGURE = 2_000
-_LEVEL = 0.95
 
-NO_CALLS = (
+_NO_CALLS = (
     "no interval: the responses have probabilities and no call; number the calls in a column `call` so that they "
     "can be resampled"
 )
@@ -57,21 +58,21 @@ def estimate_within(measure: MeasureDefinition, inputs: MeasureInput, seed: int)
     value = total / weight
     unit, units = _units(inputs, measure.basis)
     if measure.per_response:
-        return mean_estimate(_each(measure, inputs), bounds=measure.bounds, step=measure.step, unit="draw")
+        each = np.asarray(measure.formula(inputs), dtype=np.float64)
+        return mean_estimate(each, bounds=measure.bounds, step=measure.step, unit="draw")
     if measure.name in _NO_INTERVAL:
         return Estimate(value, None, None, units, unit, _NO_INTERVAL_NOTE)
     if units < 2:
         return Estimate(
-            value, None, None, units, unit, f"one {unit}: nothing to resample" if unit == "draw" else NO_CALLS
+            value, None, None, units, unit, f"one {unit}: nothing to resample" if unit == "draw" else _NO_CALLS
         )
     if measure.name == "precision" and unit == "draw":
         return Estimate(value, *wilson(round(value * units), units), units, unit)
     if measure.rows is None:
         return _bounded(measure, _jackknife(measure, inputs, value, seed))
     if measure.basis != "shares" and measure.step is not None:
-        figures = _resampled(measure, inputs, None, seed)
-        low, high = np.quantile(figures, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-        return Estimate(value, float(low), float(high), units, unit, _LOW_NOTE if low < high <= value else "")
+        low, high = middle(_resampled(measure, inputs, None, seed))
+        return Estimate(value, low, high, units, unit, _LOW_NOTE if low < high <= value else "")
     formula, columns, by_unit = measure.rows, inputs.columns_of(measure.basis), _unit_rows(inputs, measure.basis)
 
     def statistic(times: NDArray[np.int32]) -> Floats:
@@ -93,7 +94,7 @@ def compare_within(
     """
     if measure.rows is None or measure.name.startswith("kl_"):
         return None
-    differences, variances, smallest, units = [], [], [], []
+    differences, variances, units = [], [], []
     for a, b in pairs:
         if min(_units(side, measure.basis)[1] for side in (a, b)) < 2:
             return None
@@ -107,7 +108,6 @@ def compare_within(
             variances.append(float(np.var(_resampled(measure, side, size, seed))))
             units.append(_units(side, measure.basis))
         differences.append(figures[0] - figures[1])
-        smallest.append(size or min(len(a.responses), len(b.responses)))
     if not differences:
         return None
     error = math.sqrt(sum(variances)) / len(differences)
@@ -121,13 +121,9 @@ def compare_within(
         return Comparison(
             difference, difference, difference, None, None, None, count, None, f"{note}; no variation"
         )
-    reach = float(norm.isf((1 - _LEVEL) / 2)) * error
+    reach = float(norm.isf(LEVEL / 2)) * error
     p = float(2 * norm.sf(abs(difference) / error))
     return Comparison(difference, difference - reach, difference + reach, p, p, None, count, None, note)
-
-
-def _each(measure: MeasureDefinition, inputs: MeasureInput) -> Floats:
-    return np.asarray(measure.formula(inputs), dtype=np.float64)
 
 
 def _units(inputs: MeasureInput, basis: Basis) -> tuple[str, int]:
@@ -155,11 +151,7 @@ def _unit_rows(inputs: MeasureInput, basis: Basis) -> sparse.csr_matrix:
         )
         for position, response in enumerate(inputs.responses)
     ]
-    weights = np.ones(len(at))
-    if basis == "shares":
-        from outspoken.measure.sets import weights_of
-
-        weights = weights_of(inputs.responses)
+    weights = weights_of(inputs.responses) if basis == "shares" else np.ones(len(at))
     shape = (len(numbers), len(inputs.columns_of(basis).names))
     return sparse.csr_matrix((weights, (at, inputs.positions(basis))), shape=shape)
 
@@ -185,8 +177,6 @@ def _resampled(measure: MeasureDefinition, inputs: MeasureInput, size: int | Non
 
 def _jackknife(measure: MeasureDefinition, inputs: MeasureInput, value: float, seed: int) -> Estimate:
     """The interval from leaving out one of at most 30 random groups of responses in turn, with Student's t."""
-    from scipy.stats import t as student
-
     count = len(inputs.responses)
     if count > _MAX_DRAWS_OF_SLOW_FIGURE:
         note = f"no interval: more than {_MAX_DRAWS_OF_SLOW_FIGURE:,} responses to one prompt"
@@ -202,7 +192,7 @@ def _jackknife(measure: MeasureDefinition, inputs: MeasureInput, value: float, s
             return Estimate(value, None, None, count, "draw", "too few responses for an interval")
         figures.append(total / weight)
     spread = math.sqrt((groups - 1) * float(np.var(figures)))
-    reach = float(student.isf((1 - _LEVEL) / 2, groups - 1)) * spread
+    reach = float(student.isf(LEVEL / 2, groups - 1)) * spread
     return Estimate(value, value - reach, value + reach, count, "draw")
 
 

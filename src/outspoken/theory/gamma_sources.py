@@ -15,7 +15,7 @@ from outspoken.errors import UndefinedError, UsageError
 from outspoken.ledger import Ledger
 from outspoken.measure import answer_sets
 from outspoken.measure.sets import answer_weights
-from outspoken.measure.values import Group, Response
+from outspoken.measure.values import Group, by_call
 from outspoken.models.base import Model, Score
 from outspoken.theory.gamma_result import Point
 
@@ -52,13 +52,10 @@ def states_shares(group: Group) -> bool:
 
 def stated_shares(group: Group, label: Callable[[str], str]) -> list[dict[str, float]]:
     """The shares of the answers in each call; all calls are of one question. They sum to 1 in each."""
-    calls: dict[object, list[Response]] = {}
-    for prompt in group.prompts:
-        for response in prompt.responses:
-            calls.setdefault((prompt.prompt_id, response.call), []).append(response)
+    calls = [own for prompt in group.prompts for own in by_call(prompt.responses).values()]
     if not calls:
         raise UndefinedError("there are no responses to measure gamma from: give a file that holds some")
-    return [answer_weights(responses, label) for responses in calls.values()]
+    return [answer_weights(responses, label) for responses in calls]
 
 
 def count_draws(group: Group, label: Callable[[str], str]) -> tuple[list[dict[str, int]], str]:

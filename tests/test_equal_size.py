@@ -43,6 +43,21 @@ def comparer(a: list[MeasureInput], b: list[MeasureInput], names: tuple[str, ...
     return GroupComparer(sums, inputs, seed, 1_000)
 
 
+def towards_the_commonest(law: np.ndarray) -> np.ndarray:
+    """The law with 0.13 of the probability moved from all others onto the commonest answer."""
+    moved = law * (1 - 0.13 / (1 - law[0]))
+    moved[0] = law[0] + 0.13
+    return moved
+
+
+def compared(both: GroupComparer, name: str) -> tuple[bool, float]:
+    """Whether the two groups differ significantly by a measure, and their difference."""
+    result = both.compare(name, 0, 1)
+    assert result is not None
+    assert result.p is not None
+    return result.p <= 0.05, result.difference
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize(
@@ -59,10 +74,7 @@ def test_one_law_in_both_groups_is_seldom_called_a_difference(law, n, m, k):
         b = [draws(LAWS[law], m, answers, random, k) for _ in range(PROMPTS)]
         both = comparer(a, b, DISTANCES, run)
         for name in DISTANCES:
-            result = both.compare(name, 0, 1)
-            assert result is not None
-            assert result.p is not None
-            wrong[name] += result.p <= 0.05
+            wrong[name] += compared(both, name)[0]
     rates = {name: count / times for name, count in wrong.items()}
     assert all(within(rate, 0, 0.07) for rate in rates.values()), rates
 
@@ -73,8 +85,7 @@ def test_a_true_distance_is_found_in_the_right_direction(law):
     """0.13 of the probability moved from all others onto the commonest answer; 100 draws a side."""
     random = np.random.default_rng(2)
     true = LAWS[law]
-    moved = true * (1 - 0.13 / (1 - true[0]))
-    moved[0] = true[0] + 0.13
+    moved = towards_the_commonest(true)
     assert divergence.tv(dict(enumerate(true)), dict(enumerate(moved))) == pytest.approx(0.13)  # type: ignore[arg-type]
     answers = reference(true)
     times = repetitions(500, 60)
@@ -82,11 +93,9 @@ def test_a_true_distance_is_found_in_the_right_direction(law):
     for run in range(times):
         near = [draws(true, 100, answers, random) for _ in range(PROMPTS)]
         far = [draws(moved, 100, answers, random) for _ in range(PROMPTS)]
-        result = comparer(near, far, ("tv",), run).compare("tv", 0, 1)
-        assert result is not None
-        assert result.p is not None
-        right += result.p <= 0.05 and result.difference < 0
-        wrong += result.p <= 0.05 and result.difference > 0
+        significant, difference = compared(comparer(near, far, ("tv",), run), "tv")
+        right += significant and difference < 0
+        wrong += significant and difference > 0
     assert within(right / times, 0.95, 1), right / times
     assert wrong / times <= 0.005
 
@@ -97,8 +106,7 @@ def test_stated_shares_far_from_the_reference_are_not_nearer_than_draws_from_it(
     """60 draws from the reference beside 12 calls that state all shares of a law at a distance of 0.13."""
     random = np.random.default_rng(3)
     true = LAWS[law]
-    moved = true * (1 - 0.13 / (1 - true[0]))
-    moved[0] = true[0] + 0.13
+    moved = towards_the_commonest(true)
     answers = reference(true)
     stated = MeasureInput(
         tuple(
@@ -113,10 +121,8 @@ def test_stated_shares_far_from_the_reference_are_not_nearer_than_draws_from_it(
     nearer = farther = 0
     for run in range(times):
         drawn = [draws(true, 60, answers, random) for _ in range(PROMPTS)]
-        result = comparer([stated] * PROMPTS, drawn, ("tv_shares",), run).compare("tv_shares", 0, 1)
-        assert result is not None
-        assert result.p is not None
-        nearer += result.p <= 0.05 and result.difference < 0
-        farther += result.p <= 0.05 and result.difference > 0
+        significant, difference = compared(comparer([stated] * PROMPTS, drawn, ("tv_shares",), run), "tv_shares")
+        nearer += significant and difference < 0
+        farther += significant and difference > 0
     assert nearer / times <= 0.02
     assert farther / times >= 0.9

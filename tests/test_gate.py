@@ -196,35 +196,27 @@ def test_wrong(outspoken_diversity):
 """
 
 
+def pytest_in(folder: Path, *options: str, workers: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", str(workers), *options, "."]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
 def test_the_fixture_in_the_tests_of_a_project(tmp_path: Path):
     put(tmp_path, ["Oolong", "Assam", "Sencha"] * 5)
     (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        "-n",
-        "0",
-    ]
-    done = subprocess.run([*command, "."], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = pytest_in(tmp_path)
     assert "3 failed, 2 passed" in done.stdout, done.stdout
     assert "below the limit of 5" in done.stdout
     assert "above the limit of 0.050 in part" in done.stdout
     assert "unknown measure" in done.stdout
-    described = subprocess.run(
-        [*command, "--fixtures", "."], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    described = pytest_in(tmp_path, "--fixtures")
     assert "Fail the test if responses are less diverse" in described.stdout
 
 
 def test_the_fixture_with_several_workers(tmp_path: Path):
     put(tmp_path, ["Oolong", "Assam", "Sencha"] * 5)
     (tmp_path / "test_mine.py").write_text(TESTS, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "."]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = pytest_in(tmp_path, workers=2)
     assert "3 failed, 2 passed" in done.stdout, done.stdout
     assert "below the limit of 5" in done.stdout
 
@@ -242,16 +234,6 @@ def test_without_the_measures_the_fixture_says_what_to_install(tmp_path: Path):
     (tmp_path / "test_mine.py").write_text(
         "def test_it(outspoken_diversity):\n    outspoken_diversity(['a'], fail_under={'distinct_answers': 5})\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        "-n",
-        "0",
-    ]
-    done = subprocess.run([*command, "."], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = pytest_in(tmp_path)
     assert "1 failed" in done.stdout
     assert "pip install" in done.stdout

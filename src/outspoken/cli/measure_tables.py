@@ -11,8 +11,8 @@ from outspoken.io.text import plural
 from outspoken.terminal import TextTable
 
 if TYPE_CHECKING:
+    from outspoken.cli.options import TableFormat
     from outspoken.cli.screen import Screen
-    from outspoken.cli.table_formats import TableFormat
     from outspoken.measure.analysis import Analysis
     from outspoken.measure.equal_size import NoiseFloor
     from outspoken.measure.estimates import Estimate

@@ -28,6 +28,7 @@ __all__ = [
     "Responses",
     "Same",
     "Seed",
+    "TableFormat",
     "Workers",
     "read_limits",
     "several",
@@ -93,8 +94,9 @@ LedgerFile = Annotated[
 Embedder = Annotated[
     str, typer.Option("--embedder", help="Embedding model: minilm, wordllama, a model's name or URL, or none.")
 ]
+TableFormat = Literal["markdown", "csv", "latex"]
 Format = Annotated[
-    Literal["markdown", "csv", "latex"] | None,
+    TableFormat | None,
     typer.Option("--format", help="Print the figures as a table to paste, and nothing else."),
 ]
 Same = Annotated[

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from outspoken.cli.options import TableFormat
 from outspoken.measure.measures import MEASURES
 from outspoken.measure.values import group_label
 from outspoken.report.format import NONE, with_interval
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from outspoken.measure.analysis import Analysis
     from outspoken.measure.measured import MeasuredGroup
 
-__all__ = ["TableFormat", "table_of"]
+__all__ = ["table_of"]
 
-TableFormat = Literal["markdown", "csv", "latex"]
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": "\\textbackslash{}",

@@ -17,7 +17,7 @@ from outspoken.measure.divergence import Significance
 from outspoken.measure.effect import Beside
 from outspoken.measure.equal_size import NoiseFloor
 from outspoken.measure.estimates import Comparison, Estimate
-from outspoken.measure.richness import CurvePoint
+from outspoken.measure.richness import MeanRichness
 
 __all__ = [
     "ArmCalibration",
@@ -101,18 +101,11 @@ class ArmEffect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmRichness:
-    """How many answers the model has, by the arm with the id `group`; see `measure.richness.GroupRichness`."""
+class ArmRichness(MeanRichness):
+    """How many answers the model has, by the arm with the id `group`."""
 
     task: str
     group: str
-    prompts: int
-    draws: float
-    seen: float
-    at_least: float
-    coverage: float
-    new_in_as_many: float
-    curve: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True, slots=True)

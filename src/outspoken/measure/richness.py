@@ -19,7 +19,7 @@ from scipy.stats import norm
 from outspoken.errors import UndefinedError, UsageError
 from outspoken.measure.values import JsonResult
 
-__all__ = ["CurvePoint", "GroupRichness", "Richness", "group_richness", "mean_curve", "richness"]
+__all__ = ["CurvePoint", "GroupRichness", "MeanRichness", "Richness", "group_richness", "mean_curve", "richness"]
 
 Floats = NDArray[np.float64]
 
@@ -189,14 +189,10 @@ def _absent(values: Floats, draws: int, size: int) -> Floats:
     return np.asarray(np.exp(logs))
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRichness(JsonResult):
-    """The means over the prompts of a group, whose index is `group`; see `Richness`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanRichness(JsonResult):
+    """The means over the prompts of a group with an answer, of which there are `prompts`; see `Richness`."""
 
-    `prompts` is the number of prompts with an answer.
-    """
-
-    group: int
     prompts: int
     draws: float
     seen: float
@@ -206,11 +202,18 @@ class GroupRichness(JsonResult):
     curve: tuple[CurvePoint, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRichness(MeanRichness):
+    """The richness of the group with the index `group`."""
+
+    group: int
+
+
 def group_richness(group: int, prompts: Sequence[Richness]) -> GroupRichness:
     """The means of at least one prompt."""
     names = ("draws", "seen", "at_least", "coverage", "new_in_as_many")
     means = {name: float(np.mean([getattr(one, name) for one in prompts])) for name in names}
-    return GroupRichness(group, len(prompts), **means, curve=mean_curve(prompts))
+    return GroupRichness(group=group, prompts=len(prompts), **means, curve=mean_curve(prompts))
 
 
 def mean_curve(curves: Sequence[Richness]) -> tuple[CurvePoint, ...]:
